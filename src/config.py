@@ -1,0 +1,205 @@
+"""Settings: the YAML file of default values, overridden by the command line.
+
+The file holds three documents: values, help, and accepted values. The type of an option is the type of its
+default value; `null` stands for an optional number.
+"""
+import argparse
+import difflib
+import math
+import re
+from pathlib import Path
+
+import yaml
+
+from .errors import InputError
+
+DEFAULT_CONFIG = Path(__file__).resolve().parent.parent / "default_config.yaml"
+
+
+class Config:
+    """Settings as attributes: `config.batch_size`. `explicit` names the options given on the command line."""
+
+    def __init__(self, values, explicit=()):
+        self.__dict__.update(values)
+        self._values = dict(values)
+        self.explicit = frozenset(explicit)
+
+    def select(self, keys):
+        """The settings `keys` as a plain dict, in that order."""
+        return {key: self._values[key] for key in keys}
+
+    def as_dict(self):
+        return dict(self._values)
+
+    def replace(self, **changes):
+        """A copy with some settings changed."""
+        return Config({**self._values, **changes}, self.explicit)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        raise InputError(f"{message}; --help lists all options")
+
+
+def load_yaml(path):
+    """The documents of a YAML configuration file, as a list of dicts."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            documents = list(yaml.safe_load_all(file))
+    except OSError as e:
+        raise InputError(f"--config_path {path}: {e.strerror}; name a YAML file such as {DEFAULT_CONFIG.name}") from e
+    except yaml.YAMLError as e:
+        raise InputError(f"--config_path {path}: not valid YAML ({' '.join(str(e).split())}); "
+                         f"see {DEFAULT_CONFIG.name}") from e
+    if not documents or not all(isinstance(document, dict) for document in documents):
+        raise InputError(f"--config_path {path}: holds no 'key: value' lines; see {DEFAULT_CONFIG.name}")
+    return documents
+
+
+def _parse_bool(text):
+    word = text.strip().lower()
+    if word in ("true", "yes", "1"):
+        return True
+    if word in ("false", "no", "0"):
+        return False
+    raise ValueError("needs True or False")
+
+
+def _parse_int(text):
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError("needs a whole number") from None
+
+
+def _parse_float(text):
+    try:
+        value = float(text)
+    except ValueError:
+        raise ValueError("needs a number") from None
+    if not math.isfinite(value):
+        raise ValueError("needs a finite number")
+    return value
+
+
+def _parse_optional_float(text):
+    return None if text.strip().lower() in ("", "none", "null") else _parse_float(text)
+
+
+def _parse_int_list(text):
+    words = [word for word in re.split(r"[,\s]+", text.strip().strip("[]()").strip()) if word]
+    if not words:
+        raise ValueError("needs whole numbers such as 64,32,16")
+    return [_parse_int(word) for word in words]
+
+
+def _parser_for(default):
+    """The function that reads an option from text, by the type of its default value."""
+    if default is None:
+        return _parse_optional_float
+    return {bool: _parse_bool, int: _parse_int, float: _parse_float, list: _parse_int_list, str: str}[type(default)]
+
+
+def _inside(value, interval):
+    match = re.fullmatch(r"([\[(])\s*(\S+)\s*,\s*(\S+)\s*([\])])", interval)
+    left, low, high, right = match.groups()
+    low, high = float(low), float(high)
+    return (value >= low if left == "[" else value > low) and (value <= high if right == "]" else value < high)
+
+
+def check_value(key, value, accepted):
+    """Raises InputError unless `value` is one of the choices or lies in the interval `accepted`."""
+    if isinstance(accepted, list):
+        if value not in accepted:
+            raise InputError(f"--{key} {value}: must be one of {', '.join(map(str, accepted))}")
+        return
+    for number in value if isinstance(value, list) else [value]:
+        if number is not None and not _inside(number, accepted):
+            raise InputError(f"--{key} {number}: must lie in {accepted}")
+
+
+def _check_together(values):
+    """Rules that join several options."""
+    if values["layers"][0] % 2:
+        raise InputError(f"--layers {values['layers'][0]}: the first width must be even, "
+                         "since it is the user half beside the item half")
+    if values["batch_size"] < 1 + values["num_neg"]:
+        raise InputError(f"--batch_size {values['batch_size']}: must be at least 1 + num_neg = {1 + values['num_neg']}, "
+                         "one positive with its negatives")
+    if 0 < values["max_ratings"] < values["min_ratings"]:
+        raise InputError(f"--max_ratings {values['max_ratings']}: is below min_ratings {values['min_ratings']}, "
+                         "so no user would be left; raise it, or set 0 for no limit")
+    if values["warmup_epochs"] > values["train_epochs"]:
+        raise InputError(f"--warmup_epochs {values['warmup_epochs']}: is more than train_epochs {values['train_epochs']}; "
+                         "lower it")
+    if not re.fullmatch(r"\w[\w.+-]*", values["dataset"]):
+        raise InputError(f"--dataset {values['dataset']!r}: must be a plain name (letters, digits, '-', '_', '.'), "
+                         "since it names a folder; give a file with --archive")
+
+
+def load_config(arguments, description=""):
+    """Reads the command line `arguments` (list of str) over the YAML defaults.
+
+    Returns:
+        Config with the effective settings.
+
+    Raises:
+        InputError: unknown option, wrong type or impossible value; the message names the option.
+        SystemExit: after --help.
+    """
+    values, helps, accepted = load_yaml(DEFAULT_CONFIG)
+    defaults = dict(values)
+    first = _Parser(add_help=False, allow_abbrev=False)
+    first.add_argument("--config_path")
+    path = first.parse_known_args(arguments)[0].config_path
+    for key, value in (load_yaml(path)[0] if path else {}).items():
+        if key not in defaults:
+            raise InputError(f"--config_path {path}: unknown key {key!r}; {_suggestion(key, defaults)}")
+        values[key] = _typed(path, key, value, defaults[key])
+
+    parser = _Parser(description=description, allow_abbrev=False,
+                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config_path", metavar="FILE", help="YAML file whose values replace the defaults below")
+    for key, default in values.items():
+        allowed = accepted.get(key, "")
+        allowed = f" {{{', '.join(map(str, allowed))}}}" if isinstance(allowed, list) else allowed and f" in {allowed}"
+        text = f"{helps.get(key, '')}{allowed} (default: {default})".replace("%", "%%")
+        # `--masked` alone means True; every other option takes one value
+        extra = {"nargs": "?", "const": "True"} if isinstance(defaults[key], bool) else {}
+        parser.add_argument(f"--{key}", default=None, metavar=key.upper(), help=text, **extra)
+    parsed, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        raise InputError(f"unknown option {unknown[0]}; {_suggestion(unknown[0].lstrip('-').split('=')[0], defaults)}")
+
+    given = {k: v for k, v in vars(parsed).items() if v is not None and k != "config_path"}
+    for key, text in given.items():
+        try:
+            values[key] = _parser_for(defaults[key])(text)
+        except ValueError as e:
+            raise InputError(f"--{key} {text!r}: {e}") from None
+    for key, allowed in accepted.items():
+        check_value(key, values[key], allowed)
+    _check_together(values)
+    return Config(values, given)
+
+
+def _typed(path, key, value, default):
+    """The value of a YAML file, as the type of the default; whole numbers pass for floats."""
+    if default is None:
+        fits = value is None or isinstance(value, (int, float)) and not isinstance(value, bool)
+        value = value if value is None or not fits else float(value)
+    elif isinstance(default, float):
+        fits = isinstance(value, (int, float)) and not isinstance(value, bool)
+        value = float(value) if fits else value
+    elif isinstance(default, list):
+        fits = isinstance(value, list) and value and all(type(v) is int for v in value)
+    else:
+        fits = type(value) is type(default)
+    if not fits:
+        raise InputError(f"--config_path {path}: {key} is {value!r}, but must be of the type of {default!r}")
+    return value
+
+
+def _suggestion(key, known):
+    close = difflib.get_close_matches(str(key), known, 1)
+    return f"did you mean --{close[0]}?" if close else "--help lists all options"

@@ -1,0 +1,48 @@
+"""Names that several stages share: files, models, and which options each stage depends on."""
+
+RATINGS_FILE = "ratings.csv"
+MOVIES_FILE = "movies.csv"
+UNWILLINGNESS_FILE = "unwillingness.csv"
+DATASET_FILE = "dataset.json"
+DISCLOSURE_FILE = "disclosure.csv"
+PREPROCESS_FILE = "preprocess.json"
+
+USER, ITEM, RATING, TIMESTAMP = "user_id", "item_id", "rating", "timestamp"
+UNWILLINGNESS, INFLUENCE, DISCLOSED = "unwillingness", "influence", "disclosed"
+RATING_COLUMNS = [USER, ITEM, RATING, TIMESTAMP]
+MOVIE_COLUMNS = [ITEM, "title", "genres"]
+
+PLAIN_MODEL = "NCF"
+MASKED_MODEL = "IFRQE"
+MASKED_PREFIX = "masked_"
+SIMULATION = "simulation"
+
+# Options by what they change. A stage is done again when one that it depends on changes; RUN_KEYS change no result.
+SOURCE_KEYS = ("archive", "mirror")
+FILTER_KEYS = ("min_ratings", "max_ratings", "duplicates")
+SIMULATION_KEYS = ("sim_users", "sim_items", "sim_ratings", "seed")
+CANDIDATE_KEYS = ("num_eval_neg", "eval_negatives", "eval_item_list")
+MODEL_KEYS = ("layers", "num_factors")
+TRAIN_KEYS = ("train_epochs", "batch_size", "num_neg", "learning_rate", "warmup_epochs", "beta1", "beta2", "epsilon",
+              "top_k", "seed")
+INFLUENCE_KEYS = ("solver", "damping", "count_negatives", "num_neg", "seed")
+GAME_KEYS = ("unwillingness", "unwillingness_value", "wv_budget", "willingness_weight", "prior", "rounds", "game_rate")
+EVAL_KEYS = ("top_k", "seed")
+RUN_KEYS = ("data_path", "dataset", "masked", "chunk_size", "eval_batch_size", "eval_file_name", "output_path",
+            "checkpoint_path", "overwrite", "device_target", "device_id", "enable_modelarts", "data_url", "train_url",
+            "checkpoint_url")
+
+
+def checkpoint_file(model):
+    """File name of a model's checkpoint."""
+    return f"{model}.ckpt"
+
+
+def train_file(model):
+    """File name of a model's training record."""
+    return f"train_{model.lower()}.json"
+
+
+def eval_file(model):
+    """File name of a model's evaluation record."""
+    return f"eval_{model.lower()}.json"

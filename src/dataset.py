@@ -1,0 +1,283 @@
+"""Leave-one-out split, training groups and evaluation candidates of a dataset folder.
+
+The last interaction of each user is her test item, the second-last her validation item, all before them her history.
+"""
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from .constants import (DATASET_FILE, FILTER_KEYS, ITEM, MASKED_PREFIX, MOVIES_FILE, RATINGS_FILE, SIMULATION,
+                        SIMULATION_KEYS, TIMESTAMP, USER)
+from .config import DEFAULT_CONFIG, load_yaml
+from .errors import InputError
+from .stage import read_json
+from .stat_utils import PairSet, generator, sample_distinct_outside, sample_outside
+
+
+@dataclass
+class Dataset:
+    """Interactions with 0-based ids, split by time.
+
+    user, item: (n,) int32, the training interactions, by user and in order of time within a user.
+    validation, test: (num_users,) int32, the held-out items.
+    user_ids, item_ids: original ids; position k is user or item k.
+    held_out: (num_users, 2) int64, rows of ratings.csv that hold the validation and test item.
+    rows: (n,) int64, rows of ratings.csv of the training interactions.
+    """
+    name: str
+    user: np.ndarray
+    item: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+    user_ids: np.ndarray
+    item_ids: np.ndarray
+    held_out: np.ndarray
+    rows: np.ndarray
+
+    @property
+    def num_users(self):
+        return len(self.user_ids)
+
+    @property
+    def num_items(self):
+        return len(self.item_ids)
+
+    @property
+    def num_interactions(self):
+        """Training interactions."""
+        return len(self.user)
+
+    def history_pairs(self):
+        """PairSet of the training interactions, which training negatives avoid."""
+        return PairSet(self.user, self.item, self.num_users, self.num_items)
+
+    def all_pairs(self):
+        """PairSet of all interactions, held-out ones included, which evaluation negatives avoid."""
+        everyone = np.arange(self.num_users, dtype=np.int32)
+        return PairSet(np.concatenate([self.user, everyone, everyone]),
+                       np.concatenate([self.item, self.validation, self.test]), self.num_users, self.num_items)
+
+
+def dataset_folder(config, masked=False):
+    """Folder of the dataset that the settings name, or of its masked twin."""
+    return Path(config.data_path) / (MASKED_PREFIX * masked + config.dataset)
+
+
+def ratings_path(config, masked=False):
+    """Path of ratings.csv; raises InputError with the command that makes it if it is missing."""
+    path = dataset_folder(config, masked) / RATINGS_FILE
+    if not path.is_file():
+        command = "preprocess.py" if masked else f"scripts/run_download_dataset.sh --dataset {config.dataset}"
+        raise InputError(f"{path}: no such file; make it with {command} first, or set --data_path")
+    return path
+
+
+def dataset_files(config, masked=False):
+    """The files that a dataset consists of, as inputs of a stage."""
+    ratings = ratings_path(config, masked)
+    movies = ratings.with_name(MOVIES_FILE)
+    return [ratings, movies] if movies.exists() else [ratings]
+
+
+def load_dataset(config, masked=False):
+    """Reads and splits the dataset that the settings name, or its masked twin.
+
+    Ties in time are broken by the order of the rows. The items are those of movies.csv, so that a masked dataset has
+    the items of the original even where no disclosed interaction is left; without movies.csv, those that occur.
+
+    Raises:
+        InputError: a file is missing or wrong, a user has fewer than two interactions, or an option contradicts what
+            the dataset was made with.
+    """
+    path = ratings_path(config, masked)
+    _check_record(path.with_name(DATASET_FILE), config)
+    ratings = _read(path, [USER, ITEM, TIMESTAMP])
+    if len(ratings) == 0:
+        raise InputError(f"{path}: holds no ratings; make the dataset anew with scripts/run_download_dataset.sh --overwrite")
+    repeated = ratings.duplicated([USER, ITEM])
+    if repeated.any():
+        first = ratings[repeated].iloc[0]
+        raise InputError(f"{path}: user {first[USER]} has item {first[ITEM]} more than once; remove the repeated row")
+    catalogue = path.with_name(MOVIES_FILE)
+    items = _read(catalogue, [ITEM])[ITEM] if catalogue.exists() else ratings[ITEM]
+    user_ids, user = np.unique(ratings[USER].to_numpy(), return_inverse=True)
+    item_ids = np.unique(items.to_numpy().astype(ratings[ITEM].dtype))
+    item = np.minimum(np.searchsorted(item_ids, ratings[ITEM].to_numpy()), len(item_ids) - 1)
+    unknown = item_ids[item] != ratings[ITEM].to_numpy()
+    if unknown.any():
+        raise InputError(f"{catalogue}: lacks item {ratings[ITEM][unknown].iloc[0]} of {RATINGS_FILE}; "
+                         "add its row, or remove the file if the catalogue does not matter")
+    order = np.lexsort((ratings[TIMESTAMP].to_numpy(), user))
+    user, item = user[order].astype(np.int32), item[order].astype(np.int32)
+    last = np.flatnonzero(np.r_[user[1:] != user[:-1], True])
+    lone = np.diff(last, prepend=-1) < 2
+    if lone.any():
+        raise InputError(f"{path}: user {user_ids[lone][0]} has a single interaction, but a test and a validation item "
+                         "are held out of each user; remove such users (the data stage does, by min_ratings)")
+    in_history = np.ones(len(user), bool)
+    in_history[last] = in_history[last - 1] = False
+    return Dataset(MASKED_PREFIX * masked + config.dataset, user[in_history], item[in_history], item[last - 1],
+                   item[last], user_ids, item_ids, order[np.stack([last - 1, last], 1)], order[in_history])
+
+
+def _read(path, columns):
+    try:
+        table = pd.read_csv(path, usecols=lambda c: c in columns)
+    except pd.errors.EmptyDataError:
+        raise InputError(f"{path}: is empty; make the dataset anew with scripts/run_download_dataset.sh --overwrite") from None
+    except (pd.errors.ParserError, UnicodeDecodeError) as e:
+        raise InputError(f"{path}: is no CSV file ({' '.join(str(e).split())}); make the dataset anew") from e
+    for column in columns:
+        if column not in table:
+            raise InputError(f"{path}: has no column {column}; it needs {', '.join(columns)}")
+        if table[column].isna().any():
+            raise InputError(f"{path}: row {int(table[column].isna().to_numpy().argmax()) + 1} has no {column}; "
+                             "correct or remove the row")
+    if TIMESTAMP in columns and not pd.api.types.is_numeric_dtype(table[TIMESTAMP]):
+        raise InputError(f"{path}: the column {TIMESTAMP} is not numeric; give seconds")
+    return table
+
+
+def _check_record(path, config):
+    """An option of the data stage that is not at its default must agree with what the dataset was made with."""
+    if not path.exists():
+        return
+    record = read_json(path, "make the dataset anew with scripts/run_download_dataset.sh --overwrite")
+    defaults = load_yaml(DEFAULT_CONFIG)[0]
+    keys = FILTER_KEYS + (tuple(k for k in SIMULATION_KEYS if k != "seed") if config.dataset == SIMULATION else ())
+    for key, value in config.select(keys).items():
+        if value != defaults[key] and key in record and record[key] != value:
+            raise InputError(f"--{key} {value}: but {path.parent} was made with {key}={record[key]}; make it anew with "
+                             f"scripts/run_download_dataset.sh --dataset {config.dataset} --{key} {value}, "
+                             "or leave the option out")
+
+
+def training_groups(dataset, num_neg, rng, pairs=None):
+    """Each positive of the history with fresh negatives, in the order of the history.
+
+    Args:
+        dataset: Dataset.
+        num_neg: negatives a positive.
+        rng: NumPy generator.
+        pairs: dataset.history_pairs(), if the caller has it.
+
+    Returns:
+        (n, 1 + num_neg) int32 items; column 0 is the positive, the others are no training positive of the user.
+
+    Raises:
+        InputError: a user has interacted with every item.
+    """
+    pairs = dataset.history_pairs() if pairs is None else pairs
+    full = pairs.counts >= dataset.num_items
+    if full.any():
+        raise InputError(f"dataset {dataset.name}: user {dataset.user_ids[full][0]} has interacted with all "
+                         f"{dataset.num_items} items, so no negative can be drawn for her; remove her or add items")
+    return np.concatenate([dataset.item[:, None], sample_outside(dataset.user, pairs, rng, num_neg)], axis=1)
+
+
+def evaluation_candidates(dataset, held_out, config):
+    """The items that each user's held-out item is ranked against.
+
+    Drawn by seed from the items that the user never interacted with, all different; the negatives of the validation
+    and of the test item are drawn independently. With `eval_negatives` those of the test item come from that file.
+
+    Args:
+        dataset: Dataset.
+        held_out: "validation" or "test".
+        config: num_eval_neg, eval_negatives, eval_item_list, seed.
+
+    Returns:
+        (num_users, 1 + num_eval_neg) int32 items; column 0 is the held-out item.
+
+    Raises:
+        InputError: a user has too few items left to draw from, or the file does not fit the dataset.
+    """
+    positive = getattr(dataset, held_out)
+    if held_out == "test" and config.eval_negatives:
+        negatives = read_negatives(config.eval_negatives, config.eval_item_list, dataset)
+    else:
+        pairs = dataset.all_pairs()
+        left = dataset.num_items - pairs.counts
+        if left.min() < config.num_eval_neg:
+            raise InputError(f"--num_eval_neg {config.num_eval_neg}: user {dataset.user_ids[left.argmin()]} has only "
+                             f"{left.min()} items that she did not interact with; set it to that or less")
+        negatives = sample_distinct_outside(pairs, config.num_eval_neg, generator(config.seed, "candidates", held_out))
+    return np.concatenate([positive[:, None], negatives], axis=1)
+
+
+def read_negatives(path, item_list, dataset):
+    """Reads test negatives in the NCF literature's format: a line `(user,item)<TAB>negative<TAB>...` for each user.
+
+    Args:
+        path: the file.
+        item_list: file with a line `original item id<TAB>0-based id` for each item, if the file's ids are 0-based (its
+            user k is then the dataset's k-th user by id); "" if the file holds original ids.
+        dataset: Dataset whose test items the file must name.
+
+    Returns:
+        (num_users, negatives) int32 items.
+
+    Raises:
+        InputError: names the file and line that is wrong.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            rows = [re.split(r"[(),\s]+", line.strip())[1:] for line in file if line.strip()]
+    except OSError as e:
+        raise InputError(f"--eval_negatives {path}: {e.strerror}; give a file of lines (user,item)<TAB>negative<TAB>...") from e
+    lengths = {len(row) for row in rows}
+    if len(rows) != dataset.num_users or len(lengths) != 1 or lengths.pop() < 3:
+        raise InputError(f"--eval_negatives {path}: needs a line (user,item)<TAB>negative<TAB>... for each of "
+                         f"{dataset.num_users} users, with equally many negatives each; it has {len(rows)} lines")
+    table = np.array(rows)
+    if item_list:
+        to_original = _read_item_list(item_list)
+        try:
+            user = table[:, 0].astype(np.int64)
+            items = np.vectorize(to_original.__getitem__)(table[:, 1:])
+        except (KeyError, ValueError) as e:
+            raise InputError(f"--eval_negatives {path}: id {e} is not in --eval_item_list {item_list}; "
+                             "use the list that belongs to the file") from None
+        items = items.astype(dataset.item_ids.dtype)
+    else:
+        try:
+            items = table[:, 1:].astype(dataset.item_ids.dtype)
+            user = _positions(dataset.user_ids, table[:, 0].astype(dataset.user_ids.dtype))
+        except ValueError:
+            raise InputError(f"--eval_negatives {path}: holds ids that are no numbers, unlike {dataset.name}") from None
+    item = _positions(dataset.item_ids, items)
+    for what, wrong in (("user", user), ("item", item)):
+        if wrong.min() < 0 or what == "user" and not np.array_equal(np.sort(wrong), np.arange(dataset.num_users)):
+            raise InputError(f"--eval_negatives {path}: names a {what} that {dataset.name} does not have, or not every user "
+                             "once; give the file that belongs to this dataset (0-based ids need --eval_item_list)")
+    candidates = np.empty((dataset.num_users, item.shape[1]), np.int32)
+    candidates[user] = item
+    differ = candidates[:, 0] != dataset.test
+    if differ.any():
+        k = int(differ.argmax())
+        raise InputError(f"--eval_negatives {path}: has another test item than {dataset.name} for {differ.sum()} users, "
+                         f"e.g. user {dataset.user_ids[k]}; give the file that belongs to this dataset")
+    seen = dataset.history_pairs().contains(np.arange(dataset.num_users)[:, None], candidates)
+    if seen.any():
+        raise InputError(f"--eval_negatives {path}: {seen.sum()} candidates are training interactions of their user; "
+                         "give the file that belongs to this dataset")
+    return candidates[:, 1:]
+
+
+def _read_item_list(path):
+    try:
+        pairs = np.loadtxt(path, dtype=str, ndmin=2)
+    except (OSError, ValueError) as e:
+        raise InputError(f"--eval_item_list {path}: {e}; give lines 'original id<TAB>0-based id'") from e
+    if pairs.shape[1] != 2:
+        raise InputError(f"--eval_item_list {path}: has {pairs.shape[1]} columns; give lines 'original id<TAB>0-based id'")
+    return dict(zip(pairs[:, 1], pairs[:, 0]))
+
+
+def _positions(ids, values):
+    """Position of each value in the sorted array ids, -1 where it is not there."""
+    place = np.minimum(np.searchsorted(ids, values), len(ids) - 1)
+    return np.where(ids[place] == values, place, -1)

@@ -1,0 +1,114 @@
+"""The evaluation stage: both models on the same candidates of the test items, and the table that compares them."""
+import logging
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from . import metrics
+from .constants import (CANDIDATE_KEYS, DISCLOSED, DISCLOSURE_FILE, EVAL_KEYS, GAME_KEYS, ITEM, MASKED_MODEL, MODEL_KEYS,
+                        PLAIN_MODEL, PREPROCESS_FILE, UNWILLINGNESS, USER, checkpoint_file, eval_file)
+from .dataset import dataset_files, evaluation_candidates, load_dataset
+from .device_adapter import set_device
+from .disclosure import load_unwillingness
+from .errors import InputError
+from .ncf import load_checkpoint, score
+from .stage import Stage, read_json, write_json
+
+logger = logging.getLogger("ifrqe")
+
+
+def evaluate(config):
+    """Evaluates the model that the settings name on the test items; writes eval_MODEL.json and a line of the log.
+
+    Both models are scored on the ORIGINAL dataset's test items and candidates. With --masked the table of both follows.
+
+    Raises:
+        InputError: a checkpoint, the dataset or the decisions are missing or do not fit together.
+    """
+    model = MASKED_MODEL if config.masked else PLAIN_MODEL
+    output = Path(config.output_path)
+    checkpoint = Path(config.checkpoint_path) / checkpoint_file(model)
+    decisions = [output / DISCLOSURE_FILE, output / PREPROCESS_FILE]
+    if config.masked:
+        for path in decisions:
+            if not path.exists():
+                raise InputError(f"{path}: no such file; run preprocess.py first, or set --output_path")
+    inputs = [*dataset_files(config), *(p for p in (checkpoint, *decisions, *_optional(config.eval_negatives,
+                                                                                       config.eval_item_list)) if p.exists())]
+    stage = Stage(f"eval_{model.lower()}", config, MODEL_KEYS + CANDIDATE_KEYS + EVAL_KEYS + GAME_KEYS, inputs,
+                  [output / eval_file(model)])
+    if not stage.is_done():
+        _evaluate(config, model, checkpoint, output)
+        stage.finish()
+    if config.masked:
+        other = output / eval_file(PLAIN_MODEL)
+        if other.exists():
+            logger.info("%s", comparison_table(read_json(other, "run eval.py"), read_json(output / eval_file(model), "")))
+        else:
+            logger.info("%s: not there; run eval.py without --masked for the comparison", other)
+
+
+def _optional(*paths):
+    return [Path(p) for p in paths if p]
+
+
+def _evaluate(config, model, checkpoint, output):
+    device = set_device(config)
+    dataset = load_dataset(config)
+    net, info = load_checkpoint(checkpoint, dataset, config)
+    candidates = evaluation_candidates(dataset, "test", config)
+    start = time.perf_counter()
+    scores = score(net, candidates, config.eval_batch_size)
+    seconds = time.perf_counter() - start
+    unwillingness, disclosed, weight = _decisions(config, dataset, output)
+    everything = np.ones(dataset.num_interactions, bool)
+    used = disclosed if config.masked else everything
+    result = metrics.all_metrics(scores, config.top_k)
+    wv = metrics.willingness_violation(used, unwillingness, dataset.num_users)
+    result = {"model": model, "dataset": config.dataset, "seed": config.seed, "epoch": info["epoch"],
+              "num_users": dataset.num_users, "num_items": dataset.num_items, "num_interactions": int(used.sum()), **result,
+              "wv": wv, "total_wv": metrics.willingness_violation(everything, unwillingness, dataset.num_users),
+              "willingness_weight": weight, "reward": None if weight is None else -result["loss"] - weight * wv}
+    write_json(output / eval_file(model), result)
+    line = "  ".join(f"{k} {v:.4f}" if isinstance(v, float) else f"{k} {v}" for k, v in result.items())
+    with open(output / config.eval_file_name, "a", encoding="utf-8") as log:
+        log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}\n")
+    logger.info("%s on %s (%s): %s pairs scored in %.1f s\n%s", model, dataset.name, device, f"{scores.size:,}", seconds, line)
+
+
+def _decisions(config, dataset, output):
+    """Unwillingness (n,), what is disclosed (n,) bool and the willingness weight; the last two None before preprocess.py."""
+    path = output / DISCLOSURE_FILE
+    preprocessed = path.exists() and (output / PREPROCESS_FILE).exists()
+    if preprocessed:
+        record = read_json(output / PREPROCESS_FILE, "run preprocess.py with --overwrite")
+        preprocessed = config.masked or record.get("dataset") == config.dataset  # results of another dataset lie there
+    if not preprocessed:
+        return load_unwillingness(dataset, config), None, config.willingness_weight
+    table = pd.read_csv(path)
+    same = len(table) == dataset.num_interactions and np.array_equal(table[USER], dataset.user_ids[dataset.user]) \
+        and np.array_equal(table[ITEM], dataset.item_ids[dataset.item])
+    if not same:
+        raise InputError(f"{path}: does not list the training interactions of {dataset.name}; run preprocess.py anew, "
+                         "or set --output_path to where its results are")
+    return table[UNWILLINGNESS].to_numpy(), table[DISCLOSED].to_numpy() == 1, record["willingness_weight"]
+
+
+def comparison_table(plain, masked):
+    """The results of both models side by side, with the change, as text."""
+    rows = [("", plain["model"], masked["model"], "change")]
+    for key in masked:
+        a, b = plain.get(key), masked[key]
+        if key in ("model", "dataset", "seed", "epoch", "num_users", "num_items") or a is None or b is None:
+            continue
+        if isinstance(b, int):
+            rows.append((key, f"{a:,}", f"{b:,}", f"{b - a:+,}"))
+        else:
+            rows.append((key, f"{a:.4f}", f"{b:.4f}", f"{b - a:+.4f}"))
+    widths = [max(len(row[k]) for row in rows) for k in range(4)]
+    lines = ["  ".join(f"{cell:<{w}}" if k == 0 else f"{cell:>{w}}" for k, (cell, w) in enumerate(zip(row, widths)))
+             for row in rows]
+    ruler = "-" * len(lines[0])
+    return "\n".join([ruler, f"{plain['dataset']}: test items, plain against masked", ruler, lines[0], ruler, *lines[1:], ruler])

@@ -1,0 +1,122 @@
+"""The influence stage: influences, the game, disclosure.csv and the masked dataset."""
+import logging
+import resource
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from .constants import (DATASET_FILE, DISCLOSED, DISCLOSURE_FILE, GAME_KEYS, INFLUENCE, INFLUENCE_KEYS, ITEM, MODEL_KEYS,
+                        MOVIES_FILE, PLAIN_MODEL, PREPROCESS_FILE, RATINGS_FILE, UNWILLINGNESS, USER, checkpoint_file)
+from .dataset import dataset_files, dataset_folder, load_dataset
+from .device_adapter import set_device
+from .disclosure import choose_disclosure, load_unwillingness, unwillingness_file
+from .influence_function import influences
+from .metrics import willingness_violation
+from .ncf import load_checkpoint
+from .stage import Stage, read_json, whole_file, write_json
+from .training import train
+
+logger = logging.getLogger("ifrqe")
+
+
+def preprocess(config):
+    """Decides what each user discloses; writes disclosure.csv, the masked dataset and preprocess.json.
+
+    Trains the plain NCF first if there is no checkpoint of it.
+
+    Raises:
+        InputError: the dataset, the checkpoint or the unwillingness is missing or unfit.
+    """
+    config = config.replace(masked=False)
+    inputs = dataset_files(config)
+    checkpoint = Path(config.checkpoint_path) / checkpoint_file(PLAIN_MODEL)
+    if not checkpoint.exists():
+        logger.info("%s: not there yet, so it is trained first", checkpoint)
+        train(config)
+    source, output = dataset_folder(config), Path(config.output_path)
+    target = dataset_folder(config, masked=True)
+    written = [output / DISCLOSURE_FILE, output / PREPROCESS_FILE, target / RATINGS_FILE, target / DATASET_FILE]
+    if (source / MOVIES_FILE).exists():
+        written.append(target / MOVIES_FILE)
+    from_file = unwillingness_file(config)
+    if from_file is not None and from_file.exists():
+        inputs.append(from_file)
+    stage = Stage("preprocess", config, MODEL_KEYS + INFLUENCE_KEYS + GAME_KEYS, [*inputs, checkpoint], written)
+    if stage.is_done():
+        return
+    device = set_device(config)
+    dataset = load_dataset(config)
+    unwillingness = load_unwillingness(dataset, config)
+    net, _ = load_checkpoint(checkpoint, dataset, config, anchor=True)
+    logger.info("influence and mask of %s (%s): %s interactions of %s users, solver %s", dataset.name, device,
+                f"{dataset.num_interactions:,}", f"{dataset.num_users:,}", config.solver)
+
+    clock = [time.perf_counter()]
+    influence = influences(net, dataset, config)
+    clock.append(time.perf_counter())
+    disclosed, weight = choose_disclosure(influence, unwillingness, config)
+    clock.append(time.perf_counter())
+    write_disclosure(output / DISCLOSURE_FILE, dataset, influence, unwillingness, disclosed)
+    write_masked_dataset(source, target, dataset, disclosed)
+    clock.append(time.perf_counter())
+    spent = np.diff(clock)
+
+    total_wv = willingness_violation(np.ones(len(disclosed)), unwillingness, dataset.num_users)
+    wv = willingness_violation(disclosed, unwillingness, dataset.num_users)
+    write_json(output / PREPROCESS_FILE, {
+        "dataset": config.dataset, "seed": config.seed, "num_users": dataset.num_users, "num_items": dataset.num_items,
+        "num_interactions": dataset.num_interactions, "solver": config.solver, "damping": config.damping, "anchors": 1,
+        "seconds": {**dict(zip(("influence", "game", "mask"), spent)), "total": spent.sum()}, "wv": wv,
+        "total_wv": total_wv, "willingness_weight": weight,
+        "wv_budget": config.wv_budget if config.willingness_weight is None else None,
+        "disclosed_share": float(disclosed.mean()), "peak_rss_mb": peak_rss_mb()})
+    stage.finish()
+    logger.info("disclosed: %s of %s interactions (%.1f%%), wv %.4f of %.4f (%.1f%%) at willingness_weight %.6g",
+                f"{disclosed.sum():,}", f"{len(disclosed):,}", 100 * disclosed.mean(), wv, total_wv,
+                100 * wv / total_wv if total_wv else 0, weight)
+    logger.info("helpful (influence > 0): %.1f%% of the interactions; of these %.1f%% are disclosed, of the harmful %.1f%%",
+                100 * (influence > 0).mean(), 100 * _mean(disclosed[influence > 0]), 100 * _mean(disclosed[influence <= 0]))
+    logger.info("masked dataset written to %s, decisions to %s", target, output / DISCLOSURE_FILE)
+
+
+def write_disclosure(path, dataset, influence, unwillingness, disclosed):
+    """disclosure.csv: user_id,item_id,influence,unwillingness,disclosed of each training interaction, original ids."""
+    table = pd.DataFrame({USER: dataset.user_ids[dataset.user], ITEM: dataset.item_ids[dataset.item], INFLUENCE: influence,
+                          UNWILLINGNESS: unwillingness, DISCLOSED: disclosed.astype(np.int8)})
+    with whole_file(path) as temporary:
+        table.to_csv(temporary, index=False)
+
+
+def write_masked_dataset(source, target, dataset, disclosed):
+    """Writes the masked twin of a dataset: its disclosed training rows and its held-out rows, in their order.
+
+    No sampled negative is written. The catalogue stays whole, so that the masked model knows the same items; to a trainer
+    a withheld item is one that the user has not touched.
+
+    Args:
+        source, target: dataset folders.
+        dataset: Dataset of the source.
+        disclosed: (n,) bool, in the order of dataset.user.
+    """
+    ratings = pd.read_csv(source / RATINGS_FILE, dtype=str, keep_default_na=False)
+    rows = np.sort(np.concatenate([dataset.rows[disclosed], dataset.held_out.ravel()]))
+    with whole_file(target / RATINGS_FILE) as temporary:
+        ratings.iloc[rows].to_csv(temporary, index=False)
+    if (source / MOVIES_FILE).exists():
+        with whole_file(target / MOVIES_FILE) as temporary:
+            temporary.write_bytes((source / MOVIES_FILE).read_bytes())
+    record = read_json(source / DATASET_FILE, "make the dataset anew") if (source / DATASET_FILE).exists() else {}
+    write_json(target / DATASET_FILE, {**record, "dataset": target.name, "masked_from": source.name, "num_ratings": len(rows)})
+
+
+def peak_rss_mb():
+    """Largest memory that this process has had in RAM so far, in MB."""
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes on macOS, KiB on Linux
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+
+
+def _mean(flags):
+    return float(flags.mean()) if len(flags) else 0.0

@@ -1,0 +1,54 @@
+"""Metrics of a model on the candidates of each user.
+
+All take `scores`, a (num_users, 1 + negatives) array of logits whose column 0 belongs to the held-out item.
+"""
+import numpy as np
+from sklearn.metrics import roc_auc_score
+
+
+def ranks(scores):
+    """(num_users,) 0-based rank of the held-out item; a negative with the same score counts as ranked before it.
+
+    Raises:
+        FloatingPointError: a score is NaN or infinite.
+    """
+    if not np.isfinite(scores).all():
+        raise FloatingPointError("the model gives scores that are not finite; train it anew with a lower learning_rate")
+    return (scores[:, 1:] >= scores[:, :1]).sum(1)
+
+
+def hit_ratio(scores, k):
+    """HR@k: share of users whose held-out item is among the first k."""
+    return float((ranks(scores) < k).mean())
+
+
+def ndcg(scores, k):
+    """NDCG@k with one relevant item: mean over users of 1 / log2(rank + 2) where the 0-based rank is below k, else 0."""
+    rank = ranks(scores)
+    return float(np.where(rank < k, 1 / np.log2(rank + 2), 0).mean())
+
+
+def cross_entropy(scores):
+    """(num_users, 1 + negatives) binary cross-entropy in nats; column 0 is labelled 1, the others 0."""
+    signed = scores.astype(np.float64)
+    signed[:, 0] *= -1
+    return np.logaddexp(0, signed)
+
+
+def auc(scores):
+    """Area under the ROC curve of all candidates of all users pooled."""
+    labels = np.zeros(scores.shape, bool)
+    labels[:, 0] = True
+    return float(roc_auc_score(labels.ravel(), scores.ravel()))
+
+
+def all_metrics(scores, k):
+    """HR@k, NDCG@k, AUC; loss (L: mean cross-entropy of all candidates) and pos_loss (of the held-out items), in nats."""
+    losses = cross_entropy(scores)
+    return {f"hr@{k}": hit_ratio(scores, k), f"ndcg@{k}": ndcg(scores, k), "auc": auc(scores),
+            "loss": float(losses.mean()), "pos_loss": float(losses[:, 0].mean())}
+
+
+def willingness_violation(disclosed, unwillingness, num_users):
+    """wv: (1 / num_users) * sum over interactions of disclosed * unwillingness."""
+    return float(np.dot(disclosed.astype(np.float64), unwillingness) / num_users)

@@ -1,0 +1,46 @@
+"""Running on Huawei Cloud ModelArts: inputs come from object storage, results go back to it.
+
+Needs the package `moxing`, which ModelArts provides; it is imported only here.
+"""
+import contextlib
+import logging
+from pathlib import Path
+
+from .errors import InputError
+
+logger = logging.getLogger("ifrqe")
+
+
+@contextlib.contextmanager
+def session(config):
+    """Fetches data_url and checkpoint_url before a stage; sends results and checkpoints to train_url after it.
+
+    Results are sent even when the stage fails, so that its log is not lost.
+
+    Raises:
+        InputError: moxing is not installed, or a copy failed.
+    """
+    try:
+        import moxing
+    except ImportError:
+        raise InputError("--enable_modelarts: the package moxing is not installed; "
+                         "it exists on ModelArts only, leave the option out elsewhere") from None
+    for option, folder in (("data_url", config.data_path), ("checkpoint_url", config.checkpoint_path)):
+        if getattr(config, option):
+            _copy(moxing, option, getattr(config, option), folder)
+    try:
+        yield config
+    finally:
+        if config.train_url:
+            for folder in (config.output_path, config.checkpoint_path, config.data_path):
+                if Path(folder).exists():
+                    _copy(moxing, "train_url", folder, f"{config.train_url.rstrip('/')}/{Path(folder).resolve().name}")
+
+
+def _copy(moxing, option, source, target):
+    logger.info("ModelArts: copying %s to %s", source, target)
+    try:
+        moxing.file.copy_parallel(str(source), str(target))
+    except Exception as e:  # moxing raises what its storage backend raises
+        raise InputError(f"--{option}: copying {source} to {target} failed ({e}); "
+                         "check the address and the permissions of the job") from e

@@ -1,0 +1,184 @@
+"""Neural collaborative filtering (He et al., WWW 2017): GMF beside a ReLU MLP, and its checkpoints.
+
+The logit of user u and item i is  w_gmf . (p_u * q_i)  +  w_out . MLP([r_u, t_i])  +  b  with the GMF embeddings p, q
+(num_factors wide) and the MLP embeddings r, t (layers[0] / 2 wide each). Items come in groups that share their user,
+a positive with its negatives or the candidates of one user: what depends on the user alone is computed once a group.
+"""
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import mindspore as ms
+from mindspore import Parameter, Tensor, nn, ops
+
+from .errors import InputError
+from .stage import whole_file
+from .stat_utils import generator
+
+TABLES = ("user_gmf", "user_mlp", "item_gmf", "item_mlp")
+EMBEDDING_STD = 0.01
+ANCHOR = "anchor."  # prefix of the anchor's parameters in a checkpoint
+
+
+class Head(nn.Cell):
+    """Everything behind the embeddings: maps gathered rows to logits.
+
+    Args:
+        num_factors: width of the GMF embeddings.
+        layers: widths of the MLP; layers[0] is its input.
+        rng: NumPy generator of the initial weights.
+    """
+
+    def __init__(self, num_factors, layers, rng):
+        super().__init__()
+        half, widths = layers[0] // 2, layers[1:]
+        first = widths[0] if widths else 1  # without a hidden layer the MLP embeddings go straight to the logit
+        self.gmf_weight = _uniform(rng, (num_factors,), num_factors + layers[-1], "gmf_weight")
+        self.user_weight = _uniform(rng, (first, half), layers[0], "user_weight")
+        self.item_weight = _uniform(rng, (first, half), layers[0], "item_weight")
+        self.first_bias = Parameter(Tensor(np.zeros(first, np.float32)), name="first_bias")
+        self.weights = ms.ParameterTuple([_uniform(rng, (b, a), a, f"weight_{k + 2}")
+                                          for k, (a, b) in enumerate(zip(widths, widths[1:]))])
+        self.biases = ms.ParameterTuple([Parameter(Tensor(np.zeros(b, np.float32)), name=f"bias_{k + 2}")
+                                         for k, b in enumerate(widths[1:])])
+        self.has_hidden = bool(widths)
+        if self.has_hidden:
+            self.out_weight = _uniform(rng, (1, layers[-1]), num_factors + layers[-1], "out_weight")
+            self.out_bias = Parameter(Tensor(np.zeros(1, np.float32)), name="out_bias")
+        self.matmul = ops.MatMul(transpose_b=True)
+        self.group_matmul = ops.BatchMatMul(transpose_b=True)
+        self.relu = ops.ReLU()
+
+    def construct(self, user_gmf, user_mlp, item_gmf, item_mlp):
+        """(g, f), (g, h), (g*n, f), (g*n, h) rows of g users and n items for each -> (g, n) logits."""
+        g, f = user_gmf.shape
+        n = item_gmf.shape[0] // g
+        hidden = self.matmul(user_mlp, self.user_weight) + self.first_bias  # (g, l1)
+        hidden = hidden.reshape(g, 1, -1) + self.matmul(item_mlp, self.item_weight).reshape(g, n, -1)  # (g, n, l1)
+        gmf = self.group_matmul((user_gmf * self.gmf_weight).reshape(g, 1, f), item_gmf.reshape(g, n, f))  # (g, 1, n)
+        if self.has_hidden:
+            hidden = self.relu(hidden).reshape(g * n, -1)
+            for k in range(len(self.weights)):
+                hidden = self.relu(self.matmul(hidden, self.weights[k]) + self.biases[k])
+            hidden = self.matmul(hidden, self.out_weight) + self.out_bias  # (g*n, 1)
+        return hidden.reshape(g, n) + gmf.reshape(g, n)
+
+
+def _uniform(rng, shape, fan_in, name):
+    bound = fan_in ** -0.5
+    return Parameter(Tensor(rng.uniform(-bound, bound, shape).astype(np.float32)), name=name)
+
+
+class NCF(nn.Cell):
+    """The network: four embedding tables and the head.
+
+    Args:
+        num_users, num_items: rows of the tables.
+        num_factors, layers: widths, see Head.
+        seed: of the initial weights.
+    """
+
+    def __init__(self, num_users, num_items, num_factors, layers, seed):
+        super().__init__()
+        rng = generator(seed, "initial weights")
+        self.shape = {"num_users": num_users, "num_items": num_items, "num_factors": num_factors, "layers": list(layers)}
+        widths = {"gmf": num_factors, "mlp": layers[0] // 2}
+        rows = {"user": num_users, "item": num_items}
+        tables = [rng.normal(0, EMBEDDING_STD, (rows[name[:4]], widths[name[5:]])).astype(np.float32) for name in TABLES]
+        self.user_gmf, self.user_mlp, self.item_gmf, self.item_mlp = (
+            Parameter(Tensor(table), name=name) for name, table in zip(TABLES, tables))
+        self.head = Head(num_factors, layers, rng)
+        self.gather = ops.Gather()
+
+    def construct(self, user, item):
+        """(g,) users and (g, n) items of each, int32 -> (g, n) logits."""
+        item = item.reshape(-1)
+        return self.head(self.gather(self.user_gmf, user, 0), self.gather(self.user_mlp, user, 0),
+                         self.gather(self.item_gmf, item, 0), self.gather(self.item_mlp, item, 0))
+
+    def values(self):
+        """Copies of all parameters: dict of name to float32 array."""
+        # the path of attributes, since a parameter's own name changes with the cells that contain it
+        return {name: p.asnumpy().copy() for name, p in self.parameters_and_names()}
+
+    def set_values(self, values):
+        """Puts back what `values` returned."""
+        for name, p in self.parameters_and_names():
+            p.set_data(Tensor(values[name]))
+
+
+def build(dataset, config):
+    """A fresh NCF for the dataset, as wide as the settings say."""
+    return NCF(dataset.num_users, dataset.num_items, config.num_factors, config.layers, config.seed)
+
+
+def score(net, candidates, batch_size):
+    """Logits of each user's candidates.
+
+    Args:
+        net: NCF.
+        candidates: (num_users, n) int32 items; row k belongs to user k.
+        batch_size: pairs scored in one call.
+
+    Returns:
+        (num_users, n) float32 logits.
+    """
+    num_users, n = candidates.shape
+    size = min(num_users, max(1, batch_size // n))
+    users = np.arange(num_users, dtype=np.int32)
+    scores = np.empty(candidates.shape, np.float32)
+    for start in range(0, num_users, size):
+        start = min(start, num_users - size)  # every call has the same shape, so that the graph is compiled once
+        chunk = slice(start, start + size)
+        scores[chunk] = net(Tensor(users[chunk]), Tensor(candidates[chunk])).asnumpy()
+    return scores
+
+
+def save_checkpoint(path, best, anchor, info):
+    """Writes two sets of parameters (see `NCF.values`) and `info` (what they were trained on and how) whole to `path`."""
+    parameters = [{"name": prefix + name, "data": Tensor(value)} for prefix, values in (("", best), (ANCHOR, anchor))
+                  for name, value in values.items()]
+    with whole_file(path) as temporary:
+        ms.save_checkpoint(parameters, str(temporary), append_dict={"info": json.dumps(info)})
+        os.chmod(temporary, 0o644)
+
+
+def load_checkpoint(path, dataset, config, anchor=False):
+    """The network of a checkpoint.
+
+    Args:
+        path: written by save_checkpoint.
+        anchor: take the parameters of the anchor epoch instead of those that rank best.
+        dataset: Dataset that it must have been trained for.
+        config: num_factors and layers must be those of the checkpoint.
+
+    Returns:
+        net: NCF.
+        info: dict of what was saved with it.
+
+    Raises:
+        InputError: no such file, no checkpoint of this program, or one that differs: the message says in what.
+    """
+    command = f"train.py --dataset {config.dataset}" + " --masked" * config.masked
+    if not Path(path).is_file():
+        raise InputError(f"{path}: no such checkpoint; make it with {command} first, or set --checkpoint_path")
+    try:
+        content = ms.load_checkpoint(str(path))
+        info = json.loads(content.pop("info"))
+        values = {name: p.asnumpy() for name, p in content.items()}
+    except (ValueError, KeyError, TypeError, RuntimeError) as e:
+        raise InputError(f"{path}: is no checkpoint of this program, or is damaged; train anew with {command}") from e
+    wanted = {"dataset": config.dataset, "num_users": dataset.num_users, "num_items": dataset.num_items,
+              "num_factors": config.num_factors, "layers": list(config.layers)}
+    for field, value in wanted.items():
+        if info.get(field) != value:
+            raise InputError(f"{path}: was trained with {field}={info.get(field)}, but {field}={value} is needed here; "
+                             f"train anew with {command}, or name another --checkpoint_path")
+    net = NCF(dataset.num_users, dataset.num_items, config.num_factors, config.layers, config.seed)
+    prefix = ANCHOR if anchor else ""
+    values = {name[len(prefix):]: value for name, value in values.items() if name.startswith(ANCHOR) == anchor}
+    if {name: value.shape for name, value in net.values().items()} != {name: value.shape for name, value in values.items()}:
+        raise InputError(f"{path}: lacks parameters or has others than this network; train anew with {command}")
+    net.set_values(values)
+    return net, info

@@ -1,0 +1,138 @@
+"""What every stage of the pipeline has in common: whole files, records of settings, skipping, logs and error lines."""
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+
+import yaml
+
+from .config import load_config
+from .device_adapter import adapter
+from .errors import InputError
+
+logger = logging.getLogger("ifrqe")
+
+
+@contextlib.contextmanager
+def whole_file(path):
+    """Yields a temporary path in the folder of `path`; on success it is renamed to `path`, else removed."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp{path.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path, text):
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path, values):
+    """Writes `values` as indented JSON; NaN is refused, since it is no JSON."""
+    write_text(path, json.dumps(values, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path, remedy):
+    """The content of a JSON file; `remedy` ends the error line for one that is missing or broken."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; {remedy}") from None
+    except ValueError as e:
+        raise InputError(f"{path}: not valid JSON ({e}); {remedy}") from None
+
+
+def digest(path, algorithm="sha256"):
+    """Hexadecimal digest of a file's content."""
+    state = hashlib.new(algorithm)
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            state.update(block)
+    return state.hexdigest()
+
+
+class Stage:
+    """The record of one stage: the settings, inputs and outputs that belong together.
+
+    The record `settings_NAME.yaml` under output_path is written last, so a stage that was cut off has none that fits.
+
+    Args:
+        name: of the stage, for the record's file name.
+        config: effective settings.
+        keys: names of the options that the outputs depend on.
+        inputs: files that the outputs depend on.
+        outputs: files that the stage writes.
+    """
+
+    def __init__(self, name, config, keys, inputs, outputs):
+        self.path = Path(config.output_path) / f"settings_{name}.yaml"
+        self.name = name
+        self.config = config
+        self.outputs = [Path(p) for p in outputs]
+        self.depends = {"dataset": config.dataset,
+                        "settings": config.select(dict.fromkeys(keys)),
+                        "inputs": {Path(p).name: digest(p) for p in inputs}}
+
+    def is_done(self):
+        """Whether every output exists, unchanged, for the same settings and inputs, and --overwrite was not given."""
+        if self.config.overwrite or not self.path.exists():
+            return False
+        record = yaml.safe_load(self.path.read_text(encoding="utf-8"))
+        same = all(record.get(key) == value for key, value in self.depends.items()) \
+            and record.get("outputs") == self._digests()
+        if same:
+            logger.info("%s: done before with these settings, %s kept (--overwrite redoes it)",
+                        self.name, ", ".join(str(p) for p in self.outputs))
+        return same
+
+    def finish(self):
+        """Writes the record; call when all outputs are in place."""
+        record = {**self.depends, "outputs": self._digests(), "all_settings": self.config.as_dict()}
+        write_text(self.path, yaml.safe_dump(record, sort_keys=False))
+
+    def _digests(self):
+        return {str(p): digest(p) if p.exists() else None for p in self.outputs}
+
+
+def _start_log(config, name):
+    """Sends the log to the screen, and to NAME.log under output_path."""
+    logger.setLevel(logging.INFO)
+    logger.handlers.clear()
+    for stream, lowest in ((sys.stdout, logging.INFO), (sys.stderr, logging.ERROR)):
+        screen = logging.StreamHandler(stream)
+        screen.setLevel(lowest)
+        screen.setFormatter(logging.Formatter("%(message)s"))
+        logger.addHandler(screen)
+    logger.handlers[0].addFilter(lambda record: record.levelno < logging.ERROR)
+    try:
+        Path(config.output_path).mkdir(parents=True, exist_ok=True)
+        file = logging.FileHandler(Path(config.output_path) / f"{name}.log", encoding="utf-8")
+    except OSError as e:
+        raise InputError(f"--output_path {config.output_path}: {e.strerror}; name a folder that can be written") from e
+    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger.addHandler(file)
+
+
+def main(stage, name, description, arguments=None):
+    """Runs `stage(config)` as a program: parses the command line, logs, and turns bad input into one line and exit 2."""
+    try:
+        config = load_config(sys.argv[1:] if arguments is None else arguments, description)
+        _start_log(config, name)
+        with adapter(config).session(config):
+            stage(config)
+    except InputError as e:
+        if logger.handlers:
+            logger.error("error: %s", e)
+        else:  # the log could not be opened: the settings themselves are at fault
+            print(f"error: {e}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("\nstopped; files written before are whole, and the same command goes on from there", file=sys.stderr)
+        sys.exit(130)

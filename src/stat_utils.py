@@ -1,0 +1,93 @@
+"""Random generators that one seed feeds, and sampling of items that a user has not interacted with."""
+import zlib
+
+import numpy as np
+
+# Above this size (in bits) the table of all user-item pairs gives way to a sorted list of the pairs that occur.
+MAX_TABLE_BITS = 1 << 33
+
+
+def generator(seed, *purpose):
+    """A NumPy generator for one purpose, e.g. `generator(1, "negatives", epoch)`: independent of all others."""
+    return np.random.default_rng([seed, *(p if isinstance(p, int) else zlib.crc32(p.encode()) for p in purpose)])
+
+
+class PairSet:
+    """A set of (user, item) pairs that answers membership for whole arrays.
+
+    Args:
+        users, items: (n,) int arrays, 0-based.
+        num_users, num_items: size of the grid they lie in.
+    """
+
+    def __init__(self, users, items, num_users, num_items):
+        self.num_users, self.num_items = num_users, num_items
+        keys = np.asarray(users, np.int64) * num_items + items
+        if num_users * num_items <= MAX_TABLE_BITS:
+            # one bit a pair: several times faster than a search, and 2.8 MB for ml-1m
+            self._bits = np.zeros(num_users * num_items // 8 + 1, np.uint8)
+            np.bitwise_or.at(self._bits, keys >> 3, np.uint8(1) << (keys & 7).astype(np.uint8))
+        else:
+            self._bits = None
+            self._keys = np.unique(keys)
+        self.counts = np.bincount(users, minlength=num_users)  # (num_users,) pairs of each user
+
+    def contains(self, users, items):
+        """Bool array: whether each pair is in the set; the arguments broadcast."""
+        keys = np.asarray(users, np.int64) * self.num_items + items
+        if self._bits is not None:
+            return (self._bits[keys >> 3] >> (keys & 7).astype(np.uint8) & 1).astype(bool)
+        return self._keys[np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)] == keys
+
+
+def sample_outside(users, pairs, rng, per_user=1):
+    """Items drawn uniformly among those that are not in `pairs`, independently (an item may recur).
+
+    Args:
+        users: (n,) int array; each must have an item outside `pairs`.
+        pairs: PairSet of the interactions to avoid.
+        rng: NumPy generator.
+        per_user: draws for each entry of `users`.
+
+    Returns:
+        (n, per_user) int32 array.
+    """
+    users = np.repeat(users, per_user)
+    items = rng.integers(0, pairs.num_items, len(users), dtype=np.int32)
+    open_places = np.flatnonzero(pairs.contains(users, items))
+    while len(open_places):
+        drawn = rng.integers(0, pairs.num_items, len(open_places), dtype=np.int32)
+        items[open_places] = drawn
+        open_places = open_places[pairs.contains(users[open_places], drawn)]
+    return items.reshape(-1, per_user)
+
+
+def sample_distinct_outside(pairs, number, rng, rounds=20):
+    """`number` different items for every user, drawn uniformly among those that are not in `pairs`.
+
+    Args:
+        pairs: PairSet of the interactions to avoid; every user needs `number` items outside it.
+        number: items a user.
+        rng: NumPy generator.
+        rounds: of redrawing what was in `pairs` or came twice, before the few users left are drawn one by one.
+
+    Returns:
+        (num_users, number) int32 array.
+    """
+    items = sample_outside(np.arange(pairs.num_users), pairs, rng, number)
+    rows = np.arange(pairs.num_users)
+    for _ in range(rounds):
+        order = np.argsort(items[rows], axis=1, kind="stable")
+        ranked = np.take_along_axis(items[rows], order, axis=1)
+        again = np.zeros(ranked.shape, bool)
+        np.put_along_axis(again, order[:, 1:], ranked[:, 1:] == ranked[:, :-1], axis=1)
+        row, column = np.nonzero(again)
+        if not len(row):
+            return items
+        items[rows[row], column] = sample_outside(rows[row], pairs, rng)[:, 0]
+        rows = rows[np.unique(row)]
+    everything = np.arange(pairs.num_items)
+    for user in rows:
+        outside = everything[~pairs.contains(user, everything)]
+        items[user] = rng.permutation(outside)[:number]
+    return items
