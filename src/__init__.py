@@ -1,6 +1,8 @@
 """IFRQE on MindSpore: user-controlled data for recommendation, decided with influence functions."""
 import os
 
+__version__ = "0.1.0"
+
 # Must precede `import mindspore`. Without the first, the Python thread, the frontend queue and the kernel thread
 # spin against each other on machines with few cores; the second keeps MindSpore's own log to errors.
 os.environ.setdefault("MS_DEV_JIT_PIPELINE", "0")

@@ -7,6 +7,7 @@ import argparse
 import difflib
 import math
 import re
+import sys
 from pathlib import Path
 
 import yaml
@@ -17,12 +18,11 @@ DEFAULT_CONFIG = Path(__file__).resolve().parent.parent / "default_config.yaml"
 
 
 class Config:
-    """Settings as attributes: `config.batch_size`. `explicit` names the options given on the command line."""
+    """Settings as attributes: `config.batch_size`."""
 
-    def __init__(self, values, explicit=()):
+    def __init__(self, values):
         self.__dict__.update(values)
         self._values = dict(values)
-        self.explicit = frozenset(explicit)
 
     def select(self, keys):
         """The settings `keys` as a plain dict, in that order."""
@@ -33,7 +33,7 @@ class Config:
 
     def replace(self, **changes):
         """A copy with some settings changed."""
-        return Config({**self._values, **changes}, self.explicit)
+        return Config({**self._values, **changes})
 
 
 class _Parser(argparse.ArgumentParser):
@@ -180,7 +180,7 @@ def load_config(arguments, description=""):
     for key, allowed in accepted.items():
         check_value(key, values[key], allowed)
     _check_together(values)
-    return Config(values, given)
+    return Config(values)
 
 
 def _typed(path, key, value, default):
@@ -203,3 +203,10 @@ def _typed(path, key, value, default):
 def _suggestion(key, known):
     close = difflib.get_close_matches(str(key), known, 1)
     return f"did you mean --{close[0]}?" if close else "--help lists all options"
+
+
+if __name__ == "__main__":  # `python -m src.config KEY [--flag value ...]` prints one effective setting, for the scripts
+    try:
+        print(load_config(sys.argv[2:]).select([sys.argv[1]])[sys.argv[1]])
+    except InputError as e:
+        sys.exit(f"error: {e}")

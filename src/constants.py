@@ -5,6 +5,7 @@ MOVIES_FILE = "movies.csv"
 UNWILLINGNESS_FILE = "unwillingness.csv"
 DATASET_FILE = "dataset.json"
 DISCLOSURE_FILE = "disclosure.csv"
+DISCLOSURE_PLOT = "disclosure.png"
 PREPROCESS_FILE = "preprocess.json"
 
 USER, ITEM, RATING, TIMESTAMP = "user_id", "item_id", "rating", "timestamp"

@@ -9,12 +9,24 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .constants import (DATASET_FILE, FILTER_KEYS, ITEM, MASKED_PREFIX, MOVIES_FILE, RATINGS_FILE, SIMULATION,
-                        SIMULATION_KEYS, TIMESTAMP, USER)
 from .config import DEFAULT_CONFIG, load_yaml
+from .constants import (
+    DATASET_FILE,
+    FILTER_KEYS,
+    ITEM,
+    MASKED_PREFIX,
+    MOVIES_FILE,
+    RATINGS_FILE,
+    SIMULATION,
+    SIMULATION_KEYS,
+    TIMESTAMP,
+    USER,
+)
 from .errors import InputError
 from .stage import read_json
 from .stat_utils import PairSet, generator, sample_distinct_outside, sample_outside
+
+_ANEW = "make the dataset anew with scripts/run_download_dataset.sh --overwrite"
 
 
 @dataclass
@@ -96,7 +108,7 @@ def load_dataset(config, masked=False):
     _check_record(path.with_name(DATASET_FILE), config)
     ratings = _read(path, [USER, ITEM, TIMESTAMP])
     if len(ratings) == 0:
-        raise InputError(f"{path}: holds no ratings; make the dataset anew with scripts/run_download_dataset.sh --overwrite")
+        raise InputError(f"{path}: holds no ratings; {_ANEW}")
     repeated = ratings.duplicated([USER, ITEM])
     if repeated.any():
         first = ratings[repeated].iloc[0]
@@ -127,16 +139,16 @@ def _read(path, columns):
     try:
         table = pd.read_csv(path, usecols=lambda c: c in columns)
     except pd.errors.EmptyDataError:
-        raise InputError(f"{path}: is empty; make the dataset anew with scripts/run_download_dataset.sh --overwrite") from None
+        raise InputError(f"{path}: is empty; {_ANEW}") from None
     except (pd.errors.ParserError, UnicodeDecodeError) as e:
-        raise InputError(f"{path}: is no CSV file ({' '.join(str(e).split())}); make the dataset anew") from e
+        raise InputError(f"{path}: is no CSV file ({' '.join(str(e).split())}); {_ANEW}") from e
     for column in columns:
         if column not in table:
             raise InputError(f"{path}: has no column {column}; it needs {', '.join(columns)}")
         if table[column].isna().any():
             raise InputError(f"{path}: row {int(table[column].isna().to_numpy().argmax()) + 1} has no {column}; "
                              "correct or remove the row")
-    if TIMESTAMP in columns and not pd.api.types.is_numeric_dtype(table[TIMESTAMP]):
+    if TIMESTAMP in columns and len(table) and not pd.api.types.is_numeric_dtype(table[TIMESTAMP]):
         raise InputError(f"{path}: the column {TIMESTAMP} is not numeric; give seconds")
     return table
 
@@ -145,7 +157,7 @@ def _check_record(path, config):
     """An option of the data stage that is not at its default must agree with what the dataset was made with."""
     if not path.exists():
         return
-    record = read_json(path, "make the dataset anew with scripts/run_download_dataset.sh --overwrite")
+    record = read_json(path, _ANEW)
     defaults = load_yaml(DEFAULT_CONFIG)[0]
     keys = FILTER_KEYS + (tuple(k for k in SIMULATION_KEYS if k != "seed") if config.dataset == SIMULATION else ())
     for key, value in config.select(keys).items():
@@ -227,7 +239,8 @@ def read_negatives(path, item_list, dataset):
         with open(path, encoding="utf-8") as file:
             rows = [re.split(r"[(),\s]+", line.strip())[1:] for line in file if line.strip()]
     except OSError as e:
-        raise InputError(f"--eval_negatives {path}: {e.strerror}; give a file of lines (user,item)<TAB>negative<TAB>...") from e
+        raise InputError(f"--eval_negatives {path}: {e.strerror}; "
+                         "give a file of lines (user,item)<TAB>negative<TAB>...") from e
     lengths = {len(row) for row in rows}
     if len(rows) != dataset.num_users or len(lengths) != 1 or lengths.pop() < 3:
         raise InputError(f"--eval_negatives {path}: needs a line (user,item)<TAB>negative<TAB>... for each of "

@@ -8,7 +8,6 @@ rounds, exceeds 1/2.
 """
 import numpy as np
 import pandas as pd
-from scipy.special import expit, logit
 from tqdm import tqdm
 
 from .constants import ITEM, UNWILLINGNESS, UNWILLINGNESS_FILE, USER
@@ -72,6 +71,10 @@ def _read_unwillingness(path, dataset):
     return found
 
 
+def _logit(p):
+    return float(np.log(p / (1 - p)))
+
+
 def mirror_descent(payoff, prior, rounds, rate):
     """Plays the game against fixed payoffs, in product form.
 
@@ -88,13 +91,13 @@ def mirror_descent(payoff, prior, rounds, rate):
     average = np.empty(len(payoff))
     with tqdm(total=len(payoff), desc="game", unit="interaction", disable=None) as bar:
         for start in range(0, len(payoff), _BLOCK):
-            step = rate * payoff[start:start + _BLOCK]
-            state = np.full(len(step), logit(prior))
+            step = rate * payoff[start:start + _BLOCK] / 2
+            state = np.full(len(step), _logit(prior) / 2)  # half the logit, since sigmoid(x) = (1 + tanh(x / 2)) / 2
             total = np.zeros(len(step))
             for _ in range(rounds):
                 state += step
-                total += expit(state)
-            average[start:start + _BLOCK] = total / rounds
+                total += np.tanh(state)
+            average[start:start + _BLOCK] = (1 + total / rounds) / 2
             bar.update(len(step))
     return average
 
@@ -105,7 +108,7 @@ def critical_payoff(prior, rounds, rate):
     The logits logit(prior) + t rate x, t = 1..L, are evenly spaced, so their sigmoids average 1/2 exactly where their
     middle is zero.
     """
-    return -2 * logit(prior) / (rate * (rounds + 1))
+    return -2 * _logit(prior) / (rate * (rounds + 1))
 
 
 def price_within_budget(influence, unwillingness, budget, critical):

@@ -7,8 +7,22 @@ import numpy as np
 import pandas as pd
 
 from . import metrics
-from .constants import (CANDIDATE_KEYS, DISCLOSED, DISCLOSURE_FILE, EVAL_KEYS, GAME_KEYS, ITEM, MASKED_MODEL, MODEL_KEYS,
-                        PLAIN_MODEL, PREPROCESS_FILE, UNWILLINGNESS, USER, checkpoint_file, eval_file)
+from .constants import (
+    CANDIDATE_KEYS,
+    DISCLOSED,
+    DISCLOSURE_FILE,
+    EVAL_KEYS,
+    GAME_KEYS,
+    ITEM,
+    MASKED_MODEL,
+    MODEL_KEYS,
+    PLAIN_MODEL,
+    PREPROCESS_FILE,
+    UNWILLINGNESS,
+    USER,
+    checkpoint_file,
+    eval_file,
+)
 from .dataset import dataset_files, evaluation_candidates, load_dataset
 from .device_adapter import set_device
 from .disclosure import load_unwillingness
@@ -35,8 +49,8 @@ def evaluate(config):
         for path in decisions:
             if not path.exists():
                 raise InputError(f"{path}: no such file; run preprocess.py first, or set --output_path")
-    inputs = [*dataset_files(config), *(p for p in (checkpoint, *decisions, *_optional(config.eval_negatives,
-                                                                                       config.eval_item_list)) if p.exists())]
+    optional = [checkpoint, *decisions, *map(Path, filter(None, (config.eval_negatives, config.eval_item_list)))]
+    inputs = [*dataset_files(config), *(p for p in optional if p.is_file())]
     stage = Stage(f"eval_{model.lower()}", config, MODEL_KEYS + CANDIDATE_KEYS + EVAL_KEYS + GAME_KEYS, inputs,
                   [output / eval_file(model)])
     if not stage.is_done():
@@ -48,10 +62,6 @@ def evaluate(config):
             logger.info("%s", comparison_table(read_json(other, "run eval.py"), read_json(output / eval_file(model), "")))
         else:
             logger.info("%s: not there; run eval.py without --masked for the comparison", other)
-
-
-def _optional(*paths):
-    return [Path(p) for p in paths if p]
 
 
 def _evaluate(config, model, checkpoint, output):
@@ -72,10 +82,11 @@ def _evaluate(config, model, checkpoint, output):
               "wv": wv, "total_wv": metrics.willingness_violation(everything, unwillingness, dataset.num_users),
               "willingness_weight": weight, "reward": None if weight is None else -result["loss"] - weight * wv}
     write_json(output / eval_file(model), result)
-    line = "  ".join(f"{k} {v:.4f}" if isinstance(v, float) else f"{k} {v}" for k, v in result.items())
+    line = "  ".join(f"{k} {v:.5g}" if isinstance(v, float) else f"{k} {v}" for k, v in result.items())
     with open(output / config.eval_file_name, "a", encoding="utf-8") as log:
         log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}\n")
-    logger.info("%s on %s (%s): %s pairs scored in %.1f s\n%s", model, dataset.name, device, f"{scores.size:,}", seconds, line)
+    logger.info("%s on %s (%s): %s pairs scored in %.1f s", model, dataset.name, device, f"{scores.size:,}", seconds)
+    logger.info("%s", line)
 
 
 def _decisions(config, dataset, output):
@@ -106,9 +117,11 @@ def comparison_table(plain, masked):
         if isinstance(b, int):
             rows.append((key, f"{a:,}", f"{b:,}", f"{b - a:+,}"))
         else:
-            rows.append((key, f"{a:.4f}", f"{b:.4f}", f"{b - a:+.4f}"))
+            digits = ".3g" if key == "willingness_weight" else ".4f"
+            rows.append((key, format(a, digits), format(b, digits), format(b - a, "+" + digits)))
     widths = [max(len(row[k]) for row in rows) for k in range(4)]
     lines = ["  ".join(f"{cell:<{w}}" if k == 0 else f"{cell:>{w}}" for k, (cell, w) in enumerate(zip(row, widths)))
              for row in rows]
     ruler = "-" * len(lines[0])
-    return "\n".join([ruler, f"{plain['dataset']}: test items, plain against masked", ruler, lines[0], ruler, *lines[1:], ruler])
+    title = f"{plain['dataset']}: test items, plain against masked"
+    return "\n".join([ruler, title, ruler, lines[0], ruler, *lines[1:], ruler])

@@ -20,7 +20,7 @@ from mindspore import Tensor, nn, ops
 from tqdm import tqdm
 
 from .dataset import training_groups
-from .stat_utils import generator
+from .stat_utils import generator, sigmoid
 
 TINY = 1e-12  # least diagonal of a block: a user whose every prediction is certain has a zero Hessian
 
@@ -62,7 +62,7 @@ def block_influences(net, dataset, config):
     jacobian = _PaddedJacobian(net, pairs_per_call)
     everyone = np.arange(dataset.num_users, dtype=np.int32)
     logit, gradient = jacobian(everyone, dataset.validation)
-    gradient *= (_sigmoid(logit) - 1)[:, None]  # (users, d): the validation item is a positive
+    gradient *= (sigmoid(logit) - 1)[:, None]  # (users, d): the validation item is a positive
 
     influence = np.zeros(dataset.num_interactions)
     with tqdm(total=dataset.num_interactions, desc="influence", unit="interaction", disable=None) as bar:
@@ -72,7 +72,7 @@ def block_influences(net, dataset, config):
             at = np.where(inside, first[users][:, None] + place, first[users][:, None])
             items = groups[at].reshape(len(users), -1)  # (u, m * width)
             logit, rows = jacobian(np.repeat(users, items.shape[1]), items.ravel())
-            probability = _sigmoid(logit).reshape(items.shape)
+            probability = sigmoid(logit).reshape(items.shape)
             rows = rows.reshape(*items.shape, -1)  # (u, m * width, d)
             weight = probability * (1 - probability) * np.repeat(inside, width, axis=1)
             hessian = np.matmul((rows * weight[..., None]).transpose(0, 2, 1), rows)  # (u, d, d)
@@ -116,10 +116,6 @@ def _chunks(length, interactions):
         size = max(1, interactions // length[order[end - 1]])
         yield order[max(0, end - size):end]
         end = max(0, end - size)
-
-
-def _sigmoid(x):
-    return 0.5 * (1 + np.tanh(0.5 * x))
 
 
 SOLVERS = {"block": block_influences}

@@ -8,14 +8,31 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .constants import (DATASET_FILE, DISCLOSED, DISCLOSURE_FILE, GAME_KEYS, INFLUENCE, INFLUENCE_KEYS, ITEM, MODEL_KEYS,
-                        MOVIES_FILE, PLAIN_MODEL, PREPROCESS_FILE, RATINGS_FILE, UNWILLINGNESS, USER, checkpoint_file)
+from .constants import (
+    DATASET_FILE,
+    DISCLOSED,
+    DISCLOSURE_FILE,
+    DISCLOSURE_PLOT,
+    GAME_KEYS,
+    INFLUENCE,
+    INFLUENCE_KEYS,
+    ITEM,
+    MODEL_KEYS,
+    MOVIES_FILE,
+    PLAIN_MODEL,
+    PREPROCESS_FILE,
+    RATINGS_FILE,
+    UNWILLINGNESS,
+    USER,
+    checkpoint_file,
+)
 from .dataset import dataset_files, dataset_folder, load_dataset
 from .device_adapter import set_device
 from .disclosure import choose_disclosure, load_unwillingness, unwillingness_file
 from .influence_function import influences
 from .metrics import willingness_violation
 from .ncf import load_checkpoint
+from .plots import disclosure_plot
 from .stage import Stage, read_json, whole_file, write_json
 from .training import train
 
@@ -73,6 +90,8 @@ def preprocess(config):
         "total_wv": total_wv, "willingness_weight": weight,
         "wv_budget": config.wv_budget if config.willingness_weight is None else None,
         "disclosed_share": float(disclosed.mean()), "peak_rss_mb": peak_rss_mb()})
+    disclosure_plot(output / DISCLOSURE_PLOT, influence, unwillingness, disclosed, weight,
+                    f"{dataset.name}: what is disclosed")
     stage.finish()
     logger.info("disclosed: %s of %s interactions (%.1f%%), wv %.4f of %.4f (%.1f%%) at willingness_weight %.6g",
                 f"{disclosed.sum():,}", f"{len(disclosed):,}", 100 * disclosed.mean(), wv, total_wv,
@@ -109,7 +128,8 @@ def write_masked_dataset(source, target, dataset, disclosed):
         with whole_file(target / MOVIES_FILE) as temporary:
             temporary.write_bytes((source / MOVIES_FILE).read_bytes())
     record = read_json(source / DATASET_FILE, "make the dataset anew") if (source / DATASET_FILE).exists() else {}
-    write_json(target / DATASET_FILE, {**record, "dataset": target.name, "masked_from": source.name, "num_ratings": len(rows)})
+    write_json(target / DATASET_FILE, {**record, "dataset": target.name, "masked_from": source.name,
+                                       "num_ratings": len(rows)})
 
 
 def peak_rss_mb():

@@ -18,8 +18,22 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from .constants import (DATASET_FILE, FILTER_KEYS, ITEM, MASKED_PREFIX, MOVIE_COLUMNS, MOVIES_FILE, RATING,
-                        RATING_COLUMNS, RATINGS_FILE, SIMULATION, SIMULATION_KEYS, TIMESTAMP, UNWILLINGNESS_FILE, USER)
+from .constants import (
+    DATASET_FILE,
+    FILTER_KEYS,
+    ITEM,
+    MASKED_PREFIX,
+    MOVIE_COLUMNS,
+    MOVIES_FILE,
+    RATING,
+    RATING_COLUMNS,
+    RATINGS_FILE,
+    SIMULATION,
+    SIMULATION_KEYS,
+    TIMESTAMP,
+    UNWILLINGNESS_FILE,
+    USER,
+)
 from .errors import InputError
 from .simulation import simulate
 from .stage import digest, main, read_json, whole_file, write_json
@@ -73,7 +87,7 @@ def prepare(config):
         elif _is_done(folder, config, keys):
             return
         else:
-            path = _fetch(config)
+            path = _fetch(config, folder)
             source = {"source": path.name, "sha256": digest(path)}
         ratings, movies = read_source(path)
         unwillingness = None
@@ -114,12 +128,16 @@ def _is_done(folder, config, keys, source=None):
 # Fetching
 
 
-def _fetch(config):
+def _fetch(config, folder):
     """Path of the GroupLens zip of a known dataset under data_path, downloaded if need be."""
     path = Path(config.data_path) / f"{config.dataset}.zip"
     if path.is_file():
         logger.info("%s: reading %s, which is there already", config.dataset, path)
         return path
+    if config.dataset not in MD5 and (folder / DATASET_FILE).exists():
+        made = read_json(folder / DATASET_FILE, "give its file with --archive")
+        raise InputError(f"--dataset {config.dataset}: {folder} was made with other filters "
+                         f"({', '.join(f'{k}={made.get(k)}' for k in FILTER_KEYS)}); give its file again with --archive")
     if config.dataset not in MD5:
         raise InputError(f"--dataset {config.dataset}: neither in {config.data_path} nor one that can be downloaded "
                          f"({', '.join(MD5)}); give its file with --archive")

@@ -8,8 +8,8 @@ import json
 import os
 from pathlib import Path
 
-import numpy as np
 import mindspore as ms
+import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
 from .errors import InputError

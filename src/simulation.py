@@ -1,7 +1,8 @@
 """A simulated MovieLens: data with the traits that matter here, for runs without any download.
 
 Popularity is skewed; each user has tastes over genres that drift over her history, so that old interactions say less
-about what comes next; and each interaction carries an unwillingness that depends on the movie's genres and the user.
+about what comes next; she stays with a genre for a few interactions, so that neighbours in time are alike, as they are in
+MovieLens; and each interaction carries an unwillingness that depends on the movie's genres and the user.
 """
 import numpy as np
 import pandas as pd
@@ -14,6 +15,8 @@ GENRES = ("Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "
           "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western")
 MIN_HISTORY = 3  # ratings a user: train, validation, test
 TASTE = 0.12  # concentration of the Dirichlet distribution of tastes: the smaller, the fewer genres a user likes
+DRIFT = 0.5  # share of the tastes at the end of a history that is new
+RUN = 6  # interactions, on average, before a user turns to another genre
 POPULARITY_EXPONENT, POPULARITY_SHIFT = 0.9, 10
 DAY = 86_400
 YEAR_2000 = 946_684_800  # seconds since 1970
@@ -41,13 +44,14 @@ def simulate(num_users, num_items, num_ratings, seed):
     genres_of = _item_genres(num_items, rng)  # (items, genres) bool
     popularity = rng.permutation((np.arange(num_items) + POPULARITY_SHIFT) ** -POPULARITY_EXPONENT)
     early = rng.dirichlet(np.full(len(GENRES), TASTE), num_users)  # (users, genres) tastes at the start of a history
-    late = (early + rng.dirichlet(np.full(len(GENRES), TASTE), num_users)) / 2  # and at its end
+    late = (1 - DRIFT) * early + DRIFT * rng.dirichlet(np.full(len(GENRES), TASTE), num_users)  # and at its end
 
     counts = _history_lengths(num_users, num_items, num_ratings, rng)
     user = np.repeat(np.arange(num_users, dtype=np.int32), counts)
     start = np.cumsum(counts) - counts
     age = (np.arange(num_ratings) - start[user]) / counts[user]  # 0 = first, towards 1 = last of her history
-    item = _choose_items(user, age, early, late, genres_of, popularity, rng)
+    genre = _choose_genres(user, age, early, late, genres_of.any(0), rng)
+    item = _choose_items(user, genre, genres_of, popularity, rng)
     item = _place_unseen_items(user, item, num_items, rng)
 
     taste = _of_genres(early, user, genres_of, item)
@@ -88,35 +92,41 @@ def _history_lengths(num_users, num_items, num_ratings, rng):
     return counts
 
 
-def _choose_items(user, age, early, late, genres_of, popularity, rng):
-    """(ratings,) item of each rating: a genre by the user's taste at that age, then an item by popularity."""
+def _choose_genres(user, age, early, late, present, rng):
+    """(ratings,) genre of each rating: drawn by the user's taste at that age where a run starts, then kept."""
+    starts = rng.random(len(user)) < 1 / RUN
+    starts[np.flatnonzero(np.r_[True, user[1:] != user[:-1]])] = True
+    at = np.flatnonzero(starts)
+    cumulative = [np.cumsum(t * present / np.maximum((t * present).sum(1, keepdims=True), 1e-12), axis=1)
+                  for t in (early, late)]
+    chosen = np.empty(len(at), np.int8)
+    for k in range(0, len(at), _CHUNK):
+        r = at[k:k + _CHUNK]
+        is_late = (rng.random(len(r)) < age[r])[:, None]
+        taste = np.where(is_late, cumulative[1][user[r]], cumulative[0][user[r]])
+        chosen[k:k + _CHUNK] = np.minimum((taste < rng.random((len(r), 1))).sum(1), np.flatnonzero(present)[-1])
+    return np.repeat(chosen, np.diff(np.r_[at, len(user)]))
+
+
+def _choose_items(user, genre, genres_of, popularity, rng):
+    """(ratings,) item of each rating, by popularity within its genre; no user gets an item twice."""
     by_genre = [np.flatnonzero(genres_of[:, g]) for g in range(len(GENRES))]
     cumulative = np.concatenate([g + np.cumsum(popularity[i]) / popularity[i].sum() for g, i in enumerate(by_genre)
                                  if len(i)])  # genre g takes (g, g + 1]: one search serves all genres
     items = np.concatenate(by_genre)
-    present = np.array([len(i) > 0 for i in by_genre])
-    cumulative_taste = [np.cumsum(t * present / np.maximum((t * present).sum(1, keepdims=True), 1e-12), axis=1)
-                        for t in (early, late)]
 
     def draw(rows):
-        chosen = np.empty(len(rows), np.int32)
-        for k in range(0, len(rows), _CHUNK):
-            r = rows[k:k + _CHUNK]
-            is_late = rng.random(len(r)) < age[r]
-            taste = np.where(is_late[:, None], cumulative_taste[1][user[r]], cumulative_taste[0][user[r]])
-            genre = np.minimum((taste < rng.random((len(r), 1))).sum(1), np.flatnonzero(present)[-1])
-            place = np.searchsorted(cumulative, genre + rng.random(len(r)))
-            chosen[k:k + _CHUNK] = items[np.minimum(place, len(items) - 1)]
-        return chosen
+        place = np.searchsorted(cumulative, genre[rows] + rng.random(len(genre[rows])))
+        return items[np.minimum(place, len(items) - 1)].astype(np.int32)
 
-    item = draw(np.arange(len(user)))
-    for attempt in range(12):
+    item = draw(slice(None))
+    for _ in range(12):
         again = _repeats(user, item, len(genres_of))
         if not len(again):
             return item
         item[again] = draw(again)
     while len(again := _repeats(user, item, len(genres_of))):  # few users have used up what they like
-        seen = PairSet(user, item, len(early), len(genres_of))
+        seen = PairSet(user, item, user[-1] + 1, len(genres_of))
         item[again] = sample_outside(user[again], seen, rng)[:, 0]
     return item
 

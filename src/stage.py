@@ -9,6 +9,7 @@ from pathlib import Path
 
 import yaml
 
+from . import __version__
 from .config import load_config
 from .device_adapter import adapter
 from .errors import InputError
@@ -76,7 +77,7 @@ class Stage:
         self.name = name
         self.config = config
         self.outputs = [Path(p) for p in outputs]
-        self.depends = {"dataset": config.dataset,
+        self.depends = {"version": __version__, "dataset": config.dataset,
                         "settings": config.select(dict.fromkeys(keys)),
                         "inputs": {Path(p).name: digest(p) for p in inputs}}
 
@@ -104,7 +105,6 @@ class Stage:
 def _start_log(config, name):
     """Sends the log to the screen, and to NAME.log under output_path."""
     logger.setLevel(logging.INFO)
-    logger.handlers.clear()
     for stream, lowest in ((sys.stdout, logging.INFO), (sys.stderr, logging.ERROR)):
         screen = logging.StreamHandler(stream)
         screen.setLevel(lowest)
@@ -127,7 +127,7 @@ def main(stage, name, description, arguments=None):
         _start_log(config, name)
         with adapter(config).session(config):
             stage(config)
-    except InputError as e:
+    except (InputError, FloatingPointError) as e:
         if logger.handlers:
             logger.error("error: %s", e)
         else:  # the log could not be opened: the settings themselves are at fault
@@ -136,3 +136,8 @@ def main(stage, name, description, arguments=None):
     except KeyboardInterrupt:
         print("\nstopped; files written before are whole, and the same command goes on from there", file=sys.stderr)
         sys.exit(130)
+    finally:
+        while logger.handlers:
+            handler = logger.handlers[0]
+            logger.removeHandler(handler)
+            handler.close()

@@ -1,4 +1,4 @@
-"""Random generators that one seed feeds, and sampling of items that a user has not interacted with."""
+"""Random generators that one seed feeds, sampling of items that a user has not interacted with, and the sigmoid."""
 import zlib
 
 import numpy as np
@@ -10,6 +10,11 @@ MAX_TABLE_BITS = 1 << 33
 def generator(seed, *purpose):
     """A NumPy generator for one purpose, e.g. `generator(1, "negatives", epoch)`: independent of all others."""
     return np.random.default_rng([seed, *(p if isinstance(p, int) else zlib.crc32(p.encode()) for p in purpose)])
+
+
+def sigmoid(x):
+    """1 / (1 + exp(-x)), without overflow."""
+    return 0.5 * (1 + np.tanh(0.5 * x))
 
 
 class PairSet:
@@ -37,6 +42,8 @@ class PairSet:
         keys = np.asarray(users, np.int64) * self.num_items + items
         if self._bits is not None:
             return (self._bits[keys >> 3] >> (keys & 7).astype(np.uint8) & 1).astype(bool)
+        if not len(self._keys):
+            return np.zeros(keys.shape, bool)
         return self._keys[np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)] == keys
 
 

@@ -8,9 +8,9 @@ import logging
 import time
 from pathlib import Path
 
-import numpy as np
 import mindspore as ms
-from mindspore import Parameter, Tensor, nn, ops
+import numpy as np
+from mindspore import Tensor, nn, ops
 from tqdm import tqdm
 
 from . import metrics
@@ -20,6 +20,7 @@ from .dataset import dataset_files, evaluation_candidates, load_dataset, trainin
 from .device_adapter import set_device
 from .errors import InputError
 from .ncf import TABLES, build, save_checkpoint, score
+from .plots import learning_curve
 from .stage import Stage, write_json
 from .stat_utils import generator
 
@@ -222,14 +223,18 @@ def train(config):
 
     save_checkpoint(checkpoint, best.values, anchor.values,
                     {**net.shape, "model": model, "dataset": config.dataset, "epoch": best.record["epoch"],
-                     "anchor_epoch": anchor.record["epoch"], "settings": config.select(dict.fromkeys(MODEL_KEYS + TRAIN_KEYS))})
+                     "anchor_epoch": anchor.record["epoch"],
+                     "settings": config.select(dict.fromkeys(MODEL_KEYS + TRAIN_KEYS))})
     steps = trainer.steps * config.train_epochs
     samples = steps * trainer.groups * (1 + config.num_neg)
     write_json(result, {
         "model": model, "dataset": config.dataset, "seed": config.seed, "num_users": dataset.num_users,
         "num_items": dataset.num_items, "num_interactions": dataset.num_interactions, "device": device,
-        "epochs": config.train_epochs, "best_epoch": best.record["epoch"], "anchor_epoch": anchor.record["epoch"], hr: best.record[hr], ndcg: best.record[ndcg],
+        "epochs": config.train_epochs, "best_epoch": best.record["epoch"], "anchor_epoch": anchor.record["epoch"],
+        hr: best.record[hr], ndcg: best.record[ndcg],
         "seconds": time.perf_counter() - start, "samples_per_second": samples / training_seconds,
         "ms_per_step": 1e3 * training_seconds / steps, "history": history})
+    learning_curve(result.with_suffix(".png"), history, ndcg, f"{model} on {dataset.name}", best.record["epoch"],
+                   anchor.record["epoch"])
     stage.finish()
     logger.info("%s: best epoch %d by validation %s, written to %s", model, best.record["epoch"], ndcg, checkpoint)

@@ -1,0 +1,77 @@
+"""Pictures of a run: learning curves, and what the mask decided."""
+import numpy as np
+
+from .stage import whole_file
+
+POINTS = 20_000  # of a scatter: more make the file large and the picture no clearer
+BLUE, ORANGE, GREY = "#3465a4", "#ce5c00", "#555753"
+
+
+def _figure(columns):
+    from matplotlib.figure import Figure  # without pyplot there is no display to set up and none to close
+    figure = Figure(figsize=(5 * columns, 3.6), layout="constrained")
+    return figure, [figure.add_subplot(1, columns, k + 1) for k in range(columns)]
+
+
+def _save(figure, path):
+    with whole_file(path) as temporary:
+        figure.savefig(temporary, dpi=100)
+
+
+def learning_curve(path, history, metric, title, best_epoch, anchor_epoch):
+    """Training loss, cross-entropy of the validation item and the validation metric by epoch.
+
+    Args:
+        path: of the PNG.
+        history: list of dicts with epoch, loss, pos_loss and `metric`.
+        metric: key of the ranking metric.
+        title: of the picture.
+        best_epoch, anchor_epoch: marked in it.
+    """
+    figure, (left, right) = _figure(2)
+    epochs = [record["epoch"] for record in history]
+    left.plot(epochs, [record["loss"] for record in history], color=GREY, label="training samples")
+    left.plot(epochs, [record["pos_loss"] for record in history], color=ORANGE, label="validation items")
+    left.axvline(anchor_epoch, color=ORANGE, linestyle=":", label=f"anchor: epoch {anchor_epoch}")
+    left.set_ylabel("cross-entropy (nats)")
+    right.plot(epochs, [record[metric] for record in history], color=BLUE, label="validation items")
+    right.axvline(best_epoch, color=BLUE, linestyle=":", label=f"best: epoch {best_epoch}")
+    right.set_ylabel(metric.upper())
+    for axes in (left, right):
+        axes.set_xlabel("epoch")
+        axes.legend(frameon=False)
+    figure.suptitle(title)
+    _save(figure, path)
+
+
+def disclosure_plot(path, influence, unwillingness, disclosed, weight, title):
+    """The decisions: each interaction by unwillingness and influence, and the share disclosed by unwillingness.
+
+    Args:
+        path: of the PNG.
+        influence, unwillingness: (n,) arrays.
+        disclosed: (n,) bool.
+        weight: willingness weight lambda; the line influence = lambda * unwillingness parts the decisions.
+        title: of the picture.
+    """
+    figure, (left, right) = _figure(2)
+    shown = np.linspace(0, len(influence) - 1, min(POINTS, len(influence))).astype(int)
+    for chosen, color, label in ((False, GREY, "withheld"), (True, BLUE, "disclosed")):
+        rows = shown[disclosed[shown] == chosen]
+        left.scatter(unwillingness[rows], influence[rows], s=2, alpha=0.4, color=color, linewidths=0, label=label)
+    left.plot([0, 1], [0, weight], color=ORANGE, label=f"price of unwillingness: {weight:.3g}")
+    limit = np.quantile(np.abs(influence), 0.97) or 1
+    left.set_ylim(-limit, limit)  # a few extreme influences would hide the rest
+    left.set_xlabel("unwillingness")
+    left.set_ylabel("influence (nats)")
+    left.legend(frameon=False, markerscale=4, loc="lower right")
+    edges = np.linspace(0, 1, 11)
+    bins = np.clip(np.digitize(unwillingness, edges) - 1, 0, 9)
+    count = np.bincount(bins, minlength=10)
+    share = np.bincount(bins, disclosed, 10) / np.maximum(count, 1)
+    right.bar(edges[:-1] + 0.05, 100 * share, width=0.09, color=BLUE)
+    right.set_ylim(0, 100)
+    right.set_xlabel("unwillingness")
+    right.set_ylabel("disclosed (%)")
+    figure.suptitle(title)
+    _save(figure, path)

@@ -1,0 +1,49 @@
+"""Fixtures: settings in a temporary folder, tiny datasets with known content, and the real data where it exists."""
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from src.config import load_config
+
+REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture
+def settings(tmp_path):
+    """settings("--num_neg", 2, ...) -> Config on the CPU whose folders lie in the test's temporary folder."""
+    def make(*arguments):
+        folders = ["--data_path", tmp_path / "data", "--output_path", tmp_path / "output",
+                   "--checkpoint_path", tmp_path / "checkpoint", "--dataset", "tiny", "--device_target", "CPU"]
+        return load_config([str(a) for a in (*folders, *arguments)])
+    return make
+
+
+@pytest.fixture
+def write_ratings(tmp_path):
+    """write_ratings(rows, name) writes (user, item, timestamp) rows as dataset `name`, and `items` as its catalogue."""
+    def write(rows, name="tiny", items=None):
+        folder = tmp_path / "data" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        table = pd.DataFrame(rows, columns=["user_id", "item_id", "timestamp"])
+        table.insert(2, "rating", 3)
+        table.to_csv(folder / "ratings.csv", index=False)
+        if items is not None:
+            pd.DataFrame({"item_id": items, "title": "", "genres": ""}).to_csv(folder / "movies.csv", index=False)
+        return folder
+    return write
+
+
+@pytest.fixture(scope="session")
+def cpu():
+    """MindSpore in graph mode on the CPU."""
+    from src.device_adapter import set_device
+    return set_device(load_config(["--device_target", "CPU"]))
+
+
+@pytest.fixture
+def real_data():
+    """Folder of the real MovieLens files."""
+    if not REAL_DATA.is_dir():
+        pytest.skip(f"the real MovieLens files are not at {REAL_DATA}")
+    return REAL_DATA

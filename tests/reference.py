@@ -1,0 +1,39 @@
+"""An independent NCF in NumPy (float64) and finite differences, to compare with."""
+import numpy as np
+
+
+def logits(values, user_row, items):
+    """Logit of each of `items` (n,) for a user whose embedding row is user_row (GMF part, then MLP part)."""
+    f = values["item_gmf"].shape[1]
+    p, r = user_row[:f], user_row[f:]
+    q, t = values["item_gmf"][items], values["item_mlp"][items]
+    z = np.concatenate([np.tile(r, (len(items), 1)), t], axis=1)
+    z = z @ np.concatenate([values["head.user_weight"], values["head.item_weight"]], axis=1).T + values["head.first_bias"]
+    k = 2
+    while f"head.weight_{k}" in values:
+        z = np.maximum(z, 0) @ values[f"head.weight_{k}"].T + values[f"head.bias_{k}"]
+        k += 1
+    if "head.out_weight" in values:
+        z = np.maximum(z, 0) @ values["head.out_weight"].T + values["head.out_bias"]
+    return (p * q) @ values["head.gmf_weight"] + z[:, 0]
+
+
+def user_row(values, user):
+    return np.concatenate([values["user_gmf"][user], values["user_mlp"][user]])
+
+
+def cross_entropy(logit, label):
+    return np.logaddexp(0, np.where(label == 1, -logit, logit))
+
+
+def gradient(function, x, step=1e-5):
+    """Central differences of a scalar function."""
+    return np.array([(function(x + e) - function(x - e)) / (2 * step) for e in step * np.eye(len(x))])
+
+
+def hessian(function, x, step=1e-4):
+    """Second differences of a scalar function."""
+    steps = step * np.eye(len(x))
+    second = [[function(x + a + b) - function(x + a - b) - function(x - a + b) + function(x - a - b) for b in steps]
+              for a in steps]
+    return np.array(second) / (4 * step ** 2)

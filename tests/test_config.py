@@ -1,0 +1,116 @@
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from src import constants
+from src.config import DEFAULT_CONFIG, load_config, load_yaml
+from src.errors import InputError
+
+
+def test_defaults_are_those_of_the_readme():
+    config = load_config([])
+    assert (config.dataset, config.train_epochs, config.batch_size, config.num_neg) == ("ml-1m", 25, 256, 4)
+    assert (config.layers, config.num_factors, config.masked) == ([64, 32, 16], 16, False)
+    assert config.wv_budget == 0.6 and config.willingness_weight is None
+
+
+@pytest.mark.parametrize("arguments, key, value", [
+    (["--masked"], "masked", True),
+    (["--masked", "True"], "masked", True),
+    (["--masked=false"], "masked", False),
+    (["--layers", "8,4"], "layers", [8, 4]),
+    (["--layers=[8, 4, 2]"], "layers", [8, 4, 2]),
+    (["--learning_rate", "1e-4"], "learning_rate", 1e-4),
+    (["--willingness_weight", "2"], "willingness_weight", 2.0),
+    (["--willingness_weight", "none"], "willingness_weight", None),
+    (["--batch_size", "1024"], "batch_size", 1024),
+    (["--masked", "--batch_size", "1024"], "masked", True),
+])
+def test_command_line_overrides(arguments, key, value):
+    config = load_config(arguments)
+    assert getattr(config, key) == value and type(getattr(config, key)) is type(value)
+
+
+@pytest.mark.parametrize("arguments, words", [
+    (["--batchsize", "8"], r"--batchsize; did you mean --batch_size\?"),
+    (["--batch", "8"], "unknown option --batch"),
+    (["stray"], "unknown option stray"),
+    (["--batch_size", "many"], "--batch_size 'many': needs a whole number"),
+    (["--batch_size", "1.5"], "--batch_size '1.5': needs a whole number"),
+    (["--batch_size"], "batch_size.*expected one argument"),
+    (["--masked", "perhaps"], "--masked 'perhaps': needs True or False"),
+    (["--layers", "a,b"], "--layers 'a,b': needs a whole number"),
+    (["--layers", ""], "--layers '': needs whole numbers"),
+    (["--layers", "7,4"], "--layers 7: the first width must be even"),
+    (["--layers", "8,0"], "--layers 0: must lie in"),
+    (["--learning_rate", "nan"], "--learning_rate 'nan': needs a finite number"),
+    (["--learning_rate", "0"], "--learning_rate 0.0: must lie in"),
+    (["--wv_budget", "0"], "--wv_budget 0.0: must lie in"),
+    (["--wv_budget", "1.1"], "--wv_budget 1.1: must lie in"),
+    (["--prior", "1"], "--prior 1.0: must lie in"),
+    (["--solver", "magic"], "--solver magic: must be one of block"),
+    (["--batch_size", "4", "--num_neg", "4"], "--batch_size 4: must be at least 1"),
+    (["--max_ratings", "2"], "--max_ratings 2: is below min_ratings"),
+    (["--warmup_epochs", "3", "--train_epochs", "2"], "--warmup_epochs 3: is more than train_epochs"),
+    (["--dataset", "../elsewhere"], "must be a plain name"),
+    (["--config_path", "nowhere.yaml"], "nowhere.yaml: No such file"),
+])
+def test_errors_name_the_option_on_one_line(arguments, words):
+    with pytest.raises(InputError, match=words) as error:
+        load_config(arguments)
+    assert "\n" not in str(error.value)
+
+
+def test_config_file_replaces_defaults_and_the_command_line_wins(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("batch_size: 512\nlearning_rate: 1\nlayers: [8, 4]\n")
+    config = load_config(["--config_path", str(path), "--layers", "16,8"])
+    assert (config.batch_size, config.learning_rate, config.layers, config.num_neg) == (512, 1.0, [16, 8], 4)
+    assert isinstance(config.learning_rate, float)
+
+
+@pytest.mark.parametrize("text, words", [
+    ("batchsize: 8", "unknown key 'batchsize'; did you mean --batch_size"),
+    ("batch_size: many", "batch_size is 'many'"),
+    ("masked: 1", "masked is 1"),
+    ("layers: 64", "layers is 64"),
+    ("batch_size: 1", "--batch_size 1: must lie in"),
+    ("a: [", "not valid YAML"),
+    ("- 1", "holds no 'key: value' lines"),
+])
+def test_bad_config_files_are_named(tmp_path, text, words):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=words):
+        load_config(["--config_path", str(path)])
+
+
+def test_help_shows_every_option(capsys):
+    with pytest.raises(SystemExit) as stop:
+        load_config(["--help"])
+    assert stop.value.code == 0
+    shown = capsys.readouterr().out
+    values, helps, _ = load_yaml(DEFAULT_CONFIG)
+    for key in values:
+        assert f"--{key}" in shown
+    assert "sample" in shown and "0.6" in shown
+
+
+def test_every_option_is_explained_typed_grouped_and_read():
+    values, helps, accepted = load_yaml(DEFAULT_CONFIG)
+    assert list(values) == list(helps)
+    assert set(accepted) <= set(values)
+    groups = [getattr(constants, name) for name in dir(constants) if name.endswith("_KEYS")]
+    assert set().union(*groups) == set(values)
+    source = "".join(p.read_text() for p in Path("src").glob("*.py") if p.name not in ("constants.py", "config.py"))
+    unread = [key for key in values if not re.search(rf"\bconfig\.{key}\b|\"{key}\"", source) and key not in (
+        "sim_users", "min_ratings")]
+    assert not unread
+
+
+def test_effective_settings_can_be_saved_and_read_back():
+    config = load_config(["--layers", "8,4"])
+    assert yaml.safe_load(yaml.safe_dump(config.as_dict())) == config.as_dict()
+    assert config.replace(masked=True).masked and not config.masked

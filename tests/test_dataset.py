@@ -1,0 +1,159 @@
+import json
+
+import numpy as np
+import pytest
+
+from src.dataset import evaluation_candidates, load_dataset, training_groups
+from src.errors import InputError
+from src.stat_utils import generator
+
+# user 5: items 1 2 | 3 | 4 by time; user 8: item 4 | 1 | 2, given out of order
+ROWS = [(5, 1, 10), (8, 2, 30), (5, 3, 30), (5, 2, 20), (8, 4, 10), (5, 4, 40), (8, 1, 20)]
+
+
+def test_leave_one_out_by_time(write_ratings, settings):
+    write_ratings(ROWS)
+    d = load_dataset(settings())
+    assert (d.num_users, d.num_items, d.num_interactions) == (2, 4, 3)
+    assert d.user_ids[d.user].tolist() == [5, 5, 8] and d.item_ids[d.item].tolist() == [1, 2, 4]
+    assert d.item_ids[d.validation].tolist() == [3, 1]
+    assert d.item_ids[d.test].tolist() == [4, 2]
+    assert d.rows.tolist() == [0, 3, 4] and d.held_out.tolist() == [[2, 5], [6, 1]]
+
+
+def test_ties_in_time_keep_the_order_of_the_rows(write_ratings, settings):
+    write_ratings([(1, item, 7) for item in (4, 2, 3, 1)])
+    d = load_dataset(settings())
+    assert d.item_ids[d.item].tolist() == [4, 2]
+    assert (d.item_ids[d.validation][0], d.item_ids[d.test][0]) == (3, 1)
+
+
+def test_catalogue_decides_which_items_there_are(write_ratings, settings):
+    write_ratings(ROWS, items=[0, 1, 2, 3, 4, 9])
+    assert load_dataset(settings()).item_ids.tolist() == [0, 1, 2, 3, 4, 9]
+
+
+def test_ids_may_be_text(write_ratings, settings):
+    write_ratings([(f"u{u}", f"b{i}", t) for u, i, t in ROWS], items=[f"b{i}" for i in range(6)])
+    d = load_dataset(settings())
+    assert d.user_ids.tolist() == ["u5", "u8"] and d.item_ids[d.test].tolist() == ["b4", "b2"]
+
+
+def test_a_user_may_have_no_history(write_ratings, settings):
+    write_ratings([*ROWS, (9, 1, 1), (9, 2, 2)])
+    d = load_dataset(settings())
+    assert (d.num_users, d.num_interactions) == (3, 3)
+
+
+def test_negatives_are_fresh_and_never_training_positives(write_ratings, settings):
+    write_ratings(ROWS, items=range(12))
+    d = load_dataset(settings())
+    one, again, other = (training_groups(d, 200, generator(1, "negatives", epoch)) for epoch in (0, 0, 1))
+    assert np.array_equal(one, again) and not np.array_equal(one, other)
+    assert one.shape == (3, 201) and np.array_equal(one[:, 0], d.item)
+    for user, row in zip(d.user, one):
+        outside = set(range(12)) - set(d.item[d.user == user])
+        assert set(row[1:]) == outside  # held-out items among them: to the trainer they are items like any other
+
+
+def test_candidates_hold_no_interaction_and_are_fixed_by_seed(write_ratings, settings):
+    write_ratings(ROWS, items=range(40))
+    d = load_dataset(settings())
+    config = settings("--num_eval_neg", 30)
+    test, validation = (evaluation_candidates(d, which, config) for which in ("test", "validation"))
+    assert np.array_equal(test, evaluation_candidates(d, "test", config))
+    assert not np.array_equal(test, evaluation_candidates(d, "test", settings("--num_eval_neg", 30, "--seed", 2)))
+    for user, (a, b) in enumerate(zip(test, validation)):
+        seen = {*d.item[d.user == user], d.validation[user], d.test[user]}
+        assert a[0] == d.test[user] and b[0] == d.validation[user]
+        for row in (a, b):
+            assert len(set(row)) == 31 and not seen & set(row[1:])
+
+
+def test_masked_twin_is_loaded_by_name(write_ratings, settings):
+    write_ratings(ROWS)
+    write_ratings(ROWS[1:], name="masked_tiny", items=[1, 2, 3, 4])
+    assert load_dataset(settings(), masked=True).num_interactions == 2
+
+
+@pytest.mark.parametrize("rows, items, words", [
+    ([(1, 2, 3), (1, 2, 4), (1, 3, 5)], None, "user 1 has item 2 more than once"),
+    ([(1, 2, 3), (2, 2, 4), (2, 3, 5)], None, "user 1 has a single interaction"),
+    (ROWS, [1, 2, 3], "movies.csv: lacks item 4"),
+    ([(1, 2, "noon"), (1, 3, "dusk")], None, "timestamp is not numeric"),
+    ([], None, "holds no ratings"),
+])
+def test_unfit_data_is_named(write_ratings, settings, rows, items, words):
+    write_ratings(rows, items=items)
+    with pytest.raises(InputError, match=words):
+        load_dataset(settings())
+
+
+def test_missing_and_broken_files_are_named(write_ratings, settings):
+    with pytest.raises(InputError, match="ratings.csv: no such file; make it with scripts/run_download_dataset.sh"):
+        load_dataset(settings())
+    with pytest.raises(InputError, match="masked_tiny.*make it with preprocess.py"):
+        load_dataset(settings(), masked=True)
+    folder = write_ratings(ROWS)
+    (folder / "ratings.csv").write_text("")
+    with pytest.raises(InputError, match="ratings.csv: is empty"):
+        load_dataset(settings())
+    (folder / "ratings.csv").write_text("user_id,item_id\n1,2\n")
+    with pytest.raises(InputError, match="ratings.csv: has no column timestamp"):
+        load_dataset(settings())
+    (folder / "ratings.csv").write_text("user_id,item_id,timestamp\n1,2,3\n1,,4\n")
+    with pytest.raises(InputError, match="ratings.csv: row 2 has no item_id"):
+        load_dataset(settings())
+
+
+def test_too_few_items_are_named(write_ratings, settings):
+    write_ratings(ROWS)
+    d = load_dataset(settings())
+    with pytest.raises(InputError, match="--num_eval_neg 99: user 5 has only 0 items"):
+        evaluation_candidates(d, "test", settings())
+    write_ratings([(1, 1, 1), (1, 2, 2), (1, 3, 3), (1, 4, 4)], items=[1, 2, 3, 4])
+    write_ratings([(1, i, i) for i in (1, 2, 3, 4)] + [(2, 1, 1), (2, 2, 2)], name="full", items=[1, 2, 3, 4])
+    full = load_dataset(settings("--dataset", "full"))
+    full.item = np.array([0, 1, 2, 3], np.int32)
+    full.user = np.zeros(4, np.int32)
+    with pytest.raises(InputError, match="user 1 has interacted with all 4 items"):
+        training_groups(full, 1, generator(1))
+
+
+def test_option_that_contradicts_the_record_is_an_error(write_ratings, settings):
+    folder = write_ratings(ROWS)
+    (folder / "dataset.json").write_text(json.dumps({"max_ratings": 0, "min_ratings": 3}))
+    load_dataset(settings())
+    with pytest.raises(InputError, match="--max_ratings 20: but .* was made with max_ratings=0"):
+        load_dataset(settings("--max_ratings", 20))
+
+
+def test_literature_negatives_with_original_and_with_0_based_ids(write_ratings, settings, tmp_path):
+    write_ratings(ROWS, items=range(12))
+    d = load_dataset(settings())
+    path = tmp_path / "test.negative"
+    path.write_text("(8,2)\t5\t6\n(5,4)\t7\t8\n")
+    c = evaluation_candidates(d, "test", settings("--eval_negatives", path))
+    assert d.item_ids[c].tolist() == [[4, 7, 8], [2, 5, 6]]
+    path.write_text("(0,100)\t101\t102\n(1,103)\t104\t105\n")
+    items = tmp_path / "items.txt"
+    items.write_text("4\t100\n7\t101\n8\t102\n2\t103\n5\t104\n6\t105\n")
+    again = evaluation_candidates(d, "test", settings("--eval_negatives", path, "--eval_item_list", items))
+    assert np.array_equal(c, again)
+
+
+@pytest.mark.parametrize("text, words", [
+    ("(8,2)\t5\t6\n", "a line .* for each of 2 users"),
+    ("(8,2)\t5\t6\n(5,4)\t7\n", "equally many"),
+    ("(8,2)\t5\t6\n(5,4)\t7\t99\n", "names a item"),
+    ("(8,2)\t5\t6\n(8,2)\t7\t6\n", "names a user"),
+    ("(8,2)\t5\t6\n(5,3)\t7\t8\n", "another test item than tiny for 1 users, e.g. user 5"),
+    ("(8,2)\t5\t6\n(5,4)\t1\t8\n", "1 candidates are training interactions"),
+    ("(8,x)\t5\t6\n(5,4)\t1\t8\n", "no numbers"),
+])
+def test_unfit_negatives_are_named(write_ratings, settings, tmp_path, text, words):
+    write_ratings(ROWS, items=range(12))
+    path = tmp_path / "test.negative"
+    path.write_text(text)
+    with pytest.raises(InputError, match=f"--eval_negatives.*{words}"):
+        evaluation_candidates(load_dataset(settings()), "test", settings("--eval_negatives", path))

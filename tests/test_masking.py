@@ -1,0 +1,126 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from src.dataset import evaluation_candidates, load_dataset
+from src.errors import InputError
+from src.evaluation import comparison_table, evaluate
+from src.masking import preprocess, write_masked_dataset
+from src.training import train
+
+SMALL = ["--layers", "6,4", "--num_factors", 3, "--num_neg", 2, "--num_eval_neg", 5, "--train_epochs", 2, "--top_k", 3]
+
+
+@pytest.fixture
+def ratings(write_ratings):
+    rng = np.random.default_rng(0)
+    rows = [(u, i, int(rng.integers(1000))) for u in range(1, 13) for i in rng.permutation(20)[:9]]
+    return write_ratings([rows[k] for k in rng.permutation(len(rows))], items=range(20))
+
+
+def test_masked_dataset_keeps_held_out_rows_and_nothing_withheld(ratings, settings, tmp_path):
+    dataset = load_dataset(settings())
+    disclosed = np.random.default_rng(1).random(dataset.num_interactions) < 0.5
+    disclosed[dataset.user == 3] = False  # a user who discloses nothing
+    target = tmp_path / "data" / "masked_tiny"
+    write_masked_dataset(ratings, target, dataset, disclosed)
+    masked = load_dataset(settings(), masked=True)
+    assert np.array_equal(masked.user_ids, dataset.user_ids) and np.array_equal(masked.item_ids, dataset.item_ids)
+    assert np.array_equal(masked.validation, dataset.validation) and np.array_equal(masked.test, dataset.test)
+    assert np.array_equal(masked.user, dataset.user[disclosed]) and np.array_equal(masked.item, dataset.item[disclosed])
+    original, written = (pd.read_csv(f / "ratings.csv") for f in (ratings, target))
+    assert len(written.merge(original, how="inner")) == len(written)  # no row, hence no negative, that was not there
+    withheld = set(zip(dataset.user_ids[dataset.user[~disclosed]], dataset.item_ids[dataset.item[~disclosed]]))
+    assert not withheld & set(zip(written.user_id, written.item_id))
+
+
+def test_stages_end_to_end(cpu, ratings, settings, tmp_path):
+    config = settings(*SMALL)
+    output = tmp_path / "output"
+    evaluate_before = settings(*SMALL)
+    preprocess(config)  # trains the plain model itself
+    assert (output / "train_ncf.json").exists()
+    decisions = pd.read_csv(output / "disclosure.csv")
+    assert list(decisions.columns) == ["user_id", "item_id", "influence", "unwillingness", "disclosed"]
+    dataset = load_dataset(config)
+    assert len(decisions) == dataset.num_interactions and set(decisions.disclosed) <= {0, 1}
+    record = json.loads((output / "preprocess.json").read_text())
+    wv = (decisions.disclosed * decisions.unwillingness).sum() / 12
+    assert record["wv"] == pytest.approx(wv) and record["total_wv"] == pytest.approx(decisions.unwillingness.sum() / 12)
+    assert record["wv"] <= 0.6 * record["total_wv"]
+    assert record["disclosed_share"] == pytest.approx(decisions.disclosed.mean())
+    assert set(record["seconds"]) == {"influence", "game", "mask", "total"}
+    assert {"solver", "anchors", "willingness_weight", "wv_budget", "peak_rss_mb"} <= set(record)
+
+    train(config.replace(masked=True))
+    evaluate(evaluate_before)
+    evaluate(config.replace(masked=True))
+    plain, masked = (json.loads((output / f"eval_{m}.json").read_text()) for m in ("ncf", "ifrqe"))
+    assert plain["wv"] == plain["total_wv"] == masked["total_wv"] == pytest.approx(record["total_wv"])
+    assert masked["wv"] == pytest.approx(record["wv"])
+    for result in (plain, masked):
+        assert result["reward"] == pytest.approx(-result["loss"] - record["willingness_weight"] * result["wv"])
+        assert {"model", "dataset", "seed", "num_users", "num_items", "num_interactions", "hr@3", "ndcg@3", "auc", "loss",
+                "pos_loss"} <= set(result)
+    assert (plain["num_interactions"], masked["num_interactions"]) == (len(decisions), decisions.disclosed.sum())
+    assert len((output / "eval.log").read_text().splitlines()) == 2
+    table = comparison_table(plain, masked)
+    for word in ("NCF", "IFRQE", "hr@3", "reward", f"{plain['loss']:.4f}", f"{masked['loss']:.4f}"):
+        assert word in table
+
+
+def test_both_models_face_the_same_candidates(ratings, settings, tmp_path):
+    dataset = load_dataset(settings())
+    write_masked_dataset(ratings, tmp_path / "data" / "masked_tiny", dataset, np.zeros(dataset.num_interactions, bool))
+    config = settings(*SMALL)
+    # evaluation draws from the original dataset whichever model it scores: no candidate is a withheld interaction
+    candidates = evaluation_candidates(load_dataset(config), "test", config)
+    assert not dataset.history_pairs().contains(np.arange(12)[:, None], candidates).any()
+
+
+def test_a_stage_is_done_again_when_what_it_depends_on_changes(cpu, ratings, settings, tmp_path):
+    preprocess(settings(*SMALL))
+    record = tmp_path / "output" / "preprocess.json"
+    record_before, time_before = record.read_text(), record.stat().st_mtime_ns
+    preprocess(settings(*SMALL))
+    assert record.stat().st_mtime_ns == time_before
+    preprocess(settings(*SMALL, "--wv_budget", 0.3))
+    assert json.loads(record.read_text())["wv"] < json.loads(record_before)["wv"]
+    (tmp_path / "data" / "masked_tiny" / "ratings.csv").unlink()
+    preprocess(settings(*SMALL, "--wv_budget", 0.3))
+    assert (tmp_path / "data" / "masked_tiny" / "ratings.csv").exists()
+
+
+def test_the_checkpoint_of_another_dataset_is_refused(cpu, ratings, write_ratings, settings, tmp_path):
+    train(settings(*SMALL))
+    write_ratings([(u, i, i) for u in range(12) for i in range(9)], name="other", items=range(20))
+    with pytest.raises(InputError, match="NCF.ckpt: was trained with dataset=tiny, but dataset=other"):
+        preprocess(settings(*SMALL, "--dataset", "other"))
+    assert not (tmp_path / "output" / "disclosure.csv").exists()
+
+
+def test_evaluation_of_what_is_not_there_is_named(cpu, ratings, settings):
+    with pytest.raises(InputError, match="disclosure.csv: no such file; run preprocess.py"):
+        evaluate(settings(*SMALL, "--masked"))
+    with pytest.raises(InputError, match="NCF.ckpt: no such checkpoint; make it with train.py"):
+        evaluate(settings(*SMALL))
+
+
+def test_plain_evaluation_before_the_mask(cpu, ratings, settings, tmp_path):
+    config = settings(*SMALL)
+    train(config)
+    evaluate(config)
+    result = json.loads((tmp_path / "output" / "eval_ncf.json").read_text())
+    assert result["wv"] == result["total_wv"] > 0
+    assert result["willingness_weight"] is None and result["reward"] is None
+
+
+def test_decisions_of_other_data_are_refused(cpu, ratings, settings, tmp_path):
+    config = settings(*SMALL)
+    preprocess(config)
+    path = tmp_path / "output" / "disclosure.csv"
+    pd.read_csv(path).iloc[1:].to_csv(path, index=False)
+    with pytest.raises(InputError, match="disclosure.csv: does not list the training interactions of tiny"):
+        evaluate(config)

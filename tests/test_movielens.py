@@ -1,0 +1,296 @@
+import hashlib
+import http.server
+import json
+import threading
+import zipfile
+
+import pandas as pd
+import pytest
+
+from src import movielens
+from src.errors import InputError
+from src.movielens import download, prepare, read_source
+
+# user, item, rating, timestamp; item 20 has a title with an accent and colons
+ROWS = [(1, 10, 5, 3), (1, 20, 4, 1), (1, 30, 3, 2), (2, 10, 1, 9), (2, 20, 2, 8), (2, 30, 3, 7), (2, 40, 4, 6)]
+TITLES = {10: "Heat (1995)", 20: "Amélie: a:b (2001)", 30: "Cube (1997)", 40: "Alien (1979)"}
+GENRES = {10: "Action|Crime", 20: "Comedy", 30: "Horror|Sci-Fi", 40: "Horror"}
+
+
+def zip_of(path, members):
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return path
+
+
+def lines(separator, rows=ROWS):
+    return "".join(separator.join(map(str, row)) + "\n" for row in rows)
+
+
+def ml_100k():
+    order = movielens.ML_100K_GENRES
+    items = "".join(f"{i}|{t}||||" + "|".join(str(int(g in GENRES[i].split("|"))) for g in order) + "\n"
+                    for i, t in TITLES.items())
+    return {"ml-100k/u.data": lines("\t"), "ml-100k/u.item": items.encode("latin-1")}
+
+
+def double_colon(encoding):
+    movies = "".join(f"{i}::{t}::{GENRES[i]}\n" for i, t in TITLES.items()).encode(encoding)
+    return {"ml/ratings.dat": lines("::"), "ml/movies.dat": movies, "ml/users.dat": "1::F::1::10::48067\n"}
+
+
+def comma():
+    movies = "movieId,title,genres\n" + "".join(f'{i},"{t}",{GENRES[i]}\n' for i, t in TITLES.items())
+    ratings = "userId,movieId,rating,timestamp\n" + lines(",")
+    return {"ml/ratings.csv": ratings, "ml/movies.csv": movies, "ml/tags.csv": "x\n"}
+
+
+@pytest.mark.parametrize("members", [ml_100k(), double_colon("latin-1"), double_colon("utf-8"), comma()],
+                         ids=["ml-100k", "ml-1m", "ml-10m", "ml-20m"])
+def test_each_layout_gives_the_same_dataset(tmp_path, settings, members):
+    config = settings("--archive", zip_of(tmp_path / "some.zip", members))
+    prepare(config)
+    folder = tmp_path / "data" / "tiny"
+    ratings = pd.read_csv(folder / "ratings.csv")
+    assert list(ratings.columns) == ["user_id", "item_id", "rating", "timestamp"]
+    assert [tuple(row) for row in ratings.to_numpy().tolist()] == ROWS
+    movies = pd.read_csv(folder / "movies.csv")
+    assert movies.set_index("item_id").title.to_dict() == TITLES
+    assert movies.set_index("item_id").genres.to_dict() == GENRES
+    record = json.loads((folder / "dataset.json").read_text())
+    assert (record["num_users"], record["num_items"], record["num_ratings"]) == (2, 4, 7)
+
+
+def test_recbole_files(tmp_path, settings):
+    inter = tmp_path / "x.inter"
+    inter.write_text("user_id:token\titem_id:token\trating:float\ttimestamp:float\n" + lines("\t"))
+    (tmp_path / "x.item").write_text("item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq\n"
+                                     "10\tHeat\t1995\tAction Crime\n40\tAlien\t1979\tHorror\n")
+    prepare(settings("--archive", inter))
+    movies = pd.read_csv(tmp_path / "data" / "tiny" / "movies.csv", keep_default_na=False)
+    assert movies.values.tolist() == [[10, "Heat (1995)", "Action|Crime"], [20, "", ""], [30, "", ""],
+                                      [40, "Alien (1979)", "Horror"]]
+
+
+def test_recbole_files_with_text_ids(tmp_path, settings):
+    inter = tmp_path / "x.inter"
+    inter.write_text("user_id:token\titem_id:token\n" + "".join(f"u{u}\tB00{i}\n" for u, i, _, _ in ROWS))
+    prepare(settings("--archive", inter))
+    ratings = pd.read_csv(tmp_path / "data" / "tiny" / "ratings.csv")
+    assert ratings.item_id.tolist()[:2] == ["B0010", "B0020"]
+
+
+def test_csv_without_rating_and_timestamp_keeps_the_order_of_its_rows(tmp_path, settings):
+    path = tmp_path / "x.csv"
+    path.write_text("item_id,user_id\n3,1\n1,1\n2,1\n")
+    prepare(settings("--archive", path))
+    assert pd.read_csv(tmp_path / "data" / "tiny" / "ratings.csv").values.tolist() == [
+        [1, 3, 1, 0], [1, 1, 1, 1], [1, 2, 1, 2]]
+
+
+def test_filters_keep_users_by_number_of_ratings(tmp_path, settings):
+    archive = zip_of(tmp_path / "x.zip", comma())
+    prepare(settings("--archive", archive, "--max_ratings", 3))
+    folder = tmp_path / "data" / "tiny"
+    assert set(pd.read_csv(folder / "ratings.csv").user_id) == {1}
+    assert pd.read_csv(folder / "movies.csv").item_id.tolist() == [10, 20, 30]  # the catalogue is what occurs
+    prepare(settings("--archive", archive, "--min_ratings", 4))
+    assert set(pd.read_csv(folder / "ratings.csv").user_id) == {2}
+    with pytest.raises(InputError, match="--min_ratings 5.*they have 3 to 4"):
+        prepare(settings("--archive", archive, "--min_ratings", 5))
+    assert set(pd.read_csv(folder / "ratings.csv").user_id) == {2}  # nothing lost
+
+
+def test_duplicates_are_an_error_unless_a_rule_is_chosen(tmp_path, settings):
+    path = tmp_path / "x.csv"
+    path.write_text("user_id,item_id,rating,timestamp\n1,1,5,30\n1,1,2,10\n1,2,3,20\n1,3,3,40\n")
+    with pytest.raises(InputError, match="x.csv: 1 user-item pairs occur more than once, e.g. user 1, item 1"):
+        prepare(settings("--archive", path))
+    assert not (tmp_path / "data" / "tiny" / "ratings.csv").exists()
+    for rule, rating in (("last", 5), ("first", 2)):
+        prepare(settings("--archive", path, "--duplicates", rule))
+        ratings = pd.read_csv(tmp_path / "data" / "tiny" / "ratings.csv")
+        assert ratings[ratings.item_id == 1].rating.tolist() == [rating]
+
+
+@pytest.mark.parametrize("content, words", [
+    ("", "is empty"),
+    ("user_id,item_id\n", "holds no ratings"),
+    ("user,item\n1,2\n", "has no column user_id, item_id"),
+    ("user_id,item_id,rating\n1,1,5\n1,2,good\n", "row 2 has 'good' as rating"),
+    ("user_id,item_id,timestamp\n1,1,5\n1,2,noon\n", "row 2 has 'noon' as timestamp"),
+    ("user_id,item_id,timestamp\n1,1,5\n1,,3\n", "row 2 has nothing as item_id"),
+    ("user_id,item_id,timestamp\n1,1,5\n1,2\n", "row 2 has nothing as timestamp"),
+    ("user_id,item_id,timestamp\n1,1,5\n1,2,3,4,5\n", "not in the expected columns"),
+    (b"user_id,item_id\n1,\xff\n", "is not UTF-8 text"),
+])
+def test_bad_csv_files_are_named(tmp_path, settings, content, words):
+    path = tmp_path / "x.csv"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(InputError, match=f"x.csv: .*{words}") as error:
+        prepare(settings("--archive", path))
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "data" / "tiny").exists()
+
+
+def test_bad_archives_are_named(tmp_path, settings):
+    whole = zip_of(tmp_path / "x.zip", comma()).read_bytes()
+    (tmp_path / "cut.zip").write_bytes(whole[:len(whole) // 2])
+    with pytest.raises(InputError, match="cut.zip: cannot be read"):
+        read_source(tmp_path / "cut.zip")
+    broken = bytearray(whole)
+    broken[whole.index(b"1,10,5") + 2] ^= 1  # same length, other content: the checksum inside the zip tells
+    (tmp_path / "broken.zip").write_bytes(broken)
+    with pytest.raises(InputError, match="broken.zip: cannot be read.*CRC"):
+        read_source(tmp_path / "broken.zip")
+    for name in ("../ratings.csv", "/etc/ratings.csv", "C:\\ratings.csv"):
+        with pytest.raises(InputError, match="points outside"):
+            read_source(zip_of(tmp_path / "out.zip", {**comma(), name: "x"}))
+    with pytest.raises(InputError, match="holds none of u.data"):
+        read_source(zip_of(tmp_path / "other.zip", {"readme.txt": "hello"}))
+    with pytest.raises(InputError, match="line 2 is not ID::TITLE::GENRES"):
+        read_source(zip_of(tmp_path / "m.zip", {"ratings.dat": lines("::"), "movies.dat": "1::A::B\n2::A\n"}))
+    (tmp_path / "x.parquet").write_text("x")
+    with pytest.raises(InputError, match="unknown kind of file"):
+        read_source(tmp_path / "x.parquet")
+
+
+def test_what_cannot_be_prepared_is_named(tmp_path, settings):
+    with pytest.raises(InputError, match="--archive .*nowhere.zip: no such file"):
+        prepare(settings("--archive", tmp_path / "nowhere.zip"))
+    with pytest.raises(InputError, match="--dataset tiny: neither in .* nor one that can be downloaded"):
+        prepare(settings())
+    with pytest.raises(InputError, match="masked datasets are written by preprocess.py"):
+        prepare(settings("--dataset", "masked_tiny"))
+    with pytest.raises(InputError, match="the dataset simulation is generated"):
+        prepare(settings("--dataset", "simulation", "--archive", "x.zip"))
+
+
+def test_a_dataset_that_is_there_is_kept_and_made_anew_when_asked(tmp_path, settings):
+    archive = zip_of(tmp_path / "x.zip", comma())
+    prepare(settings("--archive", archive))
+    ratings = tmp_path / "data" / "tiny" / "ratings.csv"
+    ratings.write_text("mine")
+    prepare(settings("--archive", archive))
+    prepare(settings())  # the source is not needed any more
+    assert ratings.read_text() == "mine"
+    prepare(settings("--archive", archive, "--overwrite"))
+    assert ratings.read_text() != "mine"
+
+
+def test_a_dataset_put_there_by_hand_is_left_alone(write_ratings, settings):
+    folder = write_ratings([(1, 2, 3)])
+    before = (folder / "ratings.csv").read_text()
+    prepare(settings())
+    assert (folder / "ratings.csv").read_text() == before
+
+
+def test_simulation_is_prepared_with_unwillingness(tmp_path, settings):
+    size = ["--sim_users", 20, "--sim_items", 40, "--sim_ratings", 200]
+    prepare(settings("--dataset", "simulation", *size))
+    folder = tmp_path / "data" / "simulation"
+    first = (folder / "ratings.csv").read_bytes()
+    assert len(pd.read_csv(folder / "unwillingness.csv")) == 200
+    prepare(settings("--dataset", "simulation", *size, "--seed", 2))  # another seed: made anew
+    assert (folder / "ratings.csv").read_bytes() != first
+
+
+class Server(http.server.BaseHTTPRequestHandler):
+    """Serves `content` under any path; breaks the first `breaks` transfers in the middle; knows ranges if `ranges`."""
+    content, sum_file, breaks, ranges, requests = b"", None, 0, True, []
+
+    def do_GET(self):
+        cls = type(self)
+        cls.requests.append((self.path, self.headers.get("Range")))
+        if self.path.endswith("missing.zip") or self.path.endswith(".md5") and cls.sum_file is None:
+            return self.send_error(404)
+        body, start = cls.sum_file if self.path.endswith(".md5") else cls.content, 0
+        if self.headers.get("Range") and cls.ranges:
+            start = int(self.headers["Range"][len("bytes="):-1])
+            if start >= len(body):
+                return self.send_error(416)
+            self.send_response(206)
+            self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
+        else:
+            self.send_response(200)
+        self.send_header("Content-Length", str(len(body) - start))
+        self.end_headers()
+        part = body[start:]
+        if cls.breaks:
+            cls.breaks -= 1
+            part = part[:len(part) // 2]
+        self.wfile.write(part)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server(tmp_path):
+    """A fresh Server class that is being served on the loopback address, as (class, address)."""
+    handler = type("OneServer", (Server,), {"requests": [], "content": zip_of(tmp_path / "s.zip", comma()).read_bytes()})
+    httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=httpd.serve_forever, daemon=True).start()
+    yield handler, f"http://127.0.0.1:{httpd.server_port}"
+    httpd.shutdown()
+    httpd.server_close()
+
+
+def md5(content):
+    return hashlib.md5(content).hexdigest()
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_download_resumes_after_a_broken_transfer(server, tmp_path, ranges):
+    handler, address = server
+    handler.breaks, handler.ranges = 1, ranges
+    path = download(f"{address}/x.zip", tmp_path / "x.zip", md5(handler.content))
+    assert path.read_bytes() == handler.content
+    assert handler.requests == [("/x.zip", None), ("/x.zip", f"bytes={len(handler.content) // 2}-")]
+    assert not (tmp_path / "x.zip.part").exists()
+
+
+def test_download_keeps_what_came_and_a_later_run_goes_on(server, tmp_path):
+    handler, address = server
+    handler.breaks = 99
+    with pytest.raises(InputError, match="x.zip: the download failed.*bytes are kept.*--archive.*--mirror"):
+        download(f"{address}/x.zip", tmp_path / "x.zip")
+    kept = (tmp_path / "x.zip.part").stat().st_size
+    assert 0 < kept < len(handler.content) and not (tmp_path / "x.zip").exists()
+    handler.breaks = 0
+    assert download(f"{address}/x.zip", tmp_path / "x.zip").read_bytes() == handler.content
+    assert handler.requests[-1][1] == f"bytes={kept}-"
+
+
+def test_download_with_a_wrong_sum_is_not_used(server, tmp_path):
+    handler, address = server
+    with pytest.raises(InputError, match="another MD5 sum"):
+        download(f"{address}/x.zip", tmp_path / "x.zip", "0" * 32)
+    assert not list(tmp_path.glob("x.zip*"))
+
+
+def test_download_that_is_hopeless_is_tried_once(server, tmp_path):
+    handler, address = server
+    with pytest.raises(InputError, match="missing.zip: the download failed"):
+        download(f"{address}/missing.zip", tmp_path / "missing.zip")
+    assert len(handler.requests) == 1
+
+
+def test_known_dataset_is_downloaded_from_the_mirror(server, tmp_path, settings, monkeypatch):
+    handler, address = server
+    monkeypatch.setitem(movielens.MD5, "ml-100k", md5(handler.content))
+    prepare(settings("--dataset", "ml-100k", "--mirror", address + "/"))
+    assert len(pd.read_csv(tmp_path / "data" / "ml-100k" / "ratings.csv")) == len(ROWS)
+    assert handler.requests == [("/ml-100k.zip", None)]
+
+
+@pytest.mark.parametrize("published", [True, False])
+def test_sum_of_the_changing_release_is_fetched(server, settings, published):
+    handler, address = server
+    if published:
+        handler.sum_file = b"0" * 32 + b"  ml-latest-small.zip\n"
+        with pytest.raises(InputError, match="another MD5 sum"):
+            prepare(settings("--dataset", "ml-latest-small", "--mirror", address))
+    else:
+        prepare(settings("--dataset", "ml-latest-small", "--mirror", address))

@@ -1,0 +1,92 @@
+import numpy as np
+import pytest
+from mindspore import Tensor
+
+from src.dataset import load_dataset
+from src.errors import InputError
+from src.ncf import NCF, build, load_checkpoint, save_checkpoint, score
+from tests import reference
+
+
+def randomised(num_users, num_items, num_factors, layers, seed=0):
+    """An NCF with parameters far from their initial values, and these values."""
+    net = NCF(num_users, num_items, num_factors, layers, seed)
+    rng = np.random.default_rng(seed)
+    values = {name: rng.normal(0, 0.6, value.shape).astype(np.float32) for name, value in net.values().items()}
+    net.set_values(values)
+    return net, values
+
+
+@pytest.mark.parametrize("layers", [[4], [8, 3], [8, 6, 4], [64, 32, 16], [8, 6, 5, 4, 2]])
+def test_logits_equal_those_of_the_reference(cpu, layers):
+    net, values = randomised(5, 7, 3, layers)
+    users, items = np.array([4, 0, 2], np.int32), np.array([[0, 1], [6, 6], [3, 2]], np.int32)
+    logits = net(Tensor(users), Tensor(items)).asnumpy()
+    expected = [reference.logits(values, reference.user_row(values, u), i) for u, i in zip(users, items)]
+    assert logits == pytest.approx(np.array(expected), rel=1e-4, abs=1e-5)
+
+
+def test_the_default_network_has_the_papers_size(cpu):
+    net = NCF(6040, 3706, 16, [64, 32, 16], seed=1)
+    assert sum(value.size for value in net.values().values()) == 470_449
+
+
+def test_initial_weights_follow_the_seed(cpu):
+    one, again, other = (NCF(4, 5, 2, [4, 2], seed).values() for seed in (1, 1, 2))
+    assert all(np.array_equal(one[name], again[name]) for name in one)
+    assert not np.array_equal(one["user_gmf"], other["user_gmf"])
+    assert one["user_gmf"].std() == pytest.approx(0.01, rel=0.7)
+
+
+@pytest.mark.parametrize("batch_size", [1, 6, 7, 1000])
+def test_scores_do_not_depend_on_the_batch(cpu, batch_size):
+    net, values = randomised(5, 7, 3, [4, 2])
+    candidates = np.random.default_rng(1).integers(0, 7, (5, 3)).astype(np.int32)
+    expected = [reference.logits(values, reference.user_row(values, u), c) for u, c in enumerate(candidates)]
+    assert score(net, candidates, batch_size) == pytest.approx(np.array(expected), rel=1e-4, abs=1e-5)
+
+
+@pytest.fixture
+def saved(cpu, write_ratings, settings, tmp_path):
+    """A checkpoint of a network for a dataset of 2 users and 4 items, with its settings and values."""
+    write_ratings([(u, i, i) for u in (1, 2) for i in (1, 2, 3, 4)])
+    config = settings("--layers", "4,2", "--num_factors", 3)
+    dataset = load_dataset(config)
+    net = build(dataset, config)
+    best = net.values()
+    anchor = {name: value + 1 for name, value in best.items()}
+    path = tmp_path / "checkpoint" / "NCF.ckpt"
+    save_checkpoint(path, best, anchor, {**net.shape, "dataset": "tiny", "epoch": 3})
+    return path, dataset, config, best
+
+
+def test_checkpoint_gives_back_both_sets_of_parameters(saved):
+    path, dataset, config, best = saved
+    for anchor in (False, True):
+        net, info = load_checkpoint(path, dataset, config, anchor=anchor)
+        assert info["epoch"] == 3
+        assert all(np.array_equal(value, best[name] + anchor) for name, value in net.values().items())
+    assert [p.name for p in path.parent.iterdir()] == ["NCF.ckpt"]  # no temporary file is left
+
+
+def test_unfit_checkpoints_are_named(saved, settings):
+    path, dataset, config, _ = saved
+    for changed, words in ((["--layers", "4,2", "--num_factors", 5], "num_factors=3, but num_factors=5"),
+                           (["--layers", "4", "--num_factors", 3], r"layers=\[4, 2\], but layers=\[4\]"),
+                           (["--layers", "4,2", "--dataset", "other"], "dataset=tiny, but dataset=other")):
+        with pytest.raises(InputError, match=f"NCF.ckpt: was trained with {words}"):
+            load_checkpoint(path, dataset, settings(*changed))
+    dataset.item_ids = dataset.item_ids[:3]
+    with pytest.raises(InputError, match="num_items=4, but num_items=3"):
+        load_checkpoint(path, dataset, config)
+    with pytest.raises(InputError, match="none.ckpt: no such checkpoint; make it with train.py"):
+        load_checkpoint(path.with_name("none.ckpt"), dataset, config)
+
+
+def test_damaged_checkpoints_are_named(saved):
+    path, dataset, config, _ = saved
+    content = path.read_bytes()
+    for damaged in (content[:len(content) // 2], b"", b"no checkpoint at all"):
+        path.write_bytes(damaged)
+        with pytest.raises(InputError, match="NCF.ckpt: (is no checkpoint of this program, or is damaged|lacks parameters)"):
+            load_checkpoint(path, dataset, config)

@@ -1,0 +1,115 @@
+import logging
+
+import pytest
+import yaml
+
+from src.errors import InputError
+from src.stage import Stage, digest, main, read_json, whole_file, write_json
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "deep" / "x.txt"
+    with whole_file(path) as temporary:
+        temporary.write_text("one")
+        assert not path.exists()
+    with pytest.raises(RuntimeError):
+        with whole_file(path) as temporary:
+            temporary.write_text("half of two")
+            raise RuntimeError
+    assert path.read_text() == "one" and [p.name for p in path.parent.iterdir()] == ["x.txt"]
+
+
+def test_json_refuses_nan_and_keeps_what_was_there(tmp_path):
+    path = tmp_path / "x.json"
+    write_json(path, {"a": 1})
+    with pytest.raises(ValueError):
+        write_json(path, {"a": float("nan")})
+    assert read_json(path, "") == {"a": 1}
+
+
+def test_missing_and_broken_json_are_named(tmp_path):
+    path = tmp_path / "x.json"
+    with pytest.raises(InputError, match="x.json: no such file; run it"):
+        read_json(path, "run it")
+    path.write_text("{")
+    with pytest.raises(InputError, match="x.json: not valid JSON .*; run it"):
+        read_json(path, "run it")
+
+
+def test_digest_is_that_of_the_content(tmp_path):
+    path = tmp_path / "x"
+    path.write_bytes(b"abc")
+    assert digest(path, "md5") == "900150983cd24fb0d6963f7d28e17f72"
+
+
+@pytest.fixture
+def stage(settings, tmp_path):
+    """stage(*arguments): a stage that depends on num_neg and on the file `in`, and writes `out`."""
+    (tmp_path / "in").write_text("1")
+
+    def make(*arguments):
+        return Stage("test", settings(*arguments), ["num_neg"], [tmp_path / "in"], [tmp_path / "out"])
+    first = make()
+    assert not first.is_done()
+    (tmp_path / "out").write_text("2")
+    first.finish()
+    return make
+
+
+def test_a_stage_is_skipped_only_for_the_same_settings_inputs_and_outputs(stage, tmp_path):
+    assert stage().is_done()
+    assert stage("--batch_size", 64).is_done()  # not one that it depends on
+    assert not stage("--num_neg", 5).is_done()
+    assert not stage("--dataset", "other").is_done()
+    assert not stage("--overwrite").is_done()
+    (tmp_path / "in").write_text("changed")
+    assert not stage().is_done()
+    (tmp_path / "in").write_text("1")
+    (tmp_path / "out").write_text("changed")
+    assert not stage().is_done()
+    (tmp_path / "out").unlink()
+    assert not stage().is_done()
+
+
+def test_a_stage_records_its_effective_settings(stage, tmp_path):
+    record = yaml.safe_load((tmp_path / "output" / "settings_test.yaml").read_text())
+    assert record["settings"] == {"num_neg": 4} and record["all_settings"]["batch_size"] == 256
+
+
+def test_programs_turn_bad_input_into_one_line_and_exit_2(tmp_path, capsys):
+    def fail(config):
+        raise InputError("x.csv: is empty; fetch it")
+    with pytest.raises(SystemExit) as stop:
+        main(fail, "test", "", ["--output_path", str(tmp_path)])
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == "error: x.csv: is empty; fetch it\n"
+    assert "x.csv: is empty" in (tmp_path / "test.log").read_text()
+
+
+def test_programs_name_an_unknown_option(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(lambda config: None, "test", "", ["--maksed"])
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == "error: unknown option --maksed; did you mean --masked?\n"
+
+
+def test_programs_name_an_output_folder_that_cannot_be_made(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SystemExit) as stop:
+        main(lambda config: None, "test", "", ["--output_path", str(tmp_path / "file" / "o")])
+    assert stop.value.code == 2
+    assert "--output_path" in capsys.readouterr().err
+
+
+def test_programs_stop_quietly_when_interrupted(tmp_path, capsys):
+    def interrupt(config):
+        raise KeyboardInterrupt
+    with pytest.raises(SystemExit) as stop:
+        main(interrupt, "test", "", ["--output_path", str(tmp_path)])
+    assert stop.value.code == 130 and "the same command goes on" in capsys.readouterr().err
+
+
+def test_the_log_goes_to_screen_and_file(tmp_path, capsys):
+    main(lambda config: logging.getLogger("ifrqe").info("hello"), "test", "", ["--output_path", str(tmp_path)])
+    assert capsys.readouterr().out == "hello\n"
+    assert "hello" in (tmp_path / "test.log").read_text()

@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+
+from src import stat_utils
+from src.stat_utils import PairSet, generator, sample_distinct_outside, sample_outside, sigmoid
+
+
+@pytest.fixture(params=["table", "search"])
+def pairs(request, monkeypatch):
+    """A random set of pairs of 20 users and 30 items, held in either way, and the same as a dense table."""
+    if request.param == "search":
+        monkeypatch.setattr(stat_utils, "MAX_TABLE_BITS", 0)
+    dense = np.random.default_rng(0).random((20, 30)) < 0.4
+    return PairSet(*np.nonzero(dense), 20, 30), dense
+
+
+def test_membership(pairs):
+    pair_set, dense = pairs
+    assert np.array_equal(pair_set.contains(np.arange(20)[:, None], np.arange(30)[None, :]), dense)
+    assert np.array_equal(pair_set.counts, dense.sum(1))
+
+
+def test_empty_set_contains_nothing(monkeypatch):
+    nothing = np.array([], np.int32)
+    assert not PairSet(nothing, nothing, 3, 4).contains(np.arange(3)[:, None], np.arange(4)).any()
+    monkeypatch.setattr(stat_utils, "MAX_TABLE_BITS", 0)
+    assert not PairSet(nothing, nothing, 3, 4).contains(np.arange(3)[:, None], np.arange(4)).any()
+
+
+def test_samples_avoid_the_set_and_are_uniform(pairs):
+    pair_set, dense = pairs
+    users = np.repeat(np.arange(20), 500)
+    drawn = sample_outside(users, pair_set, generator(1, "test"), 4)
+    assert drawn.shape == (10_000, 4)
+    assert not dense[users[:, None], drawn].any()
+    count = np.bincount(drawn[users == 3].ravel(), minlength=30)
+    expected = 2000 / (~dense[3]).sum()
+    assert np.abs(count[~dense[3]] - expected).max() < 5 * expected ** 0.5
+
+
+def test_distinct_samples_up_to_the_last_item(pairs):
+    pair_set, dense = pairs
+    number = int((~dense).sum(1).min())  # for one user, all there are
+    drawn = sample_distinct_outside(pair_set, number, generator(1, "test"))
+    assert drawn.shape == (20, number)
+    assert all(len(set(row)) == number for row in drawn.tolist())
+    assert not dense[np.arange(20)[:, None], drawn].any()
+
+
+def test_distinct_samples_where_redrawing_ends(pairs):
+    pair_set, dense = pairs
+    drawn = sample_distinct_outside(pair_set, int((~dense).sum(1).min()), generator(1, "test"), rounds=0)
+    assert not dense[np.arange(20)[:, None], drawn].any()
+
+
+def test_generators_are_reproducible_and_differ_by_purpose():
+    draw = lambda *purpose: generator(*purpose).random(4).tolist()  # noqa: E731
+    assert draw(1, "a", 0) == draw(1, "a", 0)
+    assert len({tuple(draw(*p)) for p in ((1, "a", 0), (1, "a", 1), (1, "b", 0), (2, "a", 0))}) == 4
+
+
+def test_sigmoid_without_overflow():
+    assert sigmoid(np.array([-1000.0, 0.0, 1000.0])).tolist() == [0, 0.5, 1]
+    assert sigmoid(np.array([1.5]))[0] == pytest.approx(1 / (1 + np.exp(-1.5)))
