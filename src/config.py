@@ -1,7 +1,6 @@
 """Settings: the YAML file of default values, overridden by the command line.
 
-The file holds three documents: values, help, and accepted values. The type of an option is the type of its
-default value; `null` stands for an optional number.
+The file holds three documents: values, help, and types with accepted values.
 """
 import argparse
 import difflib
@@ -47,12 +46,12 @@ def load_yaml(path):
         with open(path, encoding="utf-8") as file:
             documents = list(yaml.safe_load_all(file))
     except OSError as e:
-        raise InputError(f"--config_path {path}: {e.strerror}; name a YAML file such as {DEFAULT_CONFIG.name}") from e
-    except yaml.YAMLError as e:
-        raise InputError(f"--config_path {path}: not valid YAML ({' '.join(str(e).split())}); "
+        raise InputError(f"{path}: {e.strerror}; name a YAML file such as {DEFAULT_CONFIG.name}") from e
+    except (yaml.YAMLError, UnicodeDecodeError) as e:
+        raise InputError(f"{path}: not valid YAML ({' '.join(str(e).split())}); "
                          f"see {DEFAULT_CONFIG.name}") from e
     if not documents or not all(isinstance(document, dict) for document in documents):
-        raise InputError(f"--config_path {path}: holds no 'key: value' lines; see {DEFAULT_CONFIG.name}")
+        raise InputError(f"{path}: holds no 'key: value' lines; see {DEFAULT_CONFIG.name}")
     return documents
 
 
@@ -93,11 +92,32 @@ def _parse_int_list(text):
     return [_parse_int(word) for word in words]
 
 
-def _parser_for(default):
-    """The function that reads an option from text, by the type of its default value."""
-    if default is None:
-        return _parse_optional_float
-    return {bool: _parse_bool, int: _parse_int, float: _parse_float, list: _parse_int_list, str: str}[type(default)]
+_PARSERS = {"str": str, "bool": _parse_bool, "int": _parse_int, "float": _parse_float,
+            "optional float": _parse_optional_float, "ints": _parse_int_list}
+
+
+def _split(accepted):
+    """Type name and interval ("" for none) of an entry of the third document; choices are of type str."""
+    if isinstance(accepted, list):
+        return "str", ""
+    name, _, interval = accepted.partition(" [") if " [" in accepted else accepted.partition(" (")
+    return name, accepted[len(name):].strip()
+
+
+def _convert(value, accepted):
+    """A value from YAML or the command line as the type of its option; raises ValueError with what is needed."""
+    name, _ = _split(accepted)
+    if isinstance(value, str):
+        return _PARSERS[name](value)
+    if name == "optional float" and value is None:
+        return None
+    if name in ("float", "optional float") and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return _parse_float(value)
+    if name == "ints" and isinstance(value, list) and value and all(type(v) is int for v in value):
+        return value
+    if type(value).__name__ == name:
+        return value
+    raise ValueError(f"must be of type {name}")
 
 
 def _inside(value, interval):
@@ -107,15 +127,16 @@ def _inside(value, interval):
     return (value >= low if left == "[" else value > low) and (value <= high if right == "]" else value < high)
 
 
-def check_value(key, value, accepted):
-    """Raises InputError unless `value` is one of the choices or lies in the interval `accepted`."""
+def _check_value(key, value, accepted):
+    """Raises InputError unless `value` is one of the choices or lies in the interval."""
     if isinstance(accepted, list):
         if value not in accepted:
             raise InputError(f"--{key} {value}: must be one of {', '.join(map(str, accepted))}")
         return
+    _, interval = _split(accepted)
     for number in value if isinstance(value, list) else [value]:
-        if number is not None and not _inside(number, accepted):
-            raise InputError(f"--{key} {number}: must lie in {accepted}")
+        if interval and number is not None and not _inside(number, interval):
+            raise InputError(f"--{key} {number}: must lie in {interval}")
 
 
 def _check_together(values):
@@ -132,6 +153,12 @@ def _check_together(values):
     if values["warmup_epochs"] > values["train_epochs"]:
         raise InputError(f"--warmup_epochs {values['warmup_epochs']}: is more than train_epochs {values['train_epochs']}; "
                          "lower it")
+    if not values["eval_negatives"] and values["top_k"] > values["num_eval_neg"]:
+        raise InputError(f"--top_k {values['top_k']}: is more than num_eval_neg {values['num_eval_neg']}, "
+                         "so every item would be a hit; lower it")
+    if not re.fullmatch(r"\w[\w.+-]*", values["eval_file_name"]):
+        raise InputError(f"--eval_file_name {values['eval_file_name']!r}: must be a plain file name; "
+                         "give the folder with --output_path")
     if not re.fullmatch(r"\w[\w.+-]*", values["dataset"]):
         raise InputError(f"--dataset {values['dataset']!r}: must be a plain name (letters, digits, '-', '_', '.'), "
                          "since it names a folder; give a file with --archive")
@@ -147,57 +174,48 @@ def load_config(arguments, description=""):
         InputError: unknown option, wrong type or impossible value; the message names the option.
         SystemExit: after --help.
     """
-    values, helps, accepted = load_yaml(DEFAULT_CONFIG)
-    defaults = dict(values)
+    documents = load_yaml(DEFAULT_CONFIG)
+    if len(documents) != 3 or set(documents[0]) != set(documents[2]):
+        raise InputError(f"{DEFAULT_CONFIG}: needs three documents (values, help, types), "
+                         "with the same keys in the first and the third; restore it")
+    defaults, helps, accepted = documents
     first = _Parser(add_help=False, allow_abbrev=False)
     first.add_argument("--config_path")
     path = first.parse_known_args(arguments)[0].config_path
-    for key, value in (load_yaml(path)[0] if path else {}).items():
-        if key not in defaults:
-            raise InputError(f"--config_path {path}: unknown key {key!r}; {_suggestion(key, defaults)}")
-        values[key] = _typed(path, key, value, defaults[key])
+    values = {}
+    for file, document in ((DEFAULT_CONFIG, defaults), (path, load_yaml(path)[0] if path else {})):
+        for key, value in document.items():
+            if key not in accepted:
+                raise InputError(f"{file}: unknown key {key!r}; {_suggestion(key, accepted)}")
+            try:
+                values[key] = _convert(value, accepted[key])
+            except ValueError as e:
+                raise InputError(f"{file}: {key} is {value!r}, but {e}") from None
 
     parser = _Parser(description=description, allow_abbrev=False,
                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config_path", metavar="FILE", help="YAML file whose values replace the defaults below")
     for key, default in values.items():
-        allowed = accepted.get(key, "")
-        allowed = f" {{{', '.join(map(str, allowed))}}}" if isinstance(allowed, list) else allowed and f" in {allowed}"
-        text = f"{helps.get(key, '')}{allowed} (default: {default})".replace("%", "%%")
+        allowed = accepted[key]
+        allowed = f"one of {', '.join(map(str, allowed))}" if isinstance(allowed, list) else allowed
+        text = f"{helps.get(key, '')} ({allowed}; default: {default})".replace("%", "%%")
         # `--masked` alone means True; every other option takes one value
-        extra = {"nargs": "?", "const": "True"} if isinstance(defaults[key], bool) else {}
+        extra = {"nargs": "?", "const": "True"} if accepted[key] == "bool" else {}
         parser.add_argument(f"--{key}", default=None, metavar=key.upper(), help=text, **extra)
     parsed, unknown = parser.parse_known_args(arguments)
     if unknown:
-        raise InputError(f"unknown option {unknown[0]}; {_suggestion(unknown[0].lstrip('-').split('=')[0], defaults)}")
+        raise InputError(f"unknown option {unknown[0]}; {_suggestion(unknown[0].lstrip('-').split('=')[0], accepted)}")
 
     given = {k: v for k, v in vars(parsed).items() if v is not None and k != "config_path"}
     for key, text in given.items():
         try:
-            values[key] = _parser_for(defaults[key])(text)
+            values[key] = _convert(text, accepted[key])
         except ValueError as e:
             raise InputError(f"--{key} {text!r}: {e}") from None
     for key, allowed in accepted.items():
-        check_value(key, values[key], allowed)
+        _check_value(key, values[key], allowed)
     _check_together(values)
     return Config(values)
-
-
-def _typed(path, key, value, default):
-    """The value of a YAML file, as the type of the default; whole numbers pass for floats."""
-    if default is None:
-        fits = value is None or isinstance(value, (int, float)) and not isinstance(value, bool)
-        value = value if value is None or not fits else float(value)
-    elif isinstance(default, float):
-        fits = isinstance(value, (int, float)) and not isinstance(value, bool)
-        value = float(value) if fits else value
-    elif isinstance(default, list):
-        fits = isinstance(value, list) and value and all(type(v) is int for v in value)
-    else:
-        fits = type(value) is type(default)
-    if not fits:
-        raise InputError(f"--config_path {path}: {key} is {value!r}, but must be of the type of {default!r}")
-    return value
 
 
 def _suggestion(key, known):

@@ -1,4 +1,7 @@
 """Where and on what a stage runs: this machine or ModelArts; CPU, GPU or Ascend."""
+import signal
+import threading
+
 from .errors import InputError
 
 
@@ -21,6 +24,9 @@ def set_device(config):
         InputError: the device that was asked for is not there.
     """
     import mindspore
+    # MindSpore answers Ctrl-C with SIGTERM to itself, which would end the process without a word
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     target = config.device_target
     if target == "auto":
         target = next((t for t in ("Ascend", "GPU") if mindspore.hal.is_available(t)), "CPU")

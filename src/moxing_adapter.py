@@ -13,9 +13,11 @@ logger = logging.getLogger("ifrqe")
 
 @contextlib.contextmanager
 def session(config):
-    """Fetches data_url and checkpoint_url before a stage; sends results and checkpoints to train_url after it.
+    """Fetches data_url and checkpoint_url before a stage; sends data, results and checkpoints to train_url after it.
 
-    Results are sent even when the stage fails, so that its log is not lost.
+    Results of an earlier job under the same train_url are fetched too, so that stages may run as separate jobs with
+    data_url = train_url/data and checkpoint_url = train_url/checkpoint. Results are sent even when the stage fails, so
+    that its log is not lost.
 
     Raises:
         InputError: moxing is not installed, or a copy failed.
@@ -28,13 +30,18 @@ def session(config):
     for option, folder in (("data_url", config.data_path), ("checkpoint_url", config.checkpoint_path)):
         if getattr(config, option):
             _copy(moxing, option, getattr(config, option), folder)
+    def remote(folder):
+        return f"{config.train_url.rstrip('/')}/{Path(folder).resolve().name}"
+
+    if config.train_url and moxing.file.exists(remote(config.output_path)):
+        _copy(moxing, "train_url", remote(config.output_path), config.output_path)
     try:
         yield config
     finally:
         if config.train_url:
             for folder in (config.output_path, config.checkpoint_path, config.data_path):
                 if Path(folder).exists():
-                    _copy(moxing, "train_url", folder, f"{config.train_url.rstrip('/')}/{Path(folder).resolve().name}")
+                    _copy(moxing, "train_url", folder, remote(folder))
 
 
 def _copy(moxing, option, source, target):

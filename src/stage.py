@@ -40,14 +40,17 @@ def write_json(path, values):
     write_text(path, json.dumps(values, indent=2, allow_nan=False) + "\n")
 
 
-def read_json(path, remedy):
-    """The content of a JSON file; `remedy` ends the error line for one that is missing or broken."""
+def read_json(path, remedy, keys=()):
+    """The dict in a JSON file; `remedy` ends the error line for one that is missing, broken or lacks one of `keys`."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; {remedy}") from None
     except ValueError as e:
         raise InputError(f"{path}: not valid JSON ({e}); {remedy}") from None
+    if not isinstance(content, dict) or not set(keys) <= set(content):
+        raise InputError(f"{path}: is no record of this program; {remedy}")
+    return content
 
 
 def digest(path, algorithm="sha256"):
@@ -85,8 +88,11 @@ class Stage:
         """Whether every output exists, unchanged, for the same settings and inputs, and --overwrite was not given."""
         if self.config.overwrite or not self.path.exists():
             return False
-        record = yaml.safe_load(self.path.read_text(encoding="utf-8"))
-        same = all(record.get(key) == value for key, value in self.depends.items()) \
+        try:
+            record = yaml.safe_load(self.path.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError):
+            record = None  # a damaged record is none
+        same = isinstance(record, dict) and all(record.get(key) == value for key, value in self.depends.items()) \
             and record.get("outputs") == self._digests()
         if same:
             logger.info("%s: done before with these settings, %s kept (--overwrite redoes it)",
@@ -99,7 +105,7 @@ class Stage:
         write_text(self.path, yaml.safe_dump(record, sort_keys=False))
 
     def _digests(self):
-        return {str(p): digest(p) if p.exists() else None for p in self.outputs}
+        return {p.name: digest(p) if p.is_file() else None for p in self.outputs}
 
 
 def _start_log(config, name):
@@ -120,18 +126,33 @@ def _start_log(config, name):
     logger.addHandler(file)
 
 
+_ERRORS = (InputError, FloatingPointError, OSError, MemoryError)
+
+
+def _one_line(error):
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}; check the path and its permissions"
+    if isinstance(error, MemoryError):
+        return f"out of memory ({error}); lower --num_factors, --layers, --chunk_size or --eval_batch_size"
+    return " ".join(str(error).split())
+
+
 def main(stage, name, description, arguments=None):
     """Runs `stage(config)` as a program: parses the command line, logs, and turns bad input into one line and exit 2."""
     try:
         config = load_config(sys.argv[1:] if arguments is None else arguments, description)
         _start_log(config, name)
         with adapter(config).session(config):
-            stage(config)
-    except (InputError, FloatingPointError) as e:
+            try:
+                stage(config)
+            except _ERRORS as e:
+                logger.error("error: %s", _one_line(e))  # inside the session, which may send the log elsewhere
+                sys.exit(2)
+    except _ERRORS as e:
         if logger.handlers:
-            logger.error("error: %s", e)
+            logger.error("error: %s", _one_line(e))
         else:  # the log could not be opened: the settings themselves are at fault
-            print(f"error: {e}", file=sys.stderr)
+            print(f"error: {_one_line(e)}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("\nstopped; files written before are whole, and the same command goes on from there", file=sys.stderr)

@@ -1,3 +1,4 @@
+import shutil
 import sys
 import types
 from pathlib import Path
@@ -30,10 +31,11 @@ def test_local_sessions_copy_nothing(settings):
 
 @pytest.fixture
 def moxing(monkeypatch):
-    """A stand-in for the package moxing that notes what it is asked to copy."""
+    """A stand-in for the package moxing that notes what it is asked to copy; nothing exists at first."""
     copies = []
     module = types.ModuleType("moxing")
-    module.file = types.SimpleNamespace(copy_parallel=lambda source, target: copies.append((source, target)))
+    module.file = types.SimpleNamespace(copy_parallel=lambda source, target: copies.append((source, target)),
+                                        exists=lambda path: False)
     monkeypatch.setitem(sys.modules, "moxing", module)
     module.copies = copies
     return module
@@ -52,12 +54,24 @@ def test_modelarts_fetches_before_and_sends_after(cloud, moxing, tmp_path):
     assert moxing.copies[2:] == [(str(tmp_path / "output"), "obs://b/out/output")]
 
 
-def test_modelarts_sends_the_log_of_a_stage_that_failed(cloud, moxing):
-    Path(cloud.output_path).mkdir()
-    with pytest.raises(InputError, match="the stage"):
-        with adapter(cloud).session(cloud):
-            raise InputError("the stage")
-    assert moxing.copies[-1][1] == "obs://b/out/output"
+def test_modelarts_fetches_the_results_of_an_earlier_job(cloud, moxing):
+    moxing.file.exists = lambda path: path == "obs://b/out/output"
+    with adapter(cloud).session(cloud):
+        assert moxing.copies[-1] == ("obs://b/out/output", cloud.output_path)
+
+
+def test_modelarts_sends_the_log_of_a_stage_that_failed(moxing, tmp_path):
+    def fail(config):
+        raise InputError("the stage failed")
+
+    def copy(source, target):
+        if Path(source).is_dir():
+            shutil.copytree(source, target)
+    moxing.file.copy_parallel = copy
+    with pytest.raises(SystemExit):
+        stage.main(fail, "test", "", ["--enable_modelarts", "--train_url", str(tmp_path / "cloud"),
+                                      "--output_path", str(tmp_path / "output")])
+    assert "error: the stage failed" in (tmp_path / "cloud" / "output" / "test.log").read_text()
 
 
 def test_modelarts_copy_that_fails_is_named(cloud, moxing):

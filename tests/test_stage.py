@@ -36,6 +36,14 @@ def test_missing_and_broken_json_are_named(tmp_path):
         read_json(path, "run it")
 
 
+def test_records_of_another_shape_are_named(tmp_path):
+    path = tmp_path / "x.json"
+    for text in ("[1]", "{}", "3"):
+        path.write_text(text)
+        with pytest.raises(InputError, match="x.json: is no record of this program; run it"):
+            read_json(path, "run it", keys=["a"])
+
+
 def test_digest_is_that_of_the_content(tmp_path):
     path = tmp_path / "x"
     path.write_bytes(b"abc")
@@ -71,6 +79,12 @@ def test_a_stage_is_skipped_only_for_the_same_settings_inputs_and_outputs(stage,
     assert not stage().is_done()
 
 
+@pytest.mark.parametrize("text", ["", "[1]", "x", "a: [", "version: 0"])
+def test_a_damaged_record_is_none(stage, tmp_path, text):
+    (tmp_path / "output" / "settings_test.yaml").write_text(text)
+    assert not stage().is_done()
+
+
 def test_a_stage_records_its_effective_settings(stage, tmp_path):
     record = yaml.safe_load((tmp_path / "output" / "settings_test.yaml").read_text())
     assert record["settings"] == {"num_neg": 4} and record["all_settings"]["batch_size"] == 256
@@ -84,6 +98,20 @@ def test_programs_turn_bad_input_into_one_line_and_exit_2(tmp_path, capsys):
     assert stop.value.code == 2
     assert capsys.readouterr().err == "error: x.csv: is empty; fetch it\n"
     assert "x.csv: is empty" in (tmp_path / "test.log").read_text()
+
+
+@pytest.mark.parametrize("error, words", [
+    (FileExistsError(17, "File exists", "a/b"), "error: a/b: File exists; check the path"),
+    (MemoryError("Unable to allocate 9 TiB"), "error: out of memory"),
+    (FloatingPointError("scores\nare not finite"), "error: scores are not finite"),
+])
+def test_other_failures_are_one_line_too(tmp_path, capsys, error, words):
+    def fail(config):
+        raise error
+    with pytest.raises(SystemExit) as stop:
+        main(fail, "test", "", ["--output_path", str(tmp_path)])
+    shown = capsys.readouterr().err
+    assert stop.value.code == 2 and shown.startswith(words) and shown.count("\n") == 1
 
 
 def test_programs_name_an_unknown_option(capsys):
