@@ -1,5 +1,6 @@
 # Sourced by the other scripts: goes to the project folder, sets $PY, and splits the arguments.
 set -euo pipefail
+caller=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 # The interpreter: $PYTHON if set, else that of .venv, made if need be.
@@ -17,12 +18,44 @@ fi
 # split_arguments "$@": positional arguments go to the array `positional`, from the first --flag on to `flags`.
 positional=()
 flags=()
+# Relative paths among the flags mean the caller's folder.
 split_arguments() {
     while [ $# -gt 0 ] && [ "${1#--}" = "$1" ]; do
         positional+=("$1")
         shift
     done
-    flags=("$@")
+    while [ $# -gt 0 ]; do
+        case "$1" in
+            --masked | --masked=*)
+                echo "error: $1: the scripts handle both models; leave it out, or use train.py and eval.py" >&2
+                exit 2 ;;
+            --data_path | --output_path | --checkpoint_path | --config_path | --archive | --eval_negatives | --eval_item_list)
+                flags+=("$1")
+                if [ $# -gt 1 ]; then
+                    shift
+                    flags+=("$(absolute "$1")")
+                fi ;;
+            *) flags+=("$1") ;;
+        esac
+        shift
+    done
+}
+
+# absolute PATH: the path as the caller means it; an empty one stays empty.
+absolute() {
+    case "$1" in
+        /* | "") echo "$1" ;;
+        *) echo "$caller/$1" ;;
+    esac
+}
+
+# given_flag NAME: whether the flags set the option.
+given_flag() {
+    local flag
+    for flag in "${flags[@]+"${flags[@]}"}"; do
+        case "$flag" in "--$1" | "--$1="*) return 0 ;; esac
+    done
+    return 1
 }
 
 # stage_arguments "$@": [DATA_PATH] [CKPT] [DEVICE_ID] [--flag value ...] become `flags`, the dataset that of $DATASET.
@@ -33,21 +66,28 @@ stage_arguments() {
         echo "error: unexpected argument ${positional[3]}; usage: [DATA_PATH] [CKPT] [DEVICE_ID] [--flag value ...]" >&2
         exit 2
     fi
-    local given=(--dataset "${DATASET:-$("$PY" -m src.config dataset)}")
-    if [ ${#positional[@]} -gt 0 ]; then given+=(--data_path "${positional[0]}"); fi
+    local given=()
+    if [ -n "${DATASET:-}" ]; then given+=(--dataset "$DATASET"); fi
+    if [ ${#positional[@]} -gt 0 ]; then given+=(--data_path "$(absolute "${positional[0]}")"); fi
     if [ ${#positional[@]} -gt 1 ]; then
-        case "${positional[1]}" in
-            *.ckpt) given+=(--checkpoint_path "$(dirname "${positional[1]}")") ;;
-            *) given+=(--checkpoint_path "${positional[1]}") ;;
+        local checkpoints=${positional[1]}
+        case "$checkpoints" in
+            */NCF.ckpt | */IFRQE.ckpt | NCF.ckpt | IFRQE.ckpt) checkpoints=$(dirname "$checkpoints") ;;
+            *.ckpt)
+                echo "error: $checkpoints: a folder with NCF.ckpt and IFRQE.ckpt is needed, or the path of one of these" >&2
+                exit 2 ;;
         esac
+        given+=(--checkpoint_path "$(absolute "$checkpoints")")
     fi
     if [ ${#positional[@]} -gt 2 ]; then given+=(--device_id "${positional[2]}"); fi
-    flags=("${given[@]}" "${flags[@]+"${flags[@]}"}")
+    flags=("${given[@]+"${given[@]}"}" "${flags[@]+"${flags[@]}"}")
 }
 
 # train_both: the masked model, and the plain one if there is none.
 train_both() {
-    if [ ! -f "$("$PY" -m src.config checkpoint_path "${flags[@]}")/NCF.ckpt" ]; then
+    local folder
+    folder=$("$PY" -m src.config checkpoint_path "${flags[@]}")
+    if [ ! -f "$folder/NCF.ckpt" ]; then
         "$PY" train.py "${flags[@]}"
     fi
     "$PY" train.py "${flags[@]}" --masked

@@ -9,7 +9,14 @@ if [ ${#positional[@]} -gt 2 ]; then
     echo "error: unexpected argument ${positional[2]}; usage: [NAME] [PATH] [--flag value ...]" >&2
     exit 2
 fi
-flags=(--dataset "${positional[0]:-simulation}" --archive "${positional[1]:-}" "${flags[@]+"${flags[@]}"}")
+given=()
+if [ ${#positional[@]} -gt 0 ]; then
+    given+=(--dataset "${positional[0]}")
+elif ! given_flag dataset && ! given_flag config_path; then
+    given+=(--dataset simulation)
+fi
+if [ ${#positional[@]} -gt 1 ]; then given+=(--archive "$(absolute "${positional[1]}")"); fi
+flags=("${given[@]+"${given[@]}"}" "${flags[@]+"${flags[@]}"}")
 "$PY" -m src.movielens "${flags[@]}"
 "$PY" train.py "${flags[@]}"
 "$PY" preprocess.py "${flags[@]}"

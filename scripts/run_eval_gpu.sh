@@ -3,5 +3,5 @@
 #   bash scripts/run_eval_gpu.sh [DATA_PATH] [CKPT] [DEVICE_ID] [--flag value ...]     dataset from $DATASET (ml-1m)
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 stage_arguments "$@"
-flags=(--device_target GPU "${flags[@]}")
+flags=(--device_target GPU "${flags[@]+"${flags[@]}"}")
 evaluate_both

@@ -13,9 +13,10 @@ if [ -x .venv/bin/python ] && cmp -s <(cat "${files[@]}") "$done_mark"; then
     exit 0
 fi
 
-if [ ! -x .venv/bin/python ]; then
-    candidates="python3.11 python3.12 python3.10 python3 python"
-    suitable='import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))'
+candidates="python3.11 python3.12 python3.10 python3 python"
+suitable='import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))'
+# an interrupted set-up leaves a .venv without pip
+if ! { .venv/bin/python -c "$suitable" && .venv/bin/python -m pip --version; } >/dev/null 2>&1; then
     found=""
     for name in $candidates; do
         if "$name" -c "$suitable" >/dev/null 2>&1; then
@@ -29,7 +30,7 @@ if [ ! -x .venv/bin/python ]; then
         exit 2
     fi
     echo "setting up .venv with $("$found" --version)"
-    "$found" -m venv .venv
+    "$found" -m venv --clear .venv
 fi
 echo "installing ${files[*]} (about 800 MB to download the first time)"
 arguments=()

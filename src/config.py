@@ -227,4 +227,5 @@ if __name__ == "__main__":  # `python -m src.config KEY [--flag value ...]` prin
     try:
         print(load_config(sys.argv[2:]).select([sys.argv[1]])[sys.argv[1]])
     except InputError as e:
-        sys.exit(f"error: {e}")
+        print(f"error: {e}", file=sys.stderr)
+        sys.exit(2)

@@ -18,20 +18,15 @@ MASKED_MODEL = "IFRQE"
 MASKED_PREFIX = "masked_"
 SIMULATION = "simulation"
 
-# Options by what they change. A stage is done again when one that it depends on changes; RUN_KEYS change no result.
-SOURCE_KEYS = ("archive", "mirror")
+# Options by what they change: a stage is done again when one that it depends on changes.
 FILTER_KEYS = ("min_ratings", "max_ratings", "duplicates")
 SIMULATION_KEYS = ("sim_users", "sim_items", "sim_ratings", "seed")
-CANDIDATE_KEYS = ("num_eval_neg", "eval_negatives", "eval_item_list")
 MODEL_KEYS = ("layers", "num_factors")
 TRAIN_KEYS = ("train_epochs", "batch_size", "num_neg", "learning_rate", "warmup_epochs", "beta1", "beta2", "epsilon",
-              "top_k", "seed")
+              "num_eval_neg", "top_k", "seed")
 INFLUENCE_KEYS = ("solver", "damping", "count_negatives", "num_neg", "seed")
 GAME_KEYS = ("unwillingness", "unwillingness_value", "wv_budget", "willingness_weight", "prior", "rounds", "game_rate")
-EVAL_KEYS = ("top_k", "seed")
-RUN_KEYS = ("data_path", "dataset", "masked", "chunk_size", "eval_batch_size", "eval_file_name", "output_path",
-            "checkpoint_path", "overwrite", "device_target", "device_id", "enable_modelarts", "data_url", "train_url",
-            "checkpoint_url")
+EVAL_KEYS = ("num_eval_neg", "eval_negatives", "eval_item_list", "top_k", "seed")
 
 
 def checkpoint_file(model):

@@ -106,7 +106,8 @@ def load_dataset(config, masked=False):
     """
     path = ratings_path(config, masked)
     _check_record(path.with_name(DATASET_FILE), config)
-    ratings = _read(path, [USER, ITEM, TIMESTAMP])
+    types = _text_ids(path.with_name(DATASET_FILE))
+    ratings = _read(path, [USER, ITEM, TIMESTAMP], types)
     if len(ratings) == 0:
         raise InputError(f"{path}: holds no ratings; {_ANEW}")
     repeated = ratings.duplicated([USER, ITEM])
@@ -114,9 +115,11 @@ def load_dataset(config, masked=False):
         first = ratings[repeated].iloc[0]
         raise InputError(f"{path}: user {first[USER]} has item {first[ITEM]} more than once; remove the repeated row")
     catalogue = path.with_name(MOVIES_FILE)
-    items = _read(catalogue, [ITEM])[ITEM] if catalogue.exists() else ratings[ITEM]
+    items = _read(catalogue, [ITEM], types)[ITEM] if catalogue.exists() else ratings[ITEM]
+    if items.dtype != ratings[ITEM].dtype:
+        raise InputError(f"{catalogue}: its item ids are of another type than those of {RATINGS_FILE}; {_ANEW}")
     user_ids, user = np.unique(ratings[USER].to_numpy(), return_inverse=True)
-    item_ids = np.unique(items.to_numpy().astype(ratings[ITEM].dtype))
+    item_ids = np.unique(items.to_numpy())
     item = np.minimum(np.searchsorted(item_ids, ratings[ITEM].to_numpy()), len(item_ids) - 1)
     unknown = item_ids[item] != ratings[ITEM].to_numpy()
     if unknown.any():
@@ -135,9 +138,24 @@ def load_dataset(config, masked=False):
                    item[last], user_ids, item_ids, order[np.stack([last - 1, last], 1)], order[in_history])
 
 
-def _read(path, columns):
+def id_types(dataset):
+    """Options of pandas.read_csv for a file with the ids of this dataset: text ids are read as the text that they are."""
+    text = [name for name, ids in ((USER, dataset.user_ids), (ITEM, dataset.item_ids)) if ids.dtype.kind not in "iu"]
+    return _read_options(text)
+
+
+def _read_options(text_ids):
+    return {"dtype": dict.fromkeys(text_ids, str), "keep_default_na": not text_ids, "low_memory": False}
+
+
+def _text_ids(record):
+    """The same for a dataset that is not read yet, from its dataset.json; without one pandas decides."""
+    return _read_options(read_json(record, _ANEW).get("text_ids", []) if record.exists() else [])
+
+
+def _read(path, columns, options):
     try:
-        table = pd.read_csv(path, usecols=lambda c: c in columns)
+        table = pd.read_csv(path, usecols=lambda c: c in columns, **options)
     except pd.errors.EmptyDataError:
         raise InputError(f"{path}: is empty; {_ANEW}") from None
     except (pd.errors.ParserError, UnicodeDecodeError) as e:
@@ -145,9 +163,11 @@ def _read(path, columns):
     for column in columns:
         if column not in table:
             raise InputError(f"{path}: has no column {column}; it needs {', '.join(columns)}")
-        if table[column].isna().any():
-            raise InputError(f"{path}: row {int(table[column].isna().to_numpy().argmax()) + 1} has no {column}; "
-                             "correct or remove the row")
+        missing = (table[column].isna() if table[column].dtype != object else table[column].isin([np.nan, ""])).to_numpy()
+        if missing.any():
+            raise InputError(f"{path}: row {int(missing.argmax()) + 1} has no {column}; correct or remove the row")
+        if column != TIMESTAMP and table[column].dtype == object:
+            table[column] = table[column].astype(str)
     if TIMESTAMP in columns and len(table) and not pd.api.types.is_numeric_dtype(table[TIMESTAMP]):
         raise InputError(f"{path}: the column {TIMESTAMP} is not numeric; give seconds")
     return table
@@ -238,8 +258,8 @@ def read_negatives(path, item_list, dataset):
     try:
         with open(path, encoding="utf-8") as file:
             rows = [re.split(r"[(),\s]+", line.strip())[1:] for line in file if line.strip()]
-    except OSError as e:
-        raise InputError(f"--eval_negatives {path}: {e.strerror}; "
+    except (OSError, UnicodeDecodeError) as e:
+        raise InputError(f"--eval_negatives {path}: {getattr(e, 'strerror', None) or 'is no text'}; "
                          "give a file of lines (user,item)<TAB>negative<TAB>...") from e
     lengths = {len(row) for row in rows}
     if len(rows) != dataset.num_users or len(lengths) != 1 or lengths.pop() < 3:
@@ -254,7 +274,10 @@ def read_negatives(path, item_list, dataset):
         except (KeyError, ValueError) as e:
             raise InputError(f"--eval_negatives {path}: id {e} is not in --eval_item_list {item_list}; "
                              "use the list that belongs to the file") from None
-        items = items.astype(dataset.item_ids.dtype)
+        try:
+            items = items.astype(dataset.item_ids.dtype)
+        except ValueError:
+            raise InputError(f"--eval_item_list {item_list}: holds ids that are no numbers, unlike {dataset.name}") from None
     else:
         try:
             items = table[:, 1:].astype(dataset.item_ids.dtype)

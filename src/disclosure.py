@@ -11,7 +11,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from .constants import ITEM, UNWILLINGNESS, UNWILLINGNESS_FILE, USER
-from .dataset import dataset_folder
+from .dataset import dataset_folder, id_types
 from .errors import InputError
 from .stat_utils import generator
 
@@ -46,7 +46,7 @@ def load_unwillingness(dataset, config):
 def _read_unwillingness(path, dataset):
     columns = [USER, ITEM, UNWILLINGNESS]
     try:
-        table = pd.read_csv(path)
+        table = pd.read_csv(path, **id_types(dataset))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; write one with the columns {','.join(columns)}, "
                          "or choose another --unwillingness") from None
@@ -112,10 +112,11 @@ def critical_payoff(prior, rounds, rate):
 
 
 def price_within_budget(influence, unwillingness, budget, critical):
-    """The smallest willingness weight (lambda >= 0) at which the disclosed unwillingness stays within the budget.
+    """A willingness weight (lambda >= 0) at which the disclosed unwillingness just stays within the budget.
 
     Interaction k is disclosed as long as I_k - lambda b_k exceeds the critical payoff, that is, until lambda reaches
-    (I_k - critical) / b_k. Sorted by that price the disclosed ones are a prefix, so the search is exact.
+    (I_k - critical) / b_k. Sorted by that price the disclosed ones are a prefix, so the search is exact; lambda is put
+    midway between the prices of the last that fits and the first that does not.
 
     Args:
         influence, unwillingness: (n,) arrays.

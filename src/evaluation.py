@@ -8,7 +8,7 @@ import pandas as pd
 
 from . import metrics
 from .constants import (
-    CANDIDATE_KEYS,
+    DATASET_FILE,
     DISCLOSED,
     DISCLOSURE_FILE,
     EVAL_KEYS,
@@ -23,14 +23,16 @@ from .constants import (
     checkpoint_file,
     eval_file,
 )
-from .dataset import dataset_files, evaluation_candidates, load_dataset
+from .dataset import dataset_files, dataset_folder, evaluation_candidates, id_types, load_dataset, ratings_path
 from .device_adapter import set_device
-from .disclosure import load_unwillingness
+from .disclosure import load_unwillingness, unwillingness_file
 from .errors import InputError
 from .ncf import load_checkpoint, score
-from .stage import Stage, read_json, write_json
+from .stage import Stage, digest, read_json, write_json
 
 logger = logging.getLogger("ifrqe")
+
+COMPARED = ("dataset", "seed", "num_users", "num_items", "num_candidates", "total_wv")  # equal in both, or no comparison
 
 
 def evaluate(config):
@@ -49,25 +51,31 @@ def evaluate(config):
         for path in decisions:
             if not path.exists():
                 raise InputError(f"{path}: no such file; run preprocess.py first, or set --output_path")
-    optional = [checkpoint, *decisions, *map(Path, filter(None, (config.eval_negatives, config.eval_item_list)))]
+    optional = [checkpoint, *decisions, *map(Path, filter(None, (config.eval_negatives, config.eval_item_list,
+                                                                 unwillingness_file(config))))]
     inputs = [*dataset_files(config), *(p for p in optional if p.is_file())]
-    stage = Stage(f"eval_{model.lower()}", config, MODEL_KEYS + CANDIDATE_KEYS + EVAL_KEYS + GAME_KEYS, inputs,
+    stage = Stage(f"eval_{model.lower()}", config, MODEL_KEYS + EVAL_KEYS + GAME_KEYS, inputs,
                   [output / eval_file(model)])
     if not stage.is_done():
         _evaluate(config, model, checkpoint, output)
         stage.finish()
     if config.masked:
-        other = output / eval_file(PLAIN_MODEL)
-        if other.exists():
-            logger.info("%s", comparison_table(read_json(other, "run eval.py"), read_json(output / eval_file(model), "")))
-        else:
-            logger.info("%s: not there; run eval.py without --masked for the comparison", other)
+        other, remedy = output / eval_file(PLAIN_MODEL), "run eval.py without --masked for the comparison"
+        if not other.exists():
+            logger.info("%s: not there; %s", other, remedy)
+            return
+        plain, masked = (read_json(path, remedy, COMPARED) for path in (other, output / eval_file(model)))
+        if any(plain[key] != masked[key] for key in COMPARED):
+            logger.info("%s: of other data or settings (%s); %s", other,
+                        ", ".join(f"{k}={plain[k]}" for k in COMPARED if plain[k] != masked[k]), remedy)
+            return
+        logger.info("%s", comparison_table(plain, masked))
 
 
 def _evaluate(config, model, checkpoint, output):
     device = set_device(config)
     dataset = load_dataset(config)
-    net, info = load_checkpoint(checkpoint, dataset, config)
+    net, info = load_checkpoint(checkpoint, dataset, config, ratings_path(config, config.masked))
     candidates = evaluation_candidates(dataset, "test", config)
     start = time.perf_counter()
     scores = score(net, candidates, config.eval_batch_size)
@@ -78,7 +86,8 @@ def _evaluate(config, model, checkpoint, output):
     result = metrics.all_metrics(scores, config.top_k)
     wv = metrics.willingness_violation(used, unwillingness, dataset.num_users)
     result = {"model": model, "dataset": config.dataset, "seed": config.seed, "epoch": info["epoch"],
-              "num_users": dataset.num_users, "num_items": dataset.num_items, "num_interactions": int(used.sum()), **result,
+              "num_users": dataset.num_users, "num_items": dataset.num_items, "num_interactions": int(used.sum()),
+              "num_candidates": candidates.shape[1], **result,
               "wv": wv, "total_wv": metrics.willingness_violation(everything, unwillingness, dataset.num_users),
               "willingness_weight": weight, "reward": None if weight is None else -result["loss"] - weight * wv}
     write_json(output / eval_file(model), result)
@@ -94,16 +103,26 @@ def _decisions(config, dataset, output):
     path = output / DISCLOSURE_FILE
     preprocessed = path.exists() and (output / PREPROCESS_FILE).exists()
     if preprocessed:
-        record = read_json(output / PREPROCESS_FILE, "run preprocess.py with --overwrite")
-        preprocessed = config.masked or record.get("dataset") == config.dataset  # results of another dataset lie there
+        remedy = "run preprocess.py with --overwrite"
+        record = read_json(output / PREPROCESS_FILE, remedy, ["dataset", "willingness_weight"])
+        preprocessed = config.masked or record["dataset"] == config.dataset  # results of another dataset may lie there
     if not preprocessed:
         return load_unwillingness(dataset, config), None, config.willingness_weight
-    table = pd.read_csv(path)
+    try:
+        table = pd.read_csv(path, **id_types(dataset))
+    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as e:
+        raise InputError(f"{path}: is no CSV file ({' '.join(str(e).split())}); {remedy}") from e
+    if not {USER, ITEM, UNWILLINGNESS, DISCLOSED} <= set(table):
+        raise InputError(f"{path}: lacks columns; {remedy}")
     same = len(table) == dataset.num_interactions and np.array_equal(table[USER], dataset.user_ids[dataset.user]) \
         and np.array_equal(table[ITEM], dataset.item_ids[dataset.item])
     if not same:
         raise InputError(f"{path}: does not list the training interactions of {dataset.name}; run preprocess.py anew, "
                          "or set --output_path to where its results are")
+    if config.masked:
+        masked = dataset_folder(config, masked=True) / DATASET_FILE
+        if read_json(masked, remedy).get("disclosure_sha256") != digest(path):
+            raise InputError(f"{path}: is not what {masked.parent} was made from; run preprocess.py, then train.py --masked")
     return table[UNWILLINGNESS].to_numpy(), table[DISCLOSED].to_numpy() == 1, record["willingness_weight"]
 
 
@@ -112,7 +131,7 @@ def comparison_table(plain, masked):
     rows = [("", plain["model"], masked["model"], "change")]
     for key in masked:
         a, b = plain.get(key), masked[key]
-        if key in ("model", "dataset", "seed", "epoch", "num_users", "num_items") or a is None or b is None:
+        if key in ("model", "epoch", *COMPARED[:-1]) or a is None or b is None:
             continue
         if isinstance(b, int):
             rows.append((key, f"{a:,}", f"{b:,}", f"{b - a:+,}"))

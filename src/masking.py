@@ -29,11 +29,12 @@ from .constants import (
 from .dataset import dataset_files, dataset_folder, load_dataset
 from .device_adapter import set_device
 from .disclosure import choose_disclosure, load_unwillingness, unwillingness_file
+from .errors import InputError
 from .influence_function import influences
 from .metrics import willingness_violation
 from .ncf import load_checkpoint
 from .plots import disclosure_plot
-from .stage import Stage, read_json, whole_file, write_json
+from .stage import Stage, digest, read_json, whole_file, write_json
 from .training import train
 
 logger = logging.getLogger("ifrqe")
@@ -49,6 +50,12 @@ def preprocess(config):
     """
     config = config.replace(masked=False)
     inputs = dataset_files(config)
+    from_file = unwillingness_file(config)
+    if from_file is not None:
+        if not from_file.is_file():
+            raise InputError(f"{from_file}: no such file; write it (user_id,item_id,unwillingness), "
+                             "or choose another --unwillingness")
+        inputs.append(from_file)
     checkpoint = Path(config.checkpoint_path) / checkpoint_file(PLAIN_MODEL)
     if not checkpoint.exists():
         logger.info("%s: not there yet, so it is trained first", checkpoint)
@@ -58,16 +65,13 @@ def preprocess(config):
     written = [output / DISCLOSURE_FILE, output / PREPROCESS_FILE, target / RATINGS_FILE, target / DATASET_FILE]
     if (source / MOVIES_FILE).exists():
         written.append(target / MOVIES_FILE)
-    from_file = unwillingness_file(config)
-    if from_file is not None and from_file.exists():
-        inputs.append(from_file)
     stage = Stage("preprocess", config, MODEL_KEYS + INFLUENCE_KEYS + GAME_KEYS, [*inputs, checkpoint], written)
     if stage.is_done():
         return
     device = set_device(config)
     dataset = load_dataset(config)
     unwillingness = load_unwillingness(dataset, config)
-    net, _ = load_checkpoint(checkpoint, dataset, config, anchor=True)
+    net, _ = load_checkpoint(checkpoint, dataset, config, source / RATINGS_FILE, anchor=True)
     logger.info("influence and mask of %s (%s): %s interactions of %s users, solver %s", dataset.name, device,
                 f"{dataset.num_interactions:,}", f"{dataset.num_users:,}", config.solver)
 
@@ -77,7 +81,7 @@ def preprocess(config):
     disclosed, weight = choose_disclosure(influence, unwillingness, config)
     clock.append(time.perf_counter())
     write_disclosure(output / DISCLOSURE_FILE, dataset, influence, unwillingness, disclosed)
-    write_masked_dataset(source, target, dataset, disclosed)
+    write_masked_dataset(source, target, dataset, disclosed, digest(output / DISCLOSURE_FILE))
     clock.append(time.perf_counter())
     spent = np.diff(clock)
 
@@ -109,7 +113,7 @@ def write_disclosure(path, dataset, influence, unwillingness, disclosed):
         table.to_csv(temporary, index=False)
 
 
-def write_masked_dataset(source, target, dataset, disclosed):
+def write_masked_dataset(source, target, dataset, disclosed, decisions):
     """Writes the masked twin of a dataset: its disclosed training rows and its held-out rows, in their order.
 
     No sampled negative is written. The catalogue stays whole, so that the masked model knows the same items; to a trainer
@@ -119,6 +123,7 @@ def write_masked_dataset(source, target, dataset, disclosed):
         source, target: dataset folders.
         dataset: Dataset of the source.
         disclosed: (n,) bool, in the order of dataset.user.
+        decisions: SHA-256 sum of the disclosure.csv that it follows, for its record.
     """
     ratings = pd.read_csv(source / RATINGS_FILE, dtype=str, keep_default_na=False)
     rows = np.sort(np.concatenate([dataset.rows[disclosed], dataset.held_out.ravel()]))
@@ -129,7 +134,7 @@ def write_masked_dataset(source, target, dataset, disclosed):
             temporary.write_bytes((source / MOVIES_FILE).read_bytes())
     record = read_json(source / DATASET_FILE, "make the dataset anew") if (source / DATASET_FILE).exists() else {}
     write_json(target / DATASET_FILE, {**record, "dataset": target.name, "masked_from": source.name,
-                                       "num_ratings": len(rows)})
+                                       "disclosure_sha256": decisions, "num_ratings": len(rows)})
 
 
 def peak_rss_mb():

@@ -8,9 +8,11 @@ for the simulation also NAME/unwillingness.csv.
 import http.client
 import logging
 import re
+import shutil
 import ssl
 import urllib.error
 import urllib.request
+import warnings
 import zipfile
 from pathlib import Path, PurePosixPath
 
@@ -36,7 +38,7 @@ from .constants import (
 )
 from .errors import InputError
 from .simulation import simulate
-from .stage import digest, main, read_json, whole_file, write_json
+from .stage import digest, main, read_json, write_json
 
 logger = logging.getLogger("ifrqe")
 
@@ -94,19 +96,34 @@ def prepare(config):
     ratings = _clean(ratings, source["source"], config.duplicates)
     ratings = _filter_users(ratings, config.min_ratings, config.max_ratings)
     movies = _catalogue(ratings, movies)
-    with whole_file(folder / RATINGS_FILE) as temporary:
-        ratings.to_csv(temporary, index=False)
-    with whole_file(folder / MOVIES_FILE) as temporary:
-        movies.to_csv(temporary, index=False)
+    tables = {RATINGS_FILE: ratings, MOVIES_FILE: movies}
     if unwillingness is not None:
-        kept = unwillingness[unwillingness[USER].isin(ratings[USER].unique())]
-        with whole_file(folder / UNWILLINGNESS_FILE) as temporary:
-            kept.to_csv(temporary, index=False)
+        tables[UNWILLINGNESS_FILE] = unwillingness[unwillingness[USER].isin(ratings[USER].unique())]
     users, items = ratings[USER].nunique(), len(movies)
-    write_json(folder / DATASET_FILE, {"dataset": config.dataset, **source, **config.select(keys), "num_users": users,
-                                       "num_items": items, "num_ratings": len(ratings)})
+    _write(folder, tables, {"dataset": config.dataset, **source, **config.select(keys), "num_users": users,
+                            "num_items": items, "num_ratings": len(ratings), "files": list(tables),
+                            "text_ids": [c for c in (USER, ITEM) if not pd.api.types.is_integer_dtype(ratings[c])]})
     logger.info("%s: %s users, %s items, %s ratings (%.2f%% of all pairs), written to %s", config.dataset, f"{users:,}",
                 f"{items:,}", f"{len(ratings):,}", 100 * len(ratings) / users / items, folder)
+
+
+def _write(folder, tables, record):
+    """Puts the dataset in place as a whole; files that others put into the folder stay in it."""
+    new, old = (folder.with_name(f".{folder.name}.{word}") for word in ("new", "old"))
+    for left_over in (new, old):
+        shutil.rmtree(left_over, ignore_errors=True)
+    new.mkdir(parents=True)
+    for name, table in tables.items():
+        table.to_csv(new / name, index=False)
+    write_json(new / DATASET_FILE, record)
+    if folder.exists():
+        made_before = read_json(folder / DATASET_FILE, "").get("files", []) if (folder / DATASET_FILE).exists() else []
+        for path in folder.iterdir():
+            if not (new / path.name).exists() and path.name not in made_before:
+                shutil.move(str(path), new / path.name)
+        folder.rename(old)
+    new.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _is_done(folder, config, keys, source=None):
@@ -119,6 +136,8 @@ def _is_done(folder, config, keys, source=None):
         return source is None
     record = read_json(folder / DATASET_FILE, "run the data stage with --overwrite")
     if any(record.get(key) != value for key, value in {**config.select(keys), **(source or {})}.items()):
+        return False
+    if not all((folder / name).exists() for name in record.get("files", [])):
         return False
     logger.info("%s: %s is there already, kept (--overwrite makes it anew)", config.dataset, folder)
     return True
@@ -133,6 +152,8 @@ def _fetch(config, folder):
     path = Path(config.data_path) / f"{config.dataset}.zip"
     if path.is_file():
         logger.info("%s: reading %s, which is there already", config.dataset, path)
+        if MD5.get(config.dataset) and digest(path, "md5") != MD5[config.dataset]:
+            logger.info("%s: its MD5 sum is not the published %s; delete it to download it anew", path, MD5[config.dataset])
         return path
     if config.dataset not in MD5 and (folder / DATASET_FILE).exists():
         made = read_json(folder / DATASET_FILE, "give its file with --archive")
@@ -150,7 +171,7 @@ def _published_md5(url):
     try:
         with urllib.request.urlopen(f"{url}.md5", timeout=TIMEOUT) as answer:
             match = re.search(r"\b[0-9a-f]{32}\b", answer.read(1000).decode("ascii", "replace").lower())
-    except (OSError, http.client.HTTPException):
+    except (OSError, http.client.HTTPException, ValueError):
         match = None
     if match is None:
         logger.info("%s.md5: not to be had; the checksums inside the zip are relied on", url)
@@ -176,9 +197,10 @@ def download(url, path, md5=None):
         try:
             _transfer(url, part)
             break
-        except (OSError, http.client.HTTPException) as e:
+        except (OSError, http.client.HTTPException, ValueError) as e:  # ValueError: the address is none
             reason = getattr(e, "reason", None) or e
-            hopeless = isinstance(e, urllib.error.HTTPError) and e.code < 500 or isinstance(reason, ssl.SSLError)
+            hopeless = isinstance(e, ValueError) or isinstance(reason, ssl.SSLError) \
+                or isinstance(e, urllib.error.HTTPError) and e.code < 500
             if hopeless or attempt == ATTEMPTS - 1:
                 kept = part.stat().st_size if part.exists() else 0
                 raise InputError(f"{url}: the download failed ({reason}); {kept:,} bytes are kept and the same command "
@@ -252,9 +274,14 @@ def _read_zip(path):
         members = {}
         for name in archive.namelist():
             pure = PurePosixPath(name.replace("\\", "/"))
-            if pure.is_absolute() or ".." in pure.parts or ":" in pure.parts[0]:
+            if pure.is_absolute() or ".." in pure.parts or ":" in "".join(pure.parts[:1]):
                 raise InputError(f"{path}: the entry {name!r} points outside the archive; "
                                  "it is no GroupLens file, fetch it anew")
+            if name.endswith("/"):
+                continue
+            if pure.name in members and pure.name in ("u.data", "ratings.dat", "ratings.csv"):
+                raise InputError(f"{path}: holds {pure.name} twice ({members[pure.name]}, {name}); "
+                                 "give a zip of one dataset")
             members.setdefault(pure.name, name)
 
         def table(name, **options):
@@ -266,6 +293,8 @@ def _read_zip(path):
             movies = _no_movies()
             if "u.item" in members:
                 movies = table("u.item", sep="|", header=None, encoding="latin-1", quoting=3)
+                if movies.shape[1] < 6:
+                    raise InputError(f"{path.name}:u.item: is not in columns separated by '|'; fetch the file anew")
                 flags = movies.iloc[:, 5:5 + len(ML_100K_GENRES)].to_numpy() == 1
                 movies = pd.DataFrame({ITEM: movies[0], "title": movies[1], "genres": [
                     "|".join(np.array(ML_100K_GENRES)[:flags.shape[1]][row]) for row in flags]})
@@ -299,21 +328,26 @@ def _double_colon_movies(raw, name):
         text = raw.decode("utf-8")
     except UnicodeDecodeError:
         text = raw.decode("latin-1")
-    rows = [line.split("::") for line in text.splitlines() if line]
-    if any(len(row) != 3 for row in rows):
-        raise InputError(f"{name}: line {1 + [len(r) for r in rows].index(next(len(r) for r in rows if len(r) != 3))} "
-                         "is not ID::TITLE::GENRES; fetch the file anew")
-    movies = pd.DataFrame(rows, columns=MOVIE_COLUMNS)
+    rows = [line.rstrip("\r").split("::") for line in text.split("\n")]  # splitlines would part titles at odd characters
+    for number, row in enumerate(rows, 1):
+        if row != [""] and (len(row) != 3 or not row[0].isdigit()):
+            raise InputError(f"{name}: line {number} is not ID::TITLE::GENRES; fetch the file anew")
+    movies = pd.DataFrame([row for row in rows if row != [""]], columns=MOVIE_COLUMNS)
     return movies.astype({ITEM: np.int64})
 
 
+# Ids of any file but GroupLens' are read as text, so that 007 stays apart from 7, and NA is an id like any other.
+_TEXT_IDS = {"dtype": {column + kind: str for column in (USER, ITEM, "userId", "movieId") for kind in ("", ":token")},
+             "keep_default_na": False}
+
+
 def _read_csv(source, name):
-    return _rename(_read_table(source, name))
+    return _rename(_read_table(source, name, **_TEXT_IDS))
 
 
 def _read_atomic(source, name):
     """A RecBole atomic file: tab-separated, each column named FIELD:TYPE."""
-    table = _read_table(source, name, sep="\t", quoting=3)
+    table = _read_table(source, name, sep="\t", quoting=3, **_TEXT_IDS)
     table.columns = [str(c).split(":")[0] for c in table.columns]
     return table
 
@@ -339,7 +373,11 @@ def _rename(table):
 
 def _read_table(source, name, **options):
     try:
-        return pd.read_csv(source, low_memory=False, **{"encoding": "utf-8-sig", **options})
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # a row with more fields than the header
+            return pd.read_csv(source, low_memory=False, index_col=False, **{"encoding": "utf-8-sig", **options})
+    except pd.errors.ParserWarning:
+        raise InputError(f"{name}: its rows have more fields than the header; correct the header or the rows") from None
     except pd.errors.EmptyDataError:
         raise InputError(f"{name}: is empty; fetch or export it anew") from None
     except pd.errors.ParserError as e:
@@ -353,11 +391,13 @@ def _read_table(source, name, **options):
 
 
 def _clean(ratings, name, duplicates):
-    """The four rating columns, typed; a missing rating is 1, a missing timestamp the number of the row."""
+    """The four rating columns, typed; without the column a rating is 1, a timestamp the number of the row."""
     missing = [c for c in (USER, ITEM) if c not in ratings]
     if missing:
         raise InputError(f"{name}: has no column {', '.join(missing)} (columns: {', '.join(map(str, ratings.columns))}); "
                          "rename them to user_id,item_id[,rating,timestamp]")
+    if not ratings.columns.is_unique:
+        raise InputError(f"{name}: has the column {ratings.columns[ratings.columns.duplicated()][0]} twice; remove one")
     if not len(ratings):
         raise InputError(f"{name}: holds no ratings; fetch or export it anew")
     if RATING not in ratings:
@@ -369,21 +409,29 @@ def _clean(ratings, name, duplicates):
         values = ratings[column]
         if column in (RATING, TIMESTAMP):
             numbers = pd.to_numeric(values, errors="coerce")
-            bad = ~np.isfinite(numbers.to_numpy(float))
+            bad = ~(np.abs(numbers.to_numpy(float)) < 2.0 ** 63)
         else:
             numbers = values
-            bad = values.isna().to_numpy()
+            bad = (values.isna() | (values == "")).to_numpy()
         if bad.any():
             row = int(np.flatnonzero(bad)[0])
-            shown = "nothing" if pd.isna(values[row]) else repr(values[row])
+            shown = "nothing" if pd.isna(values[row]) or values[row] == "" else repr(values[row])
             raise InputError(f"{name}: row {row + 1} has {shown} as {column}; correct the row or remove it")
-        if pd.api.types.is_float_dtype(numbers) and (numbers == np.floor(numbers)).all():
+        if column in (USER, ITEM):
+            numbers = _ids(values)
+        elif pd.api.types.is_float_dtype(numbers) and (numbers == np.floor(numbers)).all():
             numbers = numbers.astype(np.int64)
         ratings[column] = numbers
-    for column in (USER, ITEM):
-        if not pd.api.types.is_integer_dtype(ratings[column]):
-            ratings[column] = ratings[column].astype(str)
     return _drop_duplicates(ratings, name, duplicates)
+
+
+def _ids(values):
+    """Ids as int64 where each is written as a whole number is, else as the text that stands there."""
+    if pd.api.types.is_integer_dtype(values):
+        return values.astype(np.int64)
+    text = values.astype(str)
+    unique = pd.Series(text.unique())
+    return text.astype(np.int64) if unique.str.fullmatch(r"0|-?[1-9]\d{0,17}").all() else text
 
 
 def _drop_duplicates(ratings, name, duplicates):
@@ -406,6 +454,9 @@ def _filter_users(ratings, at_least, at_most):
     if not keep.any():
         raise InputError(f"--min_ratings {at_least} --max_ratings {at_most}: no user has so many ratings "
                          f"(they have {count.min()} to {count.max()}); widen the limits")
+    if not keep.all():
+        logger.info("%s of %s users left out: fewer than %d ratings%s", f"{ratings[USER][~keep].nunique():,}",
+                    f"{ratings[USER].nunique():,}", at_least, f" or more than {at_most}" if at_most else "")
     return ratings[keep].reset_index(drop=True)
 
 
@@ -415,11 +466,9 @@ def _catalogue(ratings, movies):
     for column in MOVIE_COLUMNS:
         if column not in movies:
             movies = movies.assign(**{column: ""})
-    movies = movies[MOVIE_COLUMNS].drop_duplicates(ITEM)
-    movies = movies.astype({ITEM: occurring[ITEM].dtype}, errors="ignore")
-    if movies[ITEM].dtype != occurring[ITEM].dtype:
-        movies = _no_movies().astype({ITEM: occurring[ITEM].dtype})
-    return occurring.merge(movies, on=ITEM, how="left").fillna({"title": "", "genres": ""})
+    movies = movies[MOVIE_COLUMNS].drop_duplicates(ITEM).set_index(movies[ITEM].drop_duplicates().astype(str))
+    found = movies.reindex(occurring[ITEM].astype(str))
+    return occurring.assign(title=found["title"].fillna("").to_numpy(), genres=found["genres"].fillna("").to_numpy())
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
 from .errors import InputError
-from .stage import whole_file
+from .stage import digest, whole_file
 from .stat_utils import generator
 
 TABLES = ("user_gmf", "user_mlp", "item_gmf", "item_mlp")
@@ -144,11 +144,12 @@ def save_checkpoint(path, best, anchor, info):
         os.chmod(temporary, 0o644)
 
 
-def load_checkpoint(path, dataset, config, anchor=False):
+def load_checkpoint(path, dataset, config, ratings, anchor=False):
     """The network of a checkpoint.
 
     Args:
         path: written by save_checkpoint.
+        ratings: path of the ratings.csv that it must have been trained on.
         anchor: take the parameters of the anchor epoch instead of those that rank best.
         dataset: Dataset that it must have been trained for.
         config: num_factors and layers must be those of the checkpoint.
@@ -175,7 +176,10 @@ def load_checkpoint(path, dataset, config, anchor=False):
         if info.get(field) != value:
             raise InputError(f"{path}: was trained with {field}={info.get(field)}, but {field}={value} is needed here; "
                              f"train anew with {command}, or name another --checkpoint_path")
-    net = NCF(dataset.num_users, dataset.num_items, config.num_factors, config.layers, config.seed)
+    if info.get("ratings_sha256") != digest(ratings):
+        raise InputError(f"{path}: was trained on another {ratings} than the one that is there now; "
+                         f"train anew with {command}")
+    net = build(dataset, config)
     prefix = ANCHOR if anchor else ""
     values = {name[len(prefix):]: value for name, value in values.items() if name.startswith(ANCHOR) == anchor}
     if {name: value.shape for name, value in net.values().items()} != {name: value.shape for name, value in values.items()}:

@@ -15,13 +15,13 @@ from tqdm import tqdm
 
 from . import metrics
 from .callbacks import BestEpoch, EpochReport
-from .constants import CANDIDATE_KEYS, MASKED_MODEL, MODEL_KEYS, PLAIN_MODEL, TRAIN_KEYS, checkpoint_file, train_file
-from .dataset import dataset_files, evaluation_candidates, load_dataset, training_groups
+from .constants import MASKED_MODEL, MODEL_KEYS, PLAIN_MODEL, TRAIN_KEYS, checkpoint_file, train_file
+from .dataset import dataset_files, evaluation_candidates, load_dataset, ratings_path, training_groups
 from .device_adapter import set_device
 from .errors import InputError
 from .ncf import TABLES, build, save_checkpoint, score
 from .plots import learning_curve
-from .stage import Stage, write_json
+from .stage import Stage, digest, write_json
 from .stat_utils import generator
 
 logger = logging.getLogger("ifrqe")
@@ -191,11 +191,13 @@ def train(config):
     model = MASKED_MODEL if config.masked else PLAIN_MODEL
     checkpoint = Path(config.checkpoint_path) / checkpoint_file(model)
     result = Path(config.output_path) / train_file(model)
-    stage = Stage(f"train_{model.lower()}", config, MODEL_KEYS + TRAIN_KEYS + CANDIDATE_KEYS,
+    stage = Stage(f"train_{model.lower()}", config, MODEL_KEYS + TRAIN_KEYS,
                   dataset_files(config, config.masked), [checkpoint, result])
     if stage.is_done():
         return
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)  # a path that cannot be written is better known now than later
     device = set_device(config)
+    ratings_digest = digest(ratings_path(config, config.masked))
     dataset = load_dataset(config, config.masked)
     if not dataset.num_interactions:
         raise InputError(f"dataset {dataset.name}: holds no training interaction; raise --wv_budget in preprocess.py")
@@ -222,8 +224,8 @@ def train(config):
             callback.on_epoch_end(net, record)
 
     save_checkpoint(checkpoint, best.values, anchor.values,
-                    {**net.shape, "model": model, "dataset": config.dataset, "epoch": best.record["epoch"],
-                     "anchor_epoch": anchor.record["epoch"],
+                    {**net.shape, "model": model, "dataset": config.dataset, "ratings_sha256": ratings_digest,
+                     "epoch": best.record["epoch"], "anchor_epoch": anchor.record["epoch"],
                      "settings": config.select(dict.fromkeys(MODEL_KEYS + TRAIN_KEYS))})
     steps = trainer.steps * config.train_epochs
     samples = steps * trainer.groups * (1 + config.num_neg)

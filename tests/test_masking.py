@@ -1,13 +1,18 @@
 import json
+import logging
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from src.dataset import evaluation_candidates, load_dataset
+from src.dataset import evaluation_candidates, load_dataset, ratings_path
 from src.errors import InputError
 from src.evaluation import comparison_table, evaluate
+from src.influence_function import block_influences
 from src.masking import preprocess, write_masked_dataset
+from src.metrics import all_metrics
+from src.movielens import prepare
+from src.ncf import load_checkpoint, score
 from src.training import train
 
 SMALL = ["--layers", "6,4", "--num_factors", 3, "--num_neg", 2, "--num_eval_neg", 5, "--train_epochs", 2, "--top_k", 3]
@@ -16,7 +21,7 @@ SMALL = ["--layers", "6,4", "--num_factors", 3, "--num_neg", 2, "--num_eval_neg"
 @pytest.fixture
 def ratings(write_ratings):
     rng = np.random.default_rng(0)
-    rows = [(u, i, int(rng.integers(1000))) for u in range(1, 13) for i in rng.permutation(20)[:9]]
+    rows = [(u, i, int(rng.integers(5))) for u in range(1, 13) for i in rng.permutation(20)[:9]]
     return write_ratings([rows[k] for k in rng.permutation(len(rows))], items=range(20))
 
 
@@ -25,7 +30,7 @@ def test_masked_dataset_keeps_held_out_rows_and_nothing_withheld(ratings, settin
     disclosed = np.random.default_rng(1).random(dataset.num_interactions) < 0.5
     disclosed[dataset.user == 3] = False  # a user who discloses nothing
     target = tmp_path / "data" / "masked_tiny"
-    write_masked_dataset(ratings, target, dataset, disclosed)
+    write_masked_dataset(ratings, target, dataset, disclosed, "")
     masked = load_dataset(settings(), masked=True)
     assert np.array_equal(masked.user_ids, dataset.user_ids) and np.array_equal(masked.item_ids, dataset.item_ids)
     assert np.array_equal(masked.validation, dataset.validation) and np.array_equal(masked.test, dataset.test)
@@ -71,13 +76,97 @@ def test_stages_end_to_end(cpu, ratings, settings, tmp_path):
         assert word in table
 
 
-def test_both_models_face_the_same_candidates(ratings, settings, tmp_path):
-    dataset = load_dataset(settings())
-    write_masked_dataset(ratings, tmp_path / "data" / "masked_tiny", dataset, np.zeros(dataset.num_interactions, bool))
+@pytest.mark.parametrize("masked", [False, True])
+def test_evaluation_scores_the_test_item_among_candidates_of_the_original(cpu, ratings, settings, tmp_path, masked):
+    config = settings(*SMALL, "--wv_budget", 0.2)
+    preprocess(config)
+    train(config.replace(masked=True))
+    evaluate(config.replace(masked=masked))
+    dataset = load_dataset(config)
+    candidates = evaluation_candidates(dataset, "test", config)
+    assert not dataset.history_pairs().contains(np.arange(12)[:, None], candidates).any()  # withheld ones neither
+    name = "ifrqe" if masked else "ncf"
+    net, _ = load_checkpoint(tmp_path / "checkpoint" / f"{name.upper()}.ckpt", dataset, config, ratings_path(config, masked))
+    expected = all_metrics(score(net, candidates, 1000), 3)
+    result = json.loads((tmp_path / "output" / f"eval_{name}.json").read_text())
+    assert {key: result[key] for key in expected} == pytest.approx(expected, rel=1e-5)
+
+
+def test_influences_come_from_the_anchor(cpu, ratings, settings, tmp_path):
+    config = settings(*SMALL, "--train_epochs", 6, "--learning_rate", 0.05, "--batch_size", 12)
+    preprocess(config)
+    dataset = load_dataset(config)
+    net, _ = load_checkpoint(tmp_path / "checkpoint" / "NCF.ckpt", dataset, config, ratings_path(config), anchor=True)
+    written = pd.read_csv(tmp_path / "output" / "disclosure.csv").influence
+    assert written.to_numpy() == pytest.approx(block_influences(net, dataset, config), rel=1e-6)
+
+
+def test_a_model_of_another_mask_is_refused(cpu, ratings, settings, tmp_path):
     config = settings(*SMALL)
-    # evaluation draws from the original dataset whichever model it scores: no candidate is a withheld interaction
-    candidates = evaluation_candidates(load_dataset(config), "test", config)
-    assert not dataset.history_pairs().contains(np.arange(12)[:, None], candidates).any()
+    preprocess(config)
+    train(config.replace(masked=True))
+    preprocess(settings(*SMALL, "--wv_budget", 0.2))
+    with pytest.raises(InputError, match="IFRQE.ckpt: was trained on another .*train.py --dataset tiny --masked"):
+        evaluate(config.replace(masked=True))
+
+
+def test_decisions_of_another_mask_are_refused(cpu, ratings, settings, tmp_path):
+    config = settings(*SMALL)
+    preprocess(config)
+    train(config.replace(masked=True))
+    path = tmp_path / "output" / "disclosure.csv"
+    table = pd.read_csv(path)
+    table.assign(disclosed=1 - table.disclosed).to_csv(path, index=False)
+    with pytest.raises(InputError, match="disclosure.csv: is not what .*masked_tiny was made from"):
+        evaluate(config.replace(masked=True))
+
+
+def test_no_comparison_of_results_that_do_not_belong_together(cpu, ratings, settings, tmp_path, caplog):
+    config = settings(*SMALL)
+    preprocess(config)
+    train(config.replace(masked=True))
+    with caplog.at_level(logging.INFO, logger="ifrqe"):
+        evaluate(config)
+        path = tmp_path / "output" / "eval_ncf.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "total_wv": 1.5}))
+        evaluate(config.replace(masked=True))
+    assert "of other data or settings (total_wv=1.5)" in caplog.text and "plain against masked" not in caplog.text
+
+
+def test_a_changed_unwillingness_file_is_noticed(cpu, ratings, settings, tmp_path):
+    config = settings(*SMALL)
+    train(config)
+    dataset = load_dataset(config)
+    wv = []
+    for value in (0.25, 1.0):
+        pd.DataFrame({"user_id": dataset.user_ids[dataset.user], "item_id": dataset.item_ids[dataset.item],
+                      "unwillingness": value}).to_csv(ratings / "unwillingness.csv", index=False)
+        evaluate(config)
+        wv.append(json.loads((tmp_path / "output" / "eval_ncf.json").read_text())["wv"])
+    assert wv[1] == pytest.approx(4 * wv[0])
+
+
+def test_a_missing_unwillingness_file_is_named_before_anything_is_trained(ratings, settings, tmp_path):
+    with pytest.raises(InputError, match="unwillingness.csv: no such file"):
+        preprocess(settings(*SMALL, "--unwillingness", "file"))
+    assert not (tmp_path / "checkpoint").exists()
+
+
+def test_text_ids_go_through_all_stages(cpu, write_ratings, settings, tmp_path):
+    rng = np.random.default_rng(0)
+    path = tmp_path / "x.csv"
+    rows = [f"{u},{i}" for u in ("007", "7", "NA", "x") for i in rng.permutation([f"{k:03}" for k in range(20)])[:9]]
+    path.write_text("user_id,item_id\n" + "\n".join(rows) + "\n")
+    config = settings(*SMALL, "--archive", path, "--dataset", "text")
+    prepare(config)
+    dataset = load_dataset(config)
+    assert dataset.user_ids.tolist() == ["007", "7", "NA", "x"]
+    assert all(len(item) == 3 for item in dataset.item_ids)
+    preprocess(config)
+    train(config.replace(masked=True))
+    evaluate(config)
+    evaluate(config.replace(masked=True))
+    assert "007,0" in (tmp_path / "output" / "disclosure.csv").read_text()
 
 
 def test_a_stage_is_done_again_when_what_it_depends_on_changes(cpu, ratings, settings, tmp_path):

@@ -122,7 +122,10 @@ def test_duplicates_are_an_error_unless_a_rule_is_chosen(tmp_path, settings):
     ("user_id,item_id,timestamp\n1,1,5\n1,2,noon\n", "row 2 has 'noon' as timestamp"),
     ("user_id,item_id,timestamp\n1,1,5\n1,,3\n", "row 2 has nothing as item_id"),
     ("user_id,item_id,timestamp\n1,1,5\n1,2\n", "row 2 has nothing as timestamp"),
-    ("user_id,item_id,timestamp\n1,1,5\n1,2,3,4,5\n", "not in the expected columns"),
+    ("user_id,item_id,timestamp\n1,1,5\n1,2,3,4,5\n", "more fields than the header|not in the expected columns"),
+    ("user_id,item_id\n1,1,5\n1,2,6\n", "more fields than the header"),
+    ("user_id,item_id,timestamp\n1,1,5\n1,2,1e19\n", "row 2 has .*1e.?19.* as timestamp"),
+    ("user_id,userId,item_id\n1,1,5\n", "has the column user_id twice"),
     (b"user_id,item_id\n1,\xff\n", "is not UTF-8 text"),
 ])
 def test_bad_csv_files_are_named(tmp_path, settings, content, words):
@@ -151,6 +154,11 @@ def test_bad_archives_are_named(tmp_path, settings):
         read_source(zip_of(tmp_path / "other.zip", {"readme.txt": "hello"}))
     with pytest.raises(InputError, match="line 2 is not ID::TITLE::GENRES"):
         read_source(zip_of(tmp_path / "m.zip", {"ratings.dat": lines("::"), "movies.dat": "1::A::B\n2::A\n"}))
+    with pytest.raises(InputError, match="holds ratings.csv twice"):
+        read_source(zip_of(tmp_path / "two.zip", {**comma(), "other/ratings.csv": "x"}))
+    with pytest.raises(InputError, match="u.item: is not in columns"):
+        read_source(zip_of(tmp_path / "k.zip", {**ml_100k(), "ml-100k/u.item": "1,Heat\n"}))
+    read_source(zip_of(tmp_path / "fine.zip", {**comma(), "./": "", "ratings.csv/": ""}))  # folders are passed over
     (tmp_path / "x.parquet").write_text("x")
     with pytest.raises(InputError, match="unknown kind of file"):
         read_source(tmp_path / "x.parquet")
@@ -177,6 +185,31 @@ def test_a_dataset_that_is_there_is_kept_and_made_anew_when_asked(tmp_path, sett
     assert ratings.read_text() == "mine"
     prepare(settings("--archive", archive, "--overwrite"))
     assert ratings.read_text() != "mine"
+
+
+def test_remaking_a_dataset_keeps_what_others_put_beside_it(tmp_path, settings):
+    archive = zip_of(tmp_path / "x.zip", comma())
+    prepare(settings("--archive", archive))
+    folder = tmp_path / "data" / "tiny"
+    (folder / "unwillingness.csv").write_text("mine")
+    prepare(settings("--archive", archive, "--max_ratings", 3))
+    assert (folder / "unwillingness.csv").read_text() == "mine"
+    assert set(pd.read_csv(folder / "ratings.csv").user_id) == {1}
+    assert [p.name for p in (tmp_path / "data").iterdir()] == ["tiny"]
+
+
+def test_an_incomplete_dataset_is_made_anew(tmp_path, settings):
+    archive = zip_of(tmp_path / "x.zip", comma())
+    prepare(settings("--archive", archive))
+    (tmp_path / "data" / "tiny" / "movies.csv").unlink()
+    prepare(settings("--archive", archive))
+    assert (tmp_path / "data" / "tiny" / "movies.csv").exists()
+
+
+def test_another_filter_without_the_source_asks_for_it(tmp_path, settings):
+    prepare(settings("--archive", zip_of(tmp_path / "x.zip", comma())))
+    with pytest.raises(InputError, match="was made with other filters .*min_ratings=3.*give its file again"):
+        prepare(settings("--max_ratings", 3))
 
 
 def test_a_dataset_put_there_by_hand_is_left_alone(write_ratings, settings):
@@ -268,6 +301,11 @@ def test_download_with_a_wrong_sum_is_not_used(server, tmp_path):
     with pytest.raises(InputError, match="another MD5 sum"):
         download(f"{address}/x.zip", tmp_path / "x.zip", "0" * 32)
     assert not list(tmp_path.glob("x.zip*"))
+
+
+def test_download_from_no_address(tmp_path):
+    with pytest.raises(InputError, match="nonsense/x.zip: the download failed"):
+        download("nonsense/x.zip", tmp_path / "x.zip")
 
 
 def test_download_that_is_hopeless_is_tried_once(server, tmp_path):

@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 from mindspore import Tensor
 
-from src.dataset import load_dataset
+from src.dataset import load_dataset, ratings_path
 from src.errors import InputError
 from src.ncf import NCF, build, load_checkpoint, save_checkpoint, score
+from src.stage import digest
 from tests import reference
 
 
@@ -56,14 +57,15 @@ def saved(cpu, write_ratings, settings, tmp_path):
     best = net.values()
     anchor = {name: value + 1 for name, value in best.items()}
     path = tmp_path / "checkpoint" / "NCF.ckpt"
-    save_checkpoint(path, best, anchor, {**net.shape, "dataset": "tiny", "epoch": 3})
+    save_checkpoint(path, best, anchor, {**net.shape, "dataset": "tiny", "epoch": 3,
+                                         "ratings_sha256": digest(ratings_path(config))})
     return path, dataset, config, best
 
 
 def test_checkpoint_gives_back_both_sets_of_parameters(saved):
     path, dataset, config, best = saved
     for anchor in (False, True):
-        net, info = load_checkpoint(path, dataset, config, anchor=anchor)
+        net, info = load_checkpoint(path, dataset, config, ratings_path(config), anchor=anchor)
         assert info["epoch"] == 3
         assert all(np.array_equal(value, best[name] + anchor) for name, value in net.values().items())
     assert [p.name for p in path.parent.iterdir()] == ["NCF.ckpt"]  # no temporary file is left
@@ -75,12 +77,16 @@ def test_unfit_checkpoints_are_named(saved, settings):
                            (["--layers", "4", "--num_factors", 3], r"layers=\[4, 2\], but layers=\[4\]"),
                            (["--layers", "4,2", "--dataset", "other"], "dataset=tiny, but dataset=other")):
         with pytest.raises(InputError, match=f"NCF.ckpt: was trained with {words}"):
-            load_checkpoint(path, dataset, settings(*changed))
+            load_checkpoint(path, dataset, settings(*changed), ratings_path(config))
+    with pytest.raises(InputError, match="none.ckpt: no such checkpoint; make it with train.py"):
+        load_checkpoint(path.with_name("none.ckpt"), dataset, config, ratings_path(config))
+    other = ratings_path(config).with_name("other.csv")
+    other.write_text(ratings_path(config).read_text() + " ")
+    with pytest.raises(InputError, match="NCF.ckpt: was trained on another .*other.csv"):
+        load_checkpoint(path, dataset, config, other)
     dataset.item_ids = dataset.item_ids[:3]
     with pytest.raises(InputError, match="num_items=4, but num_items=3"):
-        load_checkpoint(path, dataset, config)
-    with pytest.raises(InputError, match="none.ckpt: no such checkpoint; make it with train.py"):
-        load_checkpoint(path.with_name("none.ckpt"), dataset, config)
+        load_checkpoint(path, dataset, config, ratings_path(config))
 
 
 def test_damaged_checkpoints_are_named(saved):
@@ -89,4 +95,4 @@ def test_damaged_checkpoints_are_named(saved):
     for damaged in (content[:len(content) // 2], b"", b"no checkpoint at all"):
         path.write_bytes(damaged)
         with pytest.raises(InputError, match="NCF.ckpt: (is no checkpoint of this program, or is damaged|lacks parameters)"):
-            load_checkpoint(path, dataset, config)
+            load_checkpoint(path, dataset, config, ratings_path(config))

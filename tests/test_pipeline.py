@@ -1,6 +1,7 @@
 """The scripts, run as a person runs them, on a small simulation."""
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,10 +15,10 @@ RESULTS = ("train_ncf.json", "preprocess.json", "train_ifrqe.json", "eval_ncf.js
 TIMINGS = ("seconds", "samples_per_second", "ms_per_step", "peak_rss_mb")
 
 
-def script(name, *arguments, **environment):
+def script(name, *arguments, cwd="/", **environment):
     """Runs a script with this interpreter; returns the finished process."""
     return subprocess.run(["bash", str(ROOT / "scripts" / name), *map(str, arguments)], capture_output=True, text=True,
-                          cwd="/", env={**os.environ, "PYTHON": sys.executable, **environment}, timeout=280)
+                          cwd=cwd, env={**os.environ, "PYTHON": sys.executable, **environment}, timeout=280)
 
 
 def folders(path):
@@ -103,10 +104,34 @@ def test_the_gpu_script_names_the_cpu_script_where_there_is_no_gpu(finished):
     ("run_all.sh", ["a", "b", "c"], "unexpected argument c"),
     ("run_preprocess.sh", ["a", "b", "0", "d"], "unexpected argument d"),
     ("run_preprocess.sh", ["--no_such_flag", "1"], "unknown option --no_such_flag"),
+    ("run_train_cpu.sh", ["--no_such_flag", "1"], "unknown option --no_such_flag"),
+    ("run_all.sh", ["simulation", "--masked"], "the scripts handle both models"),
+    ("run_eval_cpu.sh", ["data", "checkpoint/other.ckpt"], "a folder with NCF.ckpt and IFRQE.ckpt is needed"),
 ])
 def test_wrong_arguments_are_named(name, arguments, words):
     process = script(name, *arguments)
     assert process.returncode == 2 and words in process.stderr and len(process.stderr.splitlines()) == 1
+
+
+def test_relative_paths_mean_the_callers_folder(tmp_path):
+    (tmp_path / "mine.csv").write_text("user_id,item_id\n" + "".join(f"1,{k}\n" for k in range(9)))
+    process = script("run_download_dataset.sh", "data", "--archive", "mine.csv", "--dataset", "mine",
+                     "--output_path", "output", cwd=tmp_path)
+    assert process.returncode == 0, process.stderr
+    assert (tmp_path / "data" / "mine" / "ratings.csv").exists() and (tmp_path / "output").is_dir()
+
+
+def test_an_interrupted_stage_says_how_to_go_on(finished, tmp_path):
+    path, _ = finished
+    command = [sys.executable, "train.py", "--dataset", "simulation", "--data_path", path / "data", "--output_path",
+               tmp_path / "o", "--checkpoint_path", tmp_path / "c", "--num_eval_neg", "30", "--train_epochs", "100000"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while "epoch   3" not in process.stdout.readline():
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130 and "the same command goes on from there" in errors and "Traceback" not in errors
+    assert not list((tmp_path / "c").iterdir())
 
 
 def test_an_interpreter_without_mindspore_is_named():

@@ -7,14 +7,14 @@ from mindspore import Tensor
 from mindspore import dtype as mstype
 
 from src.callbacks import BestEpoch
-from src.config import DEFAULT_CONFIG
-from src.dataset import load_dataset
+from src.dataset import evaluation_candidates, load_dataset, ratings_path
 from src.errors import InputError
-from src.ncf import TABLES, build
+from src.metrics import cross_entropy, ndcg
+from src.ncf import TABLES, build, load_checkpoint, score
 from src.training import Trainer, TrainSteps, learning_rates, train
 from tests import reference
 
-SMALL = ["--layers", "6,4", "--num_factors", 3, "--num_neg", 2, "--num_eval_neg", 5]
+SMALL = ["--layers", "6,4", "--num_factors", 3, "--num_neg", 2, "--num_eval_neg", 5, "--top_k", 3]
 
 
 @pytest.fixture
@@ -107,6 +107,21 @@ def test_learning_rate_rises_then_falls():
     assert learning_rates(0.1, 5, 2, 0)[0] == pytest.approx(0.1)
 
 
+def test_each_epoch_has_fresh_negatives_in_a_fresh_order(cpu, ratings, settings, monkeypatch):
+    config = settings(*SMALL, "--batch_size", 12)
+    dataset = load_dataset(config)
+    trainer = Trainer(build(dataset, config), dataset, config, "CPU")
+    seen = []
+    monkeypatch.setattr(trainer, "_call", lambda items, order, *_: seen.append((items, order)) or 0.0)
+    for number in (0, 1, 1):
+        trainer.epoch(number)
+    (items, order), (other_items, other_order), (same_items, same_order) = seen
+    assert not np.array_equal(items, other_items) and not np.array_equal(order, other_order)
+    assert np.array_equal(other_items, same_items) and np.array_equal(other_order, same_order)
+    assert not np.array_equal(order, np.arange(len(order)))
+    assert np.array_equal(np.unique(order), np.arange(dataset.num_interactions))
+
+
 def test_best_epoch_keeps_the_first_of_equals():
     class Net:
         def values(self):
@@ -121,8 +136,7 @@ def test_best_epoch_keeps_the_first_of_equals():
 
 
 def test_training_learns_and_records(cpu, ratings, settings, tmp_path, caplog):
-    config = settings(*SMALL, "--train_epochs", 12, "--learning_rate", 0.05, "--top_k", 3,
-                      "--batch_size", 12)
+    config = settings(*SMALL, "--train_epochs", 12, "--learning_rate", 0.05, "--batch_size", 12)
     with caplog.at_level(logging.INFO, logger="ifrqe"):
         train(config)
         assert sum("ETA" in m for m in caplog.messages) == 12
@@ -137,13 +151,20 @@ def test_training_learns_and_records(cpu, ratings, settings, tmp_path, caplog):
     assert record["anchor_epoch"] == 1 + int(np.argmin([h["pos_loss"] for h in record["history"]]))
     assert (record["epochs"], record["num_users"], record["num_interactions"]) == (12, 12, 72)
     assert (tmp_path / "checkpoint" / "NCF.ckpt").exists()
-    assert DEFAULT_CONFIG.name not in [p.name for p in (tmp_path / "output").iterdir()]
+    # the checkpoint holds the best and the anchor epoch, by the VALIDATION items
+    dataset = load_dataset(config)
+    for anchor in (False, True):
+        net, info = load_checkpoint(tmp_path / "checkpoint" / "NCF.ckpt", dataset, config, ratings_path(config), anchor)
+        scores = score(net, evaluation_candidates(dataset, "validation", config), 1000)
+        kept = record["history"][info["anchor_epoch" if anchor else "epoch"] - 1]
+        assert ndcg(scores, 3) == pytest.approx(kept["ndcg@3"])
+        assert cross_entropy(scores)[:, 0].mean() == pytest.approx(kept["pos_loss"], rel=1e-5)
 
 
 def test_diverging_training_is_named_and_leaves_nothing(cpu, ratings, settings, tmp_path):
     with pytest.raises((InputError, FloatingPointError), match="finite.*lower"):
         train(settings(*SMALL, "--learning_rate", 1e30, "--warmup_epochs", 0))
-    assert not (tmp_path / "checkpoint").exists()
+    assert not list((tmp_path / "checkpoint").iterdir()) and not (tmp_path / "output").exists()
 
 
 def test_nothing_to_train_on_is_named(cpu, write_ratings, settings):
