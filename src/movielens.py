@@ -110,6 +110,8 @@ def prepare(config):
 def _write(folder, tables, record):
     """Puts the dataset in place as a whole; files that others put into the folder stay in it."""
     new, old = (folder.with_name(f".{folder.name}.{word}") for word in ("new", "old"))
+    if old.exists() and not folder.exists():  # stopped between the two renames below
+        old.rename(folder)
     for left_over in (new, old):
         shutil.rmtree(left_over, ignore_errors=True)
     new.mkdir(parents=True)
@@ -119,8 +121,8 @@ def _write(folder, tables, record):
     if folder.exists():
         made_before = read_json(folder / DATASET_FILE, "").get("files", []) if (folder / DATASET_FILE).exists() else []
         for path in folder.iterdir():
-            if not (new / path.name).exists() and path.name not in made_before:
-                shutil.move(str(path), new / path.name)
+            if path.is_file() and not (new / path.name).exists() and path.name not in made_before:
+                shutil.copy2(path, new / path.name)
         folder.rename(old)
     new.rename(folder)
     shutil.rmtree(old, ignore_errors=True)

@@ -3,6 +3,7 @@ import http.server
 import json
 import threading
 import zipfile
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -196,6 +197,28 @@ def test_remaking_a_dataset_keeps_what_others_put_beside_it(tmp_path, settings):
     assert (folder / "unwillingness.csv").read_text() == "mine"
     assert set(pd.read_csv(folder / "ratings.csv").user_id) == {1}
     assert [p.name for p in (tmp_path / "data").iterdir()] == ["tiny"]
+
+
+def test_a_stop_while_a_dataset_is_replaced_loses_nothing(tmp_path, settings, monkeypatch):
+    archive = zip_of(tmp_path / "x.zip", comma())
+    prepare(settings("--archive", archive))
+    folder = tmp_path / "data" / "tiny"
+    (folder / "unwillingness.csv").write_text("mine")
+    rename, renamed = Path.rename, []
+
+    def stop_at_the_second(path, target):
+        renamed.append(path)
+        if len(renamed) == 2:
+            raise KeyboardInterrupt
+        return rename(path, target)
+    monkeypatch.setattr(Path, "rename", stop_at_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(settings("--archive", archive, "--max_ratings", 3))
+    monkeypatch.undo()
+    assert not folder.exists()
+    prepare(settings("--archive", archive, "--max_ratings", 3))
+    assert (folder / "unwillingness.csv").read_text() == "mine"
+    assert set(pd.read_csv(folder / "ratings.csv").user_id) == {1}
 
 
 def test_an_incomplete_dataset_is_made_anew(tmp_path, settings):
