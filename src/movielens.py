@@ -119,9 +119,8 @@ def _write(folder, tables, record):
         table.to_csv(new / name, index=False)
     write_json(new / DATASET_FILE, record)
     if folder.exists():
-        made_before = read_json(folder / DATASET_FILE, "").get("files", []) if (folder / DATASET_FILE).exists() else []
         for path in folder.iterdir():
-            if path.is_file() and not (new / path.name).exists() and path.name not in made_before:
+            if path.is_file() and not (new / path.name).exists():
                 shutil.copy2(path, new / path.name)
         folder.rename(old)
     new.rename(folder)

@@ -229,6 +229,17 @@ def test_an_incomplete_dataset_is_made_anew(tmp_path, settings):
     assert (tmp_path / "data" / "tiny" / "movies.csv").exists()
 
 
+def test_overwrite_mends_a_damaged_record(tmp_path, settings):
+    archive = zip_of(tmp_path / "x.zip", comma())
+    prepare(settings("--archive", archive))
+    record = tmp_path / "data" / "tiny" / "dataset.json"
+    record.write_text("{")
+    with pytest.raises(InputError, match="dataset.json: not valid JSON .*--overwrite"):
+        prepare(settings("--archive", archive))
+    prepare(settings("--archive", archive, "--overwrite"))
+    assert json.loads(record.read_text())["num_ratings"] == len(ROWS)
+
+
 def test_another_filter_without_the_source_asks_for_it(tmp_path, settings):
     prepare(settings("--archive", zip_of(tmp_path / "x.zip", comma())))
     with pytest.raises(InputError, match="was made with other filters .*min_ratings=3.*give its file again"):
