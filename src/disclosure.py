@@ -15,15 +15,21 @@ from .dataset import dataset_folder, id_types
 from .errors import InputError
 from .stat_utils import generator
 
+_COLUMNS = (USER, ITEM, UNWILLINGNESS)
 _BLOCK = 1 << 14  # interactions that go through all rounds together: they fit into the processor's cache
 
 
 def unwillingness_file(config):
-    """Path of the unwillingness file that the settings call for, or None where they call for another source."""
+    """Path of the unwillingness file that the settings call for, or None where they call for another source.
+
+    Raises:
+        InputError: the file is called for, but is not there.
+    """
     path = dataset_folder(config) / UNWILLINGNESS_FILE
-    if config.unwillingness == "file" or config.unwillingness == "auto" and path.exists():
-        return path
-    return None
+    if config.unwillingness == "file" and not path.is_file():
+        raise InputError(f"{path}: no such file; write one with the columns {','.join(_COLUMNS)}, "
+                         "or choose another --unwillingness")
+    return path if config.unwillingness in ("file", "auto") and path.is_file() else None
 
 
 def load_unwillingness(dataset, config):
@@ -44,16 +50,12 @@ def load_unwillingness(dataset, config):
 
 
 def _read_unwillingness(path, dataset):
-    columns = [USER, ITEM, UNWILLINGNESS]
     try:
         table = pd.read_csv(path, **id_types(dataset))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; write one with the columns {','.join(columns)}, "
-                         "or choose another --unwillingness") from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as e:
-        raise InputError(f"{path}: is no CSV file ({' '.join(str(e).split())}); it needs {','.join(columns)}") from e
-    if missing := [c for c in columns if c not in table]:
-        raise InputError(f"{path}: has no column {', '.join(missing)}; it needs {','.join(columns)}")
+        raise InputError(f"{path}: is no CSV file ({' '.join(str(e).split())}); it needs {','.join(_COLUMNS)}") from e
+    if missing := [c for c in _COLUMNS if c not in table]:
+        raise InputError(f"{path}: has no column {', '.join(missing)}; it needs {','.join(_COLUMNS)}")
     value = pd.to_numeric(table[UNWILLINGNESS], errors="coerce")
     bad = ~value.between(0, 1).to_numpy()
     if bad.any():

@@ -29,7 +29,6 @@ from .constants import (
 from .dataset import dataset_files, dataset_folder, load_dataset
 from .device_adapter import set_device
 from .disclosure import choose_disclosure, load_unwillingness, unwillingness_file
-from .errors import InputError
 from .influence_function import influences
 from .metrics import willingness_violation
 from .ncf import load_checkpoint
@@ -52,9 +51,6 @@ def preprocess(config):
     inputs = dataset_files(config)
     from_file = unwillingness_file(config)
     if from_file is not None:
-        if not from_file.is_file():
-            raise InputError(f"{from_file}: no such file; write it (user_id,item_id,unwillingness), "
-                             "or choose another --unwillingness")
         inputs.append(from_file)
     checkpoint = Path(config.checkpoint_path) / checkpoint_file(PLAIN_MODEL)
     if not checkpoint.exists():
