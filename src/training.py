@@ -15,13 +15,13 @@ from tqdm import tqdm
 
 from . import metrics
 from .callbacks import BestEpoch, EpochReport
-from .constants import MASKED_MODEL, MODEL_KEYS, PLAIN_MODEL, TRAIN_KEYS, checkpoint_file, train_file
-from .dataset import dataset_files, evaluation_candidates, load_dataset, ratings_path, training_groups
+from .constants import MASKED_MODEL, MODEL_KEYS, PLAIN_MODEL, RATINGS_FILE, TRAIN_KEYS, checkpoint_file, train_file
+from .dataset import dataset_files, evaluation_candidates, load_dataset, training_groups
 from .device_adapter import set_device
 from .errors import InputError
 from .ncf import TABLES, build, save_checkpoint, score
 from .plots import learning_curve
-from .stage import Stage, digest, write_json
+from .stage import Stage, write_json
 from .stat_utils import generator
 
 logger = logging.getLogger("ifrqe")
@@ -197,7 +197,6 @@ def train(config):
         return
     checkpoint.parent.mkdir(parents=True, exist_ok=True)  # a path that cannot be written is better known now than later
     device = set_device(config)
-    ratings_digest = digest(ratings_path(config, config.masked))
     dataset = load_dataset(config, config.masked)
     if not dataset.num_interactions:
         raise InputError(f"dataset {dataset.name}: holds no training interaction; raise --wv_budget in preprocess.py")
@@ -224,7 +223,8 @@ def train(config):
             callback.on_epoch_end(net, record)
 
     save_checkpoint(checkpoint, best.values, anchor.values,
-                    {**net.shape, "model": model, "dataset": config.dataset, "ratings_sha256": ratings_digest,
+                    {**net.shape, "model": model, "dataset": config.dataset,
+                     "ratings_sha256": stage.depends["inputs"][RATINGS_FILE],
                      "epoch": best.record["epoch"], "anchor_epoch": anchor.record["epoch"],
                      "settings": config.select(dict.fromkeys(MODEL_KEYS + TRAIN_KEYS))})
     steps = trainer.steps * config.train_epochs
