@@ -1,15 +1,23 @@
-"""What happens at the end of each training epoch."""
+"""What happens at the end of each training epoch, and at the end of the training."""
+import csv
+import io
 import logging
 import time
+
+from .plots import learning_curve
+from .stage import write_text
 
 logger = logging.getLogger("ifrqe")
 
 
 class Callback:
-    """Base class; `epoch` counts from 1, `record` holds epoch, loss and the validation metrics."""
+    """Base class; a record holds epoch (from 1), loss, the validation metrics if there are any, and seconds."""
 
-    def on_epoch_end(self, net, record):
-        """Called after each epoch."""
+    def on_epoch_end(self, history, values):
+        """Called after each epoch with the records of all epochs so far and the parameters (see NCF.values)."""
+
+    def on_train_end(self, history):
+        """Called after the last epoch."""
 
 
 class EpochReport(Callback):
@@ -17,24 +25,24 @@ class EpochReport(Callback):
 
     Args:
         epochs: in total.
-        metrics: keys of the record to show.
+        done: epochs that a training before this one has done already.
     """
 
-    def __init__(self, epochs, metrics):
-        self.epochs = epochs
-        self.metrics = metrics
+    def __init__(self, epochs, done=0):
+        self.epochs, self.done = epochs, done
         self.start = time.perf_counter()
 
-    def on_epoch_end(self, net, record):
+    def on_epoch_end(self, history, values):
+        record = history[-1]
         elapsed = time.perf_counter() - self.start
-        left = elapsed / record["epoch"] * (self.epochs - record["epoch"])
-        shown = "  ".join(f"{key} {record[key]:.4f}" for key in self.metrics)
+        left = elapsed / (record["epoch"] - self.done) * (self.epochs - record["epoch"])
+        shown = "  ".join(f"{key} {value:.4f}" for key, value in record.items() if key not in ("epoch", "seconds"))
         logger.info("epoch %3d/%d  %s  %6.1f s  ETA %s", record["epoch"], self.epochs, shown, elapsed,
                     time.strftime("%H:%M:%S" if left >= 3600 else "%M:%S", time.gmtime(left)))
 
 
 class BestEpoch(Callback):
-    """Keeps the parameters of the epoch with the best validation metric (the first of equals).
+    """Keeps the parameters of the epoch with the best value of a metric (the first of equals).
 
     Args:
         metric: key of the record.
@@ -47,7 +55,37 @@ class BestEpoch(Callback):
         self.record = None
         self.values = None
 
-    def on_epoch_end(self, net, record):
-        if self.record is None or self.sign * record[self.metric] > self.sign * self.record[self.metric]:
-            self.record = record
-            self.values = net.values()
+    def on_epoch_end(self, history, values):
+        if self.record is None or self.sign * history[-1][self.metric] > self.sign * self.record[self.metric]:
+            self.record, self.values = history[-1], values
+
+
+class HistoryFile(Callback):
+    """Writes the records as CSV after every epoch: a row per epoch, a column per key."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def on_epoch_end(self, history, values):
+        text = io.StringIO()
+        writer = csv.DictWriter(text, history[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(history)
+        write_text(self.path, text.getvalue())
+
+
+class LearningCurve(Callback):
+    """Draws the learning curves at the end of the training.
+
+    Args:
+        path: of the PNG.
+        title: of the picture.
+        metric: the ranking metric, a key of the record.
+        best, anchor: BestEpoch, marked in the picture.
+    """
+
+    def __init__(self, path, title, metric, best, anchor):
+        self.path, self.title, self.metric, self.best, self.anchor = path, title, metric, best, anchor
+
+    def on_train_end(self, history):
+        learning_curve(self.path, history, self.metric, self.title, self.best.record["epoch"], self.anchor.record["epoch"])

@@ -1,6 +1,7 @@
 """Settings: the YAML file of default values, overridden by the command line.
 
-The file holds three documents: values, help, and types with accepted values.
+The file holds four documents: values, help, types with accepted values, and recipes. A recipe is a named set of values
+that replaces those of the first document; a file of the user's own and the command line win over it.
 """
 import argparse
 import difflib
@@ -87,8 +88,6 @@ def _parse_optional_float(text):
 
 def _parse_int_list(text):
     words = [word for word in re.split(r"[,\s]+", text.strip().strip("[]()").strip()) if word]
-    if not words:
-        raise ValueError("needs whole numbers such as 64,32,16")
     return [_parse_int(word) for word in words]
 
 
@@ -113,7 +112,7 @@ def _convert(value, accepted):
         return None
     if name in ("float", "optional float") and isinstance(value, (int, float)) and not isinstance(value, bool):
         return _parse_float(value)
-    if name == "ints" and isinstance(value, list) and value and all(type(v) is int for v in value):
+    if name == "ints" and isinstance(value, list) and all(type(v) is int for v in value):
         return value
     if type(value).__name__ == name:
         return value
@@ -141,6 +140,16 @@ def _check_value(key, value, accepted):
 
 def _check_together(values):
     """Rules that join several options."""
+    if not values["layers"]:
+        raise InputError("--layers '': needs whole numbers such as 64,32,16")
+    if len(set(values["seeds"])) < len(values["seeds"]):
+        raise InputError(f"--seeds {values['seeds']}: names a seed twice; name each once")
+    if values["weight_decay"] and values["lazy_adam"]:
+        raise InputError(f"--weight_decay {values['weight_decay']}: decays all rows of the tables, lazy Adam touches only "
+                         "those of a batch; add --lazy_adam False")
+    if values["holdout"] == 1 and values["masked"]:
+        raise InputError("--holdout 1: the masked dataset was decided on the validation items, which this would train on; "
+                         "leave it out with --masked")
     if values["layers"][0] % 2:
         raise InputError(f"--layers {values['layers'][0]}: the first width must be even, "
                          "since it is the user half beside the item half")
@@ -175,15 +184,19 @@ def load_config(arguments, description=""):
         SystemExit: after --help.
     """
     documents = load_yaml(DEFAULT_CONFIG)
-    if len(documents) != 3 or set(documents[0]) != set(documents[2]):
-        raise InputError(f"{DEFAULT_CONFIG}: needs three documents (values, help, types), "
-                         "with the same keys in the first and the third; restore it")
-    defaults, helps, accepted = documents
+    if len(documents) != 4 or set(documents[0]) != set(documents[2]) or set(documents[3]) != set(documents[2]["recipe"]):
+        raise InputError(f"{DEFAULT_CONFIG}: needs four documents (values, help, types, recipes), with the same keys in the "
+                         "first and the third, and a recipe for each choice of recipe; restore it")
+    defaults, helps, accepted, recipes = documents
     first = _Parser(add_help=False, allow_abbrev=False)
     first.add_argument("--config_path")
+    first.add_argument("--recipe")
     path = first.parse_known_args(arguments)[0].config_path
+    own = load_yaml(path)[0] if path else {}
+    recipe = first.parse_known_args(arguments)[0].recipe or own.get("recipe", defaults["recipe"])
+    _check_value("recipe", recipe, accepted["recipe"])
     values = {}
-    for file, document in ((DEFAULT_CONFIG, defaults), (path, load_yaml(path)[0] if path else {})):
+    for file, document in ((DEFAULT_CONFIG, {**defaults, **(recipes[recipe] or {})}), (path, own)):
         for key, value in document.items():
             if key not in accepted:
                 raise InputError(f"{file}: unknown key {key!r}; {_suggestion(key, accepted)}")

@@ -21,12 +21,13 @@ SIMULATION = "simulation"
 # Options by what they change: a stage is done again when one that it depends on changes.
 FILTER_KEYS = ("min_ratings", "max_ratings", "duplicates")
 SIMULATION_KEYS = ("sim_users", "sim_items", "sim_ratings", "seed")
+SPLIT_KEYS = ("holdout",)
 MODEL_KEYS = ("layers", "num_factors")
 TRAIN_KEYS = ("train_epochs", "batch_size", "num_neg", "learning_rate", "warmup_epochs", "beta1", "beta2", "epsilon",
-              "num_eval_neg", "top_k", "seed")
+              "embedding_std", "lazy_adam", "weight_decay", "average_epochs", "patience", "num_eval_neg", "top_k", "seed")
 INFLUENCE_KEYS = ("solver", "damping", "count_negatives", "num_neg", "seed")
 GAME_KEYS = ("unwillingness", "unwillingness_value", "wv_budget", "willingness_weight", "prior", "rounds", "game_rate")
-EVAL_KEYS = ("num_eval_neg", "eval_negatives", "eval_item_list", "top_k", "seed")
+EVAL_KEYS = ("num_eval_neg", "eval_negatives", "eval_item_list", "eval_mode", "top_k", "seed")
 
 
 def checkpoint_file(model):

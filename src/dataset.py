@@ -1,6 +1,7 @@
 """Leave-one-out split, training groups and evaluation candidates of a dataset folder.
 
 The last interaction of each user is her test item, the second-last her validation item, all before them her history.
+With `holdout` 1, as in the NCF literature, the history takes in the second-last too and there is no validation item.
 """
 import re
 from dataclasses import dataclass
@@ -34,9 +35,9 @@ class Dataset:
     """Interactions with 0-based ids, split by time.
 
     user, item: (n,) int32, the training interactions, by user and in order of time within a user.
-    validation, test: (num_users,) int32, the held-out items.
+    validation, test: (num_users,) int32, the held-out items; validation is None if only one item is held out.
     user_ids, item_ids: original ids; position k is user or item k.
-    held_out: (num_users, 2) int64, rows of ratings.csv that hold the validation and test item.
+    held_out: (num_users, holdout) int64, rows of ratings.csv that hold the validation (if any) and test item.
     rows: (n,) int64, rows of ratings.csv of the training interactions.
     """
     name: str
@@ -68,9 +69,10 @@ class Dataset:
 
     def all_pairs(self):
         """PairSet of all interactions, held-out ones included, which evaluation negatives avoid."""
+        held_out = [self.test] if self.validation is None else [self.validation, self.test]
         everyone = np.arange(self.num_users, dtype=np.int32)
-        return PairSet(np.concatenate([self.user, everyone, everyone]),
-                       np.concatenate([self.item, self.validation, self.test]), self.num_users, self.num_items)
+        return PairSet(np.concatenate([self.user, *[everyone] * len(held_out)]), np.concatenate([self.item, *held_out]),
+                       self.num_users, self.num_items)
 
 
 def dataset_folder(config, masked=False):
@@ -132,10 +134,13 @@ def load_dataset(config, masked=False):
     if lone.any():
         raise InputError(f"{path}: user {user_ids[lone][0]} has a single interaction, but a test and a validation item "
                          "are held out of each user; remove such users (the data stage does, by min_ratings)")
+    held_out = [last - 1, last] if config.holdout == 2 else [last]
     in_history = np.ones(len(user), bool)
-    in_history[last] = in_history[last - 1] = False
-    return Dataset(MASKED_PREFIX * masked + config.dataset, user[in_history], item[in_history], item[last - 1],
-                   item[last], user_ids, item_ids, order[np.stack([last - 1, last], 1)], order[in_history])
+    for places in held_out:
+        in_history[places] = False
+    return Dataset(MASKED_PREFIX * masked + config.dataset, user[in_history], item[in_history],
+                   item[last - 1] if config.holdout == 2 else None, item[last], user_ids, item_ids,
+                   order[np.stack(held_out, 1)], order[in_history])
 
 
 def id_types(dataset):
@@ -187,14 +192,15 @@ def _check_record(path, config):
                              "or leave the option out")
 
 
-def training_groups(dataset, num_neg, rng, pairs=None):
-    """Each positive of the history with fresh negatives, in the order of the history.
+def training_groups(dataset, num_neg, rng, pairs=None, order=None):
+    """Each positive of the history with fresh negatives.
 
     Args:
         dataset: Dataset.
         num_neg: negatives a positive.
         rng: NumPy generator.
         pairs: dataset.history_pairs(), if the caller has it.
+        order: (n,) positives to take, as positions in the history; without it all in the order of the history.
 
     Returns:
         (n, 1 + num_neg) int32 items; column 0 is the positive, the others are no training positive of the user.
@@ -207,7 +213,8 @@ def training_groups(dataset, num_neg, rng, pairs=None):
     if full.any():
         raise InputError(f"dataset {dataset.name}: user {dataset.user_ids[full][0]} has interacted with all "
                          f"{dataset.num_items} items, so no negative can be drawn for her; remove her or add items")
-    return np.concatenate([dataset.item[:, None], sample_outside(dataset.user, pairs, rng, num_neg)], axis=1)
+    user, item = (dataset.user, dataset.item) if order is None else (dataset.user[order], dataset.item[order])
+    return np.concatenate([item[:, None], sample_outside(user, pairs, rng, num_neg)], axis=1)
 
 
 def evaluation_candidates(dataset, held_out, config):

@@ -29,6 +29,7 @@ from .constants import (
 from .dataset import dataset_files, dataset_folder, load_dataset
 from .device_adapter import set_device
 from .disclosure import choose_disclosure, load_unwillingness, unwillingness_file
+from .errors import InputError
 from .influence_function import influences
 from .metrics import willingness_violation
 from .ncf import load_checkpoint
@@ -47,6 +48,8 @@ def preprocess(config):
     Raises:
         InputError: the dataset, the checkpoint or the unwillingness is missing or unfit.
     """
+    if config.holdout != 2:
+        raise InputError(f"--holdout {config.holdout}: leaves no validation item for the influences; use 2 here")
     config = config.replace(masked=False)
     inputs = dataset_files(config)
     from_file = unwillingness_file(config)

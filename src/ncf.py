@@ -12,13 +12,33 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
+from .constants import RATINGS_FILE
 from .errors import InputError
 from .stage import digest, whole_file
 from .stat_utils import generator
 
 TABLES = ("user_gmf", "user_mlp", "item_gmf", "item_mlp")
-EMBEDDING_STD = 0.01
-ANCHOR = "anchor."  # prefix of the anchor's parameters in a checkpoint
+BEST, ANCHOR = "best.", "anchor."  # prefixes of the two sets of parameters in a checkpoint
+
+
+class Repeat(nn.Cell):
+    """Repeats every row: (g, width) and a number n -> (g * n, width).
+
+    Its gradient sums over the repeats by a product with stacked identities, on a CPU several times faster than a
+    reduction over the middle axis.
+    """
+
+    def __init__(self, width):
+        super().__init__()
+        self.identity = Tensor(np.eye(width, dtype=np.float32))
+        self.matmul = ops.MatMul()
+        self.tile = ops.Tile()
+
+    def construct(self, x, n):
+        return self.tile(x, (1, n)).reshape(-1, x.shape[1])
+
+    def bprop(self, x, n, out, dout):
+        return self.matmul(dout.reshape(x.shape[0], -1), self.tile(self.identity, (n, 1))), n
 
 
 class Head(nn.Cell):
@@ -47,22 +67,23 @@ class Head(nn.Cell):
             self.out_weight = _uniform(rng, (1, layers[-1]), num_factors + layers[-1], "out_weight")
             self.out_bias = Parameter(Tensor(np.zeros(1, np.float32)), name="out_bias")
         self.matmul = ops.MatMul(transpose_b=True)
-        self.group_matmul = ops.BatchMatMul(transpose_b=True)
         self.relu = ops.ReLU()
+        self.bias_add = ops.BiasAdd()
+        self.repeat_gmf, self.repeat_mlp = Repeat(num_factors), Repeat(first)
 
     def construct(self, user_gmf, user_mlp, item_gmf, item_mlp):
         """(g, f), (g, h), (g*n, f), (g*n, h) rows of g users and n items for each -> (g, n) logits."""
-        g, f = user_gmf.shape
+        g = user_gmf.shape[0]
         n = item_gmf.shape[0] // g
-        hidden = self.matmul(user_mlp, self.user_weight) + self.first_bias  # (g, l1)
-        hidden = hidden.reshape(g, 1, -1) + self.matmul(item_mlp, self.item_weight).reshape(g, n, -1)  # (g, n, l1)
-        gmf = self.group_matmul((user_gmf * self.gmf_weight).reshape(g, 1, f), item_gmf.reshape(g, n, f))  # (g, 1, n)
+        hidden = self.bias_add(self.matmul(user_mlp, self.user_weight), self.first_bias)  # (g, l1)
+        hidden = self.repeat_mlp(hidden, n) + self.matmul(item_mlp, self.item_weight)  # (g*n, l1)
+        gmf = self.matmul(self.repeat_gmf(user_gmf, n) * item_gmf, self.gmf_weight.reshape(1, -1))  # (g*n, 1)
         if self.has_hidden:
-            hidden = self.relu(hidden).reshape(g * n, -1)
+            hidden = self.relu(hidden)
             for k in range(len(self.weights)):
-                hidden = self.relu(self.matmul(hidden, self.weights[k]) + self.biases[k])
-            hidden = self.matmul(hidden, self.out_weight) + self.out_bias  # (g*n, 1)
-        return hidden.reshape(g, n) + gmf.reshape(g, n)
+                hidden = self.relu(self.bias_add(self.matmul(hidden, self.weights[k]), self.biases[k]))
+            hidden = self.bias_add(self.matmul(hidden, self.out_weight), self.out_bias)  # (g*n, 1)
+        return (hidden + gmf).reshape(g, n)
 
 
 def _uniform(rng, shape, fan_in, name):
@@ -77,15 +98,16 @@ class NCF(nn.Cell):
         num_users, num_items: rows of the tables.
         num_factors, layers: widths, see Head.
         seed: of the initial weights.
+        embedding_std: standard deviation of the initial embeddings.
     """
 
-    def __init__(self, num_users, num_items, num_factors, layers, seed):
+    def __init__(self, num_users, num_items, num_factors, layers, seed, embedding_std=0.01):
         super().__init__()
         rng = generator(seed, "initial weights")
         self.shape = {"num_users": num_users, "num_items": num_items, "num_factors": num_factors, "layers": list(layers)}
         widths = {"gmf": num_factors, "mlp": layers[0] // 2}
         rows = {"user": num_users, "item": num_items}
-        tables = [rng.normal(0, EMBEDDING_STD, (rows[name[:4]], widths[name[5:]])).astype(np.float32) for name in TABLES]
+        tables = [rng.normal(0, embedding_std, (rows[name[:4]], widths[name[5:]])).astype(np.float32) for name in TABLES]
         self.user_gmf, self.user_mlp, self.item_gmf, self.item_mlp = (
             Parameter(Tensor(table), name=name) for name, table in zip(TABLES, tables))
         self.head = Head(num_factors, layers, rng)
@@ -110,7 +132,7 @@ class NCF(nn.Cell):
 
 def build(dataset, config):
     """A fresh NCF for the dataset, as wide as the settings say."""
-    return NCF(dataset.num_users, dataset.num_items, config.num_factors, config.layers, config.seed)
+    return NCF(dataset.num_users, dataset.num_items, config.num_factors, config.layers, config.seed, config.embedding_std)
 
 
 def score(net, candidates, batch_size):
@@ -135,13 +157,67 @@ def score(net, candidates, batch_size):
     return scores
 
 
-def save_checkpoint(path, best, anchor, info):
-    """Writes two sets of parameters (see `NCF.values`) and `info` (what they were trained on and how) whole to `path`."""
-    parameters = [{"name": prefix + name, "data": Tensor(value)} for prefix, values in (("", best), (ANCHOR, anchor))
+def score_all(net, num_users, num_items, batch_size):
+    """Logits of all items, for a few users at a time; at most `batch_size` pairs in one call, but at least one user.
+
+    Yields:
+        first: the first user of the chunk.
+        scores: (c, num_items) float32 logits of the users `first` to `first` + c - 1.
+    """
+    size = min(num_users, max(1, batch_size // num_items))
+    items = Tensor(np.tile(np.arange(num_items, dtype=np.int32), (size, 1)))
+    for first in range(0, num_users, size):
+        start = min(first, num_users - size)  # every call has the same shape, so that the graph is compiled once
+        scores = net(Tensor(np.arange(start, start + size, dtype=np.int32)), items).asnumpy()
+        yield first, scores[first - start:]
+
+
+def save_checkpoint(path, sets, info):
+    """Writes several sets of arrays whole to `path`.
+
+    Args:
+        path: of the checkpoint.
+        sets: dict of prefix to dict of name to array, such as NCF.values() gives.
+        info: dict of what belongs to them, as JSON can hold it.
+    """
+    parameters = [{"name": prefix + name, "data": Tensor(value)} for prefix, values in sets.items()
                   for name, value in values.items()]
     with whole_file(path) as temporary:
         ms.save_checkpoint(parameters, str(temporary), append_dict={"info": json.dumps(info)})
         os.chmod(temporary, 0o644)
+
+
+def read_checkpoint(path, remedy):
+    """What save_checkpoint wrote.
+
+    Returns:
+        values: dict of prefixed name to array.
+        info: dict.
+
+    Raises:
+        InputError: no checkpoint of this program, or a damaged one; `remedy` ends the message.
+    """
+    try:
+        content = ms.load_checkpoint(str(path))
+        info = json.loads(content.pop("info"))
+        return {name: p.asnumpy() for name, p in content.items()}, info
+    except (ValueError, KeyError, TypeError, RuntimeError) as e:
+        raise InputError(f"{path}: is no checkpoint of this program, or is damaged; {remedy}") from e
+
+
+def with_prefix(values, prefix):
+    """The entries whose names begin with `prefix`, by the rest of their names."""
+    return {name[len(prefix):]: value for name, value in values.items() if name.startswith(prefix)}
+
+
+def check_checkpoint(path, info, wanted, remedy):
+    """Raises InputError naming the first field of `wanted` that the checkpoint at `path` does not agree with."""
+    for field, value in wanted.items():
+        if info.get(field) != value:
+            if field == "ratings_sha256":
+                raise InputError(f"{path}: was trained on another {RATINGS_FILE} than the one that is there now; {remedy}")
+            raise InputError(f"{path}: was trained with {field}={info.get(field)}, but {field}={value} is needed here; "
+                             f"{remedy}")
 
 
 def load_checkpoint(path, dataset, config, ratings, anchor=False):
@@ -149,10 +225,10 @@ def load_checkpoint(path, dataset, config, ratings, anchor=False):
 
     Args:
         path: written by save_checkpoint.
+        dataset: Dataset that it must have been trained for.
+        config: num_factors, layers and holdout must be those of the checkpoint.
         ratings: path of the ratings.csv that it must have been trained on.
         anchor: take the parameters of the anchor epoch instead of those that rank best.
-        dataset: Dataset that it must have been trained for.
-        config: num_factors and layers must be those of the checkpoint.
 
     Returns:
         net: NCF.
@@ -164,24 +240,13 @@ def load_checkpoint(path, dataset, config, ratings, anchor=False):
     command = f"train.py --dataset {config.dataset}" + " --masked" * config.masked
     if not Path(path).is_file():
         raise InputError(f"{path}: no such checkpoint; make it with {command} first, or set --checkpoint_path")
-    try:
-        content = ms.load_checkpoint(str(path))
-        info = json.loads(content.pop("info"))
-        values = {name: p.asnumpy() for name, p in content.items()}
-    except (ValueError, KeyError, TypeError, RuntimeError) as e:
-        raise InputError(f"{path}: is no checkpoint of this program, or is damaged; train anew with {command}") from e
-    wanted = {"dataset": config.dataset, "num_users": dataset.num_users, "num_items": dataset.num_items,
-              "num_factors": config.num_factors, "layers": list(config.layers)}
-    for field, value in wanted.items():
-        if info.get(field) != value:
-            raise InputError(f"{path}: was trained with {field}={info.get(field)}, but {field}={value} is needed here; "
-                             f"train anew with {command}, or name another --checkpoint_path")
-    if info.get("ratings_sha256") != digest(ratings):
-        raise InputError(f"{path}: was trained on another {ratings} than the one that is there now; "
-                         f"train anew with {command}")
+    values, info = read_checkpoint(path, f"train anew with {command}")
+    check_checkpoint(path, info, {"dataset": config.dataset, "holdout": config.holdout, "num_users": dataset.num_users,
+                                  "num_items": dataset.num_items, "num_factors": config.num_factors,
+                                  "layers": list(config.layers), "ratings_sha256": digest(ratings)},
+                     f"train anew with {command}, or name another --checkpoint_path")
     net = build(dataset, config)
-    prefix = ANCHOR if anchor else ""
-    values = {name[len(prefix):]: value for name, value in values.items() if name.startswith(ANCHOR) == anchor}
+    values = with_prefix(values, ANCHOR if anchor else BEST)
     if {name: value.shape for name, value in net.values().items()} != {name: value.shape for name, value in values.items()}:
         raise InputError(f"{path}: lacks parameters or has others than this network; train anew with {command}")
     net.set_values(values)

@@ -23,21 +23,24 @@ def learning_curve(path, history, metric, title, best_epoch, anchor_epoch):
 
     Args:
         path: of the PNG.
-        history: list of dicts with epoch, loss, pos_loss and `metric`.
+        history: list of dicts with epoch and loss, and pos_loss and `metric` if there are validation items.
         metric: key of the ranking metric.
         title: of the picture.
         best_epoch, anchor_epoch: marked in it.
     """
-    figure, (left, right) = _figure(2)
+    validated = metric in history[0]
+    figure, panels = _figure(2 if validated else 1)
+    left, right = panels[0], panels[-1]
     epochs = [record["epoch"] for record in history]
     left.plot(epochs, [record["loss"] for record in history], color=GREY, label="training samples")
-    left.plot(epochs, [record["pos_loss"] for record in history], color=ORANGE, label="validation items")
-    left.axvline(anchor_epoch, color=ORANGE, linestyle=":", label=f"anchor: epoch {anchor_epoch}")
     left.set_ylabel("cross-entropy (nats)")
-    right.plot(epochs, [record[metric] for record in history], color=BLUE, label="validation items")
-    right.axvline(best_epoch, color=BLUE, linestyle=":", label=f"best: epoch {best_epoch}")
-    right.set_ylabel(metric.upper())
-    for axes in (left, right):
+    if validated:
+        left.plot(epochs, [record["pos_loss"] for record in history], color=ORANGE, label="validation items")
+        left.axvline(anchor_epoch, color=ORANGE, linestyle=":", label=f"anchor: epoch {anchor_epoch}")
+        right.plot(epochs, [record[metric] for record in history], color=BLUE, label="validation items")
+        right.axvline(best_epoch, color=BLUE, linestyle=":", label=f"best: epoch {best_epoch}")
+        right.set_ylabel(metric.upper())
+    for axes in panels:
         axes.set_xlabel("epoch")
         axes.legend(frameon=False)
     figure.suptitle(title)

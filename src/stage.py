@@ -155,7 +155,8 @@ def main(stage, name, description, arguments=None):
             print(f"error: {_one_line(e)}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("\nstopped; files written before are whole, and the same command goes on from there", file=sys.stderr)
+        print("\nstopped; files written before are whole, and the same command goes on from there "
+              "(add --resume to go on within a training)", file=sys.stderr)
         sys.exit(130)
     finally:
         while logger.handlers:

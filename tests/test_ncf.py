@@ -4,7 +4,7 @@ from mindspore import Tensor
 
 from src.dataset import load_dataset, ratings_path
 from src.errors import InputError
-from src.ncf import NCF, build, load_checkpoint, save_checkpoint, score
+from src.ncf import ANCHOR, BEST, NCF, build, load_checkpoint, save_checkpoint, score
 from src.stage import digest
 from tests import reference
 
@@ -57,8 +57,8 @@ def saved(cpu, write_ratings, settings, tmp_path):
     best = net.values()
     anchor = {name: value + 1 for name, value in best.items()}
     path = tmp_path / "checkpoint" / "NCF.ckpt"
-    save_checkpoint(path, best, anchor, {**net.shape, "dataset": "tiny", "epoch": 3,
-                                         "ratings_sha256": digest(ratings_path(config))})
+    save_checkpoint(path, {BEST: best, ANCHOR: anchor}, {**net.shape, "dataset": "tiny", "holdout": 2, "epoch": 3,
+                                                         "ratings_sha256": digest(ratings_path(config))})
     return path, dataset, config, best
 
 
@@ -75,6 +75,7 @@ def test_unfit_checkpoints_are_named(saved, settings):
     path, dataset, config, _ = saved
     for changed, words in ((["--layers", "4,2", "--num_factors", 5], "num_factors=3, but num_factors=5"),
                            (["--layers", "4", "--num_factors", 3], r"layers=\[4, 2\], but layers=\[4\]"),
+                           (["--layers", "4,2", "--num_factors", 3, "--holdout", 1], "holdout=2, but holdout=1"),
                            (["--layers", "4,2", "--dataset", "other"], "dataset=tiny, but dataset=other")):
         with pytest.raises(InputError, match=f"NCF.ckpt: was trained with {words}"):
             load_checkpoint(path, dataset, settings(*changed), ratings_path(config))
@@ -82,7 +83,7 @@ def test_unfit_checkpoints_are_named(saved, settings):
         load_checkpoint(path.with_name("none.ckpt"), dataset, config, ratings_path(config))
     other = ratings_path(config).with_name("other.csv")
     other.write_text(ratings_path(config).read_text() + " ")
-    with pytest.raises(InputError, match="NCF.ckpt: was trained on another .*other.csv"):
+    with pytest.raises(InputError, match="NCF.ckpt: was trained on another ratings.csv"):
         load_checkpoint(path, dataset, config, other)
     dataset.item_ids = dataset.item_ids[:3]
     with pytest.raises(InputError, match="num_items=4, but num_items=3"):

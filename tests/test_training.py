@@ -11,7 +11,8 @@ from src.dataset import evaluation_candidates, load_dataset, ratings_path
 from src.errors import InputError
 from src.metrics import cross_entropy, ndcg
 from src.ncf import TABLES, build, load_checkpoint, score
-from src.training import Trainer, TrainSteps, learning_rates, train
+from src.trainer import Trainer, TrainSteps, learning_rates
+from src.training import train
 from tests import reference
 
 SMALL = ["--layers", "6,4", "--num_factors", 3, "--num_neg", 2, "--num_eval_neg", 5, "--top_k", 3]
@@ -23,8 +24,8 @@ def ratings(write_ratings):
     write_ratings([(u, i, t) for u in range(12) for t, i in enumerate(rng.permutation(20)[:8])], items=range(20))
 
 
-def numpy_steps(values, users, items, rates, betas, epsilon):
-    """Adam on the dense weights, lazy Adam on the rows of the batch, gradients by finite differences (float64)."""
+def numpy_steps(values, users, items, rates, betas, epsilon, lazy, decay):
+    """Adam, on the tables with decay, or only for the rows of the batch if `lazy`; gradients by finite differences."""
     values = {name: value.astype(float) for name, value in values.items()}
     m, v = ({name: np.zeros_like(value) for name, value in values.items()} for _ in range(2))
     for t, (user, item, rate) in enumerate(zip(users, items, rates), 1):
@@ -48,15 +49,16 @@ def numpy_steps(values, users, items, rates, betas, epsilon):
                 value[at] = kept
         rate = rate * np.sqrt(1 - betas[1] ** t) / (1 - betas[0] ** t)
         for name, grad in grads.items():
-            rows = slice(None) if name not in TABLES else np.unique(user if name.startswith("user") else item)
+            rows = slice(None) if not lazy or name not in TABLES else np.unique(user if name.startswith("user") else item)
             m[name][rows] = betas[0] * m[name][rows] + (1 - betas[0]) * grad[rows]
             v[name][rows] = betas[1] * v[name][rows] + (1 - betas[1]) * grad[rows] ** 2
-            values[name][rows] -= rate * m[name][rows] / (np.sqrt(v[name][rows]) + epsilon)
+            step = m[name][rows] / (np.sqrt(v[name][rows]) + epsilon)
+            values[name][rows] -= rate * (step + (decay * values[name][rows] if name in TABLES else 0))
     return values
 
 
-@pytest.mark.parametrize("fused", [True, False])
-def test_steps_equal_adam_by_hand(cpu, ratings, settings, fused):
+@pytest.mark.parametrize("tables, decay", [("lazy", 0.0), ("lazy basic", 0.0), ("dense", 0.0), ("dense", 0.3)])
+def test_steps_equal_adam_by_hand(cpu, ratings, settings, tables, decay):
     config = settings(*SMALL)
     net = build(load_dataset(config), config)
     rng = np.random.default_rng(1)
@@ -66,23 +68,25 @@ def test_steps_equal_adam_by_hand(cpu, ratings, settings, fused):
     items = np.array([[1, 2, 3, 1, 1, 4], [7, 2, 0, 1, 8, 8], [1, 9, 3, 4, 2, 6]], np.int32)
     rates = np.array([0.1, 0.2, 0.05], np.float32)
     betas = (0.8, 0.95)
-    expected = numpy_steps(before, users, items, rates, betas, 1e-6)
-    powers = [np.power(b, np.arange(1, 4)).astype(np.float32) for b in betas]
-    cell = TrainSteps(net, 2, betas, 1e-6, fused)
-    total = cell(*map(Tensor, (users, items, rates, *powers)), Tensor(3, mstype.int32), Tensor(0, mstype.int32),
-                 Tensor(0, mstype.float32))
-    assert float(total.asnumpy()) > 0
+    expected = numpy_steps(before, users, items, rates, betas, 1e-6, tables != "dense", decay)
+    t = np.arange(1, 4)
+    corrected = (rates * np.sqrt(1 - betas[1] ** t) / (1 - betas[0] ** t)).astype(np.float32)
+    cell = TrainSteps(net, 2, 2, betas, 1e-6, tables, decay)
+    total = cell(*map(Tensor, (users, items, corrected)), Tensor(3, mstype.int32), Tensor(0, mstype.int32),
+                 Tensor(np.zeros((2, 3), np.float32)))
+    assert (total.asnumpy() > 0).all()
     for name, value in net.values().items():
         assert np.abs(value - before[name]).max() > 0.01
         assert value == pytest.approx(expected[name], rel=2e-3, abs=2e-4), name
     untouched = np.setdiff1d(np.arange(12), users)
-    assert np.array_equal(net.values()["user_gmf"][untouched], before["user_gmf"][untouched])
+    if not decay:  # no moments, no movement
+        assert np.array_equal(net.values()["user_gmf"][untouched], before["user_gmf"][untouched])
 
 
 def test_an_epoch_in_several_calls_is_the_same(cpu, ratings, settings, monkeypatch):
     results = []
     for per_call in (1000, 3):
-        monkeypatch.setattr("src.training.STEPS_PER_CALL", per_call)
+        monkeypatch.setattr("src.trainer.STEPS_PER_CALL", per_call)
         config = settings(*SMALL, "--batch_size", 12)
         net = build(load_dataset(config), config)
         trainer = Trainer(net, load_dataset(config), config, "CPU")
@@ -112,27 +116,16 @@ def test_each_epoch_has_fresh_negatives_in_a_fresh_order(cpu, ratings, settings,
     dataset = load_dataset(config)
     trainer = Trainer(build(dataset, config), dataset, config, "CPU")
     seen = []
-    monkeypatch.setattr(trainer, "_call", lambda items, order, *_: seen.append((items, order)) or 0.0)
+    monkeypatch.setattr(trainer, "run_steps", lambda users, items, *_: seen.append((users, items)) or 0.0)
     for number in (0, 1, 1):
         trainer.epoch(number)
-    (items, order), (other_items, other_order), (same_items, same_order) = seen
-    assert not np.array_equal(items, other_items) and not np.array_equal(order, other_order)
-    assert np.array_equal(other_items, same_items) and np.array_equal(other_order, same_order)
-    assert not np.array_equal(order, np.arange(len(order)))
-    assert np.array_equal(np.unique(order), np.arange(dataset.num_interactions))
-
-
-def test_best_epoch_keeps_the_first_of_equals():
-    class Net:
-        def values(self):
-            return self.state
-    net = Net()
-    for lower, best in ((False, 2), (True, 1)):
-        callback = BestEpoch("x", lower)
-        for epoch, x in enumerate((1, 5, 5, 1), 1):
-            net.state = epoch
-            callback.on_epoch_end(net, {"epoch": epoch, "x": x})
-        assert callback.values == callback.record["epoch"] == best
+    (users, items), (other_users, other_items), (same_users, same_items) = seen
+    assert not np.array_equal(users, other_users) and not np.array_equal(items[:, 1:], other_items[:, 1:])
+    assert np.array_equal(other_users, same_users) and np.array_equal(other_items, same_items)
+    # every positive once, in another order than that of the history
+    assert not np.array_equal(users, dataset.user)
+    assert sorted(zip(users, items[:, 0])) == sorted(zip(dataset.user, dataset.item))
+    assert not dataset.history_pairs().contains(users[:, None], items[:, 1:]).any()
 
 
 def test_training_learns_and_records(cpu, ratings, settings, tmp_path, caplog):
@@ -162,8 +155,9 @@ def test_training_learns_and_records(cpu, ratings, settings, tmp_path, caplog):
 
 
 def test_diverging_training_is_named_and_leaves_nothing(cpu, ratings, settings, tmp_path):
-    with pytest.raises((InputError, FloatingPointError), match="finite.*lower"):
-        train(settings(*SMALL, "--learning_rate", 1e30, "--warmup_epochs", 0))
+    with pytest.raises(FloatingPointError, match="--learning_rate .*: the loss diverged in epoch 1, steps 1 to 4 of 4"
+                                                 ".*lower it; nothing was kept"):
+        train(settings(*SMALL, "--learning_rate", 1e30, "--warmup_epochs", 0, "--batch_size", 60))
     assert not list((tmp_path / "checkpoint").iterdir()) and not (tmp_path / "output").exists()
 
 
@@ -171,3 +165,110 @@ def test_nothing_to_train_on_is_named(cpu, write_ratings, settings):
     write_ratings([(1, 1, 1), (1, 2, 2)], items=range(20))
     with pytest.raises(InputError, match="holds no training interaction"):
         train(settings(*SMALL))
+
+
+KEPT = ("epoch", "loss", "hr@3", "ndcg@3", "pos_loss")
+
+
+def finished(folder, model="ncf"):
+    """History without timings, and the bytes of the checkpoint, of a finished training."""
+    record = json.loads((folder / "output" / f"train_{model}.json").read_text())
+    return record["history"], (folder / "checkpoint" / f"{model.upper()}.ckpt").read_bytes()
+
+
+@pytest.mark.parametrize("average", [1, 2])
+def test_resumed_training_ends_like_the_uninterrupted(cpu, ratings, settings, tmp_path, monkeypatch, caplog, average):
+    config = settings(*SMALL, "--train_epochs", 5, "--learning_rate", 0.05, "--batch_size", 12, "--average_epochs", average)
+    train(config)
+    expected = finished(tmp_path)
+    assert len(expected[0]) == 5 and set(expected[0][0]) == set(KEPT)
+    (tmp_path / "checkpoint" / "NCF.last.ckpt").unlink()
+    (tmp_path / "checkpoint" / "NCF.ckpt").unlink()
+    epoch = Trainer.epoch
+
+    def stopped(self, number):
+        if number == 3:
+            raise KeyboardInterrupt
+        return epoch(self, number)
+
+    monkeypatch.setattr(Trainer, "epoch", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        train(config)
+    assert [p.name for p in (tmp_path / "checkpoint").iterdir()] == ["NCF.last.ckpt"]
+    monkeypatch.setattr(Trainer, "epoch", epoch)
+    caplog.clear()
+    with caplog.at_level(logging.INFO, logger="ifrqe"):
+        train(config.replace(resume=True))
+    assert "going on after epoch 3" in caplog.text and "epoch   3/5" not in caplog.text and "epoch   4/5" in caplog.text
+    assert finished(tmp_path) == expected
+
+
+def test_resume_refuses_another_training_and_leaves_it_there(cpu, ratings, write_ratings, settings, tmp_path, caplog):
+    train(settings(*SMALL, "--train_epochs", 2))
+    state = tmp_path / "checkpoint" / "NCF.last.ckpt"
+    before = state.read_bytes()
+    for changed, words in ((["--learning_rate", 0.5], "learning_rate=0.001, but learning_rate=0.5"),
+                           (["--train_epochs", 3], "train_epochs=2, but train_epochs=3"),
+                           (["--seed", 2], "seed=1, but seed=2"),
+                           (["--holdout", 1], "holdout=2, but holdout=1")):
+        with pytest.raises(InputError, match=f"NCF.last.ckpt: was trained with {words} is needed here; .*without --resume"):
+            train(settings(*SMALL, "--train_epochs", 2, *changed, "--resume"))
+    write_ratings([(u, i, i) for u in range(12) for i in range(9)], items=range(20))
+    with pytest.raises(InputError, match="NCF.last.ckpt: was trained on another ratings.csv.*without --resume"):
+        train(settings(*SMALL, "--train_epochs", 2, "--resume"))
+    assert state.read_bytes() == before
+    state.write_bytes(before[:100])
+    with pytest.raises(InputError, match="NCF.last.ckpt: is no checkpoint of this program, or is damaged"):
+        train(settings(*SMALL, "--train_epochs", 2, "--resume"))
+    train(settings(*SMALL, "--train_epochs", 2))  # without --resume it is in nobody's way
+
+
+def test_resume_without_an_interrupted_training_begins_anew(cpu, ratings, settings, tmp_path):
+    train(settings(*SMALL, "--train_epochs", 2, "--resume"))
+    assert len(finished(tmp_path)[0]) == 2
+
+
+def test_divergence_later_on_keeps_the_last_good_epoch(cpu, ratings, settings, tmp_path, monkeypatch):
+    config = settings(*SMALL, "--train_epochs", 3, "--batch_size", 60)
+    call = Trainer.run_steps
+    monkeypatch.setattr(Trainer, "run_steps", lambda self, users, items, steps, per_call, first: np.nan if first >= 8 else
+                        call(self, users, items, steps, per_call, first))
+    with pytest.raises(FloatingPointError, match="epoch 3, steps 1 to 4 of 4.*epoch 2 is kept in .*NCF.last.ckpt"):
+        train(config)
+    assert [p.name for p in (tmp_path / "checkpoint").iterdir()] == ["NCF.last.ckpt"]
+    _, info = load_checkpoint(tmp_path / "checkpoint" / "NCF.last.ckpt", load_dataset(config), config, ratings_path(config))
+    assert info["epoch"] <= 2 and len(info["history"]) == 2
+
+
+def test_early_stopping(cpu, ratings, settings, tmp_path, caplog):
+    with caplog.at_level(logging.INFO, logger="ifrqe"):
+        train(settings(*SMALL, "--train_epochs", 40, "--learning_rate", 0.05, "--batch_size", 12, "--patience", 2))
+    record = json.loads((tmp_path / "output" / "train_ncf.json").read_text())
+    assert record["epochs"] == len(record["history"]) == record["best_epoch"] + 2 < 40
+    assert "no better validation ndcg@3 for 2 epochs" in caplog.text
+
+
+def test_averaged_epochs(cpu, ratings, settings, monkeypatch):
+    """The model of an epoch is the mean over the last ones, while the training itself goes on as without."""
+    shown = {}
+    for average in (1, 3):
+        monkeypatch.setattr(BestEpoch, "on_epoch_end", lambda self, history, values, average=average: (
+            shown.setdefault(average, {}).__setitem__(history[-1]["epoch"], values), setattr(self, "record", history[-1]),
+            setattr(self, "values", values)))
+        train(settings(*SMALL, "--train_epochs", 4, "--learning_rate", 0.05, "--average_epochs", average))
+    for name in TABLES:
+        assert shown[3][1][name] == pytest.approx(shown[1][1][name])
+        assert shown[3][4][name] == pytest.approx(np.mean([shown[1][k][name] for k in (2, 3, 4)], 0), rel=1e-5, abs=1e-7)
+        assert not np.allclose(shown[3][4][name], shown[1][4][name])
+
+
+def test_holding_out_one_item_trains_on_the_second_last_and_keeps_the_last_epoch(cpu, ratings, settings, tmp_path):
+    config = settings(*SMALL, "--train_epochs", 3, "--holdout", 1)
+    two, one = load_dataset(settings(*SMALL)), load_dataset(config)
+    assert one.validation is None and one.num_interactions == two.num_interactions + 12
+    assert np.array_equal(one.test, two.test) and one.held_out.shape == (12, 1)
+    assert one.history_pairs().contains(np.arange(12), two.validation).all()
+    train(config)
+    record = json.loads((tmp_path / "output" / "train_ncf.json").read_text())
+    assert record["best_epoch"] == record["anchor_epoch"] == 3 and "ndcg@3" not in record
+    assert set(record["history"][0]) == {"epoch", "loss"} and (tmp_path / "output" / "train_ncf.png").stat().st_size
