@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from tqdm import tqdm
 
 from . import metrics
 from .constants import (
@@ -18,6 +19,7 @@ from .constants import (
     MODEL_KEYS,
     PLAIN_MODEL,
     PREPROCESS_FILE,
+    SPLIT_KEYS,
     UNWILLINGNESS,
     USER,
     checkpoint_file,
@@ -27,11 +29,12 @@ from .dataset import dataset_files, dataset_folder, evaluation_candidates, id_ty
 from .device_adapter import set_device
 from .disclosure import load_unwillingness, unwillingness_file
 from .errors import InputError
-from .ncf import load_checkpoint, score
+from .ncf import load_checkpoint, score, score_all
 from .stage import Stage, digest, read_json, write_json
 
 logger = logging.getLogger("ifrqe")
 
+LOWEST = np.finfo(np.float32).min  # score of what takes no part in a ranking
 COMPARED = ("dataset", "seed", "num_users", "num_items", "num_candidates", "total_wv")  # equal in both, or no comparison
 
 
@@ -46,15 +49,15 @@ def evaluate(config):
     model = MASKED_MODEL if config.masked else PLAIN_MODEL
     output = Path(config.output_path)
     checkpoint = Path(config.checkpoint_path) / checkpoint_file(model)
-    decisions = [output / DISCLOSURE_FILE, output / PREPROCESS_FILE]
+    decisions = [_decisions_folder(config) / name for name in (DISCLOSURE_FILE, PREPROCESS_FILE)]
     if config.masked:
         for path in decisions:
             if not path.exists():
-                raise InputError(f"{path}: no such file; run preprocess.py first, or set --output_path")
+                raise InputError(f"{path}: no such file; run preprocess.py first, or set --decisions_path to its results")
     optional = [checkpoint, *decisions, *map(Path, filter(None, (config.eval_negatives, config.eval_item_list,
                                                                  unwillingness_file(config))))]
     inputs = [*dataset_files(config), *(p for p in optional if p.is_file())]
-    stage = Stage(f"eval_{model.lower()}", config, MODEL_KEYS + EVAL_KEYS + GAME_KEYS, inputs,
+    stage = Stage(f"eval_{model.lower()}", config, SPLIT_KEYS + MODEL_KEYS + EVAL_KEYS + GAME_KEYS, inputs,
                   [output / eval_file(model)])
     if not stage.is_done():
         _evaluate(config, model, checkpoint, output)
@@ -80,10 +83,14 @@ def _evaluate(config, model, checkpoint, output):
     start = time.perf_counter()
     scores = score(net, candidates, config.eval_batch_size)
     seconds = time.perf_counter() - start
-    unwillingness, disclosed, weight = _decisions(config, dataset, output)
+    unwillingness, disclosed, weight = _decisions(config, dataset)
     everything = np.ones(dataset.num_interactions, bool)
     used = disclosed if config.masked else everything
     result = metrics.all_metrics(scores, config.top_k)
+    if config.eval_mode == "full":
+        rank = full_ranks(net, dataset, config.eval_batch_size)
+        result = {**result, f"full_hr@{config.top_k}": metrics.hit_ratio_of_ranks(rank, config.top_k),
+                  f"full_ndcg@{config.top_k}": metrics.ndcg_of_ranks(rank, config.top_k)}
     wv = metrics.willingness_violation(used, unwillingness, dataset.num_users)
     result = {"model": model, "dataset": config.dataset, "seed": config.seed, "epoch": info["epoch"],
               "num_users": dataset.num_users, "num_items": dataset.num_items, "num_interactions": int(used.sum()),
@@ -98,10 +105,41 @@ def _evaluate(config, model, checkpoint, output):
     logger.info("%s", line)
 
 
-def _decisions(config, dataset, output):
+def full_ranks(net, dataset, batch_size):
+    """Rank of each user's test item among all items that she has not touched before.
+
+    Returns:
+        (num_users,) 0-based; an item with the same score counts as ranked before it.
+
+    Raises:
+        FloatingPointError: a score is NaN or infinite.
+    """
+    seen = dataset.history_pairs()
+    everything = np.arange(dataset.num_items)
+    rank = np.empty(dataset.num_users, np.int64)
+    with tqdm(total=dataset.num_users, desc="full ranking", unit="user", leave=False, disable=None) as bar:
+        for first, scores in score_all(net, dataset.num_users, dataset.num_items, batch_size):
+            users = np.arange(first, first + len(scores))
+            skipped = seen.contains(users[:, None], everything)
+            skipped[np.arange(len(users)), dataset.test[users]] = True  # it is not ranked against itself
+            if dataset.validation is not None:
+                skipped[np.arange(len(users)), dataset.validation[users]] = True
+            rank[users] = metrics.ranks(np.concatenate([scores[np.arange(len(users)), dataset.test[users]][:, None],
+                                                        np.where(skipped, LOWEST, scores)], 1))
+            bar.update(len(users))
+    return rank
+
+
+def _decisions_folder(config):
+    return Path(config.decisions_path or config.output_path)
+
+
+def _decisions(config, dataset):
     """Unwillingness (n,), what is disclosed (n,) bool and the willingness weight; the last two None before preprocess.py."""
+    output = _decisions_folder(config)
     path = output / DISCLOSURE_FILE
-    preprocessed = path.exists() and (output / PREPROCESS_FILE).exists()
+    # the decisions concern the histories that preprocess.py sees, which have a validation item after them
+    preprocessed = config.holdout == 2 and path.exists() and (output / PREPROCESS_FILE).exists()
     if preprocessed:
         remedy = "run preprocess.py with --overwrite"
         record = read_json(output / PREPROCESS_FILE, remedy, ["dataset", "willingness_weight"])
@@ -118,7 +156,7 @@ def _decisions(config, dataset, output):
         and np.array_equal(table[ITEM], dataset.item_ids[dataset.item])
     if not same:
         raise InputError(f"{path}: does not list the training interactions of {dataset.name}; run preprocess.py anew, "
-                         "or set --output_path to where its results are")
+                         "or set --decisions_path to where its results are")
     if config.masked:
         masked = dataset_folder(config, masked=True) / DATASET_FILE
         if read_json(masked, remedy).get("disclosure_sha256") != digest(path):

@@ -19,12 +19,21 @@ def ranks(scores):
 
 def hit_ratio(scores, k):
     """HR@k: share of users whose held-out item is among the first k."""
-    return float((ranks(scores) < k).mean())
+    return hit_ratio_of_ranks(ranks(scores), k)
 
 
 def ndcg(scores, k):
     """NDCG@k with one relevant item: mean over users of 1 / log2(rank + 2) where the 0-based rank is below k, else 0."""
-    rank = ranks(scores)
+    return ndcg_of_ranks(ranks(scores), k)
+
+
+def hit_ratio_of_ranks(rank, k):
+    """HR@k of 0-based ranks."""
+    return float((rank < k).mean())
+
+
+def ndcg_of_ranks(rank, k):
+    """NDCG@k of 0-based ranks."""
     return float(np.where(rank < k, 1 / np.log2(rank + 2), 0).mean())
 
 

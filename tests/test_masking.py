@@ -7,7 +7,7 @@ import pytest
 
 from src.dataset import evaluation_candidates, load_dataset, ratings_path
 from src.errors import InputError
-from src.evaluation import comparison_table, evaluate
+from src.evaluation import comparison_table, evaluate, full_ranks
 from src.influence_function import block_influences
 from src.masking import preprocess, write_masked_dataset
 from src.metrics import all_metrics
@@ -90,6 +90,34 @@ def test_evaluation_scores_the_test_item_among_candidates_of_the_original(cpu, r
     expected = all_metrics(score(net, candidates, 1000), 3)
     result = json.loads((tmp_path / "output" / f"eval_{name}.json").read_text())
     assert {key: result[key] for key in expected} == pytest.approx(expected, rel=1e-5)
+
+
+def test_full_ranking_is_among_all_items_not_touched(cpu, ratings, settings, tmp_path):
+    for flags in (["--eval_batch_size", 1], ["--eval_batch_size", 50, "--overwrite"], ["--holdout", 1]):
+        config = settings(*SMALL, "--eval_mode", "full", *flags)
+        train(config)
+        evaluate(config)
+        dataset = load_dataset(config)
+        net, _ = load_checkpoint(tmp_path / "checkpoint" / "NCF.ckpt", dataset, config, ratings_path(config))
+        scores = score(net, np.tile(np.arange(20, dtype=np.int32), (12, 1)), 1000)
+        rank = []
+        for user in range(12):
+            touched = set(dataset.item[dataset.user == user])
+            if dataset.validation is not None:
+                touched.add(dataset.validation[user])
+            rivals = [item for item in range(20) if item not in touched and item != dataset.test[user]]
+            assert len(rivals) == 11
+            rank.append((scores[user][rivals] >= scores[user][dataset.test[user]]).sum())
+        assert full_ranks(net, dataset, config.eval_batch_size).tolist() == rank
+        result = json.loads((tmp_path / "output" / "eval_ncf.json").read_text())
+        assert result["full_hr@3"] == pytest.approx(np.mean(np.array(rank) < 3)) and "hr@3" in result
+
+
+def test_holding_out_one_item_leaves_no_influences(ratings, settings, tmp_path):
+    with pytest.raises(InputError, match="--holdout 1: leaves no validation item"):
+        preprocess(settings(*SMALL, "--holdout", 1))
+    with pytest.raises(InputError, match="--holdout 1: the masked dataset was decided on the validation items"):
+        settings("--holdout", 1, "--masked")
 
 
 def test_influences_come_from_the_anchor(cpu, ratings, settings, tmp_path):
