@@ -1,0 +1,54 @@
+"""A stage repeated over several seeds, with mean and standard deviation of its metrics."""
+import logging
+from pathlib import Path
+
+import numpy as np
+
+from .constants import MASKED_MODEL, PLAIN_MODEL
+from .stage import read_json, write_json
+
+logger = logging.getLogger("ifrqe")
+
+
+def over_seeds(stage, record_file):
+    """The stage as it is, or with --seeds run once for each of them in the folders seed_N of the results and checkpoints.
+
+    Args:
+        stage: function of the settings.
+        record_file: function of the model's name: name of the JSON record that the stage writes.
+
+    Returns:
+        A function of the settings. With --seeds it also writes a record of the same name under output_path: for each
+        metric the values, their mean and their sample standard deviation.
+    """
+    def run(config):
+        if not config.seeds:
+            stage(config)
+            return
+        name = record_file(MASKED_MODEL if config.masked else PLAIN_MODEL)
+        output, checkpoints = Path(config.output_path), Path(config.checkpoint_path)
+        records = []
+        for seed in config.seeds:
+            logger.info("seed %d", seed)
+            folder = output / f"seed_{seed}"
+            stage(config.replace(seed=seed, seeds=[], output_path=str(folder),
+                                 checkpoint_path=str(checkpoints / folder.name),
+                                 decisions_path=config.decisions_path or config.output_path))
+            records.append(read_json(folder / name, "run the same command with --overwrite"))
+        summary = summarise(records)
+        write_json(output / name, {"model": records[0]["model"], "dataset": config.dataset, "seeds": config.seeds,
+                                   **summary})
+        width = max(map(len, summary))
+        logger.info("%s over the seeds %s, mean and standard deviation:", records[0]["model"],
+                    ", ".join(map(str, config.seeds)))
+        for key, values in summary.items():
+            logger.info("  %-*s  %.4f +- %.4f", width, key, values["mean"], values["std"])
+    return run
+
+
+def summarise(records):
+    """Dict of each metric (float) of the records to its values, mean and sample standard deviation (0 for one record)."""
+    keys = [key for key, value in records[0].items() if isinstance(value, float)]
+    columns = {key: [record[key] for record in records] for key in keys}
+    return {key: {"mean": float(np.mean(values)), "std": float(np.std(values, ddof=1)) if len(values) > 1 else 0.0,
+                  "values": values} for key, values in columns.items()}
