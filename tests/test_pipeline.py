@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import mindspore
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -46,7 +48,8 @@ def test_run_all_ends_with_the_comparison_table(finished):
     for word in ("NCF", "IFRQE", "hr@10", "ndcg@10", "wv", "reward"):
         assert word in table
     assert set(RESULTS) | {"disclosure.csv", "eval.log"} <= {p.name for p in (path / "output").iterdir()}
-    assert {p.name for p in (path / "checkpoint").iterdir()} == {"NCF.ckpt", "IFRQE.ckpt"}
+    checkpoints = {p.name for p in (path / "checkpoint").iterdir()}
+    assert checkpoints == {"NCF.ckpt", "NCF.last.ckpt", "IFRQE.ckpt", "IFRQE.last.ckpt"}
     assert {"run_train.log", "run_preprocess.log", "run_eval.log"} <= {p.name for p in (path / "output").iterdir()}
 
 
@@ -90,7 +93,6 @@ def test_a_failing_stage_stops_the_script_with_its_exit_code(tmp_path):
 
 
 def test_the_gpu_script_names_the_cpu_script_where_there_is_no_gpu(finished):
-    import mindspore
     if mindspore.hal.is_available("GPU"):
         pytest.skip("there is a GPU")
     path, _ = finished
@@ -121,17 +123,60 @@ def test_relative_paths_mean_the_callers_folder(tmp_path):
     assert (tmp_path / "data" / "mine" / "ratings.csv").exists() and (tmp_path / "output").is_dir()
 
 
-def test_an_interrupted_stage_says_how_to_go_on(finished, tmp_path):
-    path, _ = finished
-    command = [sys.executable, "train.py", "--dataset", "simulation", "--data_path", path / "data", "--output_path",
-               tmp_path / "o", "--checkpoint_path", tmp_path / "c", "--num_eval_neg", "30", "--train_epochs", "100000"]
+def train_command(path, target, *arguments):
+    """Command of the train stage on the dataset of a finished run, with results in another folder."""
+    return [sys.executable, "train.py", "--dataset", "simulation", "--data_path", path / "data", "--num_eval_neg", "30",
+            "--output_path", target / "o", "--checkpoint_path", target / "c", *arguments]
+
+
+def start_and_read_until(words, command):
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while "epoch   3" not in process.stdout.readline():
+    while words not in process.stdout.readline():
         assert process.poll() is None
+    return process
+
+
+def test_an_interrupted_training_says_how_to_go_on(finished, tmp_path):
+    process = start_and_read_until("epoch   3", train_command(finished[0], tmp_path, "--train_epochs", "100000"))
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130 and "the same command goes on from there" in errors and "Traceback" not in errors
-    assert not list((tmp_path / "c").iterdir())
+    assert process.returncode == 130 and "add --resume" in errors and "Traceback" not in errors
+    assert {p.name for p in (tmp_path / "c").iterdir()} <= {"NCF.last.ckpt"}
+
+
+def test_a_killed_training_resumes_bit_for_bit(finished, tmp_path):
+    """kill -9 twice, then a run to the end, against a run that nobody disturbed."""
+    epochs = ["--train_epochs", "60"]
+    undisturbed, killed = tmp_path / "a", tmp_path / "b"
+    subprocess.run(train_command(finished[0], undisturbed, *epochs), cwd=ROOT, check=True, capture_output=True)
+    for line in ("epoch   4", "epoch  30"):
+        process = start_and_read_until(line, train_command(finished[0], killed, *epochs, "--resume"))
+        process.kill()
+        process.communicate(timeout=60)
+        assert not (killed / "c" / "NCF.ckpt").exists()
+    process = subprocess.run(train_command(finished[0], killed, *epochs, "--resume"), cwd=ROOT, check=True,
+                             capture_output=True, text=True)
+    assert "going on after epoch" in process.stdout and "epoch  29/60" not in process.stdout
+    for name in ("c/NCF.ckpt", "c/NCF.last.ckpt"):
+        a, b = (mindspore.load_checkpoint(str(folder / name)) for folder in (undisturbed, killed))
+        assert set(a) == set(b)
+        for key in set(a) - {"info"}:
+            assert np.array_equal(a[key].asnumpy(), b[key].asnumpy()), key
+    records = [json.loads((folder / "o" / "train_ncf.json").read_text()) for folder in (undisturbed, killed)]
+    assert records[0]["history"] == records[1]["history"] and len(records[0]["history"]) == 60
+
+
+def test_several_seeds(finished, tmp_path):
+    path, _ = finished
+    flags = ["--seeds", "1,2", "--train_epochs", "2"]
+    subprocess.run(train_command(path, tmp_path, *flags), cwd=ROOT, check=True, capture_output=True)
+    evaluation = [word if word != "train.py" else "eval.py" for word in train_command(path, tmp_path, *flags)]
+    process = subprocess.run(evaluation, cwd=ROOT, check=True, capture_output=True, text=True)
+    assert "NCF over the seeds 1, 2, mean and standard deviation" in process.stdout
+    summary = json.loads((tmp_path / "o" / "eval_ncf.json").read_text())
+    single = [json.loads((tmp_path / "o" / f"seed_{k}" / "eval_ncf.json").read_text())["hr@10"] for k in (1, 2)]
+    assert summary["hr@10"]["values"] == single and summary["hr@10"]["mean"] == pytest.approx(sum(single) / 2)
+    assert single[0] == json.loads((path / "output" / "eval_ncf.json").read_text())["hr@10"]
 
 
 def test_an_interpreter_without_mindspore_is_named():
@@ -151,3 +196,14 @@ def test_setup_without_a_suitable_python_names_what_it_looked_for(tmp_path):
                              env={"PATH": str(tools)})
     assert process.returncode == 2
     assert "python3.11 python3.12 python3.10" in process.stderr and "CPython 3.10 to 3.12" in process.stderr
+
+
+@pytest.mark.slow
+def test_benchmark_runs_without_pytorch(finished, tmp_path):
+    path, _ = finished
+    process = script("run_benchmark.sh", path / "data", "--output_path", tmp_path, "--num_eval_neg", 30, DATASET="simulation",
+                     TORCH_PYTHON="/bin/false")
+    assert process.returncode == 0, process.stderr
+    report = json.loads((tmp_path / "benchmark.json").read_text())
+    assert report["paper_ms_per_step"] > 0 and report["fast_seconds_per_epoch"] > 0 and "torch" not in report
+    assert "MindSpore" in process.stdout and "ratio" not in process.stdout
