@@ -64,8 +64,9 @@ class TorchSteps:
                  steps.per_call, *config.layers)
         command = [os.environ.get("TORCH_PYTHON", sys.executable), str(ROOT / "scripts" / "benchmark_torch.py"),
                    *map(str, sizes)]
+        # the environment as it was at the start: MindSpore has set OMP_NUM_THREADS to 1 since, behind Python's back
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                                        text=True)
+                                        text=True, env=dict(os.environ))
         self.version = self.process.stdout.readline().strip()  # empty where PyTorch is missing
 
     def ms_per_step(self):
@@ -148,9 +149,8 @@ def benchmark(config):
         print(f"{name:<58} {text}", flush=True)
 
     for recipe in ("paper", "fast"):
-        changed = load_config(["--recipe", recipe]).select(
-            ["recipe", "batch_size", "learning_rate", "lazy_adam", "weight_decay", "num_neg"])
-        chosen = config.replace(**changed)
+        options = load_config(["--recipe", recipe])
+        chosen = config.replace(**options.select(["batch_size", "learning_rate", "lazy_adam", "weight_decay", "num_neg"]))
         ours, theirs, version = compare(dataset, chosen, device)
         text = f"{ours:.3f}" + (f"; PyTorch {version} {theirs:.3f}; ratio {ours / theirs:.2f}" if theirs else "")
         show(f"{recipe}: ms per step, batch {chosen.batch_size:,}", f"{recipe}_ms_per_step", ours, text)
@@ -159,7 +159,7 @@ def benchmark(config):
         total, evaluation, sampling = shares(dataset, chosen, device)
         other = evaluation + sampling
         show(f"{recipe}: seconds per epoch, sampling and validation included", f"{recipe}_seconds_per_epoch", total,
-             f"{total:.2f}")
+             f"{total:.2f}, so {options.train_epochs} epochs in {total * options.train_epochs:.0f} s")
         show(f"{recipe}: validation and sampling, each on its own", f"{recipe}_other_seconds", other,
              f"{evaluation:.2f} s and {sampling:.2f} s, {100 * other / total:.0f}% of the epoch")
     if config.eval_negatives:

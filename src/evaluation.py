@@ -67,10 +67,10 @@ def evaluate(config):
         if not other.exists():
             logger.info("%s: not there; %s", other, remedy)
             return
-        plain, masked = (read_json(path, remedy, COMPARED) for path in (other, output / eval_file(model)))
-        if any(plain[key] != masked[key] for key in COMPARED):
+        plain, masked = (read_json(path, remedy) for path in (other, output / eval_file(model)))
+        if any(plain.get(key) != masked[key] for key in COMPARED):
             logger.info("%s: of other data or settings (%s); %s", other,
-                        ", ".join(f"{k}={plain[k]}" for k in COMPARED if plain[k] != masked[k]), remedy)
+                        ", ".join(f"{k}={plain.get(k)}" for k in COMPARED if plain.get(k) != masked[k]), remedy)
             return
         logger.info("%s", comparison_table(plain, masked))
 
@@ -83,20 +83,22 @@ def _evaluate(config, model, checkpoint, output):
     start = time.perf_counter()
     scores = score(net, candidates, config.eval_batch_size)
     seconds = time.perf_counter() - start
-    unwillingness, disclosed, weight = _decisions(config, dataset)
-    everything = np.ones(dataset.num_interactions, bool)
-    used = disclosed if config.masked else everything
+    everything = used = np.ones(dataset.num_interactions, bool)
     result = metrics.all_metrics(scores, config.top_k)
+    game = {}
+    if config.holdout == 2:  # what users disclose are the histories before a validation item
+        unwillingness, disclosed, weight = _decisions(config, dataset)
+        used = disclosed if config.masked else everything
+        total_wv, wv = (metrics.willingness_violation(kept, unwillingness, dataset.num_users) for kept in (everything, used))
+        game = {"wv": wv, "total_wv": total_wv, "willingness_weight": weight,
+                "reward": None if weight is None else -result["loss"] - weight * wv}
     if config.eval_mode == "full":
         rank = full_ranks(net, dataset, config.eval_batch_size)
         result = {**result, f"full_hr@{config.top_k}": metrics.hit_ratio_of_ranks(rank, config.top_k),
                   f"full_ndcg@{config.top_k}": metrics.ndcg_of_ranks(rank, config.top_k)}
-    wv = metrics.willingness_violation(used, unwillingness, dataset.num_users)
     result = {"model": model, "dataset": config.dataset, "seed": config.seed, "epoch": info["epoch"],
               "num_users": dataset.num_users, "num_items": dataset.num_items, "num_interactions": int(used.sum()),
-              "num_candidates": candidates.shape[1], **result,
-              "wv": wv, "total_wv": metrics.willingness_violation(everything, unwillingness, dataset.num_users),
-              "willingness_weight": weight, "reward": None if weight is None else -result["loss"] - weight * wv}
+              "num_candidates": candidates.shape[1], **result, **game}
     write_json(output / eval_file(model), result)
     line = "  ".join(f"{k} {v:.5g}" if isinstance(v, float) else f"{k} {v}" for k, v in result.items())
     with open(output / config.eval_file_name, "a", encoding="utf-8") as log:
@@ -138,8 +140,7 @@ def _decisions(config, dataset):
     """Unwillingness (n,), what is disclosed (n,) bool and the willingness weight; the last two None before preprocess.py."""
     output = _decisions_folder(config)
     path = output / DISCLOSURE_FILE
-    # the decisions concern the histories that preprocess.py sees, which have a validation item after them
-    preprocessed = config.holdout == 2 and path.exists() and (output / PREPROCESS_FILE).exists()
+    preprocessed = path.exists() and (output / PREPROCESS_FILE).exists()
     if preprocessed:
         remedy = "run preprocess.py with --overwrite"
         record = read_json(output / PREPROCESS_FILE, remedy, ["dataset", "willingness_weight"])

@@ -111,6 +111,7 @@ def test_full_ranking_is_among_all_items_not_touched(cpu, ratings, settings, tmp
         assert full_ranks(net, dataset, config.eval_batch_size).tolist() == rank
         result = json.loads((tmp_path / "output" / "eval_ncf.json").read_text())
         assert result["full_hr@3"] == pytest.approx(np.mean(np.array(rank) < 3)) and "hr@3" in result
+        assert ("wv" in result) == (config.holdout == 2)
 
 
 def test_holding_out_one_item_leaves_no_influences(ratings, settings, tmp_path):
@@ -149,16 +150,19 @@ def test_decisions_of_another_mask_are_refused(cpu, ratings, settings, tmp_path)
         evaluate(config.replace(masked=True))
 
 
-def test_no_comparison_of_results_that_do_not_belong_together(cpu, ratings, settings, tmp_path, caplog):
+@pytest.mark.parametrize("change", [{"total_wv": 1.5}, {"total_wv": None}, {"seed": None, "num_users": None}])
+def test_no_comparison_of_results_that_do_not_belong_together(cpu, ratings, settings, tmp_path, caplog, change):
     config = settings(*SMALL)
     preprocess(config)
     train(config.replace(masked=True))
     with caplog.at_level(logging.INFO, logger="ifrqe"):
         evaluate(config)
         path = tmp_path / "output" / "eval_ncf.json"
-        path.write_text(json.dumps({**json.loads(path.read_text()), "total_wv": 1.5}))
+        changed = {**json.loads(path.read_text()), **change}
+        path.write_text(json.dumps({key: value for key, value in changed.items() if value is not None}))
         evaluate(config.replace(masked=True))
-    assert "of other data or settings (total_wv=1.5)" in caplog.text and "plain against masked" not in caplog.text
+    named = ", ".join(f"{key}={value}" for key, value in change.items())
+    assert f"of other data or settings ({named})" in caplog.text and "plain against masked" not in caplog.text
 
 
 def test_a_changed_unwillingness_file_is_noticed(cpu, ratings, settings, tmp_path):
