@@ -1,5 +1,6 @@
 """What every stage of the pipeline has in common: whole files, records of settings, skipping, logs and error lines."""
 import contextlib
+import glob
 import hashlib
 import json
 import logging
@@ -22,12 +23,24 @@ def whole_file(path):
     """Yields a temporary path in the folder of `path`; on success it is renamed to `path`, else removed."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp{path.suffix}")
     try:
         yield temporary
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _remove_leftovers(path):
+    """Removes the temporary files for `path` of processes that were killed while they wrote it."""
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp{glob.escape(path.suffix)}"):
+        try:
+            os.kill(int(leftover.name[len(path.name) + 2:].split(".")[0]), 0)
+        except ProcessLookupError:
+            leftover.unlink(missing_ok=True)
+        except (ValueError, OSError):
+            pass  # not ours, or that process lives
 
 
 def write_text(path, text):

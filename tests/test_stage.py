@@ -1,4 +1,6 @@
 import logging
+import os
+import subprocess
 
 import pytest
 import yaml
@@ -18,6 +20,17 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
             raise RuntimeError
     assert path.read_text() == "one" and [p.name for p in path.parent.iterdir()] == ["x.txt"]
 
+
+
+def test_what_a_killed_process_left_half_written_is_removed(tmp_path):
+    killed = subprocess.Popen(["true"])
+    killed.wait()
+    names = [f".a.json.{killed.pid}.tmp.json", f".a.json.{os.getppid()}.tmp.json", f".b.json.{killed.pid}.tmp.json",
+             ".a.json.mine.tmp.json"]
+    for name in names:
+        (tmp_path / name).touch()
+    write_json(tmp_path / "a.json", {})
+    assert {p.name for p in tmp_path.iterdir()} == {"a.json", *names[1:]}
 
 def test_json_refuses_nan_and_keeps_what_was_there(tmp_path):
     path = tmp_path / "x.json"
