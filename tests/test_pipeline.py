@@ -145,25 +145,24 @@ def test_an_interrupted_training_says_how_to_go_on(finished, tmp_path):
 
 
 def test_a_killed_training_resumes_bit_for_bit(finished, tmp_path):
-    """kill -9 twice, then a run to the end, against a run that nobody disturbed."""
-    epochs = ["--train_epochs", "60"]
+    """kill -9, then a run to the end, against a run that nobody disturbed."""
+    epochs = ["--train_epochs", "40"]
     undisturbed, killed = tmp_path / "a", tmp_path / "b"
     subprocess.run(train_command(finished[0], undisturbed, *epochs), cwd=ROOT, check=True, capture_output=True)
-    for line in ("epoch   4", "epoch  30"):
-        process = start_and_read_until(line, train_command(finished[0], killed, *epochs, "--resume"))
-        process.kill()
-        process.communicate(timeout=60)
-        assert not (killed / "c" / "NCF.ckpt").exists()
+    process = start_and_read_until("epoch  20", train_command(finished[0], killed, *epochs, "--resume"))
+    process.kill()
+    process.communicate(timeout=60)
+    assert not (killed / "c" / "NCF.ckpt").exists()
     process = subprocess.run(train_command(finished[0], killed, *epochs, "--resume"), cwd=ROOT, check=True,
                              capture_output=True, text=True)
-    assert "going on after epoch" in process.stdout and "epoch  29/60" not in process.stdout
+    assert "going on after epoch" in process.stdout and "epoch  19/40" not in process.stdout
     for name in ("c/NCF.ckpt", "c/NCF.last.ckpt"):
         a, b = (mindspore.load_checkpoint(str(folder / name)) for folder in (undisturbed, killed))
         assert set(a) == set(b)
         for key in set(a) - {"info"}:
             assert np.array_equal(a[key].asnumpy(), b[key].asnumpy()), key
     records = [json.loads((folder / "o" / "train_ncf.json").read_text()) for folder in (undisturbed, killed)]
-    assert records[0]["history"] == records[1]["history"] and len(records[0]["history"]) == 60
+    assert records[0]["history"] == records[1]["history"] and len(records[0]["history"]) == 40
 
 
 def test_several_seeds(finished, tmp_path):
