@@ -59,7 +59,7 @@ def train(config):
     run = Run(net, trainer, checkpoint, {
         **net.shape, "model": model, "dataset": config.dataset, "holdout": config.holdout,
         "ratings_sha256": stage.depends["inputs"][RATINGS_FILE],
-        "settings": config.select(dict.fromkeys(SPLIT_KEYS + MODEL_KEYS + TRAIN_KEYS))}, config)
+        "settings": stage.depends["settings"]}, config)
     logger.info("%s on %s (%s): %s training interactions, %s parameters, %d epochs of %d steps", model, dataset.name, device,
                 f"{dataset.num_interactions:,}", f"{sum(p.size for p in net.get_parameters()):,}", config.train_epochs,
                 trainer.steps)
