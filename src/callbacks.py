@@ -60,6 +60,36 @@ class BestEpoch(Callback):
             self.record, self.values = history[-1], values
 
 
+class AnchorEpochs(BestEpoch):
+    """Keeps the parameters of epochs spread evenly over the training up to the anchor: 2, 4, 6 and 8 for an anchor of 8.
+
+    The anchor is the epoch with the lowest cross-entropy of the validation item, or the last one without such items. As it
+    is not known before the end, epochs are gathered at a stride that doubles whenever there would be too many.
+
+    Args:
+        metric, lower: see BestEpoch.
+        number: epochs to keep, at most.
+    """
+
+    def __init__(self, metric, lower, number):
+        super().__init__(metric, lower)
+        self.number = number
+        self.gathered = {}  # parameters by epoch
+        self.kept = {}  # of these the chosen ones, the anchor last
+
+    def on_epoch_end(self, history, values):
+        epoch = history[-1]["epoch"]
+        super().on_epoch_end(history, values)
+        stride = 1
+        while epoch // stride >= 2 * self.number:
+            stride *= 2
+        self.gathered = {e: v for e, v in {**self.gathered, epoch: values}.items() if e % stride == 0}
+        if self.record is history[-1]:
+            wanted = [epoch * k / self.number for k in range(1, self.number)]
+            chosen = {min(self.gathered, key=lambda e: abs(e - w)) for w in wanted if self.gathered} - {epoch}
+            self.kept = {e: self.gathered[e] for e in sorted(chosen)} | {epoch: values}
+
+
 class HistoryFile(Callback):
     """Writes the records as CSV after every epoch: a row per epoch, a column per key."""
 

@@ -7,6 +7,7 @@ DATASET_FILE = "dataset.json"
 DISCLOSURE_FILE = "disclosure.csv"
 DISCLOSURE_PLOT = "disclosure.png"
 PREPROCESS_FILE = "preprocess.json"
+PARTIAL_FILE = "influence.partial"
 
 USER, ITEM, RATING, TIMESTAMP = "user_id", "item_id", "rating", "timestamp"
 UNWILLINGNESS, INFLUENCE, DISCLOSED = "unwillingness", "influence", "disclosed"
@@ -24,8 +25,10 @@ SIMULATION_KEYS = ("sim_users", "sim_items", "sim_ratings", "seed")
 SPLIT_KEYS = ("holdout",)
 MODEL_KEYS = ("layers", "num_factors")
 TRAIN_KEYS = ("train_epochs", "batch_size", "num_neg", "learning_rate", "warmup_epochs", "beta1", "beta2", "epsilon",
-              "embedding_std", "lazy_adam", "weight_decay", "average_epochs", "patience", "num_eval_neg", "top_k", "seed")
-INFLUENCE_KEYS = ("solver", "damping", "count_negatives", "num_neg", "seed")
+              "embedding_std", "lazy_adam", "weight_decay", "average_epochs", "anchor_epochs", "patience",
+              "num_eval_neg", "top_k", "seed")
+INFLUENCE_KEYS = ("solver", "damping", "similarity_damping", "count_negatives", "influence_models", "lissa_depth",
+                  "lissa_batch", "lissa_scale", "lissa_damping", "num_neg", "seed")
 GAME_KEYS = ("unwillingness", "unwillingness_value", "wv_budget", "willingness_weight", "prior", "rounds", "game_rate")
 EVAL_KEYS = ("num_eval_neg", "eval_negatives", "eval_item_list", "eval_mode", "top_k", "seed")
 

@@ -1,28 +1,120 @@
-"""What each training interaction is worth to its own user, by influence functions (Koh and Liang, ICML 2017).
+"""What each training interaction is worth to its own user.
 
-The influence of interaction k of user u is  I = grad l(y)^T H^-1 grad l(s_k):  l(y) is the cross-entropy of the user's
-validation item y, l(s_k) that of the interaction, both in nats; H is the Hessian of the sum of the training losses,
-sampled negatives included. I predicts by how much l(y) RISES if k is withheld (left out of training; it does not become
-a negative): positive means that disclosing k helps its user.
+The influence of interaction k of user u is  I = grad l(y)^T H^-1 grad l(s_k)  (Koh and Liang, ICML 2017):  l(y) is the
+cross-entropy of the user's validation item y, l(s_k) that of the interaction, both in nats; H is the Hessian of the sum of
+the training losses, sampled negatives included. I predicts by how much l(y) RISES if k is withheld (left out of training; it
+does not become a negative): positive means that disclosing k helps its user. Solvers:
 
-Solver `block` restricts H to the user's own embedding row (GMF and MLP part side by side, d numbers). The logit is
-piecewise linear in that row, so the block is exactly  sum over the user's positives and sampled negatives of
-s (1 - s) J J^T,  with s the sigmoid of the logit and J (d) its gradient in the row; it is positive semi-definite.
-Damping adds `damping` times the mean of the block's diagonal to the diagonal. Items and dense weights are held fixed.
+`block` restricts H to the user's own embedding row (GMF and MLP part side by side, d numbers). The logit is piecewise
+linear in that row, so the block is exactly  sum over the user's positives and sampled negatives of  s (1 - s) J J^T,  with
+s the sigmoid of the logit and J (d) its gradient in the row; it is positive semi-definite. Damping adds `damping` times the
+mean of the block's diagonal to the diagonal. Items and dense weights are held fixed.
+
+`blend` (default) is `block` plus what the user's row cannot show: how alike the items are. With e_i the embeddings of item
+i, GMF and MLP part side by side and scaled to length 1, a ridge regression of 1 on the e_k of the history gives the
+validation item the score  sum over k of e_y^T (sum_j e_j e_j^T + ridge)^-1 e_k.  The term of k times 1 - s_y, the slope of
+l(y) in its logit, is added: to first order the rise of l(y) without that term, if that score were a part of the logit.
+
+`lissa` uses all parameters, see lissa.py.
 
 A withheld positive takes its share of sampled negatives with it. Negatives are drawn alike for all interactions of a user,
 so their expected share is the same for each of these: it shifts a user's influences, it does not order them. Since the
 gradients of a user's row sum to zero where training ends, the shift makes her influences sum to zero, that is, it
-measures each against her average interaction. `count_negatives` adds it.
+measures each against her average interaction. `count_negatives` adds it to the first term of `blend` and to `block`.
 """
+from dataclasses import dataclass
+
 import numpy as np
 from mindspore import Tensor, nn, ops
 from tqdm import tqdm
 
-from .dataset import training_groups
-from .stat_utils import generator, sigmoid
+from .lissa import Lissa
+from .ncf import build
+from .stat_utils import PairSet, generator, sample_outside, sigmoid
 
 TINY = 1e-12  # least diagonal of a block: a user whose every prediction is certain has a zero Hessian
+DRAWN_TOGETHER = 1 << 16  # interactions whose negatives one generator draws: results do not depend on chunk_size
+
+
+@dataclass
+class Chunk:
+    """Users of similar history length, computed together.
+
+    users: (u,) int32.
+    inside: (u, m) bool; shorter histories are filled up, with false.
+    items: (u, m, 1 + num_neg) int32, each positive with its sampled negatives.
+    """
+    users: np.ndarray
+    inside: np.ndarray
+    items: np.ndarray
+
+
+class Chunks:
+    """Cuts a dataset into chunks of at most `chunk_size` user-item pairs, but at least one user.
+
+    Args:
+        dataset: Dataset.
+        config: chunk_size, num_neg, seed (of the negatives).
+    """
+
+    def __init__(self, dataset, config):
+        self.dataset, self.config = dataset, config
+        self.length = np.bincount(dataset.user, minlength=dataset.num_users)
+        self.first = np.cumsum(self.length) - self.length
+        order = np.argsort(self.length, kind="stable")[::-1]  # from the longest history down: the first sets the padding
+        order = order[self.length[order] > 0].astype(np.int32)
+        pairs = max(1, config.chunk_size // (1 + config.num_neg))
+        self.parts = [(k, users) for k, block in enumerate(self._cut(order, DRAWN_TOGETHER))
+                      for users in self._cut(block, pairs)]
+        self._drawn = None  # number of a block, its users and their items
+
+    def _cut(self, users, interactions):
+        """Splits users, sorted by falling length, into parts of at most `interactions` padded interactions."""
+        start = 0
+        while start < len(users):
+            end = start + max(1, interactions // self.length[users[start]])
+            yield users[start:end]
+            start = end
+
+    @property
+    def pairs_per_call(self):
+        """Largest number of user-item pairs of a chunk."""
+        return max((len(users) * self.length[users[0]] for _, users in self.parts), default=1) * (1 + self.config.num_neg)
+
+    def __len__(self):
+        return len(self.parts)
+
+    def size(self, k):
+        """Interactions of chunk k."""
+        return int(self.length[self.parts[k][1]].sum())
+
+    def positions(self, k):
+        """(size,) positions of the interactions of chunk k in the history."""
+        users = self.parts[k][1]
+        return np.concatenate([np.arange(self.first[u], self.first[u] + self.length[u]) for u in users])
+
+    def __getitem__(self, k):
+        block, users = self.parts[k]
+        if self._drawn is None or self._drawn[0] != block:
+            self._drawn = block, *self._draw(block)
+        _, offset, items = self._drawn
+        place = np.arange(self.length[users[0]])
+        inside = place < self.length[users][:, None]
+        return Chunk(users, inside, items[offset[users][:, None] + np.where(inside, place, 0)])
+
+    def _draw(self, block):
+        """Where the interactions of each user of a block begin among them, and their (n, 1 + num_neg) items."""
+        dataset, config = self.dataset, self.config
+        users = np.concatenate([users for k, users in self.parts if k == block])
+        length = self.length[users]
+        begin = np.cumsum(length) - length
+        offset = np.zeros(dataset.num_users, np.int64)
+        offset[users] = begin
+        owner = np.repeat(np.arange(len(users)), length)
+        item = dataset.item[np.arange(len(owner)) - begin[owner] + self.first[users][owner]]
+        pairs = PairSet(owner, item, len(users), dataset.num_items)
+        negatives = sample_outside(owner, pairs, generator(config.seed, "influence negatives", block), config.num_neg)
+        return offset, np.concatenate([item[:, None], negatives], 1)
 
 
 class Jacobian(nn.Cell):
@@ -42,54 +134,6 @@ class Jacobian(nn.Cell):
         return logits, ops.concat(grads, 1)
 
 
-def block_influences(net, dataset, config):
-    """Influence of every training interaction on its own user's validation loss, solver `block`.
-
-    Args:
-        net: trained NCF.
-        dataset: Dataset whose history and validation items are used; the test items are not looked at.
-        config: num_neg, damping (relative), count_negatives, chunk_size (pairs in memory at a time), seed (of the
-            negatives).
-
-    Returns:
-        (n,) float64 array in the order of dataset.user; nats, positive = disclosing helps the user.
-    """
-    groups = training_groups(dataset, config.num_neg, generator(config.seed, "influence negatives"))  # (n, 1 + neg)
-    width = groups.shape[1]
-    length = np.bincount(dataset.user, minlength=dataset.num_users)
-    first = np.cumsum(length) - length
-    pairs_per_call = max(config.chunk_size, int(length.max()) * width)
-    jacobian = _PaddedJacobian(net, pairs_per_call)
-    everyone = np.arange(dataset.num_users, dtype=np.int32)
-    logit, gradient = jacobian(everyone, dataset.validation)
-    gradient *= (sigmoid(logit) - 1)[:, None]  # (users, d): the validation item is a positive
-
-    influence = np.zeros(dataset.num_interactions)
-    with tqdm(total=dataset.num_interactions, desc="influence", unit="interaction", disable=None) as bar:
-        for users in _chunks(length, pairs_per_call // width):
-            place = np.arange(length[users].max())
-            inside = place < length[users][:, None]  # (u, m): users of a chunk are padded to the longest history
-            at = np.where(inside, first[users][:, None] + place, first[users][:, None])
-            items = groups[at].reshape(len(users), -1)  # (u, m * width)
-            logit, rows = jacobian(np.repeat(users, items.shape[1]), items.ravel())
-            probability = sigmoid(logit).reshape(items.shape)
-            rows = rows.reshape(*items.shape, -1)  # (u, m * width, d)
-            weight = probability * (1 - probability) * np.repeat(inside, width, axis=1)
-            hessian = np.matmul((rows * weight[..., None]).transpose(0, 2, 1), rows)  # (u, d, d)
-            diagonal = np.einsum("udd->ud", hessian)
-            diagonal += np.maximum(config.damping * diagonal.mean(1, keepdims=True), TINY)
-            direction = np.linalg.solve(hessian, gradient[users][..., None])  # (u, d, 1): H^-1 grad l(y)
-            residual = probability.reshape(len(users), -1, width)
-            residual[:, :, 0] -= 1  # d loss / d logit of each sample
-            effect = np.matmul(rows, direction).reshape(residual.shape) * residual
-            own = effect[:, :, 0]
-            if config.count_negatives:
-                own = own + (effect[:, :, 1:].sum((1, 2), where=inside[..., None]) / length[users])[:, None]
-            influence[at[inside]] = own[inside]
-            bar.update(int(inside.sum()))
-    return influence
-
-
 class _PaddedJacobian:
     """Calls Jacobian on any number of pairs in calls of one size, so that the graph is compiled once."""
 
@@ -97,38 +141,130 @@ class _PaddedJacobian:
         self.cell, self.size = Jacobian(net), size
 
     def __call__(self, user, item):
-        """(p,) users and items -> (p,) logits and (p, d) gradients, float64."""
+        """(p,) users and items -> (p,) logits and (p, d) gradients."""
         parts = []
         for start in range(0, len(user), self.size):
             u, i = user[start:start + self.size], item[start:start + self.size]
             logits, rows = self.cell(Tensor(np.resize(u, self.size)), Tensor(np.resize(i, self.size)))
             parts.append((logits.asnumpy()[:len(u), 0], rows.asnumpy()[:len(u)]))
-        logits, rows = map(np.concatenate, zip(*parts))
-        return logits.astype(np.float64), rows.astype(np.float64)
+        return tuple(part[0] if len(parts) == 1 else np.concatenate(part) for part in zip(*parts))
 
 
-def _chunks(length, interactions):
-    """Groups of users of similar history length, none empty-handed, each of at most `interactions` padded interactions."""
-    order = np.argsort(length, kind="stable")
-    order = order[length[order] > 0].astype(np.int32)
-    end = len(order)
-    while end:  # from the longest history down: the first of a chunk sets its padding
-        size = max(1, interactions // length[order[end - 1]])
-        yield order[max(0, end - size):end]
-        end = max(0, end - size)
+class Block:
+    """Solver `block`.
+
+    Args:
+        net: NCF.
+        dataset: Dataset whose validation items are used; the test items are not looked at.
+        chunks: Chunks of it.
+        config: damping (relative), count_negatives.
+    """
+
+    def __init__(self, net, dataset, chunks, config):
+        self.net, self.dataset, self.config = net, dataset, config
+        self.jacobian = _PaddedJacobian(net, chunks.pairs_per_call)
+
+    def report(self):
+        """What preprocess.json says about the solution beside the settings."""
+        return {}
+
+    def start(self):
+        """To be called when the network has got its parameters."""
+        logit, gradient = self.jacobian(np.arange(self.dataset.num_users, dtype=np.int32), self.dataset.validation)
+        self.slope = 1 - sigmoid(logit.astype(np.float64))  # of -l(y) in its logit: the validation item is a positive
+        self.gradient = gradient * -self.slope[:, None]  # (num_users, d)
+
+    def __call__(self, chunk):
+        """(u, m) influences of the interactions of a chunk, in nats."""
+        shape = chunk.items.shape
+        pairs = shape[1] * shape[2]
+        logit, rows = self.jacobian(np.repeat(chunk.users, pairs), chunk.items.ravel())
+        probability = sigmoid(logit).reshape(shape)
+        rows = rows.reshape(len(chunk.users), pairs, -1)
+        weight = np.sqrt(probability * (1 - probability) * chunk.inside[..., None]).reshape(len(chunk.users), pairs, 1)
+        hessian = _gram(rows * weight)
+        direction = _damped_solve(hessian, self.gradient[chunk.users], self.config.damping)  # H^-1 grad l(y)
+        residual = probability
+        residual[:, :, 0] -= 1  # d loss / d logit of each sample
+        if not self.config.count_negatives:
+            positives = rows.reshape(*shape, -1)[:, :, 0]
+            return np.matmul(positives, direction)[..., 0] * residual[:, :, 0]
+        effect = np.matmul(rows, direction).reshape(shape) * residual
+        share = effect[:, :, 1:].sum((1, 2), where=chunk.inside[..., None]) / chunk.inside.sum(1)
+        return effect[:, :, 0] + share[:, None]
 
 
-SOLVERS = {"block": block_influences}
+class Blend(Block):
+    """Solver `blend`; beside the arguments of Block, config has similarity_damping (relative)."""
+
+    def start(self):
+        super().start()
+        values = self.net.values()
+        self.embedding = np.concatenate([values["item_gmf"], values["item_mlp"]], 1)
+        self.embedding /= np.maximum(np.linalg.norm(self.embedding, axis=1, keepdims=True), TINY)
+
+    def __call__(self, chunk):
+        history = self.embedding[chunk.items[:, :, 0]]  # (u, m, d)
+        gram = _gram(history * chunk.inside[..., None])
+        wanted = self.embedding[self.dataset.validation[chunk.users]]
+        weights = _damped_solve(gram, wanted, self.config.similarity_damping)
+        similarity = np.matmul(history, weights)[..., 0]
+        return super().__call__(chunk) + self.slope[chunk.users][:, None] * similarity
 
 
-def influences(net, dataset, config):
-    """Influence of every training interaction by the solver that the settings name; see block_influences.
+def _gram(rows):
+    """(u, m, d) -> (u, d, d) float64: sum over m of the outer products."""
+    return np.matmul(rows.transpose(0, 2, 1), rows).astype(np.float64)
+
+
+def _damped_solve(matrix, vector, damping):
+    """(u, d, d) and (u, d) -> (u, d, 1) float32: solution after adding `damping` times the mean of the diagonal to it."""
+    diagonal = np.einsum("udd->ud", matrix)
+    diagonal += np.maximum(damping * diagonal.mean(1, keepdims=True), TINY)
+    return np.linalg.solve(matrix, vector[..., None]).astype(np.float32)
+
+
+SOLVERS = {"block": Block, "blend": Blend, "lissa": Lissa}
+
+
+def influences(anchors, dataset, config, partial=None):
+    """Influence of every training interaction: the mean over several sets of parameters.
+
+    Args:
+        anchors: list of sets of parameters of NCFs (see NCF.values), trained on everything.
+        dataset: Dataset whose history and validation items are used; the test items are not looked at.
+        config: solver and its options, num_neg, chunk_size, seed, num_factors, layers.
+        partial: PartialResults that chunks are read from if they are there, and written to; None keeps nothing.
+
+    Returns:
+        influence: (n,) float64 array in the order of dataset.user; nats, positive = disclosing helps the user.
+        report: dict, what the solver says about its solution.
 
     Raises:
-        FloatingPointError: an influence is not finite.
+        FloatingPointError: an influence is not finite, or the recursion of `lissa` grows.
     """
-    values = SOLVERS[config.solver](net, dataset, config)
-    if not np.isfinite(values).all():
-        raise FloatingPointError(f"{(~np.isfinite(values)).sum()} influences are not finite; "
-                                 "raise damping, or train the model anew with a lower learning_rate")
-    return values
+    chunks = Chunks(dataset, config)
+    net = build(dataset, config)
+    solver = SOLVERS[config.solver](net, dataset, chunks, config)
+    influence = np.zeros(dataset.num_interactions)
+    with tqdm(total=len(anchors) * dataset.num_interactions, desc="influence", unit="interaction", disable=None) as bar:
+        for values in anchors:
+            started = False
+            for k in range(len(chunks)):
+                found = partial.read(chunks.size(k)) if partial else None
+                if found is None:
+                    if not started:
+                        net.set_values(values)
+                        solver.start()
+                        started = True
+                    chunk = chunks[k]
+                    found = solver(chunk)[chunk.inside]
+                    if not np.isfinite(found).all():
+                        raise FloatingPointError(
+                            f"--solver {config.solver}: {(~np.isfinite(found)).sum()} influences of {len(found)} are not "
+                            "finite; raise damping, or train the model anew with a lower learning_rate")
+                    if partial:
+                        partial.write(found)
+                influence[chunks.positions(k)] += found
+                bar.update(len(found))
+    return influence / len(anchors), solver.report()

@@ -19,6 +19,7 @@ from .constants import (
     ITEM,
     MODEL_KEYS,
     MOVIES_FILE,
+    PARTIAL_FILE,
     PLAIN_MODEL,
     PREPROCESS_FILE,
     RATINGS_FILE,
@@ -32,9 +33,10 @@ from .disclosure import choose_disclosure, load_unwillingness, unwillingness_fil
 from .errors import InputError
 from .influence_function import influences
 from .metrics import willingness_violation
-from .ncf import load_checkpoint
+from .ncf import load_anchors
 from .plots import disclosure_plot
-from .stage import Stage, digest, read_json, whole_file, write_json
+from .repeats import seed_settings
+from .stage import PartialResults, Stage, digest, read_json, whole_file, write_json
 from .training import train
 
 logger = logging.getLogger("ifrqe")
@@ -55,27 +57,33 @@ def preprocess(config):
     from_file = unwillingness_file(config)
     if from_file is not None:
         inputs.append(from_file)
-    checkpoint = Path(config.checkpoint_path) / checkpoint_file(PLAIN_MODEL)
-    if not checkpoint.exists():
-        logger.info("%s: not there yet, so it is trained first", checkpoint)
-        train(config)
+    checkpoints = [_trained(config)] + [_trained(seed_settings(config, config.seed + k))
+                                        for k in range(1, config.influence_models)]
     source, output = dataset_folder(config), Path(config.output_path)
     target = dataset_folder(config, masked=True)
     written = [output / DISCLOSURE_FILE, output / PREPROCESS_FILE, target / RATINGS_FILE, target / DATASET_FILE]
     if (source / MOVIES_FILE).exists():
         written.append(target / MOVIES_FILE)
-    stage = Stage("preprocess", config, MODEL_KEYS + INFLUENCE_KEYS + GAME_KEYS, [*inputs, checkpoint], written)
+    stage = Stage("preprocess", config, MODEL_KEYS + INFLUENCE_KEYS + GAME_KEYS, inputs + checkpoints, written)
     if stage.is_done():
         return
     device = set_device(config)
     dataset = load_dataset(config)
     unwillingness = load_unwillingness(dataset, config)
-    net, _ = load_checkpoint(checkpoint, dataset, config, source / RATINGS_FILE, anchor=True)
-    logger.info("influence and mask of %s (%s): %s interactions of %s users, solver %s", dataset.name, device,
-                f"{dataset.num_interactions:,}", f"{dataset.num_users:,}", config.solver)
+    anchors = [anchor for path in checkpoints
+               for anchor in load_anchors(path, dataset, config, source / RATINGS_FILE).values()]
+    logger.info("influence and mask of %s (%s): %s interactions of %s users, solver %s, %d model%s at %d epochs in all",
+                dataset.name, device, f"{dataset.num_interactions:,}", f"{dataset.num_users:,}", config.solver,
+                len(checkpoints), "s" * (len(checkpoints) > 1), len(anchors))
+    if config.overwrite:
+        (output / PARTIAL_FILE).unlink(missing_ok=True)
+    partial = PartialResults(output / PARTIAL_FILE, {**stage.depends, "settings": config.select(MODEL_KEYS + INFLUENCE_KEYS),
+                                                     "chunk_size": config.chunk_size})
+    if partial.resumed:
+        logger.info("%s: going on with the influences that a run before this one has left", partial.path)
 
     clock = [time.perf_counter()]
-    influence = influences(net, dataset, config)
+    influence, report = influences(anchors, dataset, config, partial)
     clock.append(time.perf_counter())
     disclosed, weight = choose_disclosure(influence, unwillingness, config)
     clock.append(time.perf_counter())
@@ -88,7 +96,8 @@ def preprocess(config):
     wv = willingness_violation(disclosed, unwillingness, dataset.num_users)
     write_json(output / PREPROCESS_FILE, {
         "dataset": config.dataset, "seed": config.seed, "num_users": dataset.num_users, "num_items": dataset.num_items,
-        "num_interactions": dataset.num_interactions, "solver": config.solver, "damping": config.damping, "anchors": 1,
+        "num_interactions": dataset.num_interactions, "solver": config.solver, "damping": config.damping,
+        "influence_models": len(checkpoints), "anchors": len(anchors), **report,
         "seconds": {**dict(zip(("influence", "game", "mask"), spent)), "total": spent.sum()}, "wv": wv,
         "total_wv": total_wv, "willingness_weight": weight,
         "wv_budget": config.wv_budget if config.willingness_weight is None else None,
@@ -96,12 +105,22 @@ def preprocess(config):
     disclosure_plot(output / DISCLOSURE_PLOT, influence, unwillingness, disclosed, weight,
                     f"{dataset.name}: what is disclosed")
     stage.finish()
+    partial.remove()
     logger.info("disclosed: %s of %s interactions (%.1f%%), wv %.4f of %.4f (%.1f%%) at willingness_weight %.6g",
                 f"{disclosed.sum():,}", f"{len(disclosed):,}", 100 * disclosed.mean(), wv, total_wv,
                 100 * wv / total_wv if total_wv else 0, weight)
     logger.info("helpful (influence > 0): %.1f%% of the interactions; of these %.1f%% are disclosed, of the harmful %.1f%%",
                 100 * (influence > 0).mean(), 100 * _mean(disclosed[influence > 0]), 100 * _mean(disclosed[influence <= 0]))
     logger.info("masked dataset written to %s, decisions to %s", target, output / DISCLOSURE_FILE)
+
+
+def _trained(config):
+    """Path of the plain model's checkpoint, trained if it is not there."""
+    checkpoint = Path(config.checkpoint_path) / checkpoint_file(PLAIN_MODEL)
+    if not checkpoint.exists():
+        logger.info("%s: not there yet, so it is trained first", checkpoint)
+        train(config)
+    return checkpoint
 
 
 def write_disclosure(path, dataset, influence, unwillingness, disclosed):

@@ -18,7 +18,7 @@ from .stage import digest, whole_file
 from .stat_utils import generator
 
 TABLES = ("user_gmf", "user_mlp", "item_gmf", "item_mlp")
-BEST, ANCHOR = "best.", "anchor."  # prefixes of the two sets of parameters in a checkpoint
+BEST, ANCHOR = "best.", "anchor{}."  # prefixes of the sets of parameters in a checkpoint; {} is the number of an epoch
 
 
 class Repeat(nn.Cell):
@@ -220,15 +220,14 @@ def check_checkpoint(path, info, wanted, remedy):
                              f"{remedy}")
 
 
-def load_checkpoint(path, dataset, config, ratings, anchor=False):
-    """The network of a checkpoint.
+def load_checkpoint(path, dataset, config, ratings):
+    """The network of a checkpoint, with the parameters that rank best.
 
     Args:
         path: written by save_checkpoint.
         dataset: Dataset that it must have been trained for.
         config: num_factors, layers and holdout must be those of the checkpoint.
         ratings: path of the ratings.csv that it must have been trained on.
-        anchor: take the parameters of the anchor epoch instead of those that rank best.
 
     Returns:
         net: NCF.
@@ -237,6 +236,28 @@ def load_checkpoint(path, dataset, config, ratings, anchor=False):
     Raises:
         InputError: no such file, no checkpoint of this program, or one that differs: the message says in what.
     """
+    (values,), info = _read_sets(path, dataset, config, ratings, lambda info: [BEST])
+    net = build(dataset, config)
+    net.set_values(values)
+    return net, info
+
+
+def load_anchors(path, dataset, config, ratings):
+    """The parameters of a checkpoint that influences are computed from.
+
+    Takes and raises what load_checkpoint does.
+
+    Returns:
+        dict of epoch to parameters, see NCF.values; the last is the anchor.
+    """
+    def prefixes(info):
+        return [ANCHOR.format(epoch) for epoch in info["anchor_epochs"]]
+    sets, info = _read_sets(path, dataset, config, ratings, prefixes)
+    return dict(zip(info["anchor_epochs"], sets))
+
+
+def _read_sets(path, dataset, config, ratings, prefixes):
+    """The sets of parameters under `prefixes(info)` of a checkpoint that must fit, and its info."""
     command = f"train.py --dataset {config.dataset}" + " --masked" * config.masked
     if not Path(path).is_file():
         raise InputError(f"{path}: no such checkpoint; make it with {command} first, or set --checkpoint_path")
@@ -245,9 +266,8 @@ def load_checkpoint(path, dataset, config, ratings, anchor=False):
                                   "num_items": dataset.num_items, "num_factors": config.num_factors,
                                   "layers": list(config.layers), "ratings_sha256": digest(ratings)},
                      f"train anew with {command}, or name another --checkpoint_path")
-    net = build(dataset, config)
-    values = with_prefix(values, ANCHOR if anchor else BEST)
-    if {name: value.shape for name, value in net.values().items()} != {name: value.shape for name, value in values.items()}:
+    sets = [with_prefix(values, prefix) for prefix in prefixes(info)]
+    shapes = {name: value.shape for name, value in build(dataset, config).values().items()}
+    if any({name: value.shape for name, value in one.items()} != shapes for one in sets):
         raise InputError(f"{path}: lacks parameters or has others than this network; train anew with {command}")
-    net.set_values(values)
-    return net, info
+    return sets, info

@@ -10,6 +10,13 @@ from .stage import read_json, write_json
 logger = logging.getLogger("ifrqe")
 
 
+def seed_settings(config, seed):
+    """The settings with another seed, and with results and checkpoints in folders seed_N of their own."""
+    folder = f"seed_{seed}"
+    return config.replace(seed=seed, output_path=str(Path(config.output_path) / folder),
+                          checkpoint_path=str(Path(config.checkpoint_path) / folder))
+
+
 def over_seeds(stage, record_file):
     """The stage as it is, or with --seeds run once for each of them in the folders seed_N of the results and checkpoints.
 
@@ -26,15 +33,13 @@ def over_seeds(stage, record_file):
             stage(config)
             return
         name = record_file(MASKED_MODEL if config.masked else PLAIN_MODEL)
-        output, checkpoints = Path(config.output_path), Path(config.checkpoint_path)
+        output = Path(config.output_path)
         records = []
         for seed in config.seeds:
             logger.info("seed %d", seed)
-            folder = output / f"seed_{seed}"
-            stage(config.replace(seed=seed, seeds=[], output_path=str(folder),
-                                 checkpoint_path=str(checkpoints / folder.name),
-                                 decisions_path=config.decisions_path or config.output_path))
-            records.append(read_json(folder / name, "run the same command with --overwrite"))
+            one = seed_settings(config, seed)
+            stage(one.replace(seeds=[], decisions_path=config.decisions_path or config.output_path))
+            records.append(read_json(Path(one.output_path) / name, "run the same command with --overwrite"))
         summary = summarise(records)
         write_json(output / name, {"model": records[0]["model"], "dataset": config.dataset, "seeds": config.seeds,
                                    **summary})

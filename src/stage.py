@@ -8,6 +8,7 @@ import os
 import sys
 from pathlib import Path
 
+import numpy as np
 import yaml
 
 from . import __version__
@@ -75,6 +76,45 @@ def digest(path, algorithm="sha256"):
     return state.hexdigest()
 
 
+class PartialResults:
+    """Arrays of a long computation, kept in one file as they come, so that it can go on where it was killed.
+
+    Args:
+        path: of the file; `remove` deletes it.
+        key: dict, as JSON can hold it, that the results depend on: what a file of another key holds is dropped.
+    """
+
+    def __init__(self, path, key):
+        self.path = Path(path)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        header = json.dumps(key, sort_keys=True).encode() + b"\n"
+        self.file = open(self.path, "r+b" if self.path.exists() else "w+b")
+        if self.file.read(len(header)) != header:
+            self.file.seek(0)
+            self.file.truncate()
+            self.file.write(header)
+        self.resumed = self.path.stat().st_size > self.file.tell()
+
+    def read(self, size):
+        """The next array (size,) float64, or None from where on there is none."""
+        start = self.file.tell()
+        content = self.file.read(8 * size)
+        if len(content) == 8 * size:
+            return np.frombuffer(content)
+        self.file.seek(start)
+        self.file.truncate()  # what was cut off in the middle
+        return None
+
+    def write(self, values):
+        """Appends an array."""
+        self.file.write(np.ascontiguousarray(values, np.float64).tobytes())
+        self.file.flush()
+
+    def remove(self):
+        self.file.close()
+        self.path.unlink(missing_ok=True)
+
+
 class Stage:
     """The record of one stage: the settings, inputs and outputs that belong together.
 
@@ -95,7 +135,10 @@ class Stage:
         self.outputs = [Path(p) for p in outputs]
         self.depends = {"version": __version__, "dataset": config.dataset,
                         "settings": config.select(dict.fromkeys(keys)),
-                        "inputs": {Path(p).name: digest(p) for p in inputs}}
+                        "inputs": {}}
+        for p in map(Path, inputs):
+            name = p.name if p.name not in self.depends["inputs"] else f"{p.parent.name}/{p.name}"
+            self.depends["inputs"][name] = digest(p)
 
     def is_done(self):
         """Whether every output exists, unchanged, for the same settings and inputs, and --overwrite was not given."""

@@ -1,8 +1,9 @@
 """The train stage: NCF on a dataset or on its masked twin.
 
-Two epochs are kept, both chosen on the validation items: the one with the best NDCG recommends; the one with the lowest
-cross-entropy of the validation item is the anchor of the influences. Past the latter the network still ranks better, but
-becomes over-confident, and s (1 - s) in its Hessian no longer tells how firmly a prediction stands.
+The checkpoint holds two kinds of epochs, both chosen on the validation items. The one with the best NDCG recommends. The
+one with the lowest cross-entropy of the validation item is the anchor: influences are the mean over it and a few epochs
+before it. Past the anchor the network still ranks better, but becomes over-confident, and s (1 - s) in its Hessian no longer
+tells how firmly a prediction stands.
 """
 import logging
 import time
@@ -11,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from . import metrics
-from .callbacks import BestEpoch, EpochReport, HistoryFile, LearningCurve
+from .callbacks import AnchorEpochs, BestEpoch, EpochReport, HistoryFile, LearningCurve
 from .constants import (
     MASKED_MODEL,
     MODEL_KEYS,
@@ -91,7 +92,7 @@ class Run:
         trainer: Trainer of it.
         checkpoint: path of the checkpoint; the run itself is kept beside it, as MODEL.last.ckpt.
         info: what the checkpoints are to say about the training.
-        config: holdout, top_k, average_epochs, resume.
+        config: holdout, top_k, average_epochs, anchor_epochs, resume.
     """
 
     def __init__(self, net, trainer, checkpoint, info, config):
@@ -101,7 +102,7 @@ class Run:
         self.recent = []  # parameters after the last `average_epochs` epochs
         # without validation items the last epoch is the best that there is
         self.best = BestEpoch(f"ndcg@{config.top_k}" if config.holdout == 2 else "epoch")
-        self.anchor = BestEpoch("pos_loss", lower=True) if config.holdout == 2 else BestEpoch("epoch")
+        self.anchor = AnchorEpochs("pos_loss" if config.holdout == 2 else "epoch", config.holdout == 2, config.anchor_epochs)
 
     def average(self):
         """Mean of the parameters after each of the last `average_epochs` epochs, the one just finished included."""
@@ -109,14 +110,16 @@ class Run:
         return {name: np.mean([values[name] for values in self.recent], 0) for name in self.recent[0]}
 
     def save(self, path, moving=False):
-        """Writes the best and the anchor epoch to `path`; with `moving` all that is needed to go on."""
-        sets = {BEST: self.best.values, ANCHOR: self.anchor.values}
+        """Writes the best and the anchor epochs to `path`; with `moving` all that is needed to go on."""
+        sets = {BEST: self.best.values, **{ANCHOR.format(epoch): values for epoch, values in self.anchor.kept.items()}}
+        kept = {}
         if moving:
             sets.update(self.trainer.moments())
             sets.update({f"epoch{k}.": values for k, values in enumerate(self.recent)})
-        kept = {"history": self.history, "recent": len(self.recent)} if moving else {}
+            sets.update({f"gathered{epoch}.": values for epoch, values in self.anchor.gathered.items()})
+            kept = {"history": self.history, "recent": len(self.recent), "gathered": list(self.anchor.gathered)}
         save_checkpoint(path, sets, {**self.info, "epoch": self.best.record["epoch"],
-                                     "anchor_epoch": self.anchor.record["epoch"], **kept})
+                                     "anchor_epochs": list(self.anchor.kept), **kept})
 
     def find_interrupted(self):
         """With --resume: puts back the state after the last finished epoch, if there is one.
@@ -145,8 +148,10 @@ class Run:
         self.recent = [with_prefix(values, f"epoch{k}.") for k in range(info["recent"])]
         self.net.set_values(self.recent[-1])
         self.trainer.set_moments(values)
-        for callback, prefix, key in ((self.best, BEST, "epoch"), (self.anchor, ANCHOR, "anchor_epoch")):
-            callback.record, callback.values = self.history[info[key] - 1], with_prefix(values, prefix)
+        self.best.record, self.best.values = self.history[info["epoch"] - 1], with_prefix(values, BEST)
+        self.anchor.kept = {epoch: with_prefix(values, ANCHOR.format(epoch)) for epoch in info["anchor_epochs"]}
+        self.anchor.gathered = {epoch: with_prefix(values, f"gathered{epoch}.") for epoch in info["gathered"]}
+        self.anchor.record = self.history[info["anchor_epochs"][-1] - 1]
         logger.info("%s: going on after epoch %d", self.path, finished)
 
 

@@ -34,6 +34,14 @@ def write_ratings(tmp_path):
     return write
 
 
+@pytest.fixture
+def small(write_ratings):
+    """Users 1 to 4 with histories of 6, 3, 1 and 0 interactions among 9 items: negatives repeat."""
+    histories = {1: [1, 2, 3, 4, 5, 6], 2: [7, 1, 5], 3: [2], 4: []}
+    held_out = {1: [7, 8], 2: [2, 9], 3: [1, 3], 4: [5, 6]}
+    write_ratings([(u, i, t) for u in histories for t, i in enumerate(histories[u] + held_out[u])], items=range(1, 10))
+
+
 @pytest.fixture(scope="session")
 def cpu():
     """MindSpore in graph mode on the CPU."""

@@ -3,11 +3,11 @@ import numpy as np
 
 
 def logits(values, user_row, items):
-    """Logit of each of `items` (n,) for a user whose embedding row is user_row (GMF part, then MLP part)."""
+    """Logit of each of `items` (n,) for a user whose embedding row (GMF part, then MLP part) is user_row, (d,) or (n, d)."""
     f = values["item_gmf"].shape[1]
-    p, r = user_row[:f], user_row[f:]
+    p, r = user_row[..., :f], user_row[..., f:]
     q, t = values["item_gmf"][items], values["item_mlp"][items]
-    z = np.concatenate([np.tile(r, (len(items), 1)), t], axis=1)
+    z = np.concatenate([np.broadcast_to(r, (len(items), r.shape[-1])), t], axis=1)
     z = z @ np.concatenate([values["head.user_weight"], values["head.item_weight"]], axis=1).T + values["head.first_bias"]
     k = 2
     while f"head.weight_{k}" in values:
@@ -19,7 +19,7 @@ def logits(values, user_row, items):
 
 
 def user_row(values, user):
-    return np.concatenate([values["user_gmf"][user], values["user_mlp"][user]])
+    return np.concatenate([values["user_gmf"][user], values["user_mlp"][user]], axis=-1)
 
 
 def cross_entropy(logit, label):
@@ -37,3 +37,19 @@ def hessian(function, x, step=1e-4):
     second = [[function(x + a + b) - function(x + a - b) - function(x - a + b) + function(x - a - b) for b in steps]
               for a in steps]
     return np.array(second) / (4 * step ** 2)
+
+
+def pack(values):
+    """All parameters as one vector."""
+    return np.concatenate([values[name].ravel() for name in values]).astype(float)
+
+
+def unpack(vector, values):
+    """The inverse of pack; shapes and names are those of `values`."""
+    ends = np.cumsum([values[name].size for name in values])
+    return {name: part.reshape(values[name].shape) for name, part in zip(values, np.split(vector, ends[:-1]))}
+
+
+def losses(values, users, items, labels):
+    """(n,) cross-entropies of samples."""
+    return cross_entropy(logits(values, user_row(values, users), np.asarray(items)), np.asarray(labels))

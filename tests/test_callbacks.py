@@ -1,8 +1,9 @@
 import logging
 
 import pandas as pd
+import pytest
 
-from src.callbacks import BestEpoch, EpochReport, HistoryFile
+from src.callbacks import AnchorEpochs, BestEpoch, EpochReport, HistoryFile
 
 
 def test_best_epoch_keeps_the_first_of_equals():
@@ -31,3 +32,17 @@ def test_report_tells_the_time_left(monkeypatch, caplog):
         callback.on_epoch_end([{"epoch": 4, "loss": 0.25, "seconds": 1.0}], None)
     assert "epoch   3/7  loss 0.5000" in caplog.messages[0] and caplog.messages[0].endswith("ETA 00:40")
     assert caplog.messages[1].endswith("ETA 00:30") and "seconds" not in caplog.text
+
+
+@pytest.mark.parametrize("losses, number, expected", [
+    ([5, 4, 3, 2, 1, 2, 3, 4, 5], 4, [1, 2, 4, 5]), ([8, 7, 6, 5, 4, 3, 2, 1, 2], 4, [2, 4, 6, 8]), ([1, 2, 3], 4, [1]),
+    ([3, 2, 1, 4, 4, 4, 4, 4, 4, 4, 4, 4], 3, [1, 2, 3]), (range(40, 0, -1), 4, [8, 16, 32, 40]), ([3, 2, 1, 2], 1, [3])])
+def test_anchor_epochs_are_spread_up_to_the_anchor(losses, number, expected):
+    anchor = AnchorEpochs("pos_loss", True, number)
+    history = []
+    for k, loss in enumerate(losses):
+        history.append({"epoch": k + 1, "pos_loss": loss})
+        anchor.on_epoch_end(history, {"parameters": k + 1})
+        assert len(anchor.gathered) < 2 * number
+    assert list(anchor.kept) == expected == [values["parameters"] for values in anchor.kept.values()]
+    assert anchor.record["epoch"] == expected[-1]

@@ -2,20 +2,26 @@
 import numpy as np
 import pytest
 
-from src.dataset import load_dataset, training_groups
-from src.influence_function import block_influences, influences
-from src.stat_utils import generator
+from src.dataset import load_dataset
+from src.influence_function import SOLVERS, Chunks, influences
+from src.stage import PartialResults
 from tests import reference
 from tests.test_ncf import randomised
 
-# histories of 6, 3, 1 and 0 interactions among 9 items: negatives repeat
-HISTORIES = {1: [1, 2, 3, 4, 5, 6], 2: [7, 1, 5], 3: [2], 4: []}
-HELD_OUT = {1: [7, 8], 2: [2, 9], 3: [1, 3], 4: [5, 6]}
+
+def block(values, dataset, config):
+    """(n,) influences of solver `block` at one set of parameters."""
+    return influences([values], dataset, config.replace(solver="block"))[0]
 
 
-@pytest.fixture
-def small(write_ratings):
-    write_ratings([(u, i, t) for u in HISTORIES for t, i in enumerate(HISTORIES[u] + HELD_OUT[u])], items=range(1, 10))
+def sampled(dataset, config):
+    """(n, 1 + num_neg) items: each positive with the negatives that its chunk draws."""
+    chunks = Chunks(dataset, config)
+    groups = np.zeros((dataset.num_interactions, 1 + config.num_neg), int)
+    for k in range(len(chunks)):
+        chunk = chunks[k]
+        groups[chunks.positions(k)] = chunk.items[chunk.inside]
+    return groups
 
 
 def brute_force_user(values, row, validation, items, damping):
@@ -36,7 +42,7 @@ def brute_force_user(values, row, validation, items, damping):
 
 def brute_force(values, dataset, config):
     """(n,) influence of each positive alone, and (num_users,) mean effect of the negatives that go with a positive."""
-    groups = training_groups(dataset, config.num_neg, generator(config.seed, "influence negatives"))
+    groups = sampled(dataset, config)
     own, shared = np.zeros(dataset.num_interactions), np.zeros(dataset.num_users)
     for user in np.unique(dataset.user):
         rows = dataset.user == user
@@ -50,48 +56,130 @@ def brute_force(values, dataset, config):
 def test_block_equals_brute_force(cpu, small, settings, layers, damping):
     config = settings("--num_factors", 3, "--layers", ",".join(map(str, layers)), "--damping", damping, "--num_neg", 3)
     dataset = load_dataset(config)
-    net, values = randomised(4, 9, 3, layers, seed=1)
+    _, values = randomised(4, 9, 3, layers, seed=1)
     own, shared = brute_force({k: v.astype(float) for k, v in values.items()}, dataset, config)
     scale = np.abs(own).max()
     assert scale > 1e-3 and np.abs(shared).max() > 1e-3
-    assert np.abs(block_influences(net, dataset, config) - own).max() < 1e-4 * scale
-    whole = block_influences(net, dataset, config.replace(count_negatives=True))
+    assert np.abs(block(values, dataset, config) - own).max() < 1e-4 * scale
+    whole = block(values, dataset, config.replace(count_negatives=True))
     assert np.abs(whole - own - shared[dataset.user]).max() < 1e-4 * scale
 
 
-def test_influences_do_not_depend_on_the_chunk(cpu, small, settings):
+@pytest.mark.parametrize("solver", ["block", "blend"])
+def test_influences_do_not_depend_on_the_chunk(cpu, small, settings, solver):
     dataset = load_dataset(settings())
-    net, _ = randomised(4, 9, 3, [6, 4], seed=2)
-    one, other = (block_influences(net, dataset, settings("--chunk_size", size)) for size in (1, 100_000))
-    assert one == pytest.approx(other, rel=1e-5, abs=1e-9)
+    _, values = randomised(4, 9, 3, [6, 4], seed=2)
+    narrow = settings("--num_factors", 3, "--layers", "6,4", "--solver", solver, "--chunk_size", 1, "--lissa_damping", 0.5)
+    wide = narrow.replace(chunk_size=100_000)
+    assert [len(Chunks(dataset, c)) for c in (narrow, wide)] == [3, 1]
+    one, other = (influences([values], dataset, c)[0] for c in (narrow, wide))
+    assert np.abs(one).min() > 1e-6 and one == pytest.approx(other, rel=1e-4, abs=1e-8)
+
+
+def test_chunks_cover_every_interaction_once_with_negatives_of_its_user(write_ratings, settings):
+    rng = np.random.default_rng(5)
+    write_ratings([(u, i, t) for u in range(40) for t, i in enumerate(rng.permutation(30)[:3 + u // 2])])
+    config = settings("--chunk_size", 200, "--num_neg", 3)
+    dataset = load_dataset(config)
+    chunks = Chunks(dataset, config)
+    assert len(chunks) > 5 and chunks.pairs_per_call <= 200
+    places = [chunks.positions(k) for k in range(len(chunks))]
+    assert sorted(np.concatenate(places)) == list(range(dataset.num_interactions))
+    groups, pairs = sampled(dataset, config), dataset.history_pairs()
+    assert np.array_equal(groups[:, 0], dataset.item)
+    assert not pairs.contains(dataset.user[:, None], groups[:, 1:]).any()
+    for k, place in enumerate(places):
+        assert chunks.size(k) == len(place)
+        assert set(dataset.user[place]) == set(chunks[k].users)
+
+
+def test_blend_adds_the_terms_of_a_ridge_regression(cpu, small, settings):
+    config = settings("--num_factors", 3, "--layers", "6,4", "--solver", "blend", "--similarity_damping", 2.5)
+    dataset = load_dataset(config)
+    _, values = randomised(4, 9, 3, [6, 4], seed=3)
+    added = influences([values], dataset, config)[0] - block(values, dataset, config)
+    embedding = np.concatenate([values["item_gmf"], values["item_mlp"]], 1).astype(float)
+    embedding /= np.linalg.norm(embedding, axis=1, keepdims=True)
+    for user in range(3):
+        rows = dataset.user == user
+        history, wanted = embedding[dataset.item[rows]], embedding[dataset.validation[user]]
+        gram = history.T @ history
+        ridge = 2.5 * np.diag(gram).mean()
+        # the regression of 1 on the history, in its dual form, gives y the sum of the terms as score
+        dual = np.linalg.solve(history @ history.T + ridge * np.eye(len(history)), np.ones(len(history)))
+        slope = 1 / (1 + np.exp(reference.logits({k: v.astype(float) for k, v in values.items()},
+                                                 reference.user_row(values, user), dataset.validation[[user]])[0]))
+        assert added[rows].sum() == pytest.approx(slope * wanted @ history.T @ dual, rel=1e-3)
+        assert added[rows] == pytest.approx(slope * history @ np.linalg.solve(gram + ridge * np.eye(6), wanted), rel=1e-3,
+                                            abs=1e-6)
+
+
+def test_influences_are_the_mean_over_the_anchors(cpu, small, settings):
+    config = settings("--num_factors", 3, "--layers", "6,4")
+    dataset = load_dataset(config)
+    one, other = (randomised(4, 9, 3, [6, 4], seed=k)[1] for k in (1, 2))
+    a, b, both = (influences(anchors, dataset, config)[0] for anchors in ([one], [other], [one, other]))
+    assert np.abs(a - b).max() > 1e-3 and both == pytest.approx((a + b) / 2, rel=1e-6, abs=1e-9)
+
+
+@pytest.mark.parametrize("solver", ["block", "lissa"])
+def test_an_interrupted_run_goes_on_by_chunk(cpu, small, settings, tmp_path, monkeypatch, solver):
+    config = settings("--num_factors", 3, "--layers", "6,4", "--solver", solver, "--chunk_size", 1, "--lissa_damping", 0.5)
+    dataset = load_dataset(config)
+    anchors = [randomised(4, 9, 3, [6, 4], seed=k)[1] for k in (1, 2)]
+    whole, _ = influences(anchors, dataset, config)
+    path, computed = tmp_path / "partial", []
+    call = SOLVERS[solver].__call__
+
+    def counting(self, chunk, stop_after=4):
+        if len(computed) == stop_after:
+            raise KeyboardInterrupt
+        computed.append(chunk.users.tolist())
+        return call(self, chunk)
+
+    monkeypatch.setattr(SOLVERS[solver], "__call__", counting)
+    with pytest.raises(KeyboardInterrupt):
+        influences(anchors, dataset, config, PartialResults(path, {"run": 1}))
+    assert computed == [[0], [1], [2], [0]]
+    with open(path, "r+b") as file:
+        file.truncate(path.stat().st_size - 3)  # the last write was cut off: that chunk does not count
+    computed.clear()
+    partial = PartialResults(path, {"run": 1})
+    assert partial.resumed
+    again, _ = influences(anchors, dataset, config, partial)
+    assert computed == [[0], [1], [2]] and np.array_equal(again, whole)
+    assert not PartialResults(path, {"run": 2}).resumed  # other settings: nothing of it is used
+    partial.remove()
+    assert not path.exists()
 
 
 def test_sign_positive_means_that_disclosing_helps(cpu, write_ratings, settings):
     # GMF only, four items in the plane: the first is like the validation item, the second is its opposite
     write_ratings([(1, 1, 1), (1, 2, 2), (1, 3, 3), (1, 4, 4)], items=range(1, 9))
     dataset = load_dataset(settings())
-    net, values = randomised(1, 8, 2, [4, 2])
+    _, values = randomised(1, 8, 2, [4, 2])
     values = {name: np.zeros_like(value) for name, value in values.items()}
     values["head.gmf_weight"][:] = 1
     values["user_gmf"][:] = 0.1
     values["item_gmf"][:4] = [[1, 0.1], [-1, 0.1], [1, 0.1], [0, 1]]
     values["item_gmf"][4:] = 0.3
-    net.set_values(values)
-    like, opposite = block_influences(net, dataset, settings())
-    assert like > 0 > opposite
+    for solver in SOLVERS:
+        config = settings("--num_factors", 2, "--layers", "4,2", "--solver", solver, "--lissa_damping", 0.5)
+        like, opposite = influences([values], dataset, config)[0]
+        assert like > 0 > opposite
 
 
 def test_influence_predicts_the_change_when_an_interaction_is_withheld(cpu, write_ratings, settings):
     """Scale: on a convex problem trained to its optimum, I is the first-order change of the validation loss."""
     rng = np.random.default_rng(0)
     write_ratings([(1, i, i) for i in range(1, 43)], items=range(1, 61))
-    config = settings("--damping", 0.5, "--num_neg", 4)
+    config = settings("--damping", 0.5, "--num_neg", 4, "--num_factors", 3, "--layers", 2)
     dataset = load_dataset(config)
-    net, values = randomised(1, 60, 3, [2])
+    _, values = randomised(1, 60, 3, [2])
     values = {name: np.zeros_like(value) for name, value in values.items()}
     values["head.gmf_weight"][:] = 1
     values["item_gmf"] = rng.normal(0, 1, (60, 3)).astype(np.float32)
-    groups = training_groups(dataset, 4, generator(config.seed, "influence negatives"))
+    groups = sampled(dataset, config)
     items, labels = groups.ravel(), np.tile([1, 0, 0, 0, 0], len(groups))
     features = values["item_gmf"][items].astype(float)
 
@@ -108,8 +196,7 @@ def test_influence_predicts_the_change_when_an_interaction_is_withheld(cpu, writ
     ridge = config.damping * np.diag(h).mean()
     centre = trained  # the damping is a ridge around the trained row
     values["user_gmf"][0] = trained
-    net.set_values(values)
-    predicted = block_influences(net, dataset, config)
+    predicted = block(values, dataset, config)
 
     def validation_loss(row):
         return np.logaddexp(0, -values["item_gmf"][dataset.validation[0]] @ row)
@@ -123,26 +210,28 @@ def test_influence_predicts_the_change_when_an_interaction_is_withheld(cpu, writ
     assert np.polyfit(predicted, actual, 1)[0] == pytest.approx(1, abs=0.1)
 
 
-def test_no_look_at_the_test_item(cpu, small, settings):
-    dataset = load_dataset(settings())
-    net, _ = randomised(4, 9, 3, [6, 4], seed=2)
-    before = block_influences(net, dataset, settings())
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_no_look_at_the_test_item(cpu, small, settings, solver):
+    config = settings("--num_factors", 3, "--layers", "6,4", "--solver", solver)
+    dataset = load_dataset(config)
+    _, values = randomised(4, 9, 3, [6, 4], seed=2)
+    before, _ = influences([values], dataset, config)
     dataset.test = np.zeros_like(dataset.test)
-    assert np.array_equal(before, block_influences(net, dataset, settings()))
+    assert np.array_equal(before, influences([values], dataset, config)[0])
 
 
 def test_a_certain_user_gives_no_nan(cpu, small, settings):
-    dataset = load_dataset(settings())
-    net, values = randomised(4, 9, 3, [6, 4])
+    config = settings("--num_factors", 3, "--layers", "6,4")
+    dataset = load_dataset(config)
+    _, values = randomised(4, 9, 3, [6, 4])
     values["head.out_bias"][:] = 200  # every probability is 1: the Hessian is zero
-    net.set_values(values)
-    assert np.isfinite(influences(net, dataset, settings())).all()
+    assert np.isfinite(influences([values], dataset, config)[0]).all()
 
 
 def test_what_is_not_finite_raises(cpu, small, settings):
-    dataset = load_dataset(settings())
-    net, values = randomised(4, 9, 3, [6, 4])
+    config = settings("--num_factors", 3, "--layers", "6,4")
+    dataset = load_dataset(config)
+    _, values = randomised(4, 9, 3, [6, 4])
     values["user_gmf"][0] = np.nan
-    net.set_values(values)
-    with pytest.raises((FloatingPointError, np.linalg.LinAlgError)):
-        influences(net, dataset, settings())
+    with pytest.raises(FloatingPointError, match="--solver blend: .* influences of .* are not finite"):
+        influences([values], dataset, config)

@@ -8,11 +8,11 @@ import pytest
 from src.dataset import evaluation_candidates, load_dataset, ratings_path
 from src.errors import InputError
 from src.evaluation import comparison_table, evaluate, full_ranks
-from src.influence_function import block_influences
+from src.influence_function import Blend, influences
 from src.masking import preprocess, write_masked_dataset
 from src.metrics import all_metrics
 from src.movielens import prepare
-from src.ncf import load_checkpoint, score
+from src.ncf import load_anchors, load_checkpoint, score
 from src.training import train
 
 SMALL = ["--layers", "6,4", "--num_factors", 3, "--num_neg", 2, "--num_eval_neg", 5, "--train_epochs", 2, "--top_k", 3]
@@ -121,13 +121,39 @@ def test_holding_out_one_item_leaves_no_influences(ratings, settings, tmp_path):
         settings("--holdout", 1, "--masked")
 
 
-def test_influences_come_from_the_anchor(cpu, ratings, settings, tmp_path):
-    config = settings(*SMALL, "--train_epochs", 6, "--learning_rate", 0.05, "--batch_size", 12)
+def test_influences_come_from_the_anchors_of_all_models(cpu, ratings, settings, tmp_path):
+    config = settings(*SMALL, "--train_epochs", 6, "--learning_rate", 0.05, "--batch_size", 12, "--influence_models", 2)
     preprocess(config)
     dataset = load_dataset(config)
-    net, _ = load_checkpoint(tmp_path / "checkpoint" / "NCF.ckpt", dataset, config, ratings_path(config), anchor=True)
+    anchors = []
+    for folder, seed in (("", 1), ("seed_2", 2)):
+        path = tmp_path / "checkpoint" / folder / "NCF.ckpt"
+        anchors += load_anchors(path, dataset, config, ratings_path(config)).values()
+        assert json.loads((tmp_path / "output" / folder / "train_ncf.json").read_text())["seed"] == seed
     written = pd.read_csv(tmp_path / "output" / "disclosure.csv").influence
-    assert written.to_numpy() == pytest.approx(block_influences(net, dataset, config), rel=1e-6)
+    assert written.to_numpy() == pytest.approx(influences(anchors, dataset, config)[0], rel=1e-6)
+    record = json.loads((tmp_path / "output" / "preprocess.json").read_text())
+    assert record["influence_models"] == 2 and record["anchors"] == len(anchors)
+    assert not (tmp_path / "output" / "influence.partial").exists()
+    # a model of the other seed that is there already is not trained again
+    before = (tmp_path / "checkpoint" / "seed_2" / "NCF.ckpt").stat().st_mtime_ns
+    preprocess(config.replace(overwrite=True, wv_budget=0.3))
+    assert (tmp_path / "checkpoint" / "seed_2" / "NCF.ckpt").stat().st_mtime_ns == before
+
+
+def test_a_killed_influence_stage_goes_on(cpu, ratings, settings, tmp_path, monkeypatch, caplog):
+    config = settings(*SMALL, "--train_epochs", 2, "--chunk_size", 30)
+    train(config)
+    monkeypatch.setattr("src.masking.choose_disclosure", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        preprocess(config)
+    assert (tmp_path / "output" / "influence.partial").stat().st_size > 8 * 72  # a header and 72 numbers an anchor
+    monkeypatch.undo()
+    monkeypatch.setattr(Blend, "__call__", lambda *_: pytest.fail("computed again"))
+    with caplog.at_level(logging.INFO, logger="ifrqe"):
+        preprocess(config)
+    assert "going on with the influences" in caplog.text
+    assert not (tmp_path / "output" / "influence.partial").exists()
 
 
 def test_a_model_of_another_mask_is_refused(cpu, ratings, settings, tmp_path):

@@ -4,7 +4,7 @@ from mindspore import Tensor
 
 from src.dataset import load_dataset, ratings_path
 from src.errors import InputError
-from src.ncf import ANCHOR, BEST, NCF, build, load_checkpoint, save_checkpoint, score
+from src.ncf import ANCHOR, BEST, NCF, build, load_anchors, load_checkpoint, save_checkpoint, score
 from src.stage import digest
 from tests import reference
 
@@ -57,17 +57,20 @@ def saved(cpu, write_ratings, settings, tmp_path):
     best = net.values()
     anchor = {name: value + 1 for name, value in best.items()}
     path = tmp_path / "checkpoint" / "NCF.ckpt"
-    save_checkpoint(path, {BEST: best, ANCHOR: anchor}, {**net.shape, "dataset": "tiny", "holdout": 2, "epoch": 3,
-                                                         "ratings_sha256": digest(ratings_path(config))})
+    save_checkpoint(path, {BEST: best, ANCHOR.format(1): best, ANCHOR.format(11): anchor},
+                    {**net.shape, "dataset": "tiny", "holdout": 2, "epoch": 3, "anchor_epochs": [1, 11],
+                     "ratings_sha256": digest(ratings_path(config))})
     return path, dataset, config, best
 
 
-def test_checkpoint_gives_back_both_sets_of_parameters(saved):
+def test_checkpoint_gives_back_all_sets_of_parameters(saved):
     path, dataset, config, best = saved
-    for anchor in (False, True):
-        net, info = load_checkpoint(path, dataset, config, ratings_path(config), anchor=anchor)
-        assert info["epoch"] == 3
-        assert all(np.array_equal(value, best[name] + anchor) for name, value in net.values().items())
+    net, info = load_checkpoint(path, dataset, config, ratings_path(config))
+    assert info["epoch"] == 3
+    anchors = load_anchors(path, dataset, config, ratings_path(config))
+    assert list(anchors) == [1, 11]
+    for values, shift in ((net.values(), 0), (anchors[1], 0), (anchors[11], 1)):
+        assert all(np.array_equal(value, best[name] + shift) for name, value in values.items())
     assert [p.name for p in path.parent.iterdir()] == ["NCF.ckpt"]  # no temporary file is left
 
 

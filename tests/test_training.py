@@ -10,7 +10,7 @@ from src.callbacks import BestEpoch
 from src.dataset import evaluation_candidates, load_dataset, ratings_path
 from src.errors import InputError
 from src.metrics import cross_entropy, ndcg
-from src.ncf import TABLES, build, load_checkpoint, score
+from src.ncf import TABLES, build, load_anchors, load_checkpoint, score
 from src.trainer import Trainer, TrainSteps, learning_rates
 from src.training import train
 from tests import reference
@@ -144,12 +144,16 @@ def test_training_learns_and_records(cpu, ratings, settings, tmp_path, caplog):
     assert record["anchor_epoch"] == 1 + int(np.argmin([h["pos_loss"] for h in record["history"]]))
     assert (record["epochs"], record["num_users"], record["num_interactions"]) == (12, 12, 72)
     assert (tmp_path / "checkpoint" / "NCF.ckpt").exists()
-    # the checkpoint holds the best and the anchor epoch, by the VALIDATION items
+    # the checkpoint holds the best epoch and those up to the anchor, by the VALIDATION items
     dataset = load_dataset(config)
-    for anchor in (False, True):
-        net, info = load_checkpoint(tmp_path / "checkpoint" / "NCF.ckpt", dataset, config, ratings_path(config), anchor)
+    path = tmp_path / "checkpoint" / "NCF.ckpt"
+    net, info = load_checkpoint(path, dataset, config, ratings_path(config))
+    kept_epochs = {info["epoch"]: net.values(), **load_anchors(path, dataset, config, ratings_path(config))}
+    assert info["anchor_epochs"][-1] == record["anchor_epoch"] and len(kept_epochs) > 2
+    for epoch, values in kept_epochs.items():
+        net.set_values(values)
         scores = score(net, evaluation_candidates(dataset, "validation", config), 1000)
-        kept = record["history"][info["anchor_epoch" if anchor else "epoch"] - 1]
+        kept = record["history"][epoch - 1]
         assert ndcg(scores, 3) == pytest.approx(kept["ndcg@3"])
         assert cross_entropy(scores)[:, 0].mean() == pytest.approx(kept["pos_loss"], rel=1e-5)
 
