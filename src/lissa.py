@@ -1,0 +1,385 @@
+"""Solver `lissa`: influences over all parameters by the paper's stochastic recursion (Agarwal et al., JMLR 2017).
+
+For the gradient v of a user's validation loss,  h <- v + (1 - damping) h - (H_batch h) / scale,  from h = v on, with
+H_batch the Hessian of the mean loss of a fresh batch of samples. Where it ends, h / scale = (H + damping * scale * I)^-1 v
+with H the Hessian of the mean over all samples. As the samples' losses are summed, I = h . grad l(s_k) / (scale * samples).
+
+A Hessian-vector product is the gradient of a directional derivative, whose formula (the forward tangent of the network) is
+written out here: one reverse pass over one forward pass. Many users are computed in one call, each with a copy of the
+parameters that occur. In the embedding tables h is zero outside the rows of v and of the batches, so that only these are
+kept: memory and time of a call do not depend on the size of the tables.
+"""
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor, nn, ops
+
+from .ncf import TABLES
+from .stat_utils import PairSet, generator, sample_outside
+
+CALLS = 8  # chunk_size holds so many calls' samples: a sample takes several times the memory of a pair in `block`
+TILE = 64  # interactions of a user whose influences are computed in one call
+POWER_STEPS, POWER_BATCHES, MARGIN = 12, 8, 1.5  # for the measured scale: largest eigenvalue over batches, times the margin
+_TABLES = len(TABLES)
+
+
+def dense_weights(values):
+    """The weights behind the embeddings as matrices: GMF weight (f, 1), then (out, in) and (1, out) of each layer.
+
+    Args:
+        values: see NCF.values; the first layer's user and item halves are put side by side.
+    """
+    head = {name[len("head."):]: value for name, value in values.items() if name.startswith("head.")}
+    arrays = [head["gmf_weight"][:, None], np.concatenate([head["user_weight"], head["item_weight"]], 1),
+              head["first_bias"][None]]
+    k = 2
+    while f"weight_{k}" in head:
+        arrays += [head[f"weight_{k}"], head[f"bias_{k}"][None]]
+        k += 1
+    if "out_weight" in head:
+        arrays += [head["out_weight"], head["out_bias"][None]]
+    return arrays
+
+
+class Tangent(nn.Cell):
+    """Logits of samples and their derivatives along a direction in parameter space, for u copies of the parameters.
+
+    Args:
+        arrays: number of arrays that the parameters consist of.
+    """
+
+    def __init__(self, arrays):
+        super().__init__()
+        self.arrays = arrays
+        self.multiply = ops.BatchMatMul()
+        self.multiply_transposed = ops.BatchMatMul(transpose_b=True)
+
+    def construct(self, *arguments):
+        """The parameters, then the direction, in the same shapes -> (u, b, 1) logits and derivatives.
+
+        Each: rows of user_gmf, user_mlp, item_gmf and item_mlp of b samples, (u, b, width), and dense weights as
+        `dense_weights` gives them, with u in front.
+        """
+        n = self.arrays
+        p, r, q, t = arguments[:_TABLES]
+        dp, dr, dq, dt = arguments[n:n + _TABLES]
+        product = p * q
+        gmf = self.multiply(product, arguments[_TABLES])
+        d_gmf = self.multiply(dp * q + p * dq, arguments[_TABLES]) + self.multiply(product, arguments[n + _TABLES])
+        x, dx = ops.concat((r, t), 2), ops.concat((dr, dt), 2)
+        for k in range(_TABLES + 1, n, 2):
+            if k > _TABLES + 1:  # ReLU
+                on = ops.cast(x > 0, ms.float32)
+                x, dx = x * on, dx * on
+            weight, d_weight = arguments[k], arguments[n + k]
+            dx = self.multiply_transposed(dx, weight) + self.multiply_transposed(x, d_weight) + arguments[n + k + 1]
+            x = self.multiply_transposed(x, weight) + arguments[k + 1]
+        return x + gmf, dx + d_gmf
+
+
+class Directional(nn.Cell):
+    """Derivative of the weighted sum of the samples' cross-entropies along a direction, summed over the copies.
+
+    Its gradient in the direction is the gradient of the loss, that in the parameters a Hessian-vector product.
+    """
+
+    def __init__(self, arrays):
+        super().__init__()
+        self.tangent = Tangent(arrays)
+
+    def construct(self, label, weight, *arguments):
+        """(b, 1) labels, 1 or 0, and weights; the rest as in Tangent -> scalar."""
+        logit, derivative = self.tangent(*arguments)
+        return (weight * (ops.sigmoid(logit) - label) * derivative).sum()
+
+
+class Gradient(nn.Cell):
+    """Gradients of Directional in the parameters and in the direction: a tuple of 2 * arrays arrays."""
+
+    def __init__(self, arrays):
+        super().__init__()
+        self.directional = Directional(arrays)
+        self.grad = ops.GradOperation(get_all=True)
+
+    def construct(self, label, weight, *arguments):
+        return self.grad(self.directional)(label, weight, *arguments)[2:]
+
+
+class Recursion(nn.Cell):
+    """One step of the recursion for u users on one batch of samples."""
+
+    def __init__(self, arrays):
+        super().__init__()
+        self.arrays = arrays
+        self.gradient = Gradient(arrays)
+        self.gather = ops.Gather()
+        self.transpose = ops.Transpose()
+        self.segment_sum = ops.UnsortedSegmentSum()
+
+    def construct(self, user, item, label, weight, keep, factor, *arguments):
+        """v + keep * h - factor * H h.
+
+        user, item (b,) rows of the samples in the tables; label, weight (b, 1). Then the parameters: tables (rows, width)
+        and dense weights (u, ...); h and v: tables (rows, u, width) and dense weights (u, ...).
+
+        Returns:
+            The new h; (u,) squared norms of it, and of its difference from the old one.
+        """
+        n = self.arrays
+        h, v = arguments[n:2 * n], arguments[2 * n:]
+        copies = h[n - 1].shape[0]
+        rows, directions = (), ()
+        for k in range(n):
+            if k < _TABLES:
+                index = user if k < 2 else item
+                row = self.gather(arguments[k], index, 0)
+                rows += (ops.broadcast_to(row, (copies, *row.shape)),)
+                directions += (self.transpose(self.gather(h[k], index, 0), (1, 0, 2)),)
+            else:
+                rows += (arguments[k],)
+                directions += (h[k],)
+        products = self.gradient(label, weight, *rows, *directions)
+        new, size, change = (), 0.0, 0.0
+        for k in range(n):
+            product = products[k]
+            if k < _TABLES:
+                index = user if k < 2 else item
+                product = self.segment_sum(self.transpose(product, (1, 0, 2)), index, h[k].shape[0])
+            value = v[k] + keep * h[k] - factor * product
+            axes = (0, 2) if k < _TABLES else (1, 2)
+            size += (value * value).sum(axes)
+            change += ((value - h[k]) * (value - h[k])).sum(axes)
+            new += (value,)
+        return new, size, change
+
+
+class Effect(nn.Cell):
+    """Derivative along h of the cross-entropy of samples of u users, m each."""
+
+    def __init__(self, arrays):
+        super().__init__()
+        self.arrays = arrays
+        self.tangent = Tangent(arrays)
+        self.gather = ops.Gather()
+
+    def construct(self, user, item, user_place, item_place, label, *arguments):
+        """user (u,), item (u, m) rows in the network's tables; user_place (u,), item_place (u, m) rows in the tables of h
+        with their first two axes made one; label (u, m). Then the network's tables and dense weights (u, ...), and h.
+
+        Returns:
+            (u, m) products of the samples' gradients with h.
+        """
+        n = self.arrays
+        h = arguments[n:]
+        rows, directions = (), ()
+        for k in range(n):
+            if k < _TABLES:
+                width = arguments[k].shape[1]
+                flat = h[k].reshape(-1, width)
+                if k < 2:
+                    shape = (*item.shape, width)
+                    rows += (ops.broadcast_to(ops.expand_dims(self.gather(arguments[k], user, 0), 1), shape),)
+                    directions += (ops.broadcast_to(ops.expand_dims(self.gather(flat, user_place, 0), 1), shape),)
+                else:
+                    rows += (self.gather(arguments[k], item, 0),)
+                    directions += (self.gather(flat, item_place, 0),)
+            else:
+                rows += (arguments[k],)
+                directions += (h[k],)
+        logit, derivative = self.tangent(*rows, *directions)
+        return ((ops.sigmoid(logit) - ops.expand_dims(label, 2)) * derivative).reshape(label.shape)
+
+
+class Lissa:
+    """Solver `lissa`.
+
+    Args:
+        net: NCF.
+        dataset: Dataset whose validation items are used; the test items are not looked at.
+        chunks: Chunks of it.
+        config: lissa_depth, lissa_batch, lissa_scale (0 = measured), lissa_damping, count_negatives, num_neg, chunk_size,
+            seed (of the batches).
+    """
+
+    def __init__(self, net, dataset, chunks, config):
+        self.net, self.dataset, self.chunks, self.config = net, dataset, chunks, config
+        self.groups = min(max(1, config.lissa_batch // (1 + config.num_neg)), dataset.num_interactions)
+        self.copies = max(1, min(dataset.num_users, config.chunk_size // (CALLS * config.lissa_batch)))
+        drawn = config.lissa_depth * self.groups
+        # rows of h that can differ from zero, and row 0, which stands for all others
+        self.rows = (1 + min(dataset.num_users, self.copies + drawn),
+                     1 + min(dataset.num_items, self.copies + drawn * (1 + config.num_neg)))
+        samples = self.groups * (1 + config.num_neg)
+        label = np.zeros((self.groups, 1 + config.num_neg), np.float32)
+        label[:, 0] = 1
+        self.label = Tensor(label.reshape(-1, 1))
+        self.weight = Tensor(np.full((samples, 1), 1 / samples, np.float32))
+        arrays = _TABLES + len(dense_weights(net.values()))
+        self.arrays = arrays
+        self.gradient, self.recursion, self.effect = Gradient(arrays), Recursion(arrays), Effect(arrays)
+        self.residuals, self.scales = [], []
+
+    def start(self):
+        """To be called when the network has got its parameters; measures the scale."""
+        values = self.net.values()
+        self.tables = [values[name] for name in TABLES]
+        self.dense = dense_weights(values)
+        self.copied = [Tensor(np.repeat(array[None], self.copies, 0)) for array in self.dense]
+        self.on_device = [Tensor(table) for table in self.tables] + self.copied
+        self.scale = self.config.lissa_scale or self._measured_scale()
+        self.scales.append(self.scale)
+
+    def __call__(self, chunk):
+        """(u, m) influences of the interactions of a chunk, in nats."""
+        columns = chunk.items.shape[2] if self.config.count_negatives else 1
+        effect = np.concatenate([self._effects(chunk.users[k:k + self.copies], chunk.items[k:k + self.copies, :, :columns])
+                                 for k in range(0, len(chunk.users), self.copies)])
+        share = effect[:, :, 1:].sum((1, 2), where=chunk.inside[..., None]) / chunk.inside.sum(1)
+        samples = self.dataset.num_interactions * (1 + self.config.num_neg)
+        return (effect[:, :, 0] + share[:, None]) / (self.scale * samples)
+
+    def report(self):
+        """What preprocess.json says about the solution; the residual is that of the last step's batch, relative to v."""
+        if not self.residuals:
+            return {}
+        return {"lissa_scale": float(np.mean(self.scales)), "lissa_residual": float(np.mean(np.concatenate(self.residuals)))}
+
+    def _effects(self, users, items):
+        """(u, m, c) products of h with the gradients of the samples `items`, the first of c being a positive."""
+        batches = self._draw(users)
+        h = self._solve(users, batches)
+        _, item_row = batches.rows
+        shape = items.shape
+        items = items.reshape(len(users), -1)
+        label = np.zeros(shape, np.float32)
+        label[:, :, 0] = 1
+        label = label.reshape(items.shape)
+        user_place = batches.own_user * self.copies + np.arange(self.copies, dtype=np.int32)
+        effect = np.empty(items.shape)
+        for start in range(0, items.shape[1], TILE):
+            tile = np.zeros((2, self.copies, TILE), np.int32)
+            labels = np.ones((self.copies, TILE), np.float32)
+            part = items[:, start:start + TILE]
+            width = part.shape[1]
+            tile[0, :len(users), :width] = part
+            tile[1] = item_row[tile[0]] * self.copies + np.arange(self.copies)[:, None]
+            labels[:len(users), :width] = label[:, start:start + TILE]
+            answer = self.effect(Tensor(batches.users), Tensor(tile[0]), Tensor(user_place), Tensor(tile[1]), Tensor(labels),
+                                 *self.on_device, *h)
+            effect[:, start:start + TILE] = answer.asnumpy()[:len(users), :width]
+        return effect.reshape(shape)
+
+    def _draw(self, users):
+        return _Batches(self, users)
+
+    def _solve(self, users, batches):
+        """h of each user, as tensors.
+
+        Raises:
+            FloatingPointError: the recursion grows, or is no number.
+        """
+        config = self.config
+        v, size = batches.gradients()
+        h = v
+        bound = 2 * np.sqrt(size)
+        for k in range(config.lissa_depth):
+            h, new_size, change = self._step(batches, k, 1 - config.lissa_damping, 1 / self.scale, h, v)
+            norm = np.sqrt(new_size.asnumpy()[:len(users)])
+            # as long as no step enlarges h, it is at most the sum of k + 2 vectors as long as v
+            if not (norm <= (k + 2) * bound[:len(users)]).all():
+                raise FloatingPointError(
+                    f"--lissa_scale {self.scale:.3g}: the recursion grows in step {k + 1} of {config.lissa_depth}, to "
+                    f"{np.max(norm / bound[:len(users)]) * 2:.3g} times the gradient; raise it, or --lissa_damping")
+        self.residuals.append(np.sqrt(change.asnumpy()[:len(users)] / np.maximum(size[:len(users)], 1e-30)))
+        return h
+
+    def _step(self, batches, k, keep, factor, h, v):
+        user, item = batches.samples(k)
+        return self.recursion(Tensor(user), Tensor(item), self.label, self.weight, Tensor(keep, ms.float32),
+                              Tensor(factor, ms.float32), *batches.tables, *self.copied, *h, *v)
+
+    def _measured_scale(self):
+        """MARGIN times the largest eigenvalue, by size, of the Hessian over a few batches, by power iteration."""
+        batches = self._draw(np.arange(self.copies, dtype=np.int32))
+        rng = generator(self.config.seed, "lissa scale")
+        v, _ = batches.gradients()
+        zero = [Tensor(np.zeros(x.shape, np.float32)) for x in v]
+        largest = 0.0
+        for k in range(min(POWER_BATCHES, self.config.lissa_depth)):
+            h = [Tensor(rng.normal(0, 1, x.shape).astype(np.float32)) for x in v]
+            factor, before = 1.0, None
+            for _ in range(POWER_STEPS):
+                h, size, _ = self._step(batches, k, 0.0, factor, h, zero)
+                size = np.sqrt(size.asnumpy().astype(np.float64))
+                if before is not None:
+                    eigenvalue = float(np.max(size / np.maximum(before * factor, 1e-30)))
+                before, factor = size, 1 / max(float(np.max(size)), 1e-30) if before is None else factor
+            largest = max(largest, eigenvalue)
+        return MARGIN * max(largest, 1e-12)
+
+
+class _Batches:
+    """The samples that the recursion of some users sees, and the rows of the tables that occur in them.
+
+    users: (copies,) int32, the users, filled up by repeating them.
+    own_user, own_item: (copies,) rows of the users and of their validation items.
+    rows: row of every user and every item of the dataset, 0 for those that do not occur.
+    tables: the occurring rows of the parameters; row 0 is empty.
+    """
+
+    def __init__(self, solver, users):
+        dataset, config, chunks = solver.dataset, solver.config, solver.chunks
+        self.solver = solver
+        self.users = np.resize(users, solver.copies).astype(np.int32)
+        rng = generator(config.seed, "lissa", int(users[0]))
+        if solver.groups == dataset.num_interactions:  # every step sees everything
+            place = np.arange(solver.groups)[None]
+        else:
+            place = rng.integers(0, dataset.num_interactions, (config.lissa_depth, solver.groups))
+        user, item = dataset.user[place], dataset.item[place]
+        drawn = np.unique(user)
+        length = chunks.length[drawn]
+        owner = np.repeat(np.arange(len(drawn)), length)
+        begin = np.cumsum(length) - length
+        history = dataset.item[np.arange(len(owner)) - begin[owner] + chunks.first[drawn][owner]]
+        pairs = PairSet(owner, history, len(drawn), dataset.num_items)
+        negatives = sample_outside(np.searchsorted(drawn, user.ravel()), pairs, rng, config.num_neg)
+        items = np.concatenate([item[..., None], negatives.reshape(*item.shape, -1)], 2)
+        self.rows, self.tables = [], []
+        for kind, (ids, number) in enumerate(((np.concatenate([self.users, user.ravel()]), dataset.num_users),
+                                              (np.concatenate([dataset.validation[self.users], items.ravel()]),
+                                               dataset.num_items))):
+            occurring = np.unique(ids)
+            row = np.zeros(number, np.int32)
+            row[occurring] = np.arange(1, 1 + len(occurring))
+            self.rows.append(row)
+            for table in solver.tables[2 * kind:2 * kind + 2]:
+                compact = np.zeros((solver.rows[kind], table.shape[1]), np.float32)
+                compact[1:1 + len(occurring)] = table[occurring]
+                self.tables.append(Tensor(compact))
+        self.own_user, self.own_item = self.rows[0][self.users], self.rows[1][dataset.validation[self.users]]
+        self._user = np.repeat(self.rows[0][user], 1 + config.num_neg, axis=1)
+        self._item = self.rows[1][items].reshape(len(items), -1)
+
+    def samples(self, k):
+        """(b,) rows of the users and items of the samples of step k, groups of a positive and its negatives."""
+        return self._user[k % len(self._user)], self._item[k % len(self._item)]
+
+    def gradients(self):
+        """Gradients v of the users' validation losses, as tensors in the shapes of h, and (copies,) their squared norms."""
+        solver = self.solver
+        validation = solver.dataset.validation[self.users]
+        rows = [Tensor(table[ids][:, None]) for table, ids in zip(solver.tables, (self.users,) * 2 + (validation,) * 2)]
+        one = Tensor(np.ones((1, 1), np.float32))
+        point = [*rows, *solver.copied]
+        found = solver.gradient(one, one, *point, *[ops.zeros_like(x) for x in point])[solver.arrays:]
+        v, size = [], np.zeros(solver.copies)
+        for k, gradient in enumerate(found):
+            gradient = gradient.asnumpy()
+            size += (gradient ** 2).sum((1, 2))
+            if k < _TABLES:
+                own = self.own_user if k < 2 else self.own_item
+                table = np.zeros((solver.rows[k // 2], solver.copies, gradient.shape[2]), np.float32)
+                table[own, np.arange(solver.copies)] = gradient[:, 0]
+                gradient = table
+            v.append(Tensor(gradient))
+        return v, size
