@@ -83,6 +83,23 @@ stage_arguments() {
     flags=("${given[@]+"${given[@]}"}" "${flags[@]+"${flags[@]}"}")
 }
 
+# named_dataset "$@": [NAME] [PATH] [--flag value ...] become `flags`; without a name the simulation.
+named_dataset() {
+    split_arguments "$@"
+    if [ ${#positional[@]} -gt 2 ]; then
+        echo "error: unexpected argument ${positional[2]}; usage: [NAME] [PATH] [--flag value ...]" >&2
+        exit 2
+    fi
+    local given=()
+    if [ ${#positional[@]} -gt 0 ]; then
+        given+=(--dataset "${positional[0]}")
+    elif ! given_flag dataset && ! given_flag config_path; then
+        given+=(--dataset simulation)
+    fi
+    if [ ${#positional[@]} -gt 1 ]; then given+=(--archive "$(absolute "${positional[1]}")"); fi
+    flags=("${given[@]+"${given[@]}"}" "${flags[@]+"${flags[@]}"}")
+}
+
 # train_both: the masked model, and the plain one if there is none.
 train_both() {
     local folder

@@ -7,6 +7,8 @@ DATASET_FILE = "dataset.json"
 DISCLOSURE_FILE = "disclosure.csv"
 DISCLOSURE_PLOT = "disclosure.png"
 PREPROCESS_FILE = "preprocess.json"
+FIDELITY_FILE = "fidelity.json"
+FIDELITY_PLOT = "fidelity.png"
 PARTIAL_FILE = "influence.partial"
 
 USER, ITEM, RATING, TIMESTAMP = "user_id", "item_id", "rating", "timestamp"
@@ -29,6 +31,7 @@ TRAIN_KEYS = ("train_epochs", "batch_size", "num_neg", "learning_rate", "warmup_
               "num_eval_neg", "top_k", "seed")
 INFLUENCE_KEYS = ("solver", "damping", "similarity_damping", "count_negatives", "influence_models", "lissa_depth",
                   "lissa_batch", "lissa_scale", "lissa_damping", "num_neg", "seed")
+FIDELITY_KEYS = ("fidelity_masks", "fidelity_repeats", "fidelity_keep", "fidelity_solvers")
 GAME_KEYS = ("unwillingness", "unwillingness_value", "wv_budget", "willingness_weight", "prior", "rounds", "game_rate")
 EVAL_KEYS = ("num_eval_neg", "eval_negatives", "eval_item_list", "eval_mode", "top_k", "seed")
 

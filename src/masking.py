@@ -57,8 +57,7 @@ def preprocess(config):
     from_file = unwillingness_file(config)
     if from_file is not None:
         inputs.append(from_file)
-    checkpoints = [_trained(config)] + [_trained(seed_settings(config, config.seed + k))
-                                        for k in range(1, config.influence_models)]
+    checkpoints = trained_models(config)
     source, output = dataset_folder(config), Path(config.output_path)
     target = dataset_folder(config, masked=True)
     written = [output / DISCLOSURE_FILE, output / PREPROCESS_FILE, target / RATINGS_FILE, target / DATASET_FILE]
@@ -114,8 +113,12 @@ def preprocess(config):
     logger.info("masked dataset written to %s, decisions to %s", target, output / DISCLOSURE_FILE)
 
 
+def trained_models(config):
+    """Paths of the checkpoints that influences come from, each trained if it is not there."""
+    return [_trained(config)] + [_trained(seed_settings(config, config.seed + k)) for k in range(1, config.influence_models)]
+
+
 def _trained(config):
-    """Path of the plain model's checkpoint, trained if it is not there."""
     checkpoint = Path(config.checkpoint_path) / checkpoint_file(PLAIN_MODEL)
     if not checkpoint.exists():
         logger.info("%s: not there yet, so it is trained first", checkpoint)

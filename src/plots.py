@@ -47,6 +47,66 @@ def learning_curve(path, history, metric, title, best_epoch, anchor_epoch):
     _save(figure, path)
 
 
+def fidelity_plot(path, predicted, measured, scores, ceiling, title):
+    """Predicted against measured losses of the retrainings, and the users' scores.
+
+    Args:
+        path: of the PNG.
+        predicted, measured: (masks, num_users) losses; each user's are shown by their distance from her mean, in
+            standard deviations.
+        scores: dict of solver to (users,) rank correlations; the first is drawn filled.
+        ceiling: dict with ceiling_own, or None there.
+        title: of the picture.
+    """
+    figure, (left, right) = _figure(2)
+    x, y = (((a - a.mean(0)) / np.maximum(a.std(0), 1e-30)).ravel() for a in (predicted, measured))
+    shown = np.linspace(0, len(x) - 1, min(POINTS, len(x))).astype(int)
+    left.scatter(x[shown], y[shown], s=2, alpha=0.15, color=BLUE, linewidths=0)
+    edges = np.quantile(x, np.linspace(0, 1, 11))
+    bins = np.clip(np.searchsorted(edges, x, side="right") - 1, 0, 9)
+    count = np.maximum(np.bincount(bins, minlength=10), 1)
+    left.plot(np.bincount(bins, x, 10) / count, np.bincount(bins, y, 10) / count, color=ORANGE, marker="o", markersize=3,
+              label="mean of each tenth")
+    left.set_xlim(-3, 3)
+    left.set_ylim(-3, 3)
+    left.set_xlabel(f"predicted loss ({next(iter(scores))}), standardised per user")
+    left.set_ylabel("loss after retraining, standardised")
+    left.legend(frameon=False, loc="upper left")
+    bins = np.linspace(-1, 1, 41)
+    for (name, values), color, style in zip(scores.items(), (BLUE, ORANGE, GREY), ("stepfilled", "step", "step")):
+        right.hist(values, bins, histtype=style, color=color, alpha=0.6 if style == "stepfilled" else 1,
+                   label=f"{name}: mean {values.mean():.3f}")
+    if ceiling["ceiling_own"] is not None:
+        right.axvline(ceiling["ceiling_own"], color=GREY, linestyle=":",
+                      label=f"highest possible mean {ceiling['ceiling_own']:.2f}")
+    right.set_xlabel("rank correlation over the retrainings")
+    right.set_ylabel("users")
+    right.legend(frameon=False, loc="upper left", fontsize="small")
+    figure.suptitle(title)
+    _save(figure, path)
+
+
+def scaling_plot(path, rows, title):
+    """Seconds and memory by number of interactions.
+
+    Args:
+        path: of the PNG.
+        rows: list of dicts with num_interactions, seconds and extra_mb.
+        title: of the picture.
+    """
+    figure, panels = _figure(2)
+    millions = [row["num_interactions"] / 1e6 for row in rows]
+    for axes, key, label, color in zip(panels, ("seconds", "extra_mb"), ("seconds", "MB beyond data and model"),
+                                       (BLUE, ORANGE)):
+        axes.plot(millions, [row[key] for row in rows], color=color, marker="o")
+        axes.set_xlim(left=0)
+        axes.set_ylim(0, 1.15 * max(row[key] for row in rows) or 1)
+        axes.set_xlabel("million interactions")
+        axes.set_ylabel(label)
+    figure.suptitle(title)
+    _save(figure, path)
+
+
 def disclosure_plot(path, influence, unwillingness, disclosed, weight, title):
     """The decisions: each interaction by unwillingness and influence, and the share disclosed by unwillingness.
 

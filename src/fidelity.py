@@ -1,0 +1,287 @@
+"""How well influences predict real retraining: the fidelity study, started by scripts/run_fidelity.sh.
+
+Linear datamodeling score (LDS; Park et al., TRAK, ICML 2023): for random halves of every user's training interactions NCF
+is trained anew. The score of a user is Spearman's rank correlation, over the halves, between the sum of the influences of
+her kept interactions and minus the loss of her validation item; that of a solver is the mean over users. Two ceilings stand
+beside it. Retrainings on the same halves with other seeds agree only so far. And a user's loss depends on what all others
+withhold: where only her own half stays the same and the others draw new ones, still less is left to predict.
+
+Contrast: NCF is trained on every user's most and on her least influential half.
+"""
+import dataclasses
+import logging
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from . import metrics
+from .constants import (
+    FIDELITY_FILE,
+    FIDELITY_KEYS,
+    FIDELITY_PLOT,
+    INFLUENCE_KEYS,
+    MODEL_KEYS,
+    RATINGS_FILE,
+    SPLIT_KEYS,
+    TRAIN_KEYS,
+)
+from .dataset import dataset_files, dataset_folder, evaluation_candidates, load_dataset
+from .device_adapter import set_device
+from .errors import InputError
+from .influence_function import SOLVERS, influences
+from .masking import trained_models
+from .ncf import build, load_anchors, score
+from .plots import fidelity_plot
+from .stage import PartialResults, Stage, main, write_json
+from .stat_utils import generator
+from .trainer import Trainer
+
+logger = logging.getLogger("ifrqe")
+
+LOSS, RANK_LOSS, TEST_RANK = range(3)  # what is kept of a retraining, each (num_users,)
+OWN_SHARE = 10  # one user in so many keeps her half while all others draw new ones
+RESAMPLES = 2000  # of the bootstrap
+SEED_STEP = 10_000  # seeds of retrainings lie apart from those of the models that influences come from
+
+
+def fidelity(config):
+    """The study on the dataset that the settings name; writes fidelity.json and fidelity.png.
+
+    Raises:
+        InputError: an unknown solver, or the dataset or a checkpoint is missing or unfit.
+    """
+    solvers = [name.strip() for name in config.fidelity_solvers.split(",")]
+    if unknown := [name for name in solvers if name not in SOLVERS]:
+        raise InputError(f"--fidelity_solvers {config.fidelity_solvers}: there is no solver {unknown[0]!r}; "
+                         f"name some of {','.join(SOLVERS)}")
+    if config.holdout != 2:
+        raise InputError(f"--holdout {config.holdout}: leaves no validation item to predict the loss of; use 2 here")
+    checkpoints = trained_models(config)
+    output = Path(config.output_path)
+    stage = Stage("fidelity", config, SPLIT_KEYS + MODEL_KEYS + TRAIN_KEYS + INFLUENCE_KEYS + FIDELITY_KEYS,
+                  dataset_files(config) + checkpoints, [output / FIDELITY_FILE, output / FIDELITY_PLOT])
+    if stage.is_done():
+        return
+    device = set_device(config)
+    dataset = load_dataset(config)
+    ratings = dataset_folder(config) / RATINGS_FILE
+    anchors = [a for path in checkpoints for a in load_anchors(path, dataset, config, ratings).values()]
+    logger.info("fidelity of %s (%s): %d random subsets that keep %g of each user's interactions, %d retrainings on each",
+                dataset.name, device, config.fidelity_masks, config.fidelity_keep, config.fidelity_repeats)
+    found = {name: _influences(name, anchors, dataset, config, output, stage) for name in solvers}
+    retrainings = Retrainings(dataset, config, device, PartialResults(output / "fidelity.partial", stage.depends),
+                              _number_of_runs(config, solvers))
+    kept, measured, others = random_subsets(retrainings, config)
+    report = {"dataset": config.dataset, "seed": config.seed, "num_users": dataset.num_users,
+              "num_interactions": dataset.num_interactions, "influence_models": len(checkpoints), "anchors": len(anchors),
+              "masks": config.fidelity_masks, "repeats": config.fidelity_repeats, "keep": config.fidelity_keep,
+              "ceilings": {name: ceilings(measured[:, :, k], others[:, k], config.fidelity_repeats)
+                           for name, k in (("loss", LOSS), ("rank_loss", RANK_LOSS))},
+              "solvers": {}}
+    rng = generator(config.seed, "bootstrap")
+    per_user = {}
+    for name, (influence, seconds, extra) in found.items():
+        predicted = predicted_losses(influence, kept, dataset)
+        row = {"seconds": seconds, **extra}
+        for metric, k in (("lds_loss", LOSS), ("lds_rank_loss", RANK_LOSS)):
+            correlation = spearman(predicted, measured[:, :, k].mean(1))
+            row[metric], row[f"{metric}_interval"] = mean_interval(correlation[np.isfinite(correlation)], rng)
+            row["users"] = int(np.isfinite(correlation).sum())
+            if k == LOSS:
+                per_user[name] = correlation[np.isfinite(correlation)]
+        row["contrast"] = contrast(influence, retrainings, config, rng)
+        report["solvers"][name] = row
+    first = solvers[0]
+    fidelity_plot(output / FIDELITY_PLOT, predicted_losses(found[first][0], kept, dataset), measured[:, :, LOSS].mean(1),
+                  per_user, report["ceilings"]["loss"], f"{dataset.name}: do influences predict retraining?")
+    write_json(output / FIDELITY_FILE, report)
+    stage.finish()
+    retrainings.partial.remove()
+    for name in solvers:
+        (output / f"fidelity_{name}.partial").unlink(missing_ok=True)
+    logger.info("%s", table(report))
+
+
+def _number_of_runs(config, solvers):
+    return config.fidelity_masks * (config.fidelity_repeats + 1) + 2 * config.fidelity_repeats * len(solvers)
+
+
+def _influences(name, anchors, dataset, config, output, stage):
+    """Influences by one solver, the seconds that they took (None after an interruption), and the solver's report."""
+    partial = PartialResults(output / f"fidelity_{name}.partial", {**stage.depends, "chunk_size": config.chunk_size})
+    start = time.perf_counter()
+    values, extra = influences(anchors, dataset, config.replace(solver=name), partial)
+    seconds = time.perf_counter() - start
+    partial.file.close()
+    return values, None if partial.resumed else seconds, extra
+
+
+class Retrainings:
+    """Trains NCF from scratch on parts of the training interactions, or finds what an interrupted study has left.
+
+    Args:
+        dataset: Dataset.
+        config: the training options, seed, eval_batch_size.
+        device: name of the device in use.
+        partial: PartialResults.
+        total: number of trainings that will be asked for.
+    """
+
+    def __init__(self, dataset, config, device, partial, total):
+        self.dataset, self.config, self.device, self.partial = dataset, config, device, partial
+        self.validation, self.test = (evaluation_candidates(dataset, name, config) for name in ("validation", "test"))
+        self.shown = build(dataset, config)  # scores all models, so that its graph is compiled once
+        self.done = 0
+        self.bar = tqdm(total=total, desc="retraining", unit="model", disable=None)
+
+    def __call__(self, kept):
+        """(3, num_users): loss and rank_loss of the validation items in nats, 0-based rank of the test items.
+
+        loss is the cross-entropy of the item, rank_loss that of a softmax over it and its negatives.
+
+        Args:
+            kept: (n,) bool, the training interactions to train on.
+        """
+        self.done += 1
+        result = self.partial.read(3 * self.dataset.num_users)
+        if result is None:
+            result = self._train(kept, SEED_STEP * (1 + self.config.seed) + self.done).ravel()
+            self.partial.write(result)
+        self.bar.update()
+        return result.reshape(3, -1)
+
+    def _train(self, kept, seed):
+        dataset, config = self.dataset, self.config.replace(seed=seed)
+        part = dataclasses.replace(dataset, user=dataset.user[kept], item=dataset.item[kept], rows=dataset.rows[kept])
+        net = build(dataset, config)
+        trainer = Trainer(net, part, config, self.device)
+        recent = []
+        for number in range(config.train_epochs):
+            trainer.epoch(number)
+            recent = [*recent, net.values()][-config.average_epochs:]
+        self.shown.set_values({name: np.mean([values[name] for values in recent], 0) for name in recent[0]})
+        scores = score(self.shown, self.validation, config.eval_batch_size)
+        highest = scores.max(1, keepdims=True).astype(np.float64)
+        normaliser = np.log(np.exp(scores - highest).sum(1)) + highest[:, 0]
+        return np.stack([metrics.cross_entropy(scores)[:, 0], normaliser - scores[:, 0],
+                         metrics.ranks(score(self.shown, self.test, config.eval_batch_size))])
+
+
+def subset(dataset, order_by, share):
+    """(n,) bool: of each user the interactions with the smallest `order_by` (n,), `share` of them, rounded up."""
+    order = np.lexsort((order_by, dataset.user))
+    length = np.bincount(dataset.user, minlength=dataset.num_users)
+    place = np.arange(len(order)) - np.repeat(np.cumsum(length) - length, length)
+    kept = np.zeros(len(order), bool)
+    kept[order] = place < np.ceil(share * length)[dataset.user[order]]
+    return kept
+
+
+def random_subsets(retrain, config):
+    """Trains on random subsets.
+
+    Returns:
+        kept: (masks, n) bool.
+        measured: (masks, repeats, 3, num_users), see Retrainings.
+        others: (masks, 3, users), retrainings in which only these users, one in OWN_SHARE, have kept their subset.
+    """
+    dataset = retrain.dataset
+    own = np.arange(dataset.num_users) % OWN_SHARE == 0
+    kept, measured, others = [], [], []
+    for k in range(config.fidelity_masks):
+        order, other = (generator(config.seed, purpose, k).random(dataset.num_interactions)
+                        for purpose in ("subset", "subset of the others"))
+        kept.append(subset(dataset, order, config.fidelity_keep))
+        measured.append([retrain(kept[-1]) for _ in range(config.fidelity_repeats)])
+        mixed = subset(dataset, np.where(own[dataset.user], order, other), config.fidelity_keep)
+        others.append(retrain(mixed)[:, own])
+    return np.array(kept), np.array(measured), np.array(others)
+
+
+def predicted_losses(influence, kept, dataset):
+    """(masks, num_users): minus the sum of the influences of each user's kept interactions."""
+    return -np.array([np.bincount(dataset.user, influence * mask, dataset.num_users) for mask in kept])
+
+
+def spearman(a, b):
+    """(users,) Spearman's rank correlation over the first axis of two (masks, users) arrays; NaN where one is constant."""
+    ranks = [pd.DataFrame(x).rank().to_numpy() for x in (a, b)]
+    centred = [r - r.mean(0) for r in ranks]
+    length = [np.sqrt((c ** 2).sum(0)) for c in centred]
+    product = length[0] * length[1]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(product > 0, (centred[0] * centred[1]).sum(0) / product, np.nan)
+
+
+def mean_interval(values, rng):
+    """Mean of (n,) values and the bounds of its 95% bootstrap interval over them."""
+    means = [values[rng.integers(0, len(values), len(values))].mean() for _ in range(RESAMPLES)]
+    return float(values.mean()), [float(q) for q in np.quantile(means, (0.025, 0.975))]
+
+
+def ceilings(losses, others, repeats):
+    """How far retrainings agree, and so how well anything could predict the mean of `repeats` of them.
+
+    Args:
+        losses: (masks, repeats, num_users).
+        others: (masks, users), see random_subsets.
+        repeats: their number.
+
+    Returns:
+        dict: seed_agreement a, mean correlation of two retrainings on the same subsets; own_agreement o, the same if only
+        the user's own subset is the same; ceiling_seed sqrt(a / r) and ceiling_own sqrt(o / r) with r the variance of the
+        mean, a + (1 - a) / repeats. None where there is a single repeat.
+    """
+    if repeats < 2:
+        return {"seed_agreement": None, "own_agreement": None, "ceiling_seed": None, "ceiling_own": None}
+    seed = float(np.nanmean(spearman(losses[:, 0], losses[:, 1])))
+    own = float(np.nanmean([spearman(losses[:, k, ::OWN_SHARE], others) for k in range(repeats)]))
+    variance = max(seed + (1 - seed) / repeats, 1e-12)
+    return {"seed_agreement": seed, "own_agreement": own, "ceiling_seed": max(seed / variance, 0) ** 0.5,
+            "ceiling_own": max(own / variance, 0) ** 0.5}
+
+
+def contrast(influence, retrain, config, rng):
+    """Retrains on each user's most and least influential half.
+
+    Returns:
+        dict: for "top" and "bottom" loss and rank_loss of the validation items, hr and ndcg of the test items; "loss_gain",
+        the mean over users of the loss on the least influential half minus that on the most influential, with interval.
+    """
+    halves = {}
+    for name, order in (("top", -influence), ("bottom", influence)):
+        kept = subset(retrain.dataset, order, 0.5)
+        halves[name] = np.array([retrain(kept) for _ in range(config.fidelity_repeats)])  # (repeats, 3, num_users)
+    result = {}
+    for name, runs in halves.items():
+        hr, ndcg = (float(np.mean([f(run[TEST_RANK], config.top_k) for run in runs]))
+                    for f in (metrics.hit_ratio_of_ranks, metrics.ndcg_of_ranks))
+        result[name] = {"loss": float(runs[:, LOSS].mean()), "rank_loss": float(runs[:, RANK_LOSS].mean()),
+                        f"test_hr@{config.top_k}": hr, f"test_ndcg@{config.top_k}": ndcg}
+    gain = (halves["bottom"] - halves["top"])[:, LOSS].mean(0)
+    result["loss_gain"], result["loss_gain_interval"] = mean_interval(gain, rng)
+    return result
+
+
+def table(report):
+    """The result as text."""
+    lines = ["solver   LDS of loss [95%]         of rank_loss [95%]     seconds  test HR of top / bottom half"]
+    for name, row in report["solvers"].items():
+        cells = [f"{row[m]:.3f} [{row[f'{m}_interval'][0]:.3f}, {row[f'{m}_interval'][1]:.3f}]"
+                 for m in ("lds_loss", "lds_rank_loss")]
+        seconds = "-" if row["seconds"] is None else f"{row['seconds']:.1f}"
+        halves = " / ".join(f"{value:.3f}" for half in ("top", "bottom")
+                            for key, value in row["contrast"][half].items() if key.startswith("test_hr"))
+        lines.append(f"{name:<8} {cells[0]:<25} {cells[1]:<22} {seconds:>7}  {halves}")
+    for name, values in report["ceilings"].items():
+        if values["ceiling_own"] is not None:
+            lines.append(f"{name}: seeds agree to {values['seed_agreement']:.3f}, with the user's own subset alone to "
+                         f"{values['own_agreement']:.3f}; so no prediction from it can exceed {values['ceiling_own']:.3f}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main(fidelity, "run_fidelity", __doc__)
