@@ -151,6 +151,8 @@ class Retrainings:
             result = self._train(kept, SEED_STEP * (1 + self.config.seed) + self.done).ravel()
             self.partial.write(result)
         self.bar.update()
+        if 10 * self.done // self.bar.total > 10 * (self.done - 1) // self.bar.total:
+            logger.info("retraining %d of %d", self.done, self.bar.total)
         return result.reshape(3, -1)
 
     def _train(self, kept, seed):
@@ -279,7 +281,7 @@ def table(report):
     for name, values in report["ceilings"].items():
         if values["ceiling_own"] is not None:
             lines.append(f"{name}: seeds agree to {values['seed_agreement']:.3f}, with the user's own subset alone to "
-                         f"{values['own_agreement']:.3f}; so no prediction from it can exceed {values['ceiling_own']:.3f}")
+                         f"{values['own_agreement']:.3f}: a prediction from it can reach about {values['ceiling_own']:.2f}")
     return "\n".join(lines)
 
 

@@ -117,35 +117,69 @@ class Chunks:
         return offset, np.concatenate([item[:, None], negatives], 1)
 
 
+class _AfterFirst(nn.Cell):
+    """The MLP part of the logit as a function of the inputs of the first ReLU."""
+
+    def __init__(self, head):
+        super().__init__()
+        self.head = head
+
+    def construct(self, hidden):
+        return self.head.after_first(hidden)
+
+
 class Jacobian(nn.Cell):
-    """Logits of user-item pairs and their gradients in the user's embedding row."""
+    """Logits of user-item pairs, and their gradients in what the user's embedding row enters the network by.
+
+    The row enters linearly: its GMF part as it is, its MLP part as the user's share of the first ReLU's inputs. The chain
+    rule for that last, linear step is left to the caller: it is the same for all pairs.
+    """
 
     def __init__(self, net):
         super().__init__()
         self.net = net
-        self.value_and_grad = ops.value_and_grad(net.head, (0, 1))
+        self.value_and_grad = ops.value_and_grad(_AfterFirst(net.head), 0)
         self.gather = ops.Gather()
 
-    def construct(self, user, item):
-        """(p,) users and items -> (p, 1) logits and (p, d) gradients."""
+    def construct(self, user, item, user_hidden, item_hidden):
+        """(p,) users and items, (num_users, l1) and (num_items, l1) shares of the first ReLU's inputs.
+
+        Returns:
+            (p, 1) logits and (p, f + l1) gradients.
+        """
         net = self.net
-        logits, grads = self.value_and_grad(self.gather(net.user_gmf, user, 0), self.gather(net.user_mlp, user, 0),
-                                            self.gather(net.item_gmf, item, 0), self.gather(net.item_mlp, item, 0))
-        return logits, ops.concat(grads, 1)
+        logits, grads = self.value_and_grad(self.gather(user_hidden, user, 0) + self.gather(item_hidden, item, 0))
+        weighted = self.gather(net.item_gmf, item, 0) * net.head.gmf_weight.reshape(1, -1)
+        logits = logits + (self.gather(net.user_gmf, user, 0) * weighted).sum(1, keepdims=True)
+        return logits, ops.concat((weighted, grads), 1)
 
 
 class _PaddedJacobian:
     """Calls Jacobian on any number of pairs in calls of one size, so that the graph is compiled once."""
 
     def __init__(self, net, size):
-        self.cell, self.size = Jacobian(net), size
+        self.net, self.cell, self.size = net, Jacobian(net), size
+
+    def start(self):
+        """Takes over the parameters that the network has now.
+
+        Returns:
+            (f + l1, d) float32: what the user's embedding row is multiplied by before it enters.
+        """
+        values = self.net.values()
+        weight, f = values["head.user_weight"], values["user_gmf"].shape[1]
+        self.hidden = (Tensor(values["user_mlp"] @ weight.T + values["head.first_bias"]),
+                       Tensor(values["item_mlp"] @ values["head.item_weight"].T))
+        entry = np.zeros((f + weight.shape[0], f + weight.shape[1]), np.float32)
+        entry[:f, :f], entry[f:, f:] = np.eye(f), weight
+        return entry
 
     def __call__(self, user, item):
-        """(p,) users and items -> (p,) logits and (p, d) gradients."""
+        """(p,) users and items -> (p,) logits and (p, f + l1) gradients."""
         parts = []
         for start in range(0, len(user), self.size):
             u, i = user[start:start + self.size], item[start:start + self.size]
-            logits, rows = self.cell(Tensor(np.resize(u, self.size)), Tensor(np.resize(i, self.size)))
+            logits, rows = self.cell(Tensor(np.resize(u, self.size)), Tensor(np.resize(i, self.size)), *self.hidden)
             parts.append((logits.asnumpy()[:len(u), 0], rows.asnumpy()[:len(u)]))
         return tuple(part[0] if len(parts) == 1 else np.concatenate(part) for part in zip(*parts))
 
@@ -170,9 +204,10 @@ class Block:
 
     def start(self):
         """To be called when the network has got its parameters."""
+        self.entry = self.jacobian.start()
         logit, gradient = self.jacobian(np.arange(self.dataset.num_users, dtype=np.int32), self.dataset.validation)
         self.slope = 1 - sigmoid(logit.astype(np.float64))  # of -l(y) in its logit: the validation item is a positive
-        self.gradient = gradient * -self.slope[:, None]  # (num_users, d)
+        self.gradient = (gradient * -self.slope[:, None]) @ self.entry  # (num_users, d)
 
     def __call__(self, chunk):
         """(u, m) influences of the interactions of a chunk, in nats."""
@@ -182,8 +217,8 @@ class Block:
         probability = sigmoid(logit).reshape(shape)
         rows = rows.reshape(len(chunk.users), pairs, -1)
         weight = np.sqrt(probability * (1 - probability) * chunk.inside[..., None]).reshape(len(chunk.users), pairs, 1)
-        hessian = _gram(rows * weight)
-        direction = _damped_solve(hessian, self.gradient[chunk.users], self.config.damping)  # H^-1 grad l(y)
+        hessian = self.entry.T @ _gram(rows * weight) @ self.entry
+        direction = self.entry @ _damped_solve(hessian, self.gradient[chunk.users], self.config.damping)  # H^-1 grad l(y)
         residual = probability
         residual[:, :, 0] -= 1  # d loss / d logit of each sample
         if not self.config.count_negatives:

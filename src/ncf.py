@@ -78,12 +78,16 @@ class Head(nn.Cell):
         hidden = self.bias_add(self.matmul(user_mlp, self.user_weight), self.first_bias)  # (g, l1)
         hidden = self.repeat_mlp(hidden, n) + self.matmul(item_mlp, self.item_weight)  # (g*n, l1)
         gmf = self.matmul(self.repeat_gmf(user_gmf, n) * item_gmf, self.gmf_weight.reshape(1, -1))  # (g*n, 1)
+        return (self.after_first(hidden) + gmf).reshape(g, n)
+
+    def after_first(self, hidden):
+        """(p, l1) inputs of the first ReLU -> (p, 1) MLP part of the logit."""
         if self.has_hidden:
             hidden = self.relu(hidden)
             for k in range(len(self.weights)):
                 hidden = self.relu(self.bias_add(self.matmul(hidden, self.weights[k]), self.biases[k]))
-            hidden = self.bias_add(self.matmul(hidden, self.out_weight), self.out_bias)  # (g*n, 1)
-        return (hidden + gmf).reshape(g, n)
+            hidden = self.bias_add(self.matmul(hidden, self.out_weight), self.out_bias)
+        return hidden
 
 
 def _uniform(rng, shape, fan_in, name):

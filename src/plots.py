@@ -78,7 +78,7 @@ def fidelity_plot(path, predicted, measured, scores, ceiling, title):
                    label=f"{name}: mean {values.mean():.3f}")
     if ceiling["ceiling_own"] is not None:
         right.axvline(ceiling["ceiling_own"], color=GREY, linestyle=":",
-                      label=f"highest possible mean {ceiling['ceiling_own']:.2f}")
+                      label=f"ceiling, about {ceiling['ceiling_own']:.2f}")
     right.set_xlabel("rank correlation over the retrainings")
     right.set_ylabel("users")
     right.legend(frameon=False, loc="upper left", fontsize="small")
