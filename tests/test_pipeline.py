@@ -206,3 +206,19 @@ def test_benchmark_runs_without_pytorch(finished, tmp_path):
     report = json.loads((tmp_path / "benchmark.json").read_text())
     assert report["paper_ms_per_step"] > 0 and report["fast_seconds_per_epoch"] > 0 and "torch" not in report
     assert "MindSpore" in process.stdout and "ratio" not in process.stdout
+
+
+@pytest.mark.slow
+def test_fidelity_study_of_a_simulation(tmp_path):
+    size = ["--sim_users", "300", "--sim_items", "300", "--sim_ratings", "18000", "--num_eval_neg", "50"]
+    fast = ["--recipe", "fast", "--batch_size", "1024", "--fidelity_masks", "8"]
+    process = script("run_fidelity.sh", "simulation", *size, *fast, *folders(tmp_path))
+    assert process.returncode == 0, process.stderr
+    report = json.loads((tmp_path / "output" / "fidelity.json").read_text())
+    assert set(report["solvers"]) == {"blend", "block", "lissa"}
+    for name, row in report["solvers"].items():  # all predict something, and block more than the paper's recursion
+        assert row["lds_loss_interval"][0] > 0 and row["seconds"] > 0, name
+        assert row["contrast"]["loss_gain_interval"][0] > 0 and f"{name} " in process.stdout
+    assert report["solvers"]["block"]["lds_loss"] > report["solvers"]["lissa"]["lds_loss"]
+    assert report["solvers"]["blend"]["contrast"]["loss_gain"] > 0.1
+    assert 0 < report["ceilings"]["loss"]["own_agreement"] < report["ceilings"]["loss"]["seed_agreement"]
