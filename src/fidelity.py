@@ -19,21 +19,20 @@ from tqdm import tqdm
 
 from . import metrics
 from .constants import (
+    EVAL_KEYS,
     FIDELITY_FILE,
     FIDELITY_KEYS,
     FIDELITY_PLOT,
-    INFLUENCE_KEYS,
     MODEL_KEYS,
-    RATINGS_FILE,
     SPLIT_KEYS,
     TRAIN_KEYS,
 )
-from .dataset import dataset_files, dataset_folder, evaluation_candidates, load_dataset
+from .dataset import dataset_files, evaluation_candidates, load_dataset
 from .device_adapter import set_device
 from .errors import InputError
 from .influence_function import SOLVERS, influences
-from .masking import trained_models
-from .ncf import build, load_anchors, score
+from .masking import all_anchors, influence_keys, trained_models
+from .ncf import build, score
 from .plots import fidelity_plot
 from .stage import PartialResults, Stage, main, write_json
 from .stat_utils import generator
@@ -61,19 +60,21 @@ def fidelity(config):
         raise InputError(f"--holdout {config.holdout}: leaves no validation item to predict the loss of; use 2 here")
     checkpoints = trained_models(config)
     output = Path(config.output_path)
-    stage = Stage("fidelity", config, SPLIT_KEYS + MODEL_KEYS + TRAIN_KEYS + INFLUENCE_KEYS + FIDELITY_KEYS,
-                  dataset_files(config) + checkpoints, [output / FIDELITY_FILE, output / FIDELITY_PLOT])
+    stage = Stage("fidelity", config, SPLIT_KEYS + MODEL_KEYS + TRAIN_KEYS + influence_keys(config, solvers) + EVAL_KEYS
+                  + FIDELITY_KEYS, dataset_files(config) + checkpoints, [output / FIDELITY_FILE, output / FIDELITY_PLOT])
     if stage.is_done():
         return
     device = set_device(config)
     dataset = load_dataset(config)
-    ratings = dataset_folder(config) / RATINGS_FILE
-    anchors = [a for path in checkpoints for a in load_anchors(path, dataset, config, ratings).values()]
+    if subset(dataset, np.zeros(dataset.num_interactions), config.fidelity_keep).all():
+        raise InputError(f"--fidelity_keep {config.fidelity_keep}: keeps every interaction of every user, as histories "
+                         "are short and shares are rounded up; lower it")
+    anchors = all_anchors(checkpoints, dataset, config)
     logger.info("fidelity of %s (%s): %d random subsets that keep %g of each user's interactions, %d retrainings on each",
                 dataset.name, device, config.fidelity_masks, config.fidelity_keep, config.fidelity_repeats)
     found = {name: _influences(name, anchors, dataset, config, output, stage) for name in solvers}
-    retrainings = Retrainings(dataset, config, device, PartialResults(output / "fidelity.partial", stage.depends),
-                              _number_of_runs(config, solvers))
+    partial = PartialResults(output / "fidelity.partial", stage.depends, config.overwrite)
+    retrainings = Retrainings(dataset, config, device, partial, _number_of_runs(config, solvers))
     kept, measured, others = random_subsets(retrainings, config)
     report = {"dataset": config.dataset, "seed": config.seed, "num_users": dataset.num_users,
               "num_interactions": dataset.num_interactions, "influence_models": len(checkpoints), "anchors": len(anchors),
@@ -99,7 +100,7 @@ def fidelity(config):
                   per_user, report["ceilings"]["loss"], f"{dataset.name}: do influences predict retraining?")
     write_json(output / FIDELITY_FILE, report)
     stage.finish()
-    retrainings.partial.remove()
+    partial.remove()
     for name in solvers:
         (output / f"fidelity_{name}.partial").unlink(missing_ok=True)
     logger.info("%s", table(report))
@@ -110,13 +111,17 @@ def _number_of_runs(config, solvers):
 
 
 def _influences(name, anchors, dataset, config, output, stage):
-    """Influences by one solver, the seconds that they took (None after an interruption), and the solver's report."""
-    partial = PartialResults(output / f"fidelity_{name}.partial", {**stage.depends, "chunk_size": config.chunk_size})
+    """Influences by one solver, the seconds that they took (None if that was interrupted), and the solver's report."""
+    partial = PartialResults(output / f"fidelity_{name}.partial", {**stage.depends, "chunk_size": config.chunk_size},
+                             config.overwrite)
     start = time.perf_counter()
     values, extra = influences(anchors, dataset, config.replace(solver=name), partial)
-    seconds = time.perf_counter() - start
+    seconds = partial.read(1)
+    if seconds is None:
+        seconds = [np.nan if partial.resumed else time.perf_counter() - start]
+        partial.write(seconds)
     partial.file.close()
-    return values, None if partial.resumed else seconds, extra
+    return values, float(seconds[0]) if np.isfinite(seconds[0]) else None, extra
 
 
 class Retrainings:
@@ -178,7 +183,7 @@ def subset(dataset, order_by, share):
     length = np.bincount(dataset.user, minlength=dataset.num_users)
     place = np.arange(len(order)) - np.repeat(np.cumsum(length) - length, length)
     kept = np.zeros(len(order), bool)
-    kept[order] = place < np.ceil(share * length)[dataset.user[order]]
+    kept[order] = place < np.ceil(share * length - 1e-9)[dataset.user[order]]  # 0.55 * 100 is above 55
     return kept
 
 

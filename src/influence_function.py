@@ -12,8 +12,8 @@ mean of the block's diagonal to the diagonal. Items and dense weights are held f
 
 `blend` (default) is `block` plus what the user's row cannot show: how alike the items are. With e_i the embeddings of item
 i, GMF and MLP part side by side and scaled to length 1, a ridge regression of 1 on the e_k of the history gives the
-validation item the score  sum over k of e_y^T (sum_j e_j e_j^T + ridge)^-1 e_k.  The term of k times 1 - s_y, the slope of
-l(y) in its logit, is added: to first order the rise of l(y) without that term, if that score were a part of the logit.
+validation item the score  sum over k of e_y^T (sum_j e_j e_j^T + ridge)^-1 e_k.  The term of k times 1 - s_y, minus the
+slope of l(y) in its logit, is added: to first order the rise of l(y) without that term, were the score part of the logit.
 
 `lissa` uses all parameters, see lissa.py.
 
@@ -33,6 +33,7 @@ from .ncf import build
 from .stat_utils import PairSet, generator, sample_outside, sigmoid
 
 TINY = 1e-12  # least diagonal of a block: a user whose every prediction is certain has a zero Hessian
+MAX_TABLE_BITS = 1 << 28  # of a table of all pairs of a block's users and the items: 32 MB, else pairs are searched
 DRAWN_TOGETHER = 1 << 16  # interactions whose negatives one generator draws: results do not depend on chunk_size
 
 
@@ -112,7 +113,7 @@ class Chunks:
         offset[users] = begin
         owner = np.repeat(np.arange(len(users)), length)
         item = dataset.item[np.arange(len(owner)) - begin[owner] + self.first[users][owner]]
-        pairs = PairSet(owner, item, len(users), dataset.num_items)
+        pairs = PairSet(owner, item, len(users), dataset.num_items, MAX_TABLE_BITS)
         negatives = sample_outside(owner, pairs, generator(config.seed, "influence negatives", block), config.num_neg)
         return offset, np.concatenate([item[:, None], negatives], 1)
 

@@ -9,6 +9,8 @@ written out here: one reverse pass over one forward pass. Many users are compute
 parameters that occur. In the embedding tables h is zero outside the rows of v and of the batches, so that only these are
 kept: memory and time of a call do not depend on the size of the tables.
 """
+import logging
+
 import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
@@ -19,7 +21,11 @@ from .stat_utils import PairSet, generator, sample_outside
 CALLS = 8  # chunk_size holds so many calls' samples: a sample takes several times the memory of a pair in `block`
 TILE = 64  # interactions of a user whose influences are computed in one call
 POWER_STEPS, POWER_BATCHES, MARGIN = 12, 8, 1.5  # for the measured scale: largest eigenvalue over batches, times the margin
+UNSOLVED = 0.1  # residual, relative to the gradient, from which on `lissa` warns
+NOT_FINITE = "--solver lissa: the model's {} is not finite; train it anew with a lower learning_rate"
 _TABLES = len(TABLES)
+
+logger = logging.getLogger("ifrqe")
 
 
 def dense_weights(values):
@@ -238,10 +244,17 @@ class Lissa:
         return (effect[:, :, 0] + share[:, None]) / (self.scale * samples)
 
     def report(self):
-        """What preprocess.json says about the solution; the residual is that of the last step's batch, relative to v."""
+        """What preprocess.json says about the solution: scale, and residual of the last step's batch, relative to v.
+
+        Of what this process has computed; nothing if that is nothing. Warns if the residual is large.
+        """
         if not self.residuals:
             return {}
-        return {"lissa_scale": float(np.mean(self.scales)), "lissa_residual": float(np.mean(np.concatenate(self.residuals)))}
+        residual = float(np.mean(np.concatenate(self.residuals)))
+        if residual > UNSOLVED:
+            logger.warning("lissa: the residual after %d steps is %.2f of the gradient, so H^-1 is applied only roughly; "
+                           "more --lissa_depth or --lissa_damping lowers it", self.config.lissa_depth, residual)
+        return {"lissa_scale": float(np.mean(self.scales)), "lissa_residual": residual}
 
     def _effects(self, users, items):
         """(u, m, c) products of h with the gradients of the samples `items`, the first of c being a positive."""
@@ -275,10 +288,12 @@ class Lissa:
         """h of each user, as tensors.
 
         Raises:
-            FloatingPointError: the recursion grows, or is no number.
+            FloatingPointError: the recursion grows, or a gradient is not finite.
         """
         config = self.config
         v, size = batches.gradients()
+        if not np.isfinite(size).all():
+            raise FloatingPointError(NOT_FINITE.format("gradient of a validation loss"))
         h = v
         bound = 2 * np.sqrt(size)
         for k in range(config.lissa_depth):
@@ -286,9 +301,10 @@ class Lissa:
             norm = np.sqrt(new_size.asnumpy()[:len(users)])
             # as long as no step enlarges h, it is at most the sum of k + 2 vectors as long as v
             if not (norm <= (k + 2) * bound[:len(users)]).all():
+                given = "" if config.lissa_scale else " (measured)"
                 raise FloatingPointError(
-                    f"--lissa_scale {self.scale:.3g}: the recursion grows in step {k + 1} of {config.lissa_depth}, to "
-                    f"{np.max(norm / bound[:len(users)]) * 2:.3g} times the gradient; raise it, or --lissa_damping")
+                    f"--lissa_scale {self.scale:.3g}{given}: the recursion grows in step {k + 1} of {config.lissa_depth}, "
+                    f"to {2 * np.max(norm / bound[:len(users)]):.3g} times the gradient; raise it, or --lissa_damping")
         self.residuals.append(np.sqrt(change.asnumpy()[:len(users)] / np.maximum(size[:len(users)], 1e-30)))
         return h
 
@@ -313,6 +329,8 @@ class Lissa:
                 if before is not None:
                     eigenvalue = float(np.max(size / np.maximum(before * factor, 1e-30)))
                 before, factor = size, 1 / max(float(np.max(size)), 1e-30) if before is None else factor
+            if not np.isfinite(eigenvalue):
+                raise FloatingPointError(NOT_FINITE.format("Hessian"))
             largest = max(largest, eigenvalue)
         return MARGIN * max(largest, 1e-12)
 

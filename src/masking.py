@@ -33,7 +33,7 @@ from .disclosure import choose_disclosure, load_unwillingness, unwillingness_fil
 from .errors import InputError
 from .influence_function import influences
 from .metrics import willingness_violation
-from .ncf import load_anchors
+from .ncf import check_checkpoint, load_anchors
 from .plots import disclosure_plot
 from .repeats import seed_settings
 from .stage import PartialResults, Stage, digest, read_json, whole_file, write_json
@@ -63,21 +63,19 @@ def preprocess(config):
     written = [output / DISCLOSURE_FILE, output / PREPROCESS_FILE, target / RATINGS_FILE, target / DATASET_FILE]
     if (source / MOVIES_FILE).exists():
         written.append(target / MOVIES_FILE)
-    stage = Stage("preprocess", config, MODEL_KEYS + INFLUENCE_KEYS + GAME_KEYS, inputs + checkpoints, written)
+    stage = Stage("preprocess", config, MODEL_KEYS + influence_keys(config) + GAME_KEYS, inputs + checkpoints,
+                  written)
     if stage.is_done():
         return
     device = set_device(config)
     dataset = load_dataset(config)
     unwillingness = load_unwillingness(dataset, config)
-    anchors = [anchor for path in checkpoints
-               for anchor in load_anchors(path, dataset, config, source / RATINGS_FILE).values()]
+    anchors = all_anchors(checkpoints, dataset, config)
     logger.info("influence and mask of %s (%s): %s interactions of %s users, solver %s, %d model%s at %d epochs in all",
                 dataset.name, device, f"{dataset.num_interactions:,}", f"{dataset.num_users:,}", config.solver,
                 len(checkpoints), "s" * (len(checkpoints) > 1), len(anchors))
-    if config.overwrite:
-        (output / PARTIAL_FILE).unlink(missing_ok=True)
     partial = PartialResults(output / PARTIAL_FILE, {**stage.depends, "settings": config.select(MODEL_KEYS + INFLUENCE_KEYS),
-                                                     "chunk_size": config.chunk_size})
+                                                     "chunk_size": config.chunk_size}, config.overwrite)
     if partial.resumed:
         logger.info("%s: going on with the influences that a run before this one has left", partial.path)
 
@@ -113,9 +111,30 @@ def preprocess(config):
     logger.info("masked dataset written to %s, decisions to %s", target, output / DISCLOSURE_FILE)
 
 
+def influence_keys(config, solvers=()):
+    """Options that the influences depend on; the samples of `lissa` are drawn by chunk."""
+    return INFLUENCE_KEYS + ("chunk_size",) * ("lissa" in (config.solver, *solvers))
+
+
 def trained_models(config):
     """Paths of the checkpoints that influences come from, each trained if it is not there."""
     return [_trained(config)] + [_trained(seed_settings(config, config.seed + k)) for k in range(1, config.influence_models)]
+
+
+def all_anchors(checkpoints, dataset, config):
+    """The sets of parameters that influences come from, of all models.
+
+    Raises:
+        InputError: a checkpoint does not fit, or was trained otherwise than the first: but for the seed, all must be alike.
+    """
+    anchors, first = [], None
+    for k, path in enumerate(checkpoints):
+        values, info = load_anchors(path, dataset, config, dataset_folder(config) / RATINGS_FILE)
+        first = first or info["settings"]
+        check_checkpoint(path, info["settings"], {**first, "anchor_epochs": config.anchor_epochs, "seed": first["seed"] + k},
+                         "remove it, and it is trained with the options that are given then")
+        anchors += values.values()
+    return anchors
 
 
 def _trained(config):

@@ -252,12 +252,16 @@ def load_anchors(path, dataset, config, ratings):
     Takes and raises what load_checkpoint does.
 
     Returns:
-        dict of epoch to parameters, see NCF.values; the last is the anchor.
+        anchors: dict of epoch to parameters, see NCF.values; the last is the anchor.
+        info: dict of what was saved with them.
     """
     def prefixes(info):
+        if "anchor_epochs" not in info:
+            raise InputError(f"{path}: was written by an earlier version, without the epochs that influences come from; "
+                             f"train anew with train.py --dataset {config.dataset} --overwrite")
         return [ANCHOR.format(epoch) for epoch in info["anchor_epochs"]]
     sets, info = _read_sets(path, dataset, config, ratings, prefixes)
-    return dict(zip(info["anchor_epochs"], sets))
+    return dict(zip(info["anchor_epochs"], sets)), info
 
 
 def _read_sets(path, dataset, config, ratings, prefixes):

@@ -17,6 +17,7 @@ from .config import load_config
 from .constants import ITEM, USER
 from .dataset import Dataset
 from .device_adapter import set_device
+from .errors import InputError
 from .influence_function import influences
 from .masking import peak_rss_mb
 from .ncf import build
@@ -45,12 +46,27 @@ def measure(path, config):
     ids = {"user_ids": np.arange(len(arrays["test"])), "item_ids": np.arange(int(arrays.pop("num_items")))}
     dataset = Dataset(name="simulation", held_out=None, rows=None, **ids, **arrays)
     values = build(dataset, config.replace(embedding_std=0.3)).values()
-    before = peak_rss_mb()
+    before = _reset_peak_mb()
     start = time.perf_counter()
     influences([values], dataset, config)
     print(json.dumps({"num_interactions": dataset.num_interactions, "num_users": dataset.num_users,
                       "num_items": dataset.num_items, "seconds": time.perf_counter() - start, "data_and_model_mb": before,
-                      "extra_mb": peak_rss_mb() - before}))
+                      "extra_mb": _peak_mb() - before}))
+
+
+def _reset_peak_mb():
+    """Forgets the peak of this process's memory so far, which it inherits from its parent; its memory now in MB."""
+    clear = Path("/proc/self/clear_refs")
+    if clear.exists():  # elsewhere than on Linux the peak is that of the whole life
+        clear.write_text("5")
+    return _peak_mb()
+
+
+def _peak_mb():
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return peak_rss_mb()
+    return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) * 1024 / 1e6
 
 
 def scaling(config):
@@ -62,9 +78,12 @@ def scaling(config):
         for ratings, users, items in SIZES:
             path = Path(folder) / "data.npz"
             np.savez(path, num_items=items, **simulated(ratings, users, items, config.seed))
-            answer = subprocess.run([sys.executable, "-m", "src.scaling", str(path), *sys.argv[1:]], cwd=ROOT, check=True,
-                                    stdout=subprocess.PIPE, text=True).stdout
-            row = json.loads(answer.splitlines()[-1])
+            process = subprocess.run([sys.executable, "-m", "src.scaling", str(path), *sys.argv[1:]], cwd=ROOT,
+                                     stdout=subprocess.PIPE, text=True)
+            if process.returncode:
+                raise InputError(f"solver {config.solver}: the process for {ratings:,} ratings ended with "
+                                 f"{process.returncode}; its own error is above")
+            row = json.loads(process.stdout.splitlines()[-1])
             rows.append(row)
             print(f"{row['num_interactions']:>12,} {row['num_users']:>8,} {row['num_items']:>7,} {row['seconds']:>8.1f} "
                   f"{1e6 * row['seconds'] / row['num_interactions']:>8.2f} {row['extra_mb']:>9.0f}", flush=True)
@@ -76,6 +95,9 @@ def scaling(config):
 
 if __name__ == "__main__":
     if len(sys.argv) > 1 and not sys.argv[1].startswith("--"):
-        measure(sys.argv[1], load_config(sys.argv[2:]))
+        try:
+            measure(sys.argv[1], load_config(sys.argv[2:]))
+        except (InputError, FloatingPointError, MemoryError) as error:
+            sys.exit(f"error: {error}")
     else:
         main(scaling, "run_scaling", __doc__)

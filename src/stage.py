@@ -82,10 +82,13 @@ class PartialResults:
     Args:
         path: of the file; `remove` deletes it.
         key: dict, as JSON can hold it, that the results depend on: what a file of another key holds is dropped.
+        overwrite: drop what is there in any case.
     """
 
-    def __init__(self, path, key):
+    def __init__(self, path, key, overwrite=False):
         self.path = Path(path)
+        if overwrite:
+            self.path.unlink(missing_ok=True)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         header = json.dumps(key, sort_keys=True).encode() + b"\n"
         self.file = open(self.path, "r+b" if self.path.exists() else "w+b")

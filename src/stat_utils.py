@@ -23,12 +23,13 @@ class PairSet:
     Args:
         users, items: (n,) int arrays, 0-based.
         num_users, num_items: size of the grid they lie in.
+        max_table_bits: size of the grid up to which a bit for each pair is kept.
     """
 
-    def __init__(self, users, items, num_users, num_items):
+    def __init__(self, users, items, num_users, num_items, max_table_bits=MAX_TABLE_BITS):
         self.num_users, self.num_items = num_users, num_items
         keys = np.asarray(users, np.int64) * num_items + items
-        if num_users * num_items <= MAX_TABLE_BITS:
+        if num_users * num_items <= max_table_bits:
             # one bit a pair: several times faster than a search, and 2.8 MB for ml-1m
             self._bits = np.zeros(num_users * num_items // 8 + 1, np.uint8)
             np.bitwise_or.at(self._bits, keys >> 3, np.uint8(1) << (keys & 7).astype(np.uint8))

@@ -137,8 +137,11 @@ def test_the_study_goes_on_where_it_was_stopped(cpu, ratings, settings, tmp_path
     assert "done before" in caplog.text and len(seeds) == 22
 
 
-def test_what_cannot_be_studied_is_named(ratings, settings):
+def test_what_cannot_be_studied_is_named(cpu, ratings, settings):
     with pytest.raises(InputError, match="--fidelity_solvers block,magic: there is no solver 'magic'; name some of block"):
         fidelity(settings(*SMALL, "--fidelity_solvers", "block,magic"))
+    with pytest.raises(InputError, match="--fidelity_keep 0.9: keeps every interaction of every user"):
+        train(settings(*SMALL))
+        fidelity(settings(*SMALL, "--fidelity_keep", 0.9))
     with pytest.raises(InputError, match="--holdout 1: leaves no validation item"):
         fidelity(settings(*SMALL, "--holdout", 1))

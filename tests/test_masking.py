@@ -128,7 +128,7 @@ def test_influences_come_from_the_anchors_of_all_models(cpu, ratings, settings, 
     anchors = []
     for folder, seed in (("", 1), ("seed_2", 2)):
         path = tmp_path / "checkpoint" / folder / "NCF.ckpt"
-        anchors += load_anchors(path, dataset, config, ratings_path(config)).values()
+        anchors += load_anchors(path, dataset, config, ratings_path(config))[0].values()
         assert json.loads((tmp_path / "output" / folder / "train_ncf.json").read_text())["seed"] == seed
     written = pd.read_csv(tmp_path / "output" / "disclosure.csv").influence
     assert written.to_numpy() == pytest.approx(influences(anchors, dataset, config)[0], rel=1e-6)
@@ -136,9 +136,16 @@ def test_influences_come_from_the_anchors_of_all_models(cpu, ratings, settings, 
     assert record["influence_models"] == 2 and record["anchors"] == len(anchors)
     assert not (tmp_path / "output" / "influence.partial").exists()
     # a model of the other seed that is there already is not trained again
-    before = (tmp_path / "checkpoint" / "seed_2" / "NCF.ckpt").stat().st_mtime_ns
+    other = tmp_path / "checkpoint" / "seed_2" / "NCF.ckpt"
+    before = other.stat().st_mtime_ns
     preprocess(config.replace(overwrite=True, wv_budget=0.3))
-    assert (tmp_path / "checkpoint" / "seed_2" / "NCF.ckpt").stat().st_mtime_ns == before
+    assert other.stat().st_mtime_ns == before
+    # one that was trained otherwise, and the same model twice, are refused
+    other.write_bytes((tmp_path / "checkpoint" / "NCF.ckpt").read_bytes())
+    with pytest.raises(InputError, match="seed_2/NCF.ckpt: was trained with seed=1, but seed=2 is needed here; remove it"):
+        preprocess(config.replace(overwrite=True))
+    with pytest.raises(InputError, match="NCF.ckpt: was trained with anchor_epochs=4, but anchor_epochs=2 is needed here"):
+        preprocess(config.replace(overwrite=True, anchor_epochs=2))
 
 
 def test_a_killed_influence_stage_goes_on(cpu, ratings, settings, tmp_path, monkeypatch, caplog):

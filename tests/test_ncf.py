@@ -67,7 +67,7 @@ def test_checkpoint_gives_back_all_sets_of_parameters(saved):
     path, dataset, config, best = saved
     net, info = load_checkpoint(path, dataset, config, ratings_path(config))
     assert info["epoch"] == 3
-    anchors = load_anchors(path, dataset, config, ratings_path(config))
+    anchors, _ = load_anchors(path, dataset, config, ratings_path(config))
     assert list(anchors) == [1, 11]
     for values, shift in ((net.values(), 0), (anchors[1], 0), (anchors[11], 1)):
         assert all(np.array_equal(value, best[name] + shift) for name, value in values.items())
@@ -91,6 +91,15 @@ def test_unfit_checkpoints_are_named(saved, settings):
     dataset.item_ids = dataset.item_ids[:3]
     with pytest.raises(InputError, match="num_items=4, but num_items=3"):
         load_checkpoint(path, dataset, config, ratings_path(config))
+
+
+def test_a_checkpoint_without_anchor_epochs_is_named(saved):
+    path, dataset, config, best = saved
+    _, info = load_checkpoint(path, dataset, config, ratings_path(config))
+    del info["anchor_epochs"]
+    save_checkpoint(path, {BEST: best}, info)
+    with pytest.raises(InputError, match="NCF.ckpt: was written by an earlier version.*train anew"):
+        load_anchors(path, dataset, config, ratings_path(config))
 
 
 def test_damaged_checkpoints_are_named(saved):

@@ -148,7 +148,7 @@ def test_training_learns_and_records(cpu, ratings, settings, tmp_path, caplog):
     dataset = load_dataset(config)
     path = tmp_path / "checkpoint" / "NCF.ckpt"
     net, info = load_checkpoint(path, dataset, config, ratings_path(config))
-    kept_epochs = {info["epoch"]: net.values(), **load_anchors(path, dataset, config, ratings_path(config))}
+    kept_epochs = {info["epoch"]: net.values(), **load_anchors(path, dataset, config, ratings_path(config))[0]}
     assert info["anchor_epochs"][-1] == record["anchor_epoch"] and len(kept_epochs) > 2
     for epoch, values in kept_epochs.items():
         net.set_values(values)
