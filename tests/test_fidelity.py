@@ -71,8 +71,8 @@ def test_ceilings_are_what_the_best_prediction_reaches():
 
 def test_interval_covers_the_mean():
     rng = np.random.default_rng(3)
-    values = [mean_interval(rng.normal(0, 1, 50), rng) for _ in range(100)]
-    assert 85 <= sum(low <= 0 <= high for _, (low, high) in values) <= 100
+    values = [mean_interval(rng.normal(0, 1, 50), rng) for _ in range(40)]
+    assert 33 <= sum(low <= 0 <= high for _, (low, high) in values) <= 40
     assert np.mean([high - low for _, (low, high) in values]) == pytest.approx(2 * 1.96 / 50 ** 0.5, rel=0.1)
 
 

@@ -210,7 +210,7 @@ def test_influence_predicts_the_change_when_an_interaction_is_withheld(cpu, writ
     assert np.polyfit(predicted, actual, 1)[0] == pytest.approx(1, abs=0.1)
 
 
-@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("solver", ["block", "blend", pytest.param("lissa", marks=pytest.mark.slow)])
 def test_no_look_at_the_test_item(cpu, small, settings, solver):
     config = settings("--num_factors", 3, "--layers", "6,4", "--solver", solver, "--lissa_scale", 5, "--lissa_depth", 1)
     dataset = load_dataset(config)

@@ -79,7 +79,7 @@ def dense_solution(net_values, dataset, config, scale, items):
     return np.array([directions[u] @ gradient(u, i) for u, i in zip(dataset.user, dataset.item)]) / items.size
 
 
-@pytest.mark.parametrize("copies", [1, 4])
+@pytest.mark.parametrize("copies", [pytest.param(1, marks=pytest.mark.slow), 4])
 def test_lissa_equals_a_dense_solve(cpu, small, settings, copies):
     config = settings("--solver", "lissa", "--num_factors", 2, "--layers", "4,2", "--num_neg", 2, "--lissa_batch", 1000,
                       "--lissa_depth", 200, "--lissa_damping", 0.5, "--chunk_size", 8000 * copies)
@@ -118,9 +118,8 @@ def test_growth_is_named(cpu, small, settings):
     with pytest.raises(FloatingPointError, match="--lissa_scale 0.01: the recursion grows .*; raise it, or --lissa_d"):
         influences([values], dataset, config)
     values["user_gmf"][:] = np.nan
-    for scale, words in ((10.0, "gradient of a validation loss"), (0.0, "Hessian")):
-        with pytest.raises(FloatingPointError, match=f"the model's {words} is not finite; train it anew"):
-            influences([values], dataset, config.replace(lissa_scale=scale))
+    with pytest.raises(FloatingPointError, match="the model's Hessian is not finite; train it anew"):
+        influences([values], dataset, config.replace(lissa_scale=0.0))
 
 
 def test_a_users_influences_do_not_depend_on_how_many_rows_are_kept(cpu, small, settings):

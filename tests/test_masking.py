@@ -76,20 +76,20 @@ def test_stages_end_to_end(cpu, ratings, settings, tmp_path):
         assert word in table
 
 
-@pytest.mark.parametrize("masked", [False, True])
-def test_evaluation_scores_the_test_item_among_candidates_of_the_original(cpu, ratings, settings, tmp_path, masked):
+def test_evaluation_scores_the_test_item_among_candidates_of_the_original(cpu, ratings, settings, tmp_path):
     config = settings(*SMALL, "--wv_budget", 0.2)
     preprocess(config)
     train(config.replace(masked=True))
-    evaluate(config.replace(masked=masked))
     dataset = load_dataset(config)
     candidates = evaluation_candidates(dataset, "test", config)
     assert not dataset.history_pairs().contains(np.arange(12)[:, None], candidates).any()  # withheld ones neither
-    name = "ifrqe" if masked else "ncf"
-    net, _ = load_checkpoint(tmp_path / "checkpoint" / f"{name.upper()}.ckpt", dataset, config, ratings_path(config, masked))
-    expected = all_metrics(score(net, candidates, 1000), 3)
-    result = json.loads((tmp_path / "output" / f"eval_{name}.json").read_text())
-    assert {key: result[key] for key in expected} == pytest.approx(expected, rel=1e-5)
+    for name, masked in (("ncf", False), ("ifrqe", True)):
+        evaluate(config.replace(masked=masked))
+        net, _ = load_checkpoint(tmp_path / "checkpoint" / f"{name.upper()}.ckpt", dataset, config,
+                                 ratings_path(config, masked))
+        expected = all_metrics(score(net, candidates, 1000), 3)
+        result = json.loads((tmp_path / "output" / f"eval_{name}.json").read_text())
+        assert {key: result[key] for key in expected} == pytest.approx(expected, rel=1e-5)
 
 
 def test_full_ranking_is_among_all_items_not_touched(cpu, ratings, settings, tmp_path):

@@ -61,6 +61,7 @@ def test_simulated_unwillingness_is_used(finished):
     assert len(both) == len(decisions) and (both.unwillingness_x == both.unwillingness_y).all()
 
 
+@pytest.mark.slow
 def test_the_same_command_again_skips_every_stage(finished):
     path, _ = finished
     times = {p: p.stat().st_mtime_ns for p in path.rglob("*.*") if p.suffix in (".json", ".csv", ".ckpt")}
@@ -165,6 +166,7 @@ def test_a_killed_training_resumes_bit_for_bit(finished, tmp_path):
     assert records[0]["history"] == records[1]["history"] and len(records[0]["history"]) == 40
 
 
+@pytest.mark.slow
 def test_several_seeds(finished, tmp_path):
     path, _ = finished
     flags = ["--seeds", "1,2", "--train_epochs", "2"]

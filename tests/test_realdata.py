@@ -14,13 +14,16 @@ from src.training import train
 pytestmark = pytest.mark.realdata
 
 
-def test_ml_1m_counts(real_data, settings):
-    config = settings("--dataset", "ml-1m", "--archive", real_data / "ml-1m.zip")
+def test_ml_1m_counts_and_the_literatures_negatives(real_data, settings):
+    config = settings("--dataset", "ml-1m", "--archive", real_data / "ml-1m.zip",
+                      "--eval_negatives", real_data / "ml-1m.test.negative",
+                      "--eval_item_list", real_data / "ml-1m.item_list.txt")
     prepare(config)
     d = load_dataset(config)
     assert (d.num_users, d.num_items, d.num_interactions) == (6040, 3706, 988_129)
     counts = np.bincount(d.user)
     assert (counts.max() + 2, (counts + 2 <= 20).sum()) == (2314, 86)
+    assert evaluation_candidates(d, "test", config).shape == (6040, 100)
 
 
 def test_ml_1m_users_with_at_most_20_ratings(real_data, settings):
@@ -28,15 +31,6 @@ def test_ml_1m_users_with_at_most_20_ratings(real_data, settings):
     prepare(config)
     d = load_dataset(config)
     assert (d.num_users, d.num_items) == (86, 820)
-
-
-def test_the_literatures_negatives_fit_ml_1m(real_data, settings):
-    arguments = ["--dataset", "ml-1m", "--archive", real_data / "ml-1m.zip",
-                 "--eval_negatives", real_data / "ml-1m.test.negative",
-                 "--eval_item_list", real_data / "ml-1m.item_list.txt"]
-    config = settings(*arguments)
-    prepare(config)
-    assert evaluation_candidates(load_dataset(config), "test", config).shape == (6040, 100)
 
 
 def test_zip_and_recbole_files_of_ml_100k_agree(real_data, settings, tmp_path):

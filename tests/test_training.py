@@ -180,7 +180,7 @@ def finished(folder, model="ncf"):
     return record["history"], (folder / "checkpoint" / f"{model.upper()}.ckpt").read_bytes()
 
 
-@pytest.mark.parametrize("average", [1, 2])
+@pytest.mark.parametrize("average", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_resumed_training_ends_like_the_uninterrupted(cpu, ratings, settings, tmp_path, monkeypatch, caplog, average):
     config = settings(*SMALL, "--train_epochs", 5, "--learning_rate", 0.05, "--batch_size", 12, "--average_epochs", average)
     train(config)
