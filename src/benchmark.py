@@ -19,7 +19,7 @@ from .device_adapter import set_device
 from .masking import peak_rss_mb
 from .ncf import build, score
 from .stage import main, write_json
-from .trainer import STEPS_PER_CALL, Trainer
+from .trainer import STEPS_PER_CALL, EpochAverage, Trainer
 
 RUNS = 5  # of each side, in turn
 TARGET = 0.6846  # HR@10 on ml-1m that MindSpore's model zoo publishes for its NCF on Ascend
@@ -121,11 +121,10 @@ def time_to_target(config, start):
     candidates = evaluation_candidates(dataset, "test", config)
     net, shown = build(dataset, config), build(dataset, config)
     trainer = Trainer(net, dataset, config, device)
-    recent, reached = [], None
+    average, reached = EpochAverage(config.average_epochs), None
     for number in range(config.train_epochs):
         trainer.epoch(number)
-        recent = [*recent, net.values()][-config.average_epochs:]
-        shown.set_values({name: np.mean([values[name] for values in recent], 0) for name in recent[0]})
+        shown.set_values(average(net.values()))
         hit_ratio = metrics.hit_ratio(score(shown, candidates, config.eval_batch_size), config.top_k)
         seconds = time.time() - start
         print(f"epoch {number + 1}  hr@{config.top_k} {hit_ratio:.4f}  {seconds:.1f} s", file=sys.stderr, flush=True)

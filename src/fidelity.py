@@ -36,7 +36,7 @@ from .ncf import build, score
 from .plots import fidelity_plot
 from .stage import PartialResults, Stage, main, write_json
 from .stat_utils import generator
-from .trainer import Trainer
+from .trainer import EpochAverage, Trainer
 
 logger = logging.getLogger("ifrqe")
 
@@ -165,11 +165,11 @@ class Retrainings:
         part = dataclasses.replace(dataset, user=dataset.user[kept], item=dataset.item[kept], rows=dataset.rows[kept])
         net = build(dataset, config)
         trainer = Trainer(net, part, config, self.device)
-        recent = []
+        average = EpochAverage(config.average_epochs)
         for number in range(config.train_epochs):
             trainer.epoch(number)
-            recent = [*recent, net.values()][-config.average_epochs:]
-        self.shown.set_values({name: np.mean([values[name] for values in recent], 0) for name in recent[0]})
+            values = average(net.values())
+        self.shown.set_values(values)
         scores = score(self.shown, self.validation, config.eval_batch_size)
         highest = scores.max(1, keepdims=True).astype(np.float64)
         normaliser = np.log(np.exp(scores - highest).sum(1)) + highest[:, 0]

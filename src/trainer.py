@@ -123,6 +123,19 @@ def learning_rates(peak, steps_per_epoch, epochs, warmup_epochs):
     return (peak * np.minimum(1, np.minimum(rising, falling))).astype(np.float32)
 
 
+class EpochAverage:
+    """The model of an epoch: the mean of the parameters after the last `number` epochs, that one included."""
+
+    def __init__(self, number):
+        self.number = number
+        self.recent = []  # parameters after these epochs, see NCF.values
+
+    def __call__(self, values):
+        """Adds the parameters after an epoch and returns the mean."""
+        self.recent = [*self.recent, values][-self.number:]
+        return {name: np.mean([one[name] for one in self.recent], 0) for name in values}
+
+
 class Trainer:
     """Trains a network epoch by epoch.
 

@@ -9,8 +9,6 @@ import logging
 import time
 from pathlib import Path
 
-import numpy as np
-
 from . import metrics
 from .callbacks import AnchorEpochs, BestEpoch, EpochReport, HistoryFile, LearningCurve
 from .constants import (
@@ -28,7 +26,7 @@ from .device_adapter import set_device
 from .errors import InputError
 from .ncf import ANCHOR, BEST, build, check_checkpoint, read_checkpoint, save_checkpoint, score, with_prefix
 from .stage import Stage, write_json
-from .trainer import Trainer
+from .trainer import EpochAverage, Trainer
 
 logger = logging.getLogger("ifrqe")
 
@@ -99,15 +97,10 @@ class Run:
         self.net, self.trainer, self.info, self.config = net, trainer, info, config
         self.path = checkpoint.with_suffix(LAST_SUFFIX)
         self.history = []
-        self.recent = []  # parameters after the last `average_epochs` epochs
+        self.average = EpochAverage(config.average_epochs)
         # without validation items the last epoch is the best that there is
         self.best = BestEpoch(f"ndcg@{config.top_k}" if config.holdout == 2 else "epoch")
         self.anchor = AnchorEpochs("pos_loss" if config.holdout == 2 else "epoch", config.holdout == 2, config.anchor_epochs)
-
-    def average(self):
-        """Mean of the parameters after each of the last `average_epochs` epochs, the one just finished included."""
-        self.recent = [*self.recent, self.net.values()][-self.config.average_epochs:]
-        return {name: np.mean([values[name] for values in self.recent], 0) for name in self.recent[0]}
 
     def save(self, path, moving=False):
         """Writes the best and the anchor epochs to `path`; with `moving` all that is needed to go on."""
@@ -115,9 +108,10 @@ class Run:
         kept = {}
         if moving:
             sets.update(self.trainer.moments())
-            sets.update({f"epoch{k}.": values for k, values in enumerate(self.recent)})
+            sets.update({f"epoch{k}.": values for k, values in enumerate(self.average.recent)})
             sets.update({f"gathered{epoch}.": values for epoch, values in self.anchor.gathered.items()})
-            kept = {"history": self.history, "recent": len(self.recent), "gathered": list(self.anchor.gathered)}
+            kept = {"history": self.history, "recent": len(self.average.recent),
+                    "gathered": list(self.anchor.gathered)}
         save_checkpoint(path, sets, {**self.info, "epoch": self.best.record["epoch"],
                                      "anchor_epochs": list(self.anchor.kept), **kept})
 
@@ -145,8 +139,8 @@ class Run:
                             self.path, finished)
             return
         self.history = info["history"]
-        self.recent = [with_prefix(values, f"epoch{k}.") for k in range(info["recent"])]
-        self.net.set_values(self.recent[-1])
+        self.average.recent = [with_prefix(values, f"epoch{k}.") for k in range(info["recent"])]
+        self.net.set_values(self.average.recent[-1])
         self.trainer.set_moments(values)
         self.best.record, self.best.values = self.history[info["epoch"] - 1], with_prefix(values, BEST)
         self.anchor.kept = {epoch: with_prefix(values, ANCHOR.format(epoch)) for epoch in info["anchor_epochs"]}
@@ -176,7 +170,7 @@ def _run_epochs(run, dataset, config, result):
             raise FloatingPointError(f"{e}; {kept}") from None
         record = {"epoch": number + 1, "loss": loss}
         seconds = time.perf_counter() - before
-        values = run.average()
+        values = run.average(run.net.values())
         if candidates is not None:
             shown.set_values(values)
             scores = score(shown, candidates, config.eval_batch_size)
