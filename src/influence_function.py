@@ -33,7 +33,7 @@ from .ncf import build
 from .stat_utils import PairSet, generator, sample_outside, sigmoid
 
 TINY = 1e-12  # least diagonal of a block: a user whose every prediction is certain has a zero Hessian
-MAX_TABLE_BITS = 1 << 28  # of a table of all pairs of a block's users and the items: 32 MB, else pairs are searched
+MAX_TABLE_BITS = 1 << 28  # of a table of all pairs of some users and the items: 32 MB, else pairs are searched
 DRAWN_TOGETHER = 1 << 16  # interactions whose negatives one generator draws: results do not depend on chunk_size
 
 
@@ -91,8 +91,18 @@ class Chunks:
 
     def positions(self, k):
         """(size,) positions of the interactions of chunk k in the history."""
-        users = self.parts[k][1]
-        return np.concatenate([np.arange(self.first[u], self.first[u] + self.length[u]) for u in users])
+        return self._positions_of(self.parts[k][1])
+
+    def _positions_of(self, users):
+        length = self.length[users]
+        begin = np.cumsum(length) - length
+        return np.arange(length.sum()) + np.repeat(self.first[users] - begin, length)
+
+    def pairs_of(self, users):
+        """PairSet of the interactions of some users, numbered by their place in `users`."""
+        owner = np.repeat(np.arange(len(users)), self.length[users])
+        item = self.dataset.item[self._positions_of(users)]
+        return PairSet(owner, item, len(users), self.dataset.num_items, MAX_TABLE_BITS)
 
     def __getitem__(self, k):
         block, users = self.parts[k]
@@ -105,16 +115,15 @@ class Chunks:
 
     def _draw(self, block):
         """Where the interactions of each user of a block begin among them, and their (n, 1 + num_neg) items."""
-        dataset, config = self.dataset, self.config
+        config = self.config
         users = np.concatenate([users for k, users in self.parts if k == block])
         length = self.length[users]
-        begin = np.cumsum(length) - length
-        offset = np.zeros(dataset.num_users, np.int64)
-        offset[users] = begin
+        offset = np.zeros(self.dataset.num_users, np.int64)
+        offset[users] = np.cumsum(length) - length
+        item = self.dataset.item[self._positions_of(users)]
         owner = np.repeat(np.arange(len(users)), length)
-        item = dataset.item[np.arange(len(owner)) - begin[owner] + self.first[users][owner]]
-        pairs = PairSet(owner, item, len(users), dataset.num_items, MAX_TABLE_BITS)
-        negatives = sample_outside(owner, pairs, generator(config.seed, "influence negatives", block), config.num_neg)
+        negatives = sample_outside(owner, self.pairs_of(users), generator(config.seed, "influence negatives", block),
+                                   config.num_neg)
         return offset, np.concatenate([item[:, None], negatives], 1)
 
 

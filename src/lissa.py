@@ -16,7 +16,7 @@ import numpy as np
 from mindspore import Tensor, nn, ops
 
 from .ncf import TABLES
-from .stat_utils import PairSet, generator, sample_outside
+from .stat_utils import generator, sample_outside
 
 CALLS = 8  # chunk_size holds so many calls' samples: a sample takes several times the memory of a pair in `block`
 TILE = 64  # interactions of a user whose influences are computed in one call
@@ -228,8 +228,7 @@ class Lissa:
         """To be called when the network has got its parameters; measures the scale."""
         values = self.net.values()
         self.tables = [values[name] for name in TABLES]
-        self.dense = dense_weights(values)
-        self.copied = [Tensor(np.repeat(array[None], self.copies, 0)) for array in self.dense]
+        self.copied = [Tensor(np.repeat(array[None], self.copies, 0)) for array in dense_weights(values)]
         self.on_device = [Tensor(table) for table in self.tables] + self.copied
         self.scale = self.config.lissa_scale or self._measured_scale()
         self.scales.append(self.scale)
@@ -345,7 +344,7 @@ class _Batches:
     """
 
     def __init__(self, solver, users):
-        dataset, config, chunks = solver.dataset, solver.config, solver.chunks
+        dataset, config = solver.dataset, solver.config
         self.solver = solver
         self.users = np.resize(users, solver.copies).astype(np.int32)
         rng = generator(config.seed, "lissa", int(users[0]))
@@ -355,12 +354,7 @@ class _Batches:
             place = rng.integers(0, dataset.num_interactions, (config.lissa_depth, solver.groups))
         user, item = dataset.user[place], dataset.item[place]
         drawn = np.unique(user)
-        length = chunks.length[drawn]
-        owner = np.repeat(np.arange(len(drawn)), length)
-        begin = np.cumsum(length) - length
-        history = dataset.item[np.arange(len(owner)) - begin[owner] + chunks.first[drawn][owner]]
-        pairs = PairSet(owner, history, len(drawn), dataset.num_items)
-        negatives = sample_outside(np.searchsorted(drawn, user.ravel()), pairs, rng, config.num_neg)
+        negatives = sample_outside(np.searchsorted(drawn, user.ravel()), solver.chunks.pairs_of(drawn), rng, config.num_neg)
         items = np.concatenate([item[..., None], negatives.reshape(*item.shape, -1)], 2)
         self.rows, self.tables = [], []
         for kind, (ids, number) in enumerate(((np.concatenate([self.users, user.ravel()]), dataset.num_users),
