@@ -79,7 +79,7 @@ def fidelity(config):
     report = {"dataset": config.dataset, "seed": config.seed, "num_users": dataset.num_users,
               "num_interactions": dataset.num_interactions, "influence_models": len(checkpoints), "anchors": len(anchors),
               "masks": config.fidelity_masks, "repeats": config.fidelity_repeats, "keep": config.fidelity_keep,
-              "ceilings": {name: ceilings(measured[:, :, k], others[:, k], config.fidelity_repeats)
+              "ceilings": {name: ceilings(measured[:, :, k], others[:, k])
                            for name, k in (("loss", LOSS), ("rank_loss", RANK_LOSS))},
               "solvers": {}}
     rng = generator(config.seed, "bootstrap")
@@ -171,9 +171,7 @@ class Retrainings:
             values = average(net.values())
         self.shown.set_values(values)
         scores = score(self.shown, self.validation, config.eval_batch_size)
-        highest = scores.max(1, keepdims=True).astype(np.float64)
-        normaliser = np.log(np.exp(scores - highest).sum(1)) + highest[:, 0]
-        return np.stack([metrics.cross_entropy(scores)[:, 0], normaliser - scores[:, 0],
+        return np.stack([metrics.cross_entropy(scores)[:, 0], metrics.softmax_loss(scores),
                          metrics.ranks(score(self.shown, self.test, config.eval_batch_size))])
 
 
@@ -229,19 +227,19 @@ def mean_interval(values, rng):
     return float(values.mean()), [float(q) for q in np.quantile(means, (0.025, 0.975))]
 
 
-def ceilings(losses, others, repeats):
-    """How far retrainings agree, and so how well anything could predict the mean of `repeats` of them.
+def ceilings(losses, others):
+    """How far retrainings agree, and so how well anything could predict their mean.
 
     Args:
         losses: (masks, repeats, num_users).
         others: (masks, users), see random_subsets.
-        repeats: their number.
 
     Returns:
         dict: seed_agreement a, mean correlation of two retrainings on the same subsets; own_agreement o, the same if only
         the user's own subset is the same; ceiling_seed sqrt(a / r) and ceiling_own sqrt(o / r) with r the variance of the
         mean, a + (1 - a) / repeats. None where there is a single repeat.
     """
+    repeats = losses.shape[1]
     if repeats < 2:
         return {"seed_agreement": None, "own_agreement": None, "ceiling_seed": None, "ceiling_own": None}
     seed = float(np.nanmean(spearman(losses[:, 0], losses[:, 1])))

@@ -44,6 +44,12 @@ def cross_entropy(scores):
     return np.logaddexp(0, signed)
 
 
+def softmax_loss(scores):
+    """(num_users,) cross-entropy in nats of a softmax over the candidates, whose right answer is column 0."""
+    scores = scores.astype(np.float64)
+    return np.logaddexp.reduce(scores, axis=1) - scores[:, 0]
+
+
 def auc(scores):
     """Area under the ROC curve of all candidates of all users pooled."""
     labels = np.zeros(scores.shape, bool)

@@ -61,12 +61,12 @@ def test_ceilings_are_what_the_best_prediction_reaches():
     noise = rng.normal(0, 0.7, (2, masks, users))
     losses = (own + others)[:, None] + noise.transpose(1, 0, 2)
     mixed = (own + again + rng.normal(0, 0.7, own.shape))[:, ::study.OWN_SHARE]
-    found = ceilings(losses, mixed, 2)
+    found = ceilings(losses, mixed)
     reached = np.mean(spearman(own, losses.mean(1)))
     assert found["seed_agreement"] > found["own_agreement"] > 0
     assert found["ceiling_own"] == pytest.approx(reached, abs=0.03)
     assert found["ceiling_seed"] == pytest.approx(np.mean(spearman(own + others, losses.mean(1))), abs=0.03)
-    assert ceilings(losses[:, :1], mixed, 1)["ceiling_own"] is None
+    assert ceilings(losses[:, :1], mixed)["ceiling_own"] is None
 
 
 def test_interval_covers_the_mean():

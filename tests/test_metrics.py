@@ -25,6 +25,11 @@ def test_hit_ratio_and_ndcg_by_hand():
     assert metrics.ndcg(SCORES, 4) == pytest.approx((1 + 1 / math.log2(3) + 1 / math.log2(5)) / 3)
 
 
+def test_softmax_loss_by_hand_and_without_overflow():
+    losses = metrics.softmax_loss(np.array([[0.0, 0.0, 0.0], [1.0, 2.0, 0.0], [-1000.0, 1000.0, 0.0]], np.float32))
+    assert losses == pytest.approx([math.log(3), math.log(1 + math.e + math.exp(-1)), 2000])
+
+
 def test_cross_entropy_by_hand_and_without_overflow():
     losses = metrics.cross_entropy(np.array([[0.0, 0.0], [1.0, -2.0], [-1000.0, 1000.0]], np.float32))
     assert losses[0] == pytest.approx([math.log(2)] * 2)
