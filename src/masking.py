@@ -1,5 +1,6 @@
 """The influence stage: influences, the game, disclosure.csv and the masked dataset."""
 import logging
+import re
 import resource
 import sys
 import time
@@ -177,8 +178,18 @@ def write_masked_dataset(source, target, dataset, disclosed, decisions):
                                        "disclosure_sha256": decisions, "num_ratings": len(rows)})
 
 
+def reset_peak_rss():
+    """On Linux lets peak_rss_mb count anew from what is in RAM now."""
+    clear = Path("/proc/self/clear_refs")
+    if clear.exists():
+        clear.write_text("5")
+
+
 def peak_rss_mb():
     """Largest memory that this process has had in RAM so far, in MB."""
+    status = Path("/proc/self/status")
+    if status.exists():  # unlike ru_maxrss, which a process inherits from its parent
+        return int(re.search(r"VmHWM:\s*(\d+)", status.read_text())[1]) * 1024 / 1e6
     unit = 1 if sys.platform == "darwin" else 1024  # bytes on macOS, KiB on Linux
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 

@@ -19,7 +19,7 @@ from .dataset import Dataset
 from .device_adapter import set_device
 from .errors import InputError
 from .influence_function import influences
-from .masking import peak_rss_mb
+from .masking import peak_rss_mb, reset_peak_rss
 from .ncf import build
 from .plots import scaling_plot
 from .simulation import simulate
@@ -30,7 +30,7 @@ FILE, PLOT = "scaling.json", "scaling.png"
 
 
 def simulated(ratings, users, items, seed):
-    """A simulated Dataset of this size, in memory, with its last two items a user held out; it has no row numbers."""
+    """Arrays of a simulated Dataset of this size, the last two items of each user held out."""
     table, _, _ = simulate(users, items, ratings, seed)  # by user and time
     user, item = table[USER].to_numpy(np.int32) - 1, table[ITEM].to_numpy(np.int32) - 1
     last = np.flatnonzero(np.r_[user[1:] != user[:-1], True])
@@ -46,27 +46,13 @@ def measure(path, config):
     ids = {"user_ids": np.arange(len(arrays["test"])), "item_ids": np.arange(int(arrays.pop("num_items")))}
     dataset = Dataset(name="simulation", held_out=None, rows=None, **ids, **arrays)
     values = build(dataset, config.replace(embedding_std=0.3)).values()
-    before = _reset_peak_mb()
+    reset_peak_rss()
+    before = peak_rss_mb()
     start = time.perf_counter()
     influences([values], dataset, config)
     print(json.dumps({"num_interactions": dataset.num_interactions, "num_users": dataset.num_users,
                       "num_items": dataset.num_items, "seconds": time.perf_counter() - start, "data_and_model_mb": before,
-                      "extra_mb": _peak_mb() - before}))
-
-
-def _reset_peak_mb():
-    """Forgets the peak of this process's memory so far, which it inherits from its parent; its memory now in MB."""
-    clear = Path("/proc/self/clear_refs")
-    if clear.exists():  # elsewhere than on Linux the peak is that of the whole life
-        clear.write_text("5")
-    return _peak_mb()
-
-
-def _peak_mb():
-    status = Path("/proc/self/status")
-    if not status.exists():
-        return peak_rss_mb()
-    return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) * 1024 / 1e6
+                      "extra_mb": peak_rss_mb() - before}))
 
 
 def scaling(config):
