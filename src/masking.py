@@ -132,8 +132,10 @@ def all_anchors(checkpoints, dataset, config):
     for k, path in enumerate(checkpoints):
         values, info = load_anchors(path, dataset, config, dataset_folder(config) / RATINGS_FILE)
         first = first or info["settings"]
-        check_checkpoint(path, info["settings"], {**first, "anchor_epochs": config.anchor_epochs, "seed": first["seed"] + k},
-                         "remove it, and it is trained with the options that are given then")
+        wanted = {**first, "anchor_epochs": config.anchor_epochs}
+        if len(checkpoints) > 1:
+            wanted["seed"] = config.seed + k
+        check_checkpoint(path, info["settings"], wanted, "remove it, and it is trained with the options that are given then")
         anchors += values.values()
     return anchors
 

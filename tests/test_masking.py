@@ -144,6 +144,8 @@ def test_influences_come_from_the_anchors_of_all_models(cpu, ratings, settings, 
     other.write_bytes((tmp_path / "checkpoint" / "NCF.ckpt").read_bytes())
     with pytest.raises(InputError, match="seed_2/NCF.ckpt: was trained with seed=1, but seed=2 is needed here; remove it"):
         preprocess(config.replace(overwrite=True))
+    with pytest.raises(InputError, match="checkpoint/NCF.ckpt: was trained with seed=1, but seed=2 is needed here"):
+        preprocess(config.replace(overwrite=True, seed=2))
     with pytest.raises(InputError, match="NCF.ckpt: was trained with anchor_epochs=4, but anchor_epochs=2 is needed here"):
         preprocess(config.replace(overwrite=True, anchor_epochs=2))
 
