@@ -69,7 +69,7 @@ def test_block_equals_brute_force(cpu, small, settings, layers, damping):
 def test_influences_do_not_depend_on_the_chunk(cpu, small, settings, solver):
     dataset = load_dataset(settings())
     _, values = randomised(4, 9, 3, [6, 4], seed=2)
-    narrow = settings("--num_factors", 3, "--layers", "6,4", "--solver", solver, "--chunk_size", 1, "--lissa_damping", 0.5)
+    narrow = settings("--num_factors", 3, "--layers", "6,4", "--solver", solver, "--chunk_size", 1)
     wide = narrow.replace(chunk_size=100_000)
     assert [len(Chunks(dataset, c)) for c in (narrow, wide)] == [3, 1]
     one, other = (influences([values], dataset, c)[0] for c in (narrow, wide))

@@ -122,8 +122,7 @@ def test_growth_is_named(cpu, small, settings):
         influences([values], dataset, config.replace(lissa_scale=0.0))
 
 
-def test_a_users_influences_do_not_depend_on_how_many_rows_are_kept(cpu, small, settings):
-    """Items outside the batches have no direction; one that is in them by chance has."""
+def test_without_curvature_lissa_is_the_product_of_the_gradients(cpu, small, settings):
     config = settings("--solver", "lissa", "--num_factors", 2, "--layers", "4,2", "--lissa_depth", 1, "--lissa_batch", 5,
                       "--lissa_damping", 0.0, "--lissa_scale", 1e9, "--num_neg", 4)
     dataset = load_dataset(config)
