@@ -145,6 +145,7 @@ def test_an_interrupted_training_says_how_to_go_on(finished, tmp_path):
     assert {p.name for p in (tmp_path / "c").iterdir()} <= {"NCF.last.ckpt"}
 
 
+@pytest.mark.slow
 def test_a_killed_training_resumes_bit_for_bit(finished, tmp_path):
     """kill -9, then a run to the end, against a run that nobody disturbed."""
     epochs = ["--train_epochs", "40"]
