@@ -28,7 +28,7 @@ import numpy as np
 from mindspore import Tensor, nn, ops
 from tqdm import tqdm
 
-from .lissa import Lissa
+from .lissa import Lissa, with_share
 from .ncf import build
 from .stat_utils import PairSet, generator, sample_outside, sigmoid
 
@@ -43,10 +43,12 @@ class Chunk:
 
     users: (u,) int32.
     inside: (u, m) bool; shorter histories are filled up, with false.
+    used: (u, m) bool, the interactions that the model was trained on.
     items: (u, m, 1 + num_neg) int32, each positive with its sampled negatives.
     """
     users: np.ndarray
     inside: np.ndarray
+    used: np.ndarray
     items: np.ndarray
 
 
@@ -56,10 +58,12 @@ class Chunks:
     Args:
         dataset: Dataset.
         config: chunk_size, num_neg, seed (of the negatives).
+        disclosed: (n,) bool, the interactions that the model was trained on, in the order of dataset.user; None for all.
     """
 
-    def __init__(self, dataset, config):
+    def __init__(self, dataset, config, disclosed=None):
         self.dataset, self.config = dataset, config
+        self.disclosed = np.ones(dataset.num_interactions, bool) if disclosed is None else disclosed
         self.length = np.bincount(dataset.user, minlength=dataset.num_users)
         self.first = np.cumsum(self.length) - self.length
         order = np.argsort(self.length, kind="stable")[::-1]  # from the longest history down: the first sets the padding
@@ -111,7 +115,9 @@ class Chunks:
         _, offset, items = self._drawn
         place = np.arange(self.length[users[0]])
         inside = place < self.length[users][:, None]
-        return Chunk(users, inside, items[offset[users][:, None] + np.where(inside, place, 0)])
+        place = np.where(inside, place, 0)
+        used = inside & self.disclosed[self.first[users][:, None] + place]
+        return Chunk(users, inside, used, items[offset[users][:, None] + place])
 
     def _draw(self, block):
         """Where the interactions of each user of a block begin among them, and their (n, 1 + num_neg) items."""
@@ -199,13 +205,14 @@ class Block:
 
     Args:
         net: NCF.
-        dataset: Dataset whose validation items are used; the test items are not looked at.
+        dataset: Dataset; its test items are not looked at.
         chunks: Chunks of it.
         config: damping (relative), count_negatives.
+        targets: (num_users, t) items whose losses are predicted, each by itself.
     """
 
-    def __init__(self, net, dataset, chunks, config):
-        self.net, self.dataset, self.config = net, dataset, config
+    def __init__(self, net, dataset, chunks, config, targets):
+        self.net, self.dataset, self.config, self.targets = net, dataset, config, targets
         self.jacobian = _PaddedJacobian(net, chunks.pairs_per_call)
 
     def report(self):
@@ -215,28 +222,33 @@ class Block:
     def start(self):
         """To be called when the network has got its parameters."""
         self.entry = self.jacobian.start()
-        logit, gradient = self.jacobian(np.arange(self.dataset.num_users, dtype=np.int32), self.dataset.validation)
-        self.slope = 1 - sigmoid(logit.astype(np.float64))  # of -l(y) in its logit: the validation item is a positive
-        self.gradient = (gradient * -self.slope[:, None]) @ self.entry  # (num_users, d)
+        shape = self.targets.shape
+        user = np.repeat(np.arange(len(self.targets), dtype=np.int32), shape[1])
+        logit, gradient = self.jacobian(user, self.targets.ravel())
+        slope = 1 - sigmoid(logit.astype(np.float64))  # of -l(y) in its logit: a target is a positive
+        gradient = (gradient * -slope[:, None]) @ self.entry
+        self.slope, self.gradient = slope.reshape(shape), gradient.reshape(*shape, -1).transpose(0, 2, 1)  # (num_users, d, t)
 
     def __call__(self, chunk):
-        """(u, m) influences of the interactions of a chunk, in nats."""
+        """(u, m, t) influences of the interactions of a chunk, in nats."""
         shape = chunk.items.shape
         pairs = shape[1] * shape[2]
         logit, rows = self.jacobian(np.repeat(chunk.users, pairs), chunk.items.ravel())
         probability = sigmoid(logit).reshape(shape)
         rows = rows.reshape(len(chunk.users), pairs, -1)
-        weight = np.sqrt(probability * (1 - probability) * chunk.inside[..., None]).reshape(len(chunk.users), pairs, 1)
-        hessian = self.entry.T @ _gram(rows * weight) @ self.entry
-        direction = self.entry @ _damped_solve(hessian, self.gradient[chunk.users], self.config.damping)  # H^-1 grad l(y)
+        weight = np.sqrt(probability * (1 - probability))
+
+        def hessian(samples):  # of the samples' losses in the user's row
+            kept = (weight * samples[..., None]).reshape(len(chunk.users), pairs, 1)
+            return self.entry.T @ _gram(rows * kept) @ self.entry
+
+        direction = self.entry @ _damped_solve(hessian, chunk, self.gradient[chunk.users], self.config.damping)
         residual = probability
         residual[:, :, 0] -= 1  # d loss / d logit of each sample
         if not self.config.count_negatives:
             positives = rows.reshape(*shape, -1)[:, :, 0]
-            return np.matmul(positives, direction)[..., 0] * residual[:, :, 0]
-        effect = np.matmul(rows, direction).reshape(shape) * residual
-        share = effect[:, :, 1:].sum((1, 2), where=chunk.inside[..., None]) / chunk.inside.sum(1)
-        return effect[:, :, 0] + share[:, None]
+            return np.matmul(positives, direction) * residual[:, :, :1]
+        return with_share(np.matmul(rows, direction).reshape(*shape, -1) * residual[..., None], chunk.inside)
 
 
 class Blend(Block):
@@ -250,11 +262,9 @@ class Blend(Block):
 
     def __call__(self, chunk):
         history = self.embedding[chunk.items[:, :, 0]]  # (u, m, d)
-        gram = _gram(history * chunk.inside[..., None])
-        wanted = self.embedding[self.dataset.validation[chunk.users]]
-        weights = _damped_solve(gram, wanted, self.config.similarity_damping)
-        similarity = np.matmul(history, weights)[..., 0]
-        return super().__call__(chunk) + self.slope[chunk.users][:, None] * similarity
+        wanted = self.embedding[self.targets[chunk.users]].transpose(0, 2, 1)
+        weights = _damped_solve(lambda kept: _gram(history * kept[..., None]), chunk, wanted, self.config.similarity_damping)
+        return super().__call__(chunk) + self.slope[chunk.users][:, None] * np.matmul(history, weights)
 
 
 def _gram(rows):
@@ -262,44 +272,61 @@ def _gram(rows):
     return np.matmul(rows.transpose(0, 2, 1), rows).astype(np.float64)
 
 
-def _damped_solve(matrix, vector, damping):
-    """(u, d, d) and (u, d) -> (u, d, 1) float32: solution after adding `damping` times the mean of the diagonal to it."""
-    diagonal = np.einsum("udd->ud", matrix)
-    diagonal += np.maximum(damping * diagonal.mean(1, keepdims=True), TINY)
-    return np.linalg.solve(matrix, vector[..., None]).astype(np.float32)
+def _damped_solve(matrix, chunk, vectors, damping):
+    """(u, d, t) float32: solutions for the right-hand sides `vectors` (u, d, t) of a damped system for each user of a chunk.
+
+    The system's matrix is that of the interactions that the model was trained on; `damping` times the mean diagonal of the
+    matrix of ALL her interactions is added to its diagonal, so that withholding does not weaken the damping.
+
+    Args:
+        matrix: function of a (u, m) bool array, the interactions that count, to (u, d, d) float64.
+    """
+    system = matrix(chunk.used)
+    whole = system if np.array_equal(chunk.used, chunk.inside) else matrix(chunk.inside)
+    added = np.maximum(damping * np.einsum("udd->ud", whole).mean(1, keepdims=True), TINY)
+    diagonal = np.einsum("udd->ud", system)
+    diagonal += added
+    return np.linalg.solve(system, vectors).astype(np.float32)
 
 
 SOLVERS = {"block": Block, "blend": Blend, "lissa": Lissa}
 
 
-def influences(anchors, dataset, config, partial=None):
-    """Influence of every training interaction: the mean over several sets of parameters.
+def influences(models, dataset, config, partial=None, disclosed=None, targets=None):
+    """Influence of every training interaction at one anchor: the mean over several sets of parameters.
+
+    Of an interaction that the anchor withholds, it is what disclosing it too would be worth.
 
     Args:
-        anchors: list of sets of parameters of NCFs (see NCF.values), trained on everything.
+        models: list of sets of parameters of NCFs (see NCF.values) that were trained on the selection vector of the
+            anchor, or of functions without arguments that return one.
         dataset: Dataset whose history and validation items are used; the test items are not looked at.
         config: solver and its options, num_neg, chunk_size, seed, num_factors, layers.
         partial: PartialResults that chunks are read from if they are there, and written to; None keeps nothing.
+        disclosed: (n,) bool, the anchor's selection vector; None for everything disclosed.
+        targets: (num_users, t) int32, items whose losses are predicted instead of the validation item's.
 
     Returns:
-        influence: (n,) float64 array in the order of dataset.user; nats, positive = disclosing helps the user.
+        influence: (n,) float64 array in the order of dataset.user, or (n, t) with targets; nats, positive = disclosing
+            helps the user.
         report: dict, what the solver says about its solution.
 
     Raises:
         FloatingPointError: an influence is not finite, or the recursion of `lissa` grows.
     """
-    chunks = Chunks(dataset, config)
+    chunks = Chunks(dataset, config, disclosed)
     net = build(dataset, config)
-    solver = SOLVERS[config.solver](net, dataset, chunks, config)
-    influence = np.zeros(dataset.num_interactions)
-    with tqdm(total=len(anchors) * dataset.num_interactions, desc="influence", unit="interaction", disable=None) as bar:
-        for values in anchors:
+    wanted = dataset.validation[:, None] if targets is None else targets
+    solver = SOLVERS[config.solver](net, dataset, chunks, config, wanted)
+    influence = np.zeros((dataset.num_interactions, wanted.shape[1]))
+    with tqdm(total=len(models) * dataset.num_interactions, desc="influence", unit="interaction", disable=None) as bar:
+        for values in models:
             started = False
             for k in range(len(chunks)):
-                found = partial.read(chunks.size(k)) if partial else None
+                found = partial.read(chunks.size(k) * wanted.shape[1]) if partial else None
                 if found is None:
                     if not started:
-                        net.set_values(values)
+                        net.set_values(values() if callable(values) else values)
                         solver.start()
                         started = True
                     chunk = chunks[k]
@@ -310,6 +337,7 @@ def influences(anchors, dataset, config, partial=None):
                             "finite; raise damping, or train the model anew with a lower learning_rate")
                     if partial:
                         partial.write(found)
-                influence[chunks.positions(k)] += found
-                bar.update(len(found))
-    return influence / len(anchors), solver.report()
+                influence[chunks.positions(k)] += found.reshape(-1, wanted.shape[1])
+                bar.update(chunks.size(k))
+    influence /= len(models)
+    return influence[:, 0] if targets is None else influence, solver.report()

@@ -200,15 +200,17 @@ class Lissa:
 
     Args:
         net: NCF.
-        dataset: Dataset whose validation items are used; the test items are not looked at.
+        dataset: Dataset; its test items are not looked at.
         chunks: Chunks of it.
         config: lissa_depth, lissa_batch, lissa_scale (0 = measured), lissa_damping, count_negatives, num_neg, chunk_size,
             seed (of the batches).
+        targets: (num_users, t) items whose losses are predicted, each by itself.
     """
 
-    def __init__(self, net, dataset, chunks, config):
-        self.net, self.dataset, self.chunks, self.config = net, dataset, chunks, config
-        self.groups = min(max(1, config.lissa_batch // (1 + config.num_neg)), dataset.num_interactions)
+    def __init__(self, net, dataset, chunks, config, targets):
+        self.net, self.dataset, self.chunks, self.config, self.targets = net, dataset, chunks, config, targets
+        self.trained = np.flatnonzero(chunks.disclosed)  # positions of the interactions that the model was trained on
+        self.groups = min(max(1, config.lissa_batch // (1 + config.num_neg)), len(self.trained))
         self.copies = max(1, min(dataset.num_users, config.chunk_size // (CALLS * config.lissa_batch)))
         drawn = config.lissa_depth * self.groups
         # rows of h that can differ from zero, and row 0, which stands for all others
@@ -234,13 +236,13 @@ class Lissa:
         self.scales.append(self.scale)
 
     def __call__(self, chunk):
-        """(u, m) influences of the interactions of a chunk, in nats."""
+        """(u, m, t) influences of the interactions of a chunk, in nats."""
         columns = chunk.items.shape[2] if self.config.count_negatives else 1
-        effect = np.concatenate([self._effects(chunk.users[k:k + self.copies], chunk.items[k:k + self.copies, :, :columns])
-                                 for k in range(0, len(chunk.users), self.copies)])
-        share = effect[:, :, 1:].sum((1, 2), where=chunk.inside[..., None]) / chunk.inside.sum(1)
-        samples = self.dataset.num_interactions * (1 + self.config.num_neg)
-        return (effect[:, :, 0] + share[:, None]) / (self.scale * samples)
+        effect = np.stack([np.concatenate([
+            self._effects(chunk.users[k:k + self.copies], chunk.items[k:k + self.copies, :, :columns], target)
+            for k in range(0, len(chunk.users), self.copies)]) for target in range(self.targets.shape[1])], -1)
+        samples = len(self.trained) * (1 + self.config.num_neg)
+        return with_share(effect, chunk.inside) / (self.scale * samples)
 
     def report(self):
         """What preprocess.json says about the solution: scale, and residual of the last step's batch, relative to v.
@@ -255,9 +257,9 @@ class Lissa:
                            "more --lissa_depth or --lissa_damping lowers it", self.config.lissa_depth, residual)
         return {"lissa_scale": float(np.mean(self.scales)), "lissa_residual": residual}
 
-    def _effects(self, users, items):
+    def _effects(self, users, items, target):
         """(u, m, c) products of h with the gradients of the samples `items`, the first of c being a positive."""
-        batches = self._draw(users)
+        batches = self._draw(users, target)
         h = self._solve(users, batches)
         _, item_row = batches.rows
         shape = items.shape
@@ -280,8 +282,8 @@ class Lissa:
             effect[:, start:start + TILE] = answer.asnumpy()[:len(users), :width]
         return effect.reshape(shape)
 
-    def _draw(self, users):
-        return _Batches(self, users)
+    def _draw(self, users, target):
+        return _Batches(self, users, target)
 
     def _solve(self, users, batches):
         """h of each user, as tensors.
@@ -314,7 +316,7 @@ class Lissa:
 
     def _measured_scale(self):
         """MARGIN times the largest eigenvalue, by size, of the Hessian over a few batches, by power iteration."""
-        batches = self._draw(np.arange(self.copies, dtype=np.int32))
+        batches = self._draw(np.arange(self.copies, dtype=np.int32), 0)
         rng = generator(self.config.seed, "lissa scale")
         v, _ = batches.gradients()
         zero = [Tensor(np.zeros(x.shape, np.float32)) for x in v]
@@ -334,31 +336,43 @@ class Lissa:
         return MARGIN * max(largest, 1e-12)
 
 
+def with_share(effect, inside):
+    """(u, m, 1 + num_neg, t) effects of samples -> (u, m, t): each positive's, and the mean effect of a positive's negatives.
+
+    Args:
+        inside: (u, m) bool, see Chunk.
+    """
+    share = effect[:, :, 1:].sum((1, 2), where=inside[..., None, None]) / inside.sum(1)[:, None]
+    return effect[:, :, 0] + share[:, None]
+
+
 class _Batches:
     """The samples that the recursion of some users sees, and the rows of the tables that occur in them.
 
     users: (copies,) int32, the users, filled up by repeating them.
-    own_user, own_item: (copies,) rows of the users and of their validation items.
+    validation: (copies,) items whose losses are predicted.
+    own_user, own_item: (copies,) rows of the users and of these items.
     rows: row of every user and every item of the dataset, 0 for those that do not occur.
     tables: the occurring rows of the parameters; row 0 is empty.
     """
 
-    def __init__(self, solver, users):
+    def __init__(self, solver, users, target):
         dataset, config = solver.dataset, solver.config
         self.solver = solver
         self.users = np.resize(users, solver.copies).astype(np.int32)
+        self.validation = solver.targets[self.users, target]
         rng = generator(config.seed, "lissa", int(users[0]))
-        if solver.groups == dataset.num_interactions:  # every step sees everything
-            place = np.arange(solver.groups)[None]
+        if solver.groups == len(solver.trained):  # every step sees everything
+            place = solver.trained[None]
         else:
-            place = rng.integers(0, dataset.num_interactions, (config.lissa_depth, solver.groups))
+            place = solver.trained[rng.integers(0, len(solver.trained), (config.lissa_depth, solver.groups))]
         user, item = dataset.user[place], dataset.item[place]
         drawn = np.unique(user)
         negatives = sample_outside(np.searchsorted(drawn, user.ravel()), solver.chunks.pairs_of(drawn), rng, config.num_neg)
         items = np.concatenate([item[..., None], negatives.reshape(*item.shape, -1)], 2)
         self.rows, self.tables = [], []
         for kind, (ids, number) in enumerate(((np.concatenate([self.users, user.ravel()]), dataset.num_users),
-                                              (np.concatenate([dataset.validation[self.users], items.ravel()]),
+                                              (np.concatenate([self.validation, items.ravel()]),
                                                dataset.num_items))):
             occurring = np.unique(ids)
             row = np.zeros(number, np.int32)
@@ -368,7 +382,7 @@ class _Batches:
                 compact = np.zeros((solver.rows[kind], table.shape[1]), np.float32)
                 compact[1:1 + len(occurring)] = table[occurring]
                 self.tables.append(Tensor(compact))
-        self.own_user, self.own_item = self.rows[0][self.users], self.rows[1][dataset.validation[self.users]]
+        self.own_user, self.own_item = self.rows[0][self.users], self.rows[1][self.validation]
         self._user = np.repeat(self.rows[0][user], 1 + config.num_neg, axis=1)
         self._item = self.rows[1][items].reshape(len(items), -1)
 
@@ -379,8 +393,8 @@ class _Batches:
     def gradients(self):
         """Gradients v of the users' validation losses, as tensors in the shapes of h, and (copies,) their squared norms."""
         solver = self.solver
-        validation = solver.dataset.validation[self.users]
-        rows = [Tensor(table[ids][:, None]) for table, ids in zip(solver.tables, (self.users,) * 2 + (validation,) * 2)]
+        rows = [Tensor(table[ids][:, None])
+                for table, ids in zip(solver.tables, (self.users,) * 2 + (self.validation,) * 2)]
         one = Tensor(np.ones((1, 1), np.float32))
         point = [*rows, *solver.copied]
         found = solver.gradient(one, one, *point, *[ops.zeros_like(x) for x in point])[solver.arrays:]

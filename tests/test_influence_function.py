@@ -24,16 +24,17 @@ def sampled(dataset, config):
     return groups
 
 
-def brute_force_user(values, row, validation, items, damping):
+def brute_force_user(values, row, validation, items, damping, disclosed=None):
     """Influence of each positive (items[:, 0]) of a user alone, and mean effect of the negatives that go with one."""
+    disclosed = np.ones(len(items), bool) if disclosed is None else disclosed
     labels = np.zeros(items.shape, int)
     labels[:, 0] = 1
 
     def loss(items, labels):
         return lambda r: reference.cross_entropy(reference.logits(values, r, items.ravel()), labels.ravel()).sum()
 
-    hessian = reference.hessian(loss(items, labels), row)
-    hessian += damping * np.diag(hessian).mean() * np.eye(len(row))
+    hessian = reference.hessian(loss(items[disclosed], labels[disclosed]), row)
+    hessian += damping * np.diag(reference.hessian(loss(items, labels), row)).mean() * np.eye(len(row))
     direction = np.linalg.solve(hessian, reference.gradient(loss(validation, np.ones(1, int)), row))
     own = [direction @ reference.gradient(loss(i[:1], k[:1]), row) for i, k in zip(items, labels)]
     negatives = [direction @ reference.gradient(loss(i[1:], k[1:]), row) for i, k in zip(items, labels)]
@@ -63,6 +64,33 @@ def test_block_equals_brute_force(cpu, small, settings, layers, damping):
     assert np.abs(block(values, dataset, config) - own).max() < 1e-4 * scale
     whole = block(values, dataset, config.replace(count_negatives=True))
     assert np.abs(whole - own - shared[dataset.user]).max() < 1e-4 * scale
+
+
+def test_at_an_anchor_the_hessian_is_that_of_what_it_discloses(cpu, small, settings):
+    config = settings("--num_factors", 3, "--layers", "6,4", "--solver", "block", "--num_neg", 3)
+    dataset = load_dataset(config)
+    _, values = randomised(4, 9, 3, [6, 4], seed=1)
+    disclosed = np.array([1, 0, 1, 1, 0, 0, 0, 1, 0, 0], bool)  # nothing of the third user
+    found, _ = influences([values], dataset, config, disclosed=disclosed)
+    groups, double = sampled(dataset, config), {k: v.astype(float) for k, v in values.items()}
+    for user in (0, 1, 2):
+        rows = dataset.user == user
+        own, _ = brute_force_user(double, reference.user_row(double, user), dataset.validation[[user]], groups[rows],
+                                  config.damping, disclosed[rows])
+        assert found[rows] == pytest.approx(own, rel=1e-3, abs=1e-4 * np.abs(own).max())
+    assert np.abs(found - influences([values], dataset, config)[0]).max() > 0.1 * np.abs(found).max()
+
+
+@pytest.mark.parametrize("solver", ["block", "blend", pytest.param("lissa", marks=pytest.mark.slow)])
+def test_several_targets_are_predicted_each_by_itself(cpu, small, settings, solver):
+    config = settings("--num_factors", 3, "--layers", "6,4", "--solver", solver, "--lissa_scale", 5, "--lissa_depth", 2)
+    dataset = load_dataset(config)
+    _, values = randomised(4, 9, 3, [6, 4], seed=2)
+    targets = np.array([[6, 7], [1, 8], [0, 2], [4, 5]], np.int32)
+    both, _ = influences([values], dataset, config, targets=targets)
+    for k in (0, 1):
+        dataset.validation = targets[:, k]
+        assert both[:, k] == pytest.approx(influences([values], dataset, config)[0], rel=1e-4, abs=1e-7)
 
 
 @pytest.mark.parametrize("solver", ["block", "blend"])

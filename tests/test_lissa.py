@@ -86,16 +86,16 @@ def test_lissa_equals_a_dense_solve(cpu, small, settings, copies):
     dataset = load_dataset(config)
     net, values = randomised(4, 9, 2, [4, 2], seed=1)
     chunks = Chunks(dataset, config)
-    solver = Lissa(net, dataset, chunks, config)
+    solver = Lissa(net, dataset, chunks, config, dataset.validation[:, None])
     assert solver.copies == copies
     solver.start()
     seen = {}
     draw = solver._draw
-    solver._draw = lambda users: seen.setdefault(int(users[0]), draw(users))
+    solver._draw = lambda users, target: seen.setdefault(int(users[0]), draw(users, target))
     found = np.zeros(dataset.num_interactions)
     for k in range(len(chunks)):
         chunk = chunks[k]
-        found[chunks.positions(k)] = solver(chunk)[chunk.inside]
+        found[chunks.positions(k)] = solver(chunk)[chunk.inside][:, 0]
     # the samples of each call differ in their negatives: compare each user with the Hessian of her call
     order = np.concatenate([chunk for _, chunk in chunks.parts])
     for start in range(0, len(order), copies):
