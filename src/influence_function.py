@@ -170,7 +170,7 @@ class Jacobian(nn.Cell):
         return logits, ops.concat((weighted, grads), 1)
 
 
-class _PaddedJacobian:
+class PaddedJacobian:
     """Calls Jacobian on any number of pairs in calls of one size, so that the graph is compiled once."""
 
     def __init__(self, net, size):
@@ -213,7 +213,7 @@ class Block:
 
     def __init__(self, net, dataset, chunks, config, targets):
         self.net, self.dataset, self.config, self.targets = net, dataset, config, targets
-        self.jacobian = _PaddedJacobian(net, chunks.pairs_per_call)
+        self.jacobian = PaddedJacobian(net, chunks.pairs_per_call)
 
     def report(self):
         """What preprocess.json says about the solution beside the settings."""

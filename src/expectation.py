@@ -1,0 +1,67 @@
+"""From the influence on one validation item to what is expected of the items that come next.
+
+A mask serves the items that its user will meet, of which the validation item is a single sample. How far an influence on it
+carries over is measured one step back in time, where both sides are known: the influence of an interaction on the
+validation item is regressed, over all users, on its influence on the item before that one, the last of the history.
+Applied to the influence on the validation item, the regression predicts that on the next: what does not repeat itself
+is drawn towards the mean. No test item is looked at.
+
+With several lags the items before take part as well. An item of the history was itself trained on, so that its loss is
+smaller: its influences are brought to the scale of those on the validation item. What an interaction does for its own loss
+counts nowhere.
+"""
+import numpy as np
+
+LEAST = 100  # interactions: from fewer, no regression is fitted
+
+
+def target_items(dataset, lags):
+    """(num_users, 1 + lags) int32: each user's validation item, then the last items of her history, latest first.
+
+    Where a history is too short, the validation item stands in; expected_influence does not read it there.
+    """
+    length = np.bincount(dataset.user, minlength=dataset.num_users)
+    end = np.cumsum(length)
+    columns = [dataset.validation]
+    for lag in range(1, 1 + lags):
+        there = length >= lag
+        column = dataset.validation.copy()
+        column[there] = dataset.item[end[there] - lag]
+        columns.append(column)
+    return np.stack(columns, 1)
+
+
+def expected_influence(influence, dataset):
+    """Predicts the influence on the next item from those on the items before.
+
+    Args:
+        influence: (n, 1 + lags) influences on the items of `target_items`, in the order of dataset.user.
+        dataset: Dataset.
+
+    Returns:
+        expected: (n,) float64, nats, positive = disclosing is expected to help the user.
+        report: dict, per number of lags the slopes (latest item first) and the intercept of the regression, and the
+            correlation of what it predicts with the influence on the validation item; empty if there were too few
+            interactions to fit it: `expected` is then the influence on the validation item.
+    """
+    influence = np.asarray(influence, np.float64)
+    length = np.bincount(dataset.user, minlength=dataset.num_users)
+    from_end = np.cumsum(length)[dataset.user] - np.arange(len(influence))  # 1 for the last of a history
+    expected, report = influence[:, 0].copy(), {}
+    for lags in range(1, influence.shape[1]):
+        known = from_end > lags  # the others are, or come after, one of the items whose losses are looked at
+        wanted, seen = influence[known, 0], influence[known, 1:1 + lags]
+        spread = seen.std(0)
+        if known.sum() < LEAST or not wanted.std() > 0 or not (spread > 0).all():
+            break
+        scale = np.concatenate([[1], wanted.std() / spread])
+        design = np.concatenate([seen * scale[1:], np.ones((len(seen), 1))], 1)
+        weights = np.linalg.lstsq(design, wanted, rcond=None)[0]
+        slopes = np.maximum(weights[:-1], 0)  # an influence is no evidence of its opposite
+        intercept = wanted.mean() - slopes @ design[:, :-1].mean(0)
+        usable = from_end >= lags
+        expected[usable] = influence[usable, :lags] * scale[:lags] @ slopes + intercept
+        fitted = design[:, :-1] @ slopes
+        report[str(lags)] = {"slopes": slopes.tolist(), "intercept": float(intercept),
+                             "correlation": float(np.corrcoef(fitted, wanted)[0, 1]) if fitted.std() > 0 else 0.0}
+    return expected, report

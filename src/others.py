@@ -1,0 +1,89 @@
+"""What a disclosure does for OTHER users, through the embedding row of its item.
+
+The paper's player is selfish: her influence counts her own validation item alone. But an interaction also trains the row of
+its item, and for some users that item is the validation item. To first order the sum of their losses changes by
+
+    E = (sum over v with y_v = i of  grad l(y_v))^T  H_i^-1  grad l(s_k)
+
+with k the interaction of a user with item i, gradients in the row of item i, and H_i the Hessian of the training losses in
+that row: by the symmetry of the network it is the block of `block` with users and items exchanged. A user's own validation
+item is never in her history, so nothing is counted twice. Other paths (over the rows of the other users) are left out.
+"""
+import numpy as np
+from tqdm import tqdm
+
+from .dataset import training_groups
+from .influence_function import TINY, PaddedJacobian
+from .ncf import build
+from .stat_utils import generator, sigmoid
+
+
+def influence_on_others(models, dataset, config, targets, disclosed=None):
+    """Influence of every training interaction on the users whose target item is its item.
+
+    Args:
+        models, dataset, config, disclosed: as in influence_function.influences; of the solvers' options, damping counts.
+        targets: (num_users, t) int32 items; column by column, the losses of these are predicted.
+
+    Returns:
+        (n, t) float64: predicted rise, in nats, of the sum of the other users' losses if the interaction is withheld.
+    """
+    net = build(dataset, config)
+    users, items, first = _by_item(dataset, config)
+    kept = np.ones(dataset.num_interactions, bool) if disclosed is None else disclosed
+    samples = 1 + config.num_neg
+    jacobian = PaddedJacobian(net, min(config.chunk_size, len(users)))
+    total = np.zeros((dataset.num_interactions, targets.shape[1]))
+    wanted = np.unique(targets)
+    with tqdm(total=len(models) * len(wanted), desc="influence on others", unit="item", disable=None) as bar:
+        for values in models:
+            net.set_values(values() if callable(values) else values)
+            rows = _ItemRows(net, jacobian)
+            slope, gradient = rows(np.repeat(np.arange(len(targets), dtype=np.int32), targets.shape[1]), targets.ravel())
+            gradient = (gradient * (slope - 1)[:, None]).reshape(*targets.shape, -1)
+            for item in wanted:
+                place = slice(first[item], first[item + 1])
+                group = items[place]  # numbers of the samples: interaction * samples + place in its group
+                probability, jacobians = rows(users[place], np.full(len(group), item, np.int32))
+                weighted = jacobians * np.sqrt(probability * (1 - probability))[:, None]
+                used = weighted[kept[group // samples]]
+                hessian = (used.T @ used).astype(np.float64)
+                hessian += max(config.damping * float((weighted ** 2).sum()) / len(hessian), TINY) * np.eye(len(hessian))
+                summed = np.stack([gradient[targets[:, t] == item, t].sum(0) for t in range(targets.shape[1])], 1)
+                direction = np.linalg.solve(hessian, summed)
+                positive = group % samples == 0
+                total[group[positive] // samples] += (jacobians[positive] @ direction) * (probability[positive] - 1)[:, None]
+                bar.update()
+    return total / len(models)
+
+
+def _by_item(dataset, config):
+    """Samples of the training loss, sorted by item.
+
+    Returns:
+        users: (s,) int32.
+        numbers: (s,) interaction * (1 + num_neg) + place in its group, whose place 0 is the positive.
+        first: (num_items + 1,) where the samples of each item begin.
+    """
+    groups = training_groups(dataset, config.num_neg, generator(config.seed, "negatives of others")).ravel()
+    order = np.argsort(groups, kind="stable")
+    first = np.searchsorted(groups[order], np.arange(dataset.num_items + 1))
+    return dataset.user[order // (1 + config.num_neg)], order, first
+
+
+class _ItemRows:
+    """Probabilities of user-item pairs, and gradients of their logits in the item's embedding row."""
+
+    def __init__(self, net, jacobian):
+        self.jacobian = jacobian
+        jacobian.start()
+        values = net.values()
+        self.user_gmf, self.gmf_weight = values["user_gmf"], values["head.gmf_weight"]
+        self.item_weight = values["head.item_weight"]
+
+    def __call__(self, user, item):
+        """(p,) users and items -> (p,) float64 and (p, d) float32."""
+        logit, gradient = self.jacobian(user, item)
+        f = len(self.gmf_weight)
+        row = np.concatenate([self.user_gmf[user] * self.gmf_weight, gradient[:, f:] @ self.item_weight], 1)
+        return sigmoid(logit.astype(np.float64)), row
