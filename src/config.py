@@ -86,13 +86,12 @@ def _parse_optional_float(text):
     return None if text.strip().lower() in ("", "none", "null") else _parse_float(text)
 
 
-def _parse_int_list(text):
-    words = [word for word in re.split(r"[,\s]+", text.strip().strip("[]()").strip()) if word]
-    return [_parse_int(word) for word in words]
+def _list_of(parse):
+    return lambda text: [parse(word) for word in re.split(r"[,\s]+", text.strip().strip("[]()").strip()) if word]
 
 
 _PARSERS = {"str": str, "bool": _parse_bool, "int": _parse_int, "float": _parse_float,
-            "optional float": _parse_optional_float, "ints": _parse_int_list}
+            "optional float": _parse_optional_float, "ints": _list_of(_parse_int), "floats": _list_of(_parse_float)}
 
 
 def _split(accepted):
@@ -112,6 +111,8 @@ def _convert(value, accepted):
         return None
     if name in ("float", "optional float") and isinstance(value, (int, float)) and not isinstance(value, bool):
         return _parse_float(value)
+    if name == "floats" and isinstance(value, list) and all(type(v) in (int, float) for v in value):
+        return [_parse_float(v) for v in value]
     if name == "ints" and isinstance(value, list) and all(type(v) is int for v in value):
         return value
     if type(value).__name__ == name:

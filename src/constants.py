@@ -11,10 +11,12 @@ FIDELITY_FILE = "fidelity.json"
 FIDELITY_PLOT = "fidelity.png"
 PARTIAL_FILE = "influence.partial"
 
+HOLDOUT = "holdout"  # option, and key of dataset.json in a masked dataset whose validation items are trained on
 USER, ITEM, RATING, TIMESTAMP = "user_id", "item_id", "rating", "timestamp"
-UNWILLINGNESS, INFLUENCE, DISCLOSED = "unwillingness", "influence", "disclosed"
+GENRE, GENRES = "genre", "genres"  # one of an item's genres, as rules name it; all of them, joined by "|"
+UNWILLINGNESS, INFLUENCE, EXPECTED, DISCLOSED = "unwillingness", "influence", "expected_influence", "disclosed"
 RATING_COLUMNS = [USER, ITEM, RATING, TIMESTAMP]
-MOVIE_COLUMNS = [ITEM, "title", "genres"]
+MOVIE_COLUMNS = [ITEM, "title", GENRES]
 
 PLAIN_MODEL = "NCF"
 MASKED_MODEL = "IFRQE"
@@ -29,10 +31,13 @@ MODEL_KEYS = ("layers", "num_factors")
 TRAIN_KEYS = ("train_epochs", "batch_size", "num_neg", "learning_rate", "warmup_epochs", "beta1", "beta2", "epsilon",
               "embedding_std", "lazy_adam", "weight_decay", "average_epochs", "anchor_epochs", "patience",
               "num_eval_neg", "top_k", "seed")
-INFLUENCE_KEYS = ("solver", "damping", "similarity_damping", "count_negatives", "influence_models", "lissa_depth",
-                  "lissa_batch", "lissa_scale", "lissa_damping", "num_neg", "seed")
+INFLUENCE_KEYS = ("solver", "damping", "similarity_damping", "count_negatives", "influence_models", "influence_lags",
+                  "lissa_depth", "lissa_batch", "lissa_scale", "lissa_damping", "num_neg", "seed")
 FIDELITY_KEYS = ("fidelity_masks", "fidelity_repeats", "fidelity_keep", "fidelity_solvers")
-GAME_KEYS = ("unwillingness", "unwillingness_value", "wv_budget", "willingness_weight", "prior", "rounds", "game_rate")
+UNWILLINGNESS_KEYS = ("unwillingness", "unwillingness_value", "veto")
+GAME_KEYS = UNWILLINGNESS_KEYS + ("strategy", "wv_budget", "willingness_weight", "prior", "rounds", "game_rate",
+                                  "count_others", "anchors", "anchor_placing", "anchor_use", "anchor_warm_epochs")
+TRADEOFF_KEYS = ("tradeoff_strategies", "tradeoff_budgets")
 EVAL_KEYS = ("num_eval_neg", "eval_negatives", "eval_item_list", "eval_mode", "top_k", "seed")
 
 

@@ -1,8 +1,10 @@
 """Leave-one-out split, training groups and evaluation candidates of a dataset folder.
 
 The last interaction of each user is her test item, the second-last her validation item, all before them her history.
-With `holdout` 1, as in the NCF literature, the history takes in the second-last too and there is no validation item.
+With `holdout` 1, as in the NCF literature, the history takes in the second-last too and there is no validation item; with
+3 or more there are several validation items, of which the last chooses epochs.
 """
+import dataclasses
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,7 @@ from .config import DEFAULT_CONFIG, load_yaml
 from .constants import (
     DATASET_FILE,
     FILTER_KEYS,
+    HOLDOUT,
     ITEM,
     MASKED_PREFIX,
     MOVIES_FILE,
@@ -36,8 +39,9 @@ class Dataset:
 
     user, item: (n,) int32, the training interactions, by user and in order of time within a user.
     validation, test: (num_users,) int32, the held-out items; validation is None if only one item is held out.
+    earlier: (num_users, holdout - 2) int32, the validation items before the last, latest first; None if there are none.
     user_ids, item_ids: original ids; position k is user or item k.
-    held_out: (num_users, holdout) int64, rows of ratings.csv that hold the validation (if any) and test item.
+    held_out: (num_users, holdout) int64, rows of ratings.csv that hold the validation items (if any) and the test item.
     rows: (n,) int64, rows of ratings.csv of the training interactions.
     """
     name: str
@@ -49,6 +53,7 @@ class Dataset:
     item_ids: np.ndarray
     held_out: np.ndarray
     rows: np.ndarray
+    earlier: np.ndarray = None
 
     @property
     def num_users(self):
@@ -63,13 +68,24 @@ class Dataset:
         """Training interactions."""
         return len(self.user)
 
+    def part(self, kept):
+        """The Dataset with some of the training interactions, `kept` (n,) bool."""
+        return dataclasses.replace(self, user=self.user[kept], item=self.item[kept], rows=self.rows[kept])
+
     def history_pairs(self):
         """PairSet of the training interactions, which training negatives avoid."""
         return PairSet(self.user, self.item, self.num_users, self.num_items)
 
+    def validations(self):
+        """(num_users, holdout - 1) int32: all validation items, latest first."""
+        columns = [] if self.validation is None else [self.validation[:, None]]
+        if self.earlier is not None:
+            columns.append(self.earlier)
+        return np.concatenate(columns, 1) if columns else np.zeros((len(self.test), 0), np.int32)
+
     def all_pairs(self):
         """PairSet of all interactions, held-out ones included, which evaluation negatives avoid."""
-        held_out = [self.test] if self.validation is None else [self.validation, self.test]
+        held_out = [self.test, *self.validations().T]
         everyone = np.arange(self.num_users, dtype=np.int32)
         return PairSet(np.concatenate([self.user, *[everyone] * len(held_out)]), np.concatenate([self.item, *held_out]),
                        self.num_users, self.num_items)
@@ -107,7 +123,8 @@ def load_dataset(config, masked=False):
             the dataset was made with.
     """
     path = ratings_path(config, masked)
-    _check_record(path.with_name(DATASET_FILE), config)
+    record = _check_record(path.with_name(DATASET_FILE), config)
+    holdout = record.get(HOLDOUT, config.holdout) if masked else config.holdout
     types = _text_ids(path.with_name(DATASET_FILE))
     ratings = _read(path, [USER, ITEM, TIMESTAMP], types)
     if len(ratings) == 0:
@@ -130,17 +147,19 @@ def load_dataset(config, masked=False):
     order = np.lexsort((ratings[TIMESTAMP].to_numpy(), user))
     user, item = user[order].astype(np.int32), item[order].astype(np.int32)
     last = np.flatnonzero(np.r_[user[1:] != user[:-1], True])
-    lone = np.diff(last, prepend=-1) < 2
+    least = max(2, config.holdout)
+    lone = np.diff(last, prepend=-1) < least
     if lone.any():
-        raise InputError(f"{path}: user {user_ids[lone][0]} has a single interaction, but a test and a validation item "
-                         "are held out of each user; remove such users (the data stage does, by min_ratings)")
-    held_out = [last - 1, last] if config.holdout == 2 else [last]
+        raise InputError(f"{path}: user {user_ids[lone][0]} has fewer than {least} interactions, but test and validation "
+                         "items are held out of each user; remove such users (the data stage does, by min_ratings)")
+    held_out = [last - k for k in reversed(range(holdout))]
     in_history = np.ones(len(user), bool)
     for places in held_out:
         in_history[places] = False
     return Dataset(MASKED_PREFIX * masked + config.dataset, user[in_history], item[in_history],
-                   item[last - 1] if config.holdout == 2 else None, item[last], user_ids, item_ids,
-                   order[np.stack(held_out, 1)], order[in_history])
+                   item[last - 1] if holdout > 1 else None, item[last], user_ids, item_ids,
+                   order[np.stack(held_out, 1)], order[in_history],
+                   np.stack([item[last - k] for k in range(2, holdout)], 1) if holdout > 2 else None)
 
 
 def id_types(dataset):
@@ -178,10 +197,23 @@ def _read(path, columns, options):
     return table
 
 
+def masked_settings(config):
+    """The settings that a masked dataset is trained and evaluated with: the control that trains on the validation items
+    holds only the test item out. Others than masked ones stay as they are."""
+    path = dataset_folder(config, masked=True) / DATASET_FILE
+    if not config.masked or not path.exists():
+        return config
+    return config.replace(holdout=read_json(path, "run preprocess.py with --overwrite").get(HOLDOUT, config.holdout))
+
+
 def _check_record(path, config):
-    """An option of the data stage that is not at its default must agree with what the dataset was made with."""
+    """An option of the data stage that is not at its default must agree with what the dataset was made with.
+
+    Returns:
+        The record of the dataset, empty if there is none.
+    """
     if not path.exists():
-        return
+        return {}
     record = read_json(path, _ANEW)
     defaults = load_yaml(DEFAULT_CONFIG)[0]
     keys = FILTER_KEYS + (tuple(k for k in SIMULATION_KEYS if k != "seed") if config.dataset == SIMULATION else ())
@@ -190,6 +222,7 @@ def _check_record(path, config):
             raise InputError(f"--{key} {value}: but {path.parent} was made with {key}={record[key]}; make it anew with "
                              f"scripts/run_download_dataset.sh --dataset {config.dataset} --{key} {value}, "
                              "or leave the option out")
+    return record
 
 
 def training_groups(dataset, num_neg, rng, pairs=None, order=None):

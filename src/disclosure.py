@@ -5,107 +5,102 @@ interactions, so that mirror descent with the entropy as regulariser (exponentia
 distribution a product: the marginal p_k of interaction k follows  logit p_k += gamma (I_k - lambda b_k),  which is the
 update of the full table exactly, in O(n). After L rounds an interaction is disclosed if its marginal, averaged over the
 rounds, exceeds 1/2.
+
+IFRQE knows the influences at one anchor, everything disclosed. IFRQE++ knows them at several selection vectors on which the
+model was retrained. In each round a user takes those of the anchor nearest to her current play, or their mean weighted by
+1 / distance; the distance is the expected number of interactions in which a draw from her play differs from the anchor.
 """
+import os
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
-import pandas as pd
 from tqdm import tqdm
 
-from .constants import ITEM, UNWILLINGNESS, UNWILLINGNESS_FILE, USER
-from .dataset import dataset_folder, id_types
-from .errors import InputError
-from .stat_utils import generator
-
-_COLUMNS = (USER, ITEM, UNWILLINGNESS)
 _BLOCK = 1 << 14  # interactions that go through all rounds together: they fit into the processor's cache
-
-
-def unwillingness_file(config):
-    """Path of the unwillingness file that the settings call for, or None where they call for another source.
-
-    Raises:
-        InputError: the file is called for, but is not there.
-    """
-    path = dataset_folder(config) / UNWILLINGNESS_FILE
-    if config.unwillingness == "file" and not path.is_file():
-        raise InputError(f"{path}: no such file; write one with the columns {','.join(_COLUMNS)}, "
-                         "or choose another --unwillingness")
-    return path if config.unwillingness in ("file", "auto") and path.is_file() else None
-
-
-def load_unwillingness(dataset, config):
-    """How unwilling the user is to have each training interaction used.
-
-    Returns:
-        (n,) float64 array in [0, 1], in the order of dataset.user.
-
-    Raises:
-        InputError: the file lacks an interaction, or has a value outside [0, 1].
-    """
-    path = unwillingness_file(config)
-    if path is not None:
-        return _read_unwillingness(path, dataset)
-    if config.unwillingness == "constant":
-        return np.full(dataset.num_interactions, config.unwillingness_value)
-    return generator(config.seed, "unwillingness").random(dataset.num_interactions)
-
-
-def _read_unwillingness(path, dataset):
-    try:
-        table = pd.read_csv(path, **id_types(dataset))
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as e:
-        raise InputError(f"{path}: is no CSV file ({' '.join(str(e).split())}); it needs {','.join(_COLUMNS)}") from e
-    if missing := [c for c in _COLUMNS if c not in table]:
-        raise InputError(f"{path}: has no column {', '.join(missing)}; it needs {','.join(_COLUMNS)}")
-    value = pd.to_numeric(table[UNWILLINGNESS], errors="coerce")
-    bad = ~value.between(0, 1).to_numpy()
-    if bad.any():
-        row = int(bad.argmax())
-        raise InputError(f"{path}: row {row + 1} has unwillingness {table[UNWILLINGNESS][row]}; it must lie in [0, 1]")
-    repeated = table.duplicated([USER, ITEM])
-    if repeated.any():
-        raise InputError(f"{path}: row {int(repeated.to_numpy().argmax()) + 1} repeats a user-item pair; remove it")
-    wanted = pd.MultiIndex.from_arrays([dataset.user_ids[dataset.user], dataset.item_ids[dataset.item]])
-    found = pd.Series(value.to_numpy(), pd.MultiIndex.from_frame(table[[USER, ITEM]])).reindex(wanted).to_numpy()
-    if np.isnan(found).any():
-        user, item = wanted[int(np.isnan(found).argmax())]
-        raise InputError(f"{path}: lacks {np.isnan(found).sum()} training interactions, e.g. user {user}, item {item}; "
-                         "add a row for each")
-    return found
+_NEAR = 1e-9  # distance below which an anchor is the play itself
+_STEP = 0.004  # by how much, relatively, the first guess of a price is overshot to bracket it; doubled each time
+_EXACT = 1e-12  # relative width of a bracket that is not halved any more
 
 
 def _logit(p):
     return float(np.log(p / (1 - p)))
 
 
-def mirror_descent(payoff, prior, rounds, rate):
-    """Plays the game against fixed payoffs, in product form.
+def mirror_descent(payoff, prior, rounds, rate, selections=None, user=None, use="nearest"):
+    """Plays the game, in product form.
 
     Args:
-        payoff: (n,) I - lambda b of each interaction, what its disclosure is worth to its user.
+        payoff: (n,) I - lambda b of each interaction, what its disclosure is worth to its user; (t, n) for t anchors.
         prior: probability of disclosure before the first round.
         rounds: L.
         rate: gamma, the step size.
+        selections: (t, n) bool, the anchors' selection vectors; needed if there are several.
+        user: (n,) ascending, the user of each interaction; needed if there are several anchors.
+        use: which anchor a user's round goes by: "nearest" or "weighted".
 
     Returns:
-        (n,) float64 array: the marginal probability of disclosure after each round's update, averaged over the rounds.
+        average: (n,) float64, the marginal probability of disclosure after each round's update, averaged over the rounds.
+        payoff: (n,) float64, the payoff that was used, averaged over the rounds.
     """
-    payoff = np.asarray(payoff, np.float64)
-    average = np.empty(len(payoff))
-    with tqdm(total=len(payoff), desc="game", unit="interaction", disable=None) as bar:
-        for start in range(0, len(payoff), _BLOCK):
-            step = rate * payoff[start:start + _BLOCK] / 2
-            state = np.full(len(step), _logit(prior) / 2)  # half the logit, since sigmoid(x) = (1 + tanh(x / 2)) / 2
-            total = np.zeros(len(step))
-            for _ in range(rounds):
-                state += step
-                total += np.tanh(state)
-            average[start:start + _BLOCK] = (1 + total / rounds) / 2
-            bar.update(len(step))
-    return average
+    payoff = np.atleast_2d(np.asarray(payoff, np.float64))
+    n = payoff.shape[1]
+    average, used = np.empty(n), np.empty(n)
+
+    def block(place):
+        step = rate * payoff[:, place] / 2
+        state = np.full(step.shape[1], _logit(prior) / 2)  # half the logit, since sigmoid(x) = (1 + tanh(x / 2)) / 2
+        chosen = None if len(payoff) == 1 else _Nearby(selections[:, place], user[place], use)
+        total, towards = np.zeros(len(state)), np.tanh(state)
+        for _ in range(rounds):
+            state += step[0] if chosen is None else chosen(step, (1 + towards) / 2)
+            np.tanh(state, out=towards)
+            total += towards
+        average[place] = (1 + total / rounds) / 2
+        used[place] = (2 * state - _logit(prior)) / (rate * rounds)
+        return len(state)
+
+    with tqdm(total=n, desc="game", unit="interaction", disable=None) as bar, ThreadPoolExecutor(os.cpu_count()) as pool:
+        for done in pool.map(block, _blocks(n, None if len(payoff) == 1 else user)):
+            bar.update(done)
+    return average, used
+
+
+def _blocks(n, user):
+    """Slices of about _BLOCK interactions; with `user` none parts a user's."""
+    ends = np.arange(_BLOCK, n + _BLOCK, _BLOCK).clip(max=n)
+    if user is not None and n:
+        ends = np.unique(np.searchsorted(user, user[ends - 1], side="right"))
+    return [slice(start, end) for start, end in zip([0, *ends[:-1]], ends)]
+
+
+class _Nearby:
+    """For some users, the payoffs of the anchors near their play.
+
+    Args:
+        selections: (t, m) bool.
+        user: (m,) ascending.
+        use: "nearest" or "weighted".
+    """
+
+    def __init__(self, selections, user, use):
+        self.selections = selections.astype(np.float64)
+        self.use = use
+        begins = np.r_[True, user[1:] != user[:-1]]
+        self.start, self.owner = np.flatnonzero(begins), np.cumsum(begins) - 1
+        self.size = np.add.reduceat(self.selections, self.start, axis=1)  # (t, u) disclosed by each anchor
+
+    def __call__(self, payoff, probability):
+        """(t, m) payoffs at the anchors and (m,) current play -> (m,) payoffs of this round."""
+        overlap = np.add.reduceat(self.selections * probability, self.start, axis=1)
+        distance = np.add.reduceat(probability, self.start) + self.size - 2 * overlap
+        if self.use == "nearest":
+            return np.take_along_axis(payoff, distance.argmin(0)[self.owner][None], 0)[0]
+        weight = 1 / np.maximum(distance, _NEAR)
+        return np.einsum("tm,tm->m", payoff, (weight / weight.sum(0))[:, self.owner])
 
 
 def critical_payoff(prior, rounds, rate):
-    """The payoff at which the round-averaged marginal of `mirror_descent` is 1/2; above it the interaction is disclosed.
+    """The payoff at which the round-averaged marginal of `mirror_descent` at one anchor is 1/2; above it, disclosed.
 
     The logits logit(prior) + t rate x, t = 1..L, are evenly spaced, so their sigmoids average 1/2 exactly where their
     middle is zero.
@@ -114,7 +109,7 @@ def critical_payoff(prior, rounds, rate):
 
 
 def price_within_budget(influence, unwillingness, budget, critical):
-    """A willingness weight (lambda >= 0) at which the disclosed unwillingness just stays within the budget.
+    """A willingness weight (lambda >= 0) at which the disclosed unwillingness just stays within the budget, at one anchor.
 
     Interaction k is disclosed as long as I_k - lambda b_k exceeds the critical payoff, that is, until lambda reaches
     (I_k - critical) / b_k. Sorted by that price the disclosed ones are a prefix, so the search is exact; lambda is put
@@ -140,21 +135,76 @@ def price_within_budget(influence, unwillingness, budget, critical):
     return float((first_out + above[-1]) / 2 if len(above) else first_out * (1 + 1e-9))
 
 
-def choose_disclosure(influence, unwillingness, config):
-    """Plays the game for all users.
+class Game:
+    """The game of all users.
 
     Args:
-        influence: (n,) influences, positive = disclosing helps.
+        influence: (n,) influences at the anchor of everything, positive = disclosing helps; (t, n) at several anchors.
         unwillingness: (n,) array in [0, 1].
-        config: wv_budget or willingness_weight; prior, rounds, game_rate.
-
-    Returns:
-        disclosed: (n,) bool.
-        willingness_weight: lambda, as given or as found for the budget.
+        config: prior, rounds, game_rate, anchor_use.
+        selections: (t, n) bool, the anchors; needed if there are several.
+        user: (n,) ascending; needed if there are several.
     """
-    weight = config.willingness_weight
-    if weight is None:
-        critical = critical_payoff(config.prior, config.rounds, config.game_rate)
-        weight = price_within_budget(influence, unwillingness, config.wv_budget * unwillingness.sum(), critical)
-    average = mirror_descent(influence - weight * unwillingness, config.prior, config.rounds, config.game_rate)
-    return average > 0.5, weight
+
+    def __init__(self, influence, unwillingness, config, selections=None, user=None):
+        self.influence, self.unwillingness, self.config = np.atleast_2d(influence), unwillingness, config
+        self.selections, self.user = selections, user
+
+    def play(self, weight, place=None):
+        """The selection at a willingness weight.
+
+        Args:
+            weight: lambda.
+            place: the interactions of the users who play; None for all.
+
+        Returns:
+            disclosed: (n,) bool.
+            influence: (n,), averaged over the rounds.
+        """
+        config, place = self.config, slice(None) if place is None else place
+        cost = weight * self.unwillingness[place]
+        several = len(self.influence) > 1
+        average, payoff = mirror_descent(self.influence[:, place] - cost, config.prior, config.rounds, config.game_rate,
+                                         self.selections[:, place] if several else None,
+                                         self.user[place] if several else None, config.anchor_use)
+        return average > 0.5, payoff + cost
+
+    def within(self, budget):
+        """The largest selection that a price leads to and whose unwillingness sums to `budget` at most.
+
+        At one anchor the price is known in closed form. At several it is found by bisection; only users whose selections
+        differ at both ends of the bracket play again.
+
+        Returns:
+            disclosed: (n,) bool.
+            weight: lambda >= 0.
+        """
+        critical = critical_payoff(self.config.prior, self.config.rounds, self.config.game_rate)
+        if len(self.influence) == 1:
+            weight = price_within_budget(self.influence[0], self.unwillingness, budget, critical)
+            return self.play(weight)[0], weight
+        ends = {True: None, False: None}  # the least price known to keep within the budget, the largest known not to
+        weight = price_within_budget(self.influence.mean(0), self.unwillingness, budget, critical)
+        step = _STEP
+        while None in ends.values():
+            disclosed, influence = self.play(weight)
+            fits = self._fits(disclosed, budget)
+            if fits and weight == 0:
+                return disclosed, 0.0
+            ends[fits] = weight, disclosed
+            guess = price_within_budget(influence, self.unwillingness, budget, critical)
+            weight = max(min(guess, weight) * (1 - step), 0.0) if fits else max(guess, weight, _EXACT) * (1 + step)
+            step *= 2
+        while True:
+            (low, many), (high, few) = ends[False], ends[True]
+            weight = (low + high) / 2
+            differ = many != few
+            if high - low <= _EXACT * high or differ.sum() <= 1 or not low < weight < high:
+                return few, high
+            place = np.flatnonzero(np.isin(self.user, self.user[differ]))
+            disclosed = few.copy()
+            disclosed[place] = self.play(weight, place)[0]
+            ends[self._fits(disclosed, budget)] = weight, disclosed
+
+    def _fits(self, disclosed, budget):
+        return bool(self.unwillingness[disclosed].sum() <= budget * (1 + 1e-12))

@@ -25,12 +25,20 @@ from .constants import (
     checkpoint_file,
     eval_file,
 )
-from .dataset import dataset_files, dataset_folder, evaluation_candidates, id_types, load_dataset, ratings_path
+from .dataset import (
+    dataset_files,
+    dataset_folder,
+    evaluation_candidates,
+    id_types,
+    load_dataset,
+    masked_settings,
+    ratings_path,
+)
 from .device_adapter import set_device
-from .disclosure import load_unwillingness, unwillingness_file
 from .errors import InputError
 from .ncf import load_checkpoint, score, score_all
 from .stage import Stage, digest, read_json, write_json
+from .unwillingness import load_unwillingness, unwillingness_files
 
 logger = logging.getLogger("ifrqe")
 
@@ -54,9 +62,9 @@ def evaluate(config):
         for path in decisions:
             if not path.exists():
                 raise InputError(f"{path}: no such file; run preprocess.py first, or set --decisions_path to its results")
-    optional = [checkpoint, *decisions, *map(Path, filter(None, (config.eval_negatives, config.eval_item_list,
-                                                                 unwillingness_file(config))))]
-    inputs = [*dataset_files(config), *(p for p in optional if p.is_file())]
+    optional = [checkpoint, *decisions, *map(Path, filter(None, (config.eval_negatives, config.eval_item_list)))]
+    inputs = dataset_files(config)
+    inputs += [p for p in (*unwillingness_files(config), *optional) if p.is_file() and p not in inputs]
     stage = Stage(f"eval_{model.lower()}", config, SPLIT_KEYS + MODEL_KEYS + EVAL_KEYS + GAME_KEYS, inputs,
                   [output / eval_file(model)])
     if not stage.is_done():
@@ -78,7 +86,7 @@ def evaluate(config):
 def _evaluate(config, model, checkpoint, output):
     device = set_device(config)
     dataset = load_dataset(config)
-    net, info = load_checkpoint(checkpoint, dataset, config, ratings_path(config, config.masked))
+    net, info = load_checkpoint(checkpoint, dataset, masked_settings(config), ratings_path(config, config.masked))
     candidates = evaluation_candidates(dataset, "test", config)
     start = time.perf_counter()
     scores = score(net, candidates, config.eval_batch_size)
@@ -86,7 +94,7 @@ def _evaluate(config, model, checkpoint, output):
     everything = used = np.ones(dataset.num_interactions, bool)
     result = metrics.all_metrics(scores, config.top_k)
     game = {}
-    if config.holdout == 2:  # what users disclose are the histories before a validation item
+    if config.holdout > 1:  # what users disclose are the histories before a validation item
         unwillingness, disclosed, weight = _decisions(config, dataset)
         used = disclosed if config.masked else everything
         total_wv, wv = (metrics.willingness_violation(kept, unwillingness, dataset.num_users) for kept in (everything, used))
@@ -124,8 +132,7 @@ def full_ranks(net, dataset, batch_size):
             users = np.arange(first, first + len(scores))
             skipped = seen.contains(users[:, None], everything)
             skipped[np.arange(len(users)), dataset.test[users]] = True  # it is not ranked against itself
-            if dataset.validation is not None:
-                skipped[np.arange(len(users)), dataset.validation[users]] = True
+            skipped[np.arange(len(users))[:, None], dataset.validations()[users]] = True
             rank[users] = metrics.ranks(np.concatenate([scores[np.arange(len(users)), dataset.test[users]][:, None],
                                                         np.where(skipped, LOWEST, scores)], 1))
             bar.update(len(users))

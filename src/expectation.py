@@ -16,13 +16,13 @@ LEAST = 100  # interactions: from fewer, no regression is fitted
 
 
 def target_items(dataset, lags):
-    """(num_users, 1 + lags) int32: each user's validation item, then the last items of her history, latest first.
+    """(num_users, v + lags) int32: each user's v validation items, then the last items of her history, latest first.
 
     Where a history is too short, the validation item stands in; expected_influence does not read it there.
     """
     length = np.bincount(dataset.user, minlength=dataset.num_users)
     end = np.cumsum(length)
-    columns = [dataset.validation]
+    columns = list(dataset.validations().T)
     for lag in range(1, 1 + lags):
         there = length >= lag
         column = dataset.validation.copy()
@@ -35,22 +35,25 @@ def expected_influence(influence, dataset):
     """Predicts the influence on the next item from those on the items before.
 
     Args:
-        influence: (n, 1 + lags) influences on the items of `target_items`, in the order of dataset.user.
+        influence: (n, v + lags) influences on the items of `target_items`, in the order of dataset.user.
         dataset: Dataset.
 
     Returns:
         expected: (n,) float64, nats, positive = disclosing is expected to help the user.
         report: dict, per number of lags the slopes (latest item first) and the intercept of the regression, and the
             correlation of what it predicts with the influence on the validation item; empty if there were too few
-            interactions to fit it: `expected` is then the influence on the validation item.
+            interactions to fit it, or no lags: `expected` is then the influence on the validation item, with several of
+            these the mean.
     """
     influence = np.asarray(influence, np.float64)
     length = np.bincount(dataset.user, minlength=dataset.num_users)
     from_end = np.cumsum(length)[dataset.user] - np.arange(len(influence))  # 1 for the last of a history
-    expected, report = influence[:, 0].copy(), {}
-    for lags in range(1, influence.shape[1]):
+    validations = dataset.validations().shape[1]
+    expected, report = influence[:, :validations].mean(1), {}
+    for items in range(validations, influence.shape[1]):  # so many are looked at
+        lags = items - validations + 1  # so many of the history are needed where the next item is known
         known = from_end > lags  # the others are, or come after, one of the items whose losses are looked at
-        wanted, seen = influence[known, 0], influence[known, 1:1 + lags]
+        wanted, seen = influence[known, 0], influence[known, 1:1 + items]
         spread = seen.std(0)
         if known.sum() < LEAST or not wanted.std() > 0 or not (spread > 0).all():
             break
@@ -60,7 +63,7 @@ def expected_influence(influence, dataset):
         slopes = np.maximum(weights[:-1], 0)  # an influence is no evidence of its opposite
         intercept = wanted.mean() - slopes @ design[:, :-1].mean(0)
         usable = from_end >= lags
-        expected[usable] = influence[usable, :lags] * scale[:lags] @ slopes + intercept
+        expected[usable] = influence[usable, :items] * scale[:items] @ slopes + intercept
         fitted = design[:, :-1] @ slopes
         report[str(lags)] = {"slopes": slopes.tolist(), "intercept": float(intercept),
                              "correlation": float(np.corrcoef(fitted, wanted)[0, 1]) if fitted.std() > 0 else 0.0}

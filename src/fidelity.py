@@ -8,7 +8,6 @@ withhold: where only her own half stays the same and the others draw new ones, s
 
 Contrast: NCF is trained on every user's most and on her least influential half.
 """
-import dataclasses
 import logging
 import time
 from pathlib import Path
@@ -18,6 +17,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from . import metrics
+from .anchors import load_models, parameter_sets, trained_models
 from .constants import (
     EVAL_KEYS,
     FIDELITY_FILE,
@@ -27,16 +27,15 @@ from .constants import (
     SPLIT_KEYS,
     TRAIN_KEYS,
 )
-from .dataset import dataset_files, evaluation_candidates, load_dataset
+from .dataset import dataset_files, load_dataset
 from .device_adapter import set_device
 from .errors import InputError
 from .influence_function import SOLVERS, influences
-from .masking import all_anchors, influence_keys, trained_models
-from .ncf import build, score
 from .plots import fidelity_plot
+from .retraining import Retraining
 from .stage import PartialResults, Stage, main, write_json
 from .stat_utils import generator
-from .trainer import EpochAverage, Trainer
+from .strategies import influence_keys
 
 logger = logging.getLogger("ifrqe")
 
@@ -56,7 +55,7 @@ def fidelity(config):
     if unknown := [name for name in solvers if name not in SOLVERS]:
         raise InputError(f"--fidelity_solvers {config.fidelity_solvers}: there is no solver {unknown[0]!r}; "
                          f"name some of {','.join(SOLVERS)}")
-    if config.holdout != 2:
+    if config.holdout < 2:
         raise InputError(f"--holdout {config.holdout}: leaves no validation item to predict the loss of; use 2 here")
     checkpoints = trained_models(config)
     output = Path(config.output_path)
@@ -69,16 +68,17 @@ def fidelity(config):
     if subset(dataset, np.zeros(dataset.num_interactions), config.fidelity_keep).all():
         raise InputError(f"--fidelity_keep {config.fidelity_keep}: keeps every interaction of every user, as histories "
                          "are short and shares are rounded up; lower it")
-    anchors = all_anchors(checkpoints, dataset, config)
+    models = parameter_sets(load_models(checkpoints, dataset, config))
     logger.info("fidelity of %s (%s): %d random subsets that keep %g of each user's interactions, %d retrainings on each",
                 dataset.name, device, config.fidelity_masks, config.fidelity_keep, config.fidelity_repeats)
-    found = {name: _influences(name, anchors, dataset, config, output, stage) for name in solvers}
+    found = {name: _influences(name, models, dataset, config, output, stage) for name in solvers}
     partial = PartialResults(output / "fidelity.partial", stage.depends, config.overwrite)
     retrainings = Retrainings(dataset, config, device, partial, _number_of_runs(config, solvers))
     kept, measured, others = random_subsets(retrainings, config)
     report = {"dataset": config.dataset, "seed": config.seed, "num_users": dataset.num_users,
-              "num_interactions": dataset.num_interactions, "influence_models": len(checkpoints), "anchors": len(anchors),
-              "masks": config.fidelity_masks, "repeats": config.fidelity_repeats, "keep": config.fidelity_keep,
+              "num_interactions": dataset.num_interactions, "influence_models": len(checkpoints),
+              "parameter_sets": len(models), "masks": config.fidelity_masks, "repeats": config.fidelity_repeats,
+              "keep": config.fidelity_keep,
               "ceilings": {name: ceilings(measured[:, :, k], others[:, k])
                            for name, k in (("loss", LOSS), ("rank_loss", RANK_LOSS))},
               "solvers": {}}
@@ -110,12 +110,12 @@ def _number_of_runs(config, solvers):
     return config.fidelity_masks * (config.fidelity_repeats + 1) + 2 * config.fidelity_repeats * len(solvers)
 
 
-def _influences(name, anchors, dataset, config, output, stage):
+def _influences(name, models, dataset, config, output, stage):
     """Influences by one solver, the seconds that they took (None if that was interrupted), and the solver's report."""
     partial = PartialResults(output / f"fidelity_{name}.partial", {**stage.depends, "chunk_size": config.chunk_size},
                              config.overwrite)
     start = time.perf_counter()
-    values, extra = influences(anchors, dataset, config.replace(solver=name), partial)
+    values, extra = influences(models, dataset, config.replace(solver=name), partial)
     seconds = partial.read(1)
     if seconds is None:
         seconds = [np.nan if partial.resumed else time.perf_counter() - start]
@@ -136,9 +136,8 @@ class Retrainings:
     """
 
     def __init__(self, dataset, config, device, partial, total):
-        self.dataset, self.config, self.device, self.partial = dataset, config, device, partial
-        self.validation, self.test = (evaluation_candidates(dataset, name, config) for name in ("validation", "test"))
-        self.shown = build(dataset, config)  # scores all models, so that its graph is compiled once
+        self.dataset, self.config, self.partial = dataset, config, partial
+        self.retrain = Retraining(dataset, config, device)
         self.done = 0
         self.bar = tqdm(total=total, desc="retraining", unit="model", disable=None)
 
@@ -161,18 +160,10 @@ class Retrainings:
         return result.reshape(3, -1)
 
     def _train(self, kept, seed):
-        dataset, config = self.dataset, self.config.replace(seed=seed)
-        part = dataclasses.replace(dataset, user=dataset.user[kept], item=dataset.item[kept], rows=dataset.rows[kept])
-        net = build(dataset, config)
-        trainer = Trainer(net, part, config, self.device)
-        average = EpochAverage(config.average_epochs)
-        for number in range(config.train_epochs):
-            trainer.epoch(number)
-            values = average(net.values())
-        self.shown.set_values(values)
-        scores = score(self.shown, self.validation, config.eval_batch_size)
+        scored = self.retrain(self.dataset.part(kept), seed)
+        scores = scored(self.retrain.validation)
         return np.stack([metrics.cross_entropy(scores)[:, 0], metrics.softmax_loss(scores),
-                         metrics.ranks(score(self.shown, self.test, config.eval_batch_size))])
+                         metrics.ranks(scored(self.retrain.test))])
 
 
 def subset(dataset, order_by, share):

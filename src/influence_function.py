@@ -227,7 +227,8 @@ class Block:
         logit, gradient = self.jacobian(user, self.targets.ravel())
         slope = 1 - sigmoid(logit.astype(np.float64))  # of -l(y) in its logit: a target is a positive
         gradient = (gradient * -slope[:, None]) @ self.entry
-        self.slope, self.gradient = slope.reshape(shape), gradient.reshape(*shape, -1).transpose(0, 2, 1)  # (num_users, d, t)
+        self.slope = slope.reshape(shape)
+        self.gradient = gradient.reshape(*shape, -1).transpose(0, 2, 1)  # (num_users, d, t)
 
     def __call__(self, chunk):
         """(u, m, t) influences of the interactions of a chunk, in nats."""

@@ -337,7 +337,7 @@ class Lissa:
 
 
 def with_share(effect, inside):
-    """(u, m, 1 + num_neg, t) effects of samples -> (u, m, t): each positive's, and the mean effect of a positive's negatives.
+    """(u, m, 1 + num_neg, t) effects of samples -> (u, m, t): each positive's, and the mean of a positive's negatives.
 
     Args:
         inside: (u, m) bool, see Chunk.

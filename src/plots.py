@@ -7,10 +7,10 @@ POINTS = 20_000  # of a scatter: more make the file large and the picture no cle
 BLUE, ORANGE, GREY = "#3465a4", "#ce5c00", "#555753"
 
 
-def _figure(columns):
+def _figure(columns, rows=1):
     from matplotlib.figure import Figure  # without pyplot there is no display to set up and none to close
-    figure = Figure(figsize=(5 * columns, 3.6), layout="constrained")
-    return figure, [figure.add_subplot(1, columns, k + 1) for k in range(columns)]
+    figure = Figure(figsize=(5 * columns, 3.6 * rows), layout="constrained")
+    return figure, [figure.add_subplot(rows, columns, k + 1) for k in range(rows * columns)]
 
 
 def _save(figure, path):
@@ -112,22 +112,16 @@ def disclosure_plot(path, influence, unwillingness, disclosed, weight, title):
 
     Args:
         path: of the PNG.
-        influence, unwillingness: (n,) arrays.
+        influence: (n,) expected influences that the game went by; None for a baseline.
+        unwillingness: (n,) array.
         disclosed: (n,) bool.
         weight: willingness weight lambda; the line influence = lambda * unwillingness parts the decisions.
         title: of the picture.
     """
-    figure, (left, right) = _figure(2)
-    shown = np.linspace(0, len(influence) - 1, min(POINTS, len(influence))).astype(int)
-    for chosen, color, label in ((False, GREY, "withheld"), (True, BLUE, "disclosed")):
-        rows = shown[disclosed[shown] == chosen]
-        left.scatter(unwillingness[rows], influence[rows], s=2, alpha=0.4, color=color, linewidths=0, label=label)
-    left.plot([0, 1], [0, weight], color=ORANGE, label=f"price of unwillingness: {weight:.3g}")
-    limit = np.quantile(np.abs(influence), 0.97) or 1
-    left.set_ylim(-limit, limit)  # a few extreme influences would hide the rest
-    left.set_xlabel("unwillingness")
-    left.set_ylabel("influence (nats)")
-    left.legend(frameon=False, markerscale=4, loc="lower right")
+    figure, panels = _figure(1 if influence is None else 2)
+    if influence is not None:
+        _decisions(panels[0], influence, unwillingness, disclosed, weight)
+    right = panels[-1]
     edges = np.linspace(0, 1, 11)
     bins = np.clip(np.digitize(unwillingness, edges) - 1, 0, 9)
     count = np.bincount(bins, minlength=10)
@@ -136,5 +130,88 @@ def disclosure_plot(path, influence, unwillingness, disclosed, weight, title):
     right.set_ylim(0, 100)
     right.set_xlabel("unwillingness")
     right.set_ylabel("disclosed (%)")
+    figure.suptitle(title)
+    _save(figure, path)
+
+
+def _decisions(left, influence, unwillingness, disclosed, weight):
+    shown = np.linspace(0, len(influence) - 1, min(POINTS, len(influence))).astype(int)
+    for chosen, color, label in ((False, GREY, "withheld"), (True, BLUE, "disclosed")):
+        rows = shown[disclosed[shown] == chosen]
+        left.scatter(unwillingness[rows], influence[rows], s=2, alpha=0.4, color=color, linewidths=0, label=label)
+    left.plot([0, 1], [0, weight], color=ORANGE, label=f"price of unwillingness: {weight:.3g}")
+    limit = np.quantile(np.abs(influence), 0.97) or 1
+    left.set_ylim(-limit, limit)  # a few extreme influences would hide the rest
+    left.set_xlabel("unwillingness")
+    left.set_ylabel("expected influence (nats)")
+    left.legend(frameon=False, markerscale=4, loc="lower right")
+
+
+# by strategy: color, marker, line style
+STYLES = {"none": (GREY, None, "--"), "none+validation": ("#888a85", None, ":"), "random": ("#c4a000", "v", "-"),
+          "threshold": ("#4e9a06", "s", "-"), "recent": ("#75507b", "^", "-"), "similarity": ("#cc0000", "D", "-"),
+          "ifrqe": (BLUE, "o", "-"), "ifrqe++": (ORANGE, "P", "-")}
+
+
+def tradeoff_plot(path, table, shown, title):
+    """Metrics against the violated unwillingness, a curve for each strategy, with standard deviations over seeds.
+
+    Args:
+        path: of the PNG.
+        table: DataFrame with strategy, budget, wv_share and the metrics, a row for each run.
+        shown: names of the metrics.
+        title: of the picture.
+    """
+    figure, panels = _figure(2, -(-len(shown) // 2))
+    for axes, metric in zip(panels, shown):
+        for strategy, rows in table.groupby("strategy", sort=False):
+            color, marker, style = STYLES[strategy]
+            found = rows.dropna(subset=[metric]).groupby("budget")[["wv_share", metric]].agg(["mean", "std"]).fillna(0)
+            if found.empty:
+                continue
+            value, spread = found[metric]["mean"], found[metric]["std"]
+            place = 100 * found["wv_share"]["mean"]
+            if strategy.startswith("none"):  # discloses everything at every budget, only its price differs
+                place = 100 * found.index
+                axes.fill_between(place, value - spread, value + spread, color=color, alpha=0.15, linewidth=0)
+                axes.plot(place, value, style, color=color, label=strategy)
+            else:
+                axes.errorbar(place, value, spread, color=color, marker=marker, linestyle=style, markersize=4, capsize=2,
+                              linewidth=1, label=strategy)
+        axes.set_xlabel("violated unwillingness (% of total_wv)")
+        axes.set_ylabel(metric.upper() if "@" in metric else metric + " (nats)" * (metric == "loss"))
+    panels[0].legend(frameon=False, fontsize="small")
+    figure.suptitle(title)
+    _save(figure, path)
+
+
+def users_plot(path, changes, groups, title):
+    """Who pays and who gains, against everything disclosed.
+
+    Args:
+        path: of the PNG.
+        changes: dict of strategy to (num_users,) changes of the users' losses.
+        groups: list of (axis label, column label, dict of strategy to Series by group).
+        title: of the picture.
+    """
+    figure, panels = _figure(2, 2)
+    axes = panels[0]
+    for strategy, values in changes.items():
+        axes.plot(np.sort(values), np.linspace(0, 100, len(values)), color=STYLES[strategy][0], label=strategy)
+    limit = np.quantile(np.abs(np.concatenate(list(changes.values()))), 0.98) or 1
+    axes.set_xlim(-limit, limit)
+    axes.axvline(0, color=GREY, linestyle=":", linewidth=1)
+    axes.set_xlabel("change of a user's loss (nats)")
+    axes.set_ylabel("users (%)")
+    axes.legend(frameon=False, fontsize="small")
+    for axes, (kind, column, values) in zip(panels[1:], groups):
+        width = 0.8 / len(values)
+        for k, (strategy, series) in enumerate(values.items()):
+            axes.bar(np.arange(len(series)) + (k - (len(values) - 1) / 2) * width, series, width, label=strategy,
+                     color=STYLES[strategy][0])
+        axes.set_xticks(range(len(series)), series.index)
+        axes.axhline(0, color=GREY, linewidth=0.8)
+        axes.set_xlabel(kind)
+        axes.set_ylabel(column)
     figure.suptitle(title)
     _save(figure, path)

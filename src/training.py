@@ -21,7 +21,7 @@ from .constants import (
     checkpoint_file,
     train_file,
 )
-from .dataset import dataset_files, evaluation_candidates, load_dataset
+from .dataset import dataset_files, evaluation_candidates, load_dataset, masked_settings
 from .device_adapter import set_device
 from .errors import InputError
 from .ncf import ANCHOR, BEST, build, check_checkpoint, read_checkpoint, save_checkpoint, score, with_prefix
@@ -41,6 +41,7 @@ def train(config):
         FloatingPointError: the loss diverges.
     """
     model = MASKED_MODEL if config.masked else PLAIN_MODEL
+    config = masked_settings(config)
     checkpoint = Path(config.checkpoint_path) / checkpoint_file(model)
     result = Path(config.output_path) / train_file(model)
     stage = Stage(f"train_{model.lower()}", config, SPLIT_KEYS + MODEL_KEYS + TRAIN_KEYS,
@@ -79,7 +80,7 @@ def train(config):
         "history": [{key: value for key, value in record.items() if key != "seconds"} for record in run.history]})
     stage.finish()
     logger.info("%s: epoch %d (%s), written to %s", model, run.best.record["epoch"],
-                f"best by validation {run.best.metric}" if config.holdout == 2 else "the last", checkpoint)
+                f"best by validation {run.best.metric}" if config.holdout > 1 else "the last", checkpoint)
 
 
 class Run:
@@ -99,8 +100,8 @@ class Run:
         self.history = []
         self.average = EpochAverage(config.average_epochs)
         # without validation items the last epoch is the best that there is
-        self.best = BestEpoch(f"ndcg@{config.top_k}" if config.holdout == 2 else "epoch")
-        self.anchor = AnchorEpochs("pos_loss" if config.holdout == 2 else "epoch", config.holdout == 2, config.anchor_epochs)
+        self.best = BestEpoch(f"ndcg@{config.top_k}" if config.holdout > 1 else "epoch")
+        self.anchor = AnchorEpochs("pos_loss" if config.holdout > 1 else "epoch", config.holdout > 1, config.anchor_epochs)
 
     def save(self, path, moving=False):
         """Writes the best and the anchor epochs to `path`; with `moving` all that is needed to go on."""
@@ -152,7 +153,7 @@ class Run:
 def _run_epochs(run, dataset, config, result):
     """Trains the epochs that are left, with the validation, the callbacks and the checkpoint after each."""
     hr, ndcg = f"hr@{config.top_k}", f"ndcg@{config.top_k}"
-    candidates = evaluation_candidates(dataset, "validation", config) if config.holdout == 2 else None
+    candidates = evaluation_candidates(dataset, "validation", config) if config.holdout > 1 else None
     shown = build(dataset, config)  # scores the averaged parameters, while run.net goes on with its own
     callbacks = [run.best, run.anchor, EpochReport(config.train_epochs, len(run.history)),
                  HistoryFile(result.with_suffix(".csv")),

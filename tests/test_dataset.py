@@ -78,7 +78,7 @@ def test_masked_twin_is_loaded_by_name(write_ratings, settings):
 
 @pytest.mark.parametrize("rows, items, words", [
     ([(1, 2, 3), (1, 2, 4), (1, 3, 5)], None, "user 1 has item 2 more than once"),
-    ([(1, 2, 3), (2, 2, 4), (2, 3, 5)], None, "user 1 has a single interaction"),
+    ([(1, 2, 3), (2, 2, 4), (2, 3, 5)], None, "user 1 has fewer than 2 interactions"),
     (ROWS, [1, 2, 3], "movies.csv: lacks item 4"),
     ([(1, 2, "noon"), (1, 3, "dusk")], None, "timestamp is not numeric"),
     ([], None, "holds no ratings"),

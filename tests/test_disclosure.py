@@ -1,20 +1,26 @@
 import itertools
 
 import numpy as np
-import pandas as pd
 import pytest
 
-from src.dataset import load_dataset
-from src.disclosure import choose_disclosure, critical_payoff, load_unwillingness, mirror_descent, price_within_budget
-from src.errors import InputError
+from src.disclosure import Game, critical_payoff, mirror_descent, price_within_budget
 
 
-def table_game(payoff, prior, rounds, rate):
-    """Exponentiated gradient on the table of all 2^n selection vectors; the marginals averaged over the rounds."""
-    selections = np.array(list(itertools.product((0, 1), repeat=len(payoff))))
+def table_game(payoffs, prior, rounds, rate, anchors=None, use="nearest"):
+    """Exponentiated gradient on the table of all 2^n selection vectors; the marginals averaged over the rounds.
+
+    With several anchors the distance of one from the play is the mean over the table of the Hamming distances.
+    """
+    payoffs = np.atleast_2d(payoffs)
+    selections = np.array(list(itertools.product((0, 1), repeat=payoffs.shape[1])))
     weight = np.prod(np.where(selections, prior, 1 - prior), axis=1)
-    average = np.zeros(len(payoff))
+    average = np.zeros(payoffs.shape[1])
     for _ in range(rounds):
+        payoff = payoffs[0]
+        if anchors is not None:
+            distance = np.array([weight @ (selections != anchor).sum(1) for anchor in anchors])
+            shares = np.eye(len(anchors))[distance.argmin()] if use == "nearest" else 1 / distance / (1 / distance).sum()
+            payoff = shares @ payoffs
         weight = weight * np.exp(rate * selections @ payoff)
         weight /= weight.sum()
         average += weight @ selections / rounds
@@ -25,13 +31,40 @@ def table_game(payoff, prior, rounds, rate):
 def test_product_form_is_the_update_of_the_full_table(n):
     payoff = np.random.default_rng(n).normal(0, 0.05, n)
     expected = table_game(payoff, 0.9, 200, 0.3)
-    assert np.abs(mirror_descent(payoff, 0.9, 200, 0.3) - expected).max() < 1e-9
+    average, used = mirror_descent(payoff, 0.9, 200, 0.3)
+    assert np.abs(average - expected).max() < 1e-9 and used == pytest.approx(payoff)
     assert 0.01 < expected.min() < 0.99  # neither saturated from the first round nor unmoved
+
+
+@pytest.mark.parametrize("use", ["nearest", "weighted"])
+def test_product_form_with_several_anchors_is_the_update_of_each_users_table(use):
+    rng = np.random.default_rng(3)
+    user = np.repeat([0, 1, 2], [7, 10, 5])
+    anchors = np.array([np.ones(22), rng.random(22) < 0.5, rng.random(22) < 0.2], bool)
+    payoffs = rng.normal(0, 0.1, 22) * [[1], [1], [-1]] + rng.normal(0, 0.05, (3, 22))
+    average, used = mirror_descent(payoffs, 0.9, 200, 0.3, anchors, user, use)
+    for u in range(3):
+        mine = user == u
+        expected = table_game(payoffs[:, mine], 0.9, 200, 0.3, anchors[:, mine], use)
+        assert np.abs(average[mine] - expected).max() < 1e-9
+    first = mirror_descent(payoffs[0], 0.9, 200, 0.3)[0]
+    assert np.abs(average - first).max() > 0.02  # the others are used
+    assert (payoffs.min(0) - 1e-12 <= used).all() and (used <= payoffs.max(0) + 1e-12).all()
+
+
+def test_users_do_not_depend_on_how_they_are_cut_into_blocks(monkeypatch):
+    rng = np.random.default_rng(4)
+    user = np.sort(rng.integers(0, 9, 60))
+    anchors, payoffs = rng.random((2, 60)) < 0.6, rng.normal(0, 0.1, (2, 60))
+    whole = mirror_descent(payoffs, 0.9, 50, 0.3, anchors, user)[0]
+    monkeypatch.setattr("src.disclosure._BLOCK", 4)
+    assert np.array_equal(mirror_descent(payoffs, 0.9, 50, 0.3, anchors, user)[0], whole)
+    assert np.array_equal(mirror_descent(payoffs[0], 0.9, 50, 0.3)[0], mirror_descent(payoffs[:1], 0.9, 50, 0.3)[0])
 
 
 def test_critical_payoff_parts_disclosed_from_withheld():
     critical = critical_payoff(0.9, 50, 2.0)
-    below, above = mirror_descent(critical + np.array([-1e-6, 1e-6]), 0.9, 50, 2.0)
+    below, above = mirror_descent(critical + np.array([-1e-6, 1e-6]), 0.9, 50, 2.0)[0]
     assert below < 0.5 < above
     assert critical < 0  # the prior leans towards disclosure
 
@@ -39,9 +72,7 @@ def test_critical_payoff_parts_disclosed_from_withheld():
 def test_limit_is_the_dominant_strategy(settings):
     rng = np.random.default_rng(0)
     influence, unwillingness = rng.normal(0, 1, 500), rng.random(500)
-    config = settings("--willingness_weight", 0.7, "--game_rate", 1e6)
-    disclosed, weight = choose_disclosure(influence, unwillingness, config)
-    assert weight == 0.7
+    disclosed, _ = Game(influence, unwillingness, settings("--game_rate", 1e6)).play(0.7)
     assert np.array_equal(disclosed, influence > 0.7 * unwillingness)
 
 
@@ -51,15 +82,36 @@ def test_budget_gives_the_largest_selection_within_it(seed, settings):
     influence, unwillingness = rng.normal(0.2, 1, 40), rng.random(40)
     unwillingness[::7] = 0  # free to disclose
     for share in (0.05, 0.3, 0.6):
-        config = settings("--wv_budget", share, "--game_rate", 1e6)
-        disclosed, weight = choose_disclosure(influence, unwillingness, config)
         budget = share * unwillingness.sum()
+        disclosed, weight = Game(influence, unwillingness, settings("--game_rate", 1e6)).within(budget)
         assert unwillingness[disclosed].sum() <= budget
         # every selection that some price >= 0 leads to and that fits is no larger
         prices = [0, *(influence / np.maximum(unwillingness, 1e-12))]
         spent = [unwillingness[influence > p * unwillingness].sum() for p in prices if p >= 0]
         assert unwillingness[disclosed].sum() == pytest.approx(max(s for s in spent if s <= budget))
         assert np.array_equal(disclosed, influence > weight * unwillingness)
+
+
+@pytest.mark.parametrize("use", ["nearest", "weighted"])
+def test_with_several_anchors_the_budget_gives_the_largest_selection_within_it(use, settings):
+    rng = np.random.default_rng(5)
+    user = np.sort(rng.integers(0, 20, 200))
+    influence, unwillingness = rng.normal(0.002, 0.01, 200) + rng.normal(0, 0.005, (3, 200)), rng.random(200)
+    anchors = np.array([np.ones(200), rng.random(200) < 0.6, rng.random(200) < 0.3], bool)
+    game = Game(influence, unwillingness, settings("--anchor_use", use), anchors, user)
+    for share in (0.1, 0.5):
+        budget = share * unwillingness.sum()
+        disclosed, weight = game.within(budget)
+        again, used = game.play(weight)
+        assert np.array_equal(disclosed, again) and unwillingness[disclosed].sum() <= budget
+        # no other price leads to more that fits
+        spent = [unwillingness[game.play(price)[0]].sum() for price in np.linspace(0, 3 * weight, 300)]
+        best = max(s for s in spent if s <= budget)
+        # a user may jump to another anchor and back: with the nearest, what is spent does not fall steadily with the price
+        assert best <= unwillingness[disclosed].sum() * (1.01 if use == "nearest" else 1 + 1e-12)
+        assert (influence.min(0) - 1e-9 <= used).all() and (used <= influence.max(0) + 1e-9).all()
+    harmless, weight = game.within(unwillingness.sum())
+    assert weight == 0 and np.array_equal(harmless, game.play(0.0)[0])
 
 
 def test_budget_that_does_not_bind_costs_nothing():
@@ -76,55 +128,3 @@ def test_nothing_fits_an_empty_budget():
     influence, unwillingness = np.array([2.0, 1.0]), np.array([0.5, 0.5])
     weight = price_within_budget(influence, unwillingness, 0.1, 0.0)
     assert not (influence > weight * unwillingness).any()
-
-
-@pytest.fixture
-def tiny(write_ratings, settings):
-    """User 7 with history items 10, 20; user 9 with history item 30."""
-    folder = write_ratings([(7, 10, 1), (7, 20, 2), (7, 30, 3), (7, 40, 4), (9, 30, 1), (9, 10, 2), (9, 40, 3)],
-                           items=range(10, 70, 10))
-    return folder, settings
-
-
-def test_unwillingness_uniform_by_seed(tiny):
-    _, settings = tiny
-    dataset = load_dataset(settings())
-    one, again, other = (load_unwillingness(dataset, settings("--seed", s)) for s in (1, 1, 2))
-    assert np.array_equal(one, again) and not np.array_equal(one, other)
-    assert one.min() >= 0 and one.max() <= 1
-
-
-def test_unwillingness_constant(tiny):
-    _, settings = tiny
-    config = settings("--unwillingness", "constant", "--unwillingness_value", 0.25)
-    assert load_unwillingness(load_dataset(config), config).tolist() == [0.25] * 3
-
-
-def write_unwillingness(folder, rows):
-    pd.DataFrame(rows, columns=["user_id", "item_id", "unwillingness"]).to_csv(folder / "unwillingness.csv", index=False)
-
-
-def test_unwillingness_from_file_in_any_order(tiny):
-    folder, settings = tiny
-    write_unwillingness(folder, [(9, 30, 0.1), (7, 20, 0.2), (7, 10, 0.3), (7, 40, 0.9)])
-    assert load_unwillingness(load_dataset(settings()), settings()).tolist() == [0.3, 0.2, 0.1]
-
-
-@pytest.mark.parametrize("rows, words", [
-    ([(9, 30, 0.1), (7, 20, 0.2)], "user 7, item 10"),
-    ([(9, 30, 0.1), (7, 20, 1.2), (7, 10, 0.3)], "row 2"),
-    ([(9, 30, 0.1), (7, 20, "much"), (7, 10, 0.3)], "row 2"),
-    ([(9, 30, 0.1), (7, 20, 0.2), (7, 10, 0.3), (7, 10, 0.4)], "row 4"),
-])
-def test_bad_unwillingness_files_are_named(tiny, rows, words):
-    folder, settings = tiny
-    write_unwillingness(folder, rows)
-    with pytest.raises(InputError, match=words) as error:
-        load_unwillingness(load_dataset(settings()), settings())
-    assert "unwillingness.csv" in str(error.value)
-
-
-def test_missing_unwillingness_file_is_named(tiny):
-    _, settings = tiny
-    with pytest.raises(InputError, match="unwillingness.csv: no such file"):
-        load_unwillingness(load_dataset(settings()), settings("--unwillingness", "file"))

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from src import fidelity as study
+from src import retraining
 from src.constants import FIDELITY_FILE, FIDELITY_PLOT
 from src.dataset import load_dataset
 from src.errors import InputError
@@ -83,19 +84,19 @@ def test_a_retraining_sees_what_is_kept(cpu, ratings, settings, monkeypatch):
     kept = subset(dataset, np.arange(dataset.num_interactions), 0.5)
     trained = []
 
-    class Spy(study.Trainer):
+    class Spy(retraining.Trainer):
         def __init__(self, net, part, *rest):
             super().__init__(net, part, *rest)
             trained.append((net, part))
 
-    monkeypatch.setattr(study, "Trainer", Spy)
+    monkeypatch.setattr(retraining, "Trainer", Spy)
     loss, rank_loss, test_rank = retrain._train(kept, seed=5)
     (net, part), = trained
     assert np.array_equal(part.user, dataset.user[kept]) and np.array_equal(part.item, dataset.item[kept])
-    scores = score(net, retrain.validation, 1000).astype(float)
+    scores = score(net, retrain.retrain.validation, 1000).astype(float)
     assert loss == pytest.approx(cross_entropy(scores)[:, 0])
     assert rank_loss == pytest.approx(-np.log(np.exp(scores[:, 0]) / np.exp(scores).sum(1)), rel=1e-5)
-    test_scores = score(net, retrain.test, 1000)
+    test_scores = score(net, retrain.retrain.test, 1000)
     assert test_rank.tolist() == (test_scores[:, 1:] >= test_scores[:, :1]).sum(1).tolist()
 
 

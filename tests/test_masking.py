@@ -30,7 +30,7 @@ def test_masked_dataset_keeps_held_out_rows_and_nothing_withheld(ratings, settin
     disclosed = np.random.default_rng(1).random(dataset.num_interactions) < 0.5
     disclosed[dataset.user == 3] = False  # a user who discloses nothing
     target = tmp_path / "data" / "masked_tiny"
-    write_masked_dataset(ratings, target, dataset, disclosed, "")
+    write_masked_dataset(ratings, target, dataset, disclosed, "", {})
     masked = load_dataset(settings(), masked=True)
     assert np.array_equal(masked.user_ids, dataset.user_ids) and np.array_equal(masked.item_ids, dataset.item_ids)
     assert np.array_equal(masked.validation, dataset.validation) and np.array_equal(masked.test, dataset.test)
@@ -48,7 +48,7 @@ def test_stages_end_to_end(cpu, ratings, settings, tmp_path):
     preprocess(config)  # trains the plain model itself
     assert (output / "train_ncf.json").exists()
     decisions = pd.read_csv(output / "disclosure.csv")
-    assert list(decisions.columns) == ["user_id", "item_id", "influence", "unwillingness", "disclosed"]
+    assert list(decisions.columns) == ["user_id", "item_id", "influence", "unwillingness", "disclosed", "expected_influence"]
     dataset = load_dataset(config)
     assert len(decisions) == dataset.num_interactions and set(decisions.disclosed) <= {0, 1}
     record = json.loads((output / "preprocess.json").read_text())
@@ -133,7 +133,7 @@ def test_influences_come_from_the_anchors_of_all_models(cpu, ratings, settings, 
     written = pd.read_csv(tmp_path / "output" / "disclosure.csv").influence
     assert written.to_numpy() == pytest.approx(influences(anchors, dataset, config)[0], rel=1e-6)
     record = json.loads((tmp_path / "output" / "preprocess.json").read_text())
-    assert record["influence_models"] == 2 and record["anchors"] == len(anchors)
+    assert record["influence_models"] == 2 and record["parameter_sets"] == len(anchors)
     assert not (tmp_path / "output" / "influence.partial").exists()
     # a model of the other seed that is there already is not trained again
     other = tmp_path / "checkpoint" / "seed_2" / "NCF.ckpt"
@@ -153,7 +153,7 @@ def test_influences_come_from_the_anchors_of_all_models(cpu, ratings, settings, 
 def test_a_killed_influence_stage_goes_on(cpu, ratings, settings, tmp_path, monkeypatch, caplog):
     config = settings(*SMALL, "--train_epochs", 2, "--chunk_size", 30)
     train(config)
-    monkeypatch.setattr("src.masking.choose_disclosure", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr("src.strategies.Strategies._play", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         preprocess(config)
     assert (tmp_path / "output" / "influence.partial").stat().st_size > 8 * 72  # a header and 72 numbers an anchor

@@ -1,0 +1,97 @@
+"""Anchors: selection vectors on which a model was trained, and the parameters that influences are computed from there.
+
+The first anchor is everything disclosed: the plain model, in `influence_models` copies with different seeds. IFRQE++ adds
+others, each trained in the same way, up to the same epochs, on what its selection vector discloses.
+"""
+import logging
+from pathlib import Path
+
+from .constants import PLAIN_MODEL, RATINGS_FILE, TRAIN_KEYS, checkpoint_file
+from .dataset import dataset_folder
+from .ncf import build, check_checkpoint, load_anchors
+from .repeats import seed_settings
+from .trainer import EpochAverage, Trainer
+from .training import train
+
+logger = logging.getLogger("ifrqe")
+
+
+def trained_models(config):
+    """Paths of the checkpoints that influences come from, each trained if it is not there."""
+    return [_trained(config)] + [_trained(seed_settings(config, config.seed + k)) for k in range(1, config.influence_models)]
+
+
+def _trained(config):
+    checkpoint = Path(config.checkpoint_path) / checkpoint_file(PLAIN_MODEL)
+    if not checkpoint.exists():
+        logger.info("%s: not there yet, so it is trained first", checkpoint)
+        train(config)
+    return checkpoint
+
+
+def load_models(checkpoints, dataset, config):
+    """The anchor of everything disclosed, for each model.
+
+    Returns:
+        A list with, for each model, a dict of epoch to parameters, and a dict of what its checkpoint says.
+
+    Raises:
+        InputError: a checkpoint does not fit, or was trained otherwise than the first: but for the seed, all must be alike.
+    """
+    models, first = [], None
+    for k, path in enumerate(checkpoints):
+        values, info = load_anchors(path, dataset, config, dataset_folder(config) / RATINGS_FILE)
+        first = first or info["settings"]
+        wanted = {**first, "anchor_epochs": config.anchor_epochs}
+        if len(checkpoints) > 1:
+            wanted["seed"] = config.seed + k
+        check_checkpoint(path, info["settings"], wanted, "remove it, and it is trained with the options that are given then")
+        models.append((values, info))
+    return models
+
+
+def parameter_sets(models):
+    """All sets of parameters of what load_models returned."""
+    return [values for sets, _ in models for values in sets.values()]
+
+
+class Retrained:
+    """The models of an anchor that withholds something; each is trained when a set of its parameters is asked for.
+
+    Args:
+        models: see load_models; each is trained anew with its own seed and training options.
+        dataset: Dataset.
+        disclosed: (n,) bool, the anchor.
+        config: anchor_warm_epochs: 0 trains from scratch up to the last of the model's own anchor epochs, and takes the
+            same epochs; else training starts from its anchor and goes on for so many epochs, all of which are taken.
+        device: name of the device in use.
+    """
+
+    def __init__(self, models, dataset, disclosed, config, device):
+        self.models, self.dataset, self.disclosed, self.config, self.device = models, dataset, disclosed, config, device
+        self.trained = {}  # number of a model: its sets of parameters
+
+    def parameter_sets(self):
+        """A function without arguments for each set of parameters."""
+        return [lambda k=k, j=j: self._train(k)[j]
+                for k, (sets, _) in enumerate(self.models) for j in range(self.config.anchor_warm_epochs or len(sets))]
+
+    def _train(self, k):
+        if k not in self.trained:
+            sets, info = self.models[k]
+            config = self.config.replace(**{key: info["settings"][key] for key in TRAIN_KEYS})
+            part = self.dataset.part(self.disclosed)
+            net, epochs = build(part, config), list(sets)
+            if self.config.anchor_warm_epochs:
+                net.set_values(sets[epochs[-1]])
+                epochs = list(range(1, 1 + self.config.anchor_warm_epochs))
+                config = config.replace(train_epochs=epochs[-1], warmup_epochs=min(config.warmup_epochs, epochs[-1]))
+            trainer, average = Trainer(net, part, config, self.device), EpochAverage(config.average_epochs)
+            found = []
+            for number in range(epochs[-1]):
+                trainer.epoch(number)
+                values = average(net.values())
+                if number + 1 in epochs:
+                    found.append(values)
+            self.trained = {k: found}  # the sets are asked for model by model
+        return self.trained[k]

@@ -1,0 +1,34 @@
+"""Training from scratch on parts of a dataset, as studies do it over and over."""
+from .dataset import evaluation_candidates
+from .ncf import build, score
+from .trainer import EpochAverage, Trainer
+
+
+class Retraining:
+    """Trains NCF on parts of a dataset, all epochs that the settings say, and scores the candidates of the whole.
+
+    Args:
+        dataset: the whole Dataset.
+        config: the training options, eval_batch_size, and seed, which draws the candidates.
+        device: name of the device in use.
+    """
+
+    def __init__(self, dataset, config, device):
+        self.dataset, self.config, self.device = dataset, config, device
+        self.validation, self.test = (evaluation_candidates(dataset, name, config) for name in ("validation", "test"))
+        self.shown = build(dataset, config)  # scores all models, so that its graph is compiled once
+
+    def __call__(self, part, seed):
+        """Trains on `part` (Dataset) with a seed.
+
+        Returns:
+            A function of candidates, (num_users, n) items, to their (num_users, n) logits; good until the next call.
+        """
+        config = self.config.replace(seed=seed)
+        net = build(self.dataset, config)
+        trainer, average = Trainer(net, part, config, self.device), EpochAverage(config.average_epochs)
+        for number in range(config.train_epochs):
+            trainer.epoch(number)
+            values = average(net.values())
+        self.shown.set_values(values)
+        return lambda candidates: score(self.shown, candidates, config.eval_batch_size)

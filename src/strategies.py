@@ -1,0 +1,226 @@
+"""Which interactions are disclosed: the game, and the baselines that it is measured against.
+
+| strategy | discloses |
+|---|---|
+| none | everything: plain NCF |
+| none+validation | everything, and the validation item is trained on as well: a control, since the game has looked at it |
+| random | interactions in random order |
+| threshold | the least unwilling first; influence is ignored |
+| recent | the latest first, of every user the same share of her history |
+| similarity | by cosine of the item's and the validation item's embeddings per unwillingness, as far as it is positive |
+| ifrqe | what the game says, with influences at one anchor, everything disclosed |
+| ifrqe++ | the same, with influences at several anchors |
+
+All but the first two spend the same budget of unwillingness. A vetoed interaction is disclosed by none of them.
+"""
+import hashlib
+import logging
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from .anchors import Retrained, parameter_sets
+from .constants import INFLUENCE_KEYS, MODEL_KEYS, PARTIAL_FILE
+from .disclosure import Game
+from .expectation import expected_influence, target_items
+from .influence_function import TINY, influences
+from .others import influence_on_others
+from .stage import PartialResults
+from .stat_utils import generator
+
+logger = logging.getLogger("ifrqe")
+
+NONE, NONE_VALIDATION, IFRQE, IFRQE_PP = "none", "none+validation", "ifrqe", "ifrqe++"
+PLAYED = (IFRQE, IFRQE_PP)
+STRATEGIES = (NONE, NONE_VALIDATION, "random", "threshold", "recent", "similarity", *PLAYED)
+NEEDS_MODEL = ("similarity", *PLAYED)
+
+
+@dataclass
+class Decision:
+    """What a strategy discloses.
+
+    disclosed: (n,) bool.
+    weight: willingness weight lambda at which the game was played; None for a baseline.
+    influence: (n,) influences on the validation items at the anchor of everything; None for a baseline.
+    expected: (n,) what the game went by, see expectation.py; with several anchors the mean over the rounds; or None.
+    report: dict, what preprocess.json says about it.
+    """
+    disclosed: np.ndarray
+    weight: float = None
+    influence: np.ndarray = None
+    expected: np.ndarray = None
+    report: dict = None
+
+
+def influence_keys(config, solvers=()):
+    """Options that the influences depend on; the samples of `lissa` are drawn by chunk."""
+    return INFLUENCE_KEYS + ("chunk_size",) * ("lissa" in (config.solver, *solvers))
+
+
+class Strategies:
+    """Decides for the users of a dataset; influences are computed once, when they are first needed.
+
+    Args:
+        dataset: Dataset.
+        unwillingness: (n,) array in [0, 1].
+        allowed: (n,) bool, what is not vetoed.
+        models: see anchors.load_models; may be empty for strategies outside NEEDS_MODEL.
+        config: the options of influence and game.
+        device: name of the device in use.
+        output: folder for what an interrupted computation has left.
+        key: dict that this depends on beside the options: data and checkpoints.
+    """
+
+    def __init__(self, dataset, unwillingness, allowed, models, config, device, output, key):
+        self.dataset, self.unwillingness, self.allowed = dataset, unwillingness, allowed
+        self.models, self.config, self.device, self.output, self.key = models, config, device, output, key
+        self.seconds = {"influence": 0.0, "game": 0.0}
+        self.partials = []
+        self._first = None
+
+    def __call__(self, strategy, budget, weight=None):
+        """The decision of a strategy.
+
+        Args:
+            strategy: one of STRATEGIES.
+            budget: largest share of the total unwillingness that may be violated.
+            weight: lambda; given, the game is played at this price instead of within the budget.
+
+        Returns:
+            Decision.
+        """
+        limit = budget * self.unwillingness.sum()
+        if strategy in (NONE, NONE_VALIDATION):
+            return Decision(self.allowed.copy())
+        if strategy not in PLAYED:
+            return Decision(self._in_order(self._order(strategy), limit))
+        influence, expected, report = self._at_everything()
+        if strategy == IFRQE:
+            disclosed, weight = self._play(self._game([expected]), limit, weight)
+        else:
+            selections, found = self._place_anchors(expected, limit, weight)
+            report = {**report, "anchor_wv": [float(self.unwillingness[o].sum() / self.dataset.num_users)
+                                              for o in selections]}
+            game = self._game(found, selections)
+            disclosed, weight = self._play(game, limit, weight)
+            expected = expected.copy()
+            expected[self.allowed] = game.play(weight)[1]
+        return Decision(disclosed, weight, influence, expected, report)
+
+    def forget(self):
+        """Removes what was kept for the case of an interruption."""
+        for partial in self.partials:
+            partial.remove()
+
+    def _order(self, strategy):
+        """Interactions that may be disclosed, first those that the strategy likes best."""
+        dataset, b = self.dataset, self.unwillingness
+        if strategy == "random":
+            return generator(self.config.seed, "random disclosure").permutation(dataset.num_interactions)
+        if strategy == "threshold":
+            return np.argsort(b, kind="stable")
+        if strategy == "recent":
+            length = np.bincount(dataset.user, minlength=dataset.num_users)
+            age = (np.cumsum(length)[dataset.user] - np.arange(dataset.num_interactions)) / length[dataset.user]
+            return np.argsort(age, kind="stable")
+        similarity = self._similarity()
+        order = np.argsort(-similarity / np.maximum(b, TINY), kind="stable")
+        return order[similarity[order] > 0]
+
+    def _in_order(self, order, limit):
+        """(n,) bool: of the allowed interactions of `order` the first ones, as far as the limit reaches."""
+        order = order[self.allowed[order]]
+        disclosed = np.zeros(self.dataset.num_interactions, bool)
+        disclosed[order[np.cumsum(self.unwillingness[order]) <= limit * (1 + 1e-12)]] = True
+        return disclosed
+
+    def _similarity(self):
+        """(n,) cosine of each interaction's item with the validation item, mean over the sets of parameters."""
+        dataset, sets = self.dataset, parameter_sets(self.models)
+        total = np.zeros(dataset.num_interactions)
+        for values in sets:
+            embedding = np.concatenate([values["item_gmf"], values["item_mlp"]], 1)
+            embedding /= np.maximum(np.linalg.norm(embedding, axis=1, keepdims=True), TINY)
+            total += np.einsum("nd,nd->n", embedding[dataset.item], embedding[dataset.validation[dataset.user]])
+        return total / len(sets)
+
+    def _game(self, expected, selections=None):
+        """The game about what is allowed, by the expected influences (n,) of each anchor."""
+        allowed = self.allowed
+        return Game(np.stack(expected)[:, allowed], self.unwillingness[allowed], self.config,
+                    None if selections is None else np.stack(selections)[:, allowed], self.dataset.user[allowed])
+
+    def _play(self, game, limit, weight):
+        """(n,) bool, the selection within the limit or at a given weight; and the weight."""
+        start = time.perf_counter()
+        disclosed = np.zeros(len(self.allowed), bool)
+        if weight is None:
+            disclosed[self.allowed], weight = game.within(limit)
+        else:
+            disclosed[self.allowed], _ = game.play(weight)
+        self.seconds["game"] += time.perf_counter() - start
+        return disclosed, weight
+
+    def _at_everything(self):
+        if self._first is None:
+            self._first = self._at(parameter_sets(self.models), None, 0)
+        return self._first
+
+    def _at(self, sets, disclosed, number):
+        """Influences at one anchor.
+
+        Returns:
+            influence: (n,) on the validation items.
+            expected: (n,) what the game goes by.
+            report: dict.
+        """
+        start = time.perf_counter()
+        config, dataset = self.config, self.dataset
+        targets = target_items(dataset, config.influence_lags)
+        selection = None if disclosed is None else hashlib.sha256(np.packbits(disclosed).tobytes()).hexdigest()
+        keys = MODEL_KEYS + INFLUENCE_KEYS + ("chunk_size",)
+        if number:
+            keys += ("anchor_warm_epochs",)
+        name = PARTIAL_FILE if not number else PARTIAL_FILE.replace(".", f"_{number}.")
+        partial = PartialResults(self.output / name, {**self.key, "settings": config.select(keys), "anchor": selection},
+                                 config.overwrite)
+        self.partials.append(partial)
+        if partial.resumed:
+            logger.info("%s: going on with the influences that a run before this one has left", partial.path)
+        found, report = influences(sets, dataset, config, partial, disclosed, targets)
+        expected, report["expectation"] = expected_influence(found, dataset)
+        if config.count_others:
+            others = influence_on_others(sets, dataset, config, targets, disclosed)
+            added, report["expectation_others"] = expected_influence(others, dataset)
+            expected = expected + added
+        self.seconds["influence"] += time.perf_counter() - start
+        return found[:, :dataset.validations().shape[1]].mean(1), expected, report
+
+    def _place_anchors(self, expected, limit, weight):
+        """Selection vectors of `anchors` anchors, everything allowed first, and the expected influences there.
+
+        Args:
+            expected: (n,) at the first.
+            limit, weight: of the game.
+        """
+        selections, found = [self.allowed], [expected]
+        for number in range(1, self.config.anchors):
+            rng = generator(self.config.seed, "anchor", number)
+            if self.config.anchor_placing == "binomial":
+                selection = self.allowed & (rng.random(len(expected)) < self.config.prior)
+            elif self.config.anchor_placing == "budget":
+                selection = self._in_order(rng.permutation(len(expected)), limit)
+            else:
+                selection, _ = self._play(self._game(found, selections), limit, weight)
+            if not selection.any():
+                logger.warning("anchor %d of %d would withhold everything: there are no more", number + 1,
+                               self.config.anchors)
+                break
+            logger.info("anchor %d of %d: NCF is trained on %.1f%% of the interactions", number + 1, self.config.anchors,
+                        100 * selection.mean())
+            retrained = Retrained(self.models, self.dataset, selection, self.config, self.device)
+            selections.append(selection)
+            found.append(self._at(retrained.parameter_sets(), selection, number)[1])
+        return selections, found

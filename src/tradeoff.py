@@ -1,0 +1,295 @@
+"""The whole trade-off between quality and unwillingness, started by scripts/run_tradeoff.sh.
+
+Every strategy (see strategies.py) decides at every budget and seed; NCF is trained from scratch on what it discloses, with
+the training options given, and scored on the test items. The same seed gives all strategies the same initial weights,
+candidates and, if it is drawn, unwillingness. Each run is kept in a file of its own, so that a stopped study goes on, and
+more strategies, budgets and seeds add to it.
+
+Rewards are -loss - lambda * wv at the price that IFRQE finds for the budget, so that all strategies at a budget are compared
+at one price.
+"""
+import json
+import logging
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from . import metrics
+from .anchors import load_models, trained_models
+from .constants import (
+    EVAL_KEYS,
+    GAME_KEYS,
+    MODEL_KEYS,
+    RATINGS_FILE,
+    SPLIT_KEYS,
+    TIMESTAMP,
+    TRAIN_KEYS,
+)
+from .dataset import dataset_files, dataset_folder, load_dataset
+from .device_adapter import set_device
+from .errors import InputError
+from .plots import tradeoff_plot, users_plot
+from .repeats import seed_settings
+from .retraining import Retraining
+from .stage import Stage, main, whole_file, write_text
+from .strategies import IFRQE, NEEDS_MODEL, NONE, NONE_VALIDATION, STRATEGIES, Strategies, influence_keys
+from .unwillingness import load_unwillingness, unwillingness_files, vetoed
+
+logger = logging.getLogger("ifrqe")
+
+LOSS, POS_LOSS, RANK = range(3)  # what is kept of a run, each (num_users,), of the test items
+SEEDS = 3  # without --seeds
+GROUPS = 4  # of users
+RUNS_FOLDER = "tradeoff"
+CSV, TABLE, PLOT, USERS_PLOT = "tradeoff.csv", "tradeoff.md", "tradeoff.png", "tradeoff_users.png"
+
+
+def tradeoff(config):
+    """The study on the dataset that the settings name; writes tradeoff.csv, .md and .png, and tradeoff_users.png.
+
+    Raises:
+        InputError: an unknown strategy, or the dataset, a checkpoint or unwillingness is missing or unfit.
+    """
+    if config.holdout < 2:
+        raise InputError(f"--holdout {config.holdout}: leaves no validation item for the influences; use 2 here")
+    strategies = [name.strip() for name in config.tradeoff_strategies.split(",")]
+    if unknown := [name for name in strategies if name not in STRATEGIES]:
+        raise InputError(f"--tradeoff_strategies {config.tradeoff_strategies}: there is no strategy {unknown[0]!r}; "
+                         f"name some of {','.join(STRATEGIES)}")
+    if NONE not in strategies:
+        strategies.insert(0, NONE)  # what all others are compared with
+    if not config.tradeoff_budgets:
+        raise InputError("--tradeoff_budgets '': needs shares of total_wv such as 0.3,0.6")
+    budgets = sorted(set(config.tradeoff_budgets))
+    seeds = config.seeds or [config.seed + k for k in range(SEEDS)]
+    device = set_device(config)
+    output = Path(config.output_path)
+    total = sum(1 if name in (NONE, NONE_VALIDATION) else len(budgets) for name in strategies) * len(seeds)
+    rows, users = [], []
+    with tqdm(total=total, desc="trade-off", unit="run", disable=None) as bar:
+        for seed in seeds:
+            runs = SeedRuns(config if seed == config.seed else seed_settings(config, seed).replace(output_path=str(output)),
+                            device, strategies, bar)
+            rows += runs.rows(strategies, budgets)
+            users.append(runs.of_users(strategies, min(budgets, key=lambda b: abs(b - config.wv_budget))))
+    table = pd.DataFrame(rows)
+    with whole_file(output / CSV) as temporary:
+        table.to_csv(temporary, index=False)
+    shown = [metric for metric in table if metric.startswith(("hr@", "ndcg@"))]
+    users = pd.concat(users)
+    text = f"{markdown(table, shown)}\n\n{users_markdown(users)}\n"
+    write_text(output / TABLE, text)
+    title = f"{config.dataset}: {len(seeds)} seed{'s' * (len(seeds) > 1)}"
+    tradeoff_plot(output / PLOT, table, [*shown, "loss", "reward"], title)
+    _plot_users(output / USERS_PLOT, users, title)
+    logger.info("%s\nwritten to %s, %s, %s and %s", text, *(output / name for name in (CSV, TABLE, PLOT, USERS_PLOT)))
+
+
+class SeedRuns:
+    """The runs of one seed.
+
+    Args:
+        config: the settings with this seed.
+        device: name of the device in use.
+        strategies: names, for which models are trained if any needs one.
+        bar: progress bar, moved on by each run.
+    """
+
+    def __init__(self, config, device, strategies, bar):
+        self.config, self.bar = config, bar
+        self.folder = Path(config.output_path) / RUNS_FOLDER
+        checkpoints = trained_models(config) if set(strategies) & set(NEEDS_MODEL) else []
+        inputs = dataset_files(config)
+        inputs += [path for path in unwillingness_files(config) if path not in inputs]
+        keys = SPLIT_KEYS + MODEL_KEYS + TRAIN_KEYS + EVAL_KEYS + influence_keys(config) + GAME_KEYS
+        stage = Stage("tradeoff", config, [k for k in keys if k not in ("strategy", "wv_budget", "willingness_weight")],
+                      inputs + checkpoints, [])
+        self.depends = stage.depends
+        self.dataset = load_dataset(config)
+        self.unwillingness = load_unwillingness(self.dataset, config)
+        models = load_models(checkpoints, self.dataset, config)
+        self.strategies = Strategies(self.dataset, self.unwillingness, ~vetoed(self.unwillingness, config), models, config,
+                                     device, self.folder / f"seed_{config.seed}",
+                                     {key: self.depends[key] for key in ("version", "dataset", "inputs")})
+        self.retraining = Retraining(self.dataset, config, device)
+        self.found = {}  # strategy, budget: what `run` returned
+        self.trained = {}  # what is trained on: results of users
+
+    def rows(self, strategies, budgets):
+        """A dict for each strategy and budget."""
+        for strategy in strategies:
+            for budget in budgets:
+                self.run(strategy, budget)
+        rows = []
+        for strategy in strategies:
+            for budget in budgets:
+                kept, _, values = self.run(strategy, budget)
+                weight = self.run(IFRQE, budget)[1] if IFRQE in strategies else None
+                wv, total = (metrics.willingness_violation(d, self.unwillingness, self.dataset.num_users)
+                             for d in (kept, np.ones(len(kept))))
+                k = self.config.top_k
+                loss = float(values[LOSS].mean())
+                rows.append({
+                    "strategy": strategy, "budget": budget, "seed": self.config.seed,
+                    f"hr@{k}": metrics.hit_ratio_of_ranks(values[RANK], k),
+                    f"ndcg@{k}": metrics.ndcg_of_ranks(values[RANK], k), "loss": loss,
+                    "pos_loss": float(values[POS_LOSS].mean()), "wv": wv, "wv_share": wv / total if total else 0.0,
+                    "disclosed_share": float(kept.mean()), "willingness_weight": weight,
+                    "reward": None if weight is None else -loss - weight * wv})
+        return rows
+
+    def run(self, strategy, budget):
+        """What a strategy discloses at a budget, the price at which the game was played, and (3, num_users) results."""
+        budget = 1.0 if strategy in (NONE, NONE_VALIDATION) else budget
+        if (strategy, budget) not in self.found:
+            path = self.folder / f"{strategy}_{budget:g}_{self.config.seed}.npz"
+            key = json.dumps({**self.depends, "strategy": strategy, "budget": budget}, sort_keys=True)
+            result = read_run(path, key, self.config.overwrite)
+            if result is None:
+                decision = self.strategies(strategy, budget)
+                if not decision.disclosed.any():
+                    raise InputError(f"--tradeoff_budgets {budget}: is too small for {strategy} to disclose anything; "
+                                     "raise it")
+                result = decision.disclosed, decision.weight, self._train(strategy, decision.disclosed)
+                write_run(path, key, *result)
+            self.found[strategy, budget] = result
+            self.bar.update()
+        return self.found[strategy, budget]
+
+    def _train(self, strategy, disclosed):
+        """Results of a training; the same selections, as of all baselines at the full budget, are trained on once."""
+        name = strategy == NONE_VALIDATION, disclosed.tobytes()
+        if name not in self.trained:
+            config = self.config
+            part = load_dataset(config.replace(holdout=1)) if strategy == NONE_VALIDATION else self.dataset.part(disclosed)
+            scores = self.retraining(part, config.seed)(self.retraining.test)
+            losses = metrics.cross_entropy(scores)
+            self.trained[name] = np.stack([losses.mean(1), losses[:, 0], metrics.ranks(scores)])
+        return self.trained[name]
+
+    def of_users(self, strategies, budget):
+        """DataFrame with a row per user and strategy: how she fares at a budget, and what kind of user she is."""
+        dataset, everything = self.dataset, self.run(NONE, budget)[2]
+        stamp = pd.read_csv(dataset_folder(self.config) / RATINGS_FILE, usecols=[TIMESTAMP])[TIMESTAMP].to_numpy()
+        held_out = stamp[dataset.held_out]
+        kind = {"history": np.bincount(dataset.user, minlength=dataset.num_users),
+                "unwillingness": np.bincount(dataset.user, self.unwillingness, dataset.num_users),
+                "gap": held_out[:, -1] - held_out[:, -2]}
+        tables = []
+        for strategy in strategies:
+            if strategy != NONE:
+                values = self.run(strategy, budget)[2]
+                hit, before = (v[RANK] < self.config.top_k for v in (values, everything))
+                tables.append(pd.DataFrame({
+                    "strategy": strategy, "budget": budget, "user": np.arange(dataset.num_users), **kind,
+                    "loss_change": values[LOSS] - everything[LOSS], "hit_change": hit.astype(float) - before}))
+        return pd.concat(tables) if tables else pd.DataFrame()
+
+
+def write_run(path, key, disclosed, weight, values):
+    """Keeps a run: (n,) bool, willingness weight or None, (3, num_users) results."""
+    with whole_file(path) as temporary, open(temporary, "wb") as file:
+        np.savez(file, key=key, disclosed=np.packbits(disclosed), number=len(disclosed),
+                 weight=np.nan if weight is None else weight, values=values)
+
+
+def read_run(path, key, overwrite):
+    """What write_run kept under the same key, or None."""
+    if overwrite or not path.is_file():
+        return None
+    try:
+        with np.load(path) as run:
+            if str(run["key"]) != key:
+                return None
+            disclosed = np.unpackbits(run["disclosed"], count=int(run["number"])).astype(bool)
+            return disclosed, None if np.isnan(run["weight"]) else float(run["weight"]), run["values"]
+    except (ValueError, KeyError, OSError, zipfile.BadZipFile):
+        return None  # damaged: it is done again
+
+
+def mean_and_std(values, digits=4):
+    """"mean ± sample standard deviation" of some numbers; a single one is shown alone."""
+    values = [v for v in values if v is not None and np.isfinite(v)]
+    if not values:
+        return ""
+    spread = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.{digits}f}{spread}"
+
+
+def markdown(table, shown):
+    """The runs as a Markdown table: for each budget the strategies, with mean and standard deviation over seeds."""
+    lines = ["| budget | strategy | wv | disclosed | " + " | ".join([*map(str.upper, shown), "loss", "reward"]) + " |",
+             "|---" * (6 + len(shown)) + "|"]
+    for (budget, strategy), rows in table.groupby(["budget", "strategy"], sort=False):
+        cells = [f"{100 * budget:g}%", strategy, f"{100 * rows.wv_share.mean():.0f}%",
+                 f"{100 * rows.disclosed_share.mean():.0f}%",
+                 *(mean_and_std(rows[name]) for name in [*shown, "loss", "reward"])]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join([lines[0], lines[1], *sorted(lines[2:], key=lambda line: float(line.split("%")[0].strip("| ")))])
+
+
+GROUPED = {"history": "history length", "unwillingness": "total unwillingness",
+           "gap": "days from validation to test item"}
+_DAY = 86_400
+
+
+def grouped(users, kind):
+    """Users of one strategy in quarters by a number that describes them.
+
+    Args:
+        users: rows of SeedRuns.of_users.
+        kind: key of GROUPED.
+
+    Returns:
+        DataFrame indexed by the range of the number: users, loss_change, worse (share whose loss rose), hit_change; the
+        changes of a user are the mean over seeds before users are compared.
+    """
+    each = users.groupby("user")[[*GROUPED, "loss_change", "hit_change"]].mean()
+    number = each[kind] / (_DAY if kind == "gap" else 1)
+    quarter = pd.qcut(number, GROUPS, duplicates="drop") if number.nunique() > 1 else pd.Series("all", each.index)
+    rows = each.assign(worse=each.loss_change > 0).groupby(quarter, observed=True)
+    result = rows[["loss_change", "worse", "hit_change"]].mean()
+    result.insert(0, "users", rows.size())
+    if number.nunique() > 1:
+        result.index = [f"{number[quarter == i].min():.3g} to {number[quarter == i].max():.3g}" for i in result.index]
+    return result
+
+
+def users_markdown(users):
+    """Who pays and who gains, against everything disclosed, as Markdown."""
+    if users.empty:
+        return ""
+    lines = [f"Users at {100 * users.budget.iloc[0]:g}% of the unwillingness, against everything disclosed:", "",
+             "| strategy | users | number | loss change | worse off | HR change |", "|---|---|---|---|---|---|"]
+    for strategy, rows in users.groupby("strategy", sort=False):
+        each = rows.groupby("user")[["loss_change", "hit_change"]].mean()
+        parts = {"all": pd.DataFrame({"users": [len(each)], "loss_change": [each.loss_change.mean()],
+                                      "worse": [(each.loss_change > 0).mean()], "hit_change": [each.hit_change.mean()]},
+                                     index=[""])}
+        parts |= {label: grouped(rows, kind) for kind, label in GROUPED.items()}
+        for label, part in parts.items():
+            for name, row in part.iterrows():
+                lines.append(f"| {strategy} | {f'{label}: {name}' if name else label} | {row.users:.0f} | "
+                             f"{row.loss_change:+.4f} | {100 * row.worse:.0f}% | {row.hit_change:+.3f} |")
+    return "\n".join(lines)
+
+
+def _plot_users(path, users, title):
+    strategies = [name for name in users.strategy.unique() if name != NONE_VALIDATION] if len(users) else []
+    if not strategies:
+        return
+    rows = {name: users[users.strategy == name] for name in strategies}
+    changes = {name: part.groupby("user").loss_change.mean().to_numpy() for name, part in rows.items()}
+    groups = [(GROUPED[kind], label, {name: factor * grouped(part, kind)[column] for name, part in rows.items()})
+              for kind, column, factor, label in (("history", "worse", 100, "worse off (%)"),
+                                                  ("unwillingness", "worse", 100, "worse off (%)"),
+                                                  ("gap", "hit_change", 1, "change of HR"))]
+    users_plot(path, changes, groups, f"{title}, {100 * users.budget.iloc[0]:g}% of the unwillingness, against everything "
+               "disclosed")
+
+
+if __name__ == "__main__":
+    main(tradeoff, "run_tradeoff", __doc__)
