@@ -71,8 +71,8 @@ def tradeoff(config):
     rows, users = [], []
     with tqdm(total=total, desc="trade-off", unit="run", disable=None) as bar:
         for seed in seeds:
-            runs = SeedRuns(config if seed == config.seed else seed_settings(config, seed).replace(output_path=str(output)),
-                            device, strategies, bar)
+            runs = SeedRuns(config if seed == config.seed else seed_settings(config, seed), output / RUNS_FOLDER, device,
+                            strategies, bar)
             rows += runs.rows(strategies, budgets)
             users.append(runs.of_users(strategies, min(budgets, key=lambda b: abs(b - config.wv_budget))))
     table = pd.DataFrame(rows)
@@ -92,15 +92,15 @@ class SeedRuns:
     """The runs of one seed.
 
     Args:
-        config: the settings with this seed.
+        config: the settings with this seed; its model is trained in the folders that they name, if it is not there.
+        folder: where runs are kept.
         device: name of the device in use.
         strategies: names, for which models are trained if any needs one.
         bar: progress bar, moved on by each run.
     """
 
-    def __init__(self, config, device, strategies, bar):
-        self.config, self.bar = config, bar
-        self.folder = Path(config.output_path) / RUNS_FOLDER
+    def __init__(self, config, folder, device, strategies, bar):
+        self.config, self.folder, self.bar = config, folder, bar
         checkpoints = trained_models(config) if set(strategies) & set(NEEDS_MODEL) else []
         inputs = dataset_files(config)
         inputs += [path for path in unwillingness_files(config) if path not in inputs]

@@ -114,6 +114,67 @@ def test_full_ranking_is_among_all_items_not_touched(cpu, ratings, settings, tmp
         assert ("wv" in result) == (config.holdout == 2)
 
 
+def test_what_is_vetoed_is_in_no_file_that_a_trainer_reads(cpu, ratings, settings, tmp_path):
+    (tmp_path / "rules.csv").write_text("user_id,item_id,unwillingness\n,,0.2\n,4,1\n2,,1\n")
+    config = settings(*SMALL, "--willingness_file", tmp_path / "rules.csv", "--veto", "--wv_budget", 1,
+                      "--learning_rate", 0.05)
+    preprocess(config)
+    dataset = load_dataset(config)
+    vetoed = (dataset.user_ids[dataset.user] == 2) | (dataset.item_ids[dataset.item] == 4)
+    decisions = pd.read_csv(tmp_path / "output" / "disclosure.csv")
+    assert (decisions.influence[vetoed] > 0).any() and vetoed.sum() > 7  # helpful or not,
+    assert (decisions.disclosed[vetoed] == 0).all() and decisions.disclosed[~vetoed].any()
+    pairs = set(zip(decisions.user_id[vetoed], decisions.item_id[vetoed]))
+    read = [path for path in (tmp_path / "data" / "masked_tiny").iterdir() if path.suffix == ".csv"]
+    assert sorted(path.name for path in read) == ["movies.csv", "ratings.csv"]
+    for path in read:
+        table = pd.read_csv(path)
+        assert "user_id" not in table or not pairs & set(zip(table.user_id, table.item_id))
+    masked = load_dataset(config, masked=True)
+    # to the trainer they are items that the user has not touched: they may be drawn as negatives
+    assert not masked.history_pairs().contains(dataset.user[vetoed], dataset.item[vetoed]).any()
+    train(config.replace(masked=True))  # user 2 has nothing left to train on, and is served all the same
+    evaluate(config.replace(masked=True))
+    assert json.loads((tmp_path / "output" / "preprocess.json").read_text())["vetoed"] == vetoed.sum()
+
+
+@pytest.mark.parametrize("strategy", ["threshold", "none+validation"])
+def test_a_baseline_goes_through_all_stages_without_a_plain_model(cpu, ratings, settings, tmp_path, strategy):
+    config = settings(*SMALL, "--strategy", strategy, "--wv_budget", 0.4)
+    preprocess(config)
+    assert not (tmp_path / "checkpoint" / "NCF.ckpt").exists()
+    decisions = pd.read_csv(tmp_path / "output" / "disclosure.csv")
+    assert decisions.influence.isna().all()
+    train(config.replace(masked=True))
+    evaluate(config.replace(masked=True))
+    dataset, masked = load_dataset(config), load_dataset(config, masked=True)
+    result = json.loads((tmp_path / "output" / "eval_ifrqe.json").read_text())
+    assert result["reward"] is None and result["num_interactions"] == decisions.disclosed.sum()
+    if strategy == "threshold":
+        assert result["wv"] <= 0.4 * result["total_wv"] and len(masked.user) == decisions.disclosed.sum()
+    else:  # everything, and the validation items are trained on as well
+        assert decisions.disclosed.all() and masked.validation is None
+        assert masked.history_pairs().contains(np.arange(12), dataset.validation).all()
+        assert len(masked.user) == dataset.num_interactions + 12
+
+
+def test_several_validation_items_go_through_all_stages(cpu, ratings, settings, tmp_path):
+    config = settings(*SMALL, "--holdout", 4)
+    dataset = load_dataset(config)
+    everything = load_dataset(settings(*SMALL, "--holdout", 1))
+    assert np.array_equal(dataset.validations(), everything.item.reshape(12, 8)[:, :4:-1])  # latest first
+    assert np.array_equal(dataset.validation, dataset.validations()[:, 0]) and dataset.num_interactions == 12 * 5
+    preprocess(config)
+    values = list(load_anchors(tmp_path / "checkpoint" / "NCF.ckpt", dataset, config, ratings_path(config))[0].values())
+    each = influences(values, dataset, config, targets=dataset.validations())[0]
+    written = pd.read_csv(tmp_path / "output" / "disclosure.csv")
+    assert written.influence.to_numpy() == pytest.approx(each.mean(1), rel=1e-6)
+    train(config.replace(masked=True))
+    evaluate(config.replace(masked=True))
+    held_out = pd.read_csv(tmp_path / "data" / "masked_tiny" / "ratings.csv")
+    assert len(held_out) == written.disclosed.sum() + 12 * 4
+
+
 def test_holding_out_one_item_leaves_no_influences(ratings, settings, tmp_path):
     with pytest.raises(InputError, match="--holdout 1: leaves no validation item"):
         preprocess(settings(*SMALL, "--holdout", 1))
