@@ -85,8 +85,8 @@ class _Nearby:
     def __init__(self, selections, user, use):
         self.selections = selections.astype(np.float64)
         self.use = use
-        begins = np.r_[True, user[1:] != user[:-1]]
-        self.start, self.owner = np.flatnonzero(begins), np.cumsum(begins) - 1
+        self.start = np.flatnonzero(np.r_[True, user[1:] != user[:-1]])
+        self.length = np.diff(np.r_[self.start, len(user)])
         self.size = np.add.reduceat(self.selections, self.start, axis=1)  # (t, u) disclosed by each anchor
 
     def __call__(self, payoff, probability):
@@ -94,9 +94,11 @@ class _Nearby:
         overlap = np.add.reduceat(self.selections * probability, self.start, axis=1)
         distance = np.add.reduceat(probability, self.start) + self.size - 2 * overlap
         if self.use == "nearest":
-            return np.take_along_axis(payoff, distance.argmin(0)[self.owner][None], 0)[0]
-        weight = 1 / np.maximum(distance, _NEAR)
-        return np.einsum("tm,tm->m", payoff, (weight / weight.sum(0))[:, self.owner])
+            weight = np.equal(np.arange(len(distance))[:, None], distance.argmin(0)).astype(np.float64)
+        else:
+            weight = 1 / np.maximum(distance, _NEAR)
+            weight /= weight.sum(0)
+        return (payoff * np.repeat(weight, self.length, axis=1)).sum(0)
 
 
 def critical_payoff(prior, rounds, rate):

@@ -123,6 +123,7 @@ class SeedRuns:
         for strategy in strategies:
             for budget in budgets:
                 self.run(strategy, budget)
+        self.strategies.forget()
         rows = []
         for strategy in strategies:
             for budget in budgets:
