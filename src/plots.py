@@ -170,15 +170,20 @@ def tradeoff_plot(path, table, shown, title):
             if found.empty:
                 continue
             value, spread = found[metric]["mean"], found[metric]["std"]
-            place = 100 * found["wv_share"]["mean"]
-            if strategy.startswith("none"):  # discloses everything at every budget, only its price differs
-                place = 100 * found.index
+            # the price that a reward goes by is that of the budget; who discloses everything does so at every budget
+            by_budget = metric == "reward" or strategy.startswith("none")
+            place = 100 * (found.index if by_budget else found["wv_share"]["mean"])
+            if strategy.startswith("none"):
                 axes.fill_between(place, value - spread, value + spread, color=color, alpha=0.15, linewidth=0)
                 axes.plot(place, value, style, color=color, label=strategy)
             else:
                 axes.errorbar(place, value, spread, color=color, marker=marker, linestyle=style, markersize=4, capsize=2,
                               linewidth=1, label=strategy)
-        axes.set_xlabel("violated unwillingness (% of total_wv)")
+        played = table.loc[~table.strategy.str.startswith("none"), metric].dropna()
+        if metric == "reward" and len(played):  # at a high price, everything disclosed lies far below the others
+            margin = 0.1 * np.ptp(played) or 0.1
+            axes.set_ylim(played.min() - margin, played.max() + margin)
+        axes.set_xlabel("budget (% of total_wv)" if metric == "reward" else "violated unwillingness (% of total_wv)")
         axes.set_ylabel(metric.upper() if "@" in metric else metric + " (nats)" * (metric == "loss"))
     panels[0].legend(frameon=False, fontsize="small")
     figure.suptitle(title)
@@ -209,7 +214,7 @@ def users_plot(path, changes, groups, title):
         for k, (strategy, series) in enumerate(values.items()):
             axes.bar(np.arange(len(series)) + (k - (len(values) - 1) / 2) * width, series, width, label=strategy,
                      color=STYLES[strategy][0])
-        axes.set_xticks(range(len(series)), series.index)
+        axes.set_xticks(range(len(series)), series.index, fontsize="small")
         axes.axhline(0, color=GREY, linewidth=0.8)
         axes.set_xlabel(kind)
         axes.set_ylabel(column)

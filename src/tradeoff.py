@@ -233,8 +233,8 @@ def markdown(table, shown):
 
 
 GROUPED = {"history": "history length", "unwillingness": "total unwillingness",
-           "gap": "days from validation to test item"}
-_DAY = 86_400
+           "gap": "minutes from validation to test item"}
+_MINUTE = 60
 
 
 def grouped(users, kind):
@@ -249,7 +249,7 @@ def grouped(users, kind):
         changes of a user are the mean over seeds before users are compared.
     """
     each = users.groupby("user")[[*GROUPED, "loss_change", "hit_change"]].mean()
-    number = each[kind] / (_DAY if kind == "gap" else 1)
+    number = each[kind] / (_MINUTE if kind == "gap" else 1)
     quarter = pd.qcut(number, GROUPS, duplicates="drop") if number.nunique() > 1 else pd.Series("all", each.index)
     rows = each.assign(worse=each.loss_change > 0).groupby(quarter, observed=True)
     result = rows[["loss_change", "worse", "hit_change"]].mean()

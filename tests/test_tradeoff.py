@@ -126,12 +126,12 @@ def test_the_table_has_a_line_for_each_budget_and_strategy():
 
 def test_users_are_compared_by_what_they_are():
     one = pd.DataFrame({"strategy": "ifrqe", "budget": 0.6, "user": range(8), "history": range(10, 18), "unwillingness": 1.0,
-                        "gap": 86_400.0 * np.arange(8), "loss_change": [-1, -1, 1, -1, 1, 1, 1, 1], "hit_change": 0.0})
+                        "gap": 60.0 * np.arange(8), "loss_change": [-1, -1, 1, -1, 1, 1, 1, 1], "hit_change": 0.0})
     other = one.assign(loss_change=-one.loss_change / 2)  # another seed: the mean counts
     for users, worse in ((one, [0, 0.5, 1, 1]), (pd.concat([one, other]), [0, 0.5, 1, 1]), (other, [1, 0.5, 0, 0])):
         assert grouped(users, "history").worse.tolist() == worse
     assert grouped(one, "history").index.tolist() == ["10 to 11", "12 to 13", "14 to 15", "16 to 17"]
-    assert grouped(one, "gap").index[-1] == "6 to 7"  # days
+    assert grouped(one, "gap").index[-1] == "6 to 7"  # minutes
     assert grouped(one, "unwillingness").users.tolist() == [8]
     text = users_markdown(one)
     assert "| ifrqe | all | 8 | +0.2500 | 62% | +0.000 |" in text
