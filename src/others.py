@@ -29,46 +29,59 @@ def influence_on_others(models, dataset, config, targets, disclosed=None):
         (n, t) float64: predicted rise, in nats, of the sum of the other users' losses if the interaction is withheld.
     """
     net = build(dataset, config)
-    users, items, first = _by_item(dataset, config)
-    kept = np.ones(dataset.num_interactions, bool) if disclosed is None else disclosed
-    samples = 1 + config.num_neg
-    jacobian = PaddedJacobian(net, min(config.chunk_size, len(users)))
-    total = np.zeros((dataset.num_interactions, targets.shape[1]))
     wanted = np.unique(targets)
-    with tqdm(total=len(models) * len(wanted), desc="influence on others", unit="item", disable=None) as bar:
+    users, items, numbers = _by_item(dataset, config, wanted)
+    kept = np.ones(dataset.num_interactions, bool) if disclosed is None else disclosed
+    width = 1 + config.num_neg
+    jacobian = PaddedJacobian(net, max(1, min(config.chunk_size, len(users))))
+    total = np.zeros((dataset.num_interactions, targets.shape[1]))
+    everyone = np.repeat(np.arange(len(targets), dtype=np.int32), targets.shape[1])
+    with tqdm(total=len(models) * len(users), desc="influence on others", unit="sample", disable=None) as bar:
         for values in models:
             net.set_values(values() if callable(values) else values)
             rows = _ItemRows(net, jacobian)
-            slope, gradient = rows(np.repeat(np.arange(len(targets), dtype=np.int32), targets.shape[1]), targets.ravel())
-            gradient = (gradient * (slope - 1)[:, None]).reshape(*targets.shape, -1)
-            for item in wanted:
-                place = slice(first[item], first[item + 1])
-                group = items[place]  # numbers of the samples: interaction * samples + place in its group
-                probability, jacobians = rows(users[place], np.full(len(group), item, np.int32))
-                weighted = jacobians * np.sqrt(probability * (1 - probability))[:, None]
-                used = weighted[kept[group // samples]]
-                hessian = (used.T @ used).astype(np.float64)
-                hessian += max(config.damping * float((weighted ** 2).sum()) / len(hessian), TINY) * np.eye(len(hessian))
-                summed = np.stack([gradient[targets[:, t] == item, t].sum(0) for t in range(targets.shape[1])], 1)
-                direction = np.linalg.solve(hessian, summed)
-                positive = group % samples == 0
-                total[group[positive] // samples] += (jacobians[positive] @ direction) * (probability[positive] - 1)[:, None]
-                bar.update()
+            probability, gradient = rows(everyone, targets.ravel())
+            gradient = (gradient * (probability - 1)[:, None]).reshape(*targets.shape, -1)
+            for part in _whole_items(items, config.chunk_size):
+                probability, row = rows(users[part], items[part])
+                weighted = row * np.sqrt(probability * (1 - probability))[:, None]
+                used = kept[numbers[part] // width]
+                positive = numbers[part] % width == 0
+                for mine in _whole_items(items[part], 1):  # each item by itself
+                    hessian = (weighted[mine].T @ (weighted[mine] * used[mine, None])).astype(np.float64)
+                    damping = config.damping * float((weighted[mine] ** 2).sum()) / len(hessian)
+                    hessian += max(damping, TINY) * np.eye(len(hessian))
+                    item = items[part][mine.start]
+                    summed = np.stack([gradient[targets[:, t] == item, t].sum(0) for t in range(targets.shape[1])], 1)
+                    direction = np.linalg.solve(hessian, summed)
+                    own = np.flatnonzero(positive[mine]) + mine.start
+                    total[numbers[part][own] // width] += row[own] @ direction * (probability[own] - 1)[:, None]
+                bar.update(len(probability))
     return total / len(models)
 
 
-def _by_item(dataset, config):
-    """Samples of the training loss, sorted by item.
+def _by_item(dataset, config, wanted):
+    """Samples of the training loss whose item is one of `wanted`, sorted by item.
 
     Returns:
-        users: (s,) int32.
+        users, items: (s,) int32.
         numbers: (s,) interaction * (1 + num_neg) + place in its group, whose place 0 is the positive.
-        first: (num_items + 1,) where the samples of each item begin.
     """
-    groups = training_groups(dataset, config.num_neg, generator(config.seed, "negatives of others")).ravel()
-    order = np.argsort(groups, kind="stable")
-    first = np.searchsorted(groups[order], np.arange(dataset.num_items + 1))
-    return dataset.user[order // (1 + config.num_neg)], order, first
+    item = training_groups(dataset, config.num_neg, generator(config.seed, "negatives of others")).ravel()
+    numbers = np.flatnonzero(np.isin(item, wanted))
+    numbers = numbers[np.argsort(item[numbers], kind="stable")]
+    return dataset.user[numbers // (1 + config.num_neg)], item[numbers], numbers
+
+
+def _whole_items(items, size):
+    """Slices of sorted items (s,) that part no item, of at most `size` samples, but at least one item."""
+    ends = np.flatnonzero(np.r_[items[1:] != items[:-1], len(items) > 0]) + 1
+    start = 0
+    while start < len(items):
+        first = np.searchsorted(ends, start, side="right")  # the end of the item that begins here
+        end = int(ends[max(first, np.searchsorted(ends, start + size, side="right") - 1)])
+        yield slice(start, end)
+        start = end
 
 
 class _ItemRows:
