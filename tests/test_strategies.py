@@ -110,7 +110,7 @@ def test_each_anchor_is_trained_on_what_it_discloses(make, monkeypatch, placing)
     dataset, decide, _ = make("--anchor_placing", placing, "--anchors", 3)
     asked = []
     monkeypatch.setattr("src.strategies.influences", lambda sets, dataset, config, partial, disclosed, targets: (
-        asked.append(disclosed), (np.random.default_rng(len(asked)).normal(0.01, 1, (10, 2)), {}))[1])
+        asked.append(disclosed), (np.random.default_rng(len(asked)).normal(0.01, 1, (10, targets.shape[1])), {}))[1])
     decision = decide("ifrqe++", 0.5)
     b = np.linspace(1, 0.1, 10)
     assert asked[0] is None and len(asked) == 3 and len(decision.report["anchor_wv"]) == 3
