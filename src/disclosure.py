@@ -16,8 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from tqdm import tqdm
 
-_BLOCK = 1 << 14  # interactions that go through all rounds together: they fit into the processor's cache
-_NEAR = 1e-9  # distance below which an anchor is the play itself
+_BLOCK = 1 << 16  # interactions that go through all rounds together: they fit into the processor's cache
+_NEAR = 1e-6  # distance below which an anchor is the play itself
 _STEP = 0.004  # by how much, relatively, the first guess of a price is overshot to bracket it; doubled each time
 _EXACT = 1e-12  # relative width of a bracket that is not halved any more
 
@@ -49,10 +49,10 @@ def mirror_descent(payoff, prior, rounds, rate, selections=None, user=None, use=
     def block(place):
         step = rate * payoff[:, place] / 2
         state = np.full(step.shape[1], _logit(prior) / 2)  # half the logit, since sigmoid(x) = (1 + tanh(x / 2)) / 2
-        chosen = None if len(payoff) == 1 else _Nearby(selections[:, place], user[place], use)
+        chosen = None if len(payoff) == 1 else _Nearby(step, selections[:, place], user[place], use)
         total, towards = np.zeros(len(state)), np.tanh(state)
         for _ in range(rounds):
-            state += step[0] if chosen is None else chosen(step, (1 + towards) / 2)
+            state += step[0] if chosen is None else chosen((1 + towards) / 2)
             np.tanh(state, out=towards)
             total += towards
         average[place] = (1 + total / rounds) / 2
@@ -74,31 +74,32 @@ def _blocks(n, user):
 
 
 class _Nearby:
-    """For some users, the payoffs of the anchors near their play.
+    """For some users, the payoffs of the anchors near their play; in single precision, since memory traffic takes the time.
 
     Args:
+        payoff: (t, m), at each anchor.
         selections: (t, m) bool.
         user: (m,) ascending.
         use: "nearest" or "weighted".
     """
 
-    def __init__(self, selections, user, use):
-        self.selections = selections.astype(np.float64)
-        self.use = use
+    def __init__(self, payoff, selections, user, use):
+        self.payoff, self.selections, self.use = payoff.astype(np.float32), selections.astype(np.float32), use
         self.start = np.flatnonzero(np.r_[True, user[1:] != user[:-1]])
         self.length = np.diff(np.r_[self.start, len(user)])
         self.size = np.add.reduceat(self.selections, self.start, axis=1)  # (t, u) disclosed by each anchor
 
-    def __call__(self, payoff, probability):
-        """(t, m) payoffs at the anchors and (m,) current play -> (m,) payoffs of this round."""
+    def __call__(self, probability):
+        """(m,) current play -> (m,) payoffs of this round."""
+        probability = probability.astype(np.float32)
         overlap = np.add.reduceat(self.selections * probability, self.start, axis=1)
         distance = np.add.reduceat(probability, self.start) + self.size - 2 * overlap
         if self.use == "nearest":
-            weight = np.equal(np.arange(len(distance))[:, None], distance.argmin(0)).astype(np.float64)
+            weight = np.equal(np.arange(len(distance))[:, None], distance.argmin(0)).astype(np.float32)
         else:
             weight = 1 / np.maximum(distance, _NEAR)
             weight /= weight.sum(0)
-        return (payoff * np.repeat(weight, self.length, axis=1)).sum(0)
+        return (self.payoff * np.repeat(weight, self.length, axis=1)).sum(0)
 
 
 def critical_payoff(prior, rounds, rate):

@@ -46,10 +46,10 @@ def test_product_form_with_several_anchors_is_the_update_of_each_users_table(use
     for u in range(3):
         mine = user == u
         expected = table_game(payoffs[:, mine], 0.9, 200, 0.3, anchors[:, mine], use)
-        assert np.abs(average[mine] - expected).max() < 1e-9
+        assert np.abs(average[mine] - expected).max() < 1e-5  # single precision
     first = mirror_descent(payoffs[0], 0.9, 200, 0.3)[0]
     assert np.abs(average - first).max() > 0.02  # the others are used
-    assert (payoffs.min(0) - 1e-12 <= used).all() and (used <= payoffs.max(0) + 1e-12).all()
+    assert (payoffs.min(0) - 1e-6 <= used).all() and (used <= payoffs.max(0) + 1e-6).all()
 
 
 def test_users_do_not_depend_on_how_they_are_cut_into_blocks(monkeypatch):
