@@ -123,8 +123,8 @@ def load_dataset(config, masked=False):
             the dataset was made with.
     """
     path = ratings_path(config, masked)
-    record = _check_record(path.with_name(DATASET_FILE), config)
-    holdout = record.get(HOLDOUT, config.holdout) if masked else config.holdout
+    _check_record(path.with_name(DATASET_FILE), config)
+    holdout = config.holdout
     types = _text_ids(path.with_name(DATASET_FILE))
     ratings = _read(path, [USER, ITEM, TIMESTAMP], types)
     if len(ratings) == 0:
@@ -147,7 +147,7 @@ def load_dataset(config, masked=False):
     order = np.lexsort((ratings[TIMESTAMP].to_numpy(), user))
     user, item = user[order].astype(np.int32), item[order].astype(np.int32)
     last = np.flatnonzero(np.r_[user[1:] != user[:-1], True])
-    least = max(2, config.holdout)
+    least = max(2, holdout)
     lone = np.diff(last, prepend=-1) < least
     if lone.any():
         raise InputError(f"{path}: user {user_ids[lone][0]} has fewer than {least} interactions, but test and validation "
@@ -207,13 +207,9 @@ def masked_settings(config):
 
 
 def _check_record(path, config):
-    """An option of the data stage that is not at its default must agree with what the dataset was made with.
-
-    Returns:
-        The record of the dataset, empty if there is none.
-    """
+    """An option of the data stage that is not at its default must agree with what the dataset was made with."""
     if not path.exists():
-        return {}
+        return
     record = read_json(path, _ANEW)
     defaults = load_yaml(DEFAULT_CONFIG)[0]
     keys = FILTER_KEYS + (tuple(k for k in SIMULATION_KEYS if k != "seed") if config.dataset == SIMULATION else ())
@@ -222,7 +218,6 @@ def _check_record(path, config):
             raise InputError(f"--{key} {value}: but {path.parent} was made with {key}={record[key]}; make it anew with "
                              f"scripts/run_download_dataset.sh --dataset {config.dataset} --{key} {value}, "
                              "or leave the option out")
-    return record
 
 
 def training_groups(dataset, num_neg, rng, pairs=None, order=None):

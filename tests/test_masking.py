@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.dataset import evaluation_candidates, load_dataset, ratings_path
+from src.dataset import evaluation_candidates, load_dataset, masked_settings, ratings_path
 from src.errors import InputError
 from src.evaluation import comparison_table, evaluate, full_ranks
 from src.influence_function import Blend, influences
@@ -147,7 +147,8 @@ def test_a_baseline_goes_through_all_stages_without_a_plain_model(cpu, ratings, 
     assert decisions.influence.isna().all()
     train(config.replace(masked=True))
     evaluate(config.replace(masked=True))
-    dataset, masked = load_dataset(config), load_dataset(config, masked=True)
+    dataset = load_dataset(config)
+    masked = load_dataset(masked_settings(config.replace(masked=True)), masked=True)
     result = json.loads((tmp_path / "output" / "eval_ifrqe.json").read_text())
     assert result["reward"] is None and result["num_interactions"] == decisions.disclosed.sum()
     if strategy == "threshold":
