@@ -10,7 +10,8 @@ from tests.test_masking import SMALL, ratings  # noqa: F401, a fixture
 
 @pytest.fixture
 def trained(cpu, ratings, settings, tmp_path):  # noqa: F811
-    config = settings(*SMALL, "--train_epochs", 6, "--learning_rate", 0.05, "--batch_size", 12)
+    config = settings(*SMALL, "--train_epochs", 6, "--learning_rate", 0.05, "--batch_size", 12,
+                      "--anchor_warm_epochs", 0)
     train(config)
     dataset = load_dataset(config)
     return config, dataset, load_models([tmp_path / "checkpoint" / "NCF.ckpt"], dataset, config)
