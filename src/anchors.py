@@ -1,7 +1,7 @@
 """Anchors: selection vectors on which a model was trained, and the parameters that influences are computed from there.
 
 The first anchor is everything disclosed: the plain model, in `influence_models` copies with different seeds. IFRQE++ adds
-others, each trained in the same way, up to the same epochs, on what its selection vector discloses.
+others, each trained on what its selection vector discloses, from the plain model on or from scratch.
 """
 import logging
 from pathlib import Path
@@ -10,7 +10,7 @@ from .constants import PLAIN_MODEL, RATINGS_FILE, TRAIN_KEYS, checkpoint_file
 from .dataset import dataset_folder
 from .ncf import build, check_checkpoint, load_anchors
 from .repeats import seed_settings
-from .trainer import EpochAverage, Trainer
+from .trainer import epochs
 from .training import train
 
 logger = logging.getLogger("ifrqe")
@@ -81,17 +81,12 @@ class Retrained:
             sets, info = self.models[k]
             config = self.config.replace(**{key: info["settings"][key] for key in TRAIN_KEYS})
             part = self.dataset.part(self.disclosed)
-            net, epochs = build(part, config), list(sets)
-            if self.config.anchor_warm_epochs:
-                net.set_values(sets[epochs[-1]])
-                epochs = list(range(1, 1 + self.config.anchor_warm_epochs))
-                config = config.replace(train_epochs=epochs[-1], warmup_epochs=min(config.warmup_epochs, epochs[-1]))
-            trainer, average = Trainer(net, part, config, self.device), EpochAverage(config.average_epochs)
-            found = []
-            for number in range(epochs[-1]):
-                trainer.epoch(number)
-                values = average(net.values())
-                if number + 1 in epochs:
-                    found.append(values)
-            self.trained = {k: found}  # the sets are asked for model by model
+            net, kept, warm = build(part, config), list(sets), self.config.anchor_warm_epochs
+            if warm:
+                net.set_values(sets[kept[-1]])
+                kept = range(1, 1 + warm)
+                config = config.replace(train_epochs=warm, warmup_epochs=min(config.warmup_epochs, warm))
+            # the rates are those of all epochs, though no more are trained than are kept
+            trained = zip(range(1, 1 + kept[-1]), epochs(net, part, config, self.device))
+            self.trained = {k: [values for epoch, values in trained if epoch in kept]}  # asked for model by model
         return self.trained[k]

@@ -1,7 +1,9 @@
 """Training from scratch on parts of a dataset, as studies do it over and over."""
+from collections import deque
+
 from .dataset import evaluation_candidates
 from .ncf import build, score
-from .trainer import EpochAverage, Trainer
+from .trainer import epochs
 
 
 class Retraining:
@@ -26,9 +28,5 @@ class Retraining:
         """
         config = self.config.replace(seed=seed)
         net = build(self.dataset, config)
-        trainer, average = Trainer(net, part, config, self.device), EpochAverage(config.average_epochs)
-        for number in range(config.train_epochs):
-            trainer.epoch(number)
-            values = average(net.values())
-        self.shown.set_values(values)
+        self.shown.set_values(deque(epochs(net, part, config, self.device), maxlen=1)[0])  # the last
         return lambda candidates: score(self.shown, candidates, config.eval_batch_size)

@@ -136,6 +136,18 @@ class EpochAverage:
         return {name: np.mean([one[name] for one in self.recent], 0) for name in values}
 
 
+def epochs(net, dataset, config, device):
+    """Trains a network and yields the model after each of `train_epochs` epochs, see EpochAverage.
+
+    Args:
+        net, dataset, config, device: see Trainer; config also has average_epochs.
+    """
+    trainer, average = Trainer(net, dataset, config, device), EpochAverage(config.average_epochs)
+    for number in range(config.train_epochs):
+        trainer.epoch(number)
+        yield average(net.values())
+
+
 class Trainer:
     """Trains a network epoch by epoch.
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from src import fidelity as study
-from src import retraining
+from src import trainer
 from src.constants import FIDELITY_FILE, FIDELITY_PLOT
 from src.dataset import load_dataset
 from src.errors import InputError
@@ -84,12 +84,12 @@ def test_a_retraining_sees_what_is_kept(cpu, ratings, settings, monkeypatch):
     kept = subset(dataset, np.arange(dataset.num_interactions), 0.5)
     trained = []
 
-    class Spy(retraining.Trainer):
+    class Spy(trainer.Trainer):
         def __init__(self, net, part, *rest):
             super().__init__(net, part, *rest)
             trained.append((net, part))
 
-    monkeypatch.setattr(retraining, "Trainer", Spy)
+    monkeypatch.setattr(trainer, "Trainer", Spy)
     loss, rank_loss, test_rank = retrain._train(kept, seed=5)
     (net, part), = trained
     assert np.array_equal(part.user, dataset.user[kept]) and np.array_equal(part.item, dataset.item[kept])

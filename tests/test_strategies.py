@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from src import anchors
+from src import trainer
 from src.dataset import load_dataset
 from src.influence_function import influences
 from src.strategies import NEEDS_MODEL, STRATEGIES, Strategies
@@ -75,12 +75,12 @@ def test_what_is_vetoed_is_never_disclosed(make, monkeypatch, name):
     dataset, decide, _ = make("--anchor_placing", "binomial", allowed=allowed)
     trained = []
 
-    class Spy(anchors.Trainer):
+    class Spy(trainer.Trainer):
         def __init__(self, net, part, *rest):
             super().__init__(net, part, *rest)
             trained.append(part)
 
-    monkeypatch.setattr(anchors, "Trainer", Spy)
+    monkeypatch.setattr(trainer, "Trainer", Spy)
     for budget in (0.5, 1.0):
         assert not (decide(name, budget).disclosed & ~allowed).any()
     pairs = set(zip(dataset.user[~allowed], dataset.item[~allowed]))
