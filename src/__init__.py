@@ -3,7 +3,6 @@ import os
 
 __version__ = "0.1.0"
 
-# Must precede `import mindspore`. Without the first, the Python thread, the frontend queue and the kernel thread
-# spin against each other on machines with few cores; the second keeps MindSpore's own log to errors.
+# Must precede `import mindspore`. Without it, the Python thread, the frontend queue and the kernel thread spin against each
+# other on machines with few cores.
 os.environ.setdefault("MS_DEV_JIT_PIPELINE", "0")
-os.environ.setdefault("GLOG_v", "3")

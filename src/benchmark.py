@@ -164,7 +164,7 @@ def benchmark(config):
     if config.eval_negatives:
         fast = ["--recipe", "fast", "--holdout", "1"]
         answer = subprocess.run([sys.executable, "-m", "src.benchmark", str(time.time()), *sys.argv[1:], *fast], cwd=ROOT,
-                                stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+                                stdout=subprocess.PIPE, stderr=sys.stderr, text=True, check=True).stdout.strip()
         show(f"fast: seconds from process start to HR@{config.top_k} {TARGET}", "seconds_to_target",
              float(answer) if answer else None, f"{float(answer):.1f}" if answer else "not reached")
     show("peak memory of this process, MB", "peak_rss_mb", peak_rss_mb(), f"{peak_rss_mb():.0f}")

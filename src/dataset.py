@@ -29,6 +29,7 @@ from .constants import (
 from .errors import InputError
 from .stage import read_json
 from .stat_utils import PairSet, generator, sample_distinct_outside, sample_outside
+from .terminal import read_with_progress
 
 _ANEW = "make the dataset anew with scripts/run_download_dataset.sh --overwrite"
 
@@ -179,7 +180,8 @@ def _text_ids(record):
 
 def _read(path, columns, options):
     try:
-        table = pd.read_csv(path, usecols=lambda c: c in columns, **options)
+        with open(path, "rb") as file, read_with_progress(file, path.stat().st_size, path.name) as file:
+            table = pd.read_csv(file, usecols=lambda c: c in columns, **options)
     except pd.errors.EmptyDataError:
         raise InputError(f"{path}: is empty; {_ANEW}") from None
     except (pd.errors.ParserError, UnicodeDecodeError) as e:

@@ -14,7 +14,8 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from tqdm import tqdm
+
+from .terminal import progress
 
 _BLOCK = 1 << 16  # interactions that go through all rounds together: they fit into the processor's cache
 _NEAR = 1e-6  # distance below which an anchor is the play itself
@@ -59,7 +60,7 @@ def mirror_descent(payoff, prior, rounds, rate, selections=None, user=None, use=
         used[place] = (2 * state - _logit(prior)) / (rate * rounds)
         return len(state)
 
-    with tqdm(total=n, desc="game", unit="interaction", disable=None) as bar, ThreadPoolExecutor(os.cpu_count()) as pool:
+    with progress(n, "game", "interaction") as bar, ThreadPoolExecutor(os.cpu_count()) as pool:
         for done in pool.map(block, _blocks(n, None if len(payoff) == 1 else user)):
             bar.update(done)
     return average, used

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from . import metrics
 from .constants import (
@@ -127,15 +126,12 @@ def full_ranks(net, dataset, batch_size):
     seen = dataset.history_pairs()
     everything = np.arange(dataset.num_items)
     rank = np.empty(dataset.num_users, np.int64)
-    with tqdm(total=dataset.num_users, desc="full ranking", unit="user", leave=False, disable=None) as bar:
-        for first, scores in score_all(net, dataset.num_users, dataset.num_items, batch_size):
-            users = np.arange(first, first + len(scores))
-            skipped = seen.contains(users[:, None], everything)
-            skipped[np.arange(len(users)), dataset.test[users]] = True  # it is not ranked against itself
-            skipped[np.arange(len(users))[:, None], dataset.validations()[users]] = True
-            rank[users] = metrics.ranks(np.concatenate([scores[np.arange(len(users)), dataset.test[users]][:, None],
-                                                        np.where(skipped, LOWEST, scores)], 1))
-            bar.update(len(users))
+    for users, scores in score_all(net, np.arange(dataset.num_users), dataset.num_items, batch_size):
+        skipped = seen.contains(users[:, None], everything)
+        skipped[np.arange(len(users)), dataset.test[users]] = True  # it is not ranked against itself
+        skipped[np.arange(len(users))[:, None], dataset.validations()[users]] = True
+        rank[users] = metrics.ranks(np.concatenate([scores[np.arange(len(users)), dataset.test[users]][:, None],
+                                                    np.where(skipped, LOWEST, scores)], 1))
     return rank
 
 

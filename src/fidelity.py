@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from . import metrics
 from .anchors import load_models, parameter_sets, trained_models
@@ -36,6 +35,7 @@ from .retraining import Retraining
 from .stage import PartialResults, Stage, main, write_json
 from .stat_utils import generator
 from .strategies import influence_keys
+from .terminal import progress
 
 logger = logging.getLogger("ifrqe")
 
@@ -139,7 +139,7 @@ class Retrainings:
         self.dataset, self.config, self.partial = dataset, config, partial
         self.retrain = Retraining(dataset, config, device)
         self.done = 0
-        self.bar = tqdm(total=total, desc="retraining", unit="model", disable=None)
+        self.bar = progress(total, "retraining", "model")
 
     def __call__(self, kept):
         """(3, num_users): loss and rank_loss of the validation items in nats, 0-based rank of the test items.

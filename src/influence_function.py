@@ -26,11 +26,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from mindspore import Tensor, nn, ops
-from tqdm import tqdm
 
 from .lissa import Lissa, with_share
 from .ncf import build
 from .stat_utils import PairSet, generator, sample_outside, sigmoid
+from .terminal import progress
 
 TINY = 1e-12  # least diagonal of a block: a user whose every prediction is certain has a zero Hessian
 MAX_TABLE_BITS = 1 << 28  # of a table of all pairs of some users and the items: 32 MB, else pairs are searched
@@ -320,7 +320,7 @@ def influences(models, dataset, config, partial=None, disclosed=None, targets=No
     wanted = dataset.validation[:, None] if targets is None else targets
     solver = SOLVERS[config.solver](net, dataset, chunks, config, wanted)
     influence = np.zeros((dataset.num_interactions, wanted.shape[1]))
-    with tqdm(total=len(models) * dataset.num_interactions, desc="influence", unit="interaction", disable=None) as bar:
+    with progress(len(models) * dataset.num_interactions, "influence", "interaction") as bar:
         for values in models:
             started = False
             for k in range(len(chunks)):

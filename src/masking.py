@@ -35,6 +35,7 @@ from .metrics import willingness_violation
 from .plots import disclosure_plot
 from .stage import Stage, digest, read_json, whole_file, write_json
 from .strategies import NEEDS_MODEL, NONE_VALIDATION, PLAYED, Strategies, influence_keys
+from .terminal import write_csv
 from .unwillingness import load_unwillingness, unwillingness_files, vetoed
 
 logger = logging.getLogger("ifrqe")
@@ -122,7 +123,7 @@ def write_disclosure(path, dataset, unwillingness, decision):
                           UNWILLINGNESS: unwillingness, DISCLOSED: decision.disclosed.astype(np.int8),
                           EXPECTED: empty if decision.expected is None else decision.expected})
     with whole_file(path) as temporary:
-        table.to_csv(temporary, index=False)
+        write_csv(table, temporary)
 
 
 def write_masked_dataset(source, target, dataset, disclosed, decisions, record):
@@ -141,7 +142,7 @@ def write_masked_dataset(source, target, dataset, disclosed, decisions, record):
     ratings = pd.read_csv(source / RATINGS_FILE, dtype=str, keep_default_na=False)
     rows = np.sort(np.concatenate([dataset.rows[disclosed], dataset.held_out.ravel()]))
     with whole_file(target / RATINGS_FILE) as temporary:
-        ratings.iloc[rows].to_csv(temporary, index=False)
+        write_csv(ratings.iloc[rows], temporary)
     if (source / MOVIES_FILE).exists():
         with whole_file(target / MOVIES_FILE) as temporary:
             temporary.write_bytes((source / MOVIES_FILE).read_bytes())

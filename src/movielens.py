@@ -18,7 +18,6 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from .constants import (
     DATASET_FILE,
@@ -39,6 +38,7 @@ from .constants import (
 from .errors import InputError
 from .simulation import simulate
 from .stage import digest, main, read_json, write_json
+from .terminal import progress, read_with_progress, write_csv
 
 logger = logging.getLogger("ifrqe")
 
@@ -116,7 +116,7 @@ def _write(folder, tables, record):
         shutil.rmtree(left_over, ignore_errors=True)
     new.mkdir(parents=True)
     for name, table in tables.items():
-        table.to_csv(new / name, index=False)
+        write_csv(table, new / name)
     write_json(new / DATASET_FILE, record)
     if folder.exists():
         for path in folder.iterdir():
@@ -229,7 +229,7 @@ def _transfer(url, part):
         length = answer.headers.get("Content-Length")
         total = have + int(length) if length else None
         with open(part, "ab" if have else "wb") as file, \
-                tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=url.rsplit("/", 1)[-1], disable=None) as bar:
+                progress(total, url.rsplit("/", 1)[-1], "B", initial=have) as bar:
             while block := answer.read(1 << 16):
                 file.write(block)
                 bar.update(len(block))
@@ -258,9 +258,12 @@ def read_source(path):
             return _read_zip(path)
         if suffix == ".inter":
             items = path.with_suffix(".item")
-            return _read_atomic(path, path.name), _read_atomic_items(items) if items.exists() else _no_movies()
+            movies = _read_atomic_items(items) if items.exists() else _no_movies()
+            with open(path, "rb") as file, read_with_progress(file, path.stat().st_size, path.name) as file:
+                return _read_atomic(file, path.name), movies
         if suffix == ".csv":
-            return _read_csv(path, path.name), _no_movies()
+            with open(path, "rb") as file, read_with_progress(file, path.stat().st_size, path.name) as file:
+                return _read_csv(file, path.name), _no_movies()
     except (zipfile.BadZipFile, EOFError, NotImplementedError, OSError, RuntimeError) as e:
         raise InputError(f"{path}: cannot be read ({e}); it may be cut short or no file of this kind, fetch it anew") from e
     raise InputError(f"{path}: unknown kind of file {suffix!r}; a .zip, .inter or .csv file is needed")
@@ -286,7 +289,8 @@ def _read_zip(path):
             members.setdefault(pure.name, name)
 
         def table(name, **options):
-            with archive.open(members[name]) as file:
+            with archive.open(members[name]) as file, \
+                    read_with_progress(file, archive.getinfo(members[name]).file_size, name) as file:
                 return _read_table(file, f"{path.name}:{name}", **options)
 
         if "u.data" in members:  # ml-100k
@@ -313,7 +317,8 @@ def _read_zip(path):
             if "movies.csv" in members:
                 movies = _rename(table("movies.csv"))
         elif inter := [name for name in members if name.endswith(".inter")]:
-            with archive.open(members[inter[0]]) as file:
+            with archive.open(members[inter[0]]) as file, \
+                    read_with_progress(file, archive.getinfo(members[inter[0]]).file_size, inter[0]) as file:
                 ratings = _read_atomic(file, f"{path.name}:{inter[0]}")
             movies = _no_movies()
             if (items := inter[0].replace(".inter", ".item")) in members:

@@ -16,6 +16,7 @@ from .constants import RATINGS_FILE
 from .errors import InputError
 from .stage import digest, whole_file
 from .stat_utils import generator
+from .terminal import progress
 
 TABLES = ("user_gmf", "user_mlp", "item_gmf", "item_mlp")
 BEST, ANCHOR = "best.", "anchor{}."  # prefixes of the sets of parameters in a checkpoint; {} is the number of an epoch
@@ -154,26 +155,37 @@ def score(net, candidates, batch_size):
     size = min(num_users, max(1, batch_size // n))
     users = np.arange(num_users, dtype=np.int32)
     scores = np.empty(candidates.shape, np.float32)
-    for start in range(0, num_users, size):
-        start = min(start, num_users - size)  # every call has the same shape, so that the graph is compiled once
-        chunk = slice(start, start + size)
-        scores[chunk] = net(Tensor(users[chunk]), Tensor(candidates[chunk])).asnumpy()
+    with progress(num_users, "scoring", "user") as bar:
+        for start in range(0, num_users, size):
+            start = min(start, num_users - size)  # every call has the same shape, so that the graph is compiled once
+            chunk = slice(start, start + size)
+            scores[chunk] = net(Tensor(users[chunk]), Tensor(candidates[chunk])).asnumpy()
+            bar.update(size)
     return scores
 
 
-def score_all(net, num_users, num_items, batch_size):
+def score_all(net, users, num_items, batch_size):
     """Logits of all items, for a few users at a time; at most `batch_size` pairs in one call, but at least one user.
 
+    Args:
+        net: NCF.
+        users: (u,) int array.
+        num_items: of the network.
+        batch_size: pairs.
+
     Yields:
-        first: the first user of the chunk.
-        scores: (c, num_items) float32 logits of the users `first` to `first` + c - 1.
+        part: (c,) int array, the next users.
+        scores: (c, num_items) float32, their logits.
     """
-    size = min(num_users, max(1, batch_size // num_items))
+    users = np.asarray(users, np.int32)
+    size = min(len(users), max(1, batch_size // num_items))
     items = Tensor(np.tile(np.arange(num_items, dtype=np.int32), (size, 1)))
-    for first in range(0, num_users, size):
-        start = min(first, num_users - size)  # every call has the same shape, so that the graph is compiled once
-        scores = net(Tensor(np.arange(start, start + size, dtype=np.int32)), items).asnumpy()
-        yield first, scores[first - start:]
+    with progress(len(users), "scoring all items", "user") as bar:
+        for first in range(0, len(users), size):
+            start = min(first, len(users) - size)  # every call has the same shape, so that the graph is compiled once
+            scores = net(Tensor(users[start:start + size]), items).asnumpy()[first - start:]
+            yield users[first:first + size], scores
+            bar.update(len(scores))
 
 
 def save_checkpoint(path, sets, info):

@@ -10,12 +10,12 @@ that row: by the symmetry of the network it is the block of `block` with users a
 item is never in her history, so nothing is counted twice. Other paths (over the rows of the other users) are left out.
 """
 import numpy as np
-from tqdm import tqdm
 
 from .dataset import training_groups
 from .influence_function import TINY, PaddedJacobian
 from .ncf import build
 from .stat_utils import generator, sigmoid
+from .terminal import progress
 
 
 def influence_on_others(models, dataset, config, targets, disclosed=None):
@@ -36,7 +36,7 @@ def influence_on_others(models, dataset, config, targets, disclosed=None):
     jacobian = PaddedJacobian(net, max(1, min(config.chunk_size, len(users))))
     total = np.zeros((dataset.num_interactions, targets.shape[1]))
     everyone = np.repeat(np.arange(len(targets), dtype=np.int32), targets.shape[1])
-    with tqdm(total=len(models) * len(users), desc="influence on others", unit="sample", disable=None) as bar:
+    with progress(len(models) * len(users), "influence on others", "sample") as bar:
         for values in models:
             net.set_values(values() if callable(values) else values)
             rows = _ItemRows(net, jacobian)

@@ -65,7 +65,7 @@ def scaling(config):
             path = Path(folder) / "data.npz"
             np.savez(path, num_items=items, **simulated(ratings, users, items, config.seed))
             process = subprocess.run([sys.executable, "-m", "src.scaling", str(path), *sys.argv[1:]], cwd=ROOT,
-                                     stdout=subprocess.PIPE, text=True)
+                                     stdout=subprocess.PIPE, stderr=sys.stderr, text=True)
             if process.returncode:
                 raise InputError(f"solver {config.solver}: the process for {ratings:,} ratings ended with "
                                  f"{process.returncode}; its own error is above")

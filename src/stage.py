@@ -15,6 +15,7 @@ from . import __version__
 from .config import load_config
 from .device_adapter import adapter
 from .errors import InputError
+from .terminal import log_to
 
 logger = logging.getLogger("ifrqe")
 
@@ -167,22 +168,16 @@ class Stage:
         return {p.name: digest(p) if p.is_file() else None for p in self.outputs}
 
 
-def _start_log(config, name):
-    """Sends the log to the screen, and to NAME.log under output_path."""
-    logger.setLevel(logging.INFO)
-    for stream, lowest in ((sys.stdout, logging.INFO), (sys.stderr, logging.ERROR)):
-        screen = logging.StreamHandler(stream)
-        screen.setLevel(lowest)
-        screen.setFormatter(logging.Formatter("%(message)s"))
-        logger.addHandler(screen)
-    logger.handlers[0].addFilter(lambda record: record.levelno < logging.ERROR)
-    try:
-        Path(config.output_path).mkdir(parents=True, exist_ok=True)
-        file = logging.FileHandler(Path(config.output_path) / f"{name}.log", encoding="utf-8")
-    except OSError as e:
-        raise InputError(f"--output_path {config.output_path}: {e.strerror}; name a folder that can be written") from e
-    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    logger.addHandler(file)
+@contextlib.contextmanager
+def _log(config, name):
+    """While it lasts, the log goes to the screen, and to NAME.log under output_path."""
+    with contextlib.ExitStack() as stack:
+        try:
+            Path(config.output_path).mkdir(parents=True, exist_ok=True)
+            stack.enter_context(log_to(logger, Path(config.output_path) / f"{name}.log", config.log_level))
+        except OSError as e:
+            raise InputError(f"--output_path {config.output_path}: {e.strerror}; name a folder that can be written") from e
+        yield
 
 
 _ERRORS = (InputError, FloatingPointError, OSError, MemoryError)
@@ -200,25 +195,22 @@ def main(stage, name, description, arguments=None):
     """Runs `stage(config)` as a program: parses the command line, logs, and turns bad input into one line and exit 2."""
     try:
         config = load_config(sys.argv[1:] if arguments is None else arguments, description)
-        _start_log(config, name)
-        with adapter(config).session(config):
+        with _log(config, name):
             try:
-                stage(config)
-            except _ERRORS as e:
-                logger.error("error: %s", _one_line(e))  # inside the session, which may send the log elsewhere
+                logger.debug("%s %s with the settings %s", name, __version__, config.as_dict())
+                with adapter(config).session(config):
+                    try:
+                        stage(config)
+                    except _ERRORS as e:
+                        logger.error("error: %s", _one_line(e))  # inside the session, which may send the log elsewhere
+                        sys.exit(2)
+            except _ERRORS as e:  # of the session itself
+                logger.error("error: %s", _one_line(e))
                 sys.exit(2)
-    except _ERRORS as e:
-        if logger.handlers:
-            logger.error("error: %s", _one_line(e))
-        else:  # the log could not be opened: the settings themselves are at fault
-            print(f"error: {_one_line(e)}", file=sys.stderr)
+    except _ERRORS as e:  # there is no log: the settings themselves are at fault
+        print(f"error: {_one_line(e)}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("\nstopped; files written before are whole, and the same command goes on from there "
               "(add --resume to go on within a training)", file=sys.stderr)
         sys.exit(130)
-    finally:
-        while logger.handlers:
-            handler = logger.handlers[0]
-            logger.removeHandler(handler)
-            handler.close()

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from . import metrics
 from .anchors import load_models, trained_models
@@ -36,6 +35,7 @@ from .repeats import seed_settings
 from .retraining import Retraining
 from .stage import Stage, main, whole_file, write_text
 from .strategies import IFRQE, NEEDS_MODEL, NONE, NONE_VALIDATION, STRATEGIES, Strategies, influence_keys
+from .terminal import progress
 from .unwillingness import load_unwillingness, unwillingness_files, vetoed
 
 logger = logging.getLogger("ifrqe")
@@ -69,7 +69,7 @@ def tradeoff(config):
     output = Path(config.output_path)
     total = sum(1 if name in (NONE, NONE_VALIDATION) else len(budgets) for name in strategies) * len(seeds)
     rows, users = [], []
-    with tqdm(total=total, desc="trade-off", unit="run", disable=None) as bar:
+    with progress(total, "trade-off", "run") as bar:
         for seed in seeds:
             runs = SeedRuns(config if seed == config.seed else seed_settings(config, seed), output / RUNS_FOLDER, device,
                             strategies, bar)

@@ -4,11 +4,11 @@ from concurrent.futures import ThreadPoolExecutor
 import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
-from tqdm import tqdm
 
 from .dataset import training_groups
 from .ncf import TABLES
 from .stat_utils import generator
+from .terminal import progress
 
 DIVERGED = 2 * np.log(2)  # mean loss, in nats: twice that of a model that gives every item the probability 1/2
 STEPS_PER_CALL = 1000  # steps of one graph call: long enough that the call costs nothing, short enough for a progress bar
@@ -217,7 +217,7 @@ class Trainer:
         users, items = self._next_samples(number)
         per_call = min(STEPS_PER_CALL, self.steps)
         total = 0.0
-        with tqdm(total=self.steps, desc=f"epoch {number + 1}", unit="step", leave=False, disable=None) as bar:
+        with progress(self.steps, f"epoch {number + 1}", "step") as bar:
             for first in range(0, self.steps, per_call):
                 steps = min(per_call, self.steps - first)
                 part = slice(first * self.groups, (first + steps) * self.groups)
