@@ -3,13 +3,11 @@
 Started by scripts/run_benchmark.sh. The interpreter with PyTorch is that of the variable TORCH_PYTHON, else this one.
 """
 import os
-import platform
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-import mindspore
 import numpy as np
 
 from . import metrics
@@ -18,25 +16,13 @@ from .dataset import evaluation_candidates, load_dataset
 from .device_adapter import set_device
 from .masking import peak_rss_mb
 from .ncf import build, score
-from .stage import main, write_json
+from .stage import hardware, main, write_json
 from .trainer import STEPS_PER_CALL, EpochAverage, Trainer
 
 RUNS = 5  # of each side, in turn
 TARGET = 0.6846  # HR@10 on ml-1m that MindSpore's model zoo publishes for its NCF on Ascend
 FILE = "benchmark.json"
 ROOT = Path(__file__).resolve().parent.parent
-
-
-def hardware():
-    """One line: processor, cores, memory, versions."""
-    processor = platform.processor() or platform.machine()
-    if Path("/proc/cpuinfo").exists():
-        names = [line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
-                 if line.startswith("model name")]
-        processor = names[0] if names else processor
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2 ** 30
-    return (f"{processor}, {len(os.sched_getaffinity(0))} cores, {memory:.0f} GB; Python {platform.python_version()}, "
-            f"MindSpore {mindspore.__version__}")
 
 
 class Steps:

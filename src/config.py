@@ -163,7 +163,8 @@ def _check_together(values):
     if values["warmup_epochs"] > values["train_epochs"]:
         raise InputError(f"--warmup_epochs {values['warmup_epochs']}: is more than train_epochs {values['train_epochs']}; "
                          "lower it")
-    if not values["eval_negatives"] and values["top_k"] > values["num_eval_neg"]:
+    asked = values["recommend"] or values["explain_user"]
+    if not asked and not values["eval_negatives"] and values["top_k"] > values["num_eval_neg"]:
         raise InputError(f"--top_k {values['top_k']}: is more than num_eval_neg {values['num_eval_neg']}, "
                          "so every item would be a hit; lower it")
     if not re.fullmatch(r"\w[\w.+-]*", values["eval_file_name"]):

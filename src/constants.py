@@ -10,6 +10,7 @@ PREPROCESS_FILE = "preprocess.json"
 FIDELITY_FILE = "fidelity.json"
 FIDELITY_PLOT = "fidelity.png"
 PARTIAL_FILE = "influence.partial"
+TRADEOFF_FILE = "tradeoff.csv"
 
 HOLDOUT = "holdout"  # option, and key of dataset.json in a masked dataset whose validation items are trained on
 USER, ITEM, RATING, TIMESTAMP = "user_id", "item_id", "rating", "timestamp"
@@ -54,3 +55,8 @@ def train_file(model):
 def eval_file(model):
     """File name of a model's evaluation record."""
     return f"eval_{model.lower()}.json"
+
+
+def users_file(model):
+    """File name of the results of a model's evaluation user by user."""
+    return f"eval_{model.lower()}_users.csv"

@@ -16,9 +16,11 @@ from .config import DEFAULT_CONFIG, load_yaml
 from .constants import (
     DATASET_FILE,
     FILTER_KEYS,
+    GENRES,
     HOLDOUT,
     ITEM,
     MASKED_PREFIX,
+    MOVIE_COLUMNS,
     MOVIES_FILE,
     RATINGS_FILE,
     SIMULATION,
@@ -161,6 +163,41 @@ def load_dataset(config, masked=False):
                    item[last - 1] if holdout > 1 else None, item[last], user_ids, item_ids,
                    order[np.stack(held_out, 1)], order[in_history],
                    np.stack([item[last - k] for k in range(2, holdout)], 1) if holdout > 2 else None)
+
+
+def load_catalogue(dataset, config):
+    """DataFrame with title and genres (joined by "|") of each item, in the order of dataset.item_ids.
+
+    What movies.csv does not say is ""; a title is then "item" and the item's id.
+    """
+    path = dataset_folder(config) / MOVIES_FILE
+    known = pd.DataFrame(columns=MOVIE_COLUMNS)
+    if path.is_file():
+        known = pd.read_csv(path, **id_types(dataset))
+    found = known.reindex(columns=MOVIE_COLUMNS).set_index(ITEM).reindex(dataset.item_ids).fillna("").astype(str)
+    title, genres = (found[column].str.strip().to_numpy() for column in MOVIE_COLUMNS[1:])
+    number = np.array([f"item {i}" for i in dataset.item_ids])
+    return pd.DataFrame({"title": np.where(title == "", number, title), GENRES: genres})
+
+
+def find_users(dataset, text, option):
+    """Positions of the users whose original ids `text` lists, separated by commas.
+
+    Raises:
+        InputError: there is no such user; `option` is named.
+    """
+    names = [name.strip() for name in str(text).split(",") if name.strip()]
+    place = {str(name): k for k, name in enumerate(dataset.user_ids)}
+    if not names or (unknown := [name for name in names if name not in place]):
+        what = f"no user {unknown[0]!r} in" if names else "names no user of"
+        raise InputError(f"--{option} {text}: {what} {dataset.name}; its {dataset.num_users:,} users have ids such as "
+                         f"{', '.join(map(str, dataset.user_ids[:3]))}")
+    return np.array([place[name] for name in dict.fromkeys(names)])
+
+
+def original_id(ids, position):
+    """An original id, of user_ids or item_ids, as JSON can hold it."""
+    return ids[position].item() if isinstance(ids[position], np.generic) else ids[position]
 
 
 def id_types(dataset):

@@ -112,31 +112,39 @@ def critical_payoff(prior, rounds, rate):
     return -2 * _logit(prior) / (rate * (rounds + 1))
 
 
-def price_within_budget(influence, unwillingness, budget, critical):
-    """A willingness weight (lambda >= 0) at which the disclosed unwillingness just stays within the budget, at one anchor.
+def prices_within_budgets(influence, unwillingness, budgets, critical):
+    """For each budget a willingness weight (lambda >= 0) at which the disclosed unwillingness just stays within it.
 
-    Interaction k is disclosed as long as I_k - lambda b_k exceeds the critical payoff, that is, until lambda reaches
-    (I_k - critical) / b_k. Sorted by that price the disclosed ones are a prefix, so the search is exact; lambda is put
-    midway between the prices of the last that fits and the first that does not.
+    At one anchor: interaction k is disclosed as long as I_k - lambda b_k exceeds the critical payoff, that is, until lambda
+    reaches (I_k - critical) / b_k. Sorted by that price the disclosed ones are a prefix, so the search is exact; lambda is
+    put midway between the prices of the last that fits and the first that does not.
 
     Args:
         influence, unwillingness: (n,) arrays.
-        budget: largest sum of unwillingness over the disclosed interactions.
+        budgets: list of largest sums of unwillingness over the disclosed interactions.
         critical: see critical_payoff.
 
     Returns:
-        lambda.
+        list of lambdas.
     """
     priced = unwillingness > 0
     limit = (influence[priced] - critical) / unwillingness[priced]  # the price up to which each is disclosed
     order = np.argsort(-limit, kind="stable")
     limit, spent = limit[order], np.cumsum(unwillingness[priced][order])
-    inside = int(np.searchsorted(spent, budget * (1 + 1e-12), side="right"))
-    if inside == len(limit) or limit[inside] <= 0:
-        return 0.0
-    first_out = limit[inside]
-    above = limit[:inside][limit[:inside] > first_out]  # of several at the same price, none fits unless all do
-    return float((first_out + above[-1]) / 2 if len(above) else first_out * (1 + 1e-9))
+    prices = []
+    for inside in np.searchsorted(spent, np.asarray(budgets, float) * (1 + 1e-12), side="right"):
+        if inside == len(limit) or limit[inside] <= 0:
+            prices.append(0.0)
+            continue
+        first_out = limit[inside]
+        above = np.searchsorted(-limit, -first_out)  # of several at the same price, none fits unless all do
+        prices.append(float((first_out + limit[above - 1]) / 2 if above else first_out * (1 + 1e-9)))
+    return prices
+
+
+def price_within_budget(influence, unwillingness, budget, critical):
+    """The price of prices_within_budgets for a single budget."""
+    return prices_within_budgets(influence, unwillingness, [budget], critical)[0]
 
 
 class Game:

@@ -8,47 +8,40 @@ import pandas as pd
 
 from . import metrics
 from .constants import (
-    DATASET_FILE,
-    DISCLOSED,
-    DISCLOSURE_FILE,
     EVAL_KEYS,
     GAME_KEYS,
-    ITEM,
     MASKED_MODEL,
     MODEL_KEYS,
     PLAIN_MODEL,
-    PREPROCESS_FILE,
     SPLIT_KEYS,
-    UNWILLINGNESS,
     USER,
     checkpoint_file,
     eval_file,
+    users_file,
 )
-from .dataset import (
-    dataset_files,
-    dataset_folder,
-    evaluation_candidates,
-    id_types,
-    load_dataset,
-    masked_settings,
-    ratings_path,
-)
+from .dataset import dataset_files, evaluation_candidates, load_dataset, masked_settings, ratings_path
+from .decisions import decision_files, read_decisions
 from .device_adapter import set_device
 from .errors import InputError
 from .ncf import load_checkpoint, score, score_all
-from .stage import Stage, digest, read_json, write_json
+from .stage import Stage, read_json, whole_file, write_json
+from .terminal import RESULT, paint, write_csv
 from .unwillingness import load_unwillingness, unwillingness_files
 
 logger = logging.getLogger("ifrqe")
 
 LOWEST = np.finfo(np.float32).min  # score of what takes no part in a ranking
 COMPARED = ("dataset", "seed", "num_users", "num_items", "num_candidates", "total_wv")  # equal in both, or no comparison
+HIGHER_IS_BETTER = ("hr@", "ndcg@", "full_hr@", "full_ndcg@", "auc", "reward")
+LOWER_IS_BETTER = ("loss", "pos_loss", "wv")
 
 
 def evaluate(config):
-    """Evaluates the model that the settings name on the test items; writes eval_MODEL.json and a line of the log.
+    """Evaluates the model that the settings name on the test items.
 
-    Both models are scored on the ORIGINAL dataset's test items and candidates. With --masked the table of both follows.
+    Writes eval_MODEL.json, eval_MODEL_users.csv (user_id; rank of her test item from 0; loss, the mean cross-entropy of her
+    candidates, and pos_loss, that of her test item, in nats) and a line of the log. Both models are scored on the ORIGINAL
+    dataset's test items and candidates. With --masked the table of both follows.
 
     Raises:
         InputError: a checkpoint, the dataset or the decisions are missing or do not fit together.
@@ -56,7 +49,7 @@ def evaluate(config):
     model = MASKED_MODEL if config.masked else PLAIN_MODEL
     output = Path(config.output_path)
     checkpoint = Path(config.checkpoint_path) / checkpoint_file(model)
-    decisions = [_decisions_folder(config) / name for name in (DISCLOSURE_FILE, PREPROCESS_FILE)]
+    decisions = list(decision_files(config))
     if config.masked:
         for path in decisions:
             if not path.exists():
@@ -65,7 +58,7 @@ def evaluate(config):
     inputs = dataset_files(config)
     inputs += [p for p in (*unwillingness_files(config), *optional) if p.is_file() and p not in inputs]
     stage = Stage(f"eval_{model.lower()}", config, SPLIT_KEYS + MODEL_KEYS + EVAL_KEYS + GAME_KEYS, inputs,
-                  [output / eval_file(model)])
+                  [output / eval_file(model), output / users_file(model)])
     if not stage.is_done():
         _evaluate(config, model, checkpoint, output)
         stage.finish()
@@ -75,14 +68,19 @@ def evaluate(config):
             logger.info("%s: not there; %s", other, remedy)
             return
         plain, masked = (read_json(path, remedy) for path in (other, output / eval_file(model)))
-        if any(plain.get(key) != masked[key] for key in COMPARED):
-            logger.info("%s: of other data or settings (%s); %s", other,
-                        ", ".join(f"{k}={plain.get(k)}" for k in COMPARED if plain.get(k) != masked[k]), remedy)
+        if differing := not_comparable(plain, masked):
+            logger.info("%s: of other data or settings (%s); %s", other, differing, remedy)
             return
-        logger.info("%s", comparison_table(plain, masked))
+        logger.log(RESULT, "%s", comparison_table(plain, masked))
+
+
+def not_comparable(plain, masked):
+    """In what the records of two evaluations differ, so that they must not be compared; "" if they may."""
+    return ", ".join(f"{k}={plain.get(k)}" for k in COMPARED if plain.get(k) != masked.get(k))
 
 
 def _evaluate(config, model, checkpoint, output):
+    begin = time.perf_counter()
     device = set_device(config)
     dataset = load_dataset(config)
     net, info = load_checkpoint(checkpoint, dataset, masked_settings(config), ratings_path(config, config.masked))
@@ -94,8 +92,10 @@ def _evaluate(config, model, checkpoint, output):
     result = metrics.all_metrics(scores, config.top_k)
     game = {}
     if config.holdout > 1:  # what users disclose are the histories before a validation item
-        unwillingness, disclosed, weight = _decisions(config, dataset)
-        used = disclosed if config.masked else everything
+        decisions = read_decisions(config, dataset)
+        unwillingness = load_unwillingness(dataset, config) if decisions is None else decisions.unwillingness
+        weight = config.willingness_weight if decisions is None else decisions.weight
+        used = decisions.disclosed if config.masked else everything
         total_wv, wv = (metrics.willingness_violation(kept, unwillingness, dataset.num_users) for kept in (everything, used))
         game = {"wv": wv, "total_wv": total_wv, "willingness_weight": weight,
                 "reward": None if weight is None else -result["loss"] - weight * wv}
@@ -106,7 +106,12 @@ def _evaluate(config, model, checkpoint, output):
     result = {"model": model, "dataset": config.dataset, "seed": config.seed, "epoch": info["epoch"],
               "num_users": dataset.num_users, "num_items": dataset.num_items, "num_interactions": int(used.sum()),
               "num_candidates": candidates.shape[1], **result, **game}
-    write_json(output / eval_file(model), result)
+    losses = metrics.cross_entropy(scores)
+    users = pd.DataFrame({USER: dataset.user_ids, "rank": metrics.ranks(scores), "loss": losses.mean(1),
+                          "pos_loss": losses[:, 0]})
+    with whole_file(output / users_file(model)) as temporary:
+        write_csv(users, temporary)
+    write_json(output / eval_file(model), {**result, "seconds": time.perf_counter() - begin})
     line = "  ".join(f"{k} {v:.5g}" if isinstance(v, float) else f"{k} {v}" for k, v in result.items())
     with open(output / config.eval_file_name, "a", encoding="utf-8") as log:
         log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}\n")
@@ -135,54 +140,39 @@ def full_ranks(net, dataset, batch_size):
     return rank
 
 
-def _decisions_folder(config):
-    return Path(config.decisions_path or config.output_path)
+def comparison_rows(plain, masked):
+    """The results of both models: rows of (metric, plain, masked, change) as text, and how good each change is.
 
-
-def _decisions(config, dataset):
-    """Unwillingness (n,), what is disclosed (n,) bool and the willingness weight; the last two None before preprocess.py."""
-    output = _decisions_folder(config)
-    path = output / DISCLOSURE_FILE
-    preprocessed = path.exists() and (output / PREPROCESS_FILE).exists()
-    if preprocessed:
-        remedy = "run preprocess.py with --overwrite"
-        record = read_json(output / PREPROCESS_FILE, remedy, ["dataset", "willingness_weight"])
-        preprocessed = config.masked or record["dataset"] == config.dataset  # results of another dataset may lie there
-    if not preprocessed:
-        return load_unwillingness(dataset, config), None, config.willingness_weight
-    try:
-        table = pd.read_csv(path, **id_types(dataset))
-    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as e:
-        raise InputError(f"{path}: is no CSV file ({' '.join(str(e).split())}); {remedy}") from e
-    if not {USER, ITEM, UNWILLINGNESS, DISCLOSED} <= set(table):
-        raise InputError(f"{path}: lacks columns; {remedy}")
-    same = len(table) == dataset.num_interactions and np.array_equal(table[USER], dataset.user_ids[dataset.user]) \
-        and np.array_equal(table[ITEM], dataset.item_ids[dataset.item])
-    if not same:
-        raise InputError(f"{path}: does not list the training interactions of {dataset.name}; run preprocess.py anew, "
-                         "or set --decisions_path to where its results are")
-    if config.masked:
-        masked = dataset_folder(config, masked=True) / DATASET_FILE
-        if read_json(masked, remedy).get("disclosure_sha256") != digest(path):
-            raise InputError(f"{path}: is not what {masked.parent} was made from; run preprocess.py, then train.py --masked")
-    return table[UNWILLINGNESS].to_numpy(), table[DISCLOSED].to_numpy() == 1, record["willingness_weight"]
-
-
-def comparison_table(plain, masked):
-    """The results of both models side by side, with the change, as text."""
-    rows = [("", plain["model"], masked["model"], "change")]
+    Returns:
+        rows: list of tuples.
+        better: list of 1 (the change is for the better), -1 (for the worse) or 0, for each row.
+    """
+    rows, better = [], []
     for key in masked:
         a, b = plain.get(key), masked[key]
-        if key in ("model", "epoch", *COMPARED[:-1]) or a is None or b is None:
+        if key in ("model", "epoch", "seconds", *COMPARED[:-1]) or a is None or b is None:
             continue
         if isinstance(b, int):
             rows.append((key, f"{a:,}", f"{b:,}", f"{b - a:+,}"))
         else:
             digits = ".3g" if key == "willingness_weight" else ".4f"
             rows.append((key, format(a, digits), format(b, digits), format(b - a, "+" + digits)))
+        sign = 1 if key.startswith(HIGHER_IS_BETTER) else -1 if key.startswith(LOWER_IS_BETTER) else 0
+        better.append(int(np.sign(b - a)) * sign)
+    return rows, better
+
+
+def comparison_table(plain, masked):
+    """The results of both models side by side, with the change, as text for a terminal."""
+    rows, better = comparison_rows(plain, masked)
+    rows.insert(0, ("", plain["model"], masked["model"], "change"))
     widths = [max(len(row[k]) for row in rows) for k in range(4)]
-    lines = ["  ".join(f"{cell:<{w}}" if k == 0 else f"{cell:>{w}}" for k, (cell, w) in enumerate(zip(row, widths)))
-             for row in rows]
+    lines = []
+    for row, good in zip(rows, [0, *better]):
+        cells = [f"{cell:<{w}}" if k == 0 else f"{cell:>{w}}" for k, (cell, w) in enumerate(zip(row, widths))]
+        if good:
+            cells[3] = paint(cells[3], "green" if good > 0 else "red")
+        lines.append("  ".join(cells))
     ruler = "-" * len(lines[0])
-    title = f"{plain['dataset']}: test items, plain against masked"
+    title = paint(f"{plain['dataset']}: test items, plain against masked", "bold")
     return "\n".join([ruler, title, ruler, lines[0], ruler, *lines[1:], ruler])

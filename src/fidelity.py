@@ -35,7 +35,7 @@ from .retraining import Retraining
 from .stage import PartialResults, Stage, main, write_json
 from .stat_utils import generator
 from .strategies import influence_keys
-from .terminal import progress
+from .terminal import RESULT, progress
 
 logger = logging.getLogger("ifrqe")
 
@@ -103,7 +103,7 @@ def fidelity(config):
     partial.remove()
     for name in solvers:
         (output / f"fidelity_{name}.partial").unlink(missing_ok=True)
-    logger.info("%s", table(report))
+    logger.log(RESULT, "%s", table(report))
 
 
 def _number_of_runs(config, solvers):

@@ -36,7 +36,7 @@ from .plots import disclosure_plot
 from .stage import Stage, digest, read_json, whole_file, write_json
 from .strategies import NEEDS_MODEL, NONE_VALIDATION, PLAYED, Strategies, influence_keys
 from .terminal import write_csv
-from .unwillingness import load_unwillingness, unwillingness_files, vetoed
+from .unwillingness import load_unwillingness, unwillingness_files, unwillingness_source, vetoed
 
 logger = logging.getLogger("ifrqe")
 
@@ -55,10 +55,10 @@ def preprocess(config):
     inputs = dataset_files(config)
     inputs += [path for path in unwillingness_files(config) if path not in inputs]
     checkpoints = trained_models(config) if config.strategy in NEEDS_MODEL else []
-    source, output = dataset_folder(config), Path(config.output_path)
+    folder, output = dataset_folder(config), Path(config.output_path)
     target = dataset_folder(config, masked=True)
     written = [output / DISCLOSURE_FILE, output / PREPROCESS_FILE, target / RATINGS_FILE, target / DATASET_FILE]
-    if (source / MOVIES_FILE).exists():
+    if (folder / MOVIES_FILE).exists():
         written.append(target / MOVIES_FILE)
     stage = Stage("preprocess", config, SPLIT_KEYS + MODEL_KEYS + influence_keys(config) + GAME_KEYS, inputs + checkpoints,
                   written)
@@ -81,7 +81,7 @@ def preprocess(config):
     decided = time.perf_counter()
     disclosed = decision.disclosed
     write_disclosure(output / DISCLOSURE_FILE, dataset, unwillingness, decision)
-    write_masked_dataset(source, target, dataset, disclosed, digest(output / DISCLOSURE_FILE),
+    write_masked_dataset(folder, target, dataset, disclosed, digest(output / DISCLOSURE_FILE),
                          {HOLDOUT: 1} if config.strategy == NONE_VALIDATION else {})
     end = time.perf_counter()
 
@@ -91,8 +91,10 @@ def preprocess(config):
     write_json(output / PREPROCESS_FILE, {
         "dataset": config.dataset, "seed": config.seed, "num_users": dataset.num_users, "num_items": dataset.num_items,
         "num_interactions": dataset.num_interactions, "strategy": config.strategy,
+        "unwillingness": unwillingness_source(config),
         **({"solver": config.solver, "damping": config.damping, "influence_models": len(models), "parameter_sets": sets,
-            "anchors": len(decision.report.get("anchor_wv", [wv])), **decision.report} if played else {}),
+            "anchors": len(decision.report.get("anchor_wv", [wv])), **config.select(["prior", "rounds", "game_rate"]),
+            **decision.report} if played else {}),
         "seconds": {**strategies.seconds, "mask": end - decided, "total": end - start}, "wv": wv,
         "total_wv": total_wv, "willingness_weight": decision.weight,
         "wv_budget": config.wv_budget if config.willingness_weight is None or not played else None,

@@ -4,7 +4,7 @@ import numpy as np
 from .stage import whole_file
 
 POINTS = 20_000  # of a scatter: more make the file large and the picture no clearer
-BLUE, ORANGE, GREY = "#3465a4", "#ce5c00", "#555753"
+BLUE, ORANGE, GREY = "#3b7dd8", "#d2691e", "#7d7f7c"  # to be told from white and from black alike
 
 
 def _figure(columns, rows=1):
@@ -148,9 +148,10 @@ def _decisions(left, influence, unwillingness, disclosed, weight):
 
 
 # by strategy: color, marker, line style
-STYLES = {"none": (GREY, None, "--"), "none+validation": ("#888a85", None, ":"), "random": ("#c4a000", "v", "-"),
-          "threshold": ("#4e9a06", "s", "-"), "recent": ("#75507b", "^", "-"), "similarity": ("#cc0000", "D", "-"),
+STYLES = {"none": (GREY, None, "--"), "none+validation": (GREY, None, ":"), "random": ("#a88500", "v", "-"),
+          "threshold": ("#4e9a06", "s", "-"), "recent": ("#9a5fc0", "^", "-"), "similarity": ("#dd3c3c", "D", "-"),
           "ifrqe": (BLUE, "o", "-"), "ifrqe++": (ORANGE, "P", "-")}
+OTHER_STYLE = ("#1f9e9e", "X", "-")
 
 
 def tradeoff_plot(path, table, shown, title):
@@ -164,30 +165,35 @@ def tradeoff_plot(path, table, shown, title):
     """
     figure, panels = _figure(2, -(-len(shown) // 2))
     for axes, metric in zip(panels, shown):
-        for strategy, rows in table.groupby("strategy", sort=False):
-            color, marker, style = STYLES[strategy]
-            found = rows.dropna(subset=[metric]).groupby("budget")[["wv_share", metric]].agg(["mean", "std"]).fillna(0)
-            if found.empty:
-                continue
-            value, spread = found[metric]["mean"], found[metric]["std"]
-            # the price that a reward goes by is that of the budget; who discloses everything does so at every budget
-            by_budget = metric == "reward" or strategy.startswith("none")
-            place = 100 * (found.index if by_budget else found["wv_share"]["mean"])
-            if strategy.startswith("none"):
-                axes.fill_between(place, value - spread, value + spread, color=color, alpha=0.15, linewidth=0)
-                axes.plot(place, value, style, color=color, label=strategy)
-            else:
-                axes.errorbar(place, value, spread, color=color, marker=marker, linestyle=style, markersize=4, capsize=2,
-                              linewidth=1, label=strategy)
-        played = table.loc[~table.strategy.str.startswith("none"), metric].dropna()
-        if metric == "reward" and len(played):  # at a high price, everything disclosed lies far below the others
-            margin = 0.1 * np.ptp(played) or 0.1
-            axes.set_ylim(played.min() - margin, played.max() + margin)
-        axes.set_xlabel("budget (% of total_wv)" if metric == "reward" else "violated unwillingness (% of total_wv)")
-        axes.set_ylabel(metric.upper() if "@" in metric else metric + " (nats)" * (metric == "loss"))
+        tradeoff_panel(axes, table, metric)
     panels[0].legend(frameon=False, fontsize="small")
     figure.suptitle(title)
     _save(figure, path)
+
+
+def tradeoff_panel(axes, table, metric):
+    """One metric of tradeoff_plot."""
+    for strategy, rows in table.groupby("strategy", sort=False):
+        color, marker, style = STYLES.get(strategy, OTHER_STYLE)
+        found = rows.dropna(subset=[metric]).groupby("budget")[["wv_share", metric]].agg(["mean", "std"]).fillna(0)
+        if found.empty:
+            continue
+        value, spread = found[metric]["mean"], found[metric]["std"]
+        # the price that a reward goes by is that of the budget; who discloses everything does so at every budget
+        by_budget = metric == "reward" or strategy.startswith("none")
+        place = 100 * (found.index if by_budget else found["wv_share"]["mean"])
+        if strategy.startswith("none"):
+            axes.fill_between(place, value - spread, value + spread, color=color, alpha=0.15, linewidth=0)
+            axes.plot(place, value, style, color=color, label=strategy)
+        else:
+            axes.errorbar(place, value, spread, color=color, marker=marker, linestyle=style, markersize=4, capsize=2,
+                          linewidth=1, label=strategy)
+    played = table.loc[~table.strategy.str.startswith("none"), metric].dropna()
+    if metric == "reward" and len(played):  # at a high price, everything disclosed lies far below the others
+        margin = 0.1 * np.ptp(played) or 0.1
+        axes.set_ylim(played.min() - margin, played.max() + margin)
+    axes.set_xlabel("budget (% of total_wv)" if metric == "reward" else "violated unwillingness (% of total_wv)")
+    axes.set_ylabel(metric.upper() if "@" in metric else metric + " (nats)" * (metric == "loss"))
 
 
 def users_plot(path, changes, groups, title):
@@ -202,7 +208,8 @@ def users_plot(path, changes, groups, title):
     figure, panels = _figure(2, 2)
     axes = panels[0]
     for strategy, values in changes.items():
-        axes.plot(np.sort(values), np.linspace(0, 100, len(values)), color=STYLES[strategy][0], label=strategy)
+        axes.plot(np.sort(values), np.linspace(0, 100, len(values)), label=strategy,
+                  color=STYLES.get(strategy, OTHER_STYLE)[0])
     limit = np.quantile(np.abs(np.concatenate(list(changes.values()))), 0.98) or 1
     axes.set_xlim(-limit, limit)
     axes.axvline(0, color=GREY, linestyle=":", linewidth=1)
@@ -213,7 +220,7 @@ def users_plot(path, changes, groups, title):
         width = 0.8 / len(values)
         for k, (strategy, series) in enumerate(values.items()):
             axes.bar(np.arange(len(series)) + (k - (len(values) - 1) / 2) * width, series, width, label=strategy,
-                     color=STYLES[strategy][0])
+                     color=STYLES.get(strategy, OTHER_STYLE)[0])
         axes.set_xticks(range(len(series)), series.index, fontsize="small")
         axes.axhline(0, color=GREY, linewidth=0.8)
         axes.set_xlabel(kind)

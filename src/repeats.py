@@ -6,6 +6,7 @@ import numpy as np
 
 from .constants import MASKED_MODEL, PLAIN_MODEL
 from .stage import read_json, write_json
+from .terminal import RESULT
 
 logger = logging.getLogger("ifrqe")
 
@@ -44,10 +45,10 @@ def over_seeds(stage, record_file):
         write_json(output / name, {"model": records[0]["model"], "dataset": config.dataset, "seeds": config.seeds,
                                    **summary})
         width = max(map(len, summary))
-        logger.info("%s over the seeds %s, mean and standard deviation:", records[0]["model"],
+        logger.log(RESULT, "%s over the seeds %s, mean and standard deviation:", records[0]["model"],
                     ", ".join(map(str, config.seeds)))
         for key, values in summary.items():
-            logger.info("  %-*s  %.4f +- %.4f", width, key, values["mean"], values["std"])
+            logger.log(RESULT, "  %-*s  %.4f +- %.4f", width, key, values["mean"], values["std"])
     return run
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .benchmark import ROOT, hardware
+from .benchmark import ROOT
 from .config import load_config
 from .constants import ITEM, USER
 from .dataset import Dataset
@@ -23,7 +23,7 @@ from .masking import peak_rss_mb, reset_peak_rss
 from .ncf import build
 from .plots import scaling_plot
 from .simulation import simulate
-from .stage import main, write_json
+from .stage import hardware, main, write_json
 
 SIZES = ((1_000_000, 6_900, 5_000), (5_000_000, 34_500, 12_000), (20_000_000, 138_000, 27_000))  # ratings, users, items
 FILE, PLOT = "scaling.json", "scaling.png"

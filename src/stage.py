@@ -5,7 +5,9 @@ import hashlib
 import json
 import logging
 import os
+import platform
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -119,6 +121,19 @@ class PartialResults:
         self.path.unlink(missing_ok=True)
 
 
+def hardware():
+    """One line: processor, cores, memory, versions."""
+    processor = platform.processor() or platform.machine()
+    if Path("/proc/cpuinfo").exists():
+        names = [line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
+                 if line.startswith("model name")]
+        processor = names[0] if names else processor
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2 ** 30
+    return (f"{processor}, {cores} cores, {memory:.0f} GB; Python {platform.python_version()}, "
+            f"MindSpore {metadata.version('mindspore')}")
+
+
 class Stage:
     """The record of one stage: the settings, inputs and outputs that belong together.
 
@@ -146,13 +161,10 @@ class Stage:
 
     def is_done(self):
         """Whether every output exists, unchanged, for the same settings and inputs, and --overwrite was not given."""
-        if self.config.overwrite or not self.path.exists():
+        if self.config.overwrite:
             return False
-        try:
-            record = yaml.safe_load(self.path.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError):
-            record = None  # a damaged record is none
-        same = isinstance(record, dict) and all(record.get(key) == value for key, value in self.depends.items()) \
+        record = self.read_record(self.config.output_path, self.name)
+        same = all(record.get(key) == value for key, value in self.depends.items()) \
             and record.get("outputs") == self._digests()
         if same:
             logger.info("%s: done before with these settings, %s kept (--overwrite redoes it)",
@@ -161,8 +173,19 @@ class Stage:
 
     def finish(self):
         """Writes the record; call when all outputs are in place."""
-        record = {**self.depends, "outputs": self._digests(), "all_settings": self.config.as_dict()}
+        record = {**self.depends, "outputs": self._digests(), "hardware": hardware(),
+                  "all_settings": self.config.as_dict()}
         write_text(self.path, yaml.safe_dump(record, sort_keys=False))
+
+    @staticmethod
+    def read_record(output_path, name):
+        """What `finish` has written for the stage `name`, a dict; empty if there is none."""
+        path = Path(output_path) / f"settings_{name}.yaml"
+        try:
+            record = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else None
+        except (yaml.YAMLError, UnicodeDecodeError):
+            record = None  # a damaged record is none
+        return record if isinstance(record, dict) else {}
 
     def _digests(self):
         return {p.name: digest(p) if p.is_file() else None for p in self.outputs}

@@ -66,6 +66,9 @@ class Screen(logging.Handler):
             with tqdm.external_write_mode(file=stream):
                 stream.write((text if has_colours(stream) else plain(text)) + "\n")
                 stream.flush()
+        except BrokenPipeError:  # the reader, such as head, has gone; the work goes on without it
+            self.setLevel(logging.CRITICAL + 1)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), getattr(sys, self.name_of_stream).fileno())
         except Exception:  # as every handler of the standard library does
             self.handleError(record)
 
@@ -77,7 +80,7 @@ class _PlainFormatter(logging.Formatter):
 
 @contextlib.contextmanager
 def log_to(logger, path, level):
-    """While it lasts, the log goes to the screen as `level` says, and all of it, native messages included, to the file `path`.
+    """While it lasts, the log goes to the screen as `level` says and, with native messages, to the file `path` as a whole.
 
     Python's own warnings go to the file as well. Native code, as MindSpore's, writes to the file descriptor of standard
     error: that becomes the file, while sys.stderr keeps the screen.

@@ -25,6 +25,8 @@ from .constants import (
     RATINGS_FILE,
     SPLIT_KEYS,
     TIMESTAMP,
+    TRADEOFF_FILE,
+    TRADEOFF_KEYS,
     TRAIN_KEYS,
 )
 from .dataset import dataset_files, dataset_folder, load_dataset
@@ -35,7 +37,7 @@ from .repeats import seed_settings
 from .retraining import Retraining
 from .stage import Stage, main, whole_file, write_text
 from .strategies import IFRQE, NEEDS_MODEL, NONE, NONE_VALIDATION, STRATEGIES, Strategies, influence_keys
-from .terminal import progress
+from .terminal import RESULT, progress
 from .unwillingness import load_unwillingness, unwillingness_files, vetoed
 
 logger = logging.getLogger("ifrqe")
@@ -44,11 +46,13 @@ LOSS, POS_LOSS, RANK = range(3)  # what is kept of a run, each (num_users,), of 
 SEEDS = 3  # without --seeds
 GROUPS = 4  # of users
 RUNS_FOLDER = "tradeoff"
-CSV, TABLE, PLOT, USERS_PLOT = "tradeoff.csv", "tradeoff.md", "tradeoff.png", "tradeoff_users.png"
+TABLE, PLOT, USERS_PLOT = "tradeoff.md", "tradeoff.png", "tradeoff_users.png"
 
 
 def tradeoff(config):
     """The study on the dataset that the settings name; writes tradeoff.csv, .md and .png, and tradeoff_users.png.
+
+    Its record of settings lets the report of eval.py tell which data the study belongs to.
 
     Raises:
         InputError: an unknown strategy, or the dataset, a checkpoint or unwillingness is missing or unfit.
@@ -76,7 +80,7 @@ def tradeoff(config):
             rows += runs.rows(strategies, budgets)
             users.append(runs.of_users(strategies, min(budgets, key=lambda b: abs(b - config.wv_budget))))
     table = pd.DataFrame(rows)
-    with whole_file(output / CSV) as temporary:
+    with whole_file(output / TRADEOFF_FILE) as temporary:
         table.to_csv(temporary, index=False)
     shown = [metric for metric in table if metric.startswith(("hr@", "ndcg@"))]
     users = pd.concat(users)
@@ -85,7 +89,12 @@ def tradeoff(config):
     title = f"{config.dataset}: {len(seeds)} seed{'s' * (len(seeds) > 1)}"
     tradeoff_plot(output / PLOT, table, [*shown, "loss", "reward"], title)
     _plot_users(output / USERS_PLOT, users, title)
-    logger.info("%s\nwritten to %s, %s, %s and %s", text, *(output / name for name in (CSV, TABLE, PLOT, USERS_PLOT)))
+    inputs = dataset_files(config)
+    inputs += [path for path in unwillingness_files(config) if path not in inputs]
+    Stage("tradeoff", config, SPLIT_KEYS + MODEL_KEYS + TRAIN_KEYS + EVAL_KEYS + influence_keys(config) + GAME_KEYS
+          + TRADEOFF_KEYS + ("seeds",), inputs, [output / name for name in (TRADEOFF_FILE, TABLE, PLOT)]).finish()
+    logger.log(RESULT, "%s", text)
+    logger.info("written to %s, %s, %s and %s", *(output / name for name in (TRADEOFF_FILE, TABLE, PLOT, USERS_PLOT)))
 
 
 class SeedRuns:

@@ -41,7 +41,7 @@ def unwillingness_files(config):
     if config.unwillingness == "file" and not path.is_file():
         raise InputError(f"{path}: no such file; write one with the columns {USER},{ITEM},{UNWILLINGNESS}, "
                          "or choose another --unwillingness")
-    if _source(config) == "file":
+    if unwillingness_source(config) == "file":
         files.append(path)
     if config.unwillingness in ("ratings", "genres"):
         name = RATINGS_FILE if config.unwillingness == "ratings" else MOVIES_FILE
@@ -61,7 +61,7 @@ def _given(config):
     return path
 
 
-def _source(config):
+def unwillingness_source(config):
     """Where unwillingness comes from; `auto` made definite."""
     if config.unwillingness != "auto":
         return config.unwillingness
@@ -80,7 +80,7 @@ def load_unwillingness(dataset, config):
         InputError: a file is missing, lacks what it must have, or has a value outside [0, 1]: the message names the line.
     """
     unwillingness_files(config)
-    source = _source(config)
+    source = unwillingness_source(config)
     n = dataset.num_interactions
     if source == "file":
         path = dataset_folder(config) / UNWILLINGNESS_FILE

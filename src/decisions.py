@@ -1,0 +1,92 @@
+"""What preprocess.py has decided, as the stages after it read it: disclosure.csv and preprocess.json."""
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from .constants import (
+    DATASET_FILE,
+    DISCLOSED,
+    DISCLOSURE_FILE,
+    EXPECTED,
+    INFLUENCE,
+    ITEM,
+    PREPROCESS_FILE,
+    UNWILLINGNESS,
+    USER,
+)
+from .dataset import dataset_folder, id_types
+from .errors import InputError
+from .stage import digest, read_json
+
+REMEDY = "run preprocess.py with --overwrite"
+COLUMNS = (USER, ITEM, INFLUENCE, UNWILLINGNESS, DISCLOSED, EXPECTED)
+
+
+@dataclass
+class Decisions:
+    """The decisions about the training interactions, in the order of dataset.user.
+
+    influence, expected: (n,) float64, nats; NaN where a baseline decided.
+    unwillingness: (n,) float64 in [0, 1].
+    disclosed: (n,) bool.
+    record: dict, preprocess.json.
+    """
+    influence: np.ndarray
+    expected: np.ndarray
+    unwillingness: np.ndarray
+    disclosed: np.ndarray
+    record: dict
+
+    @property
+    def weight(self):
+        """Willingness weight lambda; None for a baseline."""
+        return self.record["willingness_weight"]
+
+    @property
+    def vetoed(self):
+        """(n,) bool: what its user has forbidden."""
+        return (self.unwillingness == 1) & (self.record.get("vetoed", 0) > 0)
+
+
+def decision_files(config):
+    """Paths of disclosure.csv and preprocess.json."""
+    folder = Path(config.decisions_path or config.output_path)
+    return folder / DISCLOSURE_FILE, folder / PREPROCESS_FILE
+
+
+def read_decisions(config, dataset):
+    """The decisions about a dataset, or None if there are none: no files, or without `masked` those of another dataset.
+
+    Raises:
+        InputError: they do not fit the dataset, or with `masked` are not what the masked dataset was made from.
+    """
+    path, record_path = decision_files(config)
+    if not (path.exists() and record_path.exists()):
+        return None
+    record = read_json(record_path, REMEDY, ["dataset", "willingness_weight"])
+    if not config.masked and record["dataset"] != config.dataset:
+        return None
+    try:
+        table = pd.read_csv(path, float_precision="round_trip", **id_types(dataset))
+    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as e:
+        raise InputError(f"{path}: is no CSV file ({' '.join(str(e).split())}); {REMEDY}") from e
+    if not set(COLUMNS) <= set(table):
+        raise InputError(f"{path}: lacks columns; {REMEDY}")
+    same = len(table) == dataset.num_interactions and np.array_equal(table[USER], dataset.user_ids[dataset.user]) \
+        and np.array_equal(table[ITEM], dataset.item_ids[dataset.item])
+    if not same:
+        raise InputError(f"{path}: does not list the training interactions of {dataset.name}; run preprocess.py anew, "
+                         "or set --decisions_path to where its results are")
+    if config.masked:
+        masked = dataset_folder(config, masked=True) / DATASET_FILE
+        if read_json(masked, REMEDY).get("disclosure_sha256") != digest(path):
+            raise InputError(f"{path}: is not what {masked.parent} was made from; run preprocess.py, then train.py --masked")
+    return Decisions(_numbers(table[INFLUENCE]), _numbers(table[EXPECTED]), table[UNWILLINGNESS].to_numpy(),
+                     table[DISCLOSED].to_numpy() == 1, record)
+
+
+def _numbers(column):
+    """float64 with NaN for what is empty; ids that are text make pandas read such a column as text."""
+    return pd.to_numeric(column, errors="coerce").to_numpy(np.float64)

@@ -1,0 +1,174 @@
+"""Why each interaction of a user was disclosed or withheld, in sentences, and the rule of the game at a price."""
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+
+from .constants import DISCLOSED, EXPECTED, GENRES, INFLUENCE, ITEM, MASKED_MODEL, UNWILLINGNESS, USER, checkpoint_file
+from .dataset import find_users, load_catalogue, load_dataset, original_id
+from .decisions import decision_files, read_decisions
+from .device_adapter import set_device
+from .disclosure import critical_payoff, prices_within_budgets
+from .errors import InputError
+from .recommendation import as_records, described, load_model, top_items
+from .terminal import RESULT, paint
+
+logger = logging.getLogger("ifrqe")
+
+
+class Rule:
+    """The rule of the game in a few numbers: an interaction is disclosed if  expected - lambda b > critical,  unless vetoed.
+
+    At one anchor this is exactly what the game plays. At several, `expected` is the mean over the rounds at the price of
+    the run, and the rule is close to the game; `agreement` says how close.
+
+    Args:
+        decisions: Decisions.
+    """
+
+    def __init__(self, decisions):
+        record = decisions.record
+        self.strategy = record["strategy"]
+        self.played = bool(np.isfinite(decisions.expected).all()) and decisions.weight is not None
+        self.weight = decisions.weight
+        self.critical = critical_payoff(record["prior"], record["rounds"], record["game_rate"]) if self.played else None
+
+    def disclosed(self, expected, unwillingness, vetoed, weight=None):
+        """(n,) bool, what the rule discloses at a price, that of the run if none is given."""
+        weight = self.weight if weight is None else weight
+        return (expected - weight * unwillingness > self.critical) & ~vetoed
+
+    def agreement(self, decisions):
+        """Share of the interactions that the rule decides as the run did."""
+        found = self.disclosed(decisions.expected, decisions.unwillingness, decisions.vetoed)
+        return float((found == decisions.disclosed).mean()) if len(found) else 1.0
+
+    def prices(self, decisions, shares):
+        """Prices at which the rule just keeps within shares of the total unwillingness (list of floats)."""
+        allowed = ~decisions.vetoed
+        budgets = np.asarray(shares) * decisions.unwillingness.sum()
+        return prices_within_budgets(decisions.expected[allowed], decisions.unwillingness[allowed], budgets, self.critical)
+
+    def reasons(self, expected, unwillingness, vetoed, disclosed, weight=None):
+        """A sentence for each interaction; arrays (n,) in, list out. A page in a browser says the same (report.js)."""
+        if not self.played:
+            done, left = BASELINE_REASONS.get(self.strategy, OTHER_REASONS)
+            return [VETOED if v else f"disclosed: {done}" if d else f"withheld: {left}" for d, v in zip(disclosed, vetoed)]
+        weight = self.weight if weight is None else weight
+        says = self.disclosed(expected, unwillingness, vetoed, weight)
+        return [_reason(*row) for row in zip(expected, weight * unwillingness, vetoed, disclosed, says)]
+
+
+VETOED = "withheld: she forbade it"
+BASELINE_REASONS = {  # why disclosed, why withheld
+    "none": ("everything is", "it was forbidden"),
+    "none+validation": ("everything is", "it was forbidden"),
+    "random": ("it was drawn at random", "it was not drawn before the budget was spent"),
+    "threshold": ("it is among what users mind least", "users mind others less, and the budget is spent on these"),
+    "recent": ("it is among her latest", "her later ones went first, or it exceeds the budget"),
+    "similarity": ("it is like the item she chose last, for what she minds", "it is too unlike the item she chose last"),
+}
+OTHER_REASONS = ("the strategy chose it", "the strategy did not choose it")
+
+
+def _reason(expected, price, vetoed, disclosed, says):
+    """Why an interaction was disclosed or withheld, given its worth, its price, and what the rule says."""
+    if vetoed:
+        return VETOED
+    if disclosed != says:
+        return f"{'disclosed' if disclosed else 'withheld'}: a close call between the anchors"
+    if disclosed and price > 0 and expected >= price:
+        return f"disclosed: worth {times(expected / price)} its price"
+    if disclosed and expected > price:
+        return "disclosed: helps her recommendations and costs her nothing"
+    if disclosed:
+        return "disclosed: makes next to no difference"
+    if expected <= 0:
+        return "withheld: hurts her recommendations"
+    return f"withheld: she asked, and it is worth only {times(expected / price)} its price"
+
+
+def times(x):
+    """A multiple for reading: "0.31x", "4.0x", "12x"."""
+    if x >= 1000 or x < 0.01:
+        return "over 1000x" if x > 1 else "less than 0.01x"
+    return f"{x:.{0 if x >= 10 else 1 if x >= 2 else 2}f}x"
+
+
+def explain(config):
+    """Shows the interactions of the user `explain_user`, what was decided on them and why, and what both models recommend.
+
+    Raises:
+        InputError: there is no such user, nothing is decided yet, or the plain model is missing.
+    """
+    dataset = load_dataset(config)
+    users = find_users(dataset, config.explain_user, "explain_user")
+    decisions = read_decisions(config, dataset)
+    if decisions is None:
+        raise InputError(f"{decision_files(config)[0]}: no decisions on {config.dataset}; run preprocess.py first")
+    set_device(config)
+    catalogue = load_catalogue(dataset, config)
+    models = {"plain": load_model(dataset, config, False)}
+    if (Path(config.checkpoint_path) / checkpoint_file(MASKED_MODEL)).exists():
+        models["masked"] = load_model(dataset, config, True)
+    else:
+        logger.info("%s: not there, so only the plain model recommends; run train.py --masked",
+                    checkpoint_file(MASKED_MODEL))
+    lists = {name: top_items(net, users, dataset, config.top_k, config.eval_batch_size) for name, net in models.items()}
+    answers = [_of_user(user, dataset, decisions, catalogue) for user in users]
+    for k, answer in enumerate(answers):
+        answer["recommended"] = {name: as_records(found[k], dataset, catalogue) for name, found in lists.items()}
+    if config.format == "json":
+        logger.log(RESULT, "%s", json.dumps({"dataset": config.dataset, "users": answers}, indent=2, ensure_ascii=False))
+        return
+    for answer in answers:
+        _show(answer, config)
+
+
+def _of_user(user, dataset, decisions, catalogue):
+    """A dict that JSON can hold: her interactions, most worth her while first, with the decisions."""
+    start, end = np.searchsorted(dataset.user, [user, user + 1])
+    expected, b, chosen, vetoed, influence = (a[start:end] for a in (
+        decisions.expected, decisions.unwillingness, decisions.disclosed, decisions.vetoed, decisions.influence))
+    rule = Rule(decisions)
+    reasons = rule.reasons(expected, b, vetoed, chosen)
+    worth = expected - rule.weight * b if rule.played else chosen - b
+    rows = []
+    for k in np.argsort(-worth, kind="stable"):
+        item = dataset.item[start + k]
+        rows.append({ITEM: original_id(dataset.item_ids, item), "title": catalogue["title"][item],
+                     GENRES: catalogue[GENRES][item], UNWILLINGNESS: float(b[k]), INFLUENCE: _number(influence[k]),
+                     EXPECTED: _number(expected[k]), DISCLOSED: bool(chosen[k]), "reason": reasons[k]})
+    total = float(b.sum())
+    return {USER: original_id(dataset.user_ids, user), "strategy": rule.strategy, "willingness_weight": rule.weight,
+            "interactions": rows, "disclosed": int(chosen.sum()),
+            "violated_share": float(b[chosen].sum() / total) if total else 0.0}
+
+
+def _number(value):
+    return float(value) if np.isfinite(value) else None
+
+
+def _show(answer, config):
+    rows = answer["interactions"]
+    weight = answer["willingness_weight"]
+    summary = (f"{config.dataset}, user {answer[USER]}: {answer['disclosed']} of {len(rows)} interactions disclosed, "
+               f"{100 * answer['violated_share']:.0f}% of her unwillingness")
+    logger.log(RESULT, "%s", paint(summary, "bold"))
+    logger.log(RESULT, "strategy %s%s; influences in nats, positive = disclosing helps her", answer["strategy"],
+               "" if weight is None else f", price of unwillingness {weight:.3g}")
+    logger.log(RESULT, "%11s %9s %9s  %s", "unwilling", "influence", "expected", "interaction")
+    for row in rows:
+        numbers = " ".join(f"{row[key]:+9.4f}" if row[key] is not None else f"{'-':>9}" for key in (INFLUENCE, EXPECTED))
+        logger.log(RESULT, "%11.2f %s  %s", row[UNWILLINGNESS], numbers, described(row))
+        logger.log(RESULT, "%33s%s", "", paint(row["reason"], "green" if row[DISCLOSED] else "yellow"))
+    names = {"plain": "before: trained on everything", "masked": "after: trained on what is disclosed"}
+    for model, found in answer["recommended"].items():
+        other = {row[ITEM] for name, rows in answer["recommended"].items() if name != model for row in rows}
+        logger.log(RESULT, "%s", paint(f"\nrecommended {names[model]}", "bold"))
+        for row in found:
+            new = "" if len(answer["recommended"]) == 1 or row[ITEM] in other else "  *"
+            logger.log(RESULT, "%3d  %.4f  %s%s", row["rank"], row["score"], described(row), new)
+    if len(answer["recommended"]) > 1:
+        logger.log(RESULT, "%s", "\n* only in this list")

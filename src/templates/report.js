@@ -1,0 +1,144 @@
+"use strict";
+// The user's page. The rule is that of the game at one anchor (src/explanation.py, Rule and _reason):
+// an interaction is disclosed if  expected - price * unwillingness > critical,  unless she forbade it.
+const data = JSON.parse(document.getElementById("data").textContent);
+const STEP = {"<f8": 8, "<f4": 4, "<u4": 4, "<u1": 1};
+const READ = {"<f8": "getFloat64", "<f4": "getFloat32", "<u4": "getUint32", "<u1": "getUint8"};
+
+function unpack(text, kind) {
+  const bytes = Uint8Array.from(atob(text), c => c.charCodeAt(0));
+  const view = new DataView(bytes.buffer);
+  return Array.from({length: bytes.length / STEP[kind]}, (_, k) => view[READ[kind]](k * STEP[kind], true));
+}
+
+function columns(user) {
+  const b = unpack(user.unwillingness, "<f8");
+  return {
+    items: unpack(user.items, "<u4"), b, decided: unpack(user.disclosed, "<u1").map(Boolean),
+    expected: data.played ? unpack(user.expected, "<f8") : null,
+    influence: data.played ? unpack(user.influence, "<f4") : null,
+    vetoed: b.map(value => data.veto && value === 1),
+  };
+}
+
+function selection(c, price) {
+  return c.b.map((b, k) => c.expected[k] - price * b > data.critical && !c.vetoed[k]);
+}
+
+function times(x) {
+  if (x >= 1000 || x < 0.01) return x > 1 ? "over 1000x" : "less than 0.01x";
+  return `${x.toFixed(x >= 10 ? 0 : x >= 2 ? 1 : 2)}x`;
+}
+
+function reason(expected, price, vetoed, disclosed, says) {
+  if (vetoed) return "withheld: she forbade it";
+  if (disclosed !== says) return `${disclosed ? "disclosed" : "withheld"}: a close call between the anchors`;
+  if (disclosed && price > 0 && expected >= price) return `disclosed: worth ${times(expected / price)} its price`;
+  if (disclosed && expected > price) return "disclosed: helps her recommendations and costs her nothing";
+  if (disclosed) return "disclosed: makes next to no difference";
+  if (expected <= 0) return "withheld: hurts her recommendations";
+  return `withheld: she asked, and it is worth only ${times(expected / price)} its price`;
+}
+
+function element(name, text, attributes = {}) {
+  const made = document.createElement(name);
+  if (text !== undefined) made.textContent = text;
+  Object.assign(made, attributes);
+  return made;
+}
+
+const find = id => document.getElementById(id);
+const percent = x => `${(100 * x).toFixed(0)}%`;
+const signed = x => (x < 0 ? "\u2212" : "+") + Math.abs(x).toFixed(4);
+let shown = null;  // the user on the page, with her columns
+
+function show(user) {
+  shown = {user, ...columns(user)};
+  find("user").value = user.id;
+  find("said").textContent = "";
+  history.replaceState(null, "", `#user=${encodeURIComponent(user.id)}`);
+  showLists();
+  asDecided();
+}
+
+function showLists() {
+  const place = find("lists");
+  place.replaceChildren();
+  const models = Object.keys(shown.user.lists);
+  const names = {NCF: "Recommended before, from everything", IFRQE: "Recommended after, from what is disclosed"};
+  for (const model of models) {
+    const others = new Set(models.filter(m => m !== model).flatMap(m => shown.user.lists[m].map(([item]) => item)));
+    const list = element("ol");
+    for (const [item, score] of shown.user.lists[model]) {
+      const line = element("li", data.items[item][1] + (models.length > 1 && !others.has(item) ? " *" : ""));
+      line.append(" ", element("small", score.toFixed(3), {className: "quiet"}));
+      line.lastChild.style.display = "inline";
+      list.append(line);
+    }
+    const box = element("div");
+    box.append(element("h3", names[model] || model), list);
+    place.append(box);
+  }
+  const ranks = Object.values(shown.user.ranks);  // of the plain model, then of the masked one
+  place.append(element("p", `What she chose next: ${data.items[shown.user.next][1]}, rank ${ranks.join(" before, ")}`
+    + `${ranks.length > 1 ? " after" : ""} among ${data.num_candidates}.${models.length > 1 ? " * only in this list." : ""}`));
+}
+
+function asDecided() {
+  if (data.prices) find("budget").value = Math.round(100 * data.share);
+  draw(shown.decided, data.weight, data.share, "It was decided: ");
+}
+
+function atBudget() {
+  const step = Number(find("budget").value);
+  draw(selection(shown, data.prices[step]), data.prices[step], step / 100, "By the rule of the game: ");
+}
+
+function draw(chosen, price, share, words) {
+  const c = shown, number = chosen.filter(Boolean).length;
+  const total = c.b.reduce((sum, b) => sum + b, 0);
+  const violated = c.b.reduce((sum, b, k) => sum + (chosen[k] ? b : 0), 0);
+  if (data.prices) find("share").textContent = percent(share);
+  find("sum").textContent = `${words}${number} of her ${chosen.length} interactions are disclosed`
+    + (total > 0 ? `, with ${percent(violated / total)} of her own unwillingness` : "")
+    + (price === null ? "." : `. Price of unwillingness: ${price.toPrecision(3)}.`)
+    + (data.agreement !== null && data.agreement < 1
+      ? ` The rule stands for a game at several anchors; it decides ${(100 * data.agreement).toFixed(1)}% of all interactions alike.` : "");
+  const says = data.played ? selection(c, price) : null;
+  const worth = k => data.played ? c.expected[k] - price * c.b[k] : chosen[k] - c.b[k];
+  const order = Array.from(chosen.keys()).sort((i, j) => worth(j) - worth(i) || i - j);
+  const place = document.createDocumentFragment();
+  for (const k of order) {
+    const [id, title, genres] = data.items[c.items[k]];
+    const why = data.played ? reason(c.expected[k], price * c.b[k], c.vetoed[k], chosen[k], says[k])
+      : chosen[k] ? "disclosed" : "withheld";
+    const entry = element("div", undefined, {className: `entry ${chosen[k] ? "used" : "unused"}`});
+    entry.dataset.item = id;
+    entry.append(element("p", title), element("small", genres.replaceAll("|", ", ")), element("p", why, {className: "why"}),
+      element("small", `unwilling ${c.b[k].toFixed(2)}` + (data.played
+        ? `, influence ${signed(c.influence[k])}, expected ${signed(c.expected[k])}` : "")));
+    place.append(entry);
+  }
+  find("interactions").replaceChildren(element("h3", "Her interactions, most worth while first"), place);
+}
+
+function pick(id) {
+  const user = data.users.find(u => String(u.id) === id.trim());
+  if (user) show(user);
+  else find("said").textContent = `User ${id} is not among the ${data.users.length} in this file; `
+    + `python eval.py --explain_user ${id} shows her, if there is such a user.`;
+}
+
+find("users").append(...data.users.map(u => element("option", undefined, {value: u.id})));
+find("slide").hidden = !data.prices;
+find("pick").addEventListener("submit", event => { event.preventDefault(); pick(find("user").value); });
+find("random").addEventListener("click", () => show(data.users[Math.floor(Math.random() * data.users.length)]));
+find("budget").addEventListener("input", atBudget);
+find("decided").addEventListener("click", asDecided);
+const asked = location.hash.match(/^#user=(.*)$/);
+if (asked) pick(decodeURIComponent(asked[1]));
+if (!shown) {
+  const place = location.hash;
+  show(data.users[0]);
+  if (place && !asked) history.replaceState(null, "", place);
+}
