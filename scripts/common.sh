@@ -29,6 +29,12 @@ split_arguments() {
             --masked | --masked=*)
                 echo "error: $1: the scripts handle both models; leave it out, or use train.py and eval.py" >&2
                 exit 2 ;;
+            --strategy | --solver)
+                flags+=("$1")
+                if [ $# -gt 1 ]; then
+                    shift
+                    case "$1" in *.py) flags+=("$(absolute "$1")") ;; *) flags+=("$1") ;; esac
+                fi ;;
             --data_path | --output_path | --checkpoint_path | --decisions_path | --config_path | --archive | --eval_negatives | --eval_item_list | --willingness_file)
                 flags+=("$1")
                 if [ $# -gt 1 ]; then

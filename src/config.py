@@ -12,6 +12,7 @@ from pathlib import Path
 
 import yaml
 
+from . import plugins
 from .errors import InputError
 
 DEFAULT_CONFIG = Path(__file__).resolve().parent.parent / "default_config.yaml"
@@ -130,7 +131,10 @@ def _inside(value, interval):
 def _check_value(key, value, accepted):
     """Raises InputError unless `value` is one of the choices or lies in the interval."""
     if isinstance(accepted, list):
-        if value not in accepted:
+        if "FILE.py" in accepted and plugins.is_file(value):
+            if not Path(value).is_file():
+                raise InputError(f"--{key} {value}: no such file; name a Python file, or one of {', '.join(accepted[:-1])}")
+        elif value not in accepted:
             raise InputError(f"--{key} {value}: must be one of {', '.join(map(str, accepted))}")
         return
     _, interval = _split(accepted)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .baselines import BASELINES
 from .constants import DISCLOSED, EXPECTED, GENRES, INFLUENCE, ITEM, MASKED_MODEL, UNWILLINGNESS, USER, checkpoint_file
 from .dataset import find_users, load_catalogue, load_dataset, original_id
 from .decisions import decision_files, read_decisions
@@ -53,7 +54,7 @@ class Rule:
     def reasons(self, expected, unwillingness, vetoed, disclosed, weight=None):
         """A sentence for each interaction; arrays (n,) in, list out. A page in a browser says the same (report.js)."""
         if not self.played:
-            done, left = BASELINE_REASONS.get(self.strategy, OTHER_REASONS)
+            done, left = BASELINE_REASONS.get(self.strategy, OWN_STRATEGY)
             return [VETOED if v else f"disclosed: {done}" if d else f"withheld: {left}" for d, v in zip(disclosed, vetoed)]
         weight = self.weight if weight is None else weight
         says = self.disclosed(expected, unwillingness, vetoed, weight)
@@ -61,15 +62,10 @@ class Rule:
 
 
 VETOED = "withheld: she forbade it"
-BASELINE_REASONS = {  # why disclosed, why withheld
-    "none": ("everything is", "it was forbidden"),
-    "none+validation": ("everything is", "it was forbidden"),
-    "random": ("it was drawn at random", "it was not drawn before the budget was spent"),
-    "threshold": ("it is among what users mind least", "users mind others less, and the budget is spent on these"),
-    "recent": ("it is among her latest", "her later ones went first, or it exceeds the budget"),
-    "similarity": ("it is like the item she chose last, for what she minds", "it is too unlike the item she chose last"),
-}
-OTHER_REASONS = ("the strategy chose it", "the strategy did not choose it")
+EVERYTHING = ("everything is", "")  # nothing is withheld but what is vetoed
+OWN_STRATEGY = ("the strategy chose it", "the strategy did not choose it")
+BASELINE_REASONS = {**dict.fromkeys(("none", "none+validation"), EVERYTHING),
+                    **{name: (baseline.disclosed, baseline.withheld) for name, baseline in BASELINES.items()}}
 
 
 def _reason(expected, price, vetoed, disclosed, says):

@@ -31,6 +31,7 @@ from .device_adapter import set_device
 from .errors import InputError
 from .influence_function import SOLVERS, influences
 from .plots import fidelity_plot
+from .plugins import is_file, label, plugin_files
 from .retraining import Retraining
 from .stage import PartialResults, Stage, main, write_json
 from .stat_utils import generator
@@ -52,15 +53,16 @@ def fidelity(config):
         InputError: an unknown solver, or the dataset or a checkpoint is missing or unfit.
     """
     solvers = [name.strip() for name in config.fidelity_solvers.split(",")]
-    if unknown := [name for name in solvers if name not in SOLVERS]:
+    if unknown := [name for name in solvers if name not in SOLVERS and not is_file(name)]:
         raise InputError(f"--fidelity_solvers {config.fidelity_solvers}: there is no solver {unknown[0]!r}; "
-                         f"name some of {','.join(SOLVERS)}")
+                         f"name some of {','.join(SOLVERS)},FILE.py")
     if config.holdout < 2:
         raise InputError(f"--holdout {config.holdout}: leaves no validation item to predict the loss of; use 2 here")
     checkpoints = trained_models(config)
     output = Path(config.output_path)
     stage = Stage("fidelity", config, SPLIT_KEYS + MODEL_KEYS + TRAIN_KEYS + influence_keys(config, solvers) + EVAL_KEYS
-                  + FIDELITY_KEYS, dataset_files(config) + checkpoints, [output / FIDELITY_FILE, output / FIDELITY_PLOT])
+                  + FIDELITY_KEYS, dataset_files(config) + checkpoints + plugin_files(*solvers),
+                  [output / FIDELITY_FILE, output / FIDELITY_PLOT])
     if stage.is_done():
         return
     device = set_device(config)
@@ -71,7 +73,7 @@ def fidelity(config):
     models = parameter_sets(load_models(checkpoints, dataset, config))
     logger.info("fidelity of %s (%s): %d random subsets that keep %g of each user's interactions, %d retrainings on each",
                 dataset.name, device, config.fidelity_masks, config.fidelity_keep, config.fidelity_repeats)
-    found = {name: _influences(name, models, dataset, config, output, stage) for name in solvers}
+    found = {label(name): _influences(name, models, dataset, config, output, stage) for name in solvers}
     partial = PartialResults(output / "fidelity.partial", stage.depends, config.overwrite)
     retrainings = Retrainings(dataset, config, device, partial, _number_of_runs(config, solvers))
     kept, measured, others = random_subsets(retrainings, config)
@@ -102,7 +104,7 @@ def fidelity(config):
     stage.finish()
     partial.remove()
     for name in solvers:
-        (output / f"fidelity_{name}.partial").unlink(missing_ok=True)
+        (output / f"fidelity_{label(name)}.partial").unlink(missing_ok=True)
     logger.log(RESULT, "%s", table(report))
 
 
@@ -112,7 +114,7 @@ def _number_of_runs(config, solvers):
 
 def _influences(name, models, dataset, config, output, stage):
     """Influences by one solver, the seconds that they took (None if that was interrupted), and the solver's report."""
-    partial = PartialResults(output / f"fidelity_{name}.partial", {**stage.depends, "chunk_size": config.chunk_size},
+    partial = PartialResults(output / f"fidelity_{label(name)}.partial", {**stage.depends, "chunk_size": config.chunk_size},
                              config.overwrite)
     start = time.perf_counter()
     values, extra = influences(models, dataset, config.replace(solver=name), partial)

@@ -27,6 +27,7 @@ from dataclasses import dataclass
 import numpy as np
 from mindspore import Tensor, nn, ops
 
+from . import plugins
 from .lissa import Lissa, with_share
 from .ncf import build
 from .stat_utils import PairSet, generator, sample_outside, sigmoid
@@ -293,6 +294,15 @@ def _damped_solve(matrix, chunk, vectors, damping):
 SOLVERS = {"block": Block, "blend": Blend, "lissa": Lissa}
 
 
+def solver_class(name):
+    """The class of a solver, built in or in a file that defines `Solver`; its objects do what those of Block do.
+
+    Raises:
+        InputError: the file is missing or unfit.
+    """
+    return plugins.load(name, "solver", "Solver").Solver if plugins.is_file(name) else SOLVERS[name]
+
+
 def influences(models, dataset, config, partial=None, disclosed=None, targets=None):
     """Influence of every training interaction at one anchor: the mean over several sets of parameters.
 
@@ -318,7 +328,7 @@ def influences(models, dataset, config, partial=None, disclosed=None, targets=No
     chunks = Chunks(dataset, config, disclosed)
     net = build(dataset, config)
     wanted = dataset.validation[:, None] if targets is None else targets
-    solver = SOLVERS[config.solver](net, dataset, chunks, config, wanted)
+    solver = solver_class(config.solver)(net, dataset, chunks, config, wanted)
     influence = np.zeros((dataset.num_interactions, wanted.shape[1]))
     with progress(len(models) * dataset.num_interactions, "influence", "interaction") as bar:
         for values in models:

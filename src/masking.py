@@ -33,8 +33,9 @@ from .device_adapter import set_device
 from .errors import InputError
 from .metrics import willingness_violation
 from .plots import disclosure_plot
+from .plugins import label, plugin_files
 from .stage import Stage, digest, read_json, whole_file, write_json
-from .strategies import NEEDS_MODEL, NONE_VALIDATION, PLAYED, Strategies, influence_keys
+from .strategies import NONE_VALIDATION, PLAYED, Strategies, influence_keys, needs_model
 from .terminal import write_csv
 from .unwillingness import load_unwillingness, unwillingness_files, unwillingness_source, vetoed
 
@@ -54,7 +55,8 @@ def preprocess(config):
     config = config.replace(masked=False)
     inputs = dataset_files(config)
     inputs += [path for path in unwillingness_files(config) if path not in inputs]
-    checkpoints = trained_models(config) if config.strategy in NEEDS_MODEL else []
+    inputs += plugin_files(config.strategy, config.solver)
+    checkpoints = trained_models(config) if needs_model(config.strategy) else []
     folder, output = dataset_folder(config), Path(config.output_path)
     target = dataset_folder(config, masked=True)
     written = [output / DISCLOSURE_FILE, output / PREPROCESS_FILE, target / RATINGS_FILE, target / DATASET_FILE]
@@ -100,7 +102,7 @@ def preprocess(config):
         "wv_budget": config.wv_budget if config.willingness_weight is None or not played else None,
         "vetoed": int((~allowed).sum()), "disclosed_share": float(disclosed.mean()), "peak_rss_mb": peak_rss_mb()})
     disclosure_plot(output / DISCLOSURE_PLOT, decision.expected, unwillingness, disclosed, decision.weight,
-                    f"{dataset.name}: what is disclosed ({config.strategy})")
+                    f"{dataset.name}: what is disclosed ({label(config.strategy)})")
     stage.finish()
     strategies.forget()
     logger.info("disclosed: %s of %s interactions (%.1f%%), wv %.4f of %.4f (%.1f%%)%s",

@@ -10,6 +10,7 @@
 | similarity | by cosine of the item's and the validation item's embeddings per unwillingness, as far as it is positive |
 | ifrqe | what the game says, with influences at one anchor, everything disclosed |
 | ifrqe++ | the same, with influences at several anchors |
+| FILE.py | what `order` in that file says (see baselines.py) |
 
 All but the first two spend the same budget of unwillingness. A vetoed interaction is disclosed by none of them.
 """
@@ -21,10 +22,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from .anchors import Retrained, parameter_sets
+from .baselines import BASELINES, find
 from .constants import INFLUENCE_KEYS, MODEL_KEYS, PARTIAL_FILE
 from .disclosure import Game
 from .expectation import expected_influence, target_items
-from .influence_function import TINY, influences
+from .influence_function import influences
 from .others import influence_on_others
 from .stage import PartialResults
 from .stat_utils import generator
@@ -33,8 +35,12 @@ logger = logging.getLogger("ifrqe")
 
 NONE, NONE_VALIDATION, IFRQE, IFRQE_PP = "none", "none+validation", "ifrqe", "ifrqe++"
 PLAYED = (IFRQE, IFRQE_PP)
-STRATEGIES = (NONE, NONE_VALIDATION, "random", "threshold", "recent", "similarity", *PLAYED)
-NEEDS_MODEL = ("similarity", *PLAYED)
+STRATEGIES = (NONE, NONE_VALIDATION, *BASELINES, *PLAYED)
+
+
+def needs_model(strategy):
+    """Whether a strategy looks at the plain model."""
+    return strategy in PLAYED or strategy not in (NONE, NONE_VALIDATION) and find(strategy).needs_model
 
 
 @dataclass
@@ -66,7 +72,7 @@ class Strategies:
         dataset: Dataset.
         unwillingness: (n,) array in [0, 1].
         allowed: (n,) bool, what is not vetoed.
-        models: see anchors.load_models; may be empty for strategies outside NEEDS_MODEL.
+        models: see anchors.load_models; may be empty for strategies that need no model.
         config: the options of influence and game.
         device: name of the device in use.
         output: folder for what an interrupted computation has left.
@@ -84,7 +90,7 @@ class Strategies:
         """The decision of a strategy.
 
         Args:
-            strategy: one of STRATEGIES.
+            strategy: one of STRATEGIES, or a file.
             budget: largest share of the total unwillingness that may be violated.
             weight: lambda; given, the game is played at this price instead of within the budget.
 
@@ -95,7 +101,9 @@ class Strategies:
         if strategy in (NONE, NONE_VALIDATION):
             return Decision(self.allowed.copy())
         if strategy not in PLAYED:
-            return Decision(self._in_order(self._order(strategy), limit))
+            baseline = find(strategy)
+            parameters = parameter_sets(self.models) if baseline.needs_model else []
+            return Decision(self._in_order(baseline.order(self.dataset, self.unwillingness, parameters, self.config), limit))
         influence, expected, report = self._at_everything()
         if strategy == IFRQE:
             disclosed, weight = self._play(self._game([expected]), limit, weight)
@@ -114,37 +122,12 @@ class Strategies:
         for partial in self.partials:
             partial.remove()
 
-    def _order(self, strategy):
-        """Interactions that may be disclosed, first those that the strategy likes best."""
-        dataset, b = self.dataset, self.unwillingness
-        if strategy == "random":
-            return generator(self.config.seed, "random disclosure").permutation(dataset.num_interactions)
-        if strategy == "threshold":
-            return np.argsort(b, kind="stable")
-        if strategy == "recent":
-            length = np.bincount(dataset.user, minlength=dataset.num_users)
-            age = (np.cumsum(length)[dataset.user] - np.arange(dataset.num_interactions)) / length[dataset.user]
-            return np.argsort(age, kind="stable")
-        similarity = self._similarity()
-        order = np.argsort(-similarity / np.maximum(b, TINY), kind="stable")
-        return order[similarity[order] > 0]
-
     def _in_order(self, order, limit):
         """(n,) bool: of the allowed interactions of `order` the first ones, as far as the limit reaches."""
         order = order[self.allowed[order]]
         disclosed = np.zeros(self.dataset.num_interactions, bool)
         disclosed[order[np.cumsum(self.unwillingness[order]) <= limit * (1 + 1e-12)]] = True
         return disclosed
-
-    def _similarity(self):
-        """(n,) cosine of each interaction's item with the validation item, mean over the sets of parameters."""
-        dataset, sets = self.dataset, parameter_sets(self.models)
-        total = np.zeros(dataset.num_interactions)
-        for values in sets:
-            embedding = np.concatenate([values["item_gmf"], values["item_mlp"]], 1)
-            embedding /= np.maximum(np.linalg.norm(embedding, axis=1, keepdims=True), TINY)
-            total += np.einsum("nd,nd->n", embedding[dataset.item], embedding[dataset.validation[dataset.user]])
-        return total / len(sets)
 
     def _game(self, expected, selections=None):
         """The game about what is allowed, by the expected influences (n,) of each anchor."""

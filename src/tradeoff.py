@@ -33,10 +33,11 @@ from .dataset import dataset_files, dataset_folder, load_dataset
 from .device_adapter import set_device
 from .errors import InputError
 from .plots import tradeoff_plot, users_plot
+from .plugins import is_file, label, plugin_files
 from .repeats import seed_settings
 from .retraining import Retraining
-from .stage import Stage, main, whole_file, write_text
-from .strategies import IFRQE, NEEDS_MODEL, NONE, NONE_VALIDATION, STRATEGIES, Strategies, influence_keys
+from .stage import Stage, digest, main, whole_file, write_text
+from .strategies import IFRQE, NONE, NONE_VALIDATION, STRATEGIES, Strategies, influence_keys, needs_model
 from .terminal import RESULT, progress
 from .unwillingness import load_unwillingness, unwillingness_files, vetoed
 
@@ -60,9 +61,9 @@ def tradeoff(config):
     if config.holdout < 2:
         raise InputError(f"--holdout {config.holdout}: leaves no validation item for the influences; use 2 here")
     strategies = [name.strip() for name in config.tradeoff_strategies.split(",")]
-    if unknown := [name for name in strategies if name not in STRATEGIES]:
+    if unknown := [name for name in strategies if name not in STRATEGIES and not is_file(name)]:
         raise InputError(f"--tradeoff_strategies {config.tradeoff_strategies}: there is no strategy {unknown[0]!r}; "
-                         f"name some of {','.join(STRATEGIES)}")
+                         f"name some of {','.join(STRATEGIES)},FILE.py")
     if NONE not in strategies:
         strategies.insert(0, NONE)  # what all others are compared with
     if not config.tradeoff_budgets:
@@ -110,9 +111,9 @@ class SeedRuns:
 
     def __init__(self, config, folder, device, strategies, bar):
         self.config, self.folder, self.bar = config, folder, bar
-        checkpoints = trained_models(config) if set(strategies) & set(NEEDS_MODEL) else []
+        checkpoints = trained_models(config) if any(map(needs_model, strategies)) else []
         inputs = dataset_files(config)
-        inputs += [path for path in unwillingness_files(config) if path not in inputs]
+        inputs += [path for path in unwillingness_files(config) if path not in inputs] + plugin_files(config.solver)
         keys = SPLIT_KEYS + MODEL_KEYS + TRAIN_KEYS + EVAL_KEYS + influence_keys(config) + GAME_KEYS
         stage = Stage("tradeoff", config, [k for k in keys if k not in ("strategy", "wv_budget", "willingness_weight")],
                       inputs + checkpoints, [])
@@ -143,7 +144,7 @@ class SeedRuns:
                 k = self.config.top_k
                 loss = float(values[LOSS].mean())
                 rows.append({
-                    "strategy": strategy, "budget": budget, "seed": self.config.seed,
+                    "strategy": label(strategy), "budget": budget, "seed": self.config.seed,
                     f"hr@{k}": metrics.hit_ratio_of_ranks(values[RANK], k),
                     f"ndcg@{k}": metrics.ndcg_of_ranks(values[RANK], k), "loss": loss,
                     "pos_loss": float(values[POS_LOSS].mean()), "wv": wv, "wv_share": wv / total if total else 0.0,
@@ -155,8 +156,9 @@ class SeedRuns:
         """What a strategy discloses at a budget, the price at which the game was played, and (3, num_users) results."""
         budget = 1.0 if strategy in (NONE, NONE_VALIDATION) else budget
         if (strategy, budget) not in self.found:
-            path = self.folder / f"{strategy}_{budget:g}_{self.config.seed}.npz"
-            key = json.dumps({**self.depends, "strategy": strategy, "budget": budget}, sort_keys=True)
+            path = self.folder / f"{label(strategy)}_{budget:g}_{self.config.seed}.npz"
+            files = {str(file): digest(file) for file in plugin_files(strategy)}
+            key = json.dumps({**self.depends, "strategy": strategy, "budget": budget, **files}, sort_keys=True)
             result = read_run(path, key, self.config.overwrite)
             if result is None:
                 decision = self.strategies(strategy, budget)
@@ -194,7 +196,7 @@ class SeedRuns:
                 values = self.run(strategy, budget)[2]
                 hit, before = (v[RANK] < self.config.top_k for v in (values, everything))
                 tables.append(pd.DataFrame({
-                    "strategy": strategy, "budget": budget, "user": np.arange(dataset.num_users), **kind,
+                    "strategy": label(strategy), "budget": budget, "user": np.arange(dataset.num_users), **kind,
                     "loss_change": values[LOSS] - everything[LOSS], "hit_change": hit.astype(float) - before}))
         return pd.concat(tables) if tables else pd.DataFrame()
 
@@ -279,10 +281,10 @@ def users_markdown(users):
         parts = {"all": pd.DataFrame({"users": [len(each)], "loss_change": [each.loss_change.mean()],
                                       "worse": [(each.loss_change > 0).mean()], "hit_change": [each.hit_change.mean()]},
                                      index=[""])}
-        parts |= {label: grouped(rows, kind) for kind, label in GROUPED.items()}
-        for label, part in parts.items():
+        parts |= {title: grouped(rows, kind) for kind, title in GROUPED.items()}
+        for title, part in parts.items():
             for name, row in part.iterrows():
-                lines.append(f"| {strategy} | {f'{label}: {name}' if name else label} | {row.users:.0f} | "
+                lines.append(f"| {strategy} | {f'{title}: {name}' if name else title} | {row.users:.0f} | "
                              f"{row.loss_change:+.4f} | {100 * row.worse:.0f}% | {row.hit_change:+.3f} |")
     return "\n".join(lines)
 

@@ -6,12 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.constants import RATINGS_FILE
+from src.constants import RATINGS_FILE, TRADEOFF_FILE
 from src.dataset import load_dataset
 from src.errors import InputError
 from src.retraining import Retraining
 from src.tradeoff import (
-    CSV,
     PLOT,
     TABLE,
     USERS_PLOT,
@@ -55,7 +54,7 @@ def test_the_study_goes_on_where_it_was_stopped_and_can_grow(cpu, ratings, setti
     before = list(trained)
     tradeoff(settings(*STUDY))
     assert len(trained) == 12 and trained[:8] == before  # 2 seeds, 2 budgets of 2 strategies, everything with and without
-    table = pd.read_csv(tmp_path / "output" / CSV)
+    table = pd.read_csv(tmp_path / "output" / TRADEOFF_FILE)
     assert len(table) == 2 * 2 * 4 and set(table.strategy) == {"none", "none+validation", "threshold", "ifrqe"}
     assert (table.wv_share <= table.budget + 1e-9)[~table.strategy.str.startswith("none")].all()
     assert table.loss.to_numpy() == pytest.approx(1 - table.disclosed_share) and (table["hr@3"] == 3 / 12).all()
