@@ -55,3 +55,28 @@ def real_data():
     if not REAL_DATA.is_dir():
         pytest.skip(f"the real MovieLens files are not at {REAL_DATA}")
     return REAL_DATA
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory):
+    """Settings of a small simulation that went through all stages, evaluated, with its report; to be left as it is."""
+    import src.movielens
+    from src.masking import preprocess
+    from src.report import evaluate_and_report
+    from src.training import train
+    path = tmp_path_factory.mktemp("finished")
+    config = load_config([
+        *(f"--{name}_path={path / name}" for name in ("data", "output", "checkpoint")), "--device_target", "CPU",
+        "--dataset", "simulation", "--sim_users", "60", "--sim_items", "120", "--sim_ratings", "1500", "--num_eval_neg", "30", "--train_epochs", "3", "--veto", "--report_users", "40"])
+    src.movielens.prepare(config)
+    unwilling = path / "data" / "simulation" / "unwillingness.csv"  # some interactions are forbidden, some cost nothing
+    table = pd.read_csv(unwilling)
+    table.loc[::11, "unwillingness"] = 1.0
+    table.loc[::7, "unwillingness"] = 0.0
+    table.to_csv(unwilling, index=False)
+    train(config)
+    preprocess(config)
+    train(config.replace(masked=True))
+    evaluate_and_report(config)
+    evaluate_and_report(config.replace(masked=True))
+    return config
