@@ -1,7 +1,7 @@
 """IFRQE on MindSpore: user-controlled data for recommendation, decided with influence functions."""
 import os
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Must precede `import mindspore`. Without it, the Python thread, the frontend queue and the kernel thread spin against each
 # other on machines with few cores.

@@ -411,7 +411,7 @@ def _clean(ratings, name, duplicates):
     if TIMESTAMP not in ratings:
         ratings = ratings.assign(timestamp=np.arange(len(ratings)))
     ratings = ratings[RATING_COLUMNS].reset_index(drop=True)
-    for column in RATING_COLUMNS:
+    for column in _with_progress(RATING_COLUMNS, "checking"):
         values = ratings[column]
         if column in (RATING, TIMESTAMP):
             numbers = pd.to_numeric(values, errors="coerce")
@@ -429,6 +429,13 @@ def _clean(ratings, name, duplicates):
             numbers = numbers.astype(np.int64)
         ratings[column] = numbers
     return _drop_duplicates(ratings, name, duplicates)
+
+
+def _with_progress(columns, desc):
+    with progress(len(columns), desc, "column") as bar:
+        for column in columns:
+            yield column
+            bar.update()
 
 
 def _ids(values):

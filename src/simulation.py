@@ -10,6 +10,7 @@ import pandas as pd
 from .constants import ITEM, MOVIE_COLUMNS, RATING_COLUMNS, UNWILLINGNESS, USER
 from .errors import InputError
 from .stat_utils import PairSet, generator, sample_outside
+from .terminal import progress
 
 GENRES = ("Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama", "Fantasy",
           "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western")
@@ -69,6 +70,14 @@ def simulate(num_users, num_items, num_ratings, seed):
     return ratings, _movies(genres_of, rng), unwillingness
 
 
+def _parts(n, desc):
+    """Slices of n ratings that are in memory at a time, with a progress bar."""
+    with progress(n, desc, "rating") as bar:
+        for start in range(0, n, _CHUNK):
+            yield slice(start, min(start + _CHUNK, n))
+            bar.update(min(_CHUNK, n - start))
+
+
 def _item_genres(num_items, rng):
     """(items, genres) bool: each item has one to three genres, some genres being more common."""
     share = rng.permutation(np.arange(1, len(GENRES) + 1) ** -0.7)
@@ -100,11 +109,11 @@ def _choose_genres(user, age, early, late, present, rng):
     cumulative = [np.cumsum(t * present / np.maximum((t * present).sum(1, keepdims=True), 1e-12), axis=1)
                   for t in (early, late)]
     chosen = np.empty(len(at), np.int8)
-    for k in range(0, len(at), _CHUNK):
-        r = at[k:k + _CHUNK]
+    for part in _parts(len(at), "simulating tastes"):
+        r = at[part]
         is_late = (rng.random(len(r)) < age[r])[:, None]
         taste = np.where(is_late, cumulative[1][user[r]], cumulative[0][user[r]])
-        chosen[k:k + _CHUNK] = np.minimum((taste < rng.random((len(r), 1))).sum(1), np.flatnonzero(present)[-1])
+        chosen[part] = np.minimum((taste < rng.random((len(r), 1))).sum(1), np.flatnonzero(present)[-1])
     return np.repeat(chosen, np.diff(np.r_[at, len(user)]))
 
 
@@ -153,8 +162,7 @@ def _place_unseen_items(user, item, num_items, rng):
 def _of_genres(value, user, genres_of, item):
     """(ratings,) the largest of value[user, genre] over the genres of the item."""
     largest = np.empty(len(user))
-    for k in range(0, len(user), _CHUNK):
-        rows = slice(k, k + _CHUNK)
+    for rows in _parts(len(user), "simulating unwillingness"):
         largest[rows] = np.where(genres_of[item[rows]], value[user[rows]], -np.inf).max(1)
     return largest
 

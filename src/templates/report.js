@@ -56,7 +56,6 @@ function show(user) {
   shown = {user, ...columns(user)};
   find("user").value = user.id;
   find("said").textContent = "";
-  history.replaceState(null, "", `#user=${encodeURIComponent(user.id)}`);
   showLists();
   asDecided();
 }
@@ -107,7 +106,7 @@ function draw(chosen, price, share, words) {
   const says = data.played ? selection(c, price) : null;
   const worth = k => data.played ? c.expected[k] - price * c.b[k] : chosen[k] - c.b[k];
   const order = Array.from(chosen.keys()).sort((i, j) => worth(j) - worth(i) || i - j);
-  const place = document.createDocumentFragment();
+  const place = {true: element("div", undefined, {className: "entries"}), false: element("div", undefined, {className: "entries"})};
   for (const k of order) {
     const [id, title, genres] = data.items[c.items[k]];
     const why = data.played ? reason(c.expected[k], price * c.b[k], c.vetoed[k], chosen[k], says[k])
@@ -117,14 +116,21 @@ function draw(chosen, price, share, words) {
     entry.append(element("p", title), element("small", genres.replaceAll("|", ", ")), element("p", why, {className: "why"}),
       element("small", `unwilling ${c.b[k].toFixed(2)}` + (data.played
         ? `, influence ${signed(c.influence[k])}, expected ${signed(c.expected[k])}` : "")));
-    place.append(entry);
+    place[chosen[k]].append(entry);
   }
-  find("interactions").replaceChildren(element("h3", "Her interactions, most worth while first"), place);
+  find("interactions").replaceChildren(
+    element("h3", `Disclosed: ${number}, most worth while first`), place[true],
+    element("h3", `Withheld: ${chosen.length - number}`), place[false]);
+}
+
+function showAndName(user) {
+  show(user);
+  history.replaceState(null, "", `#user=${encodeURIComponent(user.id)}`);  // an address to pass on
 }
 
 function pick(id) {
   const user = data.users.find(u => String(u.id) === id.trim());
-  if (user) show(user);
+  if (user) showAndName(user);
   else find("said").textContent = `User ${id} is not among the ${data.users.length} in this file; `
     + `python eval.py --explain_user ${id} shows her, if there is such a user.`;
 }
@@ -132,13 +138,12 @@ function pick(id) {
 find("users").append(...data.users.map(u => element("option", undefined, {value: u.id})));
 find("slide").hidden = !data.prices;
 find("pick").addEventListener("submit", event => { event.preventDefault(); pick(find("user").value); });
-find("random").addEventListener("click", () => show(data.users[Math.floor(Math.random() * data.users.length)]));
+find("random").addEventListener("click", () => showAndName(data.users[Math.floor(Math.random() * data.users.length)]));
 find("budget").addEventListener("input", atBudget);
 find("decided").addEventListener("click", asDecided);
 const asked = location.hash.match(/^#user=(.*)$/);
-if (asked) pick(decodeURIComponent(asked[1]));
-if (!shown) {
-  const place = location.hash;
-  show(data.users[0]);
-  if (place && !asked) history.replaceState(null, "", place);
+if (asked) {
+  pick(decodeURIComponent(asked[1]));
+  find("person").scrollIntoView();
 }
+if (!shown) show(data.users[0]);
