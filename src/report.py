@@ -153,8 +153,10 @@ def read_results(config):
     if len(evaluations) == 2 and (differing := not_comparable(evaluations[MASKED_MODEL], evaluations[PLAIN_MODEL])):
         left_out.append(f"{eval_file(MASKED_MODEL)} (of other data or settings: {differing})")
         del evaluations[MASKED_MODEL], users[MASKED_MODEL]
-    records = {name: Stage.read_record(output, name) for name in ("train_ncf", "preprocess", "train_ifrqe", "tradeoff")}
-    records = {name: record for name, record in records.items() if record.get("dataset") == config.dataset}
+    trained = {f"train_{model.lower()}": model for model in (PLAIN_MODEL, MASKED_MODEL)}
+    records = {name: Stage.read_record(output, name) for name in ("preprocess", *trained, "tradeoff")}
+    records = {name: record for name, record in records.items() if record.get("dataset") == config.dataset
+               and (name not in trained or trained[name] in trainings)}
     tradeoff = None
     if (output / TRADEOFF_FILE).is_file():
         if records.get("tradeoff", {}).get("outputs", {}).get(TRADEOFF_FILE) == digest(output / TRADEOFF_FILE):

@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 
+from .constants import PLAIN_MODEL
 from .plots import BLUE, GREY, ORANGE, tradeoff_panel
 
 _INK = re.compile(r"#000000")
@@ -55,7 +56,8 @@ def learning_curves(histories, key, ylabel):
         ylabel: of the axis.
     """
     panel = Panel()
-    for (model, (history, marked)), color in zip(histories.items(), (GREY, BLUE)):
+    for model, (history, marked) in histories.items():
+        color = GREY if model == PLAIN_MODEL else BLUE
         epochs = [record["epoch"] for record in history]
         panel.axes.plot(epochs, [record[key] for record in history], color=color, label=model)
         value = [record[key] for record in history if record["epoch"] == marked]
@@ -82,7 +84,7 @@ def histogram(series, xlabel, ylabel):
     bins = np.linspace(low, high if high > low else low + 1, number + 1)
     for (label, values), color, style in zip(series.items(), (BLUE, ORANGE), ("stepfilled", "step")):
         panel.axes.hist(values, bins, weights=np.full(len(values), 100 / len(values)), histtype=style, color=color,
-                        alpha=0.6 if style == "stepfilled" else 1, label=label)
+                        alpha=0.75 if style == "stepfilled" else 1, label=label)
     panel.axes.axvline(0, color=GREY, linestyle=":", linewidth=1)
     panel.axes.set_xlabel(xlabel)
     panel.axes.set_ylabel(ylabel)

@@ -76,8 +76,10 @@ def tradeoff(config):
     rows, users = [], []
     with progress(total, "trade-off", "run") as bar:
         for seed in seeds:
-            runs = SeedRuns(config if seed == config.seed else seed_settings(config, seed), output / RUNS_FOLDER, device,
-                            strategies, bar)
+            of_seed = config if seed == config.seed else seed_settings(config, seed)
+            # what its trainings report is not what train.py has written under output_path
+            runs = SeedRuns(of_seed.replace(output_path=str(output / RUNS_FOLDER / f"seed_{seed}")), output / RUNS_FOLDER,
+                            device, strategies, bar)
             rows += runs.rows(strategies, budgets)
             users.append(runs.of_users(strategies, min(budgets, key=lambda b: abs(b - config.wv_budget))))
     table = pd.DataFrame(rows)

@@ -68,9 +68,10 @@ def test_the_study_goes_on_where_it_was_stopped_and_can_grow(cpu, ratings, setti
     assert len(trained) == 12 + 4
     tradeoff(settings(*STUDY, "--train_epochs", 1, "--overwrite"))
     assert len(trained) == 16 + 12
-    for seed, folder in ((1, ""), (2, "seed_2")):
-        found = json.loads((tmp_path / "output" / folder / "train_ncf.json").read_text())
+    for seed in (1, 2):
+        found = json.loads((tmp_path / "output" / "tradeoff" / f"seed_{seed}" / "train_ncf.json").read_text())
         assert found["seed"] == seed
+    assert not (tmp_path / "output" / "train_ncf.json").exists()  # which is what train.py has to say
 
 
 def test_runs_are_trained_on_what_is_disclosed(cpu, ratings, settings, tmp_path, monkeypatch):  # noqa: F811
