@@ -86,7 +86,7 @@ def comparison(results, config):
                 text("There is no comparison: the other model has not been evaluated on the same data and settings.")]
     intervals = changes_with_intervals(results, config.top_k)
     rows, better = comparison_rows(*pair)
-    words = {1: " ▲", -1: " ▼", 0: ""}
+    words = {1: "\N{NO-BREAK SPACE}▲", -1: "\N{NO-BREAK SPACE}▼", 0: ""}
     shown = [(*row[:3], row[3] + words[good], intervals.get(row[0], "")) for row, good in zip(rows, better)]
     blocks = [table(["", PLAIN_MODEL, MASKED_MODEL, "change", "95% interval"], shown,
                     "Test items, ranked among candidates that the user never interacted with. ▲ for the better, ▼ for the "
@@ -154,11 +154,12 @@ def what_was_run(results, config):
     if decisions is not None:
         blocks.append(table(["decision", ""], _decision_rows(decisions), words=[1]))
     defaults = load_yaml(DEFAULT_CONFIG)[0]
-    places = ("data_path", "output_path", "checkpoint_path", "decisions_path", "archive", "mirror", "masked")
+    ignored = ("data_path", "output_path", "checkpoint_path", "decisions_path", "archive", "mirror", "masked", "overwrite",
+               "log_level", "resume")  # no result depends on them
     changed = {}
     for name, record in results.records.items():
         for key, value in record.get("all_settings", {}).items():
-            if key in defaults and value != defaults[key] and key not in places and name != "tradeoff":
+            if key in defaults and value != defaults[key] and key not in ignored and name != "tradeoff":
                 changed.setdefault((key, str(value)), []).append(name)
     if changed:
         blocks.append(table(["option", "value", "stage"], [(key, value, ", ".join(names))
