@@ -19,8 +19,10 @@ from .constants import (
 from .dataset import dataset_folder, id_types
 from .errors import InputError
 from .stage import digest, read_json
+from .terminal import read_with_progress
 
 REMEDY = "run preprocess.py with --overwrite"
+ROWS = 1 << 17  # read at a time
 COLUMNS = (USER, ITEM, INFLUENCE, UNWILLINGNESS, DISCLOSED, EXPECTED)
 
 
@@ -69,7 +71,8 @@ def read_decisions(config, dataset):
     if not config.masked and record["dataset"] != config.dataset:
         return None
     try:
-        table = pd.read_csv(path, float_precision="round_trip", **id_types(dataset))
+        with open(path, "rb") as file, read_with_progress(file, path.stat().st_size, path.name) as file:
+            table = pd.concat(pd.read_csv(file, float_precision="round_trip", chunksize=ROWS, **id_types(dataset)))
     except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as e:
         raise InputError(f"{path}: is no CSV file ({' '.join(str(e).split())}); {REMEDY}") from e
     if not set(COLUMNS) <= set(table):

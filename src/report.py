@@ -28,9 +28,10 @@ from .evaluation import evaluate, not_comparable
 from .explanation import explain
 from .recommendation import recommend
 from .repeats import over_seeds
-from .report_sections import make_sections
+from .report_sections import SECTIONS
 from .report_users import users_page
 from .stage import Stage, digest, read_json, write_text
+from .terminal import progress
 
 logger = logging.getLogger("ifrqe")
 
@@ -96,12 +97,19 @@ def write_report(config):
     if stage.is_done():
         return
     start = time.perf_counter()
-    results = read_results(config)
-    if not results.evaluations:
-        return
-    set_device(config)
-    sections = make_sections(results, config)
-    page = users_page(results, config) if results.decisions is not None else None
+    with progress(len(SECTIONS) + 2, "report", "part") as bar:
+        results = read_results(config)
+        bar.update()
+        if not results.evaluations:
+            return
+        sections = []
+        for name, title, blocks_of in SECTIONS:
+            if blocks := blocks_of(results, config):
+                sections.append({"id": name, "title": title, "blocks": blocks})
+            bar.update()
+        set_device(config)
+        page = users_page(results, config) if results.decisions is not None else None
+        bar.update()
     environment = _environment()
     content = {"title": f"{results.dataset.name}: " + " and ".join(results.evaluations), "sections": sections, "page": page,
                "version": __version__, "made": time.strftime("%Y-%m-%d %H:%M")}

@@ -38,17 +38,6 @@ def bullets(*lines):
     return {"kind": "list", "lines": list(lines)}
 
 
-def make_sections(results, config):
-    """The sections of the report: dicts of id, title and blocks."""
-    made = [("summary", "In short", summary(results)), ("comparison", "Both models", comparison(results, config)),
-            ("run", "What was run", what_was_run(results, config)), ("tradeoff", "The trade-off", tradeoff(results, config)),
-            ("training", "Training", training(results)), ("influence", "Influences", influence(results)),
-            ("disclosed", "What is disclosed", disclosed(results)), ("kinds", "Kinds of interaction", kinds(results)),
-            ("users", "Who gains, who pays", changes(results, config)), ("limits", "What these figures do not show",
-                                                                         limits(results, config))]
-    return [{"id": name, "title": title, "blocks": blocks} for name, title, blocks in made if blocks]
-
-
 def _pair(results):
     """The records of the plain and of the masked evaluation; None if one is missing."""
     if len(results.evaluations) < 2:
@@ -56,7 +45,7 @@ def _pair(results):
     return results.evaluations[PLAIN_MODEL], results.evaluations[MASKED_MODEL]
 
 
-def summary(results):
+def summary(results, config):
     decisions, pair = results.decisions, _pair(results)
     lines = []
     if decisions is not None:
@@ -220,7 +209,7 @@ def _range(rows, metric):
     return " to ".join(f"{by_budget.iloc[k]:.3f} at {100 * by_budget.index[k]:g}%" for k in (0, -1))
 
 
-def training(results):
+def training(results, config):
     if not results.trainings:
         return []
     first = next(iter(results.trainings.values()))["history"][0]
@@ -241,7 +230,7 @@ def training(results):
                  "evidence.")]
 
 
-def influence(results):
+def influence(results, config):
     decisions = results.decisions
     if decisions is None or not np.isfinite(decisions.influence).all() or not len(decisions.influence):
         return []
@@ -261,7 +250,7 @@ def influence(results):
     return blocks
 
 
-def disclosed(results):
+def disclosed(results, config):
     decisions = results.decisions
     if decisions is None or not len(decisions.disclosed):
         return []
@@ -295,7 +284,7 @@ def _genres(results):
     return listed.where(listed != "", "(none listed)").str.get_dummies("|").astype(bool)
 
 
-def kinds(results):
+def kinds(results, config):
     decisions, dataset = results.decisions, results.dataset
     if decisions is None or not np.isfinite(decisions.influence).all():
         return []
@@ -384,3 +373,12 @@ def limits(results, config):
     if not Rule(results.decisions).played:
         lines.append("A baseline decided; there are no influences.")
     return [bullets(*lines)]
+
+
+# id, title, function of Results and settings that returns the blocks, none if there is nothing to say
+SECTIONS = (("summary", "In short", summary), ("comparison", "Both models", comparison),
+            ("run", "What was run", what_was_run), ("tradeoff", "The trade-off", tradeoff),
+            ("training", "Training", training), ("influence", "Influences", influence),
+            ("disclosed", "What is disclosed", disclosed), ("kinds", "Kinds of interaction", kinds),
+            ("users", "Who gains, who pays", changes),
+            ("limits", "What these figures do not show", limits))

@@ -17,7 +17,8 @@ _PAINT = re.compile(r"\x1b\[\d+m")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 _DELAY = 0.5  # seconds before a bar appears
 _LARGE = 100_000  # totals from here on are shown in k and M
-_ROWS = 1 << 19  # of a table written at a time
+_ROWS = 1 << 17  # of a table written at a time
+_TEMPORARY = re.compile(r"^\.(.*)\.\d+\.tmp\..*$")  # see stage.whole_file
 
 _bars_shown = True
 
@@ -165,7 +166,8 @@ def read_with_progress(file, size, name):
 
 def write_csv(table, path):
     """Writes a DataFrame as CSV without its index, with a progress bar."""
-    with open(path, "w", encoding="utf-8", newline="") as file, progress(len(table), f"writing {path.name}", "row") as bar:
+    name = _TEMPORARY.sub(r"\1", path.name)
+    with open(path, "w", encoding="utf-8", newline="") as file, progress(len(table), f"writing {name}", "row") as bar:
         for start in range(0, max(len(table), 1), _ROWS):
             part = table.iloc[start:start + _ROWS]
             part.to_csv(file, index=False, header=not start, lineterminator="\n")

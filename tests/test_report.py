@@ -239,7 +239,7 @@ def test_kinds_are_ranked_by_their_mean_influence(finished_run):
     results.catalogue["genres"] = ["Good" if k < 30 else "Bad|Dull" if k < 60 else "" for k in range(100)]
     value = np.where(results.dataset.item < 30, 0.5, np.where(results.dataset.item < 60, -0.5, 0.0))
     results.decisions.influence = value + 1e-3 * results.decisions.influence
-    best, worst, said = kinds(results)
+    best, worst, said = kinds(results, finished_run)
     names = [row[0].split(",")[0] for row in best["rows"]]
     assert names[0] == "Good" and {row[0].split(",")[0] for row in worst["rows"][:2]} == {"Bad", "Dull"}
     assert len(best["rows"]) <= KINDS and "(none listed)" in names
