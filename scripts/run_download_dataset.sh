@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Stage 1, data: downloads (or generates) the dataset and writes it in the project's format.
+# Downloads (or generates) the dataset and writes it in the project's format.
 #   bash scripts/run_download_dataset.sh [DATA_PATH] [--archive FILE] [--flag value ...]     dataset from $DATASET (ml-1m)
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 stage_arguments "$@"

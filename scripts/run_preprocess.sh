@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Stages 2 and 3: trains the plain NCF if there is none; influences, mask and masked dataset.
+# Trains the plain NCF if there is none; influences, mask and masked dataset.
 #   bash scripts/run_preprocess.sh [DATA_PATH] [CKPT] [DEVICE_ID] [--flag value ...]     dataset from $DATASET (ml-1m)
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 stage_arguments "$@"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Stage 4 on the CPU: trains the masked model, and the plain one if there is none.
+# On the CPU: trains the masked model, and the plain one if there is none.
 #   bash scripts/run_train_cpu.sh [DATA_PATH] [CKPT] [DEVICE_ID] [--flag value ...]     dataset from $DATASET (ml-1m)
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 stage_arguments "$@"

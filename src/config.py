@@ -217,7 +217,8 @@ def load_config(arguments, description=""):
     for key, default in values.items():
         allowed = accepted[key]
         allowed = f"one of {', '.join(map(str, allowed))}" if isinstance(allowed, list) else allowed
-        text = f"{helps.get(key, '')} ({allowed}; default: {default})".replace("%", "%%")
+        shown = "none" if default in ("", None, []) else default
+        text = f"{helps.get(key, '')} ({allowed}; default: {shown})".replace("%", "%%")
         # `--masked` alone means True; every other option takes one value
         extra = {"nargs": "?", "const": "True"} if accepted[key] == "bool" else {}
         parser.add_argument(f"--{key}", default=None, metavar=key.upper(), help=text, **extra)
