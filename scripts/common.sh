@@ -29,12 +29,14 @@ split_arguments() {
             --masked | --masked=*)
                 echo "error: $1: the scripts handle both models; leave it out, or use train.py and eval.py" >&2
                 exit 2 ;;
-            --strategy | --solver)
+            --strategy | --solver | --tradeoff_strategies | --fidelity_solvers)
                 flags+=("$1")
                 if [ $# -gt 1 ]; then
                     shift
-                    case "$1" in *.py) flags+=("$(absolute "$1")") ;; *) flags+=("$1") ;; esac
+                    flags+=("$(absolute_files "$1")")
                 fi ;;
+            --strategy=* | --solver=* | --tradeoff_strategies=* | --fidelity_solvers=*)
+                flags+=("${1%%=*}=$(absolute_files "${1#*=}")") ;;
             --data_path | --output_path | --checkpoint_path | --decisions_path | --config_path | --archive | --eval_negatives | --eval_item_list | --willingness_file)
                 flags+=("$1")
                 if [ $# -gt 1 ]; then
@@ -53,6 +55,16 @@ absolute() {
         /* | "") echo "$1" ;;
         *) echo "$caller/$1" ;;
     esac
+}
+
+# absolute_files LIST: a list of names with commas, in which those of Python files are paths as the caller means them.
+absolute_files() {
+    local name list=()
+    IFS=, read -r -a list <<<"$1"
+    for name in "${!list[@]}"; do
+        case "${list[$name]}" in *.py) list[name]=$(absolute "${list[$name]}") ;; esac
+    done
+    (IFS=,; echo "${list[*]-}")
 }
 
 # given_flag NAME: whether the flags set the option.

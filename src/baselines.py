@@ -77,7 +77,10 @@ def find(name):
     module = plugins.load(name, "strategy", "order")
 
     def order(dataset, unwillingness, parameters, config):
-        found = np.asarray(module.order(dataset, unwillingness, parameters, config))
+        try:
+            found = np.asarray(module.order(dataset, unwillingness, parameters, config))
+        except ValueError as e:
+            raise InputError(f"--strategy {name}: order() failed ({e}); correct it") from e
         if found.ndim != 1 or found.dtype.kind not in "iu" or len(np.unique(found)) != len(found) \
                 or len(found) and not (0 <= found.min() and found.max() < dataset.num_interactions):
             raise InputError(f"--strategy {name}: order() must return different positions of interactions, from 0 to "

@@ -173,7 +173,10 @@ def load_catalogue(dataset, config):
     path = dataset_folder(config) / MOVIES_FILE
     known = pd.DataFrame(columns=MOVIE_COLUMNS)
     if path.is_file():
-        known = pd.read_csv(path, **id_types(dataset))
+        options = id_types(dataset)
+        # a title may be "None" or "NA"
+        known = pd.read_csv(path, **{**options, "dtype": {**options["dtype"], "title": str, GENRES: str},
+                                     "keep_default_na": False}).drop_duplicates(ITEM)
     found = known.reindex(columns=MOVIE_COLUMNS).set_index(ITEM).reindex(dataset.item_ids).fillna("").astype(str)
     title, genres = (found[column].str.strip().to_numpy() for column in MOVIE_COLUMNS[1:])
     number = np.array([f"item {i}" for i in dataset.item_ids])
@@ -186,8 +189,10 @@ def find_users(dataset, text, option):
     Raises:
         InputError: there is no such user; `option` is named.
     """
-    names = [name.strip() for name in str(text).split(",") if name.strip()]
     place = {str(name): k for k, name in enumerate(dataset.user_ids)}
+    if text.strip() in place:  # an id may hold a comma
+        return np.array([place[text.strip()]])
+    names = [name.strip() for name in text.split(",") if name.strip()]
     if not names or (unknown := [name for name in names if name not in place]):
         what = f"no user {unknown[0]!r} in" if names else "names no user of"
         raise InputError(f"--{option} {text}: {what} {dataset.name}; its {dataset.num_users:,} users have ids such as "

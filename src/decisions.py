@@ -22,6 +22,9 @@ from .stage import digest, read_json
 from .terminal import read_with_progress
 
 REMEDY = "run preprocess.py with --overwrite"
+# of preprocess.json, by what comes after it; the latter of a game only
+RECORD_KEYS = ("strategy", "unwillingness", "wv", "total_wv", "wv_budget", "disclosed_share", "seconds", "peak_rss_mb")
+GAME_KEYS = ("solver", "parameter_sets", "influence_models", "anchors", "prior", "rounds", "game_rate", "count_others")
 ROWS = 1 << 17  # read at a time
 COLUMNS = (USER, ITEM, INFLUENCE, UNWILLINGNESS, DISCLOSED, EXPECTED)
 
@@ -70,6 +73,7 @@ def read_decisions(config, dataset):
     record = read_json(record_path, REMEDY, ["dataset", "willingness_weight"])
     if not config.masked and record["dataset"] != config.dataset:
         return None
+    read_json(record_path, REMEDY, RECORD_KEYS + GAME_KEYS * (record["willingness_weight"] is not None))
     try:
         with open(path, "rb") as file, read_with_progress(file, path.stat().st_size, path.name) as file:
             table = pd.concat(pd.read_csv(file, float_precision="round_trip", chunksize=ROWS, **id_types(dataset)))

@@ -76,7 +76,13 @@ def evaluate(config):
 
 def not_comparable(plain, masked):
     """In what the records of two evaluations differ, so that they must not be compared; "" if they may."""
-    return ", ".join(f"{k}={plain.get(k)}" for k in COMPARED if plain.get(k) != masked.get(k))
+    plain, masked = ({**record, "top_k": top_k_of(record)} for record in (plain, masked))
+    return ", ".join(f"{k}={plain.get(k)}" for k in (*COMPARED, "top_k") if plain.get(k) != masked.get(k))
+
+
+def top_k_of(record):
+    """The length of the lists that an evaluation looked at."""
+    return next((int(key.split("@")[1]) for key in record if key.startswith("hr@")), None)
 
 
 def _evaluate(config, model, checkpoint, output):
@@ -143,11 +149,15 @@ def full_ranks(net, dataset, batch_size):
 def comparison_rows(plain, masked):
     """The results of both models: rows of (metric, plain, masked, change) as text, and how good each change is.
 
+    Both rewards are at the price of the masked one: the plain model may have been evaluated before that was known.
+
     Returns:
         rows: list of tuples.
         better: list of 1 (the change is for the better), -1 (for the worse) or 0, for each row.
     """
     rows, better = [], []
+    if (weight := masked.get("willingness_weight")) is not None:
+        plain = {**plain, "willingness_weight": weight, "reward": -plain["loss"] - weight * plain["wv"]}
     for key in masked:
         a, b = plain.get(key), masked[key]
         if key in ("model", "epoch", "seconds", *COMPARED[:-1]) or a is None or b is None:

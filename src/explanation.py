@@ -1,12 +1,11 @@
 """Why each interaction of a user was disclosed or withheld, in sentences, and the rule of the game at a price."""
 import json
 import logging
-from pathlib import Path
 
 import numpy as np
 
 from .baselines import BASELINES
-from .constants import DISCLOSED, EXPECTED, GENRES, INFLUENCE, ITEM, MASKED_MODEL, UNWILLINGNESS, USER, checkpoint_file
+from .constants import DISCLOSED, EXPECTED, GENRES, INFLUENCE, ITEM, UNWILLINGNESS, USER
 from .dataset import find_users, load_catalogue, load_dataset, original_id
 from .decisions import decision_files, read_decisions
 from .device_adapter import set_device
@@ -34,6 +33,13 @@ class Rule:
         self.played = bool(np.isfinite(decisions.expected).all()) and decisions.weight is not None
         self.weight = decisions.weight
         self.critical = critical_payoff(record["prior"], record["rounds"], record["game_rate"]) if self.played else None
+        self.whose = "the recommendations of her and of others" if record.get("count_others") else "her recommendations"
+
+    @property
+    def sentences(self):
+        """Why a baseline disclosed, and why it withheld, in sentences."""
+        done, left = BASELINE_REASONS.get(self.strategy, OWN_STRATEGY)
+        return f"disclosed: {done}", f"withheld: {left}"
 
     def disclosed(self, expected, unwillingness, vetoed, weight=None):
         """(n,) bool, what the rule discloses at a price, that of the run if none is given."""
@@ -54,11 +60,11 @@ class Rule:
     def reasons(self, expected, unwillingness, vetoed, disclosed, weight=None):
         """A sentence for each interaction; arrays (n,) in, list out. A page in a browser says the same (report.js)."""
         if not self.played:
-            done, left = BASELINE_REASONS.get(self.strategy, OWN_STRATEGY)
-            return [VETOED if v else f"disclosed: {done}" if d else f"withheld: {left}" for d, v in zip(disclosed, vetoed)]
+            done, left = self.sentences
+            return [VETOED if v else done if d else left for d, v in zip(disclosed, vetoed)]
         weight = self.weight if weight is None else weight
         says = self.disclosed(expected, unwillingness, vetoed, weight)
-        return [_reason(*row) for row in zip(expected, weight * unwillingness, vetoed, disclosed, says)]
+        return [_reason(*row, self.whose) for row in zip(expected, weight * unwillingness, vetoed, disclosed, says)]
 
 
 VETOED = "withheld: she forbade it"
@@ -68,8 +74,8 @@ BASELINE_REASONS = {**dict.fromkeys(("none", "none+validation"), EVERYTHING),
                     **{name: (baseline.disclosed, baseline.withheld) for name, baseline in BASELINES.items()}}
 
 
-def _reason(expected, price, vetoed, disclosed, says):
-    """Why an interaction was disclosed or withheld, given its worth, its price, and what the rule says."""
+def _reason(expected, price, vetoed, disclosed, says, whose):
+    """Why an interaction was disclosed or withheld, by its worth, its price, what the rule says, and whose worth it is."""
     if vetoed:
         return VETOED
     if disclosed != says:
@@ -77,11 +83,13 @@ def _reason(expected, price, vetoed, disclosed, says):
     if disclosed and price > 0 and expected >= price:
         return f"disclosed: worth {times(expected / price)} its price"
     if disclosed and expected > price:
-        return "disclosed: helps her recommendations and costs her nothing"
+        return f"disclosed: helps {whose} and costs her nothing"
     if disclosed:
-        return "disclosed: makes next to no difference"
+        return "disclosed: makes too little difference to move the game from its start"
     if expected <= 0:
-        return "withheld: hurts her recommendations"
+        return f"withheld: hurts {whose}"
+    if expected >= price:
+        return "withheld: makes too little difference to move the game from its start"
     return f"withheld: she asked, and it is worth only {times(expected / price)} its price"
 
 
@@ -95,22 +103,26 @@ def times(x):
 def explain(config):
     """Shows the interactions of the user `explain_user`, what was decided on them and why, and what both models recommend.
 
+    A model that is missing, or was trained on another mask, recommends nothing.
+
     Raises:
-        InputError: there is no such user, nothing is decided yet, or the plain model is missing.
+        InputError: there is no such user, or nothing is decided yet.
     """
     dataset = load_dataset(config)
     users = find_users(dataset, config.explain_user, "explain_user")
+    if config.holdout == 1:
+        raise InputError("--holdout 1: leaves no validation item, so that nothing is decided; leave it out")
     decisions = read_decisions(config, dataset)
     if decisions is None:
         raise InputError(f"{decision_files(config)[0]}: no decisions on {config.dataset}; run preprocess.py first")
     set_device(config)
     catalogue = load_catalogue(dataset, config)
-    models = {"plain": load_model(dataset, config, False)}
-    if (Path(config.checkpoint_path) / checkpoint_file(MASKED_MODEL)).exists():
-        models["masked"] = load_model(dataset, config, True)
-    else:
-        logger.info("%s: not there, so only the plain model recommends; run train.py --masked",
-                    checkpoint_file(MASKED_MODEL))
+    models = {}
+    for name, masked in (("plain", False), ("masked", True)):
+        try:
+            models[name] = load_model(dataset, config, masked)
+        except InputError as e:  # the decisions stand without it
+            logger.warning("without the recommendations of the %s model: %s", name, e)
     lists = {name: top_items(net, users, dataset, config.top_k, config.eval_batch_size) for name, net in models.items()}
     answers = [_of_user(user, dataset, decisions, catalogue) for user in users]
     for k, answer in enumerate(answers):

@@ -31,7 +31,7 @@ from .device_adapter import set_device
 from .errors import InputError
 from .influence_function import SOLVERS, influences
 from .plots import fidelity_plot
-from .plugins import is_file, label, plugin_files
+from .plugins import check_labels, is_file, label, plugin_files
 from .retraining import Retraining
 from .stage import PartialResults, Stage, main, write_json
 from .stat_utils import generator
@@ -56,6 +56,7 @@ def fidelity(config):
     if unknown := [name for name in solvers if name not in SOLVERS and not is_file(name)]:
         raise InputError(f"--fidelity_solvers {config.fidelity_solvers}: there is no solver {unknown[0]!r}; "
                          f"name some of {','.join(SOLVERS)},FILE.py")
+    check_labels(solvers, "fidelity_solvers", SOLVERS)
     if config.holdout < 2:
         raise InputError(f"--holdout {config.holdout}: leaves no validation item to predict the loss of; use 2 here")
     checkpoints = trained_models(config)

@@ -28,6 +28,7 @@ import numpy as np
 from mindspore import Tensor, nn, ops
 
 from . import plugins
+from .errors import InputError
 from .lissa import Lissa, with_share
 from .ncf import build
 from .stat_utils import PairSet, generator, sample_outside, sigmoid
@@ -341,7 +342,11 @@ def influences(models, dataset, config, partial=None, disclosed=None, targets=No
                         solver.start()
                         started = True
                     chunk = chunks[k]
-                    found = solver(chunk)[chunk.inside]
+                    found = solver(chunk)
+                    if np.shape(found) != (*chunk.inside.shape, wanted.shape[1]):
+                        raise InputError(f"--solver {config.solver}: returned an array {np.shape(found)} for a chunk of "
+                                         f"{(*chunk.inside.shape, wanted.shape[1])}; see docs/CONTRIBUTING.md")
+                    found = found[chunk.inside]
                     if not np.isfinite(found).all():
                         raise FloatingPointError(
                             f"--solver {config.solver}: {(~np.isfinite(found)).sum()} influences of {len(found)} are not "

@@ -93,9 +93,10 @@ def preprocess(config):
     write_json(output / PREPROCESS_FILE, {
         "dataset": config.dataset, "seed": config.seed, "num_users": dataset.num_users, "num_items": dataset.num_items,
         "num_interactions": dataset.num_interactions, "strategy": config.strategy,
-        "unwillingness": unwillingness_source(config),
+        "unwillingness": unwillingness_source(config), "willingness_file": Path(config.willingness_file).name or None,
         **({"solver": config.solver, "damping": config.damping, "influence_models": len(models), "parameter_sets": sets,
-            "anchors": len(decision.report.get("anchor_wv", [wv])), **config.select(["prior", "rounds", "game_rate"]),
+            "anchors": len(decision.report.get("anchor_wv", [wv])),
+            **config.select(["prior", "rounds", "game_rate", "count_others"]),
             **decision.report} if played else {}),
         "seconds": {**strategies.seconds, "mask": end - decided, "total": end - start}, "wv": wv,
         "total_wv": total_wv, "willingness_weight": decision.weight,

@@ -20,6 +20,15 @@ def plugin_files(*names):
     return [Path(name) for name in names if is_file(name)]
 
 
+def check_labels(names, option, built_in):
+    """Raises InputError if two of the names, or a file and what is built in, would stand under one label."""
+    labels = [label(name) for name in names]
+    for name, own in zip(names, labels):
+        if labels.count(own) > 1 or is_file(name) and own in built_in:
+            raise InputError(f"--{option} {','.join(names)}: {own!r} would stand for two of them; rename the file, or name "
+                             "each once")
+
+
 def load(path, option, needed):
     """The module in a file.
 

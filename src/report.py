@@ -15,16 +15,18 @@ from .constants import (
     DISCLOSURE_FILE,
     MASKED_MODEL,
     PLAIN_MODEL,
+    SPLIT_KEYS,
     TRADEOFF_FILE,
     checkpoint_file,
     eval_file,
     train_file,
     users_file,
 )
-from .dataset import dataset_files, load_catalogue, load_dataset
+from .dataset import dataset_files, dataset_folder, id_types, load_catalogue, load_dataset
 from .decisions import decision_files, read_decisions
 from .device_adapter import set_device
-from .evaluation import evaluate, not_comparable
+from .errors import InputError
+from .evaluation import evaluate, not_comparable, top_k_of
 from .explanation import explain
 from .recommendation import recommend
 from .repeats import over_seeds
@@ -36,6 +38,8 @@ from .terminal import progress
 logger = logging.getLogger("ifrqe")
 
 HTML, MARKDOWN = "report.html", "report.md"
+MODELS = (PLAIN_MODEL, MASKED_MODEL)
+_REMEDY = "remove it, and run the stage that writes it again"
 
 
 def answer(config):
@@ -66,6 +70,7 @@ class Results:
     dataset: Dataset.
     catalogue: DataFrame, see load_catalogue.
     records: dict of stage to its record of settings.
+    recommending: list of the models whose checkpoints are those that were evaluated.
     left_out: list of what is there but does not belong to it.
     """
     evaluations: dict
@@ -76,7 +81,13 @@ class Results:
     dataset: object
     catalogue: pd.DataFrame
     records: dict
+    recommending: list
     left_out: list
+
+    @property
+    def top_k(self):
+        """Length of the lists that the evaluations looked at."""
+        return top_k_of(next(iter(self.evaluations.values())))
 
 
 def write_report(config):
@@ -86,14 +97,12 @@ def write_report(config):
         InputError: a result is damaged; the message names the file.
     """
     output = Path(config.output_path)
-    both = (PLAIN_MODEL, MASKED_MODEL)
-    names = [f(model) for f in (eval_file, users_file, train_file) for model in both]
+    names = [f(model) for f in (eval_file, users_file, train_file) for model in MODELS]
     inputs = dataset_files(config) + [path for path in [*(output / name for name in (*names, TRADEOFF_FILE)),
                                                         *decision_files(config)] if path.is_file()]
-    checkpoints = [Path(config.checkpoint_path) / checkpoint_file(model) for model in both]
+    checkpoints = [Path(config.checkpoint_path) / checkpoint_file(model) for model in MODELS]
     inputs += [path for path in checkpoints if path.is_file()]
-    config = config.replace(masked=False)
-    stage = Stage("report", config, ("report_users", "seed", "top_k"), inputs, [output / HTML, output / MARKDOWN])
+    stage = Stage("report", config, ("report_users", "seed", *SPLIT_KEYS), inputs, [output / HTML, output / MARKDOWN])
     if stage.is_done():
         return
     start = time.perf_counter()
@@ -125,52 +134,90 @@ def _environment():
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")), trim_blocks=True,
                                      lstrip_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined,
                                      autoescape=lambda name: name.endswith(".html"))
+    environment.filters["md"] = markdown_text
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False, "separators": (",", ":")}
     return environment
 
 
+def markdown_text(text):
+    """Text that Markdown shows as it stands, on one line."""
+    text = " ".join(str(text).split()).replace("\\", "\\\\").replace("|", "\\|").replace("*", "\\*")
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace("[", "\\[")
+
+
 def read_results(config):
-    """Results of the dataset that the settings name."""
-    output, remedy = Path(config.output_path), "remove it, and run the stage that writes it again"
+    """Results of the dataset that the settings name; of two evaluations that do not fit together, that of `masked`."""
+    output = Path(config.output_path)
     left_out, evaluations, users, trainings = [], {}, {}, {}
 
     def read(path):
-        record = read_json(path, remedy) if path.is_file() else None
+        record = read_json(path, _REMEDY) if path.is_file() else None
         if record is not None and (record.get("dataset") != config.dataset or "seeds" in record):
             left_out.append(f"{path.name} (of {record.get('dataset')}{', several seeds' * ('seeds' in record)})")
             return None
         return record
 
-    for model in (PLAIN_MODEL, MASKED_MODEL):
+    def leave_out(model, why):
+        left_out.append(f"{eval_file(model)} ({why})")
+        del evaluations[model], users[model]
+
+    dataset = load_dataset(config)
+    decisions = read_decisions(config.replace(masked=False), dataset) if config.holdout > 1 else None
+    for model in MODELS:
         if (record := read(output / eval_file(model))) is not None and (output / users_file(model)).is_file():
-            evaluations[model], users[model] = record, pd.read_csv(output / users_file(model))
+            evaluations[model], users[model] = record, _read_users(output / users_file(model), dataset)
         if (record := read(output / train_file(model))) is not None:
             trainings[model] = record
-    dataset = load_dataset(config)
-    decisions = read_decisions(config, dataset) if config.holdout > 1 else None
-    made = {model: Stage.read_record(output, f"eval_{model.lower()}").get("inputs", {}) for model in evaluations}
+    made = {model: Stage.read_record(output, f"eval_{model.lower()}").get("inputs", {}) for model in MODELS}
     if MASKED_MODEL in evaluations and decisions is not None \
             and made[MASKED_MODEL].get(DISCLOSURE_FILE) != digest(decision_files(config)[0]):
-        left_out.append(f"{eval_file(MASKED_MODEL)} (of another mask: run train.py --masked, then eval.py --masked)")
-        del evaluations[MASKED_MODEL], users[MASKED_MODEL]
-    for model in [m for m in trainings if m in evaluations]:
-        trained = Stage.read_record(output, f"train_{model.lower()}").get("outputs", {})
-        if trained.get(checkpoint_file(model)) != made[model].get(checkpoint_file(model)):
+        leave_out(MASKED_MODEL, "of another mask: run train.py --masked, then eval.py --masked")
+    if len(evaluations) == 2 and (differing := not_comparable(*(evaluations[model] for model in MODELS))):
+        leave_out(PLAIN_MODEL if config.masked else MASKED_MODEL, f"of other data or settings; {PLAIN_MODEL}: {differing}")
+    recommending = []
+    for model in MODELS:
+        name = checkpoint_file(model)
+        if model in trainings and model not in evaluations:
+            left_out.append(f"{train_file(model)} (its model is not among the evaluated ones)")
+            del trainings[model]
+        elif model in trainings and made[model].get(name) != \
+                Stage.read_record(output, f"train_{model.lower()}").get("outputs", {}).get(name):
             left_out.append(f"{train_file(model)} (of another model than was evaluated)")
             del trainings[model]
-    if len(evaluations) == 2 and (differing := not_comparable(evaluations[MASKED_MODEL], evaluations[PLAIN_MODEL])):
-        left_out.append(f"{eval_file(MASKED_MODEL)} (of other data or settings: {differing})")
-        del evaluations[MASKED_MODEL], users[MASKED_MODEL]
-    trained = {f"train_{model.lower()}": model for model in (PLAIN_MODEL, MASKED_MODEL)}
+        path = Path(config.checkpoint_path) / name
+        if model in evaluations and path.is_file() and digest(path) == made[model].get(name):
+            recommending.append(model)
+        elif model in evaluations:
+            left_out.append(f"recommendations of {model} ({path.name} is not what was evaluated: run eval.py again)")
+    trained = {f"train_{model.lower()}": model for model in MODELS}
     records = {name: Stage.read_record(output, name) for name in ("preprocess", *trained, "tradeoff")}
     records = {name: record for name, record in records.items() if record.get("dataset") == config.dataset
                and (name not in trained or trained[name] in trainings)}
     tradeoff = None
     if (output / TRADEOFF_FILE).is_file():
-        if records.get("tradeoff", {}).get("outputs", {}).get(TRADEOFF_FILE) == digest(output / TRADEOFF_FILE):
+        if _is_of(records.get("tradeoff", {}), output / TRADEOFF_FILE, config):
             tradeoff = pd.read_csv(output / TRADEOFF_FILE)
         else:
             left_out.append(f"{TRADEOFF_FILE} (of another dataset, or of an unfinished study)")
     return Results(evaluations, users, trainings, decisions, tradeoff, dataset, load_catalogue(dataset, config), records,
-                   left_out)
+                   recommending, left_out)
 
+
+def _read_users(path, dataset):
+    """The results of an evaluation by user."""
+    try:
+        table = pd.read_csv(path, **id_types(dataset))
+    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as e:
+        raise InputError(f"{path}: is no CSV file ({' '.join(str(e).split())}); {_REMEDY}") from e
+    if not {"rank", "loss", "pos_loss"} <= set(table):
+        raise InputError(f"{path}: lacks columns; {_REMEDY}")
+    return table
+
+
+def _is_of(record, path, config):
+    """Whether the record of a study is that of the file, and the data that it was made from are those that are there now."""
+    folder = dataset_folder(config)
+    same = all(digest(folder / name) == value for name, value in record.get("inputs", {}).items()
+               if (folder / name).is_file())
+    return same and record.get("outputs", {}).get(path.name) == digest(path) \
+        and record["all_settings"]["holdout"] == config.holdout

@@ -11,6 +11,7 @@ from .plots import BLUE, GREY, ORANGE, tradeoff_panel
 _INK = re.compile(r"#000000")
 _HEADER = re.compile(r"^.*?(?=<svg)", re.S)
 _SIZE = re.compile(r'<svg[^>]*?viewBox="([^"]*)"[^>]*>', re.S)
+_GROUP_ID = re.compile(r' id="(?![mp][0-9a-f]{10}")[^"]*"')  # nothing refers to them, and they repeat in every picture
 _CENTRAL = 0.98  # share of the values that a histogram shows
 _BINS = (10, 40)  # of a histogram, at least and at most
 
@@ -42,9 +43,9 @@ class Panel:
             self.figure.savefig(text, format="svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator", "Format",
                                                                                               "Type")))
         svg = _INK.sub("currentColor", _HEADER.sub("", text.getvalue()))
-        svg = re.sub(r'id="(?!m|p)[^"]*"', "", svg)  # of groups, which nothing refers to and which repeat in every picture
-        begin = f'<svg viewBox="{{}}" role="img" aria-label="{html.escape(label)}">'
-        return _SIZE.sub(lambda found: begin.format(found[1]), svg, count=1)
+        svg = _GROUP_ID.sub("", svg)
+        described = f'role="img" aria-label="{html.escape(label)}"'
+        return _SIZE.sub(lambda found: f'<svg viewBox="{found[1]}" {described}>', svg, count=1)
 
 
 def learning_curves(histories, key, ylabel):
@@ -110,7 +111,7 @@ def shares_by_name(names, share, overall):
     place = np.arange(len(names))[::-1]
     panel.axes.barh(place, share, height=0.7, color=BLUE)
     panel.axes.axvline(overall, color=ORANGE, linestyle=":")
-    panel.axes.set_yticks(place, names, fontsize="small")
+    panel.axes.set_yticks(place, names, fontsize="small", parse_math=False)
     panel.axes.set_xlim(0, 100)
     panel.axes.set_ylim(-0.6, len(names) - 0.4)
     panel.axes.set_xlabel(f"disclosed (%); all: {overall:.0f}%")

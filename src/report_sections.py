@@ -14,6 +14,7 @@ from .explanation import Rule
 KINDS = 10  # most helpful and most harmful kinds of interaction
 LEAST_OF_KIND = 30  # interactions that a kind must have
 POPULARITY = ((0.1, "the most popular tenth"), (0.5, "the middle"), (1.0, "the less popular half"))  # of the items
+MOST_GENRES = 30  # the rest are shown together
 GROUPS = 4  # of users, by length of history
 Z95 = 1.96
 
@@ -73,7 +74,7 @@ def comparison(results, config):
         (model, record), = results.evaluations.items()
         return [table(["", model], [(key, f"{value:.4f}") for key, value in record.items() if isinstance(value, float)]),
                 text("There is no comparison: the other model has not been evaluated on the same data and settings.")]
-    intervals = changes_with_intervals(results, config.top_k)
+    intervals = changes_with_intervals(results, results.top_k)
     rows, better = comparison_rows(*pair)
     words = {1: "\N{NO-BREAK SPACE}▲", -1: "\N{NO-BREAK SPACE}▼", 0: ""}
     shown = [(*row[:3], row[3] + words[good], intervals.get(row[0], "")) for row, good in zip(rows, better)]
@@ -163,11 +164,15 @@ def what_was_run(results, config):
     return blocks
 
 
+UNWILLINGNESS_WORDS = {"willing": "0", "uniform": "uniform at random", "constant": "the same for all"}
+
+
 def _decision_rows(decisions):
     record = decisions.record
     share = 100 * record["wv"] / record["total_wv"] if record["total_wv"] else 0
     rows = [("strategy", record["strategy"]),
-            ("unwillingness from", record.get("unwillingness", "?")),
+            ("unwillingness from", f"{record['willingness_file']}, for the rest " * bool(record.get("willingness_file"))
+             + UNWILLINGNESS_WORDS.get(record["unwillingness"], record["unwillingness"])),
             ("disclosed", f"{decisions.disclosed.sum():,} of {len(decisions.disclosed):,} "
                           f"({100 * record['disclosed_share']:.1f}%)"),
             ("wv", f"{record['wv']:.4g} of {record['total_wv']:.4g} ({share:.1f}%)")]
@@ -224,10 +229,18 @@ def training(results, config):
                              f"{history[marked - 1][key]:.3f}" for model, (history, marked) in curves.items())
             pictures.append((f"curve_{key.split('@')[0]}", report_plots.learning_curves(curves, key, label),
                              f"{label} by epoch: {said}"))
-    return [figures(*pictures),
-            text("Marked: in the losses the anchor, the epoch that influences come from; in the metrics the epoch that "
-                 "recommends. The mask was chosen on the validation items, so that what they say of the masked model is no "
-                 "evidence.")]
+    blocks = [figures(*pictures), text("Marked: in the losses the epoch of the lowest validation loss, up to which "
+                                       "influences are taken; in the metrics the epoch that recommends.")]
+    if MASKED_MODEL in results.trainings and _looked_at_validation(results):
+        blocks.append(text("The mask was chosen on the validation items, so that what they say of the masked model is no "
+                           "evidence."))
+    return blocks
+
+
+def _looked_at_validation(results):
+    """Whether what decided has looked at the validation items."""
+    strategy = results.decisions.record["strategy"] if results.decisions is not None else None
+    return strategy is not None and strategy not in ("none", "random", "threshold", "recent")
 
 
 def influence(results, config):
@@ -277,11 +290,14 @@ def disclosed(results, config):
 
 
 def _genres(results):
-    """(num_items, genres) DataFrame of bool; None if no genres are known."""
+    """(num_items, genres) DataFrame of bool, of the most frequent genres; None if no genres are known."""
     listed = results.catalogue[GENRES]
     if (listed == "").all():
         return None
-    return listed.where(listed != "", "(none listed)").str.get_dummies("|").astype(bool)
+    one = listed.where(listed != "", "(none listed)").str.split("|").explode().map(lambda name: " ".join(name.split()))
+    kept = one.value_counts().index[:MOST_GENRES]
+    one = one.where(one.isin(kept), "(others)")
+    return pd.crosstab(one.index, one).astype(bool)
 
 
 def kinds(results, config):
@@ -326,7 +342,7 @@ def changes(results, config):
         return []
     plain, masked = results.users[PLAIN_MODEL], results.users[MASKED_MODEL]
     change = (masked["loss"] - plain["loss"]).to_numpy()
-    hit = {name: (users["rank"] < config.top_k).to_numpy() for name, users in (("before", plain), ("after", masked))}
+    hit = {name: (users["rank"] < results.top_k).to_numpy() for name, users in (("before", plain), ("after", masked))}
     length = np.bincount(results.dataset.user, minlength=results.dataset.num_users)
     edges = np.unique(np.quantile(length, np.linspace(0, 1, GROUPS + 1)))
     group = np.clip(np.searchsorted(edges, length, side="right") - 1, 0, max(len(edges) - 2, 0))
@@ -341,37 +357,43 @@ def changes(results, config):
     return [figures(("change", report_plots.histogram({"change": change}, "change of a user's loss (nats)", "users (%)"),
                      f"Change of the loss per user: 5% gain more than {-ends[0]:.3f}, the median is {ends[1]:+.4f}, 5% lose "
                      f"more than {ends[2]:.3f} nats")),
-            table(["users by history", "number", "loss change", "worse off", f"HR@{config.top_k} change"], rows,
+            table(["users by history", "number", "loss change", "worse off", f"HR@{results.top_k} change"], rows,
                   "Masked against plain; left of 0 in the picture is better."),
-            text(f"{100 * gained:.1f}% of the users have their test item among the first {config.top_k} only after, "
+            text(f"{100 * gained:.1f}% of the users have their test item among the first {results.top_k} only after, "
                  f"{100 * lost:.1f}% only before. Chance alone, another seed, makes about half of all users worse off.")]
 
 
 def limits(results, config):
     record = results.decisions.record if results.decisions is not None else None
-    lines = [f"Each model was trained once (seed {config.seed}). The intervals are over users, not over trainings; --seeds "
-             "repeats training and evaluation, scripts/run_tradeoff.sh compares over seeds.",
-             f"The test item is ranked among {next(iter(results.evaluations.values()))['num_candidates'] - 1} drawn "
-             "candidates, which is easier than ranking the whole catalogue: --eval_mode full."]
-    if record is None:
-        return [bullets(*lines)]
-    lines.append("The mask was chosen on each user's validation item, just before her test item. What comes long after may "
-                 "gain less; the control `none+validation` (trade-off study) shows what that item itself is worth.")
-    if record["strategy"].startswith("ifrqe"):
-        lines.append("Influences are first-order predictions of what retraining would do, for the interaction's own user "
-                     "only; scripts/run_fidelity.sh measures how well they predict it.")
-    source = {"uniform": "drawn at random: nobody stated it", "constant": "the same for all: nobody stated it",
-              "ratings": "derived from the ratings: nobody stated it", "genres": "derived from genres: nobody stated it"}
-    if record.get("unwillingness") in source:
-        lines.append(f"Unwillingness was {source[record['unwillingness']]}.")
+    evaluated = next(iter(results.evaluations.values()))
+    lines = [f"Each model was trained once (seed {evaluated['seed']}). The intervals are over users, not over trainings; "
+             "--seeds repeats training and evaluation, scripts/run_tradeoff.sh compares over seeds."]
+    if not any(key.startswith("full_") for key in evaluated):
+        lines.append(f"The test item is ranked among {evaluated['num_candidates'] - 1} other candidates, which is easier "
+                     "than ranking the whole catalogue: --eval_mode full.")
     if config.dataset == "simulation":
         lines.append("The dataset is simulated; no figure here is about people.")
-    lines.append("The plain model was trained on everything, also on what users withhold, and influences come from it. "
-                 "Held-out items stay in the masked dataset for the evaluation.")
+    if record is None:
+        return [bullets(*lines)]
+    if _looked_at_validation(results):
+        lines.append("What decided has looked at each user's validation item, just before her test item. What comes long "
+                     "after may gain less; the control `none+validation` (trade-off study) shows what that item itself is "
+                     "worth.")
+    source = {"uniform": "drawn at random", "constant": "set to the same for all", "ratings": "derived from the ratings",
+              "genres": "derived from genres"}
+    if record["unwillingness"] in source:
+        stated = " where the rules state no other." if record.get("willingness_file") else ": nobody stated it."
+        lines.append(f"Unwillingness was {source[record['unwillingness']]}{stated}")
+    lines.append("The plain model was trained on everything, also on what users withhold. Held-out items stay in the masked "
+                 "dataset for the evaluation.")
+    if not Rule(results.decisions).played:
+        lines.append("A baseline decided; there are no influences, and no price.")
+        return [bullets(*lines)]
+    lines.append("Influences are first-order predictions of what retraining would do, made from the plain model"
+                 + ("" if record["count_others"] else ", for the interaction's own user only")
+                 + "; scripts/run_fidelity.sh measures how well they predict it.")
     lines.append("The reward joins a mean over many candidates with a price that the game weighs against one item: it "
                  "compares masks at one price, and is no measure of satisfaction.")
-    if not Rule(results.decisions).played:
-        lines.append("A baseline decided; there are no influences.")
     return [bullets(*lines)]
 
 

@@ -1,17 +1,12 @@
 """The users' pages of report.html: data of a sample of users, and the rule of the game that the page applies to them."""
 import base64
-import logging
 
 import numpy as np
 
 from .constants import MASKED_MODEL
-from .dataset import original_id
-from .errors import InputError
 from .explanation import Rule
 from .recommendation import load_model, top_items
 from .stat_utils import generator
-
-logger = logging.getLogger("ifrqe")
 
 MOST_INTERACTIONS = 60_000  # of all users in the page together: about 2 MB
 STEPS = 100  # of the slider
@@ -20,7 +15,8 @@ STEPS = 100  # of the slider
 def users_page(results, config):
     """What the page holds: a dict that JSON can hold; None without users.
 
-    Columns of interactions are base64 of little-endian arrays, so that the page computes with the same numbers.
+    Ids are text, since a browser's numbers have 53 bits. Columns of interactions are base64 of little-endian arrays, so that
+    the page computes with the same numbers.
     """
     dataset, decisions = results.dataset, results.decisions
     users = sample_users(dataset, config)
@@ -29,14 +25,8 @@ def users_page(results, config):
     rule = Rule(decisions)
     start = np.searchsorted(dataset.user, users)
     end = np.searchsorted(dataset.user, users + 1)
-    lists = {}
-    for model in results.evaluations:
-        try:
-            net = load_model(dataset, config, model == MASKED_MODEL)
-        except InputError as e:  # the checkpoint was moved or overwritten since
-            logger.warning("the users' pages lack the recommendations of %s: %s", model, e)
-            continue
-        lists[model] = top_items(net, users, dataset, config.top_k, config.eval_batch_size)
+    lists = {model: top_items(load_model(dataset, config, model == MASKED_MODEL), users, dataset, results.top_k,
+                              config.eval_batch_size) for model in results.recommending}
     shown = [dataset.item[a:b] for a, b in zip(start, end)]
     shown += [items for of_model in lists.values() for items, _ in of_model] + [dataset.test[users]]
     items, _ = np.unique(np.concatenate(shown), return_inverse=True)
@@ -47,7 +37,7 @@ def users_page(results, config):
     pages = []
     for k, user in enumerate(users):
         part = slice(start[k], end[k])
-        page = {"id": original_id(dataset.user_ids, user), "items": packed(local(dataset.item[part]), "<u4"),
+        page = {"id": str(dataset.user_ids[user]), "items": packed(local(dataset.item[part]), "<u4"),
                 "unwillingness": packed(decisions.unwillingness[part], "<f8"),
                 "disclosed": packed(decisions.disclosed[part], "<u1"), "next": int(local(dataset.test[user])),
                 "ranks": {model: int(results.users[model]["rank"].iloc[user]) + 1 for model in results.evaluations},
@@ -59,13 +49,13 @@ def users_page(results, config):
         pages.append(page)
     shares = [k / STEPS for k in range(STEPS + 1)]
     slider = rule.played and decisions.unwillingness.sum() > 0
-    return {"dataset": dataset.name, "strategy": rule.strategy, "played": rule.played, "veto": bool(decisions.vetoed.any()),
-            "weight": rule.weight, "critical": rule.critical, "num_users": dataset.num_users,
+    return {"played": rule.played, "veto": bool(decisions.vetoed.any()), "whose": rule.whose,
+            "sentences": rule.sentences, "weight": rule.weight, "critical": rule.critical, "num_users": dataset.num_users,
             "num_candidates": next(iter(results.evaluations.values()))["num_candidates"],
             "prices": rule.prices(decisions, shares) if slider else None,
             "share": decisions.record["wv"] / decisions.record["total_wv"] if slider else None,
             "agreement": rule.agreement(decisions) if rule.played else None,
-            "items": [[original_id(dataset.item_ids, i), results.catalogue["title"][i], results.catalogue["genres"][i]]
+            "items": [[str(dataset.item_ids[i]), results.catalogue["title"][i], results.catalogue["genres"][i]]
                       for i in items], "users": pages}
 
 

@@ -197,7 +197,8 @@ def _log(config, name):
     with contextlib.ExitStack() as stack:
         try:
             Path(config.output_path).mkdir(parents=True, exist_ok=True)
-            stack.enter_context(log_to(logger, Path(config.output_path) / f"{name}.log", config.log_level))
+            stack.enter_context(log_to(logger, Path(config.output_path) / f"{name}.log", config.log_level,
+                                       config.format == "json"))
         except OSError as e:
             raise InputError(f"--output_path {config.output_path}: {e.strerror}; name a folder that can be written") from e
         yield

@@ -80,11 +80,12 @@ class _PlainFormatter(logging.Formatter):
 
 
 @contextlib.contextmanager
-def log_to(logger, path, level):
+def log_to(logger, path, level, results_alone=False):
     """While it lasts, the log goes to the screen as `level` says and, with native messages, to the file `path` as a whole.
 
     Python's own warnings go to the file as well. Native code, as MindSpore's, writes to the file descriptor of standard
-    error: that becomes the file, while sys.stderr keeps the screen.
+    error: that becomes the file, while sys.stderr keeps the screen. With `results_alone` standard output has nothing but
+    results, for other programs to read.
 
     Raises:
         OSError: the file cannot be opened.
@@ -92,7 +93,12 @@ def log_to(logger, path, level):
     global _bars_shown
     file = logging.FileHandler(path, encoding="utf-8")
     file.setFormatter(_PlainFormatter("%(asctime)s %(levelname)s %(message)s"))
-    handlers = [Screen("stdout", LOWEST[level], logging.ERROR), Screen("stderr", logging.ERROR), file]
+    if results_alone:
+        screens = [Screen("stdout", RESULT, RESULT + 1), Screen("stderr", LOWEST[level], RESULT),
+                   Screen("stderr", RESULT + 1)]
+    else:
+        screens = [Screen("stdout", LOWEST[level], logging.ERROR), Screen("stderr", logging.ERROR)]
+    handlers = [*screens, file]
     warned = logging.getLogger("py.warnings")
     logger.setLevel(logging.DEBUG)
     for handler in handlers:

@@ -33,7 +33,7 @@ from .dataset import dataset_files, dataset_folder, load_dataset
 from .device_adapter import set_device
 from .errors import InputError
 from .plots import tradeoff_plot, users_plot
-from .plugins import is_file, label, plugin_files
+from .plugins import check_labels, is_file, label, plugin_files
 from .repeats import seed_settings
 from .retraining import Retraining
 from .stage import Stage, digest, main, whole_file, write_text
@@ -64,6 +64,7 @@ def tradeoff(config):
     if unknown := [name for name in strategies if name not in STRATEGIES and not is_file(name)]:
         raise InputError(f"--tradeoff_strategies {config.tradeoff_strategies}: there is no strategy {unknown[0]!r}; "
                          f"name some of {','.join(STRATEGIES)},FILE.py")
+    check_labels(strategies, "tradeoff_strategies", STRATEGIES)
     if NONE not in strategies:
         strategies.insert(0, NONE)  # what all others are compared with
     if not config.tradeoff_budgets:

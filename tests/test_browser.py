@@ -8,7 +8,7 @@ import pytest
 from src.dataset import load_dataset
 from src.decisions import read_decisions
 from src.disclosure import Game
-from src.explanation import Rule
+from src.explanation import Rule, _reason
 from src.report import HTML
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -91,10 +91,10 @@ def interactions(browser):
 
 def somebody(browser, dataset, decisions):
     """Shows the user of the page with the longest history of which something is vetoed; returns what is hers: (n,) bool."""
-    ids = browser.execute_script("return data.users.map(u => u.id)")
+    ids = map(int, browser.execute_script("return data.users.map(u => u.id)"))
     histories = [dataset.user == np.flatnonzero(dataset.user_ids == i)[0] for i in ids]
     mine = max((h for h in histories if decisions.vetoed[h].any()), key=np.sum)
-    browser.execute_script("show(data.users.find(u => u.id === arguments[0]))", int(dataset.user_ids[dataset.user[mine][0]]))
+    browser.execute_script("show(data.users.find(u => u.id === arguments[0]))", str(dataset.user_ids[dataset.user[mine][0]]))
     return mine
 
 
@@ -174,7 +174,7 @@ def test_users_are_picked_by_id_at_random_or_not_found(visit):
     browser = visit(PHONE)
     assert browser.find_element("id", "user").get_attribute("value") != ""
     field, button = browser.find_element("id", "user"), browser.find_element("css selector", "#pick [type=submit]")
-    ids = browser.execute_script("return data.users.map(u => String(u.id))")
+    ids = browser.execute_script("return data.users.map(u => u.id)")
     field.clear()
     field.send_keys(ids[7])
     button.click()
@@ -196,3 +196,27 @@ def test_users_are_picked_by_id_at_random_or_not_found(visit):
     assert len(browser.find_elements("css selector", "#lists ol")) == 2 and browser.get_log("browser") == []
     headings = [e.text for e in browser.find_elements("css selector", "#lists h3")]
     assert headings == ["Recommended before, from everything", "Recommended after, from what is disclosed"]
+
+
+def test_the_page_says_the_same_sentences(visit):
+    """The functions of the page against those of the terminal, on a grid that has every case."""
+    browser = visit()
+    values = [-0.01, 0.0, 0.0001, 0.004, 0.0134, 0.3, 5.0]
+    prices = [0.0, 0.0003, 0.0142, 0.9]
+    yes_no = (False, True)
+    rows = [[e, p, v, d, s] for e in values for p in prices for v in yes_no for d in yes_no for s in yes_no]
+    said = browser.execute_script("return arguments[0].map(row => reason(...row))", rows)
+    assert said == [_reason(*row, "her recommendations") for row in rows] and len(set(said)) > 15
+
+
+def test_an_address_that_is_none_does_no_harm(visit):
+    browser = visit(anchor="#user=50%")
+    assert browser.get_log("browser") == [] and interactions(browser)
+    assert "User 50% is not among" in browser.find_element("id", "said").text
+
+
+def test_a_baseline_gives_its_reasons(visit):
+    browser = visit()
+    browser.execute_script("data.played = false; data.sentences = ['disclosed: yes', 'withheld: no']; data.prices = null;"
+                           "data.agreement = null; data.weight = null; show(data.users[0])")
+    assert {why for _, _, why in interactions(browser)} <= {"disclosed: yes", "withheld: no", "withheld: she forbade it"}

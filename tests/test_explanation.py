@@ -1,5 +1,6 @@
 """The rule of the game at a price, the sentences about it, and what --explain_user shows."""
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -8,7 +9,9 @@ import pytest
 from src.decisions import Decisions
 from src.disclosure import Game
 from src.explanation import VETOED, Rule, times
-from tests.test_recommendation import ask  # noqa: F401, a fixture
+from src.report import answer
+from src.stage import main
+from tests.test_recommendation import ask, flags  # noqa: F401, a fixture
 
 
 class Settings:
@@ -49,7 +52,7 @@ def test_what_is_vetoed_is_outside_the_game():
 def test_every_reason_in_a_sentence():
     rows = [(0.04, 0.5, 0, 1, "disclosed: worth 4.0x its price"), (0.3, 0.5, 0, 1, "disclosed: worth 30x its price"),
             (0.001, 0.0, 0, 1, "disclosed: helps her recommendations and costs her nothing"),
-            (-0.00001, 0.0, 0, 1, "disclosed: makes next to no difference"),
+            (-0.00001, 0.0, 0, 1, "disclosed: makes too little difference to move the game from its start"),
             (-0.01, 0.0, 0, 0, "withheld: hurts her recommendations"),
             (-0.01, 1.0, 0, 0, "withheld: hurts her recommendations"),
             (0.005, 0.8, 0, 0, "withheld: she asked, and it is worth only 0.31x its price"),
@@ -81,21 +84,73 @@ def test_multiples_are_short(x, text):
 
 
 def test_a_user_is_explained(ask, finished_run):  # noqa: F811
-    answer = json.loads(ask("--explain_user", "5", "--format", "json", "--veto"))["users"][0]
+    found = json.loads(ask("--explain_user", "5", "--format", "json", "--veto"))["users"][0]
     table = pd.read_csv(f"{finished_run.output_path}/disclosure.csv").set_index(["user_id", "item_id"]).loc[5]
-    rows = pd.DataFrame(answer["interactions"]).set_index("item_id")
-    assert sorted(rows.index) == sorted(table.index) and answer["disclosed"] == table.disclosed.sum()
+    rows = pd.DataFrame(found["interactions"]).set_index("item_id")
+    assert sorted(rows.index) == sorted(table.index) and found["disclosed"] == table.disclosed.sum()
     for column in ("unwillingness", "influence", "expected_influence"):
         assert rows[column].to_dict() == pytest.approx(table[column].to_dict(), rel=1e-12)
     assert rows.disclosed.astype(int).to_dict() == table.disclosed.to_dict()
     assert all(row.reason.startswith("disclosed: " if row.disclosed else "withheld: ") for row in rows.itertuples())
     assert (rows.reason == VETOED).tolist() == (rows.unwillingness == 1).tolist() and (rows.unwillingness == 1).any()
-    assert {name: len(found) for name, found in answer["recommended"].items()} == {"plain": 10, "masked": 10}
+    assert {name: len(found) for name, found in found["recommended"].items()} == {"plain": 10, "masked": 10}
     plain = json.loads(ask("--recommend", "5", "--format", "json"))["users"][0]["items"]
-    assert answer["recommended"]["plain"] == plain
+    assert found["recommended"]["plain"] == plain
 
     shown = ask("--explain_user", "5")
-    assert f"user 5: {answer['disclosed']} of {len(rows)} interactions disclosed" in shown
-    for row in answer["interactions"]:
+    assert f"user 5: {found['disclosed']} of {len(rows)} interactions disclosed" in shown
+    for row in found["interactions"]:
         assert row["title"] in shown and row["reason"] in shown
     assert shown.index("before: trained on everything") < shown.index("after: trained on what is disclosed")
+
+
+@pytest.mark.parametrize("prior, said", [(0.1, "withheld"), (0.9, "disclosed")])
+def test_where_the_game_hardly_moves_its_start_decides(prior, said):
+    """Few rounds of small steps: what would be disclosed or withheld in the long run stays where it was."""
+    expected, b = np.array([0.0134, 0.0134, 0.0]), np.array([0.5, 1.0, 0.0])
+    decisions = decided(expected, b, np.full(3, prior > 0.5), 0.0142)
+    decisions.record.update(prior=prior, rounds=10, game_rate=10.0)
+    rule = Rule(decisions)
+    assert rule.agreement(decisions) == 1.0
+    still = f"{said}: makes too little difference to move the game from its start"
+    reasons = rule.reasons(expected, b, decisions.vetoed, decisions.disclosed)
+    assert reasons == (["disclosed: worth 1.89x its price", still, still] if prior > 0.5 else
+                       [still, "withheld: she asked, and it is worth only 0.94x its price",
+                        "withheld: hurts her recommendations"])
+
+
+def test_others_recommendations_are_named_where_they_count():
+    decisions = decided([0.01, -0.01], [0.0, 0.0], [1, 0], 0.02)
+    decisions.record["count_others"] = True
+    said = Rule(decisions).reasons(decisions.expected, decisions.unwillingness, decisions.vetoed, decisions.disclosed)
+    assert said == ["disclosed: helps the recommendations of her and of others and costs her nothing",
+                    "withheld: hurts the recommendations of her and of others"]
+
+
+def test_decisions_stand_without_a_masked_model(finished_run, tmp_path, capsys):
+    """Right after a new preprocess.py the masked model is of another mask: JSON stays JSON, and a warning says so."""
+    shutil.copy(f"{finished_run.checkpoint_path}/NCF.ckpt", tmp_path)
+    folders = ["--checkpoint_path", tmp_path, "--output_path", tmp_path, "--decisions_path", finished_run.output_path]
+    main(answer, "run_eval", "", flags(finished_run, "--explain_user", "5", "--format", "json", *folders))
+    shown = capsys.readouterr()
+    assert list(json.loads(shown.out)["users"][0]["recommended"]) == ["plain"]
+    assert "without the recommendations of the masked model" in shown.err and shown.err.count("\n") == 1
+
+
+def test_without_a_validation_item_nothing_is_explained(finished_run, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(answer, "run_eval", "", flags(finished_run, "--explain_user", "5", "--holdout", "1", "--output_path", tmp_path))
+    assert capsys.readouterr().err.startswith("error: --holdout 1: leaves no validation item")
+
+
+@pytest.mark.parametrize("lost", ["prior", "total_wv", "strategy"])
+def test_decisions_of_another_version_are_named(finished_run, tmp_path, capsys, lost):
+    for name in ("disclosure.csv", "preprocess.json"):
+        shutil.copy(f"{finished_run.output_path}/{name}", tmp_path)
+    record = json.loads((tmp_path / "preprocess.json").read_text())
+    del record[lost]
+    (tmp_path / "preprocess.json").write_text(json.dumps(record))
+    with pytest.raises(SystemExit):
+        main(answer, "run_eval", "", flags(finished_run, "--explain_user", "5", "--output_path", tmp_path))
+    assert capsys.readouterr().err == (f"error: {tmp_path}/preprocess.json: is no record of this program; "
+                                       "run preprocess.py with --overwrite\n")

@@ -124,6 +124,13 @@ def test_relative_paths_mean_the_callers_folder(tmp_path):
     assert (tmp_path / "data" / "mine" / "ratings.csv").exists() and (tmp_path / "output").is_dir()
 
 
+def test_files_of_ones_own_are_the_callers(tmp_path):
+    for arguments in (["--strategy", "mine.py"], ["--strategy=mine.py"], ["--solver", "deep/mine.py"]):
+        process = script("run_preprocess.sh", *arguments, cwd=tmp_path)
+        name = arguments[-1].split("=")[-1]
+        assert process.returncode == 2 and f" {tmp_path / name}: no such file" in process.stderr
+
+
 def train_command(path, target, *arguments):
     """Command of the train stage on the dataset of a finished run, with results in another folder."""
     return [sys.executable, "train.py", "--dataset", "simulation", "--data_path", path / "data", "--num_eval_neg", "30",

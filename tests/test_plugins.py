@@ -9,6 +9,7 @@ import pytest
 
 from src.errors import InputError
 from src.masking import preprocess
+from src.plugins import check_labels
 from tests.test_masking import SMALL, ratings  # noqa: F401, a fixture
 
 GUIDE = (Path(__file__).resolve().parents[1] / "docs" / "CONTRIBUTING.md").read_text()
@@ -53,6 +54,7 @@ def test_the_solver_of_the_guide_runs(cpu, ratings, settings, tmp_path, own):  #
     ("def order(:", "cannot be run (SyntaxError"), ("import no_such_module", "cannot be run (ModuleNotFoundError"),
     ("x = 1", "does not define order"), ("def order(*a): return [0, 0]", "must return different positions"),
     ("def order(*a): return [0.5]", "must return different positions"),
+    ("def order(*a): return [[0], [1, 2]]", "order() failed"),
     ("def order(*a): return [10 ** 9]", "must return different positions"),
 ])
 def test_an_unfit_file_is_named(cpu, ratings, settings, own, text, words):  # noqa: F811
@@ -65,3 +67,16 @@ def test_a_missing_file_is_named_at_once(settings):
     for option in ("strategy", "solver"):
         with pytest.raises(InputError, match=f"--{option} nowhere.py: no such file; name a Python file, or one of .*, "):
             settings(f"--{option}", "nowhere.py")
+
+
+def test_a_solver_of_another_shape_is_named(cpu, ratings, settings, own):  # noqa: F811
+    path = own(SOLVER.replace("residual * np.matmul(rows, self.gradient[chunk.users])", "residual[:, 0]"))
+    with pytest.raises(InputError, match=r"mine.py: returned an array \(\d+, 1\) for a chunk of \(\d+, \d+, \d+\)"):
+        preprocess(settings(*SMALL, "--solver", path))
+
+
+def test_two_names_must_not_stand_under_one_label():
+    check_labels(["none", "a/mine.py", "random"], "tradeoff_strategies", ["none", "random"])
+    for names in (["random", "a/random.py"], ["a/random.py"], ["a/x.py", "b/x.py"], ["random", "random"]):
+        with pytest.raises(InputError, match="--tradeoff_strategies .* would stand for two of them"):
+            check_labels(names, "tradeoff_strategies", ["none", "random"])

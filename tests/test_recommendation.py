@@ -91,3 +91,16 @@ def test_the_catalogue_has_a_line_for_every_item(settings, write_ratings):
     (folder / "movies.csv").write_text("item_id,title,genres\n8,Alien,Horror|Sci-Fi\n5,,\n3,Heat,\n")
     catalogue = load_catalogue(load_dataset(settings()), settings())
     assert catalogue.title.tolist() == ["Heat", "item 5", "Alien"] and catalogue.genres.tolist() == ["", "", "Horror|Sci-Fi"]
+
+
+def test_the_catalogue_takes_titles_as_they_stand_and_the_first_of_repeated_rows(settings, write_ratings):
+    folder = write_ratings([(1, i, i) for i in (3, 5, 8)])
+    (folder / "movies.csv").write_text("item_id,title,genres\n3,None,NA\n5,Heat,\n5,Cold,\n8,Alien,\n")
+    catalogue = load_catalogue(load_dataset(settings()), settings())
+    assert catalogue.title.tolist() == ["None", "Heat", "Alien"] and catalogue.genres.tolist() == ["NA", "", ""]
+
+
+def test_an_id_may_hold_a_comma(settings, write_ratings):
+    write_ratings([(u, i, i) for u in ("Doe, J.", "ann") for i in range(4)], "words")
+    dataset = load_dataset(settings("--dataset", "words"))
+    assert dataset.user_ids[find_users(dataset, "Doe, J.", "recommend")].tolist() == ["Doe, J."]

@@ -1,5 +1,6 @@
 """The report: what it says of a finished run, what it leaves out, and how large it gets. Browsers: test_browser.py."""
 import base64
+import dataclasses
 import json
 import re
 import shutil
@@ -13,10 +14,11 @@ import pytest
 from src import report_users
 from src.dataset import Dataset, load_dataset
 from src.decisions import read_decisions
+from src.errors import InputError
 from src.explanation import Rule
 from src.masking import preprocess
-from src.report import HTML, MARKDOWN, answer, evaluate_and_report, read_results, write_report
-from src.report_sections import KINDS, kinds
+from src.report import HTML, MARKDOWN, answer, evaluate_and_report, markdown_text, read_results, write_report
+from src.report_sections import KINDS, disclosed, kinds, limits
 from src.report_users import sample_users, users_page
 from src.training import train
 
@@ -132,7 +134,8 @@ def test_what_belongs_to_another_model_or_dataset_is_left_out(copied):
         path.write_text(path.read_text().replace('"simulation"', '"elsewhere"'))
     results = read_results(copied)
     assert list(results.evaluations) == ["NCF"] and not results.trainings
-    assert {line.split(" (")[0] for line in results.left_out} == {"train_ncf.json", "train_ifrqe.json", "eval_ifrqe.json"}
+    assert {line.split(" (")[0] for line in results.left_out} == {"train_ncf.json", "train_ifrqe.json", "eval_ifrqe.json",
+                                                                   "recommendations of NCF"}
 
 
 def test_the_plain_model_alone_has_a_report(copied):
@@ -163,11 +166,14 @@ def test_the_trade_off_study_of_the_same_dataset_is_shown(copied):
     write_report(copied)
     assert "tradeoff.csv (of another dataset, or of an unfinished study)" in read(copied, MARKDOWN)
     from src.stage import Stage
-    Stage("tradeoff", copied, ("recipe",), [], [output / "tradeoff.csv"]).finish()
+    inputs = [Path(copied.data_path) / "simulation" / name for name in ("ratings.csv", "unwillingness.csv")]
+    Stage("tradeoff", copied, ("recipe",), inputs, [output / "tradeoff.csv"]).finish()
     write_report(copied.replace(overwrite=True))
     text = read(copied, MARKDOWN)
     assert "## The trade-off" in text and "| threshold | 60% | 0.575 | 0.300 | 0.1300 | -0.3000 |" in text
     assert sum(tag == "svg" for tag, _ in Page(read(copied)).tags) == 10
+    inputs[1].write_text(inputs[1].read_text().replace("0.5", "0.6"))  # a dataset of the same name
+    assert read_results(copied).tradeoff is None
 
 
 def test_titles_are_text_wherever_they_stand(copied):
@@ -188,14 +194,14 @@ def test_the_page_computes_with_the_numbers_of_disclosure_csv(finished_run):
     decisions = read_decisions(finished_run, dataset)
     assert len(data["users"]) == 40 and data["num_users"] == 60
     for user in data["users"][:5]:
-        mine = dataset.user == user["id"] - 1
+        mine = dataset.user == int(user["id"]) - 1
         for name, values, kind in (("unwillingness", decisions.unwillingness, "<f8"),
                                    ("expected", decisions.expected, "<f8"),
                                    ("influence", decisions.influence.astype("f4"), "<f4"),
                                    ("disclosed", decisions.disclosed, "<u1")):
             assert np.array_equal(np.frombuffer(base64.b64decode(user[name]), kind), values[mine])
         items = np.frombuffer(base64.b64decode(user["items"]), "<u4")
-        assert [data["items"][i][0] for i in items] == dataset.item_ids[dataset.item[mine]].tolist()
+        assert [int(data["items"][i][0]) for i in items] == dataset.item_ids[dataset.item[mine]].tolist()
     rule = Rule(decisions)
     assert rule.agreement(decisions) == data["agreement"] == 1.0
     assert len(data["prices"]) == 101 and data["prices"][60] == rule.weight
@@ -224,13 +230,14 @@ def simulated_results(finished_run, users, length, items):
 
 def test_it_stays_small_whatever_the_data(cpu, finished_run, monkeypatch):
     results = simulated_results(finished_run, 3000, 300, 4000)
+    results.recommending = ["NCF"]
     monkeypatch.setattr(report_users, "load_model", lambda *_: None)
     monkeypatch.setattr(report_users, "top_items", lambda net, users, *_: [(np.arange(10), np.full(10, 0.5))] * len(users))
     page = users_page(results, finished_run.replace(report_users=1000))
     assert len(page["users"]) == 200  # of 300 interactions each
     assert 1e6 < len(json.dumps(page)) < 3.5e6
     chosen = sample_users(results.dataset, finished_run.replace(report_users=1000))
-    assert [user["id"] for user in page["users"]] == (chosen + 1).tolist() == sorted(set(chosen + 1))
+    assert [int(user["id"]) for user in page["users"]] == (chosen + 1).tolist() == sorted(set(chosen + 1))
     assert users_page(results, finished_run.replace(report_users=0)) is None
 
 
@@ -260,3 +267,73 @@ def link_seed(config):
     folder = Path(config.checkpoint_path)
     shutil.copytree(folder, folder / "seed_1")
     return folder
+
+
+def test_both_rewards_are_at_one_price(copied):
+    """The plain model was evaluated at the price of an earlier mask."""
+    before = json.loads((Path(copied.output_path) / "eval_ncf.json").read_text())
+    preprocess(copied.replace(willingness_weight=0.2))
+    train(copied.replace(masked=True))
+    evaluate_and_report(copied.replace(masked=True))
+    line = next(line for line in read(copied, MARKDOWN).splitlines() if line.startswith("| reward"))
+    assert f"| {-before['loss'] - 0.2 * before['total_wv']:.4f} |" in line and "| willingness_weight | 0.2 | 0.2 | +0 |" in \
+        read(copied, MARKDOWN)
+
+
+@pytest.mark.parametrize("masked, kept", [(True, "IFRQE"), (False, "NCF")])
+def test_lists_of_other_lengths_are_not_compared(copied, masked, kept):
+    evaluate_and_report(copied.replace(masked=masked, top_k=5))
+    text = read(copied, MARKDOWN)
+    assert f"# simulation: {kept}\n" in text and "top_k=" in text and "hr@5" in text and "hr@10" not in text
+
+
+def test_recommendations_are_those_of_the_evaluated_model(copied):
+    train(copied.replace(train_epochs=2, learning_rate=0.02))
+    write_report(copied)
+    assert "recommendations of NCF (NCF.ckpt is not what was evaluated" in read(copied, MARKDOWN)
+    assert list(data_of(copied)["users"][0]["lists"]) == ["IFRQE"]
+
+
+def test_a_training_of_a_model_that_is_left_out_is_left_out(copied):
+    preprocess(copied.replace(wv_budget=0.2))
+    evaluate_and_report(copied)
+    text = read(copied, MARKDOWN)
+    assert "train_ifrqe.json (its model is not among the evaluated ones)" in text and "train IFRQE" not in text
+    assert "; IFRQE from" not in text
+
+
+def test_a_damaged_result_is_named(copied):
+    (Path(copied.output_path) / "eval_ncf_users.csv").write_text("user_id\n1\n")
+    with pytest.raises(InputError, match="eval_ncf_users.csv: lacks columns; remove it"):
+        write_report(copied)
+
+
+def test_a_baseline_is_not_said_to_have_looked_at_anything(copied):
+    preprocess(copied.replace(strategy="random", unwillingness="uniform"))
+    text = " ".join(str(block) for block in limits(read_results(copied), copied))
+    assert not any(word in text for word in ("validation", "Influences", "reward")) and "drawn at random: nobody" in text
+
+
+@pytest.mark.parametrize("genre", ["{x}", "A$^$", "$5 to $10", "<img src=x onerror=alert(1)>", "two\nlines", "*"])
+def test_genres_are_text_too(copied, genre):
+    path = Path(copied.data_path) / "simulation" / "movies.csv"
+    movies = pd.read_csv(path)
+    movies["genres"] = genre
+    movies.to_csv(path, index=False)
+    text = "".join(map(str, disclosed(read_results(copied), copied)))
+    assert " ".join(genre.split()) in text
+    assert markdown_text("a\nb <i> | *") == "a b &lt;i> \\| \\*"
+
+
+def test_many_genres_are_shown_together(finished_run):
+    results = simulated_results(finished_run, 50, 40, 100)
+    results.catalogue["genres"] = [f"own {k}" + "|shared" * (k % 2) for k in range(100)]
+    table = disclosed(results, finished_run)[1]
+    assert len(table["rows"]) == 31 and {row[0] for row in table["rows"]} > {"shared", "(others)"}
+
+
+def test_large_ids_stay_what_they_are(finished_run):
+    results = read_results(finished_run)
+    results.dataset = dataclasses.replace(results.dataset, user_ids=76561197960265729 + np.arange(60))
+    page = json.loads(json.dumps(users_page(results, finished_run)))
+    assert {int(user["id"]) for user in page["users"]} <= set(results.dataset.user_ids.tolist())

@@ -34,9 +34,10 @@ function reason(expected, price, vetoed, disclosed, says) {
   if (vetoed) return "withheld: she forbade it";
   if (disclosed !== says) return `${disclosed ? "disclosed" : "withheld"}: a close call between the anchors`;
   if (disclosed && price > 0 && expected >= price) return `disclosed: worth ${times(expected / price)} its price`;
-  if (disclosed && expected > price) return "disclosed: helps her recommendations and costs her nothing";
-  if (disclosed) return "disclosed: makes next to no difference";
-  if (expected <= 0) return "withheld: hurts her recommendations";
+  if (disclosed && expected > price) return `disclosed: helps ${data.whose} and costs her nothing`;
+  if (disclosed) return "disclosed: makes too little difference to move the game from its start";
+  if (expected <= 0) return `withheld: hurts ${data.whose}`;
+  if (expected >= price) return "withheld: makes too little difference to move the game from its start";
   return `withheld: she asked, and it is worth only ${times(expected / price)} its price`;
 }
 
@@ -110,7 +111,7 @@ function draw(chosen, price, share, words) {
   for (const k of order) {
     const [id, title, genres] = data.items[c.items[k]];
     const why = data.played ? reason(c.expected[k], price * c.b[k], c.vetoed[k], chosen[k], says[k])
-      : chosen[k] ? "disclosed" : "withheld";
+      : c.vetoed[k] ? "withheld: she forbade it" : data.sentences[chosen[k] ? 0 : 1];
     const entry = element("div", undefined, {className: `entry ${chosen[k] ? "used" : "unused"}`});
     entry.dataset.item = id;
     entry.append(element("p", title), element("small", genres.replaceAll("|", ", ")), element("p", why, {className: "why"}),
@@ -129,7 +130,7 @@ function showAndName(user) {
 }
 
 function pick(id) {
-  const user = data.users.find(u => String(u.id) === id.trim());
+  const user = data.users.find(u => u.id === id.trim());
   if (user) showAndName(user);
   else find("said").textContent = `User ${id} is not among the ${data.users.length} in this file; `
     + `python eval.py --explain_user ${id} shows her, if there is such a user.`;
@@ -142,8 +143,10 @@ find("random").addEventListener("click", () => showAndName(data.users[Math.floor
 find("budget").addEventListener("input", atBudget);
 find("decided").addEventListener("click", asDecided);
 const asked = location.hash.match(/^#user=(.*)$/);
+show(data.users[0]);
 if (asked) {
-  pick(decodeURIComponent(asked[1]));
+  let id = asked[1];
+  try { id = decodeURIComponent(id); } catch { /* not an address of ours: taken as it stands */ }
+  pick(id);
   find("person").scrollIntoView();
 }
-if (!shown) show(data.users[0]);
