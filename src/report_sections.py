@@ -57,10 +57,13 @@ def summary(results, config):
                      f"unwillingness that using everything would violate.")
     if pair:
         hr, ndcg = (next(key for key in pair[0] if key.startswith(word)) for word in ("hr@", "ndcg@"))
+        intervals = changes_with_intervals(results, results.top_k)
         for key in (hr, ndcg):
             a, b = pair[0][key], pair[1][key]
-            word = "better than" if b > a else "worse than" if b < a else "equal to"
-            lines.append(f"{key.upper()} of the test items: {b:.3f} after, {a:.3f} before: {word} everything disclosed.")
+            low, high = intervals[key]
+            word = "better than" if low > 0 else "worse than" if high < 0 else "within the noise of"
+            lines.append(f"{key.upper()} of the test items: {b:.3f} after, {a:.3f} before: {word} everything disclosed "
+                         f"(change {b - a:+.3f}, 95% interval {low:+.3f} to {high:+.3f}).")
     if not lines:
         model, record = next(iter(results.evaluations.items()))
         lines.append(f"{model}: " + ", ".join(f"{key.upper()} {value:.3f}" for key, value in record.items()
@@ -77,7 +80,8 @@ def comparison(results, config):
     intervals = changes_with_intervals(results, results.top_k)
     rows, better = comparison_rows(*pair)
     words = {1: "\N{NO-BREAK SPACE}▲", -1: "\N{NO-BREAK SPACE}▼", 0: ""}
-    shown = [(*row[:3], row[3] + words[good], intervals.get(row[0], "")) for row, good in zip(rows, better)]
+    shown = [(*row[:3], row[3] + words[good], " to ".join(f"{end:+.4f}" for end in intervals.get(row[0], ())))
+             for row, good in zip(rows, better)]
     blocks = [table(["", PLAIN_MODEL, MASKED_MODEL, "change", "95% interval"], shown,
                     "Test items, ranked among candidates that the user never interacted with. ▲ for the better, ▼ for the "
                     "worse. Intervals: paired over users, for one training of each model."),
@@ -103,15 +107,15 @@ def _share(results):
 
 
 def changes_with_intervals(results, k):
-    """Dict of metric to the 95% interval of its change, as text, paired over users."""
+    """Dict of metric to the 95% interval (low, high) of its change, paired over users."""
     plain, masked = results.users[PLAIN_MODEL], results.users[MASKED_MODEL]
     values = {}
     for key, of in ((f"hr@{k}", lambda u: u["rank"] < k),
                     (f"ndcg@{k}", lambda u: np.where(u["rank"] < k, 1 / np.log2(u["rank"] + 2), 0)),
                     ("loss", lambda u: u["loss"]), ("pos_loss", lambda u: u["pos_loss"])):
         change = np.asarray(of(masked), float) - np.asarray(of(plain), float)
-        half = Z95 * change.std(ddof=1) / np.sqrt(len(change)) if len(change) > 1 else np.nan
-        values[key] = f"{change.mean() - half:+.4f} to {change.mean() + half:+.4f}" if np.isfinite(half) else ""
+        half = Z95 * change.std(ddof=1) / np.sqrt(len(change)) if len(change) > 1 else np.inf
+        values[key] = change.mean() - half, change.mean() + half
     return values
 
 

@@ -86,6 +86,7 @@ def test_the_intervals_are_paired_over_users(finished_run):
     change = (masked["rank"] < 10).astype(float) - (plain["rank"] < 10)
     half = 1.96 * change.std() / 60 ** 0.5
     line = next(line for line in read(finished_run, MARKDOWN).splitlines() if line.startswith("| hr@10"))
+    assert f"95% interval {change.mean() - half:+.3f} to {change.mean() + half:+.3f}" in read(finished_run, MARKDOWN)
     assert f"{change.mean():+.4f}" in line and f"{change.mean() - half:+.4f} to {change.mean() + half:+.4f}" in line
 
 
