@@ -252,14 +252,16 @@ def influence(results, config):
     if decisions is None or not np.isfinite(decisions.influence).all() or not len(decisions.influence):
         return []
     series = {"on the validation item": decisions.influence, "expected on the next item": decisions.expected}
-    rows = [(name, *(f"{v:.2g}" for v in np.quantile(values, (0.01, 0.1, 0.5, 0.9, 0.99))),
-             f"{100 * (values > 0).mean():.0f}%") for name, values in series.items()]
-    spread = "; ".join(f"{name}: from {row[1]} (1%) over {row[3]} (median) to {row[5]} (99%), {row[6]} positive"
-                       for name, row in zip(series, rows))
+    shares = (0.01, 0.1, 0.5, 0.9, 0.99)
+    quantiles = {name: np.quantile(values, shares) for name, values in series.items()}
+    positive = {name: 100 * (values > 0).mean() for name, values in series.items()}
+    said = "; ".join(f"{name}: from {q[0]:.2g} (1%) over {q[2]:.2g} (median) to {q[4]:.2g} (99%), {positive[name]:.0f}% "
+                     "positive" for name, q in quantiles.items())
+    rows = [(f"{100 * share:.0f}%", *(f"{q[k]:+.4f}" for q in quantiles.values())) for k, share in enumerate(shares)]
+    rows.append(("positive", *(f"{value:.0f}%" for value in positive.values())))
     blocks = [figures(("influence", report_plots.histogram(series, "influence (nats)", "interactions (%)"),
-                       f"Histogram of the influences: {spread}")),
-              table(["influence (nats)", "1%", "10%", "50%", "90%", "99%", "positive"], rows,
-                    "Quantiles. Positive: disclosing the interaction helps its user.")]
+                       f"Histogram of the influences: {said}")),
+              table(["quantile", *series], rows, "Influences in nats. Positive: disclosing the interaction helps its user.")]
     correlation = [values["correlation"] for values in decisions.record.get("expectation", {}).values()]
     if correlation:
         blocks.append(text("The game goes by what is expected on the next item; one step back in time, where the next item "

@@ -164,12 +164,21 @@ class Stage:
         if self.config.overwrite:
             return False
         record = self.read_record(self.config.output_path, self.name)
-        same = all(record.get(key) == value for key, value in self.depends.items()) \
-            and record.get("outputs") == self._digests()
-        if same:
+        wanted = {**self.depends, "outputs": self._digests()}
+        changed = []
+        for key, value in wanted.items():
+            was = record.get(key)
+            if was != value:
+                both = isinstance(was, dict) and isinstance(value, dict)
+                names = [name for name in {**was, **value} if was.get(name) != value.get(name)] if both else [""]
+                changed += [f"{key} {name}".strip() for name in names]
+        if changed:
+            logger.debug("%s: to be done, %s", self.name,
+                         f"for what has changed: {', '.join(changed)}" if record else "since there is no record of it")
+        else:
             logger.info("%s: done before with these settings, %s kept (--overwrite redoes it)",
                         self.name, ", ".join(str(p) for p in self.outputs))
-        return same
+        return not changed
 
     def finish(self):
         """Writes the record; call when all outputs are in place."""

@@ -154,3 +154,15 @@ def test_the_log_goes_to_screen_and_file(tmp_path, capsys):
     main(lambda config: logging.getLogger("ifrqe").info("hello"), "test", "", ["--output_path", str(tmp_path)])
     assert capsys.readouterr().out == "hello\n"
     assert "hello" in (tmp_path / "test.log").read_text()
+
+
+def test_the_log_says_why_a_stage_is_done_again(stage, tmp_path, caplog):
+    with caplog.at_level(logging.DEBUG, "ifrqe"):
+        stage("--num_neg", 5).is_done()
+        (tmp_path / "in").write_text("changed")
+        stage().is_done()
+        (tmp_path / "output" / "settings_test.yaml").unlink()
+        stage().is_done()
+    assert [record.getMessage() for record in caplog.records] == [
+        "test: to be done, for what has changed: settings num_neg", "test: to be done, for what has changed: inputs in",
+        "test: to be done, since there is no record of it"]
