@@ -50,6 +50,11 @@ class Decisions:
         return self.record["willingness_weight"]
 
     @property
+    def wv_share(self):
+        """Share of total_wv that is violated; 0 if nobody minds anything."""
+        return self.record["wv"] / self.record["total_wv"] if self.record["total_wv"] else 0.0
+
+    @property
     def vetoed(self):
         """(n,) bool: what its user has forbidden."""
         return (self.unwillingness == 1) & (self.record.get("vetoed", 0) > 0)

@@ -19,14 +19,14 @@ from .constants import (
     eval_file,
     users_file,
 )
-from .dataset import dataset_files, evaluation_candidates, load_dataset, masked_settings, ratings_path
+from .dataset import evaluation_candidates, load_dataset, masked_settings, ratings_path
 from .decisions import decision_files, read_decisions
 from .device_adapter import set_device
 from .errors import InputError
 from .ncf import load_checkpoint, score, score_all
 from .stage import Stage, read_json, whole_file, write_json
 from .terminal import RESULT, paint, write_csv
-from .unwillingness import load_unwillingness, unwillingness_files
+from .unwillingness import data_files, load_unwillingness
 
 logger = logging.getLogger("ifrqe")
 
@@ -55,8 +55,8 @@ def evaluate(config):
             if not path.exists():
                 raise InputError(f"{path}: no such file; run preprocess.py first, or set --decisions_path to its results")
     optional = [checkpoint, *decisions, *map(Path, filter(None, (config.eval_negatives, config.eval_item_list)))]
-    inputs = dataset_files(config)
-    inputs += [p for p in (*unwillingness_files(config), *optional) if p.is_file() and p not in inputs]
+    inputs = data_files(config)
+    inputs += [p for p in optional if p.is_file() and p not in inputs]
     stage = Stage(f"eval_{model.lower()}", config, SPLIT_KEYS + MODEL_KEYS + EVAL_KEYS + GAME_KEYS, inputs,
                   [output / eval_file(model), output / users_file(model)])
     if not stage.is_done():

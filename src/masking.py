@@ -28,7 +28,7 @@ from .constants import (
     UNWILLINGNESS,
     USER,
 )
-from .dataset import dataset_files, dataset_folder, load_dataset
+from .dataset import dataset_folder, load_dataset
 from .device_adapter import set_device
 from .errors import InputError
 from .metrics import willingness_violation
@@ -37,7 +37,7 @@ from .plugins import label, plugin_files
 from .stage import Stage, digest, read_json, whole_file, write_json
 from .strategies import NONE_VALIDATION, PLAYED, Strategies, influence_keys, needs_model
 from .terminal import write_csv
-from .unwillingness import load_unwillingness, unwillingness_files, unwillingness_source, vetoed
+from .unwillingness import data_files, load_unwillingness, unwillingness_source, vetoed
 
 logger = logging.getLogger("ifrqe")
 
@@ -53,9 +53,7 @@ def preprocess(config):
     if config.holdout < 2:
         raise InputError(f"--holdout {config.holdout}: leaves no validation item for the influences; use 2 here")
     config = config.replace(masked=False)
-    inputs = dataset_files(config)
-    inputs += [path for path in unwillingness_files(config) if path not in inputs]
-    inputs += plugin_files(config.strategy, config.solver)
+    inputs = data_files(config) + plugin_files(config.strategy, config.solver)
     checkpoints = trained_models(config) if needs_model(config.strategy) else []
     folder, output = dataset_folder(config), Path(config.output_path)
     target = dataset_folder(config, masked=True)

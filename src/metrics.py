@@ -34,7 +34,12 @@ def hit_ratio_of_ranks(rank, k):
 
 def ndcg_of_ranks(rank, k):
     """NDCG@k of 0-based ranks."""
-    return float(np.where(rank < k, 1 / np.log2(rank + 2), 0).mean())
+    return float(gains_of_ranks(rank, k).mean())
+
+
+def gains_of_ranks(rank, k):
+    """What each user adds to NDCG@k, an array like `rank`."""
+    return np.where(rank < k, 1 / np.log2(rank + 2), 0)
 
 
 def cross_entropy(scores):
@@ -67,3 +72,17 @@ def all_metrics(scores, k):
 def willingness_violation(disclosed, unwillingness, num_users):
     """wv: (1 / num_users) * sum over interactions of disclosed * unwillingness."""
     return float(np.dot(disclosed.astype(np.float64), unwillingness) / num_users)
+
+
+def disclosed_by_unwillingness(unwillingness, disclosed, bins=10):
+    """Shares of the interactions that are disclosed, in bins of unwillingness.
+
+    Returns:
+        edges: (bins + 1,) from 0 to 1.
+        share: (bins,) in [0, 1]; 0 where there are no interactions.
+        count: (bins,) interactions.
+    """
+    edges = np.linspace(0, 1, bins + 1)
+    place = np.clip(np.digitize(unwillingness, edges) - 1, 0, bins - 1)
+    count = np.bincount(place, minlength=bins)
+    return edges, np.bincount(place, disclosed, bins) / np.maximum(count, 1), count

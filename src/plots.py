@@ -1,6 +1,7 @@
 """Pictures of a run: learning curves, and what the mask decided."""
 import numpy as np
 
+from .metrics import disclosed_by_unwillingness
 from .stage import whole_file
 
 POINTS = 20_000  # of a scatter: more make the file large and the picture no clearer
@@ -122,16 +123,18 @@ def disclosure_plot(path, influence, unwillingness, disclosed, weight, title):
     if influence is not None:
         _decisions(panels[0], influence, unwillingness, disclosed, weight)
     right = panels[-1]
-    edges = np.linspace(0, 1, 11)
-    bins = np.clip(np.digitize(unwillingness, edges) - 1, 0, 9)
-    count = np.bincount(bins, minlength=10)
-    share = np.bincount(bins, disclosed, 10) / np.maximum(count, 1)
-    right.bar(edges[:-1] + 0.05, 100 * share, width=0.09, color=BLUE)
-    right.set_ylim(0, 100)
-    right.set_xlabel("unwillingness")
-    right.set_ylabel("disclosed (%)")
+    disclosed_panel(right, *disclosed_by_unwillingness(unwillingness, disclosed)[:2])
     figure.suptitle(title)
     _save(figure, path)
+
+
+def disclosed_panel(axes, edges, share):
+    """Disclosed share by unwillingness; see metrics.disclosed_by_unwillingness."""
+    width = np.diff(edges)
+    axes.bar(edges[:-1] + width / 2, 100 * share, width=0.9 * width, color=BLUE)
+    axes.set_ylim(0, 100)
+    axes.set_xlabel("unwillingness")
+    axes.set_ylabel("disclosed (%)")
 
 
 def _decisions(left, influence, unwillingness, disclosed, weight):

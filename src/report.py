@@ -168,7 +168,9 @@ def read_results(config):
             evaluations[model], users[model] = record, _read_users(output / users_file(model), dataset)
         if (record := read(output / train_file(model))) is not None:
             trainings[model] = record
-    made = {model: Stage.read_record(output, f"eval_{model.lower()}").get("inputs", {}) for model in MODELS}
+    evaluated, trained = ({model: Stage.read_record(output, f"{stage}_{model.lower()}") for model in MODELS}
+                          for stage in ("eval", "train"))
+    made = {model: record.get("inputs", {}) for model, record in evaluated.items()}  # digests of what was evaluated
     if MASKED_MODEL in evaluations and decisions is not None \
             and made[MASKED_MODEL].get(DISCLOSURE_FILE) != digest(decision_files(config)[0]):
         leave_out(MASKED_MODEL, "of another mask: run train.py --masked, then eval.py --masked")
@@ -180,8 +182,7 @@ def read_results(config):
         if model in trainings and model not in evaluations:
             left_out.append(f"{train_file(model)} (its model is not among the evaluated ones)")
             del trainings[model]
-        elif model in trainings and made[model].get(name) != \
-                Stage.read_record(output, f"train_{model.lower()}").get("outputs", {}).get(name):
+        elif model in trainings and made[model].get(name) != trained[model].get("outputs", {}).get(name):
             left_out.append(f"{train_file(model)} (of another model than was evaluated)")
             del trainings[model]
         path = Path(config.checkpoint_path) / name
@@ -189,10 +190,10 @@ def read_results(config):
             recommending.append(model)
         elif model in evaluations:
             left_out.append(f"recommendations of {model} ({path.name} is not what was evaluated: run eval.py again)")
-    trained = {f"train_{model.lower()}": model for model in MODELS}
-    records = {name: Stage.read_record(output, name) for name in ("preprocess", *trained, "tradeoff")}
-    records = {name: record for name, record in records.items() if record.get("dataset") == config.dataset
-               and (name not in trained or trained[name] in trainings)}
+    records = {"preprocess": Stage.read_record(output, "preprocess"),
+               **{f"train_{model.lower()}": trained[model] for model in trainings},
+               "tradeoff": Stage.read_record(output, "tradeoff")}
+    records = {name: record for name, record in records.items() if record.get("dataset") == config.dataset}
     tradeoff = None
     if (output / TRADEOFF_FILE).is_file():
         if _is_of(records.get("tradeoff", {}), output / TRADEOFF_FILE, config):

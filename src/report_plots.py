@@ -6,7 +6,7 @@ import re
 import numpy as np
 
 from .constants import PLAIN_MODEL
-from .plots import BLUE, GREY, ORANGE, tradeoff_panel
+from .plots import BLUE, GREY, ORANGE, disclosed_panel, tradeoff_panel
 
 _INK = re.compile(r"#000000")
 _HEADER = re.compile(r"^.*?(?=<svg)", re.S)
@@ -95,13 +95,9 @@ def histogram(series, xlabel, ylabel):
 
 
 def shares_by_unwillingness(edges, share):
-    """Disclosed share (%) in bins of unwillingness."""
+    """Disclosed share in bins of unwillingness."""
     panel = Panel()
-    width = np.diff(edges)
-    panel.axes.bar(edges[:-1] + width / 2, share, width=0.9 * width, color=BLUE)
-    panel.axes.set_ylim(0, 100)
-    panel.axes.set_xlabel("unwillingness")
-    panel.axes.set_ylabel("disclosed (%)")
+    disclosed_panel(panel.axes, edges, share)
     return panel
 
 

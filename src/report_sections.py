@@ -5,11 +5,13 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from . import __version__, report_plots
+from . import __version__, metrics, report_plots
+from .baselines import BASELINES
 from .config import DEFAULT_CONFIG, load_yaml
 from .constants import GENRES, MASKED_MODEL, PLAIN_MODEL
 from .evaluation import comparison_rows
 from .explanation import Rule
+from .strategies import NONE
 
 KINDS = 10  # most helpful and most harmful kinds of interaction
 LEAST_OF_KIND = 30  # interactions that a kind must have
@@ -50,15 +52,12 @@ def summary(results, config):
     decisions, pair = results.decisions, _pair(results)
     lines = []
     if decisions is not None:
-        record = decisions.record
-        share = record["wv"] / record["total_wv"] if record["total_wv"] else 0
         lines.append(f"{decisions.disclosed.sum():,} of {len(decisions.disclosed):,} interactions "
-                     f"({100 * decisions.disclosed.mean():.0f}%) train the recommender, at {100 * share:.0f}% of the "
-                     f"unwillingness that using everything would violate.")
+                     f"({100 * decisions.disclosed.mean():.0f}%) train the recommender, at "
+                     f"{100 * decisions.wv_share:.0f}% of the unwillingness that using everything would violate.")
     if pair:
-        hr, ndcg = (next(key for key in pair[0] if key.startswith(word)) for word in ("hr@", "ndcg@"))
-        intervals = changes_with_intervals(results, results.top_k)
-        for key in (hr, ndcg):
+        intervals = changes_with_intervals(results)
+        for key in (f"hr@{results.top_k}", f"ndcg@{results.top_k}"):
             a, b = pair[0][key], pair[1][key]
             low, high = intervals[key]
             word = "better than" if low > 0 else "worse than" if high < 0 else "within the noise of"
@@ -77,7 +76,7 @@ def comparison(results, config):
         (model, record), = results.evaluations.items()
         return [table(["", model], [(key, f"{value:.4f}") for key, value in record.items() if isinstance(value, float)]),
                 text("There is no comparison: the other model has not been evaluated on the same data and settings.")]
-    intervals = changes_with_intervals(results, results.top_k)
+    intervals = changes_with_intervals(results)
     rows, better = comparison_rows(*pair)
     words = {1: "\N{NO-BREAK SPACE}▲", -1: "\N{NO-BREAK SPACE}▼", 0: ""}
     shown = [(*row[:3], row[3] + words[good], " to ".join(f"{end:+.4f}" for end in intervals.get(row[0], ())))
@@ -88,30 +87,28 @@ def comparison(results, config):
               text("loss and pos_loss in nats (mean cross-entropy of all candidates; of the test items). wv: unwillingness "
                    "that is violated, per user. reward = -loss - willingness_weight × wv.")]
     if results.tradeoff is not None:
-        budget = min(results.tradeoff.budget.unique(), key=lambda b: abs(b - _share(results)))
+        share = results.decisions.wv_share if results.decisions is not None else 1.0
+        budget = min(results.tradeoff.budget.unique(), key=lambda b: abs(b - share))
         at = results.tradeoff[results.tradeoff.budget == budget]
-        metrics = [key for key in at if key.startswith(("hr@", "ndcg@"))] + ["loss", "reward"]
+        shown_metrics = [key for key in at if key.startswith(("hr@", "ndcg@"))] + ["loss", "reward"]
         rows = []
         for strategy, part in at.groupby("strategy", sort=False):
-            means = (f"{part[key].mean():.{3 if '@' in key else 4}f}" if part[key].notna().any() else "" for key in metrics)
+            means = (f"{part[key].mean():.{3 if '@' in key else 4}f}" if part[key].notna().any() else ""
+                     for key in shown_metrics)
             rows.append([strategy, f"{100 * part.wv_share.mean():.0f}%", *means])
-        blocks.append(table(["strategy", "wv", *(key.upper() if "@" in key else key for key in metrics)], rows,
+        blocks.append(table(["strategy", "wv", *(key.upper() if "@" in key else key for key in shown_metrics)], rows,
                             f"Baselines at {100 * budget:g}% of the unwillingness, from the trade-off study: models of its "
                             f"own, mean of {at.seed.nunique()} seed{'s' * (at.seed.nunique() > 1)}."))
     return blocks
 
 
-def _share(results):
-    record = results.decisions.record if results.decisions is not None else {}
-    return record["wv"] / record["total_wv"] if record.get("total_wv") else 1.0
-
-
-def changes_with_intervals(results, k):
+def changes_with_intervals(results):
     """Dict of metric to the 95% interval (low, high) of its change, paired over users."""
+    k = results.top_k
     plain, masked = results.users[PLAIN_MODEL], results.users[MASKED_MODEL]
     values = {}
     for key, of in ((f"hr@{k}", lambda u: u["rank"] < k),
-                    (f"ndcg@{k}", lambda u: np.where(u["rank"] < k, 1 / np.log2(u["rank"] + 2), 0)),
+                    (f"ndcg@{k}", lambda u: metrics.gains_of_ranks(u["rank"], k)),
                     ("loss", lambda u: u["loss"]), ("pos_loss", lambda u: u["pos_loss"])):
         change = np.asarray(of(masked), float) - np.asarray(of(plain), float)
         half = Z95 * change.std(ddof=1) / np.sqrt(len(change)) if len(change) > 1 else np.inf
@@ -173,13 +170,12 @@ UNWILLINGNESS_WORDS = {"willing": "0", "uniform": "uniform at random", "constant
 
 def _decision_rows(decisions):
     record = decisions.record
-    share = 100 * record["wv"] / record["total_wv"] if record["total_wv"] else 0
     rows = [("strategy", record["strategy"]),
             ("unwillingness from", f"{record['willingness_file']}, for the rest " * bool(record.get("willingness_file"))
              + UNWILLINGNESS_WORDS.get(record["unwillingness"], record["unwillingness"])),
             ("disclosed", f"{decisions.disclosed.sum():,} of {len(decisions.disclosed):,} "
                           f"({100 * record['disclosed_share']:.1f}%)"),
-            ("wv", f"{record['wv']:.4g} of {record['total_wv']:.4g} ({share:.1f}%)")]
+            ("wv", f"{record['wv']:.4g} of {record['total_wv']:.4g} ({100 * decisions.wv_share:.1f}%)")]
     if record["wv_budget"] is not None:
         rows.append(("budget", f"{100 * record['wv_budget']:g}% of total_wv"))
     if record["willingness_weight"] is not None:
@@ -243,8 +239,10 @@ def training(results, config):
 
 def _looked_at_validation(results):
     """Whether what decided has looked at the validation items."""
-    strategy = results.decisions.record["strategy"] if results.decisions is not None else None
-    return strategy is not None and strategy not in ("none", "random", "threshold", "recent")
+    if results.decisions is None:
+        return False
+    strategy = results.decisions.record["strategy"]
+    return strategy != NONE and (strategy not in BASELINES or BASELINES[strategy].needs_model)
 
 
 def influence(results, config):
@@ -273,11 +271,8 @@ def disclosed(results, config):
     decisions = results.decisions
     if decisions is None or not len(decisions.disclosed):
         return []
-    edges = np.linspace(0, 1, 11)
-    bins = np.clip(np.digitize(decisions.unwillingness, edges) - 1, 0, 9)
-    count = np.bincount(bins, minlength=10)
-    share = 100 * np.bincount(bins, decisions.disclosed, 10) / np.maximum(count, 1)
-    said = ", ".join(f"{edges[k]:.1f} to {edges[k + 1]:.1f}: {share[k]:.0f}%" for k in range(10) if count[k])
+    edges, share, count = metrics.disclosed_by_unwillingness(decisions.unwillingness, decisions.disclosed)
+    said = ", ".join(f"{edges[k]:.1f} to {edges[k + 1]:.1f}: {100 * share[k]:.0f}%" for k in np.flatnonzero(count))
     pictures = [("by_unwillingness", report_plots.shares_by_unwillingness(edges, share),
                  f"Disclosed share by unwillingness: {said}")]
     blocks = []

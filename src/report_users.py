@@ -53,7 +53,7 @@ def users_page(results, config):
             "sentences": rule.sentences, "weight": rule.weight, "critical": rule.critical, "num_users": dataset.num_users,
             "num_candidates": next(iter(results.evaluations.values()))["num_candidates"],
             "prices": rule.prices(decisions, shares) if slider else None,
-            "share": decisions.record["wv"] / decisions.record["total_wv"] if slider else None,
+            "share": decisions.wv_share if slider else None,
             "agreement": rule.agreement(decisions) if rule.played else None,
             "items": [[str(dataset.item_ids[i]), results.catalogue["title"][i], results.catalogue["genres"][i]]
                       for i in items], "users": pages}

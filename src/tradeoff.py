@@ -29,7 +29,7 @@ from .constants import (
     TRADEOFF_KEYS,
     TRAIN_KEYS,
 )
-from .dataset import dataset_files, dataset_folder, load_dataset
+from .dataset import dataset_folder, load_dataset
 from .device_adapter import set_device
 from .errors import InputError
 from .plots import tradeoff_plot, users_plot
@@ -39,7 +39,7 @@ from .retraining import Retraining
 from .stage import Stage, digest, main, whole_file, write_text
 from .strategies import IFRQE, NONE, NONE_VALIDATION, STRATEGIES, Strategies, influence_keys, needs_model
 from .terminal import RESULT, progress
-from .unwillingness import load_unwillingness, unwillingness_files, vetoed
+from .unwillingness import data_files, load_unwillingness, vetoed
 
 logger = logging.getLogger("ifrqe")
 
@@ -93,12 +93,15 @@ def tradeoff(config):
     title = f"{config.dataset}: {len(seeds)} seed{'s' * (len(seeds) > 1)}"
     tradeoff_plot(output / PLOT, table, [*shown, "loss", "reward"], title)
     _plot_users(output / USERS_PLOT, users, title)
-    inputs = dataset_files(config)
-    inputs += [path for path in unwillingness_files(config) if path not in inputs]
-    Stage("tradeoff", config, SPLIT_KEYS + MODEL_KEYS + TRAIN_KEYS + EVAL_KEYS + influence_keys(config) + GAME_KEYS
-          + TRADEOFF_KEYS + ("seeds",), inputs, [output / name for name in (TRADEOFF_FILE, TABLE, PLOT)]).finish()
+    Stage("tradeoff", config, _keys(config) + TRADEOFF_KEYS + ("seeds",), data_files(config),
+          [output / name for name in (TRADEOFF_FILE, TABLE, PLOT)]).finish()
     logger.log(RESULT, "%s", text)
     logger.info("written to %s, %s, %s and %s", *(output / name for name in (TRADEOFF_FILE, TABLE, PLOT, USERS_PLOT)))
+
+
+def _keys(config):
+    """Options that the runs of a study depend on."""
+    return SPLIT_KEYS + MODEL_KEYS + TRAIN_KEYS + EVAL_KEYS + influence_keys(config) + GAME_KEYS
 
 
 class SeedRuns:
@@ -115,11 +118,9 @@ class SeedRuns:
     def __init__(self, config, folder, device, strategies, bar):
         self.config, self.folder, self.bar = config, folder, bar
         checkpoints = trained_models(config) if any(map(needs_model, strategies)) else []
-        inputs = dataset_files(config)
-        inputs += [path for path in unwillingness_files(config) if path not in inputs] + plugin_files(config.solver)
-        keys = SPLIT_KEYS + MODEL_KEYS + TRAIN_KEYS + EVAL_KEYS + influence_keys(config) + GAME_KEYS
-        stage = Stage("tradeoff", config, [k for k in keys if k not in ("strategy", "wv_budget", "willingness_weight")],
-                      inputs + checkpoints, [])
+        keys = [k for k in _keys(config) if k not in ("strategy", "wv_budget", "willingness_weight")]
+        stage = Stage("tradeoff", config, keys,
+                      data_files(config) + plugin_files(config.solver) + checkpoints, [])
         self.depends = stage.depends
         self.dataset = load_dataset(config)
         self.unwillingness = load_unwillingness(self.dataset, config)

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from .constants import GENRE, GENRES, ITEM, MOVIES_FILE, RATING, RATINGS_FILE, UNWILLINGNESS, UNWILLINGNESS_FILE, USER
-from .dataset import dataset_folder, id_types
+from .dataset import dataset_files, dataset_folder, id_types
 from .errors import InputError
 from .stat_utils import generator
 
@@ -51,6 +51,11 @@ def unwillingness_files(config):
     if config.willingness_file:
         files.append(_given(config))
     return files
+
+
+def data_files(config):
+    """The files of the dataset and of its unwillingness, as inputs of a stage, each once."""
+    return list(dict.fromkeys([*dataset_files(config), *unwillingness_files(config)]))
 
 
 def _given(config):
