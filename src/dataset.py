@@ -5,7 +5,6 @@ With `holdout` 1, as in the NCF literature, the history takes in the second-last
 3 or more there are several validation items, of which the last chooses epochs.
 """
 import dataclasses
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,19 +18,35 @@ from .constants import (
     GENRES,
     HOLDOUT,
     ITEM,
+    MASK_SETTINGS,
     MASKED_PREFIX,
     MOVIE_COLUMNS,
     MOVIES_FILE,
+    RATING_COLUMNS,
     RATINGS_FILE,
     SIMULATION,
     SIMULATION_KEYS,
+    TEXT_IDS,
+    TIME_UNIT,
     TIMESTAMP,
+    TITLE,
     USER,
 )
 from .errors import InputError
 from .stage import read_json
 from .stat_utils import PairSet, generator, sample_distinct_outside, sample_outside
-from .terminal import read_with_progress
+from .tables import (
+    UNITS,
+    clean_ids,
+    clean_movies,
+    clean_text,
+    existing_file,
+    in_order,
+    numbers,
+    positions,
+    read_table,
+    times,
+)
 
 _ANEW = "make the dataset anew with scripts/run_download_dataset.sh --overwrite"
 
@@ -126,28 +141,31 @@ def load_dataset(config, masked=False):
             the dataset was made with.
     """
     path = ratings_path(config, masked)
-    _check_record(path.with_name(DATASET_FILE), config)
+    record = _check_record(path.with_name(DATASET_FILE), config)
     holdout = config.holdout
-    types = _text_ids(path.with_name(DATASET_FILE))
-    ratings = _read(path, [USER, ITEM, TIMESTAMP], types)
+    text = record.get(TEXT_IDS, [])
+    ratings = _read(path, [USER, ITEM, TIMESTAMP])
     if len(ratings) == 0:
         raise InputError(f"{path}: holds no ratings; {_ANEW}")
-    repeated = ratings.duplicated([USER, ITEM])
+    users, items = (clean_ids(ratings[column], path, column) for column in (USER, ITEM))
+    repeated = pd.DataFrame({USER: users.code, ITEM: items.code}).duplicated().to_numpy()
     if repeated.any():
-        first = ratings[repeated].iloc[0]
-        raise InputError(f"{path}: user {first[USER]} has item {first[ITEM]} more than once; remove the repeated row")
+        k = int(repeated.argmax())
+        raise InputError(f"{path}: user {users.unique[users.code[k]]} has item {items.unique[items.code[k]]} more than "
+                         "once; remove the repeated row")
     catalogue = path.with_name(MOVIES_FILE)
-    items = _read(catalogue, [ITEM], types)[ITEM] if catalogue.exists() else ratings[ITEM]
-    if items.dtype != ratings[ITEM].dtype:
-        raise InputError(f"{catalogue}: its item ids are of another type than those of {RATINGS_FILE}; {_ANEW}")
-    user_ids, user = np.unique(ratings[USER].to_numpy(), return_inverse=True)
-    item_ids = np.unique(items.to_numpy())
-    item = np.minimum(np.searchsorted(item_ids, ratings[ITEM].to_numpy()), len(item_ids) - 1)
-    unknown = item_ids[item] != ratings[ITEM].to_numpy()
-    if unknown.any():
-        raise InputError(f"{catalogue}: lacks item {ratings[ITEM][unknown].iloc[0]} of {RATINGS_FILE}; "
+    known = read_movies(catalogue)[ITEM].to_numpy() if catalogue.exists() else items.unique
+    unknown = set(items.unique).difference(known)
+    if unknown:
+        raise InputError(f"{catalogue}: lacks item {min(unknown)} of {RATINGS_FILE}; "
                          "add its row, or remove the file if the catalogue does not matter")
-    order = np.lexsort((ratings[TIMESTAMP].to_numpy(), user))
+    user_ids, place = in_order(users.unique, USER in text)
+    user = place[users.code]
+    item_ids, _ = in_order(known, ITEM in text)
+    item = positions(item_ids, items.unique)[items.code]
+    stamp, _ = times(ratings[TIMESTAMP], path)
+    del ratings, users, items
+    order = np.lexsort((stamp, user))
     user, item = user[order].astype(np.int32), item[order].astype(np.int32)
     last = np.flatnonzero(np.r_[user[1:] != user[:-1], True])
     least = max(2, holdout)
@@ -171,16 +189,39 @@ def load_catalogue(dataset, config):
     What movies.csv does not say is ""; a title is then "item" and the item's id.
     """
     path = dataset_folder(config) / MOVIES_FILE
-    known = pd.DataFrame(columns=MOVIE_COLUMNS)
-    if path.is_file():
-        options = id_types(dataset)
-        # a title may be "None" or "NA"
-        known = pd.read_csv(path, **{**options, "dtype": {**options["dtype"], "title": str, GENRES: str},
-                                     "keep_default_na": False}).drop_duplicates(ITEM)
-    found = known.reindex(columns=MOVIE_COLUMNS).set_index(ITEM).reindex(dataset.item_ids).fillna("").astype(str)
-    title, genres = (found[column].str.strip().to_numpy() for column in MOVIE_COLUMNS[1:])
+    known = read_movies(path) if path.is_file() else pd.DataFrame(columns=MOVIE_COLUMNS)
+    found = known.set_index(ITEM).reindex(map(str, dataset.item_ids)).fillna("").astype(str)
     number = np.array([f"item {i}" for i in dataset.item_ids])
-    return pd.DataFrame({"title": np.where(title == "", number, title), GENRES: genres})
+    title = found[TITLE].to_numpy()
+    return pd.DataFrame({TITLE: np.where(title == "", number, title), GENRES: found[GENRES].to_numpy()})
+
+
+def read_movies(path):
+    """The list of items in a movies.csv; see tables.clean_movies."""
+    return clean_movies(read_table(path, MOVIE_COLUMNS, [ITEM], extra="quiet", movies=True), path)
+
+
+def read_ratings_column(config, column):
+    """(rows,) numbers of the column RATING or TIMESTAMP, in the order of ratings.csv; None if it is not there.
+
+    Raises:
+        InputError: names the row that is wrong.
+    """
+    path = ratings_path(config)
+    table = read_table(path, RATING_COLUMNS, extra="quiet")
+    if column not in table:
+        return None
+    return times(table[column], path)[0] if column == TIMESTAMP else numbers(table[column], path, column)
+
+
+def timestamp_seconds(config):
+    """Seconds of one unit of the timestamps in ratings.csv; None where these tell what came first, but not when."""
+    path = ratings_path(config)
+    record = path.with_name(DATASET_FILE)
+    unit = read_json(record, _ANEW).get(TIME_UNIT) if record.exists() else None
+    if unit is None:
+        unit = times(_read(path, [USER, ITEM, TIMESTAMP])[TIMESTAMP], path)[1]
+    return UNITS.get(unit)
 
 
 def find_users(dataset, text, option):
@@ -190,9 +231,9 @@ def find_users(dataset, text, option):
         InputError: there is no such user; `option` is named.
     """
     place = {str(name): k for k, name in enumerate(dataset.user_ids)}
-    if text.strip() in place:  # an id may hold a comma
-        return np.array([place[text.strip()]])
-    names = [name.strip() for name in text.split(",") if name.strip()]
+    if clean_text(text) in place:  # an id may hold a comma
+        return np.array([place[clean_text(text)]])
+    names = [clean_text(name) for name in text.split(",") if clean_text(name)]
     if not names or (unknown := [name for name in names if name not in place]):
         what = f"no user {unknown[0]!r} in" if names else "names no user of"
         raise InputError(f"--{option} {text}: {what} {dataset.name}; its {dataset.num_users:,} users have ids such as "
@@ -206,62 +247,55 @@ def original_id(ids, position):
 
 
 def id_types(dataset):
-    """Options of pandas.read_csv for a file with the ids of this dataset: text ids are read as the text that they are."""
-    text = [name for name, ids in ((USER, dataset.user_ids), (ITEM, dataset.item_ids)) if ids.dtype.kind not in "iu"]
-    return _read_options(text)
+    """Options of pandas.read_csv for a file with ids that this program wrote: they are the text that stands there."""
+    return {"dtype": {USER: str, ITEM: str}, "keep_default_na": False, "low_memory": False}
 
 
-def _read_options(text_ids):
-    return {"dtype": dict.fromkeys(text_ids, str), "keep_default_na": not text_ids, "low_memory": False}
+def text_ids(user_ids, item_ids):
+    """Of the columns of ids those that are text, as dataset.json lists them."""
+    return [column for column, ids in ((USER, user_ids), (ITEM, item_ids)) if ids.dtype.kind not in "iu"]
 
 
-def _text_ids(record):
-    """The same for a dataset that is not read yet, from its dataset.json; without one pandas decides."""
-    return _read_options(read_json(record, _ANEW).get("text_ids", []) if record.exists() else [])
-
-
-def _read(path, columns, options):
+def _read(path, needed):
     try:
-        with open(path, "rb") as file, read_with_progress(file, path.stat().st_size, path.name) as file:
-            table = pd.read_csv(file, usecols=lambda c: c in columns, **options)
-    except pd.errors.EmptyDataError:
-        raise InputError(f"{path}: is empty; {_ANEW}") from None
-    except (pd.errors.ParserError, UnicodeDecodeError) as e:
-        raise InputError(f"{path}: is no CSV file ({' '.join(str(e).split())}); {_ANEW}") from e
-    for column in columns:
-        if column not in table:
-            raise InputError(f"{path}: has no column {column}; it needs {', '.join(columns)}")
-        missing = (table[column].isna() if table[column].dtype != object else table[column].isin([np.nan, ""])).to_numpy()
-        if missing.any():
-            raise InputError(f"{path}: row {int(missing.argmax()) + 1} has no {column}; correct or remove the row")
-        if column != TIMESTAMP and table[column].dtype == object:
-            table[column] = table[column].astype(str)
-    if TIMESTAMP in columns and len(table) and not pd.api.types.is_numeric_dtype(table[TIMESTAMP]):
-        raise InputError(f"{path}: the column {TIMESTAMP} is not numeric; give seconds")
-    return table
+        return read_table(path, RATING_COLUMNS, needed, extra="quiet")
+    except InputError as e:
+        raise InputError(f"{e} ({_ANEW})") from e
 
 
 def masked_settings(config):
-    """The settings that a masked dataset is trained and evaluated with: the control that trains on the validation items
-    holds only the test item out. Others than masked ones stay as they are."""
+    """The settings that a masked dataset is trained and evaluated with.
+
+    The control that trains on the validation items holds only the test item out. Others than masked ones stay as they are.
+
+    Raises:
+        InputError: an option of the mask was given that differs from what the mask was made with.
+    """
     path = dataset_folder(config, masked=True) / DATASET_FILE
     if not config.masked or not path.exists():
         return config
-    return config.replace(holdout=read_json(path, "run preprocess.py with --overwrite").get(HOLDOUT, config.holdout))
+    record = read_json(path, "run preprocess.py with --overwrite")
+    for key, value in record.get(MASK_SETTINGS, {}).items():
+        now = config.select([key])[key]
+        if key in getattr(config, "given", ()) and now != value:
+            raise InputError(f"--{key} {now}: but {path.parent} was made with {key}={value}; run preprocess.py with "
+                             f"--{key} {now} first, or leave the option out")
+    return config.replace(holdout=record.get(HOLDOUT, config.holdout))
 
 
 def _check_record(path, config):
-    """An option of the data stage that is not at its default must agree with what the dataset was made with."""
+    """The record of a dataset ({} if there is none); options of the data stage that were given must agree with it."""
     if not path.exists():
-        return
+        return {}
     record = read_json(path, _ANEW)
-    defaults = load_yaml(DEFAULT_CONFIG)[0]
+    defaults, given = load_yaml(DEFAULT_CONFIG)[0], getattr(config, "given", ())
     keys = FILTER_KEYS + (tuple(k for k in SIMULATION_KEYS if k != "seed") if config.dataset == SIMULATION else ())
     for key, value in config.select(keys).items():
-        if value != defaults[key] and key in record and record[key] != value:
+        if (value != defaults[key] or key in given) and key in record and record[key] != value:
             raise InputError(f"--{key} {value}: but {path.parent} was made with {key}={record[key]}; make it anew with "
                              f"scripts/run_download_dataset.sh --dataset {config.dataset} --{key} {value}, "
                              "or leave the option out")
+    return record
 
 
 def training_groups(dataset, num_neg, rng, pairs=None, order=None):
@@ -284,7 +318,8 @@ def training_groups(dataset, num_neg, rng, pairs=None, order=None):
     full = pairs.counts >= dataset.num_items
     if full.any():
         raise InputError(f"dataset {dataset.name}: user {dataset.user_ids[full][0]} has interacted with all "
-                         f"{dataset.num_items} items, so no negative can be drawn for her; remove her or add items")
+                         f"{dataset.num_items} items, so no negative can be drawn; make the dataset anew with "
+                         f"--max_ratings {dataset.num_items - 1}, which leaves such users out")
     user, item = (dataset.user, dataset.item) if order is None else (dataset.user[order], dataset.item[order])
     return np.concatenate([item[:, None], sample_outside(user, pairs, rng, num_neg)], axis=1)
 
@@ -313,8 +348,12 @@ def evaluation_candidates(dataset, held_out, config):
         pairs = dataset.all_pairs()
         left = dataset.num_items - pairs.counts
         if left.min() < config.num_eval_neg:
-            raise InputError(f"--num_eval_neg {config.num_eval_neg}: user {dataset.user_ids[left.argmin()]} has only "
-                             f"{left.min()} items that she did not interact with; set it to that or less")
+            most = dataset.num_items - config.num_eval_neg
+            lower = f"set it to {left.min()} or less, or " if left.min() else ""
+            leave = f"leave such users out with --max_ratings {most} in the data stage" if most >= config.min_ratings \
+                else "give a dataset with more items"
+            raise InputError(f"--num_eval_neg {config.num_eval_neg}: user {dataset.user_ids[left.argmin()]} has interacted "
+                             f"with all but {left.min()} of the {dataset.num_items} items; {lower}{leave}")
         negatives = sample_distinct_outside(pairs, config.num_eval_neg, generator(config.seed, "candidates", held_out))
     return np.concatenate([positive[:, None], negatives], axis=1)
 
@@ -334,40 +373,32 @@ def read_negatives(path, item_list, dataset):
     Raises:
         InputError: names the file and line that is wrong.
     """
-    try:
-        with open(path, encoding="utf-8") as file:
-            rows = [re.split(r"[(),\s]+", line.strip())[1:] for line in file if line.strip()]
-    except (OSError, UnicodeDecodeError) as e:
-        raise InputError(f"--eval_negatives {path}: {getattr(e, 'strerror', None) or 'is no text'}; "
-                         "give a file of lines (user,item)<TAB>negative<TAB>...") from e
+    rows = _read_negatives(path)
     lengths = {len(row) for row in rows}
     if len(rows) != dataset.num_users or len(lengths) != 1 or lengths.pop() < 3:
         raise InputError(f"--eval_negatives {path}: needs a line (user,item)<TAB>negative<TAB>... for each of "
                          f"{dataset.num_users} users, with equally many negatives each; it has {len(rows)} lines")
-    table = np.array(rows)
+    table = np.array(rows, object)
+    names = table[:, 1:]
     if item_list:
         to_original = _read_item_list(item_list)
-        try:
-            user = table[:, 0].astype(np.int64)
-            items = np.vectorize(to_original.__getitem__)(table[:, 1:])
-        except (KeyError, ValueError) as e:
-            raise InputError(f"--eval_negatives {path}: id {e} is not in --eval_item_list {item_list}; "
-                             "use the list that belongs to the file") from None
-        try:
-            items = items.astype(dataset.item_ids.dtype)
-        except ValueError:
-            raise InputError(f"--eval_item_list {item_list}: holds ids that are no numbers, unlike {dataset.name}") from None
+        unknown = next((name for name in names.ravel() if name not in to_original), None)
+        if unknown is not None:
+            raise InputError(f"--eval_negatives {path}: id {unknown!r} is not in --eval_item_list {item_list}; "
+                             "use the list that belongs to the file")
+        names = np.vectorize(to_original.__getitem__, otypes=[object])(names)
+        user = positions(np.arange(dataset.num_users), table[:, 0])
     else:
-        try:
-            items = table[:, 1:].astype(dataset.item_ids.dtype)
-            user = _positions(dataset.user_ids, table[:, 0].astype(dataset.user_ids.dtype))
-        except ValueError:
-            raise InputError(f"--eval_negatives {path}: holds ids that are no numbers, unlike {dataset.name}") from None
-    item = _positions(dataset.item_ids, items)
-    for what, wrong in (("user", user), ("item", item)):
-        if wrong.min() < 0 or what == "user" and not np.array_equal(np.sort(wrong), np.arange(dataset.num_users)):
-            raise InputError(f"--eval_negatives {path}: names a {what} that {dataset.name} does not have, or not every user "
-                             "once; give the file that belongs to this dataset (0-based ids need --eval_item_list)")
+        user = positions(dataset.user_ids, table[:, 0])
+    unique, place = np.unique(names.ravel().astype(str), return_inverse=True)
+    item = positions(dataset.item_ids, unique)[place].reshape(names.shape)
+    remedy = "give the file that belongs to this dataset (0-based ids need --eval_item_list)"
+    for what, place, named in (("user", user, table[:, 0]), ("item", item, names)):
+        if place.min() < 0:
+            raise InputError(f"--eval_negatives {path}: names the {what} {named[place < 0][0]!r}, which {dataset.name} does "
+                             f"not have; {remedy}")
+    if not np.array_equal(np.sort(user), np.arange(dataset.num_users)):
+        raise InputError(f"--eval_negatives {path}: names a user twice, and another not at all; {remedy}")
     candidates = np.empty((dataset.num_users, item.shape[1]), np.int32)
     candidates[user] = item
     differ = candidates[:, 0] != dataset.test
@@ -382,17 +413,32 @@ def read_negatives(path, item_list, dataset):
     return candidates[:, 1:]
 
 
-def _read_item_list(path):
+def _lines(path, option, remedy):
+    """The fields of each line that is not empty, parted by tabs, or by blanks where there is no tab."""
+    path = existing_file(path, remedy, option)
     try:
-        pairs = np.loadtxt(path, dtype=str, ndmin=2)
-    except (OSError, ValueError) as e:
-        raise InputError(f"--eval_item_list {path}: {e}; give lines 'original id<TAB>0-based id'") from e
-    if pairs.shape[1] != 2:
-        raise InputError(f"--eval_item_list {path}: has {pairs.shape[1]} columns; give lines 'original id<TAB>0-based id'")
-    return dict(zip(pairs[:, 1], pairs[:, 0]))
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as e:
+        raise InputError(f"--{option} {path}: is no UTF-8 text; {remedy}") from e
+    return [[clean_text(field) for field in (line.split("\t") if "\t" in line else line.split())]
+            for line in text.split("\n") if line.strip()]
 
 
-def _positions(ids, values):
-    """Position of each value in the sorted array ids, -1 where it is not there."""
-    place = np.minimum(np.searchsorted(ids, values), len(ids) - 1)
-    return np.where(ids[place] == values, place, -1)
+def _read_negatives(path):
+    """A list for each line (user,item)<TAB>negative<TAB>...: user, item and negatives, as text."""
+    remedy = "give a file of lines (user,item)<TAB>negative<TAB>..."
+    rows = []
+    for number, (first, *negatives) in enumerate(_lines(path, "eval_negatives", remedy), 1):
+        user, comma, item = first.strip("()").partition(",")
+        if not comma:
+            raise InputError(f"--eval_negatives {path}: line {number} does not begin with (user,item); {remedy}")
+        rows.append([clean_text(user), clean_text(item), *(name for name in negatives if name)])
+    return rows
+
+
+def _read_item_list(path):
+    remedy = "give lines 'original id<TAB>0-based id'"
+    pairs = _lines(path, "eval_item_list", remedy)
+    if odd := [pair for pair in pairs if len(pair) != 2]:
+        raise InputError(f"--eval_item_list {path}: has {len(odd[0])} columns in a line; {remedy}")
+    return {name: original for original, name in pairs}

@@ -16,16 +16,15 @@ from .constants import (
     UNWILLINGNESS,
     USER,
 )
-from .dataset import dataset_folder, id_types
+from .dataset import dataset_folder
 from .errors import InputError
 from .stage import digest, read_json
-from .terminal import read_with_progress
+from .tables import clean_ids, positions, read_table
 
 REMEDY = "run preprocess.py with --overwrite"
 # of preprocess.json, by what comes after it; the latter of a game only
 RECORD_KEYS = ("strategy", "unwillingness", "wv", "total_wv", "wv_budget", "disclosed_share", "seconds", "peak_rss_mb")
 GAME_KEYS = ("solver", "parameter_sets", "influence_models", "anchors", "prior", "rounds", "game_rate", "count_others")
-ROWS = 1 << 17  # read at a time
 COLUMNS = (USER, ITEM, INFLUENCE, UNWILLINGNESS, DISCLOSED, EXPECTED)
 
 
@@ -80,15 +79,10 @@ def read_decisions(config, dataset):
         return None
     read_json(record_path, REMEDY, RECORD_KEYS + GAME_KEYS * (record["willingness_weight"] is not None))
     try:
-        with open(path, "rb") as file, read_with_progress(file, path.stat().st_size, path.name) as file:
-            table = pd.concat(pd.read_csv(file, float_precision="round_trip", chunksize=ROWS, **id_types(dataset)))
-    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as e:
-        raise InputError(f"{path}: is no CSV file ({' '.join(str(e).split())}); {REMEDY}") from e
-    if not set(COLUMNS) <= set(table):
-        raise InputError(f"{path}: lacks columns; {REMEDY}")
-    same = len(table) == dataset.num_interactions and np.array_equal(table[USER], dataset.user_ids[dataset.user]) \
-        and np.array_equal(table[ITEM], dataset.item_ids[dataset.item])
-    if not same:
+        table = read_table(path, COLUMNS, COLUMNS, float_precision="round_trip")
+    except InputError as e:
+        raise InputError(f"{e}; {REMEDY}") from e
+    if not _lists(table, dataset, path):
         raise InputError(f"{path}: does not list the training interactions of {dataset.name}; run preprocess.py anew, "
                          "or set --decisions_path to where its results are")
     if config.masked:
@@ -99,6 +93,17 @@ def read_decisions(config, dataset):
                      table[DISCLOSED].to_numpy() == 1, record)
 
 
+def _lists(table, dataset, path):
+    """Whether the rows are the training interactions, in their order."""
+    if len(table) != dataset.num_interactions:
+        return False
+    for column, ids, wanted in ((USER, dataset.user_ids, dataset.user), (ITEM, dataset.item_ids, dataset.item)):
+        found = clean_ids(table[column], path, column)
+        if not np.array_equal(positions(ids, found.unique)[found.code], wanted):
+            return False
+    return True
+
+
 def _numbers(column):
-    """float64 with NaN for what is empty; ids that are text make pandas read such a column as text."""
+    """float64 with NaN for what is empty."""
     return pd.to_numeric(column, errors="coerce").to_numpy(np.float64)

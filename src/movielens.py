@@ -5,15 +5,19 @@ NAME/ratings.csv (user_id,item_id,rating,timestamp; original ids, order of the s
 item_id,title,genres of every item that occurs) and NAME/dataset.json (where it comes from, filters, counts);
 for the simulation also NAME/unwillingness.csv.
 """
+import csv
+import hashlib
 import http.client
 import logging
+import lzma
 import re
 import shutil
 import ssl
+import struct
 import urllib.error
 import urllib.request
-import warnings
 import zipfile
+import zlib
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -22,6 +26,7 @@ import pandas as pd
 from .constants import (
     DATASET_FILE,
     FILTER_KEYS,
+    GENRES,
     ITEM,
     MASKED_PREFIX,
     MOVIE_COLUMNS,
@@ -31,14 +36,32 @@ from .constants import (
     RATINGS_FILE,
     SIMULATION,
     SIMULATION_KEYS,
+    TEXT_IDS,
+    TIME_UNIT,
     TIMESTAMP,
+    TITLE,
     UNWILLINGNESS_FILE,
     USER,
 )
+from .dataset import text_ids
 from .errors import InputError
 from .simulation import simulate
 from .stage import digest, main, read_json, write_json
-from .terminal import progress, read_with_progress, write_csv
+from .tables import (
+    NO_GENRE,
+    ORDER,
+    YEAR,
+    clean_ids,
+    clean_movies,
+    existing_file,
+    numbers,
+    read_stream,
+    read_without_header,
+    say_what_ids_are,
+    times,
+    whole_numbers,
+)
+from .terminal import progress, write_csv
 
 logger = logging.getLogger("ifrqe")
 
@@ -52,6 +75,7 @@ MD5 = {
     "ml-25m": "6b51fb2759a8657d3bfcbfc42b592ada",
     "ml-32m": "d472be332d4daa821edc399621853b57",
 }
+_MADE = "unwillingness_sha256"  # key of dataset.json: what the simulation wrote
 ATTEMPTS = 3
 TIMEOUT = 30  # seconds without a byte
 ML_100K_GENRES = ("unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama",
@@ -80,10 +104,10 @@ def prepare(config):
     else:
         keys = FILTER_KEYS
         if config.archive:
-            path = Path(config.archive)
-            if not path.is_file():
-                raise InputError(f"--archive {path}: no such file; give the path of a .zip, .inter or .csv file")
+            path = existing_file(config.archive, "give the path of a .zip, .inter or .csv file", "archive")
             source = {"source": path.name, "sha256": digest(path)}
+            if _items_beside(path).is_file():
+                source["items_sha256"] = digest(_items_beside(path))
             if _is_done(folder, config, keys, source):
                 return
         elif _is_done(folder, config, keys):
@@ -93,22 +117,49 @@ def prepare(config):
             source = {"source": path.name, "sha256": digest(path)}
         ratings, movies = read_source(path)
         unwillingness = None
-    ratings = _clean(ratings, source["source"], config.duplicates)
+    ratings, unit = _clean(ratings, source["source"], config.duplicates)
     ratings = _filter_users(ratings, config.min_ratings, config.max_ratings)
-    movies = _catalogue(ratings, movies)
+    movies = _catalogue(ratings, movies, source["source"])
     tables = {RATINGS_FILE: ratings, MOVIES_FILE: movies}
     if unwillingness is not None:
         tables[UNWILLINGNESS_FILE] = unwillingness[unwillingness[USER].isin(ratings[USER].unique())]
+        if _is_edited(folder, config, keys):
+            del tables[UNWILLINGNESS_FILE]
     users, items = ratings[USER].nunique(), len(movies)
     _write(folder, tables, {"dataset": config.dataset, **source, **config.select(keys), "num_users": users,
-                            "num_items": items, "num_ratings": len(ratings), "files": list(tables),
-                            "text_ids": [c for c in (USER, ITEM) if not pd.api.types.is_integer_dtype(ratings[c])]})
-    logger.info("%s: %s users, %s items, %s ratings (%.2f%% of all pairs), written to %s", config.dataset, f"{users:,}",
-                f"{items:,}", f"{len(ratings):,}", 100 * len(ratings) / users / items, folder)
+                            "num_items": items, "num_ratings": len(ratings), TIME_UNIT: unit,
+                            "files": list(tables), "reader": _reader(),
+                            TEXT_IDS: text_ids(ratings[USER], ratings[ITEM])})
+    logger.info("%s: %s users, %s items, %s ratings (%.2f%% of all pairs), %s, written to %s", config.dataset, f"{users:,}",
+                f"{items:,}", f"{len(ratings):,}", 100 * len(ratings) / users / items,
+                "without times: the order of the rows counts" if unit == ORDER else f"times in {unit}", folder)
+
+
+def _is_edited(folder, config, keys):
+    """Whether the unwillingness of a simulation was changed by hand and goes on to fit, so that it is to be kept.
+
+    Raises:
+        InputError: it was changed, but the data that are about to be made are others.
+    """
+    path = folder / UNWILLINGNESS_FILE
+    if not path.exists():
+        return False
+    record = read_json(folder / DATASET_FILE, "remove it") if (folder / DATASET_FILE).exists() else {}
+    if record.get(_MADE) == digest(path):
+        return False
+    if any(record.get(key) != value for key, value in config.select(keys).items()):
+        raise InputError(f"{path}: was changed since the simulation wrote it, and does not go with other {', '.join(keys)}; "
+                         "move it to another place first, or give the simulation another --data_path")
+    logger.warning("%s: was changed since the simulation wrote it, and is kept", path)
+    return True
 
 
 def _write(folder, tables, record):
-    """Puts the dataset in place as a whole; files that others put into the folder stay in it."""
+    """Puts the dataset in place as a whole; files that others put into the folder stay in it.
+
+    A folder that is a symbolic link stays one: what lies behind it is replaced.
+    """
+    folder = folder.resolve()
     new, old = (folder.with_name(f".{folder.name}.{word}") for word in ("new", "old"))
     if old.exists() and not folder.exists():  # stopped between the two renames below
         old.rename(folder)
@@ -117,6 +168,8 @@ def _write(folder, tables, record):
     new.mkdir(parents=True)
     for name, table in tables.items():
         write_csv(table, new / name)
+    if UNWILLINGNESS_FILE in tables:
+        record[_MADE] = digest(new / UNWILLINGNESS_FILE)
     write_json(new / DATASET_FILE, record)
     if folder.exists():
         for path in folder.iterdir():
@@ -141,7 +194,16 @@ def _is_done(folder, config, keys, source=None):
     if not all((folder / name).exists() for name in record.get("files", [])):
         return False
     logger.info("%s: %s is there already, kept (--overwrite makes it anew)", config.dataset, folder)
+    if record.get("reader") != _reader():
+        logger.warning("%s: was made by another version of this program, which may read its source otherwise; --overwrite "
+                       "makes it anew", folder)
     return True
+
+
+def _reader():
+    """Digest of the code that makes a dataset."""
+    return hashlib.sha256(b"".join(Path(__file__).with_name(f"{name}.py").read_bytes()
+                                   for name in ("movielens", "tables", "simulation"))).hexdigest()
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -154,7 +216,8 @@ def _fetch(config, folder):
     if path.is_file():
         logger.info("%s: reading %s, which is there already", config.dataset, path)
         if MD5.get(config.dataset) and digest(path, "md5") != MD5[config.dataset]:
-            logger.info("%s: its MD5 sum is not the published %s; delete it to download it anew", path, MD5[config.dataset])
+            logger.warning("%s: its MD5 sum is not the published %s; delete it to download it anew", path,
+                           MD5[config.dataset])
         return path
     if config.dataset not in MD5 and (folder / DATASET_FILE).exists():
         made = read_json(folder / DATASET_FILE, "give its file with --archive")
@@ -204,8 +267,10 @@ def download(url, path, md5=None):
                 or isinstance(e, urllib.error.HTTPError) and e.code < 500
             if hopeless or attempt == ATTEMPTS - 1:
                 kept = part.stat().st_size if part.exists() else 0
-                raise InputError(f"{url}: the download failed ({reason}); {kept:,} bytes are kept and the same command "
-                                 f"resumes from them; {by_hand}") from e
+                again = f"{kept:,} bytes are kept and the same command resumes from them"
+                if isinstance(reason, ssl.SSLError):
+                    again = "its certificate or this machine's clock or certificates must be mended first"
+                raise InputError(f"{url}: the download failed ({reason}); {again}; {by_hand}") from e
     if md5 and digest(part, "md5") != md5:
         part.unlink()
         raise InputError(f"{url}: what came has another MD5 sum than the published {md5}; try again, {by_hand}")
@@ -241,12 +306,17 @@ def _transfer(url, part):
 # Reading
 
 
+# What reading a damaged archive may raise, whatever is damaged in it.
+_DAMAGED = (zipfile.BadZipFile, EOFError, NotImplementedError, OSError, RuntimeError, ValueError, KeyError, IndexError,
+            OverflowError, struct.error, zlib.error, lzma.LZMAError)
+
+
 def read_source(path):
     """Reads a GroupLens zip (any release), a RecBole .inter file with its .item file, or a CSV.
 
     Returns:
-        ratings: DataFrame with user_id, item_id and, where the source has them, rating and timestamp.
-        movies: DataFrame item_id, title, genres; empty where the source has none.
+        ratings: DataFrame with user_id, item_id (text) and, where the source has them, rating and timestamp.
+        movies: DataFrame item_id, title, genres, see tables.clean_movies; empty where the source has none.
 
     Raises:
         InputError: names the file and what is wrong with it.
@@ -257,139 +327,138 @@ def read_source(path):
         if suffix == ".zip":
             return _read_zip(path)
         if suffix == ".inter":
-            items = path.with_suffix(".item")
-            movies = _read_atomic_items(items) if items.exists() else _no_movies()
-            with open(path, "rb") as file, read_with_progress(file, path.stat().st_size, path.name) as file:
-                return _read_atomic(file, path.name), movies
+            items = _items_beside(path)
+            movies = _no_movies()
+            if items.is_file():
+                with open(items, "rb") as file:
+                    movies = _read_atomic_items(file, items.stat().st_size, items.name)
+            with open(path, "rb") as file:
+                return _read_ratings(file, path.stat().st_size, path.name, "\t", quoting=csv.QUOTE_NONE), movies
         if suffix == ".csv":
-            with open(path, "rb") as file, read_with_progress(file, path.stat().st_size, path.name) as file:
-                return _read_csv(file, path.name), _no_movies()
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, OSError, RuntimeError) as e:
+            with open(path, "rb") as file:
+                return _read_ratings(file, path.stat().st_size, path.name), _no_movies()
+    except _DAMAGED as e:
         raise InputError(f"{path}: cannot be read ({e}); it may be cut short or no file of this kind, fetch it anew") from e
     raise InputError(f"{path}: unknown kind of file {suffix!r}; a .zip, .inter or .csv file is needed")
+
+
+def _items_beside(path):
+    """Path of the RecBole file of the items of a .inter file."""
+    return path.with_suffix(".item") if path.suffix.lower() == ".inter" else path.with_suffix(".none")
 
 
 def _no_movies():
     return pd.DataFrame(columns=MOVIE_COLUMNS)
 
 
+_KINDS = ("u.data", "ratings.dat", "ratings.csv", ".inter")  # of files of ratings in a zip
+
+
 def _read_zip(path):
     with zipfile.ZipFile(path) as archive:
-        members = {}
-        for name in archive.namelist():
-            pure = PurePosixPath(name.replace("\\", "/"))
-            if pure.is_absolute() or ".." in pure.parts or ":" in "".join(pure.parts[:1]):
-                raise InputError(f"{path}: the entry {name!r} points outside the archive; "
-                                 "it is no GroupLens file, fetch it anew")
-            if name.endswith("/"):
-                continue
-            if pure.name in members and pure.name in ("u.data", "ratings.dat", "ratings.csv"):
-                raise InputError(f"{path}: holds {pure.name} twice ({members[pure.name]}, {name}); "
-                                 "give a zip of one dataset")
-            members.setdefault(pure.name, name)
+        members = _members(path, archive)
 
-        def table(name, **options):
-            with archive.open(members[name]) as file, \
-                    read_with_progress(file, archive.getinfo(members[name]).file_size, name) as file:
-                return _read_table(file, f"{path.name}:{name}", **options)
+        def part(name, read, *arguments, **options):
+            with archive.open(members[name]) as file:
+                return read(file, archive.getinfo(members[name]).file_size, f"{path.name}:{name}", *arguments, **options)
 
-        if "u.data" in members:  # ml-100k
-            ratings = table("u.data", sep="\t", header=None, names=RATING_COLUMNS)
-            movies = _no_movies()
-            if "u.item" in members:
-                movies = table("u.item", sep="|", header=None, encoding="latin-1", quoting=3)
-                if movies.shape[1] < 6:
-                    raise InputError(f"{path.name}:u.item: is not in columns separated by '|'; fetch the file anew")
-                flags = movies.iloc[:, 5:5 + len(ML_100K_GENRES)].to_numpy() == 1
-                movies = pd.DataFrame({ITEM: movies[0], "title": movies[1], "genres": [
-                    "|".join(np.array(ML_100K_GENRES)[:flags.shape[1]][row]) for row in flags]})
-        elif "ratings.dat" in members:  # ml-1m (latin-1), ml-10m (UTF-8)
-            # a::b::c::d read with the fast parser as a:(nothing):b:...
-            ratings = table("ratings.dat", sep=":", header=None, names=list("ubiarxt"), usecols=list("uirt"))
-            ratings.columns = RATING_COLUMNS
-            movies = _no_movies()
-            if "movies.dat" in members:
-                raw = archive.read(members["movies.dat"])
-                movies = _double_colon_movies(raw, f"{path.name}:movies.dat")
-        elif "ratings.csv" in members:  # ml-latest-small, ml-20m and later
-            ratings = _rename(table("ratings.csv"))
-            movies = _no_movies()
-            if "movies.csv" in members:
-                movies = _rename(table("movies.csv"))
-        elif inter := [name for name in members if name.endswith(".inter")]:
-            with archive.open(members[inter[0]]) as file, \
-                    read_with_progress(file, archive.getinfo(members[inter[0]]).file_size, inter[0]) as file:
-                ratings = _read_atomic(file, f"{path.name}:{inter[0]}")
-            movies = _no_movies()
-            if (items := inter[0].replace(".inter", ".item")) in members:
-                with archive.open(members[items]) as file:
-                    movies = _read_atomic_items(file)
-        else:
+        inter = [name for name in members if name.endswith(".inter")]
+        kinds = [name for name in _KINDS if name in members] + inter
+        if not kinds:
             raise InputError(f"{path}: holds none of u.data, ratings.dat, ratings.csv, *.inter; is it a MovieLens zip?")
-    return ratings, movies
+        if len(kinds) > 1:
+            raise InputError(f"{path}: holds {' and '.join(kinds)}; give a zip with one file of ratings (parts joined "
+                             "in order of time, under one header)")
+        ratings, movies = kinds[0], _no_movies()
+        if ratings == "u.data":  # ml-100k
+            table = part(ratings, read_without_header, sep="\t", names=RATING_COLUMNS)
+            if "u.item" in members:
+                movies = _ml_100k_movies(archive.read(members["u.item"]), f"{path.name}:u.item")
+        elif ratings == "ratings.dat":  # ml-1m, ml-10m; a::b::c::d read with the fast parser as a:(nothing):b:...
+            names = [word for column in RATING_COLUMNS for word in (column, f"#{column}")][:-1]
+            table = part(ratings, read_without_header, sep=":", names=names)[RATING_COLUMNS]
+            if "movies.dat" in members:
+                movies = _double_colon_movies(archive.read(members["movies.dat"]), f"{path.name}:movies.dat")
+        elif ratings == "ratings.csv":  # ml-latest-small, ml-20m and later
+            table = part(ratings, _read_ratings)
+            if "movies.csv" in members:
+                movies = part("movies.csv", _read_movies)
+        else:
+            table = part(ratings, _read_ratings, "\t", quoting=csv.QUOTE_NONE)
+            if (items := ratings[:-len("inter")] + "item") in members:
+                movies = part(items, _read_atomic_items)
+    return table, movies
+
+
+def _members(path, archive):
+    """dict of the lower-case names of the files in a zip, without folders, to their full names."""
+    members = {}
+    for name in archive.namelist():
+        pure = PurePosixPath(name.replace("\\", "/"))
+        if pure.is_absolute() or ".." in pure.parts or ":" in "".join(pure.parts[:1]):
+            raise InputError(f"{path}: the entry {name!r} points outside the archive; "
+                             "it is no GroupLens file, fetch it anew")
+        if name.endswith("/") or "__MACOSX" in pure.parts:
+            continue
+        word = pure.name.lower()
+        if word in members and (word in _KINDS or word in ("u.item", "movies.dat", "movies.csv") or
+                                word.endswith((".inter", ".item"))):
+            raise InputError(f"{path}: holds {pure.name} twice ({members[word]}, {name}); give a zip of one dataset")
+        members.setdefault(word, name)
+    return members
+
+
+def _read_ratings(file, size, name, sep=",", **options):
+    return read_stream(file, size, name, RATING_COLUMNS, (USER, ITEM), sep, **options)
+
+
+def _read_movies(file, size, name):
+    table = read_stream(file, size, name, MOVIE_COLUMNS, movies=True)
+    return clean_movies(table, name) if ITEM in table else _without_ids(name)
+
+
+def _decoded(raw):
+    """Text of a file that is UTF-8 or, as GroupLens' older ones, latin-1."""
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
+
+
+def _ml_100k_movies(raw, name):
+    rows = [line.rstrip("\r").split("|") for line in _decoded(raw).split("\n") if line.strip()]
+    for number, row in enumerate(rows, 1):
+        if len(row) < 6:
+            raise InputError(f"{name}: line {number} is not in columns separated by '|'; fetch the file anew")
+    table = [(row[0], row[1], "|".join(genre for genre, flag in zip(ML_100K_GENRES, row[5:]) if flag.strip() == "1"))
+             for row in rows]
+    return clean_movies(pd.DataFrame(table, columns=MOVIE_COLUMNS), name)
 
 
 def _double_colon_movies(raw, name):
-    try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError:
-        text = raw.decode("latin-1")
-    rows = [line.rstrip("\r").split("::") for line in text.split("\n")]  # splitlines would part titles at odd characters
+    rows = [line.rstrip("\r").split("::") for line in _decoded(raw).split("\n")]  # splitlines parts titles at odd characters
     for number, row in enumerate(rows, 1):
         if row != [""] and (len(row) != 3 or not row[0].isdigit()):
             raise InputError(f"{name}: line {number} is not ID::TITLE::GENRES; fetch the file anew")
-    movies = pd.DataFrame([row for row in rows if row != [""]], columns=MOVIE_COLUMNS)
-    return movies.astype({ITEM: np.int64})
+    return clean_movies(pd.DataFrame([row for row in rows if row != [""]], columns=MOVIE_COLUMNS), name)
 
 
-# Ids of any file but GroupLens' are read as text, so that 007 stays apart from 7, and NA is an id like any other.
-_TEXT_IDS = {"dtype": {column + kind: str for column in (USER, ITEM, "userId", "movieId") for kind in ("", ":token")},
-             "keep_default_na": False}
-
-
-def _read_csv(source, name):
-    return _rename(_read_table(source, name, **_TEXT_IDS))
-
-
-def _read_atomic(source, name):
-    """A RecBole atomic file: tab-separated, each column named FIELD:TYPE."""
-    table = _read_table(source, name, sep="\t", quoting=3, **_TEXT_IDS)
-    table.columns = [str(c).split(":")[0] for c in table.columns]
-    return table
-
-
-def _read_atomic_items(source):
-    table = _read_atomic(source, getattr(source, "name", str(source)))
-
-    def column(*words):
-        found = next((c for c in table.columns if any(w in c.lower() for w in words)), None)
-        return pd.Series("", table.index) if found is None else table[found].fillna("").astype(str)
-
+def _read_atomic_items(file, size, name):
+    """The items of a RecBole .item file; genres of the type token_seq are parted by blanks."""
+    table = read_stream(file, size, name, (*MOVIE_COLUMNS, YEAR), sep="\t", movies=True, quoting=csv.QUOTE_NONE)
     if ITEM not in table:
-        return _no_movies()
-    title, year = column("title", "name"), column("year")
-    return pd.DataFrame({ITEM: table[ITEM], "title": title.where(year == "", title + " (" + year + ")"),
-                         "genres": column("class", "genre", "categor").str.split().str.join("|")})
+        return _without_ids(name)
+    if YEAR in table and TITLE in table:
+        year = table[YEAR].str.strip()
+        table[TITLE] = table[TITLE].where(year == "", table[TITLE] + " (" + year + ")")
+    if GENRES in table and table.attrs["header"][GENRES].strip().endswith("token_seq"):
+        table[GENRES] = [text if text.strip() == NO_GENRE else "|".join(text.split()) for text in table[GENRES]]
+    return clean_movies(table, name)
 
 
-def _rename(table):
-    """GroupLens' column names to ours."""
-    return table.rename(columns=lambda c: {"userId": USER, "movieId": ITEM}.get(str(c).strip(), str(c).strip()))
-
-
-def _read_table(source, name, **options):
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)  # a row with more fields than the header
-            return pd.read_csv(source, low_memory=False, index_col=False, **{"encoding": "utf-8-sig", **options})
-    except pd.errors.ParserWarning:
-        raise InputError(f"{name}: its rows have more fields than the header; correct the header or the rows") from None
-    except pd.errors.EmptyDataError:
-        raise InputError(f"{name}: is empty; fetch or export it anew") from None
-    except pd.errors.ParserError as e:
-        raise InputError(f"{name}: is not in the expected columns ({' '.join(str(e).split())}); check the separator") from e
-    except UnicodeDecodeError as e:
-        raise InputError(f"{name}: is not UTF-8 text ({e.reason} at byte {e.start}); convert it") from e
+def _without_ids(name):
+    logger.warning("%s: has no column %s, so its titles and genres are not used", name, ITEM)
+    return _no_movies()
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -397,38 +466,28 @@ def _read_table(source, name, **options):
 
 
 def _clean(ratings, name, duplicates):
-    """The four rating columns, typed; without the column a rating is 1, a timestamp the number of the row."""
-    missing = [c for c in (USER, ITEM) if c not in ratings]
-    if missing:
-        raise InputError(f"{name}: has no column {', '.join(missing)} (columns: {', '.join(map(str, ratings.columns))}); "
-                         "rename them to user_id,item_id[,rating,timestamp]")
-    if not ratings.columns.is_unique:
-        raise InputError(f"{name}: has the column {ratings.columns[ratings.columns.duplicated()][0]} twice; remove one")
+    """The four rating columns, typed; without the column a rating is 1, a timestamp the number of the row.
+
+    Returns:
+        ratings: DataFrame.
+        unit: of the timestamps, see tables.times.
+    """
     if not len(ratings):
         raise InputError(f"{name}: holds no ratings; fetch or export it anew")
-    if RATING not in ratings:
-        ratings = ratings.assign(rating=1)
-    if TIMESTAMP not in ratings:
-        ratings = ratings.assign(timestamp=np.arange(len(ratings)))
-    ratings = ratings[RATING_COLUMNS].reset_index(drop=True)
+    typed, unit = {}, ORDER
     for column in _with_progress(RATING_COLUMNS, "checking"):
-        values = ratings[column]
-        if column in (RATING, TIMESTAMP):
-            numbers = pd.to_numeric(values, errors="coerce")
-            bad = ~(np.abs(numbers.to_numpy(float)) < 2.0 ** 63)
-        else:
-            numbers = values
-            bad = (values.isna() | (values == "")).to_numpy()
-        if bad.any():
-            row = int(np.flatnonzero(bad)[0])
-            shown = "nothing" if pd.isna(values[row]) or values[row] == "" else repr(values[row])
-            raise InputError(f"{name}: row {row + 1} has {shown} as {column}; correct the row or remove it")
         if column in (USER, ITEM):
-            numbers = _ids(values)
-        elif pd.api.types.is_float_dtype(numbers) and (numbers == np.floor(numbers)).all():
-            numbers = numbers.astype(np.int64)
-        ratings[column] = numbers
-    return _drop_duplicates(ratings, name, duplicates)
+            ids = clean_ids(ratings[column], name, column)
+            say_what_ids_are(ids.unique, name, column)
+            whole = whole_numbers(ids.unique)
+            typed[column] = (ids.unique if whole is None else whole)[ids.code]
+        elif column not in ratings:
+            typed[column] = np.ones(len(ratings), np.int64) if column == RATING else np.arange(len(ratings))
+        elif column == RATING:
+            typed[column] = numbers(ratings[column], name, column)
+        else:
+            typed[column], unit = times(ratings[column], name)
+    return _drop_duplicates(pd.DataFrame(typed), name, duplicates), unit
 
 
 def _with_progress(columns, desc):
@@ -436,15 +495,6 @@ def _with_progress(columns, desc):
         for column in columns:
             yield column
             bar.update()
-
-
-def _ids(values):
-    """Ids as int64 where each is written as a whole number is, else as the text that stands there."""
-    if pd.api.types.is_integer_dtype(values):
-        return values.astype(np.int64)
-    text = values.astype(str)
-    unique = pd.Series(text.unique())
-    return text.astype(np.int64) if unique.str.fullmatch(r"0|-?[1-9]\d{0,17}").all() else text
 
 
 def _drop_duplicates(ratings, name, duplicates):
@@ -473,15 +523,15 @@ def _filter_users(ratings, at_least, at_most):
     return ratings[keep].reset_index(drop=True)
 
 
-def _catalogue(ratings, movies):
+def _catalogue(ratings, movies, name):
     """item_id, title, genres of exactly the items that occur, by id."""
     occurring = pd.DataFrame({ITEM: np.sort(ratings[ITEM].unique())})
-    for column in MOVIE_COLUMNS:
-        if column not in movies:
-            movies = movies.assign(**{column: ""})
-    movies = movies[MOVIE_COLUMNS].drop_duplicates(ITEM).set_index(movies[ITEM].drop_duplicates().astype(str))
-    found = movies.reindex(occurring[ITEM].astype(str))
-    return occurring.assign(title=found["title"].fillna("").to_numpy(), genres=found["genres"].fillna("").to_numpy())
+    found = movies.set_index(ITEM).reindex(occurring[ITEM].astype(str))
+    known = found[TITLE].notna()
+    if len(movies) and not known.all():
+        logger.warning("%s: %s of %s items are not in its list of titles and genres, e.g. %s (there: %s)", name,
+                       f"{int((~known).sum()):,}", f"{len(known):,}", known.index[~known][0], movies[ITEM].iloc[0])
+    return occurring.assign(title=found[TITLE].fillna("").to_numpy(), genres=found[GENRES].fillna("").to_numpy())
 
 
 if __name__ == "__main__":

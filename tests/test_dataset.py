@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from src.dataset import evaluation_candidates, load_dataset, training_groups
+from src.dataset import evaluation_candidates, load_dataset, masked_settings, training_groups
 from src.errors import InputError
 from src.stat_utils import generator
 
@@ -80,7 +80,7 @@ def test_masked_twin_is_loaded_by_name(write_ratings, settings):
     ([(1, 2, 3), (1, 2, 4), (1, 3, 5)], None, "user 1 has item 2 more than once"),
     ([(1, 2, 3), (2, 2, 4), (2, 3, 5)], None, "user 1 has fewer than 2 interactions"),
     (ROWS, [1, 2, 3], "movies.csv: lacks item 4"),
-    ([(1, 2, "noon"), (1, 3, "dusk")], None, "timestamp is not numeric"),
+    ([(1, 2, "noon"), (1, 3, "dusk")], None, "row 1 has 'noon' as timestamp; give seconds"),
     ([], None, "holds no ratings"),
 ])
 def test_unfit_data_is_named(write_ratings, settings, rows, items, words):
@@ -102,21 +102,21 @@ def test_missing_and_broken_files_are_named(write_ratings, settings):
     with pytest.raises(InputError, match="ratings.csv: has no column timestamp"):
         load_dataset(settings())
     (folder / "ratings.csv").write_text("user_id,item_id,timestamp\n1,2,3\n1,,4\n")
-    with pytest.raises(InputError, match="ratings.csv: row 2 has no item_id"):
+    with pytest.raises(InputError, match="ratings.csv: row 2 has nothing as item_id"):
         load_dataset(settings())
 
 
 def test_too_few_items_are_named(write_ratings, settings):
     write_ratings(ROWS)
     d = load_dataset(settings())
-    with pytest.raises(InputError, match="--num_eval_neg 99: user 5 has only 0 items"):
+    with pytest.raises(InputError, match="--num_eval_neg 99: user 5 has interacted with all but 0 of the 4 items; give a"):
         evaluation_candidates(d, "test", settings())
     write_ratings([(1, 1, 1), (1, 2, 2), (1, 3, 3), (1, 4, 4)], items=[1, 2, 3, 4])
     write_ratings([(1, i, i) for i in (1, 2, 3, 4)] + [(2, 1, 1), (2, 2, 2)], name="full", items=[1, 2, 3, 4])
     full = load_dataset(settings("--dataset", "full"))
     full.item = np.array([0, 1, 2, 3], np.int32)
     full.user = np.zeros(4, np.int32)
-    with pytest.raises(InputError, match="user 1 has interacted with all 4 items"):
+    with pytest.raises(InputError, match="user 1 has interacted with all 4 items.*--max_ratings 3"):
         training_groups(full, 1, generator(1))
 
 
@@ -142,14 +142,42 @@ def test_literature_negatives_with_original_and_with_0_based_ids(write_ratings, 
     assert np.array_equal(c, again)
 
 
+def test_literature_negatives_name_text_ids_as_they_are(write_ratings, settings, tmp_path):
+    names = ["007", "7", "NA", "1.0", "1", "a b"]
+    write_ratings([(u, i, k) for u in names for k, i in enumerate(names[:3])], items=names)
+    d = load_dataset(settings())
+    path = tmp_path / "test.negative"
+    path.write_text("\ufeff" + "".join(f"({u},NA)\t1.0\t1\ta b\n" for u in reversed(names)), encoding="utf-8")
+    c = evaluation_candidates(d, "test", settings("--eval_negatives", path))
+    assert d.item_ids[c].tolist() == [["NA", "1.0", "1", "a b"]] * 6
+    path.write_text("".join(f"({k:03},02)\t03\t04\n" for k in range(6)))  # 0-based ids are names too: 000 is not 0
+    items = tmp_path / "items.txt"
+    items.write_text("NA\t02\n1.0\t03\n1\t04\n")
+    with pytest.raises(InputError, match="names the user '000'"):
+        evaluation_candidates(d, "test", settings("--eval_negatives", path, "--eval_item_list", items))
+
+
+def test_options_of_the_mask_must_be_those_that_it_was_made_with(write_ratings, settings):
+    folder = write_ratings(ROWS, name="masked_tiny")
+    (folder / "dataset.json").write_text(json.dumps({"mask_settings": {"wv_budget": 0.1, "strategy": "ifrqe"}}))
+    masked_settings(settings("--masked"))
+    masked_settings(settings("--masked", "--wv_budget", 0.1))
+    masked_settings(settings("--wv_budget", 0.6))  # of no masked model
+    for flags in (["--wv_budget", 0.6], ["--strategy", "threshold"]):
+        with pytest.raises(InputError, match=f"{flags[0]} {flags[1]}: but .*masked_tiny was made with .*; run prepro"):
+            masked_settings(settings("--masked", *flags))
+
+
 @pytest.mark.parametrize("text, words", [
     ("(8,2)\t5\t6\n", "a line .* for each of 2 users"),
     ("(8,2)\t5\t6\n(5,4)\t7\n", "equally many"),
-    ("(8,2)\t5\t6\n(5,4)\t7\t99\n", "names a item"),
-    ("(8,2)\t5\t6\n(8,2)\t7\t6\n", "names a user"),
+    ("(8,2)\t5\t6\n(5,4)\t7\t99\n", "names the item '99'"),
+    ("(8,2)\t5\t6\n(8,2)\t7\t6\n", "names a user twice"),
     ("(8,2)\t5\t6\n(5,3)\t7\t8\n", "another test item than tiny for 1 users, e.g. user 5"),
     ("(8,2)\t5\t6\n(5,4)\t1\t8\n", "1 candidates are training interactions"),
-    ("(8,x)\t5\t6\n(5,4)\t1\t8\n", "no numbers"),
+    ("(8,x)\t5\t6\n(5,4)\t1\t8\n", "names the item 'x'"),
+    ("(08,2)\t5\t6\n(5,4)\t1\t8\n", "names the user '08'"),  # 08 is not 8
+    ("8\t5\t6\n(5,4)\t1\t8\n", r"line 1 does not begin with \(user,item\)"),
 ])
 def test_unfit_negatives_are_named(write_ratings, settings, tmp_path, text, words):
     write_ratings(ROWS, items=range(12))

@@ -1,7 +1,9 @@
 import hashlib
 import http.server
 import json
+import ssl
 import threading
+import urllib.error
 import zipfile
 from pathlib import Path
 
@@ -82,6 +84,31 @@ def test_recbole_files_with_text_ids(tmp_path, settings):
     assert ratings.item_id.tolist()[:2] == ["B0010", "B0020"]
 
 
+@pytest.mark.parametrize("column, text, genres", [
+    ("class:token_seq", "Action Sci-Fi", "Action|Sci-Fi"), ("type:token_seq", "Drama Comedy", "Drama|Comedy"),
+    ("genre:token_seq", "(no genres listed)", "(no genres listed)"), ("category_id:token", "28", "28"),
+    ("categories:token", "Video Games", "Video Games"), ("category_id:token_seq", "28 007", "28|007"),
+    ("brand:token", "X", ""),
+])
+def test_recbole_genres_by_whatever_name(tmp_path, settings, column, text, genres):
+    inter = tmp_path / "x.inter"
+    rows = lines("\t", [(1, "10", 1), (1, "007", 2), (1, 3, 3)])
+    inter.write_text("user_id:token\titem_id:token\ttimestamp:float\n" + rows)
+    (tmp_path / "x.item").write_text(f"item_id:token\tmovie_title:token_seq\t{column}\n10\tHeat\t{text}\n007\tSpy\t{text}\n")
+    prepare(settings("--archive", inter))
+    movies = pd.read_csv(tmp_path / "data" / "tiny" / "movies.csv", dtype=str, keep_default_na=False)
+    assert movies.values.tolist() == [["007", "Spy", genres], ["10", "Heat", genres], ["3", "", ""]]
+
+
+def test_a_list_of_items_that_is_put_there_later_is_noticed(tmp_path, settings):
+    inter = tmp_path / "x.inter"
+    inter.write_text("user_id:token\titem_id:token\n" + "".join(f"1\t{i}\n" for i in (10, 20, 30)))
+    prepare(settings("--archive", inter))
+    (tmp_path / "x.item").write_text("item_id:token\tname:token_seq\n10\tHeat\n")
+    prepare(settings("--archive", inter))
+    assert "10,Heat" in (tmp_path / "data" / "tiny" / "movies.csv").read_text()
+
+
 def test_csv_without_rating_and_timestamp_keeps_the_order_of_its_rows(tmp_path, settings):
     path = tmp_path / "x.csv"
     path.write_text("item_id,user_id\n3,1\n1,1\n2,1\n")
@@ -118,7 +145,7 @@ def test_duplicates_are_an_error_unless_a_rule_is_chosen(tmp_path, settings):
 @pytest.mark.parametrize("content, words", [
     ("", "is empty"),
     ("user_id,item_id\n", "holds no ratings"),
-    ("user,item\n1,2\n", "has no column user_id, item_id"),
+    ("who,what\n1,2\n", r"has no column user_id, item_id \(columns: who, what\)"),
     ("user_id,item_id,rating\n1,1,5\n1,2,good\n", "row 2 has 'good' as rating"),
     ("user_id,item_id,timestamp\n1,1,5\n1,2,noon\n", "row 2 has 'noon' as timestamp"),
     ("user_id,item_id,timestamp\n1,1,5\n1,,3\n", "row 2 has nothing as item_id"),
@@ -157,7 +184,7 @@ def test_bad_archives_are_named(tmp_path, settings):
         read_source(zip_of(tmp_path / "m.zip", {"ratings.dat": lines("::"), "movies.dat": "1::A::B\n2::A\n"}))
     with pytest.raises(InputError, match="holds ratings.csv twice"):
         read_source(zip_of(tmp_path / "two.zip", {**comma(), "other/ratings.csv": "x"}))
-    with pytest.raises(InputError, match="u.item: is not in columns"):
+    with pytest.raises(InputError, match="u.item: line 1 is not in columns"):
         read_source(zip_of(tmp_path / "k.zip", {**ml_100k(), "ml-100k/u.item": "1,Heat\n"}))
     read_source(zip_of(tmp_path / "fine.zip", {**comma(), "./": "", "ratings.csv/": ""}))  # folders are passed over
     (tmp_path / "x.parquet").write_text("x")
@@ -165,9 +192,62 @@ def test_bad_archives_are_named(tmp_path, settings):
         read_source(tmp_path / "x.parquet")
 
 
+def test_every_damage_of_a_zip_is_one_line(tmp_path):
+    whole = tmp_path / "x.zip"
+    with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in comma().items():
+            archive.writestr(name, content)
+    content = whole.read_bytes()
+    refused = 0
+    for place in range(len(content)):
+        damaged = bytearray(content)
+        damaged[place] ^= 0xFF
+        (tmp_path / "damaged.zip").write_bytes(damaged)
+        try:
+            read_source(tmp_path / "damaged.zip")
+        except InputError as e:
+            refused += 1
+            assert "damaged.zip" in str(e) and "\n" not in str(e)
+    assert refused > len(content) / 2
+
+
+@pytest.mark.parametrize("members, words", [
+    ({"x.test.inter": "", "x.train.inter": ""}, "holds x.test.inter and x.train.inter; give a zip with one file"),
+    ({**comma(), "ml/u.data": lines("\t")}, "holds u.data and ratings.csv; give a zip with one"),
+    ({**comma(), "other/Movies.csv": "x"}, "holds Movies.csv twice"),
+])
+def test_a_zip_that_leaves_a_doubt_is_refused(tmp_path, members, words):
+    with pytest.raises(InputError, match=words):
+        read_source(zip_of(tmp_path / "x.zip", members))
+
+
+def test_names_in_a_zip_may_have_any_case(tmp_path, settings):
+    members = {name.upper(): content for name, content in comma().items()}
+    prepare(settings("--archive", zip_of(tmp_path / "x.zip", {**members, "__MACOSX/ML/RATINGS.CSV": "x"})))
+    assert len(pd.read_csv(tmp_path / "data" / "tiny" / "ratings.csv")) == len(ROWS)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "latin-1"])
+def test_the_titles_of_ml_100k_may_be_utf_8(tmp_path, settings, encoding):
+    members = ml_100k()
+    members["ml-100k/u.item"] = members["ml-100k/u.item"].decode("latin-1").encode(encoding)
+    prepare(settings("--archive", zip_of(tmp_path / "x.zip", members)))
+    assert pd.read_csv(tmp_path / "data" / "tiny" / "movies.csv").title.tolist() == list(TITLES.values())
+
+
+def test_a_title_with_a_line_break_is_written_on_one_line(tmp_path, settings):
+    movies = 'movieId,title,genres\n10,"He\rat\n(1995)\x1b[2J",Crime\n20,"Jaws ""2"", a",\n'
+    config = settings("--archive", zip_of(tmp_path / "x.zip", {**comma(), "ml/movies.csv": movies}))
+    prepare(config)
+    lines_written = (tmp_path / "data" / "tiny" / "movies.csv").read_bytes().split(b"\n")
+    assert lines_written[1:3] == [b"10,He at (1995) [2J,Crime", b'20,"Jaws ""2"", a",'] and len(lines_written) == 6
+
+
 def test_what_cannot_be_prepared_is_named(tmp_path, settings):
     with pytest.raises(InputError, match="--archive .*nowhere.zip: no such file"):
         prepare(settings("--archive", tmp_path / "nowhere.zip"))
+    with pytest.raises(InputError, match="--archive .*: is a folder; give the path of a .zip"):
+        prepare(settings("--archive", tmp_path))
     with pytest.raises(InputError, match="--dataset tiny: neither in .* nor one that can be downloaded"):
         prepare(settings())
     with pytest.raises(InputError, match="masked datasets are written by preprocess.py"):
@@ -261,6 +341,46 @@ def test_simulation_is_prepared_with_unwillingness(tmp_path, settings):
     assert len(pd.read_csv(folder / "unwillingness.csv")) == 200
     prepare(settings("--dataset", "simulation", *size, "--seed", 2))  # another seed: made anew
     assert (folder / "ratings.csv").read_bytes() != first
+
+
+def test_an_unwillingness_that_was_changed_by_hand_is_not_replaced(tmp_path, settings, caplog):
+    size = ["--dataset", "simulation", "--sim_users", 20, "--sim_items", 40, "--sim_ratings", 200]
+    prepare(settings(*size))
+    folder = tmp_path / "data" / "simulation"
+    table = pd.read_csv(folder / "unwillingness.csv")
+    table.assign(unwillingness=1.0).to_csv(folder / "unwillingness.csv", index=False)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(InputError, match="unwillingness.csv: was changed since the simulation wrote it, .*move it"):
+        prepare(settings(*size, "--seed", 2))
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    for _ in range(2):  # the same data again: it still fits
+        prepare(settings(*size, "--overwrite"))
+        assert (folder / "unwillingness.csv").read_bytes() == before["unwillingness.csv"] and "and is kept" in caplog.text
+    (folder / "unwillingness.csv").unlink()
+    prepare(settings(*size, "--seed", 2))
+    assert not (pd.read_csv(folder / "unwillingness.csv").unwillingness == 1).all()
+
+
+def test_a_folder_that_is_a_link_stays_one(tmp_path, settings):
+    archive = zip_of(tmp_path / "x.zip", comma())
+    disk = tmp_path / "disk" / "there"
+    disk.mkdir(parents=True)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "tiny").symlink_to(disk)
+    for flags in ([], ["--overwrite"], ["--max_ratings", 3]):
+        prepare(settings("--archive", archive, *flags))
+        assert (tmp_path / "data" / "tiny").is_symlink() and (disk / "ratings.csv").exists()
+        assert [path.name for path in disk.parent.iterdir()] == ["there"]
+    assert set(pd.read_csv(disk / "ratings.csv").user_id) == {1}
+
+
+def test_a_certificate_that_cannot_be_verified_is_named(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise urllib.error.URLError(ssl.SSLCertVerificationError(1, "certificate verify failed: certificate has expired"))
+    monkeypatch.setattr("urllib.request.urlopen", refuse)
+    with pytest.raises(InputError, match="certificate has expired.*its certificate or this machine's clock") as error:
+        download("https://x.org/x.zip", tmp_path / "x.zip")
+    assert "resumes" not in str(error.value)
 
 
 class Server(http.server.BaseHTTPRequestHandler):
