@@ -9,15 +9,15 @@ genre; an empty field, like a missing column, stands for all. Of the rules that 
 wins: user and item, user and genre, user, item, genre, none; of several genres the most unwilling.
 """
 import logging
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from .constants import GENRE, GENRES, ITEM, MOVIES_FILE, RATING, RATINGS_FILE, UNWILLINGNESS, UNWILLINGNESS_FILE, USER
-from .dataset import dataset_files, dataset_folder, id_types
+from .dataset import dataset_files, dataset_folder, load_catalogue, read_ratings_column
 from .errors import InputError
 from .stat_utils import generator
+from .tables import NO_GENRE, clean_ids, clean_text, existing_file, positions, read_table, short_line
 
 logger = logging.getLogger("ifrqe")
 
@@ -25,7 +25,7 @@ _COLUMNS = (USER, ITEM, GENRE)
 # what a rule can name, from the least to the most specific
 _LEVELS = ((), (GENRE,), (ITEM,), (ITEM, GENRE), (USER,), (USER, GENRE), (USER, ITEM), (USER, ITEM, GENRE))
 _UNKNOWN, _ALL = -1, -2  # positions that a rule has instead of an id's
-_NO_GENRE = "(no genres listed)"
+_NOTHING = 1e-12  # an unwillingness below it is none; prices are quotients by it
 _SHOWN = 5  # line numbers in a message
 _ROWS = 1 << 20  # interactions whose genres are in memory at a time
 
@@ -59,11 +59,8 @@ def data_files(config):
 
 
 def _given(config):
-    path = Path(config.willingness_file)
-    if not path.is_file():
-        raise InputError(f"--willingness_file {path}: no such file; give a CSV with {UNWILLINGNESS} and some of {USER}, "
-                         f"{ITEM} and {GENRE}")
-    return path
+    return existing_file(config.willingness_file, f"give a CSV with {UNWILLINGNESS} and some of {USER}, {ITEM} and {GENRE}",
+                         "willingness_file")
 
 
 def unwillingness_source(config):
@@ -112,6 +109,7 @@ def load_unwillingness(dataset, config):
             logger.warning("%s: line%s %s meet%s no training interaction (held-out ones are never trained on)",
                            config.willingness_file, "s" * (len(unmatched) > 1), _lines(unmatched),
                            "s" * (len(unmatched) == 1))
+    value[value < _NOTHING] = 0
     return value
 
 
@@ -141,12 +139,12 @@ def apply_rules(value, path, dataset, config, needed=()):
     """
     rules = _read_rules(path, dataset, needed)
     named = rules[list(_COLUMNS)] != _ALL
-    interactions = pd.DataFrame({USER: dataset.user, ITEM: dataset.item})
     if named[GENRE].any():
-        of_item = _genres(dataset, config)
-        rules[GENRE] = rules[GENRE].map({name: k for k, name in enumerate(of_item.columns)}).fillna(_UNKNOWN).where(
+        item, genre, names = _genres(dataset, config)
+        rules[GENRE] = rules[GENRE].map({name: k for k, name in enumerate(names)}).fillna(_UNKNOWN).where(
             named[GENRE], _ALL).astype(int)
-        pairs = pd.DataFrame(np.argwhere(of_item.to_numpy()), columns=[ITEM, GENRE])
+        asked = np.isin(genre, rules[GENRE])
+        pairs = pd.DataFrame({ITEM: item[asked], GENRE: genre[asked]})
     covered, met = np.zeros(len(value), bool), np.zeros(len(rules), bool)
     for level in _LEVELS:
         chosen = rules[(named == [column in level for column in _COLUMNS]).all(axis=1)]
@@ -155,48 +153,45 @@ def apply_rules(value, path, dataset, config, needed=()):
         if not level:
             value[:], covered[:], met[chosen.index] = chosen[UNWILLINGNESS].iloc[0], True, len(value) > 0
             continue
-        asked = interactions.reset_index(names="place")
-        if GENRE in level:
-            asked = asked.merge(pairs, on=ITEM)
-        found = asked.merge(chosen[[*level, UNWILLINGNESS]].reset_index(names="rule"), on=list(level))
-        strongest = found.groupby("place")[UNWILLINGNESS].max()
-        value[strongest.index] = strongest
-        covered[strongest.index] = True
-        met[found["rule"]] = True
+        chosen = chosen[[*level, UNWILLINGNESS]].reset_index(names="rule")
+        for start in range(0, len(value), _ROWS):
+            part = slice(start, start + _ROWS)
+            asked = pd.DataFrame({"place": np.arange(len(value))[part], USER: dataset.user[part], ITEM: dataset.item[part]})
+            if GENRE in level:
+                asked = asked.merge(pairs, on=ITEM)
+            found = asked.merge(chosen, on=list(level))
+            strongest = found.groupby("place")[UNWILLINGNESS].max()
+            value[strongest.index] = strongest
+            covered[strongest.index] = True
+            met[found["rule"]] = True
     return int(covered.sum()), np.flatnonzero(~met)
 
 
 def _read_rules(path, dataset, needed):
     """The rules with ids as positions in the dataset: _ALL where nothing is named, _UNKNOWN where there is no such id."""
-    options = id_types(dataset)
-    try:
-        table = pd.read_csv(path, **{**options, "dtype": {**options["dtype"], GENRE: str}}, skip_blank_lines=False)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as e:
-        raise InputError(f"{path}: is no CSV file ({' '.join(str(e).split())}); it needs {UNWILLINGNESS} and some of "
-                         f"{', '.join(_COLUMNS)}") from e
-    missing = [c for c in (*needed, UNWILLINGNESS) if c not in table]
-    if missing:
-        raise InputError(f"{path}: has no column {', '.join(missing)}; it needs {','.join((*needed, UNWILLINGNESS))}")
-    if unknown := [c for c in table if c not in (*_COLUMNS, UNWILLINGNESS)]:
-        raise InputError(f"{path}: has a column {unknown[0]!r}; the columns are {', '.join(_COLUMNS)} and {UNWILLINGNESS}")
-    table = table[~((table.isna()) | (table == "")).all(axis=1)]
+    table = read_table(path, (*_COLUMNS, UNWILLINGNESS), (*needed, UNWILLINGNESS), extra="refused", skip_blank_lines=False)
+    blank = np.ones(len(table), bool)
+    for column in table:
+        blank &= (table[column].astype(str).str.strip() == "").to_numpy()
+    table = table[~blank]
     value = pd.to_numeric(table[UNWILLINGNESS], errors="coerce")
-    bad = np.flatnonzero(~value.between(0, 1))
+    bad = np.flatnonzero(~value.between(0, 1) | (table[UNWILLINGNESS].dtype == bool))
     if len(bad):
         raise InputError(f"{path}: line {_lines(table.index[bad])}: unwillingness {table[UNWILLINGNESS].iloc[bad[0]]}; it "
                          "must be a number in [0, 1]")
+    if any((table[column] == "").any() for column in _COLUMNS if column in table) and (short := short_line(path)):
+        raise InputError(f"{path}: line {short} has fewer fields than the header, and what it does not name must not stand "
+                         "for all; fill it up with commas, or remove it")
     rules = pd.DataFrame({UNWILLINGNESS: value}, table.index)
-    for column, ids in ((USER, dataset.user_ids), (ITEM, dataset.item_ids)):
-        given = table[column] if column in table else pd.Series("", table.index)
-        named = given.notna() & (given != "")
-        if ids.dtype.kind in "iu":
-            given = pd.to_numeric(given, errors="coerce")
-        position = np.full(len(table), _ALL)
-        position[named] = pd.Index(ids).get_indexer(given[named])  # -1, that is _UNKNOWN, if it is not there
-        rules[column] = position
-        if column in needed and not named.all():
-            raise InputError(f"{path}: line {_lines(table.index[~named])}: no {column}; name it")
-    genre = table[GENRE].fillna("").str.strip().str.casefold() if GENRE in table else pd.Series("", table.index)
+    for column, known in ((USER, dataset.user_ids), (ITEM, dataset.item_ids)):
+        rules[column] = _ALL
+        if column in table:
+            ids = clean_ids(table[column], path, column, "line", table.index.to_numpy() + 2, blank=True)
+            # a position is -1, that is _UNKNOWN, if there is no such id
+            rules[column] = np.append(positions(known, ids.unique), _ALL)[ids.code]
+        if column in needed and (rules[column] == _ALL).any():
+            raise InputError(f"{path}: line {_lines(table.index[rules[column] == _ALL])}: no {column}; name it")
+    genre = table[GENRE].map(_plain_genre) if GENRE in table else pd.Series("", table.index)
     rules[GENRE] = genre.where(genre != "", _ALL)
     repeated = table.index[rules.duplicated(list(_COLUMNS)) & (rules[[USER, ITEM]] != _UNKNOWN).all(axis=1)]
     if len(repeated):
@@ -204,10 +199,16 @@ def _read_rules(path, dataset, needed):
     return rules
 
 
-def _genres(dataset, config):
-    """(num_items, genres) bool DataFrame in the order of dataset.item_ids; the columns are lower-case names of genres.
+def _plain_genre(text):
+    return " ".join(clean_text(text).split()).casefold()
 
-    An item without a genre, or without a row in movies.csv, has the genre "(no genres listed)".
+
+def _genres(dataset, config):
+    """The genres of the items, by their lower-case names; an item without one has the genre "(no genres listed)".
+
+    Returns:
+        item, genre: (p,) int arrays, a pair for each genre of each item, by item.
+        names: list of the genres' names, ascending.
 
     Raises:
         InputError: there is no movies.csv, or it has no genres.
@@ -216,33 +217,39 @@ def _genres(dataset, config):
     remedy = f"make the dataset anew from a source with genres, or use rules and unwillingness without {GENRE}"
     if not path.is_file():
         raise InputError(f"{path}: no such file, so no genres are known; {remedy}")
-    movies = pd.read_csv(path, **id_types(dataset))
-    if GENRES not in movies:
-        raise InputError(f"{path}: has no column {GENRES}; {remedy}")
-    listed = movies.set_index(ITEM)[GENRES].reindex(dataset.item_ids).fillna("").str.strip().str.casefold()
+    listed = load_catalogue(dataset, config)[GENRES]
     if (listed == "").all():
         raise InputError(f"{path}: lists no genres; {remedy}")
-    return listed.where(listed != "", _NO_GENRE).str.get_dummies("|").astype(bool)
+    one = listed.where(listed != "", NO_GENRE).str.split("|").explode().map(_plain_genre)
+    one = one[~(pd.Series(one.index, one.index).astype(str) + "|" + one).duplicated()]
+    names, genre = np.unique(one.to_numpy().astype(str), return_inverse=True)
+    return one.index.to_numpy(), genre, names.tolist()
 
 
 def _by_rating(dataset, config):
-    path = dataset_folder(config) / RATINGS_FILE
-    table = pd.read_csv(path, usecols=lambda column: column == RATING)
-    rating = pd.to_numeric(table[RATING], errors="coerce").to_numpy() if RATING in table else np.zeros(0)
-    if not len(rating) or not np.isfinite(rating).all() or np.ptp(rating) == 0:
-        raise InputError(f"{path}: has no column {RATING} with different numbers, which --unwillingness ratings needs; "
-                         "choose another")
+    rating = read_ratings_column(config, RATING)
+    if rating is None or np.ptp(rating) == 0:
+        raise InputError(f"{dataset_folder(config) / RATINGS_FILE}: has no column {RATING} with different numbers, which "
+                         "--unwillingness ratings needs; choose another")
     return ((rating.max() - rating) / np.ptp(rating))[dataset.rows]
 
 
 def _by_genre(dataset, config):
     """1 minus the mean share of the interaction's genres in its user's history."""
-    genres = _genres(dataset, config).to_numpy(np.float32)
-    of_user = np.zeros((dataset.num_users, genres.shape[1]), np.float32)
-    np.add.at(of_user, dataset.user, genres[dataset.item])
-    share = of_user / np.maximum(np.bincount(dataset.user, minlength=dataset.num_users), 1)[:, None]
+    item, genre, names = _genres(dataset, config)
+    number = np.bincount(item, minlength=dataset.num_items)  # of genres of an item
+    first = np.cumsum(number) - number
+    length = np.bincount(dataset.user, minlength=dataset.num_users)
     value = np.empty(dataset.num_interactions)
-    for start in range(0, len(value), _ROWS):
-        user, item = dataset.user[start:start + _ROWS], dataset.item[start:start + _ROWS]
-        value[start:start + _ROWS] = 1 - (share[user] * genres[item]).sum(1) / genres[item].sum(1)
+    start = 0
+    while start < len(value):  # whole users, since shares are those of a history
+        end = int(np.searchsorted(dataset.user, dataset.user[min(start + _ROWS, len(value)) - 1], side="right"))
+        user, of_item = dataset.user[start:end], dataset.item[start:end]
+        row = np.repeat(np.arange(end - start), number[of_item])
+        begin = np.cumsum(number[of_item]) - number[of_item]
+        key = user[row].astype(np.int64) * len(names) + genre[first[of_item][row] + np.arange(len(row)) - begin[row]]
+        _, place, count = np.unique(key, return_inverse=True, return_counts=True)
+        share = count[place] / length[user[row]]
+        value[start:end] = 1 - np.bincount(row, share, end - start) / number[of_item]
+        start = end
     return np.clip(value, 0, 1)

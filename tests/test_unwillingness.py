@@ -134,9 +134,15 @@ def test_rules_that_meet_nothing_are_named_by_line(movies, caplog):
     ("item_id,unwillingness\n10,0.5\n20,2\n30,x\n", "line 3, 4: unwillingness 2"),
     ("item_id,unwillingness\n10,\n", "line 2: unwillingness"),
     ("item_id\n10\n", "has no column unwillingness"),
-    ("movie_id,unwillingness\n10,1\n", "has a column 'movie_id'; the columns are user_id, item_id, genre"),
+    ("colour,unwillingness\n10,1\n", "has a column 'colour'; the columns are user_id, item_id, genre"),
+    ("item_id,unwillingness\n10,True\n20,False\n", "line 2, 3: unwillingness True"),
+    ("item_id,user_id,unwillingness,genre\n10,,1\n", "line 2 has fewer fields than the header"),
+    ("item_id,unwillingness\n1.0E+01,1\n", r"line 2 has '1.0E\+01' as item_id: a spreadsheet wrote it"),
+    ('item_id,unwillingness\n20,0.5\n"1\n0",1\n', "line 3 has .* as item_id, with a control character or a line break"),
+    ("item_id;unwillingness\n10;1\n", "separated by semicolons"),
+    ("item_id,Item ID,unwillingness\n10,20,1\n", r"has the column item_id twice \(item_id, Item ID\)"),
     ("item_id,unwillingness\n10,0.5\n20,1\n10,0.6\n", "line 4: repeats the rule of an earlier line"),
-    ("", "is no CSV file"),
+    ("", "is empty"),
 ])
 def test_bad_rules_are_named_by_line(movies, text, words):
     with pytest.raises(InputError, match=words) as error:
@@ -160,6 +166,74 @@ def test_rules_name_text_ids_as_they_are(write_ratings, settings, tmp_path):
     config = settings("--willingness_file", path)
     dataset = load_dataset(config)
     assert dict(zip(dataset.user_ids[dataset.user], load_unwillingness(dataset, config))) == {"NA": 0.5, "ann": 1}
+
+
+# ids that some reader takes for others: numbers above 2^53, padded, decimal, not there, in another Unicode form, with blanks
+NAMES = ["76561197960265729", "76561197960265730", "007", "7", "1.0", "1", "NA", "None", "nan", "12345678901234567890",
+         "12345678901234567891", "caf\u00e9", "True", "1e5", "a b"]
+
+
+@pytest.mark.parametrize("users", [NAMES, NAMES[:2], ["1", "2", "10"]], ids=["text", "steam", "numbers"])
+@pytest.mark.parametrize("blank", [False, True])
+def test_a_rule_reaches_the_user_that_it_names_and_nobody_else(write_ratings, settings, tmp_path, users, blank):
+    write_ratings([(user, item, item) for user in users for item in (1, 2, 3)])
+    dataset = load_dataset(settings())
+    assert [str(name) for name in dataset.user_ids] == sorted(users, key=int if "NA" not in users else str)
+    for named in users:
+        path = tmp_path / "rules.csv"
+        path.write_text(f"user_id,genre,unwillingness\n {named} ,,1\n" + ",,0.25\n" * blank, encoding="utf-8")
+        config = settings("--willingness_file", path)
+        found = {str(dataset.user_ids[u]): b for u, b in zip(dataset.user, load_unwillingness(dataset, config))}
+        assert found == {user: 1.0 if user == named else 0.25 * blank for user in users}
+
+
+@pytest.mark.parametrize("named", ["NA", "None", "nan", "1.0", "01", "1e0", "9" * 20, "x"])
+def test_what_is_no_id_of_the_dataset_meets_nothing(tiny, tmp_path, caplog, named):
+    _, settings = tiny
+    (tmp_path / "rules.csv").write_text(f"user_id,item_id,unwillingness\n,,0.5\n{named},10,1\n7,{named},1\n")
+    config = settings("--willingness_file", tmp_path / "rules.csv")
+    assert load_unwillingness(load_dataset(config), config).tolist() == [0.5] * 3
+    assert "rules.csv: lines 3, 4 meet no training interaction" in caplog.text
+
+
+def test_rules_of_another_program_are_read_as_its_author_meant(movies, tmp_path):
+    text = '\ufeff "User ID" , MovieId,Genre,UNWILLINGNESS\n 7 , 20 ,,0.5\n9,,"  hORROR ",1\n'
+    assert rules(movies, text).tolist() == [0, 0.5, 1]
+    folder, settings = movies
+    (folder / "rules.csv").write_text("item_id,unwillingness\n20,0.5\n", encoding="utf-16")
+    config = settings("--willingness_file", folder / "rules.csv")
+    assert load_unwillingness(load_dataset(config), config).tolist() == [0, 0.5, 0]
+
+
+def test_genres_are_the_same_whatever_stands_around_them(movies):
+    folder, settings = movies
+    table = pd.DataFrame({"Movie_ID": [" 10", "20 ", "30", "40", "50", "60", "60"],
+                          "genres": [" Comedy |Sci  Fi", "Drama|", "", "1", "2", "3", "4"]})
+    table.to_csv(folder / "movies.csv", index=False)
+    for genre, expected in (("comedy", [0.5, 0, 0]), ("SCI FI", [0.5, 0, 0]), ("Drama", [0, 0.5, 0]),
+                            ("(no genres listed)", [0, 0, 0.5]), ("4", [0, 0, 0])):
+        assert rules(movies, f"genre,unwillingness\n{genre},0.5\n").tolist() == expected
+
+
+def test_an_unwillingness_of_next_to_nothing_is_none(movies):
+    assert rules(movies, "item_id,unwillingness\n10,1e-320\n20,1e-9\n").tolist() == [0, 1e-9, 0]
+
+
+def test_by_rating_true_and_false_are_1_and_0(tiny):
+    folder, settings = tiny
+    table = pd.read_csv(folder / "ratings.csv")
+    table.assign(rating=[True, False, True, True, False, True, True]).to_csv(folder / "ratings.csv", index=False)
+    config = settings("--unwillingness", "ratings")
+    assert load_unwillingness(load_dataset(config), config).tolist() == [0, 1, 1]
+
+
+def test_by_genre_in_parts_is_by_genre_in_one(movies, monkeypatch):
+    _, settings = movies
+    config = settings("--unwillingness", "genres")
+    whole = load_unwillingness(load_dataset(config), config)
+    monkeypatch.setattr("src.unwillingness._ROWS", 1)
+    assert load_unwillingness(load_dataset(config), config).tolist() == whole.tolist()
+    assert rules(movies, "user_id,genre,unwillingness\n7,drama,0.5\n9,Horror,1\n").tolist() == [0.5, 0.5, 1]
 
 
 def test_only_unwillingness_1_is_a_veto(settings):
