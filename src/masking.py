@@ -17,18 +17,24 @@ from .constants import (
     DISCLOSURE_PLOT,
     EXPECTED,
     GAME_KEYS,
+    GENRES,
     HOLDOUT,
     INFLUENCE,
+    INFLUENCE_KEYS,
     ITEM,
+    MASK_SETTINGS,
     MODEL_KEYS,
     MOVIES_FILE,
     PREPROCESS_FILE,
     RATINGS_FILE,
     SPLIT_KEYS,
+    TEXT_IDS,
+    TITLE,
+    TRAIN_KEYS,
     UNWILLINGNESS,
     USER,
 )
-from .dataset import dataset_folder, load_dataset
+from .dataset import dataset_folder, load_dataset, text_ids
 from .device_adapter import set_device
 from .errors import InputError
 from .metrics import willingness_violation
@@ -36,6 +42,7 @@ from .plots import disclosure_plot
 from .plugins import label, plugin_files
 from .stage import Stage, digest, read_json, whole_file, write_json
 from .strategies import NONE_VALIDATION, PLAYED, Strategies, influence_keys, needs_model
+from .tables import read_rows
 from .terminal import write_csv
 from .unwillingness import data_files, load_unwillingness, unwillingness_source, vetoed
 
@@ -57,9 +64,8 @@ def preprocess(config):
     checkpoints = trained_models(config) if needs_model(config.strategy) else []
     folder, output = dataset_folder(config), Path(config.output_path)
     target = dataset_folder(config, masked=True)
-    written = [output / DISCLOSURE_FILE, output / PREPROCESS_FILE, target / RATINGS_FILE, target / DATASET_FILE]
-    if (folder / MOVIES_FILE).exists():
-        written.append(target / MOVIES_FILE)
+    written = [output / DISCLOSURE_FILE, output / PREPROCESS_FILE,
+               *(target / name for name in (RATINGS_FILE, MOVIES_FILE, DATASET_FILE))]
     stage = Stage("preprocess", config, SPLIT_KEYS + MODEL_KEYS + influence_keys(config) + GAME_KEYS, inputs + checkpoints,
                   written)
     if stage.is_done():
@@ -82,7 +88,8 @@ def preprocess(config):
     disclosed = decision.disclosed
     write_disclosure(output / DISCLOSURE_FILE, dataset, unwillingness, decision)
     write_masked_dataset(folder, target, dataset, disclosed, digest(output / DISCLOSURE_FILE),
-                         {HOLDOUT: 1} if config.strategy == NONE_VALIDATION else {})
+                         {MASK_SETTINGS: config.select(_mask_keys()),
+                          **({HOLDOUT: 1} if config.strategy == NONE_VALIDATION else {})})
     end = time.perf_counter()
 
     total_wv = willingness_violation(np.ones(len(disclosed)), unwillingness, dataset.num_users)
@@ -118,6 +125,11 @@ def preprocess(config):
     logger.info("masked dataset written to %s, decisions to %s", target, output / DISCLOSURE_FILE)
 
 
+def _mask_keys():
+    """Options that a mask depends on and a training does not."""
+    return [key for key in dict.fromkeys(GAME_KEYS + INFLUENCE_KEYS) if key not in TRAIN_KEYS]
+
+
 def write_disclosure(path, dataset, unwillingness, decision):
     """disclosure.csv: a row for each training interaction, original ids; influences are empty for a baseline."""
     empty = np.full(dataset.num_interactions, np.nan)
@@ -142,16 +154,19 @@ def write_masked_dataset(source, target, dataset, disclosed, decisions, record):
         decisions: SHA-256 sum of the disclosure.csv that it follows, for its record.
         record: dict, what else its record is to say.
     """
-    ratings = pd.read_csv(source / RATINGS_FILE, dtype=str, keep_default_na=False)
+    ratings = read_rows(source / RATINGS_FILE)
     rows = np.sort(np.concatenate([dataset.rows[disclosed], dataset.held_out.ravel()]))
     with whole_file(target / RATINGS_FILE) as temporary:
         write_csv(ratings.iloc[rows], temporary)
-    if (source / MOVIES_FILE).exists():
-        with whole_file(target / MOVIES_FILE) as temporary:
+    with whole_file(target / MOVIES_FILE) as temporary:
+        if (source / MOVIES_FILE).exists():
             temporary.write_bytes((source / MOVIES_FILE).read_bytes())
+        else:  # the items that occur: in the masked twin some may occur no more
+            write_csv(pd.DataFrame({ITEM: dataset.item_ids, TITLE: "", GENRES: ""}), temporary)
     made = read_json(source / DATASET_FILE, "make the dataset anew") if (source / DATASET_FILE).exists() else {}
     write_json(target / DATASET_FILE, {**made, **record, "dataset": target.name, "masked_from": source.name,
-                                       "disclosure_sha256": decisions, "num_ratings": len(rows)})
+                                       "disclosure_sha256": decisions, "num_ratings": len(rows),
+                                       TEXT_IDS: text_ids(dataset.user_ids, dataset.item_ids)})
 
 
 def reset_peak_rss():

@@ -41,6 +41,21 @@ def test_masked_dataset_keeps_held_out_rows_and_nothing_withheld(ratings, settin
     assert not withheld & set(zip(written.user_id, written.item_id))
 
 
+def test_the_masked_dataset_of_one_put_there_by_hand_has_all_its_items(write_ratings, settings, tmp_path):
+    # no movies.csv, names and ids as others write them; what is withheld are the only text id and the only rows of an item
+    rows = [("7", "abc", 1), ("7", "2", 2), ("7", "3", 3), ("8", "2", 1), ("8", "9", 2), ("8", "3", 3), ("8", "2", 4)][:6]
+    folder = write_ratings(rows)
+    text = (folder / "ratings.csv").read_text().replace("user_id,item_id", "User ID, movieId")
+    (folder / "ratings.csv").write_text(text, encoding="utf-8-sig")
+    dataset = load_dataset(settings())
+    assert dataset.item_ids.tolist() == ["2", "3", "9", "abc"]
+    target = tmp_path / "data" / "masked_tiny"
+    write_masked_dataset(folder, target, dataset, np.zeros(2, bool), "", {})
+    masked = load_dataset(settings(), masked=True)
+    assert masked.item_ids.tolist() == dataset.item_ids.tolist() and masked.user_ids.tolist() == dataset.user_ids.tolist()
+    assert np.array_equal(masked.test, dataset.test) and masked.num_interactions == 0
+
+
 def test_stages_end_to_end(cpu, ratings, settings, tmp_path):
     config = settings(*SMALL)
     output = tmp_path / "output"
