@@ -526,7 +526,7 @@ def _filter_users(ratings, at_least, at_most):
 def _catalogue(ratings, movies, name):
     """item_id, title, genres of exactly the items that occur, by id."""
     occurring = pd.DataFrame({ITEM: np.sort(ratings[ITEM].unique())})
-    found = movies.set_index(ITEM).reindex(occurring[ITEM].astype(str))
+    found = movies.set_index(movies[ITEM].astype(str)).reindex(occurring[ITEM].astype(str))
     known = found[TITLE].notna()
     if len(movies) and not known.all():
         logger.warning("%s: %s of %s items are not in its list of titles and genres, e.g. %s (there: %s)", name,

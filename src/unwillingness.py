@@ -157,9 +157,12 @@ def apply_rules(value, path, dataset, config, needed=()):
         for start in range(0, len(value), _ROWS):
             part = slice(start, start + _ROWS)
             asked = pd.DataFrame({"place": np.arange(len(value))[part], USER: dataset.user[part], ITEM: dataset.item[part]})
+            near = chosen
+            if USER in level:  # interactions are by user
+                near = chosen[chosen[USER].between(asked[USER].iloc[0], asked[USER].iloc[-1])]
             if GENRE in level:
                 asked = asked.merge(pairs, on=ITEM)
-            found = asked.merge(chosen, on=list(level))
+            found = asked.merge(near, on=list(level))
             strongest = found.groupby("place")[UNWILLINGNESS].max()
             value[strongest.index] = strongest
             covered[strongest.index] = True
@@ -170,16 +173,15 @@ def apply_rules(value, path, dataset, config, needed=()):
 def _read_rules(path, dataset, needed):
     """The rules with ids as positions in the dataset: _ALL where nothing is named, _UNKNOWN where there is no such id."""
     table = read_table(path, (*_COLUMNS, UNWILLINGNESS), (*needed, UNWILLINGNESS), extra="refused", skip_blank_lines=False)
-    blank = np.ones(len(table), bool)
-    for column in table:
-        blank &= (table[column].astype(str).str.strip() == "").to_numpy()
-    table = table[~blank]
+    blank = np.all([_is_blank(table[column]) for column in table], axis=0)
+    if blank.any():
+        table = table[~blank]
     value = pd.to_numeric(table[UNWILLINGNESS], errors="coerce")
     bad = np.flatnonzero(~value.between(0, 1) | (table[UNWILLINGNESS].dtype == bool))
     if len(bad):
         raise InputError(f"{path}: line {_lines(table.index[bad])}: unwillingness {table[UNWILLINGNESS].iloc[bad[0]]}; it "
                          "must be a number in [0, 1]")
-    if any((table[column] == "").any() for column in _COLUMNS if column in table) and (short := short_line(path)):
+    if any(_is_blank(table[column]).any() for column in _COLUMNS if column in table) and (short := short_line(path)):
         raise InputError(f"{path}: line {short} has fewer fields than the header, and what it does not name must not stand "
                          "for all; fill it up with commas, or remove it")
     rules = pd.DataFrame({UNWILLINGNESS: value}, table.index)
@@ -197,6 +199,14 @@ def _read_rules(path, dataset, needed):
     if len(repeated):
         raise InputError(f"{path}: line {_lines(repeated)}: repeats the rule of an earlier line; remove it")
     return rules
+
+
+def _is_blank(column):
+    """(n,) bool: the fields of a column in which nothing stands."""
+    if pd.api.types.is_numeric_dtype(column):
+        return np.zeros(len(column), bool)
+    column = column.astype("category").cat
+    return np.array([text.strip() == "" for text in column.categories], bool)[column.codes]
 
 
 def _plain_genre(text):

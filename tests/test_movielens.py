@@ -339,6 +339,8 @@ def test_simulation_is_prepared_with_unwillingness(tmp_path, settings):
     folder = tmp_path / "data" / "simulation"
     first = (folder / "ratings.csv").read_bytes()
     assert len(pd.read_csv(folder / "unwillingness.csv")) == 200
+    movies = pd.read_csv(folder / "movies.csv")
+    assert movies.title.str.contains("No.").all() and movies.genres.notna().all()
     prepare(settings("--dataset", "simulation", *size, "--seed", 2))  # another seed: made anew
     assert (folder / "ratings.csv").read_bytes() != first
 
