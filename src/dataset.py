@@ -48,6 +48,7 @@ from .tables import (
     times,
 )
 
+UNFINISHED = "unfinished"  # key of dataset.json while a masked dataset is being written
 _ANEW = "make the dataset anew with scripts/run_download_dataset.sh --overwrite"
 
 
@@ -142,6 +143,8 @@ def load_dataset(config, masked=False):
     """
     path = ratings_path(config, masked)
     record = _check_record(path.with_name(DATASET_FILE), config)
+    if record.get(UNFINISHED):
+        raise InputError(f"{path.parent}: was being written when preprocess.py stopped; run preprocess.py again")
     holdout = config.holdout
     text = record.get(TEXT_IDS, [])
     ratings = _read(path, [USER, ITEM, TIMESTAMP])
@@ -244,6 +247,12 @@ def find_users(dataset, text, option):
 def original_id(ids, position):
     """An original id, of user_ids or item_ids, as JSON can hold it."""
     return ids[position].item() if isinstance(ids[position], np.generic) else ids[position]
+
+
+def is_masked(folder):
+    """Whether preprocess.py wrote what lies in a dataset folder."""
+    path = folder / DATASET_FILE
+    return path.exists() and "masked_from" in read_json(path, "remove it")
 
 
 def id_types(dataset):

@@ -34,7 +34,7 @@ from .constants import (
     UNWILLINGNESS,
     USER,
 )
-from .dataset import dataset_folder, load_dataset, text_ids
+from .dataset import UNFINISHED, dataset_folder, is_masked, load_dataset, text_ids
 from .device_adapter import set_device
 from .errors import InputError
 from .metrics import willingness_violation
@@ -153,7 +153,14 @@ def write_masked_dataset(source, target, dataset, disclosed, decisions, record):
         disclosed: (n,) bool, in the order of dataset.user.
         decisions: SHA-256 sum of the disclosure.csv that it follows, for its record.
         record: dict, what else its record is to say.
+
+    Raises:
+        InputError: another dataset lies in `target`.
     """
+    start = {"dataset": target.name, "masked_from": source.name}
+    if (target / RATINGS_FILE).exists() and not is_masked(target):
+        raise InputError(f"{target}: was not written by preprocess.py, which would replace it; move it to another place")
+    write_json(target / DATASET_FILE, {**start, UNFINISHED: True})  # what is there belongs together only after the last file
     ratings = read_rows(source / RATINGS_FILE)
     rows = np.sort(np.concatenate([dataset.rows[disclosed], dataset.held_out.ravel()]))
     with whole_file(target / RATINGS_FILE) as temporary:
@@ -164,8 +171,7 @@ def write_masked_dataset(source, target, dataset, disclosed, decisions, record):
         else:  # the items that occur: in the masked twin some may occur no more
             write_csv(pd.DataFrame({ITEM: dataset.item_ids, TITLE: "", GENRES: ""}), temporary)
     made = read_json(source / DATASET_FILE, "make the dataset anew") if (source / DATASET_FILE).exists() else {}
-    write_json(target / DATASET_FILE, {**made, **record, "dataset": target.name, "masked_from": source.name,
-                                       "disclosure_sha256": decisions, "num_ratings": len(rows),
+    write_json(target / DATASET_FILE, {**made, **record, **start, "disclosure_sha256": decisions, "num_ratings": len(rows),
                                        TEXT_IDS: text_ids(dataset.user_ids, dataset.item_ids)})
 
 

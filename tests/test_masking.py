@@ -56,6 +56,29 @@ def test_the_masked_dataset_of_one_put_there_by_hand_has_all_its_items(write_rat
     assert np.array_equal(masked.test, dataset.test) and masked.num_interactions == 0
 
 
+def test_a_masked_dataset_that_was_not_finished_is_not_used(ratings, settings, tmp_path, monkeypatch):
+    dataset, target = load_dataset(settings()), tmp_path / "data" / "masked_tiny"
+    everything = np.ones(dataset.num_interactions, bool)
+    write_masked_dataset(ratings, target, dataset, everything, "", {"holdout": 1})
+    monkeypatch.setattr("src.masking.write_csv", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        write_masked_dataset(ratings, target, dataset, ~everything, "", {})
+    with pytest.raises(InputError, match="masked_tiny: was being written when preprocess.py stopped; run preprocess.py again"):
+        load_dataset(settings(), masked=True)
+    monkeypatch.undo()
+    write_masked_dataset(ratings, target, dataset, ~everything, "", {})
+    assert load_dataset(settings(), masked=True).num_interactions == 0
+
+
+def test_a_dataset_of_the_users_own_is_not_replaced_by_a_mask(ratings, write_ratings, settings, tmp_path):
+    dataset = load_dataset(settings())
+    folder = write_ratings([(1, 2, 3)], name="masked_tiny")
+    before = (folder / "ratings.csv").read_bytes()
+    with pytest.raises(InputError, match="masked_tiny: was not written by preprocess.py, which would replace it; move it"):
+        write_masked_dataset(ratings, folder, dataset, np.ones(dataset.num_interactions, bool), "", {})
+    assert (folder / "ratings.csv").read_bytes() == before and len(list(folder.iterdir())) == 1
+
+
 def test_stages_end_to_end(cpu, ratings, settings, tmp_path):
     config = settings(*SMALL)
     output = tmp_path / "output"
