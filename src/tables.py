@@ -3,6 +3,7 @@
 An id is text until all ids of its column are proven to be whole numbers, and never a float on the way: 007 stays apart from
 7, 1.0 from 1, and NA is an id like any other. Blanks around an id, and the Unicode form that it is written in, do not count.
 """
+import contextlib
 import csv
 import io
 import logging
@@ -147,22 +148,15 @@ def parse(source, name, **options):
         raise InputError(f"{name}: is not UTF-8 text ({getattr(e, 'reason', e)}); save it as UTF-8") from e
 
 
-class _readable:
-    """A binary file as what pandas reads: with a progress bar, its encoding found out, and no NUL in it."""
-
-    def __init__(self, file, size, name):
-        self.name, self.progress = name, read_with_progress(file, size, Path(name).name)
-
-    def __enter__(self):
-        stream = self.progress.__enter__()
+@contextlib.contextmanager
+def _readable(file, size, name):
+    """A binary file as what pandas reads, and its encoding: with a progress bar, and no NUL in it."""
+    with read_with_progress(file, size, Path(name).name) as stream:
         start = stream.peek(4)
         encoding = next((encoding for mark, encoding in _MARKS if start.startswith(mark)), "utf-8-sig")
         if encoding == "utf-8-sig":
-            stream = io.BufferedReader(_WithoutNul(stream, self.name), 1 << 20)
-        return stream, encoding
-
-    def __exit__(self, *error):
-        return self.progress.__exit__(*error)
+            stream = io.BufferedReader(_WithoutNul(stream, name), 1 << 20)
+        yield stream, encoding
 
 
 class _WithoutNul(io.RawIOBase):

@@ -63,7 +63,7 @@ def test_a_masked_dataset_that_was_not_finished_is_not_used(ratings, settings, t
     monkeypatch.setattr("src.masking.write_csv", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         write_masked_dataset(ratings, target, dataset, ~everything, "", {})
-    with pytest.raises(InputError, match="masked_tiny: was being written when preprocess.py stopped; run preprocess.py again"):
+    with pytest.raises(InputError, match="masked_tiny: was being written when preprocess.py stopped; run preprocess.py"):
         load_dataset(settings(), masked=True)
     monkeypatch.undo()
     write_masked_dataset(ratings, target, dataset, ~everything, "", {})
