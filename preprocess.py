@@ -1,6 +1,11 @@
 """Computes influences, decides what each user discloses, and writes the masked dataset."""
-from src.masking import preprocess
-from src.stage import main
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # where PYTHONSAFEPATH is set, Python does not do it
+
+from src.masking import preprocess  # noqa: E402
+from src.stage import main  # noqa: E402
 
 if __name__ == "__main__":
     main(preprocess, "run_preprocess", __doc__)

@@ -4,7 +4,7 @@ import io
 import logging
 import time
 
-from .plots import learning_curve
+from .plots import drawn, learning_curve
 from .stage import write_text
 
 logger = logging.getLogger("ifrqe")
@@ -17,7 +17,7 @@ class Callback:
         """Called after each epoch with the records of all epochs so far and the parameters (see NCF.values)."""
 
     def on_train_end(self, history):
-        """Called after the last epoch."""
+        """Called when the training is over and its checkpoint is written."""
 
 
 class EpochReport(Callback):
@@ -118,4 +118,5 @@ class LearningCurve(Callback):
         self.path, self.title, self.metric, self.best, self.anchor = path, title, metric, best, anchor
 
     def on_train_end(self, history):
-        learning_curve(self.path, history, self.metric, self.title, self.best.record["epoch"], self.anchor.record["epoch"])
+        drawn(learning_curve, self.path, history, self.metric, self.title, self.best.record["epoch"],
+              self.anchor.record["epoch"])

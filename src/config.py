@@ -18,12 +18,23 @@ from .errors import InputError
 DEFAULT_CONFIG = Path(__file__).resolve().parent.parent / "default_config.yaml"
 
 
-class Config:
-    """Settings as attributes: `config.batch_size`."""
+# Names that the program gives to other files under output_path.
+_OWN_FILES = re.compile(r"(train|eval)_(ncf|ifrqe).*|settings_.*|run_.*\.log|seed_\d+|(tradeoff|fidelity|influence).*|"
+                        r"(disclosure|preprocess|report|benchmark|scaling)\..*", re.I)
 
-    def __init__(self, values):
+
+class Config:
+    """Settings as attributes: `config.batch_size`.
+
+    Args:
+        values: dict of all settings.
+        given: names of those that were given, on the command line or in a file of the user's own.
+    """
+
+    def __init__(self, values, given=()):
         self.__dict__.update(values)
         self._values = dict(values)
+        self.given = frozenset(given)
 
     def select(self, keys):
         """The settings `keys` as a plain dict, in that order."""
@@ -34,7 +45,7 @@ class Config:
 
     def replace(self, **changes):
         """A copy with some settings changed."""
-        return Config({**self._values, **changes})
+        return Config({**self._values, **changes}, self.given)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -42,11 +53,23 @@ class _Parser(argparse.ArgumentParser):
         raise InputError(f"{message}; --help lists all options")
 
 
+class _Loader(yaml.SafeLoader):
+    """yaml.SafeLoader, for which a key that is there twice is an error: the first would be lost without a word."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [self.construct_object(key, deep) for key, _ in node.value]
+        for place, key in enumerate(keys):
+            if key in keys[:place]:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is there twice",
+                                                        node.value[place][0].start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def load_yaml(path):
     """The documents of a YAML configuration file, as a list of dicts."""
     try:
-        with open(path, encoding="utf-8") as file:
-            documents = list(yaml.safe_load_all(file))
+        with open(path, encoding="utf-8-sig") as file:
+            documents = list(yaml.load_all(file, _Loader))
     except OSError as e:
         raise InputError(f"{path}: {e.strerror}; name a YAML file such as {DEFAULT_CONFIG.name}") from e
     except (yaml.YAMLError, UnicodeDecodeError) as e:
@@ -171,6 +194,9 @@ def _check_together(values):
     if not asked and not values["eval_negatives"] and values["top_k"] > values["num_eval_neg"]:
         raise InputError(f"--top_k {values['top_k']}: is more than num_eval_neg {values['num_eval_neg']}, "
                          "so every item would be a hit; lower it")
+    if _OWN_FILES.fullmatch(values["eval_file_name"]):
+        raise InputError(f"--eval_file_name {values['eval_file_name']}: is the name of a file that holds other results; "
+                         "choose another, such as eval.log")
     if not re.fullmatch(r"\w[\w.+-]*", values["eval_file_name"]):
         raise InputError(f"--eval_file_name {values['eval_file_name']!r}: must be a plain file name; "
                          "give the folder with --output_path")
@@ -194,6 +220,7 @@ def load_config(arguments, description=""):
         raise InputError(f"{DEFAULT_CONFIG}: needs four documents (values, help, types, recipes), with the same keys in the "
                          "first and the third, and a recipe for each choice of recipe; restore it")
     defaults, helps, accepted, recipes = documents
+    arguments = _with_values(arguments, accepted)
     first = _Parser(add_help=False, allow_abbrev=False)
     first.add_argument("--config_path")
     first.add_argument("--recipe")
@@ -235,7 +262,20 @@ def load_config(arguments, description=""):
     for key, allowed in accepted.items():
         _check_value(key, values[key], allowed)
     _check_together(values)
-    return Config(values)
+    return Config(values, {*given, *own})
+
+
+def _with_values(arguments, accepted):
+    """The command line with values that begin with a hyphen, as ids may, joined to their options: --recommend=-X9."""
+    joined, words = [], list(arguments)
+    while words:
+        word = words.pop(0)
+        takes = word.startswith("--") and accepted.get(word[2:], "bool") != "bool"
+        if takes and words and words[0].startswith("-") and words[0] not in ("-h", "--help") \
+                and words[0].split("=")[0][2:] not in accepted:
+            word = f"{word}={words.pop(0)}"
+        joined.append(word)
+    return joined
 
 
 def _suggestion(key, known):

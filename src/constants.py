@@ -60,6 +60,11 @@ def eval_file(model):
     return f"eval_{model.lower()}.json"
 
 
+def seeds_file(record):
+    """File name of what the records `record` (see train_file, eval_file) of several seeds come to."""
+    return record.replace(".json", "_seeds.json")
+
+
 def users_file(model):
     """File name of the results of a model's evaluation user by user."""
     return f"eval_{model.lower()}_users.csv"

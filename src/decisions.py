@@ -86,11 +86,17 @@ def read_decisions(config, dataset):
         raise InputError(f"{path}: does not list the training interactions of {dataset.name}; run preprocess.py anew, "
                          "or set --decisions_path to where its results are")
     if config.masked:
-        masked = dataset_folder(config, masked=True) / DATASET_FILE
-        if read_json(masked, REMEDY).get("disclosure_sha256") != digest(path):
-            raise InputError(f"{path}: is not what {masked.parent} was made from; run preprocess.py, then train.py --masked")
+        check_mask(config)
     return Decisions(_numbers(table[INFLUENCE]), _numbers(table[EXPECTED]), table[UNWILLINGNESS].to_numpy(),
                      table[DISCLOSED].to_numpy() == 1, record)
+
+
+def check_mask(config):
+    """Raises InputError if the masked dataset was not made from the disclosure.csv that is there; there may be none."""
+    path, masked = decision_files(config)[0], dataset_folder(config, masked=True) / DATASET_FILE
+    if path.exists() and masked.exists() and read_json(masked, REMEDY).get("disclosure_sha256") != digest(path):
+        raise InputError(f"{path}: is not what {masked.parent} was made from, perhaps by another run; run preprocess.py, "
+                         "then train.py --masked, or give each run a --data_path of its own")
 
 
 def _lists(table, dataset, path):

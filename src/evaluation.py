@@ -25,7 +25,7 @@ from .device_adapter import set_device
 from .errors import InputError
 from .ncf import load_checkpoint, score, score_all
 from .stage import Stage, read_json, whole_file, write_json
-from .terminal import RESULT, paint, write_csv
+from .terminal import RESULT, Painted, paint, write_csv
 from .unwillingness import data_files, load_unwillingness
 
 logger = logging.getLogger("ifrqe")
@@ -185,4 +185,4 @@ def comparison_table(plain, masked):
         lines.append("  ".join(cells))
     ruler = "-" * len(lines[0])
     title = paint(f"{plain['dataset']}: test items, plain against masked", "bold")
-    return "\n".join([ruler, title, ruler, lines[0], ruler, *lines[1:], ruler])
+    return Painted("\n".join([ruler, title, ruler, lines[0], ruler, *lines[1:], ruler]))

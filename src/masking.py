@@ -1,4 +1,5 @@
 """The influence stage: influences, the game, disclosure.csv and the masked dataset."""
+import contextlib
 import logging
 import re
 import resource
@@ -38,7 +39,7 @@ from .dataset import UNFINISHED, dataset_folder, is_masked, load_dataset, text_i
 from .device_adapter import set_device
 from .errors import InputError
 from .metrics import willingness_violation
-from .plots import disclosure_plot
+from .plots import disclosure_plot, drawn
 from .plugins import label, plugin_files
 from .stage import Stage, digest, read_json, whole_file, write_json
 from .strategies import NONE_VALIDATION, PLAYED, Strategies, influence_keys, needs_model
@@ -66,11 +67,11 @@ def preprocess(config):
     target = dataset_folder(config, masked=True)
     written = [output / DISCLOSURE_FILE, output / PREPROCESS_FILE,
                *(target / name for name in (RATINGS_FILE, MOVIES_FILE, DATASET_FILE))]
+    device = set_device(config)
     stage = Stage("preprocess", config, SPLIT_KEYS + MODEL_KEYS + influence_keys(config) + GAME_KEYS, inputs + checkpoints,
-                  written)
+                  written, device)
     if stage.is_done():
         return
-    device = set_device(config)
     dataset = load_dataset(config)
     unwillingness = load_unwillingness(dataset, config)
     allowed = ~vetoed(unwillingness, config)
@@ -81,7 +82,7 @@ def preprocess(config):
                 f", solver {config.solver}, {len(models)} model{'s' * (len(models) > 1)} at {sets} epochs in all"
                 if config.strategy in PLAYED else "")
     strategies = Strategies(dataset, unwillingness, allowed, models, config, device, output,
-                            {key: stage.depends[key] for key in ("version", "dataset", "inputs")})
+                            stage.basis)
     start = time.perf_counter()
     decision = strategies(config.strategy, config.wv_budget, config.willingness_weight)
     decided = time.perf_counter()
@@ -107,10 +108,10 @@ def preprocess(config):
         "total_wv": total_wv, "willingness_weight": decision.weight,
         "wv_budget": config.wv_budget if config.willingness_weight is None or not played else None,
         "vetoed": int((~allowed).sum()), "disclosed_share": float(disclosed.mean()), "peak_rss_mb": peak_rss_mb()})
-    disclosure_plot(output / DISCLOSURE_PLOT, decision.expected, unwillingness, disclosed, decision.weight,
-                    f"{dataset.name}: what is disclosed ({label(config.strategy)})")
     stage.finish()
     strategies.forget()
+    drawn(disclosure_plot, output / DISCLOSURE_PLOT, decision.expected, unwillingness, disclosed, decision.weight,
+          f"{dataset.name}: what is disclosed ({label(config.strategy)})")
     logger.info("disclosed: %s of %s interactions (%.1f%%), wv %.4f of %.4f (%.1f%%)%s",
                 f"{disclosed.sum():,}", f"{len(disclosed):,}", 100 * disclosed.mean(), wv, total_wv,
                 100 * wv / total_wv if total_wv else 0,
@@ -176,17 +177,16 @@ def write_masked_dataset(source, target, dataset, disclosed, decisions, record):
 
 
 def reset_peak_rss():
-    """On Linux lets peak_rss_mb count anew from what is in RAM now."""
-    clear = Path("/proc/self/clear_refs")
-    if clear.exists():
-        clear.write_text("5")
+    """On Linux lets peak_rss_mb count anew from what is in RAM now, where that is allowed."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak_rss_mb():
     """Largest memory that this process has had in RAM so far, in MB."""
-    status = Path("/proc/self/status")
-    if status.exists():  # unlike ru_maxrss, which a process inherits from its parent
-        return int(re.search(r"VmHWM:\s*(\d+)", status.read_text())[1]) * 1024 / 1e6
+    with contextlib.suppress(OSError):  # unlike ru_maxrss, which a process inherits from its parent
+        if match := re.search(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text()):
+            return int(match[1]) * 1024 / 1e6
     unit = 1 if sys.platform == "darwin" else 1024  # bytes on macOS, KiB on Linux
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 

@@ -4,6 +4,7 @@ The logit of user u and item i is  w_gmf . (p_u * q_i)  +  w_out . MLP([r_u, t_i
 (num_factors wide) and the MLP embeddings r, t (layers[0] / 2 wide each). Items come in groups that share their user,
 a positive with its negatives or the candidates of one user: what depends on the user alone is computed once a group.
 """
+import errno
 import json
 import os
 from pathlib import Path
@@ -199,8 +200,19 @@ def save_checkpoint(path, sets, info):
     parameters = [{"name": prefix + name, "data": Tensor(value)} for prefix, values in sets.items()
                   for name, value in values.items()]
     with whole_file(path) as temporary:
-        ms.save_checkpoint(parameters, str(temporary), append_dict={"info": json.dumps(info)})
-        os.chmod(temporary, 0o644)
+        try:
+            ms.save_checkpoint(parameters, str(temporary), append_dict={"info": json.dumps(info)})
+        except RuntimeError as e:  # MindSpore's word for what the system refused
+            cause = e.__cause__ or e.__context__
+            raise cause if isinstance(cause, OSError) else OSError(errno.EIO, str(e).splitlines()[0], str(path)) from e
+        temporary.chmod(0o666 & ~_umask())
+
+
+def _umask():
+    """The process's mask of permissions, which MindSpore does not go by."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def read_checkpoint(path, remedy):

@@ -1,15 +1,34 @@
 """Pictures of a run: learning curves, and what the mask decided."""
+import logging
+import os
+
 import numpy as np
 
 from .metrics import disclosed_by_unwillingness
 from .stage import whole_file
 
+logger = logging.getLogger("ifrqe")
+
 POINTS = 20_000  # of a scatter: more make the file large and the picture no clearer
 BLUE, ORANGE, GREY = "#3b7dd8", "#d2691e", "#7d7f7c"  # to be told from white and from black alike
 
 
+def drawn(draw, path, *arguments):
+    """Draws a picture; one that cannot be drawn is a warning, since no picture is worth the work before it."""
+    try:
+        draw(path, *arguments)
+    except Exception as e:
+        logger.warning("%s: this picture could not be drawn (%s: %s)", path, type(e).__name__, " ".join(str(e).split()))
+
+
 def _figure(columns, rows=1):
-    from matplotlib.figure import Figure  # without pyplot there is no display to set up and none to close
+    logging.getLogger("matplotlib").addHandler(logging.NullHandler())  # its word on fonts and caches is not for the screen
+    backend = os.environ.pop("MPLBACKEND", None)  # a notebook's, or one that is not there: a picture in a file needs none
+    try:
+        from matplotlib.figure import Figure  # without pyplot there is no display to set up and none to close
+    finally:
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
     figure = Figure(figsize=(5 * columns, 3.6 * rows), layout="constrained")
     return figure, [figure.add_subplot(rows, columns, k + 1) for k in range(rows * columns)]
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .constants import MASKED_MODEL, PLAIN_MODEL
+from .constants import MASKED_MODEL, PLAIN_MODEL, seeds_file
 from .stage import read_json, write_json
 from .terminal import RESULT
 
@@ -26,7 +26,7 @@ def over_seeds(stage, record_file):
         record_file: function of the model's name: name of the JSON record that the stage writes.
 
     Returns:
-        A function of the settings. With --seeds it also writes a record of the same name under output_path: for each
+        A function of the settings. With --seeds it also writes a record under output_path, named by seeds_file: for each
         metric the values, their mean and their sample standard deviation.
     """
     def run(config):
@@ -42,8 +42,8 @@ def over_seeds(stage, record_file):
             stage(one.replace(seeds=[], decisions_path=config.decisions_path or config.output_path))
             records.append(read_json(Path(one.output_path) / name, "run the same command with --overwrite"))
         summary = summarise(records)
-        write_json(output / name, {"model": records[0]["model"], "dataset": config.dataset, "seeds": config.seeds,
-                                   **summary})
+        write_json(output / seeds_file(name), {"model": records[0]["model"], "dataset": config.dataset,
+                                               "seeds": config.seeds, **summary})
         width = max(map(len, summary))
         logger.log(RESULT, "%s over the seeds %s, mean and standard deviation:", records[0]["model"],
                     ", ".join(map(str, config.seeds)))

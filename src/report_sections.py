@@ -1,6 +1,4 @@
 """What report.html and report.md say: sections of blocks (text, list, table, pictures) that a template turns into either."""
-from importlib import metadata
-
 import numpy as np
 import pandas as pd
 import yaml
@@ -11,6 +9,7 @@ from .config import DEFAULT_CONFIG, load_yaml
 from .constants import GENRES, MASKED_MODEL, PLAIN_MODEL
 from .evaluation import comparison_rows
 from .explanation import Rule
+from .stage import mindspore_version
 from .strategies import NONE
 
 KINDS = 10  # most helpful and most harmful kinds of interaction
@@ -159,7 +158,7 @@ def what_was_run(results, config):
     blocks.append({"kind": "details", "summary": "All settings",
                    "text": "\n".join(f"{name}:\n" + yaml.safe_dump(record.get("all_settings", {}), sort_keys=False, indent=2)
                                      for name, record in results.records.items())
-                   + f"\nIFRQE on MindSpore {__version__}, MindSpore {metadata.version('mindspore')}"})
+                   + f"\nIFRQE on MindSpore {__version__}, MindSpore {mindspore_version()}"})
     if results.left_out:
         blocks.append(text("Left out, since it does not belong to this run: " + "; ".join(results.left_out) + "."))
     return blocks

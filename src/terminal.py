@@ -1,6 +1,7 @@
 """What a person sees in a terminal: log lines, progress bars and colours, with the messages of native code kept apart."""
 import contextlib
 import io
+import json
 import logging
 import os
 import re
@@ -14,18 +15,64 @@ LOWEST = {"quiet": logging.WARNING, "normal": logging.INFO, "verbose": logging.D
 
 _CODES = {"bold": 1, "red": 31, "green": 32, "yellow": 33}
 _PAINT = re.compile(r"\x1b\[\d+m")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+# control characters, marks that turn the direction of the text, other line breaks, and bytes of file names that are no text
+_UNSAFE = "\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
+_CONTROL = re.compile(f"[\t\n{_UNSAFE}]+")
+_UNSAFE = re.compile(f"[{_UNSAFE}]")
 _DELAY = 0.5  # seconds before a bar appears
 _LARGE = 100_000  # totals from here on are shown in k and M
 _ROWS = 1 << 17  # of a table written at a time
-_TEMPORARY = re.compile(r"^\.(.*)\.\d+\.tmp\..*$")  # see stage.whole_file
+_TEMPORARY = re.compile(r"^\.(.*)\.[^.]*\.\d+\.[0-9a-f]+\.tmp.*$")  # see stage.whole_file
 
 _bars_shown = True
 
 
+class Painted(str):
+    """Text that may hold our colours; of any other, what could steer a terminal is escaped before it is shown."""
+
+
 def paint(text, colour):
     """The text in a colour (or bold); who writes it where there are no colours takes them out with `plain`."""
-    return f"\x1b[{_CODES[colour]}m{text}\x1b[0m"
+    return Painted(f"\x1b[{_CODES[colour]}m{escaped(text)}\x1b[0m")
+
+
+def escaped(text):
+    """The text with what could steer a terminal written as \\uXXXX, as JSON does; line breaks and tabs stay."""
+    return text if isinstance(text, Painted) else _UNSAFE.sub(lambda c: f"\\u{ord(c[0]):04x}", str(text))
+
+
+def _message(record):
+    """The message of a log record, with all that is not ours escaped."""
+    arguments = record.args if isinstance(record.args, tuple) else ()
+    safe = tuple(a if isinstance(a, (int, float, Painted)) else escaped(a) for a in arguments)
+    return escaped(record.msg) % safe if safe else escaped(record.msg)
+
+
+def _encodable(text, encoding):
+    """The text with what an encoding cannot hold written as JSON does."""
+    try:
+        text.encode(encoding or "utf-8")
+        return text
+    except UnicodeEncodeError:
+        fits = {c: c.encode(encoding, "ignore") for c in set(text)}
+        return "".join(c if fits[c] else json.dumps(c)[1:-1] for c in text)
+
+
+def open_streams():
+    """Lets a program go on whose standard streams are closed, or cannot show all characters."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_RDWR), number)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r" if number == 0 else "w"))
+
+
+def show_error(text):
+    """Writes a line to standard error."""
+    with contextlib.suppress(OSError, ValueError):  # there may be nobody to read it
+        print(_encodable(escaped(text), getattr(sys.stderr, "encoding", None)), file=sys.stderr)
 
 
 def plain(text):
@@ -34,7 +81,7 @@ def plain(text):
 
 
 def printable(text):
-    """Text of a data file without line breaks and control characters, which could move a terminal's cursor."""
+    """Text of a data file on one line, without what could steer a terminal."""
     return _CONTROL.sub(" ", str(text)).strip()
 
 
@@ -59,13 +106,14 @@ class Screen(logging.Handler):
     def emit(self, record):
         try:
             stream = getattr(sys, self.name_of_stream)
-            text = record.getMessage()
+            text = _message(record)
             if record.levelno == logging.WARNING:
-                text = paint(text, "yellow")
+                text = paint(plain(text), "yellow")
             elif record.levelno >= logging.ERROR:
-                text = paint(text, "red")
+                text = paint(plain(text), "red")
+            text = _encodable(text if has_colours(stream) else plain(text), getattr(stream, "encoding", None))
             with tqdm.external_write_mode(file=stream):
-                stream.write((text if has_colours(stream) else plain(text)) + "\n")
+                stream.write(text + "\n")
                 stream.flush()
         except BrokenPipeError:  # the reader, such as head, has gone; the work goes on without it
             self.setLevel(logging.CRITICAL + 1)
@@ -76,7 +124,8 @@ class Screen(logging.Handler):
 
 class _PlainFormatter(logging.Formatter):
     def format(self, record):
-        return plain(super().format(record))
+        trace = f"\n{escaped(self.formatException(record.exc_info))}" if record.exc_info else ""
+        return f"{self.formatTime(record)} {record.levelname} {plain(_message(record))}{trace}"
 
 
 @contextlib.contextmanager
@@ -92,7 +141,7 @@ def log_to(logger, path, level, results_alone=False):
     """
     global _bars_shown
     file = logging.FileHandler(path, encoding="utf-8")
-    file.setFormatter(_PlainFormatter("%(asctime)s %(levelname)s %(message)s"))
+    file.setFormatter(_PlainFormatter())
     if results_alone:
         screens = [Screen("stdout", RESULT, RESULT + 1), Screen("stderr", LOWEST[level], RESULT),
                    Screen("stderr", RESULT + 1)]

@@ -127,7 +127,7 @@ class SeedRuns:
         models = load_models(checkpoints, self.dataset, config)
         self.strategies = Strategies(self.dataset, self.unwillingness, ~vetoed(self.unwillingness, config), models, config,
                                      device, self.folder / f"seed_{config.seed}",
-                                     {key: self.depends[key] for key in ("version", "dataset", "inputs")})
+                                     stage.basis)
         self.retraining = Retraining(self.dataset, config, device)
         self.found = {}  # strategy, budget: what `run` returned
         self.trained = {}  # what is trained on: results of users

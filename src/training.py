@@ -22,6 +22,7 @@ from .constants import (
     train_file,
 )
 from .dataset import dataset_files, evaluation_candidates, load_dataset, masked_settings
+from .decisions import check_mask
 from .device_adapter import set_device
 from .errors import InputError
 from .ncf import ANCHOR, BEST, build, check_checkpoint, read_checkpoint, save_checkpoint, score, with_prefix
@@ -44,28 +45,31 @@ def train(config):
     config = masked_settings(config)
     checkpoint = Path(config.checkpoint_path) / checkpoint_file(model)
     result = Path(config.output_path) / train_file(model)
+    if config.masked:
+        check_mask(config)
+    device = set_device(config)
     stage = Stage(f"train_{model.lower()}", config, SPLIT_KEYS + MODEL_KEYS + TRAIN_KEYS,
-                  dataset_files(config, config.masked), [checkpoint, result])
+                  dataset_files(config, config.masked), [checkpoint, result], device)
     if stage.is_done():
         return
     checkpoint.parent.mkdir(parents=True, exist_ok=True)  # a path that cannot be written is better known now than later
-    device = set_device(config)
     dataset = load_dataset(config, config.masked)
     if not dataset.num_interactions:
-        raise InputError(f"dataset {dataset.name}: holds no training interaction; raise --wv_budget in preprocess.py")
+        raise InputError(f"dataset {dataset.name}: holds no training interaction; "
+                         + ("raise --wv_budget in preprocess.py, or take back vetoes" if config.masked
+                            else "users need more than the held-out ones"))
     start = time.perf_counter()
     net = build(dataset, config)
     trainer = Trainer(net, dataset, config, device)
     run = Run(net, trainer, checkpoint, {
         **net.shape, "model": model, "dataset": config.dataset, "holdout": config.holdout,
-        "ratings_sha256": stage.depends["inputs"][RATINGS_FILE],
+        "ratings_sha256": stage.depends["inputs"][RATINGS_FILE], "device": device, "mindspore": stage.depends["mindspore"],
         "settings": stage.depends["settings"]}, config)
     logger.info("%s on %s (%s): %s training interactions, %s parameters, %d epochs of %d steps", model, dataset.name, device,
                 f"{dataset.num_interactions:,}", f"{sum(p.size for p in net.get_parameters()):,}", config.train_epochs,
                 trainer.steps)
     run.find_interrupted()
-    _run_epochs(run, dataset, config, result)
-
+    callbacks = _run_epochs(run, dataset, config, result)
     run.save(checkpoint)
     steps = trainer.steps * len(run.history)
     samples = steps * trainer.groups * (1 + config.num_neg)
@@ -79,6 +83,8 @@ def train(config):
         "ms_per_step": 1e3 * training_seconds / steps,
         "history": [{key: value for key, value in record.items() if key != "seconds"} for record in run.history]})
     stage.finish()
+    for callback in callbacks:
+        callback.on_train_end(run.history)
     logger.info("%s: epoch %d (%s), written to %s", model, run.best.record["epoch"],
                 f"best by validation {run.best.metric}" if config.holdout > 1 else "the last", checkpoint)
 
@@ -127,15 +133,16 @@ class Run:
         remedy = "give the settings of that training, or train anew without --resume"
         try:
             values, info = read_checkpoint(self.path, remedy)
-            wanted = {**self.info["settings"], **{key: self.info[key] for key in ("dataset", "ratings_sha256")}}
+            wanted = {**{key: value for key, value in self.info.items() if key != "settings"}, **self.info["settings"]}
             check_checkpoint(self.path, {**info, **info.get("settings", {})}, wanted, remedy)
         except InputError:
             if self.config.resume:
                 raise
             return
         finished = len(info["history"])
+        over = finished == self.config.train_epochs or 0 < self.config.patience <= finished - info["epoch"]
         if not self.config.resume:
-            if finished < self.config.train_epochs:
+            if not over:
                 logger.info("%s: an interrupted training of %d epochs with these settings; --resume would go on from there",
                             self.path, finished)
             return
@@ -147,11 +154,15 @@ class Run:
         self.anchor.kept = {epoch: with_prefix(values, ANCHOR.format(epoch)) for epoch in info["anchor_epochs"]}
         self.anchor.gathered = {epoch: with_prefix(values, f"gathered{epoch}.") for epoch in info["gathered"]}
         self.anchor.record = self.history[info["anchor_epochs"][-1] - 1]
-        logger.info("%s: going on after epoch %d", self.path, finished)
+        logger.info("%s: %s", self.path, f"finished after epoch {finished}" if over else f"going on after epoch {finished}")
 
 
 def _run_epochs(run, dataset, config, result):
-    """Trains the epochs that are left, with the validation, the callbacks and the checkpoint after each."""
+    """Trains the epochs that are left, with the validation, the callbacks and the checkpoint after each.
+
+    Returns:
+        The callbacks, whose on_train_end is to be called when all else is done.
+    """
     hr, ndcg = f"hr@{config.top_k}", f"ndcg@{config.top_k}"
     candidates = evaluation_candidates(dataset, "validation", config) if config.holdout > 1 else None
     shown = build(dataset, config)  # scores the averaged parameters, while run.net goes on with its own
@@ -181,5 +192,4 @@ def _run_epochs(run, dataset, config, result):
         for callback in callbacks:
             callback.on_epoch_end(run.history, values)
         run.save(run.path, moving=True)
-    for callback in callbacks:
-        callback.on_train_end(run.history)
+    return callbacks

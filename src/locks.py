@@ -1,0 +1,95 @@
+"""Locks on folders: of two runs that would write into one, the second is refused.
+
+A lock is an flock on a hidden file. It ends with its process, however that ends, so none is ever stale.
+"""
+import contextlib
+import errno
+import logging
+import os
+import platform
+from pathlib import Path
+
+from .constants import MASKED_PREFIX
+from .errors import InputError
+
+try:
+    import fcntl
+except ImportError:  # not a POSIX system: runs are not kept apart
+    fcntl = None
+
+logger = logging.getLogger("ifrqe")
+
+# What a program writes, and what it reads: results, checkpoints, dataset and masked twin.
+RESULTS, CHECKPOINTS, DATA, MASKED = "results", "checkpoints", "data", "masked"
+WRITES = {"run_download_dataset": (RESULTS, DATA), "run_train": (RESULTS, CHECKPOINTS),
+          "run_preprocess": (RESULTS, CHECKPOINTS, MASKED), "run_eval": (RESULTS,),
+          "run_tradeoff": (RESULTS, CHECKPOINTS), "run_fidelity": (RESULTS, CHECKPOINTS), "run_benchmark": (RESULTS,),
+          "run_scaling": (RESULTS,)}
+READS = {"run_train": (DATA, MASKED), "run_preprocess": (DATA,), "run_eval": (CHECKPOINTS, DATA, MASKED),
+         "run_tradeoff": (DATA,), "run_fidelity": (DATA,), "run_benchmark": (DATA,)}
+
+
+@contextlib.contextmanager
+def locked(program, config):
+    """While it lasts, no other run can write what `program` writes or reads with these settings.
+
+    Raises:
+        InputError: another run does so; the message names the folder, and that run's host, process and program.
+    """
+    if fcntl is None or config.recommend or config.explain_user:  # who only asks, reads whole files and writes none
+        yield
+        return
+    wanted = {}  # lock file: whether it is taken for writing
+    for names, exclusive in ((READS.get(program, ()), False), (WRITES.get(program, ()), True)):
+        for name in names:
+            for path in _lock_files(name, config):
+                wanted[Path(os.path.realpath(path))] = exclusive
+    with contextlib.ExitStack() as stack:
+        for path, exclusive in wanted.items():
+            _take(stack, path, exclusive, program)
+        yield
+
+
+def _lock_files(name, config):
+    if name in (DATA, MASKED):
+        return [Path(config.data_path) / f".{MASKED_PREFIX if name == MASKED else ''}{config.dataset}.lock"]
+    folder = Path(config.output_path if name == RESULTS else config.checkpoint_path)
+    return [part / ".lock" for part in (folder, *(folder / f"seed_{seed}" for seed in config.seeds))]
+
+
+def _take(stack, path, exclusive, program):
+    mode = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
+    while True:
+        try:
+            if exclusive:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+", errors="replace")
+        except OSError:  # who cannot write there will be told by what is to be written; who only reads need not
+            return
+        try:
+            fcntl.flock(file, mode | fcntl.LOCK_NB)
+            if os.path.exists(path) and os.path.samestat(os.stat(path), os.fstat(file.fileno())):
+                break
+            file.close()  # the run that had it has removed it meanwhile
+        except OSError as e:
+            holder = file.read(200).strip() or "unknown"
+            file.close()
+            if e.errno in (errno.EAGAIN, errno.EACCES):
+                raise InputError(f"{path.parent}: is in use by another run ({holder}); wait for it, or give this run "
+                                 "folders of its own (--output_path, --checkpoint_path, --data_path)") from None
+            logger.warning("%s: this file system has no locks (%s); let no other run use the folder", path.parent,
+                           e.strerror)
+            return
+    stack.callback(_release, file, path)
+    with contextlib.suppress(OSError):  # a full disk is no reason to stop here
+        file.truncate(0)
+        file.write(f"host {platform.node()}, process {os.getpid()}, {program}")
+        file.flush()
+
+
+def _release(file, path):
+    with contextlib.suppress(OSError):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails as long as others hold it as well
+        os.unlink(path)
+    with contextlib.suppress(OSError):
+        file.close()
