@@ -1,16 +1,25 @@
 # Sourced by the other scripts: goes to the project folder, sets $PY, and splits the arguments.
 set -euo pipefail
+unset CDPATH PYTHONSAFEPATH PYTHONHOME PYTHONWARNINGS PYTHONOPTIMIZE
 caller=$PWD
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd -- "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.."
 
-# The interpreter: $PYTHON if set, else that of .venv, made if need be.
+# The interpreter: $PYTHON if set, as the caller means it, else that of .venv, made if need be.
 if [ -n "${PYTHON:-}" ]; then
-    if ! "$PYTHON" -c 'import mindspore' >/dev/null 2>&1; then
-        echo "error: PYTHON=$PYTHON: cannot import mindspore; install requirements.txt there, or unset PYTHON" >&2
+    PY=$PYTHON
+    case "$PY" in /*) ;; */*) PY=$caller/$PY ;; esac
+    if ! command -v "$PY" >/dev/null; then
+        echo "error: PYTHON=$PYTHON: not found, or no program; name an interpreter, or unset PYTHON" >&2
         exit 2
     fi
-    PY=$PYTHON
+    if ! reason=$("$PY" -c 'import mindspore' 2>&1); then
+        echo "error: PYTHON=$PYTHON: cannot import mindspore ($(tail -n 1 <<<"$reason"));" \
+             "install requirements.txt there, or unset PYTHON" >&2
+        exit 2
+    fi
 else
+    # packages of another Python; but Ascend's own are found in this way
+    [ -n "${ASCEND_TOOLKIT_HOME:-}${ASCEND_HOME_PATH:-}" ] || unset PYTHONPATH
     bash scripts/setup_env.sh
     PY=.venv/bin/python
 fi
@@ -18,35 +27,41 @@ fi
 # split_arguments "$@": positional arguments go to the array `positional`, from the first --flag on to `flags`.
 positional=()
 flags=()
-# Relative paths among the flags mean the caller's folder.
+# Relative paths among the flags mean the caller's folder, as --flag value, --flag=value and in lists.
 split_arguments() {
     while [ $# -gt 0 ] && [ "${1#--}" = "$1" ]; do
         positional+=("$1")
         shift
     done
     while [ $# -gt 0 ]; do
-        case "$1" in
-            --masked | --masked=*)
+        local name=${1%%=*}
+        case "$name" in
+            --masked)
                 echo "error: $1: the scripts handle both models; leave it out, or use train.py and eval.py" >&2
                 exit 2 ;;
-            --strategy | --solver | --tradeoff_strategies | --fidelity_solvers)
-                flags+=("$1")
-                if [ $# -gt 1 ]; then
+            --strategy | --solver | --tradeoff_strategies | --fidelity_solvers | --data_path | --output_path | \
+            --checkpoint_path | --decisions_path | --config_path | --archive | --eval_negatives | --eval_item_list | \
+            --willingness_file)
+                if [ "$name" != "$1" ]; then
+                    flags+=("$name=$(absolute_value "$name" "${1#*=}")")
+                elif [ $# -gt 1 ]; then
+                    flags+=("$1" "$(absolute_value "$name" "$2")")
                     shift
-                    flags+=("$(absolute_files "$1")")
-                fi ;;
-            --strategy=* | --solver=* | --tradeoff_strategies=* | --fidelity_solvers=*)
-                flags+=("${1%%=*}=$(absolute_files "${1#*=}")") ;;
-            --data_path | --output_path | --checkpoint_path | --decisions_path | --config_path | --archive | --eval_negatives | --eval_item_list | --willingness_file)
-                flags+=("$1")
-                if [ $# -gt 1 ]; then
-                    shift
-                    flags+=("$(absolute "$1")")
+                else
+                    flags+=("$1")
                 fi ;;
             *) flags+=("$1") ;;
         esac
         shift
     done
+}
+
+# absolute_value NAME VALUE: the value of an option with its paths as the caller means them.
+absolute_value() {
+    case "$1" in
+        --strategy | --solver | --tradeoff_strategies | --fidelity_solvers) absolute_files "$2" ;;
+        *) absolute "$2" ;;
+    esac
 }
 
 # absolute PATH: the path as the caller means it; an empty one stays empty.

@@ -3,7 +3,7 @@
 #   bash scripts/run_all.sh [NAME] [PATH] [--flag value ...]
 #   NAME  simulation, a MovieLens release (ml-100k, ml-1m, ...; downloaded if there is no PATH), or a new name for PATH
 #   PATH  GroupLens .zip, RecBole .inter, or .csv (user_id,item_id[,rating,timestamp])
-source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+source "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/common.sh"
 named_dataset "$@"
 "$PY" -m src.movielens "${flags[@]}"
 "$PY" train.py "${flags[@]}"

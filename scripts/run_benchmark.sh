@@ -2,6 +2,6 @@
 # Speed of the training on this machine, and the ratio to PyTorch if TORCH_PYTHON names an interpreter that has it.
 #   bash scripts/run_benchmark.sh [DATA_PATH] [--flag value ...]     dataset from $DATASET (ml-1m)
 # With --eval_negatives (and --eval_item_list) of the NCF literature also the time until their HR@10 is reached.
-source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+source "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/common.sh"
 stage_arguments "$@"
 "$PY" -m src.benchmark "${flags[@]+"${flags[@]}"}"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Downloads (or generates) the dataset and writes it in the project's format.
 #   bash scripts/run_download_dataset.sh [DATA_PATH] [--archive FILE] [--flag value ...]     dataset from $DATASET (ml-1m)
-source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+source "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/common.sh"
 stage_arguments "$@"
 "$PY" -m src.movielens "${flags[@]+"${flags[@]}"}"

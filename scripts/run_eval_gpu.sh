@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # On the GPU: evaluates both models on the test items and prints them side by side.
 #   bash scripts/run_eval_gpu.sh [DATA_PATH] [CKPT] [DEVICE_ID] [--flag value ...]     dataset from $DATASET (ml-1m)
-source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+source "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/common.sh"
 stage_arguments "$@"
 flags=(--device_target GPU "${flags[@]+"${flags[@]}"}")
 evaluate_both

@@ -1,20 +1,31 @@
 #!/usr/bin/env bash
 # Makes .venv with a suitable Python and installs the pinned requirements; returns at once if that is done.
 #   bash scripts/setup_env.sh [--dev]     --dev adds what the tests and the linter need
+#   MINDSPORE=2.0.0 bash scripts/...      the oldest MindSpore that is supported, for CPython 3.9
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+unset CDPATH PYTHONSAFEPATH PYTHONHOME PYTHONWARNINGS PYTHONOPTIMIZE
+# where pip would put packages; indexes, proxies and certificates stay as they are set
+unset PIP_USER PIP_TARGET PIP_PREFIX PIP_ROOT PIP_REQUIRE_VIRTUALENV PIP_REQUIREMENT PIP_NO_DEPS PIP_DRY_RUN
+cd -- "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.."
 
-files=(requirements.txt)
+case "${MINDSPORE:-}" in
+    "" | 2.10.0) files=(requirements.txt) candidates="python3.11 python3.12 python3.10 python3 python" \
+        range="(3, 10) <= sys.version_info[:2] <= (3, 12)" words="CPython 3.10 to 3.12" ;;
+    2.0.0) files=(requirements-ms2.0.txt) candidates="python3.9 python3 python" \
+        range="sys.version_info[:2] == (3, 9)" words="CPython 3.9" ;;
+    *) echo "error: MINDSPORE=$MINDSPORE: there are pinned requirements for 2.0.0 and 2.10.0; install others yourself and" \
+            "name the interpreter with PYTHON" >&2
+       exit 2 ;;
+esac
 if [ "${1:-}" = "--dev" ]; then
     files+=(requirements-dev.txt)
 fi
 done_mark=.venv/installed-${#files[@]}.txt
-if [ -x .venv/bin/python ] && cmp -s <(cat "${files[@]}") "$done_mark"; then
+if [ -x .venv/bin/python ] && [ -f "$done_mark" ] && [ "$(cat "${files[@]}")" = "$(cat "$done_mark")" ]; then
     exit 0
 fi
 
-candidates="python3.11 python3.12 python3.10 python3 python"
-suitable='import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))'
+suitable="import sys, venv, ensurepip; sys.exit(not $range)"
 # an interrupted set-up leaves a .venv without pip
 if ! { .venv/bin/python -c "$suitable" && .venv/bin/python -m pip --version; } >/dev/null 2>&1; then
     found=""
@@ -25,8 +36,12 @@ if ! { .venv/bin/python -c "$suitable" && .venv/bin/python -m pip --version; } >
         fi
     done
     if [ -z "$found" ]; then
-        echo "error: no suitable Python: MindSpore needs CPython 3.10 to 3.12 with the venv module;" \
+        echo "error: no suitable Python: MindSpore needs $words with the venv module;" \
              "looked for $candidates on the PATH; install one (Debian, Ubuntu: apt install python3.11 python3.11-venv)" >&2
+        exit 2
+    fi
+    if [ ! -w . ]; then
+        echo "error: $PWD: cannot be written, so that .venv cannot be made; name an interpreter with PYTHON" >&2
         exit 2
     fi
     echo "setting up .venv with $("$found" --version)"
@@ -37,8 +52,10 @@ arguments=()
 for file in "${files[@]}"; do
     arguments+=(-r "$file")
 done
-if ! .venv/bin/python -m pip install --quiet --disable-pip-version-check "${arguments[@]}"; then
-    echo "error: pip could not install ${files[*]}; check the network, then run this script again" >&2
+if ! .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-user "${arguments[@]}"; then
+    echo "error: pip could not install ${files[*]}; its own words are above; check the network and the space on the disk," \
+         "then run this script again" >&2
     exit 2
 fi
+cat "${files[0]}" > .venv/installed-1.txt
 cat "${files[@]}" > "$done_mark"

@@ -36,16 +36,23 @@ def load_models(checkpoints, dataset, config):
         A list with, for each model, a dict of epoch to parameters, and a dict of what its checkpoint says.
 
     Raises:
-        InputError: a checkpoint does not fit, or was trained otherwise than the first: but for the seed, all must be alike.
+        InputError: a checkpoint does not fit, or was trained otherwise than these settings say, its seed included. With
+            `other_model` the first may have been trained in any way, the others like it but for the seed.
     """
     models, first = [], None
     for k, path in enumerate(checkpoints):
         values, info = load_anchors(path, dataset, config, dataset_folder(config) / RATINGS_FILE)
         first = first or info["settings"]
-        wanted = {**first, "anchor_epochs": config.anchor_epochs}
-        if len(checkpoints) > 1:
-            wanted["seed"] = config.seed + k
-        check_checkpoint(path, info["settings"], wanted, "remove it, and it is trained with the options that are given then")
+        own = {**config.select(TRAIN_KEYS), "seed": config.seed + k}
+        wanted, remedy = own, "remove it, and it is trained with the options that are given then"
+        if not k:
+            remedy = "give the options of that training, train anew with them, or add --other_model to go by it all the same"
+        if config.other_model:
+            wanted = {**first, "seed": config.seed + k if len(checkpoints) > 1 else first["seed"]}
+            other = ", ".join(f"{key} {value}" for key, value in info["settings"].items() if own.get(key, value) != value)
+            if other:
+                logger.warning("%s: is gone by though it was trained with other options: %s", path, other)
+        check_checkpoint(path, info["settings"], {**wanted, "anchor_epochs": config.anchor_epochs}, remedy)
         models.append((values, info))
     return models
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import plugins
+from .dataset import without_test_items
 from .errors import InputError
 from .influence_function import TINY
 from .stat_utils import generator
@@ -78,9 +79,9 @@ def find(name):
 
     def order(dataset, unwillingness, parameters, config):
         try:
-            found = np.asarray(module.order(dataset, unwillingness, parameters, config))
-        except ValueError as e:
-            raise InputError(f"--strategy {name}: order() failed ({e}); correct it") from e
+            found = np.asarray(module.order(without_test_items(dataset), unwillingness, parameters, config))
+        except Exception as e:  # whatever the file does
+            raise InputError(f"--strategy {name}: order() failed ({type(e).__name__}: {e}); correct it") from e
         if found.ndim != 1 or found.dtype.kind not in "iu" or len(np.unique(found)) != len(found) \
                 or len(found) and not (0 <= found.min() and found.max() < dataset.num_interactions):
             raise InputError(f"--strategy {name}: order() must return different positions of interactions, from 0 to "

@@ -110,6 +110,11 @@ class Dataset:
                        self.num_users, self.num_items)
 
 
+def without_test_items(dataset):
+    """The Dataset as the files of others get it: without the test items, which nothing that decides may look at."""
+    return dataclasses.replace(dataset, test=None, held_out=None)
+
+
 def dataset_folder(config, masked=False):
     """Folder of the dataset that the settings name, or of its masked twin."""
     return Path(config.data_path) / (MASKED_PREFIX * masked + config.dataset)
@@ -219,12 +224,17 @@ def read_ratings_column(config, column):
 
 def timestamp_seconds(config):
     """Seconds of one unit of the timestamps in ratings.csv; None where these tell what came first, but not when."""
+    return UNITS.get(time_unit(config))
+
+
+def time_unit(config):
+    """The unit of the timestamps in ratings.csv: one of tables.UNITS, or tables.ORDER."""
     path = ratings_path(config)
     record = path.with_name(DATASET_FILE)
     unit = read_json(record, _ANEW).get(TIME_UNIT) if record.exists() else None
     if unit is None:
         unit = times(_read(path, [USER, ITEM, TIMESTAMP])[TIMESTAMP], path)[1]
-    return UNITS.get(unit)
+    return unit
 
 
 def find_users(dataset, text, option):

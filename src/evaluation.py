@@ -1,5 +1,7 @@
 """The evaluation stage: both models on the same candidates of the test items, and the table that compares them."""
+import hashlib
 import logging
+import re
 import time
 from pathlib import Path
 
@@ -31,7 +33,8 @@ from .unwillingness import data_files, load_unwillingness
 logger = logging.getLogger("ifrqe")
 
 LOWEST = np.finfo(np.float32).min  # score of what takes no part in a ranking
-COMPARED = ("dataset", "seed", "num_users", "num_items", "num_candidates", "total_wv")  # equal in both, or no comparison
+# Equal in two evaluations, or there is no comparison; what is in `training` as well, option by option.
+COMPARED = ("dataset", "seed", "num_users", "num_items", "num_candidates", "candidates_sha256", "total_wv")
 HIGHER_IS_BETTER = ("hr@", "ndcg@", "full_hr@", "full_ndcg@", "auc", "reward")
 LOWER_IS_BETTER = ("loss", "pos_loss", "wv")
 
@@ -57,10 +60,12 @@ def evaluate(config):
     optional = [checkpoint, *decisions, *map(Path, filter(None, (config.eval_negatives, config.eval_item_list)))]
     inputs = data_files(config)
     inputs += [p for p in optional if p.is_file() and p not in inputs]
+    _check_log(output / config.eval_file_name)
+    device = set_device(config)
     stage = Stage(f"eval_{model.lower()}", config, SPLIT_KEYS + MODEL_KEYS + EVAL_KEYS + GAME_KEYS, inputs,
-                  [output / eval_file(model), output / users_file(model)])
+                  [output / eval_file(model), output / users_file(model)], device)
     if not stage.is_done():
-        _evaluate(config, model, checkpoint, output)
+        _evaluate(config, model, checkpoint, output, device)
         stage.finish()
     if config.masked:
         other, remedy = output / eval_file(PLAIN_MODEL), "run eval.py without --masked for the comparison"
@@ -69,15 +74,19 @@ def evaluate(config):
             return
         plain, masked = (read_json(path, remedy) for path in (other, output / eval_file(model)))
         if differing := not_comparable(plain, masked):
-            logger.info("%s: of other data or settings (%s); %s", other, differing, remedy)
+            logger.warning("no comparison with %s: of other data or settings (%s); train and evaluate both models with the "
+                           "same options", other, differing)
             return
         logger.log(RESULT, "%s", comparison_table(plain, masked))
 
 
 def not_comparable(plain, masked):
     """In what the records of two evaluations differ, so that they must not be compared; "" if they may."""
-    plain, masked = ({**record, "top_k": top_k_of(record)} for record in (plain, masked))
-    return ", ".join(f"{k}={plain.get(k)}" for k in (*COMPARED, "top_k") if plain.get(k) != masked.get(k))
+    a, b = ({**{key: record.get(key) for key in COMPARED}, **record.get("training", {}), "top_k": top_k_of(record)}
+            for record in (plain, masked))
+    differing = [key for key in {**a, **b} if a.get(key) != b.get(key)]
+    return ", ".join("other candidates" if key == "candidates_sha256" else f"{key} {a.get(key)} against {b.get(key)}"
+                     for key in differing)
 
 
 def top_k_of(record):
@@ -85,17 +94,34 @@ def top_k_of(record):
     return next((int(key.split("@")[1]) for key in record if key.startswith("hr@")), None)
 
 
-def _evaluate(config, model, checkpoint, output):
+def _check_log(path):
+    """Raises InputError if the evaluation log is a file of another kind, to which no line must be added."""
+    if path.exists():
+        try:
+            with open(path, encoding="utf-8") as file:
+                ours = not (line := file.readline(100)) or re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  ", line)
+        except UnicodeDecodeError:
+            ours = False
+        if not ours:
+            raise InputError(f"--eval_file_name {path.name}: {path} is no evaluation log; choose another name")
+
+
+def _evaluate(config, model, checkpoint, output, device):
     begin = time.perf_counter()
-    device = set_device(config)
     dataset = load_dataset(config)
     net, info = load_checkpoint(checkpoint, dataset, masked_settings(config), ratings_path(config, config.masked))
     candidates = evaluation_candidates(dataset, "test", config)
+    if config.top_k >= candidates.shape[1]:
+        raise InputError(f"--top_k {config.top_k}: there are only {candidates.shape[1]} candidates a user, so that every "
+                         "item would be a hit; lower it")
+    counts = counting(candidates)
+    if counts is not None:
+        logger.info("%s candidates are their user's own test item once more, and do not count", f"{int((~counts).sum()):,}")
     start = time.perf_counter()
     scores = score(net, candidates, config.eval_batch_size)
     seconds = time.perf_counter() - start
     everything = used = np.ones(dataset.num_interactions, bool)
-    result = metrics.all_metrics(scores, config.top_k)
+    result = metrics.all_metrics(scores, config.top_k, counts)
     game = {}
     if config.holdout > 1:  # what users disclose are the histories before a validation item
         decisions = read_decisions(config, dataset)
@@ -112,17 +138,32 @@ def _evaluate(config, model, checkpoint, output):
     result = {"model": model, "dataset": config.dataset, "seed": config.seed, "epoch": info["epoch"],
               "num_users": dataset.num_users, "num_items": dataset.num_items, "num_interactions": int(used.sum()),
               "num_candidates": candidates.shape[1], **result, **game}
-    losses = metrics.cross_entropy(scores)
-    users = pd.DataFrame({USER: dataset.user_ids, "rank": metrics.ranks(scores), "loss": losses.mean(1),
-                          "pos_loss": losses[:, 0]})
+    users = pd.DataFrame({USER: dataset.user_ids, "rank": metrics.ranks(scores, counts),
+                          "loss": metrics.mean_loss(scores, counts), "pos_loss": metrics.cross_entropy(scores)[:, 0]})
     with whole_file(output / users_file(model)) as temporary:
         write_csv(users, temporary)
-    write_json(output / eval_file(model), {**result, "seconds": time.perf_counter() - begin})
+    trained = {**info.get("settings", {}), **{key: info.get(key) for key in ("device", "mindspore")}}
+    write_json(output / eval_file(model), {**result, "candidates_sha256": hashlib.sha256(candidates.tobytes()).hexdigest(),
+                                           "training": trained, "seconds": time.perf_counter() - begin})
     line = "  ".join(f"{k} {v:.5g}" if isinstance(v, float) else f"{k} {v}" for k, v in result.items())
     with open(output / config.eval_file_name, "a", encoding="utf-8") as log:
         log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}\n")
     logger.info("%s on %s (%s): %s pairs scored in %.1f s", model, dataset.name, device, f"{scores.size:,}", seconds)
     logger.info("%s", line)
+
+
+def counting(candidates):
+    """Which candidates count: all but copies of the first, the held-out item (some published files have them).
+
+    Args:
+        candidates: (num_users, n) int items.
+
+    Returns:
+        (num_users, n) bool; None if all count.
+    """
+    counts = candidates != candidates[:, :1]
+    counts[:, 0] = True
+    return None if counts.all() else counts
 
 
 def full_ranks(net, dataset, batch_size):
@@ -160,7 +201,7 @@ def comparison_rows(plain, masked):
         plain = {**plain, "willingness_weight": weight, "reward": -plain["loss"] - weight * plain["wv"]}
     for key in masked:
         a, b = plain.get(key), masked[key]
-        if key in ("model", "epoch", "seconds", *COMPARED[:-1]) or a is None or b is None:
+        if key in ("model", "epoch", "seconds", "training", *COMPARED[:-1]) or a is None or b is None:
             continue
         if isinstance(b, int):
             rows.append((key, f"{a:,}", f"{b:,}", f"{b - a:+,}"))

@@ -25,24 +25,27 @@ from .constants import (
     MODEL_KEYS,
     SPLIT_KEYS,
     TRAIN_KEYS,
+    UNWILLINGNESS_KEYS,
 )
 from .dataset import dataset_files, load_dataset
 from .device_adapter import set_device
 from .errors import InputError
 from .influence_function import SOLVERS, influences
-from .plots import fidelity_plot
-from .plugins import check_labels, is_file, label, plugin_files
+from .plots import drawn, fidelity_plot
+from .plugins import check_labels, file_label, is_file, label, plugin_files
 from .retraining import Retraining
 from .stage import PartialResults, Stage, main, write_json
 from .stat_utils import generator
 from .strategies import influence_keys
 from .terminal import RESULT, progress
+from .unwillingness import ALL_VETOED, data_files, load_unwillingness, vetoed
 
 logger = logging.getLogger("ifrqe")
 
 LOSS, RANK_LOSS, TEST_RANK = range(3)  # what is kept of a retraining, each (num_users,)
 OWN_SHARE = 10  # one user in so many keeps her half while all others draw new ones
-RESAMPLES = 2000  # of the bootstrap
+RESAMPLES = 2000  # of the bootstrap over users
+SCORE_RESAMPLES = 400  # of that over users and subsets
 SEED_STEP = 10_000  # seeds of retrainings lie apart from those of the models that influences come from
 
 
@@ -61,13 +64,18 @@ def fidelity(config):
         raise InputError(f"--holdout {config.holdout}: leaves no validation item to predict the loss of; use 2 here")
     checkpoints = trained_models(config)
     output = Path(config.output_path)
-    stage = Stage("fidelity", config, SPLIT_KEYS + MODEL_KEYS + TRAIN_KEYS + influence_keys(config, solvers) + EVAL_KEYS
-                  + FIDELITY_KEYS, dataset_files(config) + checkpoints + plugin_files(*solvers),
-                  [output / FIDELITY_FILE, output / FIDELITY_PLOT])
+    device = set_device(config)
+    keys = SPLIT_KEYS + MODEL_KEYS + TRAIN_KEYS + influence_keys(config, solvers) + EVAL_KEYS + FIDELITY_KEYS
+    files = data_files(config) if config.veto else dataset_files(config)
+    stage = Stage("fidelity", config, keys + UNWILLINGNESS_KEYS * config.veto, files + checkpoints + plugin_files(*solvers),
+                  [output / FIDELITY_FILE], device)
     if stage.is_done():
         return
-    device = set_device(config)
     dataset = load_dataset(config)
+    if config.veto:  # what is vetoed trains no model of the study
+        dataset = dataset.part(~vetoed(load_unwillingness(dataset, config), config))
+        if not dataset.num_interactions:
+            raise InputError(ALL_VETOED)
     if subset(dataset, np.zeros(dataset.num_interactions), config.fidelity_keep).all():
         raise InputError(f"--fidelity_keep {config.fidelity_keep}: keeps every interaction of every user, as histories "
                          "are short and shares are rounded up; lower it")
@@ -92,20 +100,21 @@ def fidelity(config):
         row = {"seconds": seconds, **extra}
         for metric, k in (("lds_loss", LOSS), ("lds_rank_loss", RANK_LOSS)):
             correlation = spearman(predicted, measured[:, :, k].mean(1))
-            row[metric], row[f"{metric}_interval"] = mean_interval(correlation[np.isfinite(correlation)], rng)
+            row[metric] = float(np.nanmean(correlation))
+            row[f"{metric}_interval"] = score_interval(predicted, measured[:, :, k].mean(1), rng)
             row["users"] = int(np.isfinite(correlation).sum())
             if k == LOSS:
                 per_user[name] = correlation[np.isfinite(correlation)]
         row["contrast"] = contrast(influence, retrainings, config, rng)
         report["solvers"][name] = row
-    first = solvers[0]
-    fidelity_plot(output / FIDELITY_PLOT, predicted_losses(found[first][0], kept, dataset), measured[:, :, LOSS].mean(1),
-                  per_user, report["ceilings"]["loss"], f"{dataset.name}: do influences predict retraining?")
     write_json(output / FIDELITY_FILE, report)
     stage.finish()
+    drawn(fidelity_plot, output / FIDELITY_PLOT, predicted_losses(found[label(solvers[0])][0], kept, dataset),
+          measured[:, :, LOSS].mean(1), per_user, report["ceilings"]["loss"],
+          f"{dataset.name}: do influences predict retraining?")
     partial.remove()
     for name in solvers:
-        (output / f"fidelity_{label(name)}.partial").unlink(missing_ok=True)
+        (output / f"fidelity_{file_label(name)}.partial").unlink(missing_ok=True)
     logger.log(RESULT, "%s", table(report))
 
 
@@ -115,7 +124,8 @@ def _number_of_runs(config, solvers):
 
 def _influences(name, models, dataset, config, output, stage):
     """Influences by one solver, the seconds that they took (None if that was interrupted), and the solver's report."""
-    partial = PartialResults(output / f"fidelity_{label(name)}.partial", {**stage.depends, "chunk_size": config.chunk_size},
+    key = {**stage.depends, "chunk_size": config.chunk_size}
+    partial = PartialResults(output / f"fidelity_{file_label(name)}.partial", key,
                              config.overwrite)
     start = time.perf_counter()
     values, extra = influences(models, dataset, config.replace(solver=name), partial)
@@ -219,6 +229,25 @@ def mean_interval(values, rng):
     """Mean of (n,) values and the bounds of its 95% bootstrap interval over them."""
     means = [values[rng.integers(0, len(values), len(values))].mean() for _ in range(RESAMPLES)]
     return float(values.mean()), [float(q) for q in np.quantile(means, (0.025, 0.975))]
+
+
+def score_interval(predicted, measured, rng):
+    """Bounds of the 95% bootstrap interval of the mean over users of their rank correlations.
+
+    Users and subsets are drawn anew, since all users share the subsets: what others withhold moves all of their losses.
+
+    Args:
+        predicted, measured: (masks, num_users).
+    """
+    masks, users = predicted.shape
+    means = []
+    with progress(SCORE_RESAMPLES, "bootstrap", "sample") as bar:
+        for _ in range(SCORE_RESAMPLES):
+            drawn_masks, drawn_users = rng.integers(0, masks, masks)[:, None], rng.integers(0, users, users)
+            correlation = spearman(predicted[drawn_masks, drawn_users], measured[drawn_masks, drawn_users])
+            means.append(np.nanmean(correlation) if np.isfinite(correlation).any() else np.nan)
+            bar.update()
+    return [float(q) for q in np.nanquantile(means, (0.025, 0.975))]
 
 
 def ceilings(losses, others):

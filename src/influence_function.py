@@ -24,10 +24,12 @@ measures each against her average interaction. `count_negatives` adds it to the 
 """
 from dataclasses import dataclass
 
+import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
 from . import plugins
+from .dataset import without_test_items
 from .errors import InputError
 from .lissa import Lissa, with_share
 from .ncf import build
@@ -156,7 +158,7 @@ class Jacobian(nn.Cell):
     def __init__(self, net):
         super().__init__()
         self.net = net
-        self.value_and_grad = ops.value_and_grad(_AfterFirst(net.head), 0)
+        self.value_and_grad = ms.value_and_grad(_AfterFirst(net.head), 0)
         self.gather = ops.Gather()
 
     def construct(self, user, item, user_hidden, item_hidden):
@@ -304,6 +306,37 @@ def solver_class(name):
     return plugins.load(name, "solver", "Solver").Solver if plugins.is_file(name) else SOLVERS[name]
 
 
+def _solver(net, dataset, chunks, config, targets):
+    if not plugins.is_file(config.solver):
+        return solver_class(config.solver)(net, dataset, chunks, config, targets)
+    return _Guarded(config.solver, net, dataset, chunks, config, targets)
+
+
+class _Guarded:
+    """A solver from a file, all whose failures are InputErrors that name it."""
+
+    def __init__(self, name, *arguments):
+        self.name = name
+        self.solver = self._try(lambda: solver_class(name)(*arguments))
+
+    def start(self):
+        self._try(lambda: self.solver.start())
+
+    def __call__(self, chunk):
+        return self._try(lambda: self.solver(chunk))
+
+    def report(self):
+        return self._try(lambda: self.solver.report())
+
+    def _try(self, act):
+        try:
+            return act()
+        except (InputError, FloatingPointError, MemoryError):
+            raise
+        except Exception as e:  # whatever the file does
+            raise InputError(f"--solver {self.name}: failed ({type(e).__name__}: {e}); correct it") from e
+
+
 def influences(models, dataset, config, partial=None, disclosed=None, targets=None):
     """Influence of every training interaction at one anchor: the mean over several sets of parameters.
 
@@ -326,10 +359,12 @@ def influences(models, dataset, config, partial=None, disclosed=None, targets=No
     Raises:
         FloatingPointError: an influence is not finite, or the recursion of `lissa` grows.
     """
+    if plugins.is_file(config.solver):
+        dataset = without_test_items(dataset)
     chunks = Chunks(dataset, config, disclosed)
     net = build(dataset, config)
     wanted = dataset.validation[:, None] if targets is None else targets
-    solver = solver_class(config.solver)(net, dataset, chunks, config, wanted)
+    solver = _solver(net, dataset, chunks, config, wanted)
     influence = np.zeros((dataset.num_interactions, wanted.shape[1]))
     with progress(len(models) * dataset.num_interactions, "influence", "interaction") as bar:
         for values in models:

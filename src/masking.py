@@ -39,13 +39,13 @@ from .dataset import UNFINISHED, dataset_folder, is_masked, load_dataset, text_i
 from .device_adapter import set_device
 from .errors import InputError
 from .metrics import willingness_violation
-from .plots import disclosure_plot, drawn
+from .plots import disclosure_plot, drawn, shown
 from .plugins import label, plugin_files
 from .stage import Stage, digest, read_json, whole_file, write_json
 from .strategies import NONE_VALIDATION, PLAYED, Strategies, influence_keys, needs_model
 from .tables import read_rows
 from .terminal import write_csv
-from .unwillingness import data_files, load_unwillingness, unwillingness_source, vetoed
+from .unwillingness import ALL_VETOED, data_files, load_unwillingness, unwillingness_source, vetoed
 
 logger = logging.getLogger("ifrqe")
 
@@ -75,6 +75,8 @@ def preprocess(config):
     dataset = load_dataset(config)
     unwillingness = load_unwillingness(dataset, config)
     allowed = ~vetoed(unwillingness, config)
+    if not allowed.any():
+        raise InputError(ALL_VETOED)
     models = load_models(checkpoints, dataset, config)
     sets = len(parameter_sets(models))
     logger.info("mask of %s (%s): %s interactions of %s users, strategy %s%s", dataset.name, device,
@@ -100,6 +102,7 @@ def preprocess(config):
         "dataset": config.dataset, "seed": config.seed, "num_users": dataset.num_users, "num_items": dataset.num_items,
         "num_interactions": dataset.num_interactions, "strategy": config.strategy,
         "unwillingness": unwillingness_source(config), "willingness_file": Path(config.willingness_file).name or None,
+        "model_settings": models[0][1]["settings"] if models else None,
         **({"solver": config.solver, "damping": config.damping, "influence_models": len(models), "parameter_sets": sets,
             "anchors": len(decision.report.get("anchor_wv", [wv])),
             **config.select(["prior", "rounds", "game_rate", "count_others"]),
@@ -111,7 +114,7 @@ def preprocess(config):
     stage.finish()
     strategies.forget()
     drawn(disclosure_plot, output / DISCLOSURE_PLOT, decision.expected, unwillingness, disclosed, decision.weight,
-          f"{dataset.name}: what is disclosed ({label(config.strategy)})")
+          f"{dataset.name}: what is disclosed ({shown(label(config.strategy))})")
     logger.info("disclosed: %s of %s interactions (%.1f%%), wv %.4f of %.4f (%.1f%%)%s",
                 f"{disclosed.sum():,}", f"{len(disclosed):,}", 100 * disclosed.mean(), wv, total_wv,
                 100 * wv / total_wv if total_wv else 0,

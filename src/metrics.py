@@ -1,12 +1,13 @@
 """Metrics of a model on the candidates of each user.
 
-All take `scores`, a (num_users, 1 + negatives) array of logits whose column 0 belongs to the held-out item.
+All take `scores`, a (num_users, 1 + negatives) array of logits whose column 0 belongs to the held-out item, and some also
+`counts`, a bool array like it: the candidates that count (without it all do; column 0 always does).
 """
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
 
-def ranks(scores):
+def ranks(scores, counts=None):
     """(num_users,) 0-based rank of the held-out item; a negative with the same score counts as ranked before it.
 
     Raises:
@@ -14,7 +15,8 @@ def ranks(scores):
     """
     if not np.isfinite(scores).all():
         raise FloatingPointError("the model gives scores that are not finite; train it anew with a lower learning_rate")
-    return (scores[:, 1:] >= scores[:, :1]).sum(1)
+    before = scores[:, 1:] >= scores[:, :1]
+    return (before if counts is None else before & counts[:, 1:]).sum(1)
 
 
 def hit_ratio(scores, k):
@@ -55,18 +57,26 @@ def softmax_loss(scores):
     return np.logaddexp.reduce(scores, axis=1) - scores[:, 0]
 
 
-def auc(scores):
+def mean_loss(scores, counts=None):
+    """(num_users,) mean cross-entropy of each user's candidates, in nats."""
+    losses = cross_entropy(scores)
+    return losses.mean(1) if counts is None else (losses * counts).sum(1) / counts.sum(1)
+
+
+def auc(scores, counts=None):
     """Area under the ROC curve of all candidates of all users pooled."""
     labels = np.zeros(scores.shape, bool)
     labels[:, 0] = True
-    return float(roc_auc_score(labels.ravel(), scores.ravel()))
+    chosen = slice(None) if counts is None else counts.ravel()
+    return float(roc_auc_score(labels.ravel()[chosen], scores.ravel()[chosen]))
 
 
-def all_metrics(scores, k):
+def all_metrics(scores, k, counts=None):
     """HR@k, NDCG@k, AUC; loss (L: mean cross-entropy of all candidates) and pos_loss (of the held-out items), in nats."""
-    losses = cross_entropy(scores)
-    return {f"hr@{k}": hit_ratio(scores, k), f"ndcg@{k}": ndcg(scores, k), "auc": auc(scores),
-            "loss": float(losses.mean()), "pos_loss": float(losses[:, 0].mean())}
+    losses, rank = cross_entropy(scores), ranks(scores, counts)
+    return {f"hr@{k}": hit_ratio_of_ranks(rank, k), f"ndcg@{k}": ndcg_of_ranks(rank, k), "auc": auc(scores, counts),
+            "loss": float(losses.mean() if counts is None else losses[counts].mean()),
+            "pos_loss": float(losses[:, 0].mean())}
 
 
 def willingness_violation(disclosed, unwillingness, num_users):

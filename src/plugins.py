@@ -1,4 +1,5 @@
 """Strategies and solvers of one's own: a Python file, named where a built-in one would be. See docs/CONTRIBUTING.md."""
+import hashlib
 import importlib.util
 from pathlib import Path
 
@@ -13,6 +14,12 @@ def is_file(name):
 def label(name):
     """A name for tables and file names."""
     return Path(name).stem if is_file(name) else name
+
+
+def file_label(name):
+    """The label as part of a file name, short enough for any file system."""
+    own = label(name)
+    return own if len(own) <= 60 else f"{own[:40]}-{hashlib.sha256(own.encode('utf-8', 'surrogateescape')).hexdigest()[:12]}"
 
 
 def plugin_files(*names):

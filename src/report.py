@@ -33,7 +33,7 @@ from .repeats import over_seeds
 from .report_sections import SECTIONS
 from .report_users import users_page
 from .stage import Stage, digest, read_json, write_text
-from .terminal import progress
+from .terminal import markdown_text, progress
 
 logger = logging.getLogger("ifrqe")
 
@@ -102,7 +102,9 @@ def write_report(config):
                                                         *decision_files(config)] if path.is_file()]
     checkpoints = [Path(config.checkpoint_path) / checkpoint_file(model) for model in MODELS]
     inputs += [path for path in checkpoints if path.is_file()]
-    stage = Stage("report", config, ("report_users", "seed", *SPLIT_KEYS), inputs, [output / HTML, output / MARKDOWN])
+    device = set_device(config)
+    stage = Stage("report", config, ("report_users", "report_vetoed", "seed", *SPLIT_KEYS), inputs,
+                  [output / HTML, output / MARKDOWN], device)
     if stage.is_done():
         return
     start = time.perf_counter()
@@ -116,7 +118,6 @@ def write_report(config):
             if blocks := blocks_of(results, config):
                 sections.append({"id": name, "title": title, "blocks": blocks})
             bar.update()
-        set_device(config)
         page = users_page(results, config) if results.decisions is not None else None
         bar.update()
     environment = _environment()
@@ -139,12 +140,6 @@ def _environment():
     return environment
 
 
-def markdown_text(text):
-    """Text that Markdown shows as it stands, on one line."""
-    text = " ".join(str(text).split()).replace("\\", "\\\\").replace("|", "\\|").replace("*", "\\*")
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace("[", "\\[")
-
-
 def read_results(config):
     """Results of the dataset that the settings name; of two evaluations that do not fit together, that of `masked`."""
     output = Path(config.output_path)
@@ -152,8 +147,8 @@ def read_results(config):
 
     def read(path):
         record = read_json(path, _REMEDY) if path.is_file() else None
-        if record is not None and (record.get("dataset") != config.dataset or "seeds" in record):
-            left_out.append(f"{path.name} (of {record.get('dataset')}{', several seeds' * ('seeds' in record)})")
+        if record is not None and record.get("dataset") != config.dataset:
+            left_out.append(f"{path.name} (of {record.get('dataset')})")
             return None
         return record
 

@@ -6,7 +6,7 @@ import re
 import numpy as np
 
 from .constants import PLAIN_MODEL
-from .plots import BLUE, GREY, ORANGE, disclosed_panel, tradeoff_panel
+from .plots import BLUE, GREY, ORANGE, disclosed_panel, new_figure, tradeoff_panel
 
 _INK = re.compile(r"#000000")
 _HEADER = re.compile(r"^.*?(?=<svg)", re.S)
@@ -24,9 +24,7 @@ class Panel:
     """
 
     def __init__(self, width=4.4, height=3.0):
-        from matplotlib.figure import Figure
-        self.figure = Figure(figsize=(width, height), layout="constrained")
-        self.axes = self.figure.add_subplot()
+        self.figure, (self.axes,) = new_figure(width, height)
         for side in ("top", "right"):
             self.axes.spines[side].set_visible(False)
 
@@ -39,7 +37,7 @@ class Panel:
         """
         import matplotlib
         text = io.StringIO()
-        with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "svg.id": None}):
+        with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
             self.figure.savefig(text, format="svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator", "Format",
                                                                                               "Type")))
         svg = _INK.sub("currentColor", _HEADER.sub("", text.getvalue()))

@@ -7,15 +7,18 @@ from . import __version__, metrics, report_plots
 from .baselines import BASELINES
 from .config import DEFAULT_CONFIG, load_yaml
 from .constants import GENRES, MASKED_MODEL, PLAIN_MODEL
+from .dataset import time_unit
 from .evaluation import comparison_rows
 from .explanation import Rule
 from .stage import mindspore_version
 from .strategies import NONE
+from .tables import ORDER
 
 KINDS = 10  # most helpful and most harmful kinds of interaction
 LEAST_OF_KIND = 30  # interactions that a kind must have
 POPULARITY = ((0.1, "the most popular tenth"), (0.5, "the middle"), (1.0, "the less popular half"))  # of the items
 MOST_GENRES = 30  # the rest are shown together
+PRIVATE = ("mirror", "data_url", "train_url", "checkpoint_url")  # options that may hold addresses and passwords
 GROUPS = 4  # of users, by length of history
 Z95 = 1.96
 
@@ -60,8 +63,8 @@ def summary(results, config):
             a, b = pair[0][key], pair[1][key]
             low, high = intervals[key]
             word = "better than" if low > 0 else "worse than" if high < 0 else "within the noise of"
-            lines.append(f"{key.upper()} of the test items: {b:.3f} after, {a:.3f} before: {word} everything disclosed "
-                         f"(change {b - a:+.3f}, 95% interval {low:+.3f} to {high:+.3f}).")
+            lines.append(f"{key.upper()} of the test items: {b:.3f} after, {a:.3f} before: {word} everything disclosed, for "
+                         f"this one training of each (change {b - a:+.3f}, 95% interval {low:+.3f} to {high:+.3f}).")
     if not lines:
         model, record = next(iter(results.evaluations.items()))
         lines.append(f"{model}: " + ", ".join(f"{key.upper()} {value:.3f}" for key, value in record.items()
@@ -124,6 +127,7 @@ def what_was_run(results, config):
             ("held out of each user", f"{held_out}: " + ("test item" if held_out == 1 else "test item and the one before"
                                                          if held_out == 2 else "test item and the ones before")),
             ("history of a user", f"{length.min()} to {length.max()}, median {np.median(length):.0f}"),
+            ("times", "in " + unit if (unit := time_unit(config)) != ORDER else "none: the order of the rows counts"),
             ("density", f"{100 * dataset.num_interactions / dataset.num_users / dataset.num_items:.2f}% of all pairs")]
     rows = []
     for model, record in results.trainings.items():
@@ -144,24 +148,36 @@ def what_was_run(results, config):
     if decisions is not None:
         blocks.append(table(["decision", ""], _decision_rows(decisions), words=[1]))
     defaults = load_yaml(DEFAULT_CONFIG)[0]
-    ignored = ("data_path", "output_path", "checkpoint_path", "decisions_path", "archive", "mirror", "masked", "overwrite",
-               "log_level", "resume")  # no result depends on them
+    ignored = ("data_path", "output_path", "checkpoint_path", "decisions_path", "archive", "masked", "overwrite",
+               "log_level", "resume", *PRIVATE)  # no result depends on them
     changed = {}
     for name, record in results.records.items():
         for key, value in record.get("all_settings", {}).items():
             if key in defaults and value != defaults[key] and key not in ignored and name != "tradeoff":
-                changed.setdefault((key, str(value)), []).append(name)
+                changed.setdefault((key, str(_for_others(key, value))), []).append(name)
     if changed:
         blocks.append(table(["option", "value", "stage"], [(key, value, ", ".join(names))
                                                            for (key, value), names in changed.items()],
                             "Options that differ from default_config.yaml.", words=[1, 2]))
     blocks.append({"kind": "details", "summary": "All settings",
-                   "text": "\n".join(f"{name}:\n" + yaml.safe_dump(record.get("all_settings", {}), sort_keys=False, indent=2)
-                                     for name, record in results.records.items())
+                   "text": "\n".join(f"{name}:\n{_settings_for_others(record)}" for name, record in results.records.items())
                    + f"\nIFRQE on MindSpore {__version__}, MindSpore {mindspore_version()}"})
     if results.left_out:
         blocks.append(text("Left out, since it does not belong to this run: " + "; ".join(results.left_out) + "."))
     return blocks
+
+
+def _for_others(key, value):
+    """The value of an option as people elsewhere may see it: of paths, the last part."""
+    if not isinstance(value, str) or key in PRIVATE:
+        return "" if key in PRIVATE else value
+    return ",".join(part.rstrip("/").rsplit("/", 1)[-1] if "/" in part else part for part in value.split(","))
+
+
+def _settings_for_others(record):
+    settings = record.get("all_settings", {}).items()
+    return yaml.safe_dump({key: _for_others(key, value) for key, value in settings if key not in PRIVATE}, sort_keys=False,
+                          indent=2)
 
 
 UNWILLINGNESS_WORDS = {"willing": "0", "uniform": "uniform at random", "constant": "the same for all"}

@@ -8,12 +8,15 @@ from .explanation import Rule
 from .recommendation import load_model, top_items
 from .stat_utils import generator
 
+LONGEST_TITLE = 200  # signs
 MOST_INTERACTIONS = 60_000  # of all users in the page together: about 2 MB
 STEPS = 100  # of the slider
 
 
 def users_page(results, config):
     """What the page holds: a dict that JSON can hold; None without users.
+
+    What is vetoed is left out unless report_vetoed says otherwise: the report is made to be passed on.
 
     Ids are text, since a browser's numbers have 53 bits. Columns of interactions are base64 of little-endian arrays, so that
     the page computes with the same numbers.
@@ -23,11 +26,11 @@ def users_page(results, config):
     if not len(users):
         return None
     rule = Rule(decisions)
-    start = np.searchsorted(dataset.user, users)
-    end = np.searchsorted(dataset.user, users + 1)
+    left_out = decisions.vetoed & (not config.report_vetoed)
+    parts = [np.flatnonzero((dataset.user == user) & ~left_out) for user in users]
     lists = {model: top_items(load_model(dataset, config, model == MASKED_MODEL), users, dataset, results.top_k,
                               config.eval_batch_size) for model in results.recommending}
-    shown = [dataset.item[a:b] for a, b in zip(start, end)]
+    shown = [dataset.item[part] for part in parts]
     shown += [items for of_model in lists.values() for items, _ in of_model] + [dataset.test[users]]
     items, _ = np.unique(np.concatenate(shown), return_inverse=True)
 
@@ -35,8 +38,7 @@ def users_page(results, config):
         return np.searchsorted(items, of)
 
     pages = []
-    for k, user in enumerate(users):
-        part = slice(start[k], end[k])
+    for k, (user, part) in enumerate(zip(users, parts)):
         page = {"id": str(dataset.user_ids[user]), "items": packed(local(dataset.item[part]), "<u4"),
                 "unwillingness": packed(decisions.unwillingness[part], "<f8"),
                 "disclosed": packed(decisions.disclosed[part], "<u1"), "next": int(local(dataset.test[user])),
@@ -49,14 +51,15 @@ def users_page(results, config):
         pages.append(page)
     shares = [k / STEPS for k in range(STEPS + 1)]
     slider = rule.played and decisions.unwillingness.sum() > 0
-    return {"played": rule.played, "veto": bool(decisions.vetoed.any()), "whose": rule.whose,
+    return {"played": rule.played, "veto": bool(decisions.vetoed.any()),
+            "left_out": bool(left_out.any()), "whose": rule.whose,
             "sentences": rule.sentences, "weight": rule.weight, "critical": rule.critical, "num_users": dataset.num_users,
             "num_candidates": next(iter(results.evaluations.values()))["num_candidates"],
             "prices": rule.prices(decisions, shares) if slider else None,
             "share": decisions.wv_share if slider else None,
             "agreement": rule.agreement(decisions) if rule.played else None,
-            "items": [[str(dataset.item_ids[i]), results.catalogue["title"][i], results.catalogue["genres"][i]]
-                      for i in items], "users": pages}
+            "items": [[str(dataset.item_ids[i]), *(results.catalogue[column][i][:LONGEST_TITLE]
+                                                   for column in ("title", "genres"))] for i in items], "users": pages}
 
 
 def sample_users(dataset, config):

@@ -85,6 +85,12 @@ def printable(text):
     return _CONTROL.sub(" ", str(text)).strip()
 
 
+def markdown_text(text):
+    """Text that Markdown shows as it stands, on one line."""
+    text = " ".join(str(text).split()).replace("\\", "\\\\").replace("|", "\\|").replace("*", "\\*")
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace("[", "\\[")
+
+
 def has_colours(stream):
     """Whether to write in colours: to terminals only, and not if the variable NO_COLOR is set (https://no-color.org)."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

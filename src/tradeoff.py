@@ -22,24 +22,26 @@ from .constants import (
     EVAL_KEYS,
     GAME_KEYS,
     MODEL_KEYS,
-    RATINGS_FILE,
+    PLAIN_MODEL,
     SPLIT_KEYS,
     TIMESTAMP,
     TRADEOFF_FILE,
     TRADEOFF_KEYS,
     TRAIN_KEYS,
+    checkpoint_file,
 )
-from .dataset import dataset_folder, load_dataset
+from .dataset import load_dataset, read_ratings_column, timestamp_seconds
 from .device_adapter import set_device
 from .errors import InputError
-from .plots import tradeoff_plot, users_plot
-from .plugins import check_labels, is_file, label, plugin_files
+from .ncf import read_checkpoint
+from .plots import drawn, tradeoff_plot, users_plot
+from .plugins import check_labels, file_label, is_file, label, plugin_files
 from .repeats import seed_settings
 from .retraining import Retraining
 from .stage import Stage, digest, main, whole_file, write_text
 from .strategies import IFRQE, NONE, NONE_VALIDATION, STRATEGIES, Strategies, influence_keys, needs_model
-from .terminal import RESULT, progress
-from .unwillingness import data_files, load_unwillingness, vetoed
+from .terminal import RESULT, markdown_text, progress
+from .unwillingness import ALL_VETOED, data_files, load_unwillingness, vetoed
 
 logger = logging.getLogger("ifrqe")
 
@@ -77,7 +79,7 @@ def tradeoff(config):
     rows, users = [], []
     with progress(total, "trade-off", "run") as bar:
         for seed in seeds:
-            of_seed = config if seed == config.seed else seed_settings(config, seed)
+            of_seed = settings_of_seed(config, seed, any(map(needs_model, strategies)))
             # what its trainings report is not what train.py has written under output_path
             runs = SeedRuns(of_seed.replace(output_path=str(output / RUNS_FOLDER / f"seed_{seed}")), output / RUNS_FOLDER,
                             device, strategies, bar)
@@ -91,12 +93,35 @@ def tradeoff(config):
     text = f"{markdown(table, shown)}\n\n{users_markdown(users)}\n"
     write_text(output / TABLE, text)
     title = f"{config.dataset}: {len(seeds)} seed{'s' * (len(seeds) > 1)}"
-    tradeoff_plot(output / PLOT, table, [*shown, "loss", "reward"], title)
-    _plot_users(output / USERS_PLOT, users, title)
     Stage("tradeoff", config, _keys(config) + TRADEOFF_KEYS + ("seeds",), data_files(config),
-          [output / name for name in (TRADEOFF_FILE, TABLE, PLOT)]).finish()
+          [output / name for name in (TRADEOFF_FILE, TABLE)], device).finish()
+    drawn(tradeoff_plot, output / PLOT, table, [*shown, "loss", "reward"], title)
+    drawn(_plot_users, output / USERS_PLOT, users, title)
     logger.log(RESULT, "%s", text)
     logger.info("written to %s, %s, %s and %s", *(output / name for name in (TRADEOFF_FILE, TABLE, PLOT, USERS_PLOT)))
+
+
+def settings_of_seed(config, seed, needed):
+    """The settings of the runs of a seed, whose model must be trained as those of all other seeds are.
+
+    The run's NCF.ckpt serves its own seed if it was trained with just these options; else the study trains a model of its
+    own for it, in a folder seed_N like those of the other seeds.
+
+    Args:
+        needed: whether any strategy looks at a model.
+    """
+    config = config.replace(other_model=False)
+    if seed != config.seed:
+        return seed_settings(config, seed)
+    path = Path(config.checkpoint_path) / checkpoint_file(PLAIN_MODEL)
+    if needed and path.exists():
+        trained = read_checkpoint(path, "train anew with train.py --overwrite")[1].get("settings", {})
+        if other := ", ".join(f"{key} {trained.get(key)}" for key, value in config.select(TRAIN_KEYS).items()
+                              if trained.get(key) != value):
+            logger.warning("%s: was trained with other options than the study (%s), which goes by a model of its own for "
+                           "seed %d", path, other, seed)
+            return seed_settings(config, seed)
+    return config
 
 
 def _keys(config):
@@ -120,7 +145,7 @@ class SeedRuns:
         checkpoints = trained_models(config) if any(map(needs_model, strategies)) else []
         keys = [k for k in _keys(config) if k not in ("strategy", "wv_budget", "willingness_weight")]
         stage = Stage("tradeoff", config, keys,
-                      data_files(config) + plugin_files(config.solver) + checkpoints, [])
+                      data_files(config) + plugin_files(config.solver) + checkpoints, [], device)
         self.depends = stage.depends
         self.dataset = load_dataset(config)
         self.unwillingness = load_unwillingness(self.dataset, config)
@@ -160,12 +185,14 @@ class SeedRuns:
         """What a strategy discloses at a budget, the price at which the game was played, and (3, num_users) results."""
         budget = 1.0 if strategy in (NONE, NONE_VALIDATION) else budget
         if (strategy, budget) not in self.found:
-            path = self.folder / f"{label(strategy)}_{budget:g}_{self.config.seed}.npz"
+            path = self.folder / f"{file_label(strategy)}_{budget:g}_{self.config.seed}.npz"
             files = {str(file): digest(file) for file in plugin_files(strategy)}
             key = json.dumps({**self.depends, "strategy": strategy, "budget": budget, **files}, sort_keys=True)
             result = read_run(path, key, self.config.overwrite)
             if result is None:
                 decision = self.strategies(strategy, budget)
+                if not self.strategies.allowed.any():
+                    raise InputError(ALL_VETOED)
                 if not decision.disclosed.any():
                     raise InputError(f"--tradeoff_budgets {budget}: is too small for {strategy} to disclose anything; "
                                      "raise it")
@@ -180,7 +207,10 @@ class SeedRuns:
         name = strategy == NONE_VALIDATION, disclosed.tobytes()
         if name not in self.trained:
             config = self.config
-            part = load_dataset(config.replace(holdout=1)) if strategy == NONE_VALIDATION else self.dataset.part(disclosed)
+            part = self.dataset.part(disclosed)
+            if strategy == NONE_VALIDATION:  # and the validation items, but nothing that is vetoed
+                part = load_dataset(config.replace(holdout=1))
+                part = part.part(~np.isin(part.rows, self.dataset.rows[~disclosed]))
             scores = self.retraining(part, config.seed)(self.retraining.test)
             losses = metrics.cross_entropy(scores)
             self.trained[name] = np.stack([losses.mean(1), losses[:, 0], metrics.ranks(scores)])
@@ -189,11 +219,11 @@ class SeedRuns:
     def of_users(self, strategies, budget):
         """DataFrame with a row per user and strategy: how she fares at a budget, and what kind of user she is."""
         dataset, everything = self.dataset, self.run(NONE, budget)[2]
-        stamp = pd.read_csv(dataset_folder(self.config) / RATINGS_FILE, usecols=[TIMESTAMP])[TIMESTAMP].to_numpy()
-        held_out = stamp[dataset.held_out]
         kind = {"history": np.bincount(dataset.user, minlength=dataset.num_users),
-                "unwillingness": np.bincount(dataset.user, self.unwillingness, dataset.num_users),
-                "gap": held_out[:, -1] - held_out[:, -2]}
+                "unwillingness": np.bincount(dataset.user, self.unwillingness, dataset.num_users)}
+        if (seconds := timestamp_seconds(self.config)) is not None:
+            held_out = read_ratings_column(self.config, TIMESTAMP)[dataset.held_out]
+            kind["gap"] = (held_out[:, -1] - held_out[:, -2]) * (seconds / _MINUTE)
         tables = []
         for strategy in strategies:
             if strategy != NONE:
@@ -240,7 +270,7 @@ def markdown(table, shown):
     lines = ["| budget | strategy | wv | disclosed | " + " | ".join([*map(str.upper, shown), "loss", "reward"]) + " |",
              "|---" * (6 + len(shown)) + "|"]
     for (budget, strategy), rows in table.groupby(["budget", "strategy"], sort=False):
-        cells = [f"{100 * budget:g}%", strategy, f"{100 * rows.wv_share.mean():.0f}%",
+        cells = [f"{100 * budget:g}%", markdown_text(strategy), f"{100 * rows.wv_share.mean():.0f}%",
                  f"{100 * rows.disclosed_share.mean():.0f}%",
                  *(mean_and_std(rows[name]) for name in [*shown, "loss", "reward"])]
         lines.append("| " + " | ".join(cells) + " |")
@@ -250,6 +280,11 @@ def markdown(table, shown):
 GROUPED = {"history": "history length", "unwillingness": "total unwillingness",
            "gap": "minutes from validation to test item"}
 _MINUTE = 60
+
+
+def _known(users):
+    """The keys of GROUPED that are known of the users: how long they waited is not without times."""
+    return [kind for kind in GROUPED if kind in users]
 
 
 def grouped(users, kind):
@@ -263,8 +298,8 @@ def grouped(users, kind):
         DataFrame indexed by the range of the number: users, loss_change, worse (share whose loss rose), hit_change; the
         changes of a user are the mean over seeds before users are compared.
     """
-    each = users.groupby("user")[[*GROUPED, "loss_change", "hit_change"]].mean()
-    number = each[kind] / (_MINUTE if kind == "gap" else 1)
+    each = users.groupby("user")[[*_known(users), "loss_change", "hit_change"]].mean()
+    number = each[kind]
     quarter = pd.qcut(number, GROUPS, duplicates="drop") if number.nunique() > 1 else pd.Series("all", each.index)
     rows = each.assign(worse=each.loss_change > 0).groupby(quarter, observed=True)
     result = rows[["loss_change", "worse", "hit_change"]].mean()
@@ -285,11 +320,13 @@ def users_markdown(users):
         parts = {"all": pd.DataFrame({"users": [len(each)], "loss_change": [each.loss_change.mean()],
                                       "worse": [(each.loss_change > 0).mean()], "hit_change": [each.hit_change.mean()]},
                                      index=[""])}
-        parts |= {title: grouped(rows, kind) for kind, title in GROUPED.items()}
+        parts.update({GROUPED[kind]: grouped(rows, kind) for kind in _known(rows)})
         for title, part in parts.items():
             for name, row in part.iterrows():
-                lines.append(f"| {strategy} | {f'{title}: {name}' if name else title} | {row.users:.0f} | "
+                lines.append(f"| {markdown_text(strategy)} | {f'{title}: {name}' if name else title} | {row.users:.0f} | "
                              f"{row.loss_change:+.4f} | {100 * row.worse:.0f}% | {row.hit_change:+.3f} |")
+    if "gap" not in users:
+        lines += ["", "The data have no times, so how long users waited for the test item is not known."]
     return "\n".join(lines)
 
 
@@ -302,7 +339,7 @@ def _plot_users(path, users, title):
     groups = [(GROUPED[kind], label, {name: factor * grouped(part, kind)[column] for name, part in rows.items()})
               for kind, column, factor, label in (("history", "worse", 100, "worse off (%)"),
                                                   ("unwillingness", "worse", 100, "worse off (%)"),
-                                                  ("gap", "hit_change", 1, "change of HR"))]
+                                                  ("gap", "hit_change", 1, "change of HR")) if kind in users]
     users_plot(path, changes, groups, f"{title}, {100 * users.budget.iloc[0]:g}% of the unwillingness, against everything "
                "disclosed")
 

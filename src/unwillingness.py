@@ -21,6 +21,7 @@ from .tables import NO_GENRE, clean_ids, clean_text, existing_file, positions, r
 
 logger = logging.getLogger("ifrqe")
 
+ALL_VETOED = "--veto: all training interactions are vetoed, so that nothing is left to train on; take back some"
 _COLUMNS = (USER, ITEM, GENRE)
 # what a rule can name, from the least to the most specific
 _LEVELS = ((), (GENRE,), (ITEM,), (ITEM, GENRE), (USER,), (USER, GENRE), (USER, ITEM), (USER, ITEM, GENRE))
