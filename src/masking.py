@@ -39,7 +39,7 @@ from .dataset import UNFINISHED, dataset_folder, is_masked, load_dataset, text_i
 from .device_adapter import set_device
 from .errors import InputError
 from .metrics import willingness_violation
-from .plots import disclosure_plot, drawn, shown
+from .plots import as_written, disclosure_plot, drawn
 from .plugins import label, plugin_files
 from .stage import Stage, digest, read_json, whole_file, write_json
 from .strategies import NONE_VALIDATION, PLAYED, Strategies, influence_keys, needs_model
@@ -114,7 +114,7 @@ def preprocess(config):
     stage.finish()
     strategies.forget()
     drawn(disclosure_plot, output / DISCLOSURE_PLOT, decision.expected, unwillingness, disclosed, decision.weight,
-          f"{dataset.name}: what is disclosed ({shown(label(config.strategy))})")
+          f"{dataset.name}: what is disclosed ({as_written(label(config.strategy))})")
     logger.info("disclosed: %s of %s interactions (%.1f%%), wv %.4f of %.4f (%.1f%%)%s",
                 f"{disclosed.sum():,}", f"{len(disclosed):,}", 100 * disclosed.mean(), wv, total_wv,
                 100 * wv / total_wv if total_wv else 0,

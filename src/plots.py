@@ -14,7 +14,7 @@ POINTS = 20_000  # of a scatter: more make the file large and the picture no cle
 BLUE, ORANGE, GREY = "#3b7dd8", "#d2691e", "#7d7f7c"  # to be told from white and from black alike
 
 
-def shown(name):
+def as_written(name):
     """A name as matplotlib shows it as it is written: without formulas between $, and with an entry in the legend."""
     name = " ".join(escaped(name).split())
     name = name if len(name) <= 40 else name[:37] + "..."
@@ -102,13 +102,13 @@ def fidelity_plot(path, predicted, measured, scores, ceiling, title):
               label="mean of each tenth")
     left.set_xlim(-3, 3)
     left.set_ylim(-3, 3)
-    left.set_xlabel(f"predicted loss ({shown(next(iter(scores)))}), standardised per user")
+    left.set_xlabel(f"predicted loss ({as_written(next(iter(scores)))}), standardised per user")
     left.set_ylabel("loss after retraining, standardised")
     left.legend(frameon=False, loc="upper left")
     bins = np.linspace(-1, 1, 41)
     for (name, values), color, style in zip(scores.items(), (BLUE, ORANGE, GREY), ("stepfilled", "step", "step")):
         right.hist(values, bins, histtype=style, color=color, alpha=0.6 if style == "stepfilled" else 1,
-                   label=f"{shown(name)}: mean {values.mean():.3f}")
+                   label=f"{as_written(name)}: mean {values.mean():.3f}")
     if ceiling["ceiling_own"] is not None:
         right.axvline(ceiling["ceiling_own"], color=GREY, linestyle=":",
                       label=f"ceiling, about {ceiling['ceiling_own']:.2f}")
@@ -219,10 +219,10 @@ def tradeoff_panel(axes, table, metric):
         place = 100 * (found.index if by_budget else found["wv_share"]["mean"])
         if strategy.startswith("none"):
             axes.fill_between(place, value - spread, value + spread, color=color, alpha=0.15, linewidth=0)
-            axes.plot(place, value, style, color=color, label=shown(strategy))
+            axes.plot(place, value, style, color=color, label=as_written(strategy))
         else:
             axes.errorbar(place, value, spread, color=color, marker=marker, linestyle=style, markersize=4, capsize=2,
-                          linewidth=1, label=shown(strategy))
+                          linewidth=1, label=as_written(strategy))
     played = table.loc[~table.strategy.str.startswith("none"), metric].dropna()
     if metric == "reward" and len(played):  # at a high price, everything disclosed lies far below the others
         margin = 0.1 * np.ptp(played) or 0.1
@@ -243,7 +243,7 @@ def users_plot(path, changes, groups, title):
     figure, panels = _figure(2, -(-(1 + len(groups)) // 2))
     axes = panels[0]
     for strategy, values in changes.items():
-        axes.plot(np.sort(values), np.linspace(0, 100, len(values)), label=shown(strategy),
+        axes.plot(np.sort(values), np.linspace(0, 100, len(values)), label=as_written(strategy),
                   color=STYLES.get(strategy, OTHER_STYLE)[0])
     limit = np.quantile(np.abs(np.concatenate(list(changes.values()))), 0.98) or 1
     axes.set_xlim(-limit, limit)
@@ -254,7 +254,7 @@ def users_plot(path, changes, groups, title):
     for axes, (kind, column, values) in zip(panels[1:], groups):
         width = 0.8 / len(values)
         for k, (strategy, series) in enumerate(values.items()):
-            axes.bar(np.arange(len(series)) + (k - (len(values) - 1) / 2) * width, series, width, label=shown(strategy),
+            axes.bar(np.arange(len(series)) + (k - (len(values) - 1) / 2) * width, series, width, label=as_written(strategy),
                      color=STYLES.get(strategy, OTHER_STYLE)[0])
         axes.set_xticks(range(len(series)), series.index, fontsize="small")
         axes.axhline(0, color=GREY, linewidth=0.8)

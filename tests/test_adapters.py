@@ -5,21 +5,82 @@ from pathlib import Path
 
 import pytest
 
-from src import stage
+from src import device_adapter, stage
 from src.device_adapter import adapter, set_device
 from src.errors import InputError
 
 
-def test_auto_takes_a_device_that_is_there(settings):
-    assert set_device(settings("--device_target", "auto")) in ("CPU", "GPU", "Ascend")
+class Backend:
+    """A MindSpore of some version with some devices, and what it was told to do."""
+
+    def __init__(self, monkeypatch, devices=(), broken=(), old=False):
+        self.told = []
+        module = types.SimpleNamespace(__version__="2.0.0" if old else "2.10.0", GRAPH_MODE=0,
+                                       set_context=lambda **options: self.told.append(options))
+        if not old:
+            def backend(name):
+                precision = types.SimpleNamespace(precision_mode=lambda mode: self.told.append(mode))
+                return types.SimpleNamespace(is_available=lambda: name in devices, op_precision=precision)
+            module.device_context = types.SimpleNamespace(ascend=backend("Ascend"), gpu=backend("GPU"))
+            module.set_device = lambda target, number=None: self.told.append((target, number))
+            module.set_deterministic = lambda value: self.told.append(("deterministic", value))
+        monkeypatch.setitem(sys.modules, "mindspore", module)
+        monkeypatch.setattr(device_adapter, "_used", [])
+        monkeypatch.setattr(device_adapter, "fault", lambda target, number: "no kernel image" if target in broken else None)
+        if old:
+            monkeypatch.setattr(device_adapter, "is_there", lambda target: target in devices)
 
 
-def test_a_missing_accelerator_is_named_with_the_way_out(settings, monkeypatch):
-    import mindspore
-    monkeypatch.setattr(mindspore.hal, "is_available", lambda target: False)
-    with pytest.raises(InputError, match="--device_target GPU: .*finds no GPU on this machine; use the scripts .*_cpu.sh"):
-        set_device(settings("--device_target", "GPU"))
-    assert set_device(settings("--device_target", "auto")) == "CPU"
+@pytest.mark.parametrize("devices, broken, taken", [
+    ((), (), "CPU"), (("GPU",), (), "GPU"), (("Ascend", "GPU"), (), "Ascend"), (("GPU",), ("GPU",), "CPU"),
+    (("Ascend", "GPU"), ("Ascend",), "GPU"), (("Ascend", "GPU"), ("Ascend", "GPU"), "CPU"),
+])
+def test_auto_takes_the_first_device_that_computes(settings, monkeypatch, caplog, devices, broken, taken):
+    backend = Backend(monkeypatch, devices, broken)
+    config = settings("--device_target", "auto", "--device_id", 3)
+    assert set_device(config) == set_device(config) == taken
+    assert backend.told.count((taken, None if taken == "CPU" else 3)) == 1  # a process sets its device once
+    assert ("must_keep_origin_dtype" in backend.told) == (taken == "Ascend")
+    assert (("deterministic", True) in backend.told) == (taken != "CPU")
+    for target in broken:
+        assert f"{target} 3 is there, but cannot be used (no kernel image); going on without it" in caplog.text
+
+
+@pytest.mark.parametrize("target", ["GPU", "Ascend"])
+def test_a_device_that_was_asked_for_by_name_must_compute(settings, monkeypatch, target):
+    config = settings("--device_target", target)
+    Backend(monkeypatch)
+    with pytest.raises(InputError, match=f"--device_target {target} .*finds no {target} on this machine; use .*_cpu.sh"):
+        set_device(config)
+    Backend(monkeypatch, [target], [target])
+    with pytest.raises(InputError, match=f"--device_target {target} .*no kernel image; use the scripts ending in _cpu.sh"):
+        set_device(config)
+    Backend(monkeypatch, [target])
+    assert set_device(config) == target
+
+
+@pytest.mark.parametrize("target", ["CPU", "GPU", "Ascend"])
+def test_the_oldest_mindspore_is_told_in_its_own_words(settings, monkeypatch, target):
+    backend = Backend(monkeypatch, ["GPU", "Ascend"], old=True)
+    assert set_device(settings("--device_target", target)) == target
+    assert backend.told[0] == {"device_target": target, **({"device_id": 0} if target != "CPU" else {})}
+    assert ({"ascend_config": {"precision_mode": "must_keep_origin_dtype"}} in backend.told) == (target == "Ascend")
+
+
+def test_what_mindspore_refuses_is_named(settings, monkeypatch):
+    backend = Backend(monkeypatch)
+
+    def refuse(*_):
+        raise RuntimeError("it can not be modified\nmore")
+    sys.modules["mindspore"].set_device = refuse
+    with pytest.raises(InputError, match="MindSpore refused it .it can not be modified.; choose another device"):
+        set_device(settings("--device_target", "CPU"))
+    assert not backend.told
+
+
+def test_a_device_is_tried_in_a_process_of_its_own():
+    assert device_adapter.fault("CPU", 0) is None
+    assert device_adapter.fault("Nothing", 0)  # the reason that its process ended with
 
 
 def test_local_sessions_copy_nothing(settings):

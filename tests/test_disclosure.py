@@ -98,14 +98,14 @@ def test_with_several_anchors_the_budget_gives_the_largest_selection_within_it(u
     user = np.sort(rng.integers(0, 20, 200))
     influence, unwillingness = rng.normal(0.002, 0.01, 200) + rng.normal(0, 0.005, (3, 200)), rng.random(200)
     anchors = np.array([np.ones(200), rng.random(200) < 0.6, rng.random(200) < 0.3], bool)
-    game = Game(influence, unwillingness, settings("--anchor_use", use), anchors, user)
+    game = Game(influence, unwillingness, settings("--anchor_use", use, "--rounds", 300), anchors, user)
     for share in (0.1, 0.5):
         budget = share * unwillingness.sum()
         disclosed, weight = game.within(budget)
         again, used = game.play(weight)
         assert np.array_equal(disclosed, again) and unwillingness[disclosed].sum() <= budget
         # no other price leads to more that fits
-        spent = [unwillingness[game.play(price)[0]].sum() for price in np.linspace(0, 3 * weight, 300)]
+        spent = [unwillingness[game.play(price)[0]].sum() for price in np.linspace(0, 3 * weight, 150)]
         best = max(s for s in spent if s <= budget)
         # a user may jump to another anchor and back: with the nearest, what is spent does not fall steadily with the price
         assert best <= unwillingness[disclosed].sum() * (1.01 if use == "nearest" else 1 + 1e-12)

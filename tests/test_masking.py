@@ -297,7 +297,7 @@ def test_no_comparison_of_results_that_do_not_belong_together(cpu, ratings, sett
         caplog.clear()
         with caplog.at_level(logging.INFO, logger="ifrqe"):
             evaluate(config.replace(masked=True))
-        named = ", ".join(f"{key}={value}" for key, value in change.items())
+        named = ", ".join(f"{key} {value} against {record[key]}" for key, value in change.items())
         assert f"of other data or settings ({named})" in caplog.text and "plain against masked" not in caplog.text
 
 

@@ -1,6 +1,7 @@
 """The scripts, run as a person runs them, on a small simulation."""
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +11,8 @@ import mindspore
 import numpy as np
 import pandas as pd
 import pytest
+
+from src.device_adapter import is_there
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZE = ["--sim_users", "60", "--sim_items", "120", "--sim_ratings", "1500", "--train_epochs", "2", "--num_eval_neg", "30"]
@@ -94,7 +97,7 @@ def test_a_failing_stage_stops_the_script_with_its_exit_code(tmp_path):
 
 
 def test_the_gpu_script_names_the_cpu_script_where_there_is_no_gpu(finished):
-    if mindspore.hal.is_available("GPU"):
+    if is_there("GPU"):
         pytest.skip("there is a GPU")
     path, _ = finished
     process = script("run_train_gpu.sh", path / "data", path / "checkpoint", "--output_path", path / "output", *SIZE[6:],
@@ -124,11 +127,97 @@ def test_relative_paths_mean_the_callers_folder(tmp_path):
     assert (tmp_path / "data" / "mine" / "ratings.csv").exists() and (tmp_path / "output").is_dir()
 
 
-def test_files_of_ones_own_are_the_callers(tmp_path):
-    for arguments in (["--strategy", "mine.py"], ["--strategy=mine.py"], ["--solver", "deep/mine.py"]):
-        process = script("run_preprocess.sh", *arguments, cwd=tmp_path)
-        name = arguments[-1].split("=")[-1]
-        assert process.returncode == 2 and f" {tmp_path / name}: no such file" in process.stderr
+@pytest.fixture
+def stub(tmp_path):
+    """A program that stands for Python: it says what it was called with, and in which folder."""
+    path = tmp_path / "a stub"
+    path.write_text('#!/bin/sh\n[ "$1" = -c ] || { printf "%s\\n" "$@"; pwd; env | grep "^PYTHON" ; true; }\n')
+    path.chmod(0o755)
+    return path
+
+
+def test_paths_in_all_forms_are_the_callers(tmp_path, stub):
+    flags = ["--strategy", "mine.py", "--solver=deep/mine.py", "--tradeoff_strategies=none,mine.py", "--config_path", "c.yaml",
+             "--output_path=a b", "--archive", "/x/y.zip", "--willingness_file=r$.csv", "--decisions_path=", "--seed", "1"]
+    process = script("run_preprocess.sh", "some data", *flags, cwd=tmp_path, PYTHON=stub)
+    lines = process.stdout.splitlines()
+    assert lines[:3] == ["preprocess.py", "--data_path", f"{tmp_path}/some data"]
+    assert lines[3:17] == ["--strategy", f"{tmp_path}/mine.py", f"--solver={tmp_path}/deep/mine.py",
+                           f"--tradeoff_strategies=none,{tmp_path}/mine.py", "--config_path", f"{tmp_path}/c.yaml",
+                           f"--output_path={tmp_path}/a b", "--archive", "/x/y.zip", f"--willingness_file={tmp_path}/r$.csv",
+                           "--decisions_path=", "--seed", "1", str(ROOT)]
+
+
+def test_scripts_run_from_anywhere_and_in_any_environment(tmp_path, stub):
+    link = tmp_path / "a link"
+    link.symlink_to(ROOT / "scripts" / "run_preprocess.sh")
+    (tmp_path / "scripts").mkdir()
+    environment = {**os.environ, "CDPATH": f"{tmp_path}:/", "PYTHONSAFEPATH": "1", "PYTHONHOME": "/nowhere",
+                   "PYTHONWARNINGS": "error"}
+    (tmp_path / "venv").mkdir()
+    for python in (f"venv/../{stub.name}", f"./{stub.name}", str(stub)):
+        process = subprocess.run(["bash", str(link)], capture_output=True, text=True, cwd=tmp_path,
+                                 env={**environment, "PYTHON": python})
+        assert process.returncode == 0, process.stderr
+        said = process.stdout.splitlines()
+        assert said[:2] == ["preprocess.py", str(ROOT)]
+        assert not any(line.startswith(("PYTHONSAFEPATH", "PYTHONHOME", "PYTHONWARN")) for line in said)
+
+
+@pytest.mark.parametrize("python, words", [
+    ("/nowhere/python", "PYTHON=/nowhere/python: not found"), ("no-such-python", "PYTHON=no-such-python: not found"),
+    ("venv/bin/python", "PYTHON=venv/bin/python: not found"),
+    ("/etc/passwd", "PYTHON=/etc/passwd: not found, or no program")])
+def test_an_interpreter_that_is_none_is_named(python, words):
+    process = script("run_all.sh", PYTHON=python)
+    assert process.returncode == 2 and words in process.stderr and len(process.stderr.splitlines()) == 1
+
+
+def test_an_interpreter_without_mindspore_is_named_with_its_reason(tmp_path):
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho Traceback >&2\necho 'ImportError: numpy.core failed' >&2\nexit 1\n")
+    python.chmod(0o755)
+    process = script("run_all.sh", PYTHON=python)
+    assert process.returncode == 2 and len(process.stderr.splitlines()) == 1
+    assert "cannot import mindspore (ImportError: numpy.core failed)" in process.stderr
+
+
+def setup_folder(tmp_path, pip):
+    """A project of its own, on whose PATH stands a Python whose venv has a pip that runs `pip`."""
+    root, tools = tmp_path / "pro ject$", tmp_path / "tools"
+    (root / "scripts").mkdir(parents=True)
+    tools.mkdir()
+    for file in ("scripts/setup_env.sh", "requirements.txt", "requirements-ms2.0.txt", "requirements-dev.txt"):
+        (root / file).write_bytes((ROOT / file).read_bytes())
+    python = tools / "python3.11"
+    python.write_text('#!/bin/sh\ncase "$*" in\n*"-m pip install"*) ' + pip + ';;\n*"-m venv"*) mkdir -p .venv/bin; '
+                      'cp "$0" .venv/bin/python;;\n*) exit 0;; esac\n')
+    python.chmod(0o755)
+    return root, {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}"}
+
+
+def test_setup_is_not_led_astray_and_done_once(tmp_path):
+    root, environment = setup_folder(tmp_path, 'env | grep "^PIP_"; echo "$@"')
+    environment = {**environment, "PIP_USER": "1", "PIP_TARGET": "/t", "PIP_PREFIX": "/p", "PIP_INDEX_URL": "https://x",
+                   "CDPATH": "/", "PIP_REQUIRE_VIRTUALENV": "1"}
+    setup = [["bash", str(root / "scripts" / "setup_env.sh"), *flags] for flags in ([], ["--dev"])]
+    for command, said in ((setup[1], True), (setup[1], False), (setup[0], False)):
+        process = subprocess.run(command, capture_output=True, text=True, env=environment, cwd="/")
+        assert process.returncode == 0, process.stderr
+        assert ("PIP_INDEX_URL=https://x" in process.stdout) == said == ("--no-user" in process.stdout)
+        assert not any(word in process.stdout for word in ("PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_REQUIRE"))
+    (root / "requirements.txt").write_text("other==1\n")
+    assert "--no-user" in subprocess.run(setup[0], capture_output=True, text=True, env=environment).stdout
+
+
+def test_setup_that_fails_is_named_and_tried_again(tmp_path):
+    root, environment = setup_folder(tmp_path, "exit 1")
+    command = ["bash", str(root / "scripts" / "setup_env.sh")]
+    for _ in range(2):
+        process = subprocess.run(command, capture_output=True, text=True, env=environment)
+        assert process.returncode == 2 and "pip could not install requirements.txt" in process.stderr
+    process = subprocess.run(command, capture_output=True, text=True, env={**environment, "MINDSPORE": "1.9"})
+    assert process.returncode == 2 and "MINDSPORE=1.9: there are pinned requirements for 2.0.0 and 2.10.0" in process.stderr
 
 
 def train_command(path, target, *arguments):
@@ -182,15 +271,10 @@ def test_several_seeds(finished, tmp_path):
     evaluation = [word if word != "train.py" else "eval.py" for word in train_command(path, tmp_path, *flags)]
     process = subprocess.run(evaluation, cwd=ROOT, check=True, capture_output=True, text=True)
     assert "NCF over the seeds 1, 2, mean and standard deviation" in process.stdout
-    summary = json.loads((tmp_path / "o" / "eval_ncf.json").read_text())
+    summary = json.loads((tmp_path / "o" / "eval_ncf_seeds.json").read_text())
     single = [json.loads((tmp_path / "o" / f"seed_{k}" / "eval_ncf.json").read_text())["hr@10"] for k in (1, 2)]
     assert summary["hr@10"]["values"] == single and summary["hr@10"]["mean"] == pytest.approx(sum(single) / 2)
     assert single[0] == json.loads((path / "output" / "eval_ncf.json").read_text())["hr@10"]
-
-
-def test_an_interpreter_without_mindspore_is_named():
-    process = script("run_all.sh", PYTHON="/bin/false")
-    assert process.returncode == 2 and "PYTHON=/bin/false: cannot import mindspore" in process.stderr
 
 
 def test_setup_without_a_suitable_python_names_what_it_looked_for(tmp_path):
@@ -199,8 +283,8 @@ def test_setup_without_a_suitable_python_names_what_it_looked_for(tmp_path):
         (tmp_path / file).write_bytes((ROOT / file).read_bytes())
     tools = tmp_path / "bin"
     tools.mkdir()
-    for tool in ("bash", "dirname", "cat", "cmp"):
-        (tools / tool).symlink_to(subprocess.check_output(["which", tool], text=True).strip())
+    for tool in ("bash", "dirname", "readlink", "cat"):
+        (tools / tool).symlink_to(shutil.which(tool))
     process = subprocess.run(["bash", str(tmp_path / "scripts" / "setup_env.sh")], capture_output=True, text=True,
                              env={"PATH": str(tools)})
     assert process.returncode == 2

@@ -25,7 +25,7 @@ def test_each_seed_has_its_folders_and_the_metrics_are_summarised(settings, tmp_
     assert {c.output_path for c in seen} == {str(tmp_path / "output" / f"seed_{k}") for k in (1, 3)}
     assert {c.checkpoint_path for c in seen} == {str(tmp_path / "checkpoint" / f"seed_{k}") for k in (1, 3)}
     assert {c.decisions_path for c in seen} == {str(tmp_path / "output")}
-    summary = json.loads((tmp_path / "output" / "True.json").read_text())
+    summary = json.loads((tmp_path / "output" / "True_seeds.json").read_text())
     assert set(summary) == {"model", "dataset", "seeds", "hr@10"} and summary["seeds"] == [1, 3]
     assert summary["hr@10"]["mean"] == pytest.approx(0.7)
     assert summary["hr@10"]["std"] == pytest.approx(0.2 / 2 ** 0.5)

@@ -209,6 +209,35 @@ def test_the_page_computes_with_the_numbers_of_disclosure_csv(finished_run):
     assert data["veto"] is True and data["share"] <= 0.6
 
 
+def test_what_is_vetoed_is_in_the_report_only_if_asked_for(cpu, copied):
+    dataset = load_dataset(copied)
+    decisions = read_decisions(copied, dataset)
+    vetoed = decisions.vetoed
+    assert vetoed.sum() > 50
+    for shown in (True, False):
+        write_report(copied.replace(report_vetoed=shown))
+        page, data = read(copied), data_of(copied)
+        for user in data["users"]:
+            mine = (dataset.user == int(user["id"]) - 1) & (shown | ~vetoed)
+            items = [data["items"][i][0] for i in np.frombuffer(base64.b64decode(user["items"]), "<u4")]
+            assert items == list(map(str, dataset.item_ids[dataset.item[mine]]))
+            for column, kind in (("unwillingness", "<f8"), ("expected", "<f8"), ("disclosed", "<u1"), ("influence", "<f4")):
+                assert len(np.frombuffer(base64.b64decode(user[column]), kind)) == mine.sum()
+            assert shown or 1.0 not in np.frombuffer(base64.b64decode(user["unwillingness"]), "<f8")
+        assert ("vetoed is left out here" in page) != shown
+
+
+def test_paths_and_addresses_stay_at_home(cpu, copied, tmp_path):
+    name = "stage settings of the run"
+    for path in Path(copied.output_path).glob("settings_*.yaml"):
+        text = path.read_text().replace("mirror: https://files.grouplens.org", "mirror: https://me:secret@files.example.org")
+        path.write_text(text.replace("train_url: ''", "train_url: obs://bucket/secret"))
+    write_report(copied.replace(overwrite=True))
+    for kind in (HTML, MARKDOWN):
+        text = read(copied, kind)
+        assert "secret" not in text and str(tmp_path) not in text and "/tmp" not in text and "obs:" not in text, name
+
+
 def simulated_results(finished_run, users, length, items):
     """Results with many users whose histories are long: only what users_page looks at."""
     rng = np.random.default_rng(0)
@@ -258,9 +287,9 @@ def test_kinds_are_ranked_by_their_mean_influence(finished_run):
 def test_several_seeds_have_reports_of_their_own(copied):
     answer(copied.replace(seeds=[1], checkpoint_path=str(link_seed(copied))))
     assert (Path(copied.output_path) / "seed_1" / HTML).exists()
-    record = json.loads((Path(copied.output_path) / "eval_ncf.json").read_text())
+    record = json.loads((Path(copied.output_path) / "eval_ncf_seeds.json").read_text())
     assert record["seeds"] == [1]
-    assert "eval_ncf.json (of simulation, several seeds)" in read_results(copied).left_out
+    assert "NCF" in read_results(copied).evaluations  # the single run's own record stays
 
 
 def link_seed(config):
@@ -285,7 +314,7 @@ def test_both_rewards_are_at_one_price(copied):
 def test_lists_of_other_lengths_are_not_compared(copied, masked, kept):
     evaluate_and_report(copied.replace(masked=masked, top_k=5))
     text = read(copied, MARKDOWN)
-    assert f"# simulation: {kept}\n" in text and "top_k=" in text and "hr@5" in text and "hr@10" not in text
+    assert f"# simulation: {kept}\n" in text and "top_k " in text and "hr@5" in text and "hr@10" not in text
 
 
 def test_recommendations_are_those_of_the_evaluated_model(copied):

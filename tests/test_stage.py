@@ -1,12 +1,15 @@
 import logging
 import os
+import re
 import subprocess
+import sys
 
+import numpy as np
 import pytest
 import yaml
 
 from src.errors import InputError
-from src.stage import Stage, digest, main, read_json, whole_file, write_json
+from src.stage import PartialResults, Stage, digest, main, read_json, whole_file, write_json
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path):
@@ -23,14 +26,62 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
 
 
 def test_what_a_killed_process_left_half_written_is_removed(tmp_path):
-    killed = subprocess.Popen(["true"])
+    with whole_file(tmp_path / "a.json") as temporary:
+        temporary.touch()
+        mine = temporary.name
+    killed = subprocess.Popen([sys.executable, "-c", ""])
     killed.wait()
-    names = [f".a.json.{killed.pid}.tmp.json", f".a.json.{os.getppid()}.tmp.json", f".b.json.{killed.pid}.tmp.json",
-             ".a.json.mine.tmp.json"]
-    for name in names:
+    dead = mine.replace(f".{os.getpid()}.", f".{killed.pid}.")
+    names = [dead, mine.replace(f".{os.getpid()}.", f".{os.getppid()}."), dead.replace("a.json", "b.json", 1),
+             re.sub(r"json\.[^.]*", "json.elsewhere", dead, count=1), ".a.json.mine.tmp.json",
+             dead.replace(f".{killed.pid}.", f".{'9' * 25}.")]
+    for name in (*names, dead + ".tmp"):
         (tmp_path / name).touch()
     write_json(tmp_path / "a.json", {})
     assert {p.name for p in tmp_path.iterdir()} == {"a.json", *names[1:]}
+
+
+def test_a_link_stays_a_link(tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "x.json").symlink_to(tmp_path / "disk" / "there.json")
+    for value in (1, 2):
+        write_json(tmp_path / "x.json", {"a": value})
+        assert (tmp_path / "x.json").is_symlink() and read_json(tmp_path / "disk" / "there.json", "") == {"a": value}
+    assert [p.name for p in (tmp_path / "disk").iterdir()] == ["there.json"]
+
+
+def test_what_cannot_be_written_is_named_by_its_own_name(tmp_path):
+    with pytest.raises(OSError) as error:
+        with whole_file(tmp_path / "x.csv") as temporary:
+            temporary.write_text("half")
+            raise OSError(28, "No space left on device")
+    assert error.value.filename == str(tmp_path / "x.csv") and not list(tmp_path.iterdir())
+
+
+def test_a_long_name_is_no_error(tmp_path):
+    write_json(tmp_path / ("x" * 245 + ".json"), {})
+
+
+def test_partial_results_of_another_key_are_never_read(tmp_path):
+    one = PartialResults(tmp_path / "p", {"damping": 1})
+    one.write(np.ones(3))
+    two = PartialResults(tmp_path / "p", {"damping": 9})
+    two.write(np.full(3, 9.0))
+    for act in (lambda: one.write(np.ones(3)), lambda: one.read(3)):
+        with pytest.raises(InputError, match="another run with other settings writes it"):
+            act()
+    again = PartialResults(tmp_path / "p", {"damping": 9})
+    assert again.resumed and again.read(3).tolist() == [9, 9, 9] and again.read(3) is None
+
+
+def test_a_record_depends_on_code_device_and_mindspore(stage, settings, tmp_path, monkeypatch):
+    assert stage().is_done()
+    other = Stage("test", settings(), ["num_neg"], [tmp_path / "in"], [tmp_path / "out"], "GPU")
+    assert not other.is_done() and set(other.basis) == {"code", "mindspore", "device", "dataset", "inputs"}
+    for name in ("code_digest", "mindspore_version"):
+        monkeypatch.setattr(f"src.stage.{name}", lambda: "other")
+        assert not stage().is_done()
+        monkeypatch.undo()
 
 def test_json_refuses_nan_and_keeps_what_was_there(tmp_path):
     path = tmp_path / "x.json"
@@ -111,6 +162,26 @@ def test_programs_turn_bad_input_into_one_line_and_exit_2(tmp_path, capsys):
     assert stop.value.code == 2
     assert capsys.readouterr().err == "error: x.csv: is empty; fetch it\n"
     assert "x.csv: is empty" in (tmp_path / "test.log").read_text()
+
+
+def test_a_fault_of_the_program_is_one_line_with_the_log_that_has_more(tmp_path, capsys):
+    def fail(config):
+        raise KeyError("a\x1b[2J\nb")
+    with pytest.raises(SystemExit) as stop:
+        main(fail, "test", "", ["--output_path", str(tmp_path)])
+    shown = capsys.readouterr().err
+    assert stop.value.code == 1 and shown.startswith("error: KeyError: ") and str(tmp_path / "test.log") in shown
+    assert shown.count("\n") == 1 and "\x1b" not in shown
+    assert "Traceback" in (tmp_path / "test.log").read_text() and "\x1b" not in (tmp_path / "test.log").read_text()
+
+
+def test_an_error_line_shows_no_control_characters(tmp_path, capsys):
+    def fail(config):
+        raise InputError("user \x1b[31mred\x9b\u202e\u2028\x07 is unknown; choose another")
+    with pytest.raises(SystemExit):
+        main(fail, "test", "", ["--output_path", str(tmp_path)])
+    shown = capsys.readouterr().err
+    assert "user \\u001b[31mred\\u009b\\u202e" in shown and not set("\x1b\x9b\u202e\u2028\x07") & set(shown)
 
 
 @pytest.mark.parametrize("error, words", [

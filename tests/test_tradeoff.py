@@ -19,10 +19,12 @@ from src.tradeoff import (
     markdown,
     mean_and_std,
     read_run,
+    settings_of_seed,
     tradeoff,
     users_markdown,
     write_run,
 )
+from src.training import train
 from tests.test_masking import SMALL, ratings  # noqa: F401, a fixture
 
 STUDY = [*SMALL, "--tradeoff_budgets", "0.3,0.8", "--tradeoff_strategies", "threshold,ifrqe,none+validation",
@@ -66,7 +68,9 @@ def test_the_study_goes_on_where_it_was_stopped_and_can_grow(cpu, ratings, setti
     assert "| 30% | ifrqe |" in (tmp_path / "output" / TABLE).read_text()
     tradeoff(settings(*STUDY, "--tradeoff_budgets", "0.3,0.5,0.8"))
     assert len(trained) == 12 + 4
-    tradeoff(settings(*STUDY, "--train_epochs", 1, "--overwrite"))
+    with pytest.raises(InputError, match="seed_2/NCF.ckpt: was trained with train_epochs=2, but train_epochs=1 is needed"):
+        tradeoff(settings(*STUDY, "--train_epochs", 1, "--seeds", "2,1"))
+    tradeoff(settings(*STUDY, "--train_epochs", 1, "--overwrite", "--checkpoint_path", tmp_path / "other"))
     assert len(trained) == 16 + 12
     for seed in (1, 2):
         found = json.loads((tmp_path / "output" / "tradeoff" / f"seed_{seed}" / "train_ncf.json").read_text())
@@ -131,7 +135,9 @@ def test_users_are_compared_by_what_they_are():
     for users, worse in ((one, [0, 0.5, 1, 1]), (pd.concat([one, other]), [0, 0.5, 1, 1]), (other, [1, 0.5, 0, 0])):
         assert grouped(users, "history").worse.tolist() == worse
     assert grouped(one, "history").index.tolist() == ["10 to 11", "12 to 13", "14 to 15", "16 to 17"]
-    assert grouped(one, "gap").index[-1] == "6 to 7"  # minutes
+    assert grouped(one, "gap").index[-1] == "360 to 420"
+    assert "minutes" in users_markdown(one)
+    assert "minutes" not in users_markdown(one.drop(columns="gap")) and "no times" in users_markdown(one.drop(columns="gap"))
     assert grouped(one, "unwillingness").users.tolist() == [8]
     text = users_markdown(one)
     assert "| ifrqe | all | 8 | +0.2500 | 62% | +0.000 |" in text
@@ -153,6 +159,46 @@ def test_times_come_from_the_ratings(cpu, ratings, settings, tmp_path):  # noqa:
     runs = SeedRuns(config, tmp_path / "runs", "CPU", ["none"], None)
     runs.found = {(name, 1.0 if name == "none" else 0.5): (None, None, np.zeros((3, 12))) for name in ("none", "random")}
     users = runs.of_users(["none", "random"], 0.5)
-    table = pd.read_csv(ratings / RATINGS_FILE).sort_values("timestamp", kind="stable")
-    gap = table.groupby("user_id").timestamp.agg(lambda t: t.iloc[-1] - t.iloc[-2])
-    assert users.gap.tolist() == gap.tolist() and users.gap.nunique() > 1
+    assert "gap" not in users  # 0 to 4 are no times
+    table = pd.read_csv(ratings / RATINGS_FILE)
+    for unit in (1, 1000):  # seconds, milliseconds
+        table.assign(timestamp=(table.timestamp * 60 + 10 ** 9) * unit).to_csv(ratings / RATINGS_FILE, index=False)
+        users = runs.of_users(["none", "random"], 0.5)
+        last = table.sort_values("timestamp", kind="stable").groupby("user_id").timestamp
+        assert users.gap.to_numpy() == pytest.approx(last.agg(lambda t: t.iloc[-1] - t.iloc[-2]))
+        assert users.gap.nunique() > 1
+
+
+def test_all_seeds_are_trained_alike(cpu, ratings, settings, tmp_path, caplog):  # noqa: F811
+    plain = settings(*SMALL)
+    assert settings_of_seed(plain, 1, True).checkpoint_path == plain.checkpoint_path  # none is there yet
+    train(plain)
+    assert settings_of_seed(plain, 1, True).checkpoint_path == plain.checkpoint_path
+    assert settings_of_seed(plain, 2, True).checkpoint_path.endswith("seed_2")
+    other = settings(*SMALL, "--learning_rate", 0.01)
+    assert settings_of_seed(other, 1, True).checkpoint_path.endswith("seed_1")
+    assert "was trained with other options than the study (learning_rate 0.001)" in caplog.text
+    assert settings_of_seed(other, 1, False).checkpoint_path == plain.checkpoint_path  # nothing looks at a model
+
+
+def test_no_run_of_the_study_is_trained_on_what_is_vetoed(cpu, ratings, settings, tmp_path, monkeypatch):  # noqa: F811
+    (tmp_path / "rules.csv").write_text("user_id,item_id,unwillingness\n,,0.2\n,4,1\n2,,1\n")
+    config = settings(*SMALL, "--train_epochs", 1, "--veto", "--willingness_file", tmp_path / "rules.csv")
+    dataset = load_dataset(config)
+    runs = SeedRuns(config, tmp_path / "runs", "CPU", ["none"], type("Bar", (), {"update": lambda self: None})())
+    parts = []
+
+    def trained(self, part, seed):
+        parts.append(part)
+        return lambda candidates: np.tile(np.arange(candidates.shape[1], 0.0, -1), (12, 1))
+    monkeypatch.setattr(Retraining, "__call__", trained)
+    for strategy in ("none", "none+validation", "random", "threshold", "recent"):
+        runs.run(strategy, 1.0)
+    everyone = np.arange(12)
+    for part in parts:
+        pairs = part.history_pairs()
+        item = int(np.flatnonzero(dataset.item_ids == 4)[0])
+        history = dataset.history_pairs().contains(everyone, np.full(12, item))
+        assert not pairs.contains(everyone[history], np.full(history.sum(), item)).any()
+        assert (part.item[part.user == 1] == dataset.validation[1]).all()  # user 2: at most the held-out item
+    assert len(parts[1].item) > len(parts[0].item)

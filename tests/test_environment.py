@@ -1,0 +1,100 @@
+"""Programs in environments that others have: streams that are closed or not UTF-8, variables, disks that are full."""
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+RECOMMEND = ["eval.py", "--recommend", "1", "--top_k", "3"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Flags of a small dataset with odd titles, on which a model is trained."""
+    path = tmp_path_factory.mktemp("environment")
+    folder = path / "data" / "odd"
+    folder.mkdir(parents=True)
+    rows = "".join(f"{u},{(7 * u + k) % 40},{k}\n" for u in range(30) for k in range(8))
+    (folder / "ratings.csv").write_text("user_id,item_id,timestamp\n" + rows)
+    titles = "".join(f"{i},Caf\u00e9 \u2603 \u202e\U0001f600 \x9b31m {i},Drama\n" for i in range(40))
+    (folder / "movies.csv").write_text("item_id,title,genres\n" + titles, encoding="utf-8")
+    flags = ["--dataset", "odd", *(f"--{name}_path={path / name}" for name in ("data", "output", "checkpoint")),
+             "--device_target", "CPU", "--train_epochs", "1", "--num_eval_neg", "10"]
+    done = run(["train.py", "--top_k", "5"], flags)
+    assert done.returncode == 0, done.stderr
+    return flags
+
+
+def run(command, flags, environment=(), cwd=ROOT, **options):
+    return subprocess.run([sys.executable, ROOT / command[0], *command[1:], *flags], capture_output=True, cwd=cwd,
+                          env={**os.environ, **dict(environment)}, timeout=120, **options)
+
+
+@pytest.mark.parametrize("environment", [{"PYTHONIOENCODING": "cp1252"},
+                                         {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}])
+def test_json_is_json_on_every_console(trained, environment):
+    done = run(RECOMMEND, [*trained, "--format", "json"], environment)
+    assert done.returncode == 0 and b"Error" not in done.stderr
+    answer = json.loads(done.stdout.decode(environment.get("PYTHONIOENCODING", "ascii")))
+    assert "Caf\u00e9 \u2603" in answer["users"][0]["items"][0]["title"]
+
+
+def test_nothing_of_a_data_file_steers_the_terminal(trained):
+    done = run(RECOMMEND, trained, {"PYTHONIOENCODING": "utf-8"})
+    assert done.returncode == 0 and b"Traceback" not in done.stderr
+    shown = done.stdout.decode()
+    assert "Caf" in shown and not set("\x1b\x9b\u202e\r") & set(shown)
+
+
+CLOSED = """
+import os, sys
+for number in map(int, sys.argv[1].split(",")):
+    os.close(number)
+os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
+"""
+
+
+@pytest.mark.parametrize("closed", ["2", "0,1,2"])
+def test_streams_may_be_closed(trained, tmp_path, closed):
+    flags = [*trained, "--output_path", str(tmp_path), "--checkpoint_path", str(tmp_path / "c")]
+    done = subprocess.run([sys.executable, "-c", CLOSED, closed, "train.py", *flags], cwd=ROOT, capture_output=True,
+                          timeout=120)
+    assert done.returncode == 0 and b"Traceback" not in done.stderr + done.stdout
+    assert (tmp_path / "c" / "NCF.ckpt").exists() and "NCF: epoch 1" in (tmp_path / "run_train.log").read_text()
+
+
+@pytest.mark.parametrize("environment", [
+    {"MPLBACKEND": "module://matplotlib_inline.backend_inline", "PYTHONOPTIMIZE": "2", "COLUMNS": "x"},
+    {"MPLBACKEND": "no such", "PYTHONSAFEPATH": "1", "TMPDIR": "/nowhere", "HOME": "/nowhere"}])
+def test_variables_of_the_caller_do_no_harm(trained, tmp_path, environment):
+    flags = [*trained, "--output_path", str(tmp_path), "--checkpoint_path", str(tmp_path / "c")]
+    done = run(["train.py"], flags, environment, cwd="/")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "train_ncf.png").stat().st_size > 5000 and done.stderr == b""
+
+
+def test_a_full_disk_is_one_line_and_leaves_no_half_file(trained, tmp_path):
+    flags = [*trained, "--output_path", str(tmp_path / "o"), "--checkpoint_path", str(tmp_path / "c")]
+
+    def small():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))  # stands for the disk
+    done = run(["train.py"], flags, preexec_fn=small)
+    lines = done.stderr.decode().splitlines()
+    assert done.returncode == 2 and len(lines) == 1 and f"{tmp_path / 'c'}" in lines[0]
+    assert run(["train.py"], flags).returncode == 0
+    assert {p.name for p in tmp_path.rglob("*") if p.is_file()} == {
+        "NCF.ckpt", "NCF.last.ckpt", "run_train.log", "settings_train_ncf.yaml", "train_ncf.csv", "train_ncf.json",
+        "train_ncf.png"}
+
+
+def test_file_names_may_be_no_text(trained, tmp_path):
+    name = os.fsdecode(os.fsencode(str(tmp_path)) + b"/r\xe8gles.csv")
+    Path(name).write_text("user_id,unwillingness\n1,0.3\n")
+    flags = [*trained, "--output_path", str(tmp_path / "o"), "--willingness_file", name, "--top_k", "5"]
+    done = run(["eval.py"], flags)
+    assert done.returncode == 0 and b"Traceback" not in done.stderr, done.stderr
+    assert (tmp_path / "o" / "report.html").exists()
