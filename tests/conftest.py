@@ -44,8 +44,11 @@ def small(write_ratings):
 
 @pytest.fixture(scope="session")
 def cpu():
-    """MindSpore in graph mode on the CPU."""
+    """MindSpore in graph mode on the CPU, in one thread: several share out kernels by time, which may move last bits."""
+    import mindspore
+
     from src.device_adapter import set_device
+    mindspore.set_context(runtime_num_threads=1)
     return set_device(load_config(["--device_target", "CPU"]))
 
 

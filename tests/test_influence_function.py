@@ -81,6 +81,11 @@ def test_at_an_anchor_the_hessian_is_that_of_what_it_discloses(cpu, small, setti
     assert np.abs(found - influences([values], dataset, config)[0]).max() > 0.1 * np.abs(found).max()
 
 
+def like_float32(values):
+    """By how much sums of some hundred float32 products of this size may differ if they are added in another order."""
+    return 1e3 * np.finfo(np.float32).eps * np.abs(values).max()
+
+
 @pytest.mark.parametrize("solver", ["block", "blend", pytest.param("lissa", marks=pytest.mark.slow)])
 def test_several_targets_are_predicted_each_by_itself(cpu, small, settings, solver):
     config = settings("--num_factors", 3, "--layers", "6,4", "--solver", solver, "--lissa_scale", 5, "--lissa_depth", 2)
@@ -90,7 +95,7 @@ def test_several_targets_are_predicted_each_by_itself(cpu, small, settings, solv
     both, _ = influences([values], dataset, config, targets=targets)
     for k in (0, 1):
         dataset.validation = targets[:, k]
-        assert both[:, k] == pytest.approx(influences([values], dataset, config)[0], rel=1e-4, abs=1e-7)
+        assert both[:, k] == pytest.approx(influences([values], dataset, config)[0], rel=1e-3, abs=like_float32(both))
 
 
 @pytest.mark.parametrize("solver", ["block", "blend"])
@@ -101,7 +106,7 @@ def test_influences_do_not_depend_on_the_chunk(cpu, small, settings, solver):
     wide = narrow.replace(chunk_size=100_000)
     assert [len(Chunks(dataset, c)) for c in (narrow, wide)] == [3, 1]
     one, other = (influences([values], dataset, c)[0] for c in (narrow, wide))
-    assert np.abs(one).min() > 1e-6 and one == pytest.approx(other, rel=1e-4, abs=1e-8)
+    assert np.abs(one).max() > 1e-3 and one == pytest.approx(other, rel=1e-3, abs=like_float32(one))
 
 
 def test_chunks_cover_every_interaction_once_with_negatives_of_its_user(write_ratings, settings):

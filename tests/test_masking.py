@@ -8,6 +8,7 @@ import pytest
 from src.dataset import evaluation_candidates, load_dataset, masked_settings, ratings_path
 from src.errors import InputError
 from src.evaluation import comparison_table, evaluate, full_ranks
+from src.expectation import target_items
 from src.influence_function import Blend, influences
 from src.masking import preprocess, write_masked_dataset
 from src.metrics import all_metrics
@@ -138,17 +139,19 @@ def test_full_ranking_is_among_all_items_not_touched(cpu, ratings, settings, tmp
         dataset = load_dataset(config)
         net, _ = load_checkpoint(tmp_path / "checkpoint" / "NCF.ckpt", dataset, config, ratings_path(config))
         scores = score(net, np.tile(np.arange(20, dtype=np.int32), (12, 1)), 1000)
-        rank = []
+        found = full_ranks(net, dataset, config.eval_batch_size)
         for user in range(12):
             touched = set(dataset.item[dataset.user == user])
             if dataset.validation is not None:
                 touched.add(dataset.validation[user])
             rivals = [item for item in range(20) if item not in touched and item != dataset.test[user]]
             assert len(rivals) == 11
-            rank.append((scores[user][rivals] >= scores[user][dataset.test[user]]).sum())
-        assert full_ranks(net, dataset, config.eval_batch_size).tolist() == rank
+            # one batch of all users and several of few are products of other shapes: float32 leaves scores a few last bits
+            ahead = scores[user][rivals] - scores[user][dataset.test[user]]
+            slack = 1e-5 * np.abs(scores[user]).max()
+            assert (ahead > slack).sum() <= found[user] <= (ahead >= -slack).sum()
         result = json.loads((tmp_path / "output" / "eval_ncf.json").read_text())
-        assert result["full_hr@3"] == pytest.approx(np.mean(np.array(rank) < 3)) and "hr@3" in result
+        assert result["full_hr@3"] == pytest.approx(np.mean(found < 3)) and "hr@3" in result
         assert ("wv" in result) == (config.holdout == 2)
 
 
@@ -205,9 +208,9 @@ def test_several_validation_items_go_through_all_stages(cpu, ratings, settings, 
     assert np.array_equal(dataset.validation, dataset.validations()[:, 0]) and dataset.num_interactions == 12 * 5
     preprocess(config)
     values = list(load_anchors(tmp_path / "checkpoint" / "NCF.ckpt", dataset, config, ratings_path(config))[0].values())
-    each = influences(values, dataset, config, targets=dataset.validations())[0]
+    each = influences(values, dataset, config, targets=target_items(dataset, config.influence_lags))[0]
     written = pd.read_csv(tmp_path / "output" / "disclosure.csv")
-    assert written.influence.to_numpy() == pytest.approx(each.mean(1), rel=1e-6)
+    assert written.influence.to_numpy() == pytest.approx(each[:, :3].mean(1), rel=1e-6)
     train(config.replace(masked=True))
     evaluate(config.replace(masked=True))
     held_out = pd.read_csv(tmp_path / "data" / "masked_tiny" / "ratings.csv")
@@ -231,7 +234,9 @@ def test_influences_come_from_the_anchors_of_all_models(cpu, ratings, settings, 
         anchors += load_anchors(path, dataset, config, ratings_path(config))[0].values()
         assert json.loads((tmp_path / "output" / folder / "train_ncf.json").read_text())["seed"] == seed
     written = pd.read_csv(tmp_path / "output" / "disclosure.csv").influence
-    assert written.to_numpy() == pytest.approx(influences(anchors, dataset, config)[0], rel=1e-6)
+    # all targets at once, as preprocess does: products of other shapes differ in their last bits from processor to processor
+    each = influences(anchors, dataset, config, targets=target_items(dataset, config.influence_lags))[0]
+    assert written.to_numpy() == pytest.approx(each[:, 0], rel=1e-6)
     record = json.loads((tmp_path / "output" / "preprocess.json").read_text())
     assert record["influence_models"] == 2 and record["parameter_sets"] == len(anchors)
     assert not (tmp_path / "output" / "influence.partial").exists()

@@ -1,6 +1,7 @@
 """The scripts, run as a person runs them, on a small simulation."""
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -23,7 +24,16 @@ TIMINGS = ("seconds", "samples_per_second", "ms_per_step", "peak_rss_mb")
 def script(name, *arguments, cwd="/", **environment):
     """Runs a script with this interpreter; returns the finished process."""
     return subprocess.run(["bash", str(ROOT / "scripts" / name), *map(str, arguments)], capture_output=True, text=True,
-                          cwd=cwd, env={**os.environ, "PYTHON": sys.executable, **environment}, timeout=280)
+                          cwd=cwd, env={**os.environ, "PYTHON": sys.executable, **environment}, timeout=900,
+                          preexec_fn=one_core)
+
+
+def one_core():
+    """One core for what follows: with several, MindSpore shares out kernels by time, which may move last bits."""
+    if hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        worker = int(re.sub(r"\D", "", os.environ.get("PYTEST_XDIST_WORKER", "")) or 0)
+        os.sched_setaffinity(0, {cores[worker % len(cores)]})
 
 
 def folders(path):
@@ -137,15 +147,15 @@ def stub(tmp_path):
 
 
 def test_paths_in_all_forms_are_the_callers(tmp_path, stub):
-    flags = ["--strategy", "mine.py", "--solver=deep/mine.py", "--tradeoff_strategies=none,mine.py", "--config_path", "c.yaml",
-             "--output_path=a b", "--archive", "/x/y.zip", "--willingness_file=r$.csv", "--decisions_path=", "--seed", "1"]
+    flags = ["--strategy", "mine.py", "--solver=deep/mine.py", "--tradeoff_strategies=none,mine.py", "--config_path",
+             "c.yaml", "--output_path=a b", "--archive", "/x/y.zip", "--willingness_file=r$.csv", "--decisions_path=", "--seed", "1"]
     process = script("run_preprocess.sh", "some data", *flags, cwd=tmp_path, PYTHON=stub)
     lines = process.stdout.splitlines()
     assert lines[:3] == ["preprocess.py", "--data_path", f"{tmp_path}/some data"]
     assert lines[3:17] == ["--strategy", f"{tmp_path}/mine.py", f"--solver={tmp_path}/deep/mine.py",
                            f"--tradeoff_strategies=none,{tmp_path}/mine.py", "--config_path", f"{tmp_path}/c.yaml",
-                           f"--output_path={tmp_path}/a b", "--archive", "/x/y.zip", f"--willingness_file={tmp_path}/r$.csv",
-                           "--decisions_path=", "--seed", "1", str(ROOT)]
+                           f"--output_path={tmp_path}/a b", "--archive", "/x/y.zip",
+                           f"--willingness_file={tmp_path}/r$.csv", "--decisions_path=", "--seed", "1", str(ROOT)]
 
 
 def test_scripts_run_from_anywhere_and_in_any_environment(tmp_path, stub):
@@ -227,7 +237,8 @@ def train_command(path, target, *arguments):
 
 
 def start_and_read_until(words, command):
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                               preexec_fn=one_core)
     while words not in process.stdout.readline():
         assert process.poll() is None
     return process
@@ -246,13 +257,14 @@ def test_a_killed_training_resumes_bit_for_bit(finished, tmp_path):
     """kill -9, then a run to the end, against a run that nobody disturbed."""
     epochs = ["--train_epochs", "40"]
     undisturbed, killed = tmp_path / "a", tmp_path / "b"
-    subprocess.run(train_command(finished[0], undisturbed, *epochs), cwd=ROOT, check=True, capture_output=True)
+    subprocess.run(train_command(finished[0], undisturbed, *epochs), cwd=ROOT, check=True, capture_output=True,
+                   preexec_fn=one_core)
     process = start_and_read_until("epoch  20", train_command(finished[0], killed, *epochs, "--resume"))
     process.kill()
     process.communicate(timeout=60)
     assert not (killed / "c" / "NCF.ckpt").exists()
     process = subprocess.run(train_command(finished[0], killed, *epochs, "--resume"), cwd=ROOT, check=True,
-                             capture_output=True, text=True)
+                             capture_output=True, text=True, preexec_fn=one_core)
     assert "going on after epoch" in process.stdout and "epoch  19/40" not in process.stdout
     for name in ("c/NCF.ckpt", "c/NCF.last.ckpt"):
         a, b = (mindspore.load_checkpoint(str(folder / name)) for folder in (undisturbed, killed))

@@ -2,6 +2,7 @@
 import base64
 import dataclasses
 import json
+import os
 import re
 import shutil
 from html.parser import HTMLParser
@@ -102,11 +103,11 @@ def test_results_by_user_are_those_of_the_evaluation(finished_run):
 
 def test_it_is_skipped_until_something_changes(copied):
     path = Path(copied.output_path) / HTML
-    before = path.stat().st_mtime_ns
+    os.utime(path, (1, 1))
     write_report(copied)
-    assert path.stat().st_mtime_ns == before
+    assert path.stat().st_mtime == 1
     write_report(copied.replace(report_users=3))
-    assert path.stat().st_mtime_ns > before and len(data_of(copied)["users"]) == 3
+    assert path.stat().st_mtime > 1 and len(data_of(copied)["users"]) == 3
 
 
 def data_of(config):

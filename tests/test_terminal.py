@@ -145,7 +145,7 @@ def test_elsewhere_there_are_no_bars(tmp_path):
 
 def test_a_reader_that_leaves_early_is_no_error(tmp_path):
     program = PROGRAM.replace('"done", "green")', '"line\\n" * 100_000, "green")')
-    command = f"{sys.executable} -c '{program}' --output_path {tmp_path} | head -n 1; exit ${{PIPESTATUS[0]}}"
+    command = f"'{sys.executable}' -c '{program}' --output_path '{tmp_path}' | head -n 1; exit ${{PIPESTATUS[0]}}"
     process = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True)
     assert process.returncode == 0 and process.stdout == "seven\n" and process.stderr == ""
 

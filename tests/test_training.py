@@ -77,7 +77,8 @@ def test_steps_equal_adam_by_hand(cpu, ratings, settings, tables, decay):
     assert (total.asnumpy() > 0).all()
     for name, value in net.values().items():
         assert np.abs(value - before[name]).max() > 0.01
-        assert value == pytest.approx(expected[name], rel=2e-3, abs=2e-4), name
+        # where a gradient is as small as epsilon, float32 leaves Adam's quotient g / (|g| + epsilon) a thousandth of a step
+        assert value == pytest.approx(expected[name], rel=2e-3, abs=2e-3 * rates.max()), name
     untouched = np.setdiff1d(np.arange(12), users)
     if not decay:  # no moments, no movement
         assert np.array_equal(net.values()["user_gmf"][untouched], before["user_gmf"][untouched])
