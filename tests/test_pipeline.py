@@ -148,7 +148,8 @@ def stub(tmp_path):
 
 def test_paths_in_all_forms_are_the_callers(tmp_path, stub):
     flags = ["--strategy", "mine.py", "--solver=deep/mine.py", "--tradeoff_strategies=none,mine.py", "--config_path",
-             "c.yaml", "--output_path=a b", "--archive", "/x/y.zip", "--willingness_file=r$.csv", "--decisions_path=", "--seed", "1"]
+             "c.yaml", "--output_path=a b", "--archive", "/x/y.zip", "--willingness_file=r$.csv", "--decisions_path=",
+             "--seed", "1"]
     process = script("run_preprocess.sh", "some data", *flags, cwd=tmp_path, PYTHON=stub)
     lines = process.stdout.splitlines()
     assert lines[:3] == ["preprocess.py", "--data_path", f"{tmp_path}/some data"]
