@@ -8,25 +8,53 @@ from pathlib import Path
 
 from .constants import PLAIN_MODEL, RATINGS_FILE, TRAIN_KEYS, checkpoint_file
 from .dataset import dataset_folder
-from .ncf import build, check_checkpoint, load_anchors
+from .errors import InputError
+from .ncf import build, load_anchors, read_checkpoint
 from .repeats import seed_settings
 from .trainer import epochs
 from .training import train
 
 logger = logging.getLogger("ifrqe")
 
-
-def trained_models(config):
-    """Paths of the checkpoints that influences come from, each trained if it is not there."""
-    return [_trained(config)] + [_trained(seed_settings(config, config.seed + k)) for k in range(1, config.influence_models)]
+_REMEDY = "give the options of that training, train anew with these, or add --other_model to go by it all the same"
+_REMOVE = "remove it, and it is trained with the options that are given then"
 
 
-def _trained(config):
+def trained_models(config, remedy=_REMEDY):
+    """Paths of the checkpoints that influences come from, each trained if it is not there.
+
+    With `other_model` those that have to be trained take the options of the first.
+
+    Raises:
+        InputError: one was trained otherwise than these settings say, see load_models; `remedy` ends the line on the first.
+    """
+    first = _trained(config, remedy)
+    if config.other_model:
+        trained = _settings_of(first)
+        config = config.replace(**{key: trained[key] for key in TRAIN_KEYS if key in trained})
+    return [first] + [_trained(seed_settings(config, config.seed + k), _REMOVE) for k in range(1, config.influence_models)]
+
+
+def _trained(config, remedy):
     checkpoint = Path(config.checkpoint_path) / checkpoint_file(PLAIN_MODEL)
     if not checkpoint.exists():
         logger.info("%s: not there yet, so it is trained first", checkpoint)
         train(config)
+    elif not config.other_model and (trained := _settings_of(checkpoint)):
+        _check(checkpoint, trained, config.select(TRAIN_KEYS), remedy)
     return checkpoint
+
+
+def _settings_of(checkpoint):
+    """The options that a model was trained with, a dict; {} if an early version wrote it, which load_anchors refuses."""
+    return read_checkpoint(checkpoint, "train anew with train.py --overwrite")[1].get("settings", {})
+
+
+def _check(checkpoint, trained, wanted, remedy):
+    """Raises InputError, with all that differs, if a model was not trained with the options `wanted`."""
+    if other := [key for key, value in wanted.items() if trained.get(key) != value]:
+        was, needed = (", ".join(f"{key}={options.get(key)}" for key in other) for options in (trained, wanted))
+        raise InputError(f"{checkpoint}: was trained with {was}, but {needed} is needed here; {remedy}")
 
 
 def load_models(checkpoints, dataset, config):
@@ -44,15 +72,11 @@ def load_models(checkpoints, dataset, config):
         values, info = load_anchors(path, dataset, config, dataset_folder(config) / RATINGS_FILE)
         first = first or info["settings"]
         own = {**config.select(TRAIN_KEYS), "seed": config.seed + k}
-        wanted, remedy = own, "remove it, and it is trained with the options that are given then"
-        if not k:
-            remedy = "give the options of that training, train anew with them, or add --other_model to go by it all the same"
-        if config.other_model:
-            wanted = {**first, "seed": config.seed + k if len(checkpoints) > 1 else first["seed"]}
-            other = ", ".join(f"{key} {value}" for key, value in info["settings"].items() if own.get(key, value) != value)
-            if other:
-                logger.warning("%s: is gone by though it was trained with other options: %s", path, other)
-        check_checkpoint(path, info["settings"], {**wanted, "anchor_epochs": config.anchor_epochs}, remedy)
+        wanted = {**first, "seed": first["seed"] + k} if config.other_model else own
+        _check(path, info["settings"], {**wanted, "anchor_epochs": config.anchor_epochs}, _REMOVE if k else _REMEDY)
+        other = ", ".join(f"{key} {value}" for key, value in info["settings"].items() if own.get(key, value) != value)
+        if other:
+            logger.warning("%s: is gone by though it was trained with other options: %s", path, other)
         models.append((values, info))
     return models
 

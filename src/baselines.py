@@ -61,9 +61,9 @@ def most_similar(dataset, unwillingness, parameters, config):
 BASELINES = {
     "random": Baseline(at_random, "it was drawn at random", "it was not drawn before the budget was spent"),
     "threshold": Baseline(least_unwilling, "it is among what users mind least", "the budget went to what users mind less"),
-    "recent": Baseline(latest, "it is among her latest", "it is not among her latest, or exceeds the budget"),
-    "similarity": Baseline(most_similar, "it is like the item she chose last, for what she minds",
-                           "it is too unlike the item she chose last, for what she minds", needs_model=True),
+    "recent": Baseline(latest, "it is among their latest", "it is not among their latest, or exceeds the budget"),
+    "similarity": Baseline(most_similar, "it is like the item they chose last, for what they mind",
+                           "it is too unlike the item they chose last, for what they mind", needs_model=True),
 }
 
 
@@ -78,10 +78,9 @@ def find(name):
     module = plugins.load(name, "strategy", "order")
 
     def order(dataset, unwillingness, parameters, config):
-        try:
-            found = np.asarray(module.order(without_test_items(dataset), unwillingness, parameters, config))
-        except Exception as e:  # whatever the file does
-            raise InputError(f"--strategy {name}: order() failed ({type(e).__name__}: {e}); correct it") from e
+        own = without_test_items(dataset.part(np.ones(dataset.num_interactions, bool)))  # copies: it may write into them
+        with plugins.guarded(name, "strategy", "order() failed"):
+            found = np.asarray(module.order(own, unwillingness.copy(), parameters, config))
         if found.ndim != 1 or found.dtype.kind not in "iu" or len(np.unique(found)) != len(found) \
                 or len(found) and not (0 <= found.min() and found.max() < dataset.num_interactions):
             raise InputError(f"--strategy {name}: order() must return different positions of interactions, from 0 to "

@@ -5,6 +5,7 @@ With `holdout` 1, as in the NCF literature, the history takes in the second-last
 3 or more there are several validation items, of which the last chooses epochs.
 """
 import dataclasses
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,6 +83,11 @@ class Dataset:
     def num_items(self):
         return len(self.item_ids)
 
+    def catalogue_sha256(self):
+        """Digest of the users and items behind the positions: models of others are not models of this dataset."""
+        names = ["\n".join(map(str, ids)) for ids in (self.user_ids, self.item_ids)]
+        return hashlib.sha256("\0".join(names).encode("utf-8", "surrogatepass")).hexdigest()
+
     @property
     def num_interactions(self):
         """Training interactions."""
@@ -124,8 +130,10 @@ def ratings_path(config, masked=False):
     """Path of ratings.csv; raises InputError with the command that makes it if it is missing."""
     path = dataset_folder(config, masked) / RATINGS_FILE
     if not path.is_file():
-        command = "preprocess.py" if masked else f"scripts/run_download_dataset.sh --dataset {config.dataset}"
-        raise InputError(f"{path}: no such file; make it with {command} first, or set --data_path")
+        command = f"scripts/run_download_dataset.sh --dataset {config.dataset} first"
+        if masked:
+            command = "preprocess.py first, which makes none where --veto leaves nothing to train on"
+        raise InputError(f"{path}: no such file; make it with {command}, or set --data_path")
     return path
 
 
@@ -176,7 +184,7 @@ def load_dataset(config, masked=False):
     order = np.lexsort((stamp, user))
     user, item = user[order].astype(np.int32), item[order].astype(np.int32)
     last = np.flatnonzero(np.r_[user[1:] != user[:-1], True])
-    least = max(2, holdout)
+    least = holdout if masked else max(2, holdout)  # a mask may leave nothing but the test item
     lone = np.diff(last, prepend=-1) < least
     if lone.any():
         raise InputError(f"{path}: user {user_ids[lone][0]} has fewer than {least} interactions, but test and validation "
@@ -352,13 +360,13 @@ def evaluation_candidates(dataset, held_out, config):
     Args:
         dataset: Dataset.
         held_out: "validation" or "test".
-        config: num_eval_neg, eval_negatives, eval_item_list, seed.
+        config: num_eval_neg, eval_negatives, eval_item_list, top_k, seed.
 
     Returns:
         (num_users, 1 + num_eval_neg) int32 items; column 0 is the held-out item.
 
     Raises:
-        InputError: a user has too few items left to draw from, or the file does not fit the dataset.
+        InputError: a user has too few items left to draw from, the file does not fit the dataset, or top_k takes them all.
     """
     positive = getattr(dataset, held_out)
     if held_out == "test" and config.eval_negatives:
@@ -374,7 +382,27 @@ def evaluation_candidates(dataset, held_out, config):
             raise InputError(f"--num_eval_neg {config.num_eval_neg}: user {dataset.user_ids[left.argmin()]} has interacted "
                              f"with all but {left.min()} of the {dataset.num_items} items; {lower}{leave}")
         negatives = sample_distinct_outside(pairs, config.num_eval_neg, generator(config.seed, "candidates", held_out))
-    return np.concatenate([positive[:, None], negatives], axis=1)
+    candidates = np.concatenate([positive[:, None], negatives], axis=1)
+    counts = counting(candidates)
+    number = candidates.shape[1] if counts is None else int(counts.sum(1).min())
+    if config.top_k >= number:
+        raise InputError(f"--top_k {config.top_k}: there are only {number} candidates for the {held_out} item, so that "
+                         "every item would be a hit; lower it")
+    return candidates
+
+
+def counting(candidates):
+    """Which candidates count: all but copies of the first, the held-out item (some published files have them).
+
+    Args:
+        candidates: (num_users, n) int items.
+
+    Returns:
+        (num_users, n) bool; None if all count.
+    """
+    counts = candidates != candidates[:, :1]
+    counts[:, 0] = True
+    return None if counts.all() else counts
 
 
 def read_negatives(path, item_list, dataset):

@@ -12,16 +12,18 @@ from . import metrics
 from .constants import (
     EVAL_KEYS,
     GAME_KEYS,
+    HOLDOUT,
     MASKED_MODEL,
     MODEL_KEYS,
     PLAIN_MODEL,
+    RATINGS_FILE,
     SPLIT_KEYS,
     USER,
     checkpoint_file,
     eval_file,
     users_file,
 )
-from .dataset import evaluation_candidates, load_dataset, masked_settings, ratings_path
+from .dataset import counting, evaluation_candidates, load_dataset, masked_settings, ratings_path
 from .decisions import decision_files, read_decisions
 from .device_adapter import set_device
 from .errors import InputError
@@ -34,7 +36,9 @@ logger = logging.getLogger("ifrqe")
 
 LOWEST = np.finfo(np.float32).min  # score of what takes no part in a ranking
 # Equal in two evaluations, or there is no comparison; what is in `training` as well, option by option.
-COMPARED = ("dataset", "seed", "num_users", "num_items", "num_candidates", "candidates_sha256", "total_wv")
+COMPARED = ("dataset", "seed", "num_users", "num_items", "ratings_sha256", "num_candidates", "candidates",
+            "candidates_sha256", "total_wv")
+OF_THE_SEED = ("seed", "training seed", "candidates_sha256", "total_wv")  # may differ between different seeds
 HIGHER_IS_BETTER = ("hr@", "ndcg@", "full_hr@", "full_ndcg@", "auc", "reward")
 LOWER_IS_BETTER = ("loss", "pos_loss", "wv")
 
@@ -42,9 +46,9 @@ LOWER_IS_BETTER = ("loss", "pos_loss", "wv")
 def evaluate(config):
     """Evaluates the model that the settings name on the test items.
 
-    Writes eval_MODEL.json, eval_MODEL_users.csv (user_id; rank of her test item from 0; loss, the mean cross-entropy of her
-    candidates, and pos_loss, that of her test item, in nats) and a line of the log. Both models are scored on the ORIGINAL
-    dataset's test items and candidates. With --masked the table of both follows.
+    Writes eval_MODEL.json, eval_MODEL_users.csv (user_id; rank of the user's test item from 0; loss, the mean cross-entropy
+    of the candidates, and pos_loss, that of the test item, in nats) and a line of the log. Both models are scored on the
+    ORIGINAL dataset's test items and candidates. With --masked the table of both follows, if they may be compared.
 
     Raises:
         InputError: a checkpoint, the dataset or the decisions are missing or do not fit together.
@@ -65,7 +69,7 @@ def evaluate(config):
     stage = Stage(f"eval_{model.lower()}", config, SPLIT_KEYS + MODEL_KEYS + EVAL_KEYS + GAME_KEYS, inputs,
                   [output / eval_file(model), output / users_file(model)], device)
     if not stage.is_done():
-        _evaluate(config, model, checkpoint, output, device)
+        _evaluate(config, model, checkpoint, output, stage)
         stage.finish()
     if config.masked:
         other, remedy = output / eval_file(PLAIN_MODEL), "run eval.py without --masked for the comparison"
@@ -78,15 +82,42 @@ def evaluate(config):
                            "same options", other, differing)
             return
         logger.log(RESULT, "%s", comparison_table(plain, masked))
+        if noted := made_otherwise(plain, masked):
+            logger.warning("%s", noted)
 
 
-def not_comparable(plain, masked):
-    """In what the records of two evaluations differ, so that they must not be compared; "" if they may."""
-    a, b = ({**{key: record.get(key) for key in COMPARED}, **record.get("training", {}), "top_k": top_k_of(record)}
-            for record in (plain, masked))
-    differing = [key for key in {**a, **b} if a.get(key) != b.get(key)]
-    return ", ".join("other candidates" if key == "candidates_sha256" else f"{key} {a.get(key)} against {b.get(key)}"
-                     for key in differing)
+def not_comparable(plain, masked, but=()):
+    """In what the records of two evaluations differ, so that they must not be compared; "" if they may.
+
+    Args:
+        plain, masked: the records.
+        but: keys that may differ.
+    """
+    a, b = (_compared(record) for record in (plain, masked))
+    said = [_difference(key, a.get(key), b.get(key)) for key in {**a, **b} if key not in but and a.get(key) != b.get(key)]
+    if not (plain.get("training") and masked.get("training")) and not said:
+        said.append("an earlier version evaluated them, and does not say how they were trained")
+    return ", ".join(said)
+
+
+def _compared(record):
+    """What must be the same in two evaluations; options that evaluation and training both have stand there twice."""
+    own = {**{key: record.get(key) for key in COMPARED}, "top_k": top_k_of(record)}
+    return {**own, **{f"training {key}" if key in own else key: value for key, value in record.get("training", {}).items()}}
+
+
+def _difference(key, a, b):
+    if key == "candidates_sha256":
+        return "other candidates"
+    return f"other {key.split('_')[0]}" if key.endswith("_sha256") else f"{key} {a} against {b}"
+
+
+def made_otherwise(plain, masked):
+    """A line on what should change no figure by much, but is not alike in two evaluations: code, library, device."""
+    a, b = (record.get("made_with", {}) for record in (plain, masked))
+    said = ["other code" if key == "code" else _difference(key, a.get(key), b.get(key)) for key in {**a, **b}
+            if a.get(key) != b.get(key)]
+    return f"the two were evaluated with {', '.join(said)}; eval.py --overwrite evaluates anew" if said else ""
 
 
 def top_k_of(record):
@@ -106,14 +137,11 @@ def _check_log(path):
             raise InputError(f"--eval_file_name {path.name}: {path} is no evaluation log; choose another name")
 
 
-def _evaluate(config, model, checkpoint, output, device):
+def _evaluate(config, model, checkpoint, output, stage):
     begin = time.perf_counter()
     dataset = load_dataset(config)
     net, info = load_checkpoint(checkpoint, dataset, masked_settings(config), ratings_path(config, config.masked))
     candidates = evaluation_candidates(dataset, "test", config)
-    if config.top_k >= candidates.shape[1]:
-        raise InputError(f"--top_k {config.top_k}: there are only {candidates.shape[1]} candidates a user, so that every "
-                         "item would be a hit; lower it")
     counts = counting(candidates)
     if counts is not None:
         logger.info("%s candidates are their user's own test item once more, and do not count", f"{int((~counts).sum()):,}")
@@ -143,31 +171,23 @@ def _evaluate(config, model, checkpoint, output, device):
     with whole_file(output / users_file(model)) as temporary:
         write_csv(users, temporary)
     trained = {**info.get("settings", {}), **{key: info.get(key) for key in ("device", "mindspore")}}
-    write_json(output / eval_file(model), {**result, "candidates_sha256": hashlib.sha256(candidates.tobytes()).hexdigest(),
-                                           "training": trained, "seconds": time.perf_counter() - begin})
+    trained[HOLDOUT] = config.holdout  # the control that trains on validation items as well holds less out, and is to
+    drawn = Path(config.eval_negatives).name if config.eval_negatives else "drawn"
+    write_json(output / eval_file(model), {
+        **result, "ratings_sha256": stage.depends["inputs"][RATINGS_FILE], "candidates": drawn,
+        "candidates_sha256": hashlib.sha256(candidates.tobytes()).hexdigest(), "training": trained,
+        "made_with": {key: stage.depends[key] for key in ("code", "mindspore", "device")},
+        "seconds": time.perf_counter() - begin})
     line = "  ".join(f"{k} {v:.5g}" if isinstance(v, float) else f"{k} {v}" for k, v in result.items())
     with open(output / config.eval_file_name, "a", encoding="utf-8") as log:
         log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}\n")
-    logger.info("%s on %s (%s): %s pairs scored in %.1f s", model, dataset.name, device, f"{scores.size:,}", seconds)
+    logger.info("%s on %s (%s): %s pairs scored in %.1f s", model, dataset.name, stage.depends["device"], f"{scores.size:,}",
+                seconds)
     logger.info("%s", line)
 
 
-def counting(candidates):
-    """Which candidates count: all but copies of the first, the held-out item (some published files have them).
-
-    Args:
-        candidates: (num_users, n) int items.
-
-    Returns:
-        (num_users, n) bool; None if all count.
-    """
-    counts = candidates != candidates[:, :1]
-    counts[:, 0] = True
-    return None if counts.all() else counts
-
-
 def full_ranks(net, dataset, batch_size):
-    """Rank of each user's test item among all items that she has not touched before.
+    """Rank of each user's test item among all items that the user has not touched before.
 
     Returns:
         (num_users,) 0-based; an item with the same score counts as ranked before it.
@@ -201,7 +221,7 @@ def comparison_rows(plain, masked):
         plain = {**plain, "willingness_weight": weight, "reward": -plain["loss"] - weight * plain["wv"]}
     for key in masked:
         a, b = plain.get(key), masked[key]
-        if key in ("model", "epoch", "seconds", "training", *COMPARED[:-1]) or a is None or b is None:
+        if key in ("model", "epoch", "seconds", "training", "made_with", *COMPARED[:-1]) or a is None or b is None:
             continue
         if isinstance(b, int):
             rows.append((key, f"{a:,}", f"{b:,}", f"{b - a:+,}"))

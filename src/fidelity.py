@@ -176,7 +176,7 @@ class Retrainings:
         scored = self.retrain(self.dataset.part(kept), seed)
         scores = scored(self.retrain.validation)
         return np.stack([metrics.cross_entropy(scores)[:, 0], metrics.softmax_loss(scores),
-                         metrics.ranks(scored(self.retrain.test))])
+                         metrics.ranks(scored(self.retrain.test), self.retrain.counts)])
 
 
 def subset(dataset, order_by, share):

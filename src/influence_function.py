@@ -22,6 +22,7 @@ so their expected share is the same for each of these: it shifts a user's influe
 gradients of a user's row sum to zero where training ends, the shift makes her influences sum to zero, that is, it
 measures each against her average interaction. `count_negatives` adds it to the first term of `blend` and to `block`.
 """
+import json
 from dataclasses import dataclass
 
 import mindspore as ms
@@ -317,24 +318,23 @@ class _Guarded:
 
     def __init__(self, name, *arguments):
         self.name = name
-        self.solver = self._try(lambda: solver_class(name)(*arguments))
+        with self._guarded():
+            self.solver = solver_class(name)(*arguments)
 
     def start(self):
-        self._try(lambda: self.solver.start())
+        with self._guarded():
+            self.solver.start()
 
     def __call__(self, chunk):
-        return self._try(lambda: self.solver(chunk))
+        with self._guarded():
+            return np.asarray(self.solver(chunk), np.float64)
 
     def report(self):
-        return self._try(lambda: self.solver.report())
+        with self._guarded():
+            return json.loads(json.dumps(dict(self.solver.report()), allow_nan=False))  # as preprocess.json holds it
 
-    def _try(self, act):
-        try:
-            return act()
-        except (InputError, FloatingPointError, MemoryError):
-            raise
-        except Exception as e:  # whatever the file does
-            raise InputError(f"--solver {self.name}: failed ({type(e).__name__}: {e}); correct it") from e
+    def _guarded(self):
+        return plugins.guarded(self.name, "solver", "failed")
 
 
 def influences(models, dataset, config, partial=None, disclosed=None, targets=None):

@@ -42,7 +42,7 @@ from .metrics import willingness_violation
 from .plots import as_written, disclosure_plot, drawn
 from .plugins import label, plugin_files
 from .stage import Stage, digest, read_json, whole_file, write_json
-from .strategies import NONE_VALIDATION, PLAYED, Strategies, influence_keys, needs_model
+from .strategies import NONE_VALIDATION, PLAYED, Strategies, influence_keys, needs_model, vetoed_validations
 from .tables import read_rows
 from .terminal import write_csv
 from .unwillingness import ALL_VETOED, data_files, load_unwillingness, unwillingness_source, vetoed
@@ -90,9 +90,10 @@ def preprocess(config):
     decided = time.perf_counter()
     disclosed = decision.disclosed
     write_disclosure(output / DISCLOSURE_FILE, dataset, unwillingness, decision)
+    control = config.strategy == NONE_VALIDATION
     write_masked_dataset(folder, target, dataset, disclosed, digest(output / DISCLOSURE_FILE),
-                         {MASK_SETTINGS: config.select(_mask_keys()),
-                          **({HOLDOUT: 1} if config.strategy == NONE_VALIDATION else {})})
+                         {MASK_SETTINGS: config.select(_mask_keys()), **({HOLDOUT: 1} if control else {})},
+                         vetoed_validations(dataset, config) if control else ())
     end = time.perf_counter()
 
     total_wv = willingness_violation(np.ones(len(disclosed)), unwillingness, dataset.num_users)
@@ -145,7 +146,7 @@ def write_disclosure(path, dataset, unwillingness, decision):
         write_csv(table, temporary)
 
 
-def write_masked_dataset(source, target, dataset, disclosed, decisions, record):
+def write_masked_dataset(source, target, dataset, disclosed, decisions, record, left_out=()):
     """Writes the masked twin of a dataset: its disclosed training rows and its held-out rows, in their order.
 
     No sampled negative is written. The catalogue stays whole, so that the masked model knows the same items; to a trainer
@@ -157,6 +158,7 @@ def write_masked_dataset(source, target, dataset, disclosed, decisions, record):
         disclosed: (n,) bool, in the order of dataset.user.
         decisions: SHA-256 sum of the disclosure.csv that it follows, for its record.
         record: dict, what else its record is to say.
+        left_out: held-out rows that are not written: where validation items are trained on, the vetoed ones.
 
     Raises:
         InputError: another dataset lies in `target`.
@@ -166,7 +168,7 @@ def write_masked_dataset(source, target, dataset, disclosed, decisions, record):
         raise InputError(f"{target}: was not written by preprocess.py, which would replace it; move it to another place")
     write_json(target / DATASET_FILE, {**start, UNFINISHED: True})  # what is there belongs together only after the last file
     ratings = read_rows(source / RATINGS_FILE)
-    rows = np.sort(np.concatenate([dataset.rows[disclosed], dataset.held_out.ravel()]))
+    rows = np.sort(np.concatenate([dataset.rows[disclosed], np.setdiff1d(dataset.held_out, left_out)]))
     with whole_file(target / RATINGS_FILE) as temporary:
         write_csv(ratings.iloc[rows], temporary)
     with whole_file(target / MOVIES_FILE) as temporary:

@@ -72,10 +72,13 @@ def auc(scores, counts=None):
 
 
 def all_metrics(scores, k, counts=None):
-    """HR@k, NDCG@k, AUC; loss (L: mean cross-entropy of all candidates) and pos_loss (of the held-out items), in nats."""
+    """HR@k, NDCG@k, AUC; loss and pos_loss in nats.
+
+    loss (L) is the mean over users of the mean cross-entropy of their candidates, pos_loss that of the held-out items.
+    """
     losses, rank = cross_entropy(scores), ranks(scores, counts)
     return {f"hr@{k}": hit_ratio_of_ranks(rank, k), f"ndcg@{k}": ndcg_of_ranks(rank, k), "auc": auc(scores, counts),
-            "loss": float(losses.mean() if counts is None else losses[counts].mean()),
+            "loss": float(losses.mean() if counts is None else mean_loss(scores, counts).mean()),
             "pos_loss": float(losses[:, 0].mean())}
 
 

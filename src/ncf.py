@@ -13,7 +13,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
-from .constants import RATINGS_FILE
+from .constants import MOVIES_FILE, RATINGS_FILE
 from .errors import InputError
 from .stage import digest, whole_file
 from .stat_utils import generator
@@ -242,6 +242,9 @@ def check_checkpoint(path, info, wanted, remedy):
     """Raises InputError naming the first field of `wanted` that the checkpoint at `path` does not agree with."""
     for field, value in wanted.items():
         if info.get(field) != value:
+            if field == "catalogue_sha256":
+                raise InputError(f"{path}: was trained with other items or users than {MOVIES_FILE} and {RATINGS_FILE} have "
+                                 f"now; {remedy}")
             if field == "ratings_sha256":
                 raise InputError(f"{path}: was trained on another {RATINGS_FILE} than the one that is there now; {remedy}")
             raise InputError(f"{path}: was trained with {field}={info.get(field)}, but {field}={value} is needed here; "
@@ -296,7 +299,8 @@ def _read_sets(path, dataset, config, ratings, prefixes):
     values, info = read_checkpoint(path, f"train anew with {command}")
     check_checkpoint(path, info, {"dataset": config.dataset, "holdout": config.holdout, "num_users": dataset.num_users,
                                   "num_items": dataset.num_items, "num_factors": config.num_factors,
-                                  "layers": list(config.layers), "ratings_sha256": digest(ratings)},
+                                  "layers": list(config.layers), "ratings_sha256": digest(ratings),
+                                  "catalogue_sha256": dataset.catalogue_sha256()},
                      f"train anew with {command}, or name another --checkpoint_path")
     sets = [with_prefix(values, prefix) for prefix in prefixes(info)]
     shapes = {name: value.shape for name, value in build(dataset, config).values().items()}

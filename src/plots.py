@@ -187,6 +187,7 @@ STYLES = {"none": (GREY, None, "--"), "none+validation": (GREY, None, ":"), "ran
           "threshold": ("#4e9a06", "s", "-"), "recent": ("#9a5fc0", "^", "-"), "similarity": ("#dd3c3c", "D", "-"),
           "ifrqe": (BLUE, "o", "-"), "ifrqe++": (ORANGE, "P", "-")}
 OTHER_STYLE = ("#1f9e9e", "X", "-")
+WHOLE = ("none", "none+validation")  # they disclose everything at every budget
 
 
 def tradeoff_plot(path, table, shown, title):
@@ -215,15 +216,16 @@ def tradeoff_panel(axes, table, metric):
             continue
         value, spread = found[metric]["mean"], found[metric]["std"]
         # the price that a reward goes by is that of the budget; who discloses everything does so at every budget
-        by_budget = metric == "reward" or strategy.startswith("none")
+        whole = strategy in WHOLE
+        by_budget = metric == "reward" or whole
         place = 100 * (found.index if by_budget else found["wv_share"]["mean"])
-        if strategy.startswith("none"):
+        if whole:
             axes.fill_between(place, value - spread, value + spread, color=color, alpha=0.15, linewidth=0)
             axes.plot(place, value, style, color=color, label=as_written(strategy))
         else:
             axes.errorbar(place, value, spread, color=color, marker=marker, linestyle=style, markersize=4, capsize=2,
                           linewidth=1, label=as_written(strategy))
-    played = table.loc[~table.strategy.str.startswith("none"), metric].dropna()
+    played = table.loc[~table.strategy.isin(WHOLE), metric].dropna()
     if metric == "reward" and len(played):  # at a high price, everything disclosed lies far below the others
         margin = 0.1 * np.ptp(played) or 0.1
         axes.set_ylim(played.min() - margin, played.max() + margin)

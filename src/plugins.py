@@ -1,9 +1,14 @@
 """Strategies and solvers of one's own: a Python file, named where a built-in one would be. See docs/CONTRIBUTING.md."""
+import contextlib
 import hashlib
 import importlib.util
+import logging
+import re
 from pathlib import Path
 
 from .errors import InputError
+
+logger = logging.getLogger("ifrqe")
 
 
 def is_file(name):
@@ -17,9 +22,10 @@ def label(name):
 
 
 def file_label(name):
-    """The label as part of a file name, short enough for any file system."""
+    """The label as part of a file name: short enough for any file system, and without signs that some do not take."""
     own = label(name)
-    return own if len(own) <= 60 else f"{own[:40]}-{hashlib.sha256(own.encode('utf-8', 'surrogateescape')).hexdigest()[:12]}"
+    plain = re.sub(r"[^\w.+-]", "_", own, flags=re.ASCII)[:40]
+    return own if plain == own else f"{plain}-{hashlib.sha256(own.encode('utf-8', 'surrogateescape')).hexdigest()[:12]}"
 
 
 def plugin_files(*names):
@@ -52,10 +58,29 @@ def load(path, option, needed):
         raise InputError(f"--{option} {path}: no such file; name a Python file that defines {needed}")
     spec = importlib.util.spec_from_file_location(f"ifrqe_plugin_{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
-    try:
+    with guarded(path, option, "cannot be run"):
         spec.loader.exec_module(module)
-    except Exception as e:  # whatever the file does
-        raise InputError(f"--{option} {path}: cannot be run ({type(e).__name__}: {e}); correct it") from e
     if not callable(getattr(module, needed, None)):
         raise InputError(f"--{option} {path}: does not define {needed}; see docs/CONTRIBUTING.md")
     return module
+
+
+@contextlib.contextmanager
+def guarded(name, option, what):
+    """Whatever the code of a file raises within it, an attempt to exit too, is one line; the log file has the traceback.
+
+    Args:
+        name: of the file.
+        option: that named it.
+        what: "cannot be run", or the like.
+
+    Raises:
+        InputError: always the error of the file; those of this program, and a lack of memory, go on as they are.
+    """
+    try:
+        yield
+    except (InputError, FloatingPointError, MemoryError):
+        raise
+    except (Exception, SystemExit) as e:
+        logger.debug("--%s %s", option, name, exc_info=True)
+        raise InputError(f"--{option} {name}: {what} ({type(e).__name__}: {e}); correct it") from e

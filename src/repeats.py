@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from .constants import MASKED_MODEL, PLAIN_MODEL, seeds_file
+from .errors import InputError
+from .evaluation import OF_THE_SEED, not_comparable
 from .stage import read_json, write_json
 from .terminal import RESULT
 
@@ -41,6 +43,9 @@ def over_seeds(stage, record_file):
             one = seed_settings(config, seed)
             stage(one.replace(seeds=[], decisions_path=config.decisions_path or config.output_path))
             records.append(read_json(Path(one.output_path) / name, "run the same command with --overwrite"))
+            if "training" in records[0] and (differing := not_comparable(records[0], records[-1], but=OF_THE_SEED)):
+                raise InputError(f"--seeds: the models of the seeds {config.seeds[0]} and {seed} differ in more than that "
+                                 f"({differing}); train all with the same options")
         summary = summarise(records)
         write_json(output / seeds_file(name), {"model": records[0]["model"], "dataset": config.dataset,
                                                "seeds": config.seeds, **summary})

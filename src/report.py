@@ -14,9 +14,13 @@ from . import __version__
 from .constants import (
     DISCLOSURE_FILE,
     MASKED_MODEL,
+    MODEL_KEYS,
     PLAIN_MODEL,
+    RATINGS_FILE,
     SPLIT_KEYS,
     TRADEOFF_FILE,
+    TRAIN_KEYS,
+    UNWILLINGNESS_KEYS,
     checkpoint_file,
     eval_file,
     train_file,
@@ -30,7 +34,7 @@ from .evaluation import evaluate, not_comparable, top_k_of
 from .explanation import explain
 from .recommendation import recommend
 from .repeats import over_seeds
-from .report_sections import SECTIONS
+from .report_sections import SECTIONS, for_others
 from .report_users import users_page
 from .stage import Stage, digest, read_json, write_text
 from .terminal import markdown_text, progress
@@ -67,6 +71,7 @@ class Results:
     trainings: dict of model to the record of its training.
     decisions: Decisions, or None.
     tradeoff: DataFrame of the trade-off study, or None.
+    study_differs: in what the study differs from the run, so that no table may have both; "" if one may.
     dataset: Dataset.
     catalogue: DataFrame, see load_catalogue.
     records: dict of stage to its record of settings.
@@ -78,6 +83,7 @@ class Results:
     trainings: dict
     decisions: object
     tradeoff: pd.DataFrame
+    study_differs: str
     dataset: object
     catalogue: pd.DataFrame
     records: dict
@@ -103,7 +109,7 @@ def write_report(config):
     checkpoints = [Path(config.checkpoint_path) / checkpoint_file(model) for model in MODELS]
     inputs += [path for path in checkpoints if path.is_file()]
     device = set_device(config)
-    stage = Stage("report", config, ("report_users", "report_vetoed", "seed", *SPLIT_KEYS), inputs,
+    stage = Stage("report", config, ("report_users", "report_vetoed", "veto", "seed", *SPLIT_KEYS), inputs,
                   [output / HTML, output / MARKDOWN], device)
     if stage.is_done():
         return
@@ -166,6 +172,13 @@ def read_results(config):
     evaluated, trained = ({model: Stage.read_record(output, f"{stage}_{model.lower()}") for model in MODELS}
                           for stage in ("eval", "train"))
     made = {model: record.get("inputs", {}) for model, record in evaluated.items()}  # digests of what was evaluated
+    ratings = digest(dataset_folder(config) / RATINGS_FILE)
+    for model in list(evaluations):
+        if made[model].get(RATINGS_FILE) != ratings:
+            leave_out(model, f"of another {RATINGS_FILE} than the one that is there now: run eval.py again")
+        elif any(digest(output / name) != evaluated[model].get("outputs", {}).get(name)
+                 for name in (eval_file(model), users_file(model))):
+            leave_out(model, "changed since, or of an unfinished evaluation: run eval.py --overwrite")
     if MASKED_MODEL in evaluations and decisions is not None \
             and made[MASKED_MODEL].get(DISCLOSURE_FILE) != digest(decision_files(config)[0]):
         leave_out(MASKED_MODEL, "of another mask: run train.py --masked, then eval.py --masked")
@@ -189,14 +202,41 @@ def read_results(config):
                **{f"train_{model.lower()}": trained[model] for model in trainings},
                "tradeoff": Stage.read_record(output, "tradeoff")}
     records = {name: record for name, record in records.items() if record.get("dataset") == config.dataset}
+    study_differs = ""
     tradeoff = None
     if (output / TRADEOFF_FILE).is_file():
         if _is_of(records.get("tradeoff", {}), output / TRADEOFF_FILE, config):
-            tradeoff = pd.read_csv(output / TRADEOFF_FILE)
+            # a strategy may be called NA or 007
+            tradeoff = pd.read_csv(output / TRADEOFF_FILE, converters={"strategy": str})
+            study_differs = _study_differs(records["tradeoff"], evaluated, evaluations)
         else:
             left_out.append(f"{TRADEOFF_FILE} (of another dataset, or of an unfinished study)")
-    return Results(evaluations, users, trainings, decisions, tradeoff, dataset, load_catalogue(dataset, config), records,
-                   recommending, left_out)
+    return Results(evaluations, users, trainings, decisions, tradeoff, study_differs, dataset,
+                   load_catalogue(dataset, config), records, recommending, left_out)
+
+
+def _study_differs(study, evaluated, evaluations):
+    """In what the trade-off study differs from the run, so that no table may have both; "" if one may.
+
+    Args:
+        study: record of the study.
+        evaluated: dict of model to the record of its evaluation as a stage.
+        evaluations: dict of model to what the evaluation found.
+    """
+    asked, said = study["all_settings"], {}
+    for model, found in evaluations.items():
+        record = evaluated[model]
+        wanted = {**record["settings"], **found.get("training", {})}
+        for key in (*SPLIT_KEYS, *MODEL_KEYS, *TRAIN_KEYS, *UNWILLINGNESS_KEYS, "eval_negatives", "eval_item_list"):
+            if key != "seed" and asked.get(key) != wanted.get(key):
+                said[key] = f"{key} {for_others(key, asked.get(key))} against {for_others(key, wanted.get(key))}"
+        for key in ("device", "mindspore"):
+            if None not in (study.get(key), record.get(key)) and study[key] != record[key]:
+                said[key] = f"{key} {study.get(key)} against {record.get(key)}"
+        for name, state in study.get("inputs", {}).items():
+            if record.get("inputs", {}).get(name) != state:
+                said[name] = f"another {name}"
+    return ", ".join(said.values())
 
 
 def _read_users(path, dataset):

@@ -88,7 +88,10 @@ def comparison(results, config):
                     "worse. Intervals: paired over users, for one training of each model."),
               text("loss and pos_loss in nats (mean cross-entropy of all candidates; of the test items). wv: unwillingness "
                    "that is violated, per user. reward = -loss - willingness_weight × wv.")]
-    if results.tradeoff is not None:
+    if results.tradeoff is not None and results.study_differs:
+        blocks.append(text("The strategies of the trade-off study do not stand beside this run, since it differs in "
+                           f"{results.study_differs}. Give both the same options to compare them."))
+    elif results.tradeoff is not None:
         share = results.decisions.wv_share if results.decisions is not None else 1.0
         budget = min(results.tradeoff.budget.unique(), key=lambda b: abs(b - share))
         at = results.tradeoff[results.tradeoff.budget == budget]
@@ -154,7 +157,7 @@ def what_was_run(results, config):
     for name, record in results.records.items():
         for key, value in record.get("all_settings", {}).items():
             if key in defaults and value != defaults[key] and key not in ignored and name != "tradeoff":
-                changed.setdefault((key, str(_for_others(key, value))), []).append(name)
+                changed.setdefault((key, str(for_others(key, value))), []).append(name)
     if changed:
         blocks.append(table(["option", "value", "stage"], [(key, value, ", ".join(names))
                                                            for (key, value), names in changed.items()],
@@ -167,7 +170,7 @@ def what_was_run(results, config):
     return blocks
 
 
-def _for_others(key, value):
+def for_others(key, value):
     """The value of an option as people elsewhere may see it: of paths, the last part."""
     if not isinstance(value, str) or key in PRIVATE:
         return "" if key in PRIVATE else value
@@ -176,7 +179,7 @@ def _for_others(key, value):
 
 def _settings_for_others(record):
     settings = record.get("all_settings", {}).items()
-    return yaml.safe_dump({key: _for_others(key, value) for key, value in settings if key not in PRIVATE}, sort_keys=False,
+    return yaml.safe_dump({key: for_others(key, value) for key, value in settings if key not in PRIVATE}, sort_keys=False,
                           indent=2)
 
 

@@ -1,7 +1,7 @@
 """Training from scratch on parts of a dataset, as studies do it over and over."""
 from collections import deque
 
-from .dataset import evaluation_candidates
+from .dataset import counting, evaluation_candidates
 from .ncf import build, score
 from .trainer import epochs
 
@@ -18,6 +18,7 @@ class Retraining:
     def __init__(self, dataset, config, device):
         self.dataset, self.config, self.device = dataset, config, device
         self.validation, self.test = (evaluation_candidates(dataset, name, config) for name in ("validation", "test"))
+        self.counts = counting(self.test)  # see metrics; a file of negatives may hold the test items themselves
         self.shown = build(dataset, config)  # scores all models, so that its graph is compiled once
 
     def __call__(self, part, seed):

@@ -3,10 +3,10 @@
 | strategy | discloses |
 |---|---|
 | none | everything: plain NCF |
-| none+validation | everything, and the validation item is trained on as well: a control, since the game has looked at it |
+| none+validation | everything, and the validation items are trained on as well: a control, since the game has seen them |
 | random | interactions in random order |
 | threshold | the least unwilling first; influence is ignored |
-| recent | the latest first, of every user the same share of her history |
+| recent | the latest first, of every user the same share of the history |
 | similarity | by cosine of the item's and the validation item's embeddings per unwillingness, as far as it is positive |
 | ifrqe | what the game says, with influences at one anchor, everything disclosed |
 | ifrqe++ | the same, with influences at several anchors |
@@ -24,12 +24,14 @@ import numpy as np
 from .anchors import Retrained, parameter_sets
 from .baselines import BASELINES, find
 from .constants import INFLUENCE_KEYS, MODEL_KEYS, PARTIAL_FILE
+from .dataset import load_dataset
 from .disclosure import Game
 from .expectation import expected_influence, target_items
 from .influence_function import influences
 from .others import influence_on_others
 from .stage import PartialResults
 from .stat_utils import generator
+from .unwillingness import stated_unwillingness, vetoed
 
 logger = logging.getLogger("ifrqe")
 
@@ -41,6 +43,22 @@ STRATEGIES = (NONE, NONE_VALIDATION, *BASELINES, *PLAYED)
 def needs_model(strategy):
     """Whether a strategy looks at the plain model."""
     return strategy in PLAYED or strategy not in (NONE, NONE_VALIDATION) and find(strategy).needs_model
+
+
+def with_validation(dataset, disclosed, config):
+    """The Dataset that NONE_VALIDATION trains on: what is disclosed and the validation items, but none that is vetoed."""
+    whole = load_dataset(config.replace(holdout=1))
+    left_out = np.concatenate([dataset.rows[~disclosed], vetoed_validations(dataset, config)])
+    return whole.part(~np.isin(whole.rows, left_out))
+
+
+def vetoed_validations(dataset, config):
+    """(v,) rows of ratings.csv that hold the vetoed validation items, as far as their unwillingness is known."""
+    if not config.veto:
+        return np.zeros(0, np.int64)
+    whole = load_dataset(config.replace(holdout=1))
+    held_out = np.isin(whole.rows, dataset.held_out)
+    return whole.rows[held_out & vetoed(stated_unwillingness(whole, config), config)]
 
 
 @dataclass

@@ -86,9 +86,9 @@ def printable(text):
 
 
 def markdown_text(text):
-    """Text that Markdown shows as it stands, on one line."""
-    text = " ".join(str(text).split()).replace("\\", "\\\\").replace("|", "\\|").replace("*", "\\*")
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace("[", "\\[")
+    """Text that Markdown shows as it stands, on one line: no table, emphasis, code, formula, link or HTML comes of it."""
+    text = re.sub(r"[\\|*`~$\[]|(?<!\w)_|_(?!\w)", r"\\\g<0>", " ".join(str(text).split()))
+    return text.replace("&", "&amp;").replace("<", "&lt;")
 
 
 def has_colours(stream):
@@ -128,6 +128,13 @@ class Screen(logging.Handler):
             self.handleError(record)
 
 
+class _LogFile(logging.FileHandler):
+    """The log file; a line that its disk does not take is lost, and the work goes on."""
+
+    def handleError(self, record):  # noqa: N802, the name is logging's
+        pass
+
+
 class _PlainFormatter(logging.Formatter):
     def format(self, record):
         trace = f"\n{escaped(self.formatException(record.exc_info))}" if record.exc_info else ""
@@ -146,7 +153,7 @@ def log_to(logger, path, level, results_alone=False):
         OSError: the file cannot be opened.
     """
     global _bars_shown
-    file = logging.FileHandler(path, encoding="utf-8")
+    file = _LogFile(path, encoding="utf-8")
     file.setFormatter(_PlainFormatter())
     if results_alone:
         screens = [Screen("stdout", RESULT, RESULT + 1), Screen("stderr", LOWEST[level], RESULT),

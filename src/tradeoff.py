@@ -23,6 +23,7 @@ from .constants import (
     GAME_KEYS,
     MODEL_KEYS,
     PLAIN_MODEL,
+    RATINGS_FILE,
     SPLIT_KEYS,
     TIMESTAMP,
     TRADEOFF_FILE,
@@ -30,7 +31,7 @@ from .constants import (
     TRAIN_KEYS,
     checkpoint_file,
 )
-from .dataset import load_dataset, read_ratings_column, timestamp_seconds
+from .dataset import load_dataset, ratings_path, read_ratings_column, timestamp_seconds
 from .device_adapter import set_device
 from .errors import InputError
 from .ncf import read_checkpoint
@@ -39,7 +40,16 @@ from .plugins import check_labels, file_label, is_file, label, plugin_files
 from .repeats import seed_settings
 from .retraining import Retraining
 from .stage import Stage, digest, main, whole_file, write_text
-from .strategies import IFRQE, NONE, NONE_VALIDATION, STRATEGIES, Strategies, influence_keys, needs_model
+from .strategies import (
+    IFRQE,
+    NONE,
+    NONE_VALIDATION,
+    STRATEGIES,
+    Strategies,
+    influence_keys,
+    needs_model,
+    with_validation,
+)
 from .terminal import RESULT, markdown_text, progress
 from .unwillingness import ALL_VETOED, data_files, load_unwillingness, vetoed
 
@@ -115,9 +125,13 @@ def settings_of_seed(config, seed, needed):
         return seed_settings(config, seed)
     path = Path(config.checkpoint_path) / checkpoint_file(PLAIN_MODEL)
     if needed and path.exists():
-        trained = read_checkpoint(path, "train anew with train.py --overwrite")[1].get("settings", {})
-        if other := ", ".join(f"{key} {trained.get(key)}" for key, value in config.select(TRAIN_KEYS).items()
-                              if trained.get(key) != value):
+        info = read_checkpoint(path, "train anew with train.py --overwrite")[1]
+        trained = {**info.get("settings", {}), "dataset": info.get("dataset")}
+        other = [f"{key} {trained.get(key)}" for key, value in config.select(
+            ("dataset", *SPLIT_KEYS, *MODEL_KEYS, *TRAIN_KEYS)).items() if trained.get(key) != value]
+        if not other and info.get("ratings_sha256") != digest(ratings_path(config)):
+            other = [f"another {RATINGS_FILE}"]
+        if other := ", ".join(other):
             logger.warning("%s: was trained with other options than the study (%s), which goes by a model of its own for "
                            "seed %d", path, other, seed)
             return seed_settings(config, seed)
@@ -142,7 +156,8 @@ class SeedRuns:
 
     def __init__(self, config, folder, device, strategies, bar):
         self.config, self.folder, self.bar = config, folder, bar
-        checkpoints = trained_models(config) if any(map(needs_model, strategies)) else []
+        checkpoints = trained_models(config, "give the study the options of that training, remove it, or name another "
+                                     "--checkpoint_path") if any(map(needs_model, strategies)) else []
         keys = [k for k in _keys(config) if k not in ("strategy", "wv_budget", "willingness_weight")]
         stage = Stage("tradeoff", config, keys,
                       data_files(config) + plugin_files(config.solver) + checkpoints, [], device)
@@ -208,16 +223,15 @@ class SeedRuns:
         if name not in self.trained:
             config = self.config
             part = self.dataset.part(disclosed)
-            if strategy == NONE_VALIDATION:  # and the validation items, but nothing that is vetoed
-                part = load_dataset(config.replace(holdout=1))
-                part = part.part(~np.isin(part.rows, self.dataset.rows[~disclosed]))
-            scores = self.retraining(part, config.seed)(self.retraining.test)
-            losses = metrics.cross_entropy(scores)
-            self.trained[name] = np.stack([losses.mean(1), losses[:, 0], metrics.ranks(scores)])
+            if strategy == NONE_VALIDATION:
+                part = with_validation(self.dataset, disclosed, config)
+            scores, counts = self.retraining(part, config.seed)(self.retraining.test), self.retraining.counts
+            self.trained[name] = np.stack([metrics.mean_loss(scores, counts), metrics.cross_entropy(scores)[:, 0],
+                                           metrics.ranks(scores, counts)])
         return self.trained[name]
 
     def of_users(self, strategies, budget):
-        """DataFrame with a row per user and strategy: how she fares at a budget, and what kind of user she is."""
+        """DataFrame with a row per user and strategy: how they fare at a budget, and what kind of user they are."""
         dataset, everything = self.dataset, self.run(NONE, budget)[2]
         kind = {"history": np.bincount(dataset.user, minlength=dataset.num_users),
                 "unwillingness": np.bincount(dataset.user, self.unwillingness, dataset.num_users)}

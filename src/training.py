@@ -63,6 +63,7 @@ def train(config):
     trainer = Trainer(net, dataset, config, device)
     run = Run(net, trainer, checkpoint, {
         **net.shape, "model": model, "dataset": config.dataset, "holdout": config.holdout,
+        "catalogue_sha256": dataset.catalogue_sha256(),
         "ratings_sha256": stage.depends["inputs"][RATINGS_FILE], "device": device, "mindspore": stage.depends["mindspore"],
         "settings": stage.depends["settings"]}, config)
     logger.info("%s on %s (%s): %s training interactions, %s parameters, %d epochs of %d steps", model, dataset.name, device,

@@ -114,6 +114,17 @@ def load_unwillingness(dataset, config):
     return value
 
 
+def stated_unwillingness(dataset, config):
+    """load_unwillingness for interactions that the file beside the dataset need not list: NaN where nobody has said it."""
+    if unwillingness_source(config) != "file":
+        return load_unwillingness(dataset, config)
+    value = np.full(dataset.num_interactions, np.nan)
+    apply_rules(value, dataset_folder(config) / UNWILLINGNESS_FILE, dataset, config, needed=(USER, ITEM))
+    if config.willingness_file:
+        apply_rules(value, _given(config), dataset, config)
+    return value
+
+
 def vetoed(unwillingness, config):
     """(n,) bool: the interactions that may never be disclosed, those of unwillingness 1 under --veto."""
     return (unwillingness == 1) & config.veto
