@@ -26,6 +26,7 @@ PLAIN_MODEL = "NCF"
 MASKED_MODEL = "IFRQE"
 MASKED_PREFIX = "masked_"
 SIMULATION = "simulation"
+STUDY_SEEDS = 3  # of the trade-off study, if --seeds names none
 
 # Options by what they change: a stage is done again when one that it depends on changes.
 FILTER_KEYS = ("min_ratings", "max_ratings", "duplicates")

@@ -11,6 +11,7 @@ from .decisions import decision_files, read_decisions
 from .device_adapter import set_device
 from .disclosure import critical_payoff, prices_within_budgets
 from .errors import InputError
+from .plugins import label
 from .recommendation import as_records, described, load_model, top_items
 from .terminal import RESULT, paint
 
@@ -33,7 +34,7 @@ class Rule:
         self.played = bool(np.isfinite(decisions.expected).all()) and decisions.weight is not None
         self.weight = decisions.weight
         self.critical = critical_payoff(record["prior"], record["rounds"], record["game_rate"]) if self.played else None
-        self.whose = "the recommendations of her and of others" if record.get("count_others") else "her recommendations"
+        self.whose = "their recommendations and those of others" if record.get("count_others") else "their recommendations"
 
     @property
     def sentences(self):
@@ -67,7 +68,7 @@ class Rule:
         return [_reason(*row, self.whose) for row in zip(expected, weight * unwillingness, vetoed, disclosed, says)]
 
 
-VETOED = "withheld: she forbade it"
+VETOED = "withheld: they forbade it"
 EVERYTHING = ("everything is", "")  # nothing is withheld but what is vetoed
 OWN_STRATEGY = ("the strategy chose it", "the strategy did not choose it")
 BASELINE_REASONS = {**dict.fromkeys(("none", "none+validation"), EVERYTHING),
@@ -83,14 +84,14 @@ def _reason(expected, price, vetoed, disclosed, says, whose):
     if disclosed and price > 0 and expected >= price:
         return f"disclosed: worth {times(expected / price)} its price"
     if disclosed and expected > price:
-        return f"disclosed: helps {whose} and costs her nothing"
+        return f"disclosed: helps {whose} and costs them nothing"
     if disclosed:
         return "disclosed: makes too little difference to move the game from its start"
     if expected <= 0:
         return f"withheld: hurts {whose}"
     if expected >= price:
         return "withheld: makes too little difference to move the game from its start"
-    return f"withheld: she asked, and it is worth only {times(expected / price)} its price"
+    return f"withheld: they asked, and it is worth only {times(expected / price)} its price"
 
 
 def times(x):
@@ -135,7 +136,7 @@ def explain(config):
 
 
 def _of_user(user, dataset, decisions, catalogue):
-    """A dict that JSON can hold: her interactions, most worth her while first, with the decisions."""
+    """A dict that JSON can hold: the user's interactions, most worth her while first, with the decisions."""
     start, end = np.searchsorted(dataset.user, [user, user + 1])
     expected, b, chosen, vetoed, influence = (a[start:end] for a in (
         decisions.expected, decisions.unwillingness, decisions.disclosed, decisions.vetoed, decisions.influence))
@@ -162,9 +163,9 @@ def _show(answer, config):
     rows = answer["interactions"]
     weight = answer["willingness_weight"]
     summary = (f"{config.dataset}, user {answer[USER]}: {answer['disclosed']} of {len(rows)} interactions disclosed, "
-               f"{100 * answer['violated_share']:.0f}% of her unwillingness")
+               f"{100 * answer['violated_share']:.0f}% of their unwillingness")
     logger.log(RESULT, "%s", paint(summary, "bold"))
-    logger.log(RESULT, "strategy %s%s; influences in nats, positive = disclosing helps her", answer["strategy"],
+    logger.log(RESULT, "strategy %s%s; influences in nats, positive = disclosing helps them", label(answer["strategy"]),
                "" if weight is None else f", price of unwillingness {weight:.3g}")
     logger.log(RESULT, "%11s %9s %9s  %s", "unwilling", "influence", "expected", "interaction")
     for row in rows:

@@ -2,11 +2,11 @@
 
 Linear datamodeling score (LDS; Park et al., TRAK, ICML 2023): for random halves of every user's training interactions NCF
 is trained anew. The score of a user is Spearman's rank correlation, over the halves, between the sum of the influences of
-her kept interactions and minus the loss of her validation item; that of a solver is the mean over users. Two ceilings stand
+the kept interactions and minus the loss of the validation item; that of a solver is the mean over users. Two ceilings stand
 beside it. Retrainings on the same halves with other seeds agree only so far. And a user's loss depends on what all others
-withhold: where only her own half stays the same and the others draw new ones, still less is left to predict.
+withhold: where only the user's own half stays the same and the others draw new ones, still less is left to predict.
 
-Contrast: NCF is trained on every user's most and on her least influential half.
+Contrast: NCF is trained on every user's most and on every user's least influential half.
 """
 import logging
 import time
@@ -43,7 +43,7 @@ from .unwillingness import ALL_VETOED, data_files, load_unwillingness, vetoed
 logger = logging.getLogger("ifrqe")
 
 LOSS, RANK_LOSS, TEST_RANK = range(3)  # what is kept of a retraining, each (num_users,)
-OWN_SHARE = 10  # one user in so many keeps her half while all others draw new ones
+OWN_SHARE = 10  # one user in so many keeps the own half while all others draw new ones
 RESAMPLES = 2000  # of the bootstrap over users
 SCORE_RESAMPLES = 400  # of that over users and subsets
 SEED_STEP = 10_000  # seeds of retrainings lie apart from those of the models that influences come from

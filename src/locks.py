@@ -9,7 +9,7 @@ import os
 import platform
 from pathlib import Path
 
-from .constants import MASKED_PREFIX
+from .constants import MASKED_PREFIX, STUDY_SEEDS
 from .errors import InputError
 
 try:
@@ -36,13 +36,14 @@ def locked(program, config):
     Raises:
         InputError: another run does so; the message names the folder, and that run's host, process and program.
     """
-    if fcntl is None or config.recommend or config.explain_user:  # who only asks, reads whole files and writes none
+    asks = program == "run_eval" and (config.recommend or config.explain_user)
+    if fcntl is None or asks:  # who only asks, reads whole files and writes none
         yield
         return
     wanted = {}  # lock file: whether it is taken for writing
     for names, exclusive in ((READS.get(program, ()), False), (WRITES.get(program, ()), True)):
         for name in names:
-            for path in _lock_files(name, config):
+            for path in _lock_files(name, config, program):
                 wanted[Path(os.path.realpath(path))] = exclusive
     with contextlib.ExitStack() as stack:
         for path, exclusive in wanted.items():
@@ -50,11 +51,15 @@ def locked(program, config):
         yield
 
 
-def _lock_files(name, config):
+def _lock_files(name, config, program):
     if name in (DATA, MASKED):
         return [Path(config.data_path) / f".{MASKED_PREFIX if name == MASKED else ''}{config.dataset}.lock"]
     folder = Path(config.output_path if name == RESULTS else config.checkpoint_path)
-    return [part / ".lock" for part in (folder, *(folder / f"seed_{seed}" for seed in config.seeds))]
+    seeds = config.seeds
+    if name == CHECKPOINTS:  # of the models that influences come from, and of a study that names no seeds
+        more = STUDY_SEEDS if program == "run_tradeoff" and not seeds else config.influence_models
+        seeds = {*seeds, *range(config.seed + 1, config.seed + more)}
+    return [part / ".lock" for part in (folder, *(folder / f"seed_{seed}" for seed in seeds))]
 
 
 def _take(stack, path, exclusive, program):

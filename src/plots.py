@@ -85,7 +85,7 @@ def fidelity_plot(path, predicted, measured, scores, ceiling, title):
 
     Args:
         path: of the PNG.
-        predicted, measured: (masks, num_users) losses; each user's are shown by their distance from her mean, in
+        predicted, measured: (masks, num_users) losses; each user's are shown by their distance from the mean, in
             standard deviations.
         scores: dict of solver to (users,) rank correlations; the first is drawn filled.
         ceiling: dict with ceiling_own, or None there.

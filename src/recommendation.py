@@ -27,9 +27,9 @@ def load_model(dataset, config, masked):
 
 
 def top_items(net, users, dataset, k, batch_size):
-    """The k best items of each user among those that she has not had: none of her interactions, held-out ones included.
+    """The k best items of each user among those that the user has not had, held-out ones included.
 
-    What she withheld is left out too: she knows it, though the masked model does not.
+    What is withheld is left out too: the user knows it, though the masked model does not.
 
     Args:
         net: NCF.

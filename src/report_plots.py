@@ -6,7 +6,7 @@ import re
 import numpy as np
 
 from .constants import PLAIN_MODEL
-from .plots import BLUE, GREY, ORANGE, disclosed_panel, new_figure, tradeoff_panel
+from .plots import BLUE, GREY, ORANGE, as_written, disclosed_panel, new_figure, tradeoff_panel
 
 _INK = re.compile(r"#000000")
 _HEADER = re.compile(r"^.*?(?=<svg)", re.S)
@@ -105,7 +105,7 @@ def shares_by_name(names, share, overall):
     place = np.arange(len(names))[::-1]
     panel.axes.barh(place, share, height=0.7, color=BLUE)
     panel.axes.axvline(overall, color=ORANGE, linestyle=":")
-    panel.axes.set_yticks(place, names, fontsize="small", parse_math=False)
+    panel.axes.set_yticks(place, list(map(as_written, names)), fontsize="small")
     panel.axes.set_xlim(0, 100)
     panel.axes.set_ylim(-0.6, len(names) - 0.4)
     panel.axes.set_xlabel(f"disclosed (%); all: {overall:.0f}%")

@@ -10,6 +10,7 @@ from .constants import GENRES, MASKED_MODEL, PLAIN_MODEL
 from .dataset import time_unit
 from .evaluation import comparison_rows
 from .explanation import Rule
+from .plugins import label
 from .stage import mindspore_version
 from .strategies import NONE
 from .tables import ORDER
@@ -18,7 +19,8 @@ KINDS = 10  # most helpful and most harmful kinds of interaction
 LEAST_OF_KIND = 30  # interactions that a kind must have
 POPULARITY = ((0.1, "the most popular tenth"), (0.5, "the middle"), (1.0, "the less popular half"))  # of the items
 MOST_GENRES = 30  # the rest are shown together
-PRIVATE = ("mirror", "data_url", "train_url", "checkpoint_url")  # options that may hold addresses and passwords
+# options that may hold addresses and passwords, or that name users
+PRIVATE = ("mirror", "data_url", "train_url", "checkpoint_url", "recommend", "explain_user")
 GROUPS = 4  # of users, by length of history
 Z95 = 1.96
 
@@ -174,7 +176,8 @@ def for_others(key, value):
     """The value of an option as people elsewhere may see it: of paths, the last part."""
     if not isinstance(value, str) or key in PRIVATE:
         return "" if key in PRIVATE else value
-    return ",".join(part.rstrip("/").rsplit("/", 1)[-1] if "/" in part else part for part in value.split(","))
+    parts = value.split(",") if key in ("tradeoff_strategies", "fidelity_solvers") else [value]
+    return ",".join(part.rstrip("/").rsplit("/", 1)[-1] if "/" in part else part for part in parts)
 
 
 def _settings_for_others(record):
@@ -188,7 +191,7 @@ UNWILLINGNESS_WORDS = {"willing": "0", "uniform": "uniform at random", "constant
 
 def _decision_rows(decisions):
     record = decisions.record
-    rows = [("strategy", record["strategy"]),
+    rows = [("strategy", label(record["strategy"])),
             ("unwillingness from", f"{record['willingness_file']}, for the rest " * bool(record.get("willingness_file"))
              + UNWILLINGNESS_WORDS.get(record["unwillingness"], record["unwillingness"])),
             ("disclosed", f"{decisions.disclosed.sum():,} of {len(decisions.disclosed):,} "
@@ -239,14 +242,14 @@ def training(results, config):
     wanted = [("loss", "training loss (nats)"), ("pos_loss", "validation loss (nats)")]
     wanted += [(key, f"validation {key.upper()}") for key in first if key.startswith(("hr@", "ndcg@"))]
     pictures = []
-    for key, label in wanted:
+    for key, named in wanted:
         curves = {model: (record["history"], record["anchor_epoch" if "loss" in key else "best_epoch"])
                   for model, record in results.trainings.items() if key in record["history"][0]}
         if curves:
             said = "; ".join(f"{model} from {history[0][key]:.3f} to {history[-1][key]:.3f}, at the marked epoch {marked} "
                              f"{history[marked - 1][key]:.3f}" for model, (history, marked) in curves.items())
-            pictures.append((f"curve_{key.split('@')[0]}", report_plots.learning_curves(curves, key, label),
-                             f"{label} by epoch: {said}"))
+            pictures.append((f"curve_{key.split('@')[0]}", report_plots.learning_curves(curves, key, named),
+                             f"{named} by epoch: {said}"))
     blocks = [figures(*pictures), text("Marked: in the losses the epoch of the lowest validation loss, up to which "
                                        "influences are taken; in the metrics the epoch that recommends.")]
     if MASKED_MODEL in results.trainings and _looked_at_validation(results):
@@ -395,7 +398,7 @@ def limits(results, config):
     if record is None:
         return [bullets(*lines)]
     if _looked_at_validation(results):
-        lines.append("What decided has looked at each user's validation item, just before her test item. What comes long "
+        lines.append("What decided has looked at each user's validation item, just before the test item. What comes long "
                      "after may gain less; the control `none+validation` (trade-off study) shows what that item itself is "
                      "worth.")
     source = {"uniform": "drawn at random", "constant": "set to the same for all", "ratings": "derived from the ratings",

@@ -16,7 +16,8 @@ STEPS = 100  # of the slider
 def users_page(results, config):
     """What the page holds: a dict that JSON can hold; None without users.
 
-    What is vetoed is left out unless report_vetoed says otherwise: the report is made to be passed on.
+    Under a veto, what is vetoed is left out unless report_vetoed says otherwise: the report is made to be passed on. So is
+    every test item, since rules may reach it, and to leave out some would tell which.
 
     Ids are text, since a browser's numbers have 53 bits. Columns of interactions are base64 of little-endian arrays, so that
     the page computes with the same numbers.
@@ -26,12 +27,15 @@ def users_page(results, config):
     if not len(users):
         return None
     rule = Rule(decisions)
-    left_out = decisions.vetoed & (not config.report_vetoed)
-    parts = [np.flatnonzero((dataset.user == user) & ~left_out) for user in users]
+    asked = results.records.get("preprocess", {}).get("all_settings", {}).get("veto")
+    hide = bool(config.veto or asked or decisions.vetoed.any()) and not config.report_vetoed
+    ends = np.searchsorted(dataset.user, [users, users + 1])
+    parts = [np.arange(start, end) for start, end in ends.T]
+    parts = [part[~decisions.vetoed[part]] for part in parts] if hide else parts
     lists = {model: top_items(load_model(dataset, config, model == MASKED_MODEL), users, dataset, results.top_k,
                               config.eval_batch_size) for model in results.recommending}
     shown = [dataset.item[part] for part in parts]
-    shown += [items for of_model in lists.values() for items, _ in of_model] + [dataset.test[users]]
+    shown += [items for of_model in lists.values() for items, _ in of_model] + [dataset.test[users]] * (not hide)
     items, _ = np.unique(np.concatenate(shown), return_inverse=True)
 
     def local(of):
@@ -41,7 +45,8 @@ def users_page(results, config):
     for k, (user, part) in enumerate(zip(users, parts)):
         page = {"id": str(dataset.user_ids[user]), "items": packed(local(dataset.item[part]), "<u4"),
                 "unwillingness": packed(decisions.unwillingness[part], "<f8"),
-                "disclosed": packed(decisions.disclosed[part], "<u1"), "next": int(local(dataset.test[user])),
+                "disclosed": packed(decisions.disclosed[part], "<u1"),
+                "next": None if hide else int(local(dataset.test[user])),
                 "ranks": {model: int(results.users[model]["rank"].iloc[user]) + 1 for model in results.evaluations},
                 "lists": {model: [[int(i), round(float(s), 4)] for i, s in zip(local(of_model[k][0]), of_model[k][1])]
                           for model, of_model in lists.items()}}
@@ -52,7 +57,7 @@ def users_page(results, config):
     shares = [k / STEPS for k in range(STEPS + 1)]
     slider = rule.played and decisions.unwillingness.sum() > 0
     return {"played": rule.played, "veto": bool(decisions.vetoed.any()),
-            "left_out": bool(left_out.any()), "whose": rule.whose,
+            "left_out": hide, "whose": rule.whose,
             "sentences": rule.sentences, "weight": rule.weight, "critical": rule.critical, "num_users": dataset.num_users,
             "num_candidates": next(iter(results.evaluations.values()))["num_candidates"],
             "prices": rule.prices(decisions, shares) if slider else None,

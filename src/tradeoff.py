@@ -25,6 +25,7 @@ from .constants import (
     PLAIN_MODEL,
     RATINGS_FILE,
     SPLIT_KEYS,
+    STUDY_SEEDS,
     TIMESTAMP,
     TRADEOFF_FILE,
     TRADEOFF_KEYS,
@@ -56,7 +57,6 @@ from .unwillingness import ALL_VETOED, data_files, load_unwillingness, vetoed
 logger = logging.getLogger("ifrqe")
 
 LOSS, POS_LOSS, RANK = range(3)  # what is kept of a run, each (num_users,), of the test items
-SEEDS = 3  # without --seeds
 GROUPS = 4  # of users
 RUNS_FOLDER = "tradeoff"
 TABLE, PLOT, USERS_PLOT = "tradeoff.md", "tradeoff.png", "tradeoff_users.png"
@@ -82,7 +82,7 @@ def tradeoff(config):
     if not config.tradeoff_budgets:
         raise InputError("--tradeoff_budgets '': needs shares of total_wv such as 0.3,0.6")
     budgets = sorted(set(config.tradeoff_budgets))
-    seeds = config.seeds or [config.seed + k for k in range(SEEDS)]
+    seeds = config.seeds or [config.seed + k for k in range(STUDY_SEEDS)]
     device = set_device(config)
     output = Path(config.output_path)
     total = sum(1 if name in (NONE, NONE_VALIDATION) else len(budgets) for name in strategies) * len(seeds)

@@ -151,7 +151,7 @@ def test_the_slider_plays_the_game(visit, finished_run):
         reasons = rule.reasons(decisions.expected[mine], b[mine], decisions.vetoed[mine], selection[mine], weight)
         assert {i: why for i, _, why in shown} == dict(zip(item, reasons))
         assert browser.find_element("id", "share").text == f"{step}%"
-    assert "withheld: she forbade it" in reasons  # at 100% too
+    assert "withheld: they forbade it" in reasons  # at 100% too
 
 
 def test_it_begins_with_what_was_decided_and_goes_back_to_it(visit, finished_run):
@@ -163,7 +163,7 @@ def test_it_begins_with_what_was_decided_and_goes_back_to_it(visit, finished_run
     first = interactions(browser)
     assert {item: used for item, used, _ in first} == decided
     said = browser.find_element("id", "sum").text
-    assert said.startswith(f"It was decided: {sum(decided.values())} of her {len(decided)} ")
+    assert said.startswith(f"It was decided: {sum(decided.values())} of their {len(decided)} ")
     slide(browser, 10)
     assert interactions(browser) != first and browser.find_element("id", "sum").text.startswith("By the rule of the game")
     browser.find_element("id", "decided").click()
@@ -206,7 +206,7 @@ def test_the_page_says_the_same_sentences(visit):
     yes_no = (False, True)
     rows = [[e, p, v, d, s] for e in values for p in prices for v in yes_no for d in yes_no for s in yes_no]
     said = browser.execute_script("return arguments[0].map(row => reason(...row))", rows)
-    assert said == [_reason(*row, "her recommendations") for row in rows] and len(set(said)) > 15
+    assert said == [_reason(*row, "their recommendations") for row in rows] and len(set(said)) > 15
 
 
 def test_an_address_that_is_none_does_no_harm(visit):
@@ -219,4 +219,4 @@ def test_a_baseline_gives_its_reasons(visit):
     browser = visit()
     browser.execute_script("data.played = false; data.sentences = ['disclosed: yes', 'withheld: no']; data.prices = null;"
                            "data.agreement = null; data.weight = null; show(data.users[0])")
-    assert {why for _, _, why in interactions(browser)} <= {"disclosed: yes", "withheld: no", "withheld: she forbade it"}
+    assert {why for _, _, why in interactions(browser)} <= {"disclosed: yes", "withheld: no", "withheld: they forbade it"}

@@ -51,11 +51,11 @@ def test_what_is_vetoed_is_outside_the_game():
 
 def test_every_reason_in_a_sentence():
     rows = [(0.04, 0.5, 0, 1, "disclosed: worth 4.0x its price"), (0.3, 0.5, 0, 1, "disclosed: worth 30x its price"),
-            (0.001, 0.0, 0, 1, "disclosed: helps her recommendations and costs her nothing"),
+            (0.001, 0.0, 0, 1, "disclosed: helps their recommendations and costs them nothing"),
             (-0.00001, 0.0, 0, 1, "disclosed: makes too little difference to move the game from its start"),
-            (-0.01, 0.0, 0, 0, "withheld: hurts her recommendations"),
-            (-0.01, 1.0, 0, 0, "withheld: hurts her recommendations"),
-            (0.005, 0.8, 0, 0, "withheld: she asked, and it is worth only 0.31x its price"),
+            (-0.01, 0.0, 0, 0, "withheld: hurts their recommendations"),
+            (-0.01, 1.0, 0, 0, "withheld: hurts their recommendations"),
+            (0.005, 0.8, 0, 0, "withheld: they asked, and it is worth only 0.31x its price"),
             (0.9, 1.0, 1, 0, VETOED),
             (0.04, 0.5, 0, 0, "withheld: a close call between the anchors"),
             (0.001, 0.5, 0, 1, "disclosed: a close call between the anchors")]
@@ -115,16 +115,16 @@ def test_where_the_game_hardly_moves_its_start_decides(prior, said):
     still = f"{said}: makes too little difference to move the game from its start"
     reasons = rule.reasons(expected, b, decisions.vetoed, decisions.disclosed)
     assert reasons == (["disclosed: worth 1.89x its price", still, still] if prior > 0.5 else
-                       [still, "withheld: she asked, and it is worth only 0.94x its price",
-                        "withheld: hurts her recommendations"])
+                       [still, "withheld: they asked, and it is worth only 0.94x its price",
+                        "withheld: hurts their recommendations"])
 
 
 def test_others_recommendations_are_named_where_they_count():
     decisions = decided([0.01, -0.01], [0.0, 0.0], [1, 0], 0.02)
     decisions.record["count_others"] = True
     said = Rule(decisions).reasons(decisions.expected, decisions.unwillingness, decisions.vetoed, decisions.disclosed)
-    assert said == ["disclosed: helps the recommendations of her and of others and costs her nothing",
-                    "withheld: hurts the recommendations of her and of others"]
+    assert said == ["disclosed: helps their recommendations and those of others and costs them nothing",
+                    "withheld: hurts their recommendations and those of others"]
 
 
 def test_decisions_stand_without_a_masked_model(finished_run, tmp_path, capsys):

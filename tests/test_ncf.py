@@ -59,7 +59,7 @@ def saved(cpu, write_ratings, settings, tmp_path):
     path = tmp_path / "checkpoint" / "NCF.ckpt"
     save_checkpoint(path, {BEST: best, ANCHOR.format(1): best, ANCHOR.format(11): anchor},
                     {**net.shape, "dataset": "tiny", "holdout": 2, "epoch": 3, "anchor_epochs": [1, 11],
-                     "ratings_sha256": digest(ratings_path(config))})
+                     "ratings_sha256": digest(ratings_path(config)), "catalogue_sha256": dataset.catalogue_sha256()})
     return path, dataset, config, best
 
 

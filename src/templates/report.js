@@ -1,6 +1,6 @@
 "use strict";
 // The user's page. The rule is that of the game at one anchor (src/explanation.py, Rule and _reason):
-// an interaction is disclosed if  expected - price * unwillingness > critical,  unless she forbade it.
+// an interaction is disclosed if  expected - price * unwillingness > critical,  unless the user forbade it.
 const data = JSON.parse(document.getElementById("data").textContent);
 const STEP = {"<f8": 8, "<f4": 4, "<u4": 4, "<u1": 1};
 const READ = {"<f8": "getFloat64", "<f4": "getFloat32", "<u4": "getUint32", "<u1": "getUint8"};
@@ -31,14 +31,14 @@ function times(x) {
 }
 
 function reason(expected, price, vetoed, disclosed, says) {
-  if (vetoed) return "withheld: she forbade it";
+  if (vetoed) return "withheld: they forbade it";
   if (disclosed !== says) return `${disclosed ? "disclosed" : "withheld"}: a close call between the anchors`;
   if (disclosed && price > 0 && expected >= price) return `disclosed: worth ${times(expected / price)} its price`;
-  if (disclosed && expected > price) return `disclosed: helps ${data.whose} and costs her nothing`;
+  if (disclosed && expected > price) return `disclosed: helps ${data.whose} and costs them nothing`;
   if (disclosed) return "disclosed: makes too little difference to move the game from its start";
   if (expected <= 0) return `withheld: hurts ${data.whose}`;
   if (expected >= price) return "withheld: makes too little difference to move the game from its start";
-  return `withheld: she asked, and it is worth only ${times(expected / price)} its price`;
+  return `withheld: they asked, and it is worth only ${times(expected / price)} its price`;
 }
 
 function element(name, text, attributes = {}) {
@@ -51,7 +51,7 @@ function element(name, text, attributes = {}) {
 const find = id => document.getElementById(id);
 const percent = x => `${(100 * x).toFixed(0)}%`;
 const signed = x => (x < 0 ? "\u2212" : "+") + Math.abs(x).toFixed(4);
-let shown = null;  // the user on the page, with her columns
+let shown = null;  // the user on the page, with the columns
 
 function show(user) {
   shown = {user, ...columns(user)};
@@ -80,7 +80,8 @@ function showLists() {
     place.append(box);
   }
   const ranks = Object.values(shown.user.ranks);  // of the plain model, then of the masked one
-  place.append(element("p", `What she chose next: ${data.items[shown.user.next][1]}, rank ${ranks.join(" before, ")}`
+  const next = shown.user.next === null ? "" : `: ${data.items[shown.user.next][1]}`;  // it may be vetoed
+  place.append(element("p", `What they chose next${next}, rank ${ranks.join(" before, ")}`
     + `${ranks.length > 1 ? " after" : ""} among ${data.num_candidates}.${models.length > 1 ? " * only in this list." : ""}`));
 }
 
@@ -99,8 +100,8 @@ function draw(chosen, price, share, words) {
   const total = c.b.reduce((sum, b) => sum + b, 0);
   const violated = c.b.reduce((sum, b, k) => sum + (chosen[k] ? b : 0), 0);
   if (data.prices) find("share").textContent = percent(share);
-  find("sum").textContent = `${words}${number} of her ${chosen.length} interactions are disclosed`
-    + (total > 0 ? `, with ${percent(violated / total)} of her own unwillingness` : "")
+  find("sum").textContent = `${words}${number} of their ${chosen.length} interactions are disclosed`
+    + (total > 0 ? `, with ${percent(violated / total)} of their own unwillingness` : "")
     + (price === null ? "." : `. Price of unwillingness: ${price.toPrecision(3)}.`)
     + (data.agreement !== null && data.agreement < 1
       ? ` The rule stands for a game at several anchors; it decides ${(100 * data.agreement).toFixed(1)}% of all interactions alike.` : "");
@@ -111,7 +112,7 @@ function draw(chosen, price, share, words) {
   for (const k of order) {
     const [id, title, genres] = data.items[c.items[k]];
     const why = data.played ? reason(c.expected[k], price * c.b[k], c.vetoed[k], chosen[k], says[k])
-      : c.vetoed[k] ? "withheld: she forbade it" : data.sentences[chosen[k] ? 0 : 1];
+      : c.vetoed[k] ? "withheld: they forbade it" : data.sentences[chosen[k] ? 0 : 1];
     const entry = element("div", undefined, {className: `entry ${chosen[k] ? "used" : "unused"}`});
     entry.dataset.item = id;
     entry.append(element("p", title), element("small", genres.replaceAll("|", ", ")), element("p", why, {className: "why"}),
@@ -133,7 +134,7 @@ function pick(id) {
   const user = data.users.find(u => u.id === id.trim());
   if (user) showAndName(user);
   else find("said").textContent = `User ${id} is not among the ${data.users.length} in this file; `
-    + `python eval.py --explain_user ${id} shows her, if there is such a user.`;
+    + `python eval.py --explain_user ${id} shows them, if there is such a user.`;
 }
 
 find("users").append(...data.users.map(u => element("option", undefined, {value: u.id})));
