@@ -133,12 +133,12 @@ def test_literature_negatives_with_original_and_with_0_based_ids(write_ratings, 
     d = load_dataset(settings())
     path = tmp_path / "test.negative"
     path.write_text("(8,2)\t5\t6\n(5,4)\t7\t8\n")
-    c = evaluation_candidates(d, "test", settings("--eval_negatives", path))
+    c = evaluation_candidates(d, "test", settings("--top_k", 1, "--eval_negatives", path))
     assert d.item_ids[c].tolist() == [[4, 7, 8], [2, 5, 6]]
     path.write_text("(0,100)\t101\t102\n(1,103)\t104\t105\n")
     items = tmp_path / "items.txt"
     items.write_text("4\t100\n7\t101\n8\t102\n2\t103\n5\t104\n6\t105\n")
-    again = evaluation_candidates(d, "test", settings("--eval_negatives", path, "--eval_item_list", items))
+    again = evaluation_candidates(d, "test", settings("--top_k", 1, "--eval_negatives", path, "--eval_item_list", items))
     assert np.array_equal(c, again)
 
 
@@ -148,13 +148,23 @@ def test_literature_negatives_name_text_ids_as_they_are(write_ratings, settings,
     d = load_dataset(settings())
     path = tmp_path / "test.negative"
     path.write_text("\ufeff" + "".join(f"({u},NA)\t1.0\t1\ta b\n" for u in reversed(names)), encoding="utf-8")
-    c = evaluation_candidates(d, "test", settings("--eval_negatives", path))
+    c = evaluation_candidates(d, "test", settings("--top_k", 1, "--eval_negatives", path))
     assert d.item_ids[c].tolist() == [["NA", "1.0", "1", "a b"]] * 6
     path.write_text("".join(f"({k:03},02)\t03\t04\n" for k in range(6)))  # 0-based ids are names too: 000 is not 0
     items = tmp_path / "items.txt"
     items.write_text("NA\t02\n1.0\t03\n1\t04\n")
     with pytest.raises(InputError, match="names the user '000'"):
-        evaluation_candidates(d, "test", settings("--eval_negatives", path, "--eval_item_list", items))
+        evaluation_candidates(d, "test", settings("--top_k", 1, "--eval_negatives", path, "--eval_item_list", items))
+
+
+def test_a_list_that_takes_in_all_candidates_is_refused(write_ratings, settings, tmp_path):
+    write_ratings(ROWS, items=range(12))
+    path = tmp_path / "test.negative"
+    for lines, number in (("(8,2)\t5\t6\n(5,4)\t7\t8\n", 3), ("(8,2)\t2\t6\n(5,4)\t7\t8\n", 2)):  # its own is none
+        path.write_text(lines)
+        evaluation_candidates(load_dataset(settings()), "test", settings("--top_k", number - 1, "--eval_negatives", path))
+        with pytest.raises(InputError, match=f"--top_k {number}: there are only {number} candidates"):
+            evaluation_candidates(load_dataset(settings()), "test", settings("--top_k", number, "--eval_negatives", path))
 
 
 def test_options_of_the_mask_must_be_those_that_it_was_made_with(write_ratings, settings):

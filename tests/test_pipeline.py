@@ -84,6 +84,7 @@ def test_the_same_command_again_skips_every_stage(finished):
     assert times == {p: p.stat().st_mtime_ns for p in times}
 
 
+@pytest.mark.slow
 def test_the_separate_scripts_give_the_same_results(finished, tmp_path):
     path, _ = finished
     data = ["--output_path", tmp_path / "output", *SIZE]
@@ -120,12 +121,11 @@ def test_the_gpu_script_names_the_cpu_script_where_there_is_no_gpu(finished):
     ("run_all.sh", ["a", "b", "c"], "unexpected argument c"),
     ("run_preprocess.sh", ["a", "b", "0", "d"], "unexpected argument d"),
     ("run_preprocess.sh", ["--no_such_flag", "1"], "unknown option --no_such_flag"),
-    ("run_train_cpu.sh", ["--no_such_flag", "1"], "unknown option --no_such_flag"),
     ("run_all.sh", ["simulation", "--masked"], "the scripts handle both models"),
     ("run_eval_cpu.sh", ["data", "checkpoint/other.ckpt"], "a folder with NCF.ckpt and IFRQE.ckpt is needed"),
 ])
-def test_wrong_arguments_are_named(name, arguments, words):
-    process = script(name, *arguments)
+def test_wrong_arguments_are_named(name, arguments, words, stub):
+    process = script(name, *arguments, PYTHON=sys.executable if "option" in words else stub)
     assert process.returncode == 2 and words in process.stderr and len(process.stderr.splitlines()) == 1
 
 
@@ -141,7 +141,7 @@ def test_relative_paths_mean_the_callers_folder(tmp_path):
 def stub(tmp_path):
     """A program that stands for Python: it says what it was called with, and in which folder."""
     path = tmp_path / "a stub"
-    path.write_text('#!/bin/sh\n[ "$1" = -c ] || { printf "%s\\n" "$@"; pwd; env | grep "^PYTHON" ; true; }\n')
+    path.write_text('#!/bin/sh\n[ "$1" = -c ] || { printf "%s\\n" "$@"; pwd; env | grep "^PYTHON" >&2 ; true; }\n')
     path.chmod(0o755)
     return path
 
@@ -159,6 +159,19 @@ def test_paths_in_all_forms_are_the_callers(tmp_path, stub):
                            f"--willingness_file={tmp_path}/r$.csv", "--decisions_path=", "--seed", "1", str(ROOT)]
 
 
+@pytest.mark.parametrize("name, programs", [
+    ("run_download_dataset.sh", ["-m src.movielens"]), ("run_preprocess.sh", ["preprocess.py"]),
+    ("run_train_gpu.sh", ["train.py --device_target GPU", "train.py --device_target GPU --masked"]),
+    ("run_eval_cpu.sh", ["eval.py --device_target CPU", "eval.py --device_target CPU --masked"]),
+    ("run_all.sh", ["-m src.movielens --dataset simulation", "train.py --dataset simulation",
+                    "preprocess.py --dataset simulation", "train.py --dataset simulation --masked",
+                    "eval.py --dataset simulation", "eval.py --dataset simulation --masked"])])
+def test_scripts_without_arguments_call_their_programs(stub, name, programs):
+    process = script(name, PYTHON=stub)
+    said = process.stdout.replace(f"{ROOT}\n", ";").replace("\n", " ").split(";")[:-1]
+    assert process.returncode == 0 and [line for line in said if "src.config" not in line] == [f"{p} " for p in programs]
+
+
 def test_scripts_run_from_anywhere_and_in_any_environment(tmp_path, stub):
     link = tmp_path / "a link"
     link.symlink_to(ROOT / "scripts" / "run_preprocess.sh")
@@ -170,9 +183,8 @@ def test_scripts_run_from_anywhere_and_in_any_environment(tmp_path, stub):
         process = subprocess.run(["bash", str(link)], capture_output=True, text=True, cwd=tmp_path,
                                  env={**environment, "PYTHON": python})
         assert process.returncode == 0, process.stderr
-        said = process.stdout.splitlines()
-        assert said[:2] == ["preprocess.py", str(ROOT)]
-        assert not any(line.startswith(("PYTHONSAFEPATH", "PYTHONHOME", "PYTHONWARN")) for line in said)
+        assert process.stdout.splitlines() == ["preprocess.py", str(ROOT)] and "PYTHON=" in process.stderr
+        assert not any(name in process.stderr for name in ("PYTHONSAFEPATH", "PYTHONHOME", "PYTHONWARNINGS"))
 
 
 @pytest.mark.parametrize("python, words", [
