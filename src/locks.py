@@ -19,13 +19,16 @@ except ImportError:  # not a POSIX system: runs are not kept apart
 
 logger = logging.getLogger("ifrqe")
 
+_held = {}  # lock file: the open file that holds the lock
+
 # What a program writes, and what it reads: results, checkpoints, dataset and masked twin.
 RESULTS, CHECKPOINTS, DATA, MASKED = "results", "checkpoints", "data", "masked"
-WRITES = {"run_download_dataset": (RESULTS, DATA), "run_train": (RESULTS, CHECKPOINTS),
+WRITES = {"run_download_dataset": (RESULTS,), "run_train": (RESULTS, CHECKPOINTS),
           "run_preprocess": (RESULTS, CHECKPOINTS, MASKED), "run_eval": (RESULTS,),
           "run_tradeoff": (RESULTS, CHECKPOINTS), "run_fidelity": (RESULTS, CHECKPOINTS), "run_benchmark": (RESULTS,),
           "run_scaling": (RESULTS,)}
-READS = {"run_train": (DATA, MASKED), "run_preprocess": (DATA,), "run_eval": (CHECKPOINTS, DATA, MASKED),
+READS = {"run_download_dataset": (DATA,), "run_train": (DATA, MASKED),
+         "run_preprocess": (DATA,), "run_eval": (CHECKPOINTS, DATA, MASKED),
          "run_tradeoff": (DATA,), "run_fidelity": (DATA,), "run_benchmark": (DATA,)}
 
 
@@ -41,7 +44,8 @@ def locked(program, config):
         yield
         return
     wanted = {}  # lock file: whether it is taken for writing
-    for names, exclusive in ((READS.get(program, ()), False), (WRITES.get(program, ()), True)):
+    read = [name for name in READS.get(program, ()) if name != MASKED or config.masked]
+    for names, exclusive in ((read, False), (WRITES.get(program, ()), True)):
         for name in names:
             for path in _lock_files(name, config, program):
                 wanted[Path(os.path.realpath(path))] = exclusive
@@ -49,6 +53,23 @@ def locked(program, config):
         for path, exclusive in wanted.items():
             _take(stack, path, exclusive, program)
         yield
+
+
+def claim(config):
+    """Before the data stage writes a dataset: what it has only read so far, no other run may read from now on.
+
+    Raises:
+        InputError: another run reads it.
+    """
+    path = Path(os.path.realpath(_lock_files(DATA, config, None)[0]))
+    if path in _held:
+        try:
+            fcntl.flock(_held[path], fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"{path.parent / config.dataset}: is to be made anew, but another run reads it; wait for that "
+                             "run, or give this one a --data_path of its own") from None
+        except OSError:  # a file system without locks, which has been said
+            pass
 
 
 def _lock_files(name, config, program):
@@ -66,7 +87,7 @@ def _take(stack, path, exclusive, program):
     mode = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
     while True:
         try:
-            if exclusive:
+            if exclusive or program == "run_download_dataset":  # which may make the folder
                 path.parent.mkdir(parents=True, exist_ok=True)
             file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+", errors="replace")
         except OSError:  # who cannot write there will be told by what is to be written; who only reads need not
@@ -85,6 +106,7 @@ def _take(stack, path, exclusive, program):
             logger.warning("%s: this file system has no locks (%s); let no other run use the folder", path.parent,
                            e.strerror)
             return
+    _held[path] = file
     stack.callback(_release, file, path)
     with contextlib.suppress(OSError):  # a full disk is no reason to stop here
         file.truncate(0)
@@ -93,6 +115,7 @@ def _take(stack, path, exclusive, program):
 
 
 def _release(file, path):
+    _held.pop(path, None)
     with contextlib.suppress(OSError):
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails as long as others hold it as well
         os.unlink(path)

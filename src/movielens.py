@@ -45,6 +45,7 @@ from .constants import (
 )
 from .dataset import text_ids
 from .errors import InputError
+from .locks import claim
 from .simulation import simulate
 from .stage import digest, main, read_json, write_json
 from .tables import (
@@ -99,6 +100,7 @@ def prepare(config):
         keys = FILTER_KEYS + SIMULATION_KEYS
         if _is_done(folder, config, keys):
             return
+        claim(config)
         ratings, movies, unwillingness = simulate(config.sim_users, config.sim_items, config.sim_ratings, config.seed)
         source = {"source": SIMULATION}
     else:
@@ -113,8 +115,10 @@ def prepare(config):
         elif _is_done(folder, config, keys):
             return
         else:
+            claim(config)  # the download is part of it
             path = _fetch(config, folder)
             source = {"source": path.name, "sha256": digest(path)}
+        claim(config)
         ratings, movies = read_source(path)
         unwillingness = None
     ratings, unit = _clean(ratings, source["source"], config.duplicates)

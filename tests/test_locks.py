@@ -44,24 +44,47 @@ def other(tmp_path, settings):
     ("run_train", "run_train", "output", False), ("run_train", "run_train", "checkpoint", False),
     ("run_train", "run_train", "data", True),  # both only read it
     ("run_preprocess", "run_preprocess", "data", False),  # both write the masked twin
-    ("run_preprocess", "run_train", "data", False), ("run_download_dataset", "run_train", "data", False),
+    ("run_preprocess", "run_train", "data", True), ("run_preprocess", "run_train --masked", "data", False),
+    ("run_download_dataset", "run_train", "data", True),  # it may have nothing to do
     ("run_eval", "run_train", "checkpoint", False), ("run_eval", "run_eval", "checkpoint", True),
     ("run_eval", "run_eval", "output", False), ("run_tradeoff", "run_preprocess", "output", False),
 ])
 def test_of_two_runs_that_share_a_folder_the_second_is_refused(other, settings, tmp_path, first, second, shared, free):
-    (tmp_path / "checkpoint").mkdir()
+    for folder in ("checkpoint", "data"):
+        (tmp_path / folder).mkdir()
     process = other(first)
     mine = [f"--{name}_path={tmp_path / 'mine' / name}" for name in ("data", "output", "checkpoint") if name != shared]
+    second, *flags = second.split()
     if free:
-        with locked(second, settings(*mine)):
+        with locked(second, settings(*mine, *flags)):
             pass
         return
     with pytest.raises(InputError) as error:
-        with locked(second, settings(*mine)):
+        with locked(second, settings(*mine, *flags)):
             pytest.fail("both run")
     words = str(error.value)
     assert str(tmp_path / shared) in words and "\n" not in words
     assert f"host {platform.node()}, process {process.pid}, {first}" in words
+
+
+def test_data_that_another_run_reads_are_not_made_anew(other, settings, tmp_path):
+    (tmp_path / "data").mkdir()
+    process = other("run_train")
+    config = settings("--output_path", tmp_path / "mine")
+    with locked("run_download_dataset", config):
+        with pytest.raises(InputError, match="tiny: is to be made anew, but another run reads it"):
+            locks.claim(config)
+        process.kill()
+        process.wait()
+        locks.claim(config)
+        with pytest.raises(InputError, match="is in use by another run"):  # of another file, as another process has it
+            held = dict(locks._held)
+            locks._held.clear()
+            try:
+                with locked("run_train", settings("--output_path", tmp_path / "third", "--checkpoint_path", tmp_path / "c")):
+                    pytest.fail("both run")
+            finally:
+                locks._held.update(held)
 
 
 def test_the_lock_of_a_killed_run_is_free(other, settings, tmp_path):
@@ -75,8 +98,9 @@ def test_the_lock_of_a_killed_run_is_free(other, settings, tmp_path):
 
 def test_two_datasets_in_one_folder_are_apart(other, settings, tmp_path):
     other("run_download_dataset")
-    with locked("run_download_dataset", settings("--dataset", "b", "--output_path", tmp_path / "mine")):
-        pass
+    config = settings("--dataset", "b", "--output_path", tmp_path / "mine")
+    with locked("run_download_dataset", config):
+        locks.claim(config)
 
 
 def test_one_folder_for_all_is_no_conflict_with_oneself(settings, tmp_path):

@@ -6,6 +6,7 @@ from src.dataset import load_dataset, ratings_path
 from src.errors import InputError
 from src.ncf import ANCHOR, BEST, NCF, build, load_anchors, load_checkpoint, save_checkpoint, score
 from src.stage import digest
+from src.training import train
 from tests import reference
 
 
@@ -109,3 +110,18 @@ def test_damaged_checkpoints_are_named(saved):
         path.write_bytes(damaged)
         with pytest.raises(InputError, match="NCF.ckpt: (is no checkpoint of this program, or is damaged|lacks parameters)"):
             load_checkpoint(path, dataset, config, ratings_path(config))
+
+
+def test_a_model_of_other_items_of_the_same_number_is_refused(cpu, write_ratings, settings, tmp_path):
+    rows = [(u, i, i) for u in (1, 2, 3) for i in range(5)]
+    flags = ["--num_eval_neg", 2, "--top_k", 2, "--train_epochs", 2, "--num_neg", 1, "--batch_size", 4]
+    write_ratings(rows, items=range(9))
+    config = settings(*flags)
+    train(config)
+    dataset = load_dataset(config)
+    load_checkpoint(tmp_path / "checkpoint" / "NCF.ckpt", dataset, config, ratings_path(config))
+    write_ratings(rows, items=[0, 1, 2, 3, 4, 5, 6, 7, 100])
+    with pytest.raises(InputError, match="was trained with other items or users than movies.csv and ratings.csv have now"):
+        load_checkpoint(tmp_path / "checkpoint" / "NCF.ckpt", load_dataset(config), config, ratings_path(config))
+    with pytest.raises(InputError, match="NCF.last.ckpt: was trained with other items or users"):
+        train(settings(*flags, "--resume", "--overwrite"))
