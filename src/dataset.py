@@ -304,7 +304,7 @@ def masked_settings(config):
     record = read_json(path, "run preprocess.py with --overwrite")
     for key, value in record.get(MASK_SETTINGS, {}).items():
         now = config.select([key])[key]
-        if key in getattr(config, "given", ()) and now != value:
+        if key in config.given and now != value:
             raise InputError(f"--{key} {now}: but {path.parent} was made with {key}={value}; run preprocess.py with "
                              f"--{key} {now} first, or leave the option out")
     return config.replace(holdout=record.get(HOLDOUT, config.holdout))
@@ -315,7 +315,7 @@ def _check_record(path, config):
     if not path.exists():
         return {}
     record = read_json(path, _ANEW)
-    defaults, given = load_yaml(DEFAULT_CONFIG)[0], getattr(config, "given", ())
+    defaults, given = load_yaml(DEFAULT_CONFIG)[0], config.given
     keys = FILTER_KEYS + (tuple(k for k in SIMULATION_KEYS if k != "seed") if config.dataset == SIMULATION else ())
     for key, value in config.select(keys).items():
         if (value != defaults[key] or key in given) and key in record and record[key] != value:
