@@ -7,8 +7,24 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # where PYTHONSAFEPATH is set, Python does not do it
 
-from src.report import answer  # noqa: E402
-from src.stage import main  # noqa: E402
+from src.common.seeds import over_seeds  # noqa: E402
+from src.common.stage import main  # noqa: E402
+from src.constants import eval_file  # noqa: E402
+from src.evaluation.compare import differ_beyond_seed  # noqa: E402
+from src.evaluation.explain import explain  # noqa: E402
+from src.evaluation.recommend import recommend  # noqa: E402
+from src.report.page import evaluate_and_report  # noqa: E402
+
+
+def run(config):
+    """Evaluation and report, or recommendations, or the explanation of users."""
+    if config.recommend:
+        recommend(config)
+    elif config.explain_user:
+        explain(config)
+    else:
+        over_seeds(evaluate_and_report, eval_file, differ_beyond_seed)(config)
+
 
 if __name__ == "__main__":
-    main(answer, "run_eval", __doc__)
+    main(run, "run_eval", __doc__)

@@ -4,10 +4,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # where PYTHONSAFEPATH is set, Python does not do it
 
+from src.common.seeds import over_seeds  # noqa: E402
+from src.common.stage import main  # noqa: E402
 from src.constants import train_file  # noqa: E402
-from src.repeats import over_seeds  # noqa: E402
-from src.stage import main  # noqa: E402
-from src.training import train  # noqa: E402
+from src.training.train import train  # noqa: E402
 
 if __name__ == "__main__":
     main(over_seeds(train, train_file), "run_train", __doc__)

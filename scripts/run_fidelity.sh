@@ -5,4 +5,4 @@
 source "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/common.sh"
 named_dataset "$@"
 "$PY" -m src.movielens "${flags[@]}"
-"$PY" -m src.fidelity "${flags[@]}"
+"$PY" -m src.studies.fidelity "${flags[@]}"

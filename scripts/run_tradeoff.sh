@@ -6,4 +6,4 @@
 source "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/common.sh"
 named_dataset "$@"
 "$PY" -m src.movielens "${flags[@]}"
-"$PY" -m src.tradeoff "${flags[@]}"
+"$PY" -m src.studies.tradeoff "${flags[@]}"

@@ -4,8 +4,8 @@ import io
 import logging
 import time
 
-from .plots import drawn, learning_curve
-from .stage import write_text
+from .common.figures import drawn, learning_curve
+from .common.files import write_text
 
 logger = logging.getLogger("ifrqe")
 

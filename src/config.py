@@ -12,11 +12,10 @@ from pathlib import Path
 
 import yaml
 
-from . import plugins
-from .errors import InputError
+from .common import plugins
+from .common.errors import InputError
 
 DEFAULT_CONFIG = Path(__file__).resolve().parent.parent / "default_config.yaml"
-
 
 # Names that the program gives to other files under output_path.
 _OWN_FILES = re.compile(r"(train|eval)_(ncf|ifrqe).*|settings_.*|run_.*\.log|seed_\d+|(tradeoff|fidelity|influence).*|"

@@ -7,19 +7,21 @@ With `holdout` 1, as in the NCF literature, the history takes in the second-last
 import dataclasses
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from .common.columns import UNITS, clean_ids, clean_movies, clean_text, in_order, numbers, positions, times
+from .common.errors import InputError
+from .common.files import read_json
+from .common.tables import read_table
+from .common.variant import dataset_folder, ratings_path
 from .config import DEFAULT_CONFIG, load_yaml
 from .constants import (
     DATASET_FILE,
     FILTER_KEYS,
     GENRES,
-    HOLDOUT,
     ITEM,
-    MASK_SETTINGS,
     MASKED_PREFIX,
     MOVIE_COLUMNS,
     MOVIES_FILE,
@@ -33,21 +35,8 @@ from .constants import (
     TITLE,
     USER,
 )
-from .errors import InputError
-from .stage import read_json
+from .sources.negatives import read_negatives
 from .stat_utils import PairSet, generator, sample_distinct_outside, sample_outside
-from .tables import (
-    UNITS,
-    clean_ids,
-    clean_movies,
-    clean_text,
-    existing_file,
-    in_order,
-    numbers,
-    positions,
-    read_table,
-    times,
-)
 
 UNFINISHED = "unfinished"  # key of dataset.json while a masked dataset is being written
 _ANEW = "make the dataset anew with scripts/run_download_dataset.sh --overwrite"
@@ -119,29 +108,6 @@ class Dataset:
 def without_test_items(dataset):
     """The Dataset as the files of others get it: without the test items, which nothing that decides may look at."""
     return dataclasses.replace(dataset, test=None, held_out=None)
-
-
-def dataset_folder(config, masked=False):
-    """Folder of the dataset that the settings name, or of its masked twin."""
-    return Path(config.data_path) / (MASKED_PREFIX * masked + config.dataset)
-
-
-def ratings_path(config, masked=False):
-    """Path of ratings.csv; raises InputError with the command that makes it if it is missing."""
-    path = dataset_folder(config, masked) / RATINGS_FILE
-    if not path.is_file():
-        command = f"scripts/run_download_dataset.sh --dataset {config.dataset} first"
-        if masked:
-            command = "preprocess.py first, which makes none where --veto leaves nothing to train on"
-        raise InputError(f"{path}: no such file; make it with {command}, or set --data_path")
-    return path
-
-
-def dataset_files(config, masked=False):
-    """The files that a dataset consists of, as inputs of a stage."""
-    ratings = ratings_path(config, masked)
-    movies = ratings.with_name(MOVIES_FILE)
-    return [ratings, movies] if movies.exists() else [ratings]
 
 
 def load_dataset(config, masked=False):
@@ -267,12 +233,6 @@ def original_id(ids, position):
     return ids[position].item() if isinstance(ids[position], np.generic) else ids[position]
 
 
-def is_masked(folder):
-    """Whether preprocess.py wrote what lies in a dataset folder."""
-    path = folder / DATASET_FILE
-    return path.exists() and "masked_from" in read_json(path, "remove it")
-
-
 def id_types(dataset):
     """Options of pandas.read_csv for a file with ids that this program wrote: they are the text that stands there."""
     return {"dtype": {USER: str, ITEM: str}, "keep_default_na": False, "low_memory": False}
@@ -288,26 +248,6 @@ def _read(path, needed):
         return read_table(path, RATING_COLUMNS, needed, extra="quiet")
     except InputError as e:
         raise InputError(f"{e} ({_ANEW})") from e
-
-
-def masked_settings(config):
-    """The settings that a masked dataset is trained and evaluated with.
-
-    The control that trains on the validation items holds only the test item out. Others than masked ones stay as they are.
-
-    Raises:
-        InputError: an option of the mask was given that differs from what the mask was made with.
-    """
-    path = dataset_folder(config, masked=True) / DATASET_FILE
-    if not config.masked or not path.exists():
-        return config
-    record = read_json(path, "run preprocess.py with --overwrite")
-    for key, value in record.get(MASK_SETTINGS, {}).items():
-        now = config.select([key])[key]
-        if key in config.given and now != value:
-            raise InputError(f"--{key} {now}: but {path.parent} was made with {key}={value}; run preprocess.py with "
-                             f"--{key} {now} first, or leave the option out")
-    return config.replace(holdout=record.get(HOLDOUT, config.holdout))
 
 
 def _check_record(path, config):
@@ -403,89 +343,3 @@ def counting(candidates):
     counts = candidates != candidates[:, :1]
     counts[:, 0] = True
     return None if counts.all() else counts
-
-
-def read_negatives(path, item_list, dataset):
-    """Reads test negatives in the NCF literature's format: a line `(user,item)<TAB>negative<TAB>...` for each user.
-
-    Args:
-        path: the file.
-        item_list: file with a line `original item id<TAB>0-based id` for each item, if the file's ids are 0-based (its
-            user k is then the dataset's k-th user by id); "" if the file holds original ids.
-        dataset: Dataset whose test items the file must name.
-
-    Returns:
-        (num_users, negatives) int32 items.
-
-    Raises:
-        InputError: names the file and line that is wrong.
-    """
-    rows = _read_negatives(path)
-    lengths = {len(row) for row in rows}
-    if len(rows) != dataset.num_users or len(lengths) != 1 or lengths.pop() < 3:
-        raise InputError(f"--eval_negatives {path}: needs a line (user,item)<TAB>negative<TAB>... for each of "
-                         f"{dataset.num_users} users, with equally many negatives each; it has {len(rows)} lines")
-    table = np.array(rows, object)
-    names = table[:, 1:]
-    if item_list:
-        to_original = _read_item_list(item_list)
-        unknown = next((name for name in names.ravel() if name not in to_original), None)
-        if unknown is not None:
-            raise InputError(f"--eval_negatives {path}: id {unknown!r} is not in --eval_item_list {item_list}; "
-                             "use the list that belongs to the file")
-        names = np.vectorize(to_original.__getitem__, otypes=[object])(names)
-        user = positions(np.arange(dataset.num_users), table[:, 0])
-    else:
-        user = positions(dataset.user_ids, table[:, 0])
-    unique, place = np.unique(names.ravel().astype(str), return_inverse=True)
-    item = positions(dataset.item_ids, unique)[place].reshape(names.shape)
-    remedy = "give the file that belongs to this dataset (0-based ids need --eval_item_list)"
-    for what, place, named in (("user", user, table[:, 0]), ("item", item, names)):
-        if place.min() < 0:
-            raise InputError(f"--eval_negatives {path}: names the {what} {named[place < 0][0]!r}, which {dataset.name} does "
-                             f"not have; {remedy}")
-    if not np.array_equal(np.sort(user), np.arange(dataset.num_users)):
-        raise InputError(f"--eval_negatives {path}: names a user twice, and another not at all; {remedy}")
-    candidates = np.empty((dataset.num_users, item.shape[1]), np.int32)
-    candidates[user] = item
-    differ = candidates[:, 0] != dataset.test
-    if differ.any():
-        k = int(differ.argmax())
-        raise InputError(f"--eval_negatives {path}: has another test item than {dataset.name} for {differ.sum()} users, "
-                         f"e.g. user {dataset.user_ids[k]}; give the file that belongs to this dataset")
-    seen = dataset.history_pairs().contains(np.arange(dataset.num_users)[:, None], candidates)
-    if seen.any():
-        raise InputError(f"--eval_negatives {path}: {seen.sum()} candidates are training interactions of their user; "
-                         "give the file that belongs to this dataset")
-    return candidates[:, 1:]
-
-
-def _lines(path, option, remedy):
-    """The fields of each line that is not empty, parted by tabs, or by blanks where there is no tab."""
-    path = existing_file(path, remedy, option)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as e:
-        raise InputError(f"--{option} {path}: is no UTF-8 text; {remedy}") from e
-    return [[clean_text(field) for field in (line.split("\t") if "\t" in line else line.split())]
-            for line in text.split("\n") if line.strip()]
-
-
-def _read_negatives(path):
-    """A list for each line (user,item)<TAB>negative<TAB>...: user, item and negatives, as text."""
-    remedy = "give a file of lines (user,item)<TAB>negative<TAB>..."
-    rows = []
-    for number, (first, *negatives) in enumerate(_lines(path, "eval_negatives", remedy), 1):
-        user, comma, item = first.strip("()").partition(",")
-        if not comma:
-            raise InputError(f"--eval_negatives {path}: line {number} does not begin with (user,item); {remedy}")
-        rows.append([clean_text(user), clean_text(item), *(name for name in negatives if name)])
-    return rows
-
-
-def _read_item_list(path):
-    remedy = "give lines 'original id<TAB>0-based id'"
-    pairs = _lines(path, "eval_item_list", remedy)
-    if odd := [pair for pair in pairs if len(pair) != 2]:
-        raise InputError(f"--eval_item_list {path}: has {len(odd[0])} columns in a line; {remedy}")
-    return {name: original for original, name in pairs}

@@ -8,9 +8,10 @@ import sys
 import threading
 from pathlib import Path
 
-from .errors import InputError
+from .common.errors import InputError
 
 logger = logging.getLogger("ifrqe")
+
 
 ACCELERATORS = ("Ascend", "GPU")  # in the order in which `auto` tries them
 PROBE_SECONDS = 300  # that a device may take for its first kernel

@@ -6,7 +6,7 @@ import contextlib
 import logging
 from pathlib import Path
 
-from .errors import InputError
+from .common.errors import InputError
 
 logger = logging.getLogger("ifrqe")
 

@@ -4,23 +4,100 @@ The logit of user u and item i is  w_gmf . (p_u * q_i)  +  w_out . MLP([r_u, t_i
 (num_factors wide) and the MLP embeddings r, t (layers[0] / 2 wide each). Items come in groups that share their user,
 a positive with its negatives or the candidates of one user: what depends on the user alone is computed once a group.
 """
-import errno
-import json
-import os
-from pathlib import Path
-
 import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
-from .constants import MOVIES_FILE, RATINGS_FILE
-from .errors import InputError
-from .stage import digest, whole_file
+from .common.terminal import progress
 from .stat_utils import generator
-from .terminal import progress
+
+
+class _AfterFirst(nn.Cell):
+    """The MLP part of the logit as a function of the inputs of the first ReLU."""
+
+    def __init__(self, head):
+        super().__init__()
+        self.head = head
+
+    def construct(self, hidden):
+        return self.head.after_first(hidden)
+
+
+class Jacobian(nn.Cell):
+    """Logits of user-item pairs, and their gradients in what the user's embedding row enters the network by.
+
+    The row enters linearly: its GMF part as it is, its MLP part as the user's share of the first ReLU's inputs. The chain
+    rule for that last, linear step is left to the caller: it is the same for all pairs.
+    """
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+        self.value_and_grad = ms.value_and_grad(_AfterFirst(net.head), 0)
+        self.gather = ops.Gather()
+
+    def construct(self, user, item, user_hidden, item_hidden):
+        """(p,) users and items, (num_users, l1) and (num_items, l1) shares of the first ReLU's inputs.
+
+        Returns:
+            (p, 1) logits and (p, f + l1) gradients.
+        """
+        net = self.net
+        logits, grads = self.value_and_grad(self.gather(user_hidden, user, 0) + self.gather(item_hidden, item, 0))
+        weighted = self.gather(net.item_gmf, item, 0) * net.head.gmf_weight.reshape(1, -1)
+        logits = logits + (self.gather(net.user_gmf, user, 0) * weighted).sum(1, keepdims=True)
+        return logits, ops.concat((weighted, grads), 1)
+
+
+class PaddedJacobian:
+    """Calls Jacobian on any number of pairs in calls of one size, so that the graph is compiled once."""
+
+    def __init__(self, net, size):
+        self.net, self.cell, self.size = net, Jacobian(net), size
+
+    def start(self):
+        """Takes over the parameters that the network has now.
+
+        Returns:
+            (f + l1, d) float32: what the user's embedding row is multiplied by before it enters.
+        """
+        values = self.net.values()
+        weight, f = values["head.user_weight"], values["user_gmf"].shape[1]
+        self.hidden = (Tensor(values["user_mlp"] @ weight.T + values["head.first_bias"]),
+                       Tensor(values["item_mlp"] @ values["head.item_weight"].T))
+        entry = np.zeros((f + weight.shape[0], f + weight.shape[1]), np.float32)
+        entry[:f, :f], entry[f:, f:] = np.eye(f), weight
+        return entry
+
+    def __call__(self, user, item):
+        """(p,) users and items -> (p,) logits and (p, f + l1) gradients."""
+        parts = []
+        for start in range(0, len(user), self.size):
+            u, i = user[start:start + self.size], item[start:start + self.size]
+            logits, rows = self.cell(Tensor(np.resize(u, self.size)), Tensor(np.resize(i, self.size)), *self.hidden)
+            parts.append((logits.asnumpy()[:len(u), 0], rows.asnumpy()[:len(u)]))
+        return tuple(part[0] if len(parts) == 1 else np.concatenate(part) for part in zip(*parts))
+
+
+def dense_weights(values):
+    """The weights behind the embeddings as matrices: GMF weight (f, 1), then (out, in) and (1, out) of each layer.
+
+    Args:
+        values: see NCF.values; the first layer's user and item halves are put side by side.
+    """
+    head = {name[len("head."):]: value for name, value in values.items() if name.startswith("head.")}
+    arrays = [head["gmf_weight"][:, None], np.concatenate([head["user_weight"], head["item_weight"]], 1),
+              head["first_bias"][None]]
+    k = 2
+    while f"weight_{k}" in head:
+        arrays += [head[f"weight_{k}"], head[f"bias_{k}"][None]]
+        k += 1
+    if "out_weight" in head:
+        arrays += [head["out_weight"], head["out_bias"][None]]
+    return arrays
+
 
 TABLES = ("user_gmf", "user_mlp", "item_gmf", "item_mlp")
-BEST, ANCHOR = "best.", "anchor{}."  # prefixes of the sets of parameters in a checkpoint; {} is the number of an epoch
 
 
 class Repeat(nn.Cell):
@@ -187,123 +264,3 @@ def score_all(net, users, num_items, batch_size):
             scores = net(Tensor(users[start:start + size]), items).asnumpy()[first - start:]
             yield users[first:first + size], scores
             bar.update(len(scores))
-
-
-def save_checkpoint(path, sets, info):
-    """Writes several sets of arrays whole to `path`.
-
-    Args:
-        path: of the checkpoint.
-        sets: dict of prefix to dict of name to array, such as NCF.values() gives.
-        info: dict of what belongs to them, as JSON can hold it.
-    """
-    parameters = [{"name": prefix + name, "data": Tensor(value)} for prefix, values in sets.items()
-                  for name, value in values.items()]
-    with whole_file(path) as temporary:
-        try:
-            ms.save_checkpoint(parameters, str(temporary), append_dict={"info": json.dumps(info)})
-        except RuntimeError as e:  # MindSpore's word for what the system refused
-            cause = e.__cause__ or e.__context__
-            raise cause if isinstance(cause, OSError) else OSError(errno.EIO, str(e).splitlines()[0], str(path)) from e
-        temporary.chmod(0o666 & ~_umask())
-
-
-def _umask():
-    """The process's mask of permissions, which MindSpore does not go by."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def read_checkpoint(path, remedy):
-    """What save_checkpoint wrote.
-
-    Returns:
-        values: dict of prefixed name to array.
-        info: dict.
-
-    Raises:
-        InputError: no checkpoint of this program, or a damaged one; `remedy` ends the message.
-    """
-    try:
-        content = ms.load_checkpoint(str(path))
-        info = json.loads(content.pop("info"))
-        return {name: p.asnumpy() for name, p in content.items()}, info
-    except (ValueError, KeyError, TypeError, RuntimeError) as e:
-        raise InputError(f"{path}: is no checkpoint of this program, or is damaged; {remedy}") from e
-
-
-def with_prefix(values, prefix):
-    """The entries whose names begin with `prefix`, by the rest of their names."""
-    return {name[len(prefix):]: value for name, value in values.items() if name.startswith(prefix)}
-
-
-def check_checkpoint(path, info, wanted, remedy):
-    """Raises InputError naming the first field of `wanted` that the checkpoint at `path` does not agree with."""
-    for field, value in wanted.items():
-        if info.get(field) != value:
-            if field == "catalogue_sha256":
-                raise InputError(f"{path}: was trained with other items or users than {MOVIES_FILE} and {RATINGS_FILE} have "
-                                 f"now; {remedy}")
-            if field == "ratings_sha256":
-                raise InputError(f"{path}: was trained on another {RATINGS_FILE} than the one that is there now; {remedy}")
-            raise InputError(f"{path}: was trained with {field}={info.get(field)}, but {field}={value} is needed here; "
-                             f"{remedy}")
-
-
-def load_checkpoint(path, dataset, config, ratings):
-    """The network of a checkpoint, with the parameters that rank best.
-
-    Args:
-        path: written by save_checkpoint.
-        dataset: Dataset that it must have been trained for.
-        config: num_factors, layers and holdout must be those of the checkpoint.
-        ratings: path of the ratings.csv that it must have been trained on.
-
-    Returns:
-        net: NCF.
-        info: dict of what was saved with it.
-
-    Raises:
-        InputError: no such file, no checkpoint of this program, or one that differs: the message says in what.
-    """
-    (values,), info = _read_sets(path, dataset, config, ratings, lambda info: [BEST])
-    net = build(dataset, config)
-    net.set_values(values)
-    return net, info
-
-
-def load_anchors(path, dataset, config, ratings):
-    """The parameters of a checkpoint that influences are computed from.
-
-    Takes and raises what load_checkpoint does.
-
-    Returns:
-        anchors: dict of epoch to parameters, see NCF.values; the last is the anchor.
-        info: dict of what was saved with them.
-    """
-    def prefixes(info):
-        if "anchor_epochs" not in info:
-            raise InputError(f"{path}: was written by an earlier version, without the epochs that influences come from; "
-                             f"train anew with train.py --dataset {config.dataset} --overwrite")
-        return [ANCHOR.format(epoch) for epoch in info["anchor_epochs"]]
-    sets, info = _read_sets(path, dataset, config, ratings, prefixes)
-    return dict(zip(info["anchor_epochs"], sets)), info
-
-
-def _read_sets(path, dataset, config, ratings, prefixes):
-    """The sets of parameters under `prefixes(info)` of a checkpoint that must fit, and its info."""
-    command = f"train.py --dataset {config.dataset}" + " --masked" * config.masked
-    if not Path(path).is_file():
-        raise InputError(f"{path}: no such checkpoint; make it with {command} first, or set --checkpoint_path")
-    values, info = read_checkpoint(path, f"train anew with {command}")
-    check_checkpoint(path, info, {"dataset": config.dataset, "holdout": config.holdout, "num_users": dataset.num_users,
-                                  "num_items": dataset.num_items, "num_factors": config.num_factors,
-                                  "layers": list(config.layers), "ratings_sha256": digest(ratings),
-                                  "catalogue_sha256": dataset.catalogue_sha256()},
-                     f"train anew with {command}, or name another --checkpoint_path")
-    sets = [with_prefix(values, prefix) for prefix in prefixes(info)]
-    shapes = {name: value.shape for name, value in build(dataset, config).values().items()}
-    if any({name: value.shape for name, value in one.items()} != shapes for one in sets):
-        raise InputError(f"{path}: lacks parameters or has others than this network; train anew with {command}")
-    return sets, info

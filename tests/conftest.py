@@ -64,9 +64,9 @@ def real_data():
 def finished_run(tmp_path_factory):
     """Settings of a small simulation that went through all stages, evaluated, with its report; to be left as it is."""
     import src.movielens
-    from src.masking import preprocess
-    from src.report import evaluate_and_report
-    from src.training import train
+    from src.game.preprocess import preprocess
+    from src.report.page import evaluate_and_report
+    from src.training.train import train
     path = tmp_path_factory.mktemp("finished")
     config = load_config([
         *(f"--{name}_path={path / name}" for name in ("data", "output", "checkpoint")), "--device_target", "CPU",

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from src import device_adapter, stage
+from src import device_adapter
+from src.common import stage
+from src.common.errors import InputError
 from src.device_adapter import adapter, set_device
-from src.errors import InputError
 
 
 class Backend:

@@ -3,8 +3,8 @@ import re
 import pytest
 import yaml
 
+from src.common.errors import InputError
 from src.config import DEFAULT_CONFIG, load_config, load_yaml
-from src.errors import InputError
 
 
 def test_defaults_are_those_of_the_readme():

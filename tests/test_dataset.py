@@ -3,8 +3,9 @@ import json
 import numpy as np
 import pytest
 
-from src.dataset import evaluation_candidates, load_dataset, masked_settings, training_groups
-from src.errors import InputError
+from src.common.errors import InputError
+from src.common.variant import masked_settings
+from src.dataset import evaluation_candidates, load_dataset, training_groups
 from src.stat_utils import generator
 
 # user 5: items 1 2 | 3 | 4 by time; user 8: item 4 | 1 | 2, given out of order

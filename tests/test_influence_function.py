@@ -2,9 +2,11 @@
 import numpy as np
 import pytest
 
+from src.common.files import PartialResults
 from src.dataset import load_dataset
-from src.influence_function import SOLVERS, Block, Chunks, influences
-from src.stage import PartialResults
+from src.influence.block import Block
+from src.influence.chunks import Chunks
+from src.influence_function import SOLVERS, influences
 from tests import reference
 from tests.test_ncf import randomised
 

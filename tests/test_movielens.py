@@ -10,9 +10,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from src import movielens
-from src.errors import InputError
-from src.movielens import download, prepare, read_source
+from src.common.errors import InputError
+from src.movielens import prepare
+from src.sources.download import MD5, download
+from src.sources.readers import ML_100K_GENRES, read_source
 
 # user, item, rating, timestamp; item 20 has a title with an accent and colons
 ROWS = [(1, 10, 5, 3), (1, 20, 4, 1), (1, 30, 3, 2), (2, 10, 1, 9), (2, 20, 2, 8), (2, 30, 3, 7), (2, 40, 4, 6)]
@@ -32,7 +33,7 @@ def lines(separator, rows=ROWS):
 
 
 def ml_100k():
-    order = movielens.ML_100K_GENRES
+    order = ML_100K_GENRES
     items = "".join(f"{i}|{t}||||" + "|".join(str(int(g in GENRES[i].split("|"))) for g in order) + "\n"
                     for i, t in TITLES.items())
     return {"ml-100k/u.data": lines("\t"), "ml-100k/u.item": items.encode("latin-1")}
@@ -473,7 +474,7 @@ def test_download_that_is_hopeless_is_tried_once(server, tmp_path):
 
 def test_known_dataset_is_downloaded_from_the_mirror(server, tmp_path, settings, monkeypatch):
     handler, address = server
-    monkeypatch.setitem(movielens.MD5, "ml-100k", md5(handler.content))
+    monkeypatch.setitem(MD5, "ml-100k", md5(handler.content))
     prepare(settings("--dataset", "ml-100k", "--mirror", address + "/"))
     assert len(pd.read_csv(tmp_path / "data" / "ml-100k" / "ratings.csv")) == len(ROWS)
     assert handler.requests == [("/ml-100k.zip", None)]

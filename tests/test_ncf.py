@@ -2,11 +2,13 @@ import numpy as np
 import pytest
 from mindspore import Tensor
 
-from src.dataset import load_dataset, ratings_path
-from src.errors import InputError
-from src.ncf import ANCHOR, BEST, NCF, build, load_anchors, load_checkpoint, save_checkpoint, score
-from src.stage import digest
-from src.training import train
+from src.common.errors import InputError
+from src.common.files import digest
+from src.common.variant import ratings_path
+from src.dataset import load_dataset
+from src.ncf import NCF, build, score
+from src.training.checkpoint import ANCHOR, BEST, load_anchors, load_checkpoint, save_checkpoint
+from src.training.train import train
 from tests import reference
 
 

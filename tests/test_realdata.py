@@ -6,10 +6,10 @@ import pandas as pd
 import pytest
 
 from src.dataset import evaluation_candidates, load_dataset
-from src.evaluation import evaluate
-from src.masking import preprocess
+from src.evaluation.evaluate import evaluate
+from src.game.preprocess import preprocess
 from src.movielens import prepare
-from src.training import train
+from src.training.train import train
 
 pytestmark = pytest.mark.realdata
 

@@ -1,0 +1,1 @@
+"""What all stages share: files, tables, records, locks, the terminal, pictures."""

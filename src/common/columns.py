@@ -1,0 +1,278 @@
+"""Columns that other programs wrote: ids, numbers, times, titles and genres, read in one way by every stage.
+
+An id is text until all ids of its column are proven to be whole numbers, and never a float on the way: 007 stays apart from
+7, 1.0 from 1, and NA is an id like any other. Blanks around an id, and the Unicode form that it is written in, do not count.
+"""
+import logging
+import re
+import unicodedata
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from ..constants import GENRES, ITEM, TIMESTAMP, TITLE
+from .errors import InputError
+
+logger = logging.getLogger("ifrqe")
+
+
+NO_GENRE = "(no genres listed)"
+BLANKS = "".join(map(chr, (0x09, 0x20, 0xA0, 0x1680, *range(0x2000, 0x200C), 0x202F, 0x205F, 0x2060, 0x3000, 0xFEFF)))
+_SPREADSHEET = re.compile(r"-?\d+([.,]\d+)?[eE]\+\d+")
+_WHOLE = re.compile(r"0|-?[1-9][0-9]*")
+_DECIMAL = re.compile(r"-?[0-9]+\.0+")
+_ISO = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?( ?(Z|[+-]\d{2}(:?\d{2})?))?)?", re.ASCII | re.I)
+
+# Units of a timestamp: seconds of one, and the range of numbers that lie between 1973 and 5138 in that unit.
+ORDER = "order"  # the numbers tell what came first, but not when
+UNITS = {"seconds": 1.0, "milliseconds": 1e-3, "microseconds": 1e-6, "nanoseconds": 1e-9}
+_FIRST_SECOND, _LAST_SECOND = 1e8, 1e11
+
+
+@dataclass
+class Ids:
+    """A column of ids.
+
+    unique: (k,) object array of different texts.
+    code: (n,) int, the place of each row's id in `unique`; -1 where there is none.
+    """
+    unique: np.ndarray
+    code: np.ndarray
+
+
+def clean_ids(column, name, what, word="row", first=1, blank=False):
+    """The ids of a column, without blanks around them and in one Unicode form.
+
+    Args:
+        column: Series of text, or of categories of text.
+        name: of the file, for messages.
+        what: name of the column.
+        word: what messages call a row.
+        first: number of the first row, or (n,) those of all.
+        blank: whether an empty field is allowed; else it is an error.
+
+    Returns:
+        Ids.
+
+    Raises:
+        InputError: names the first row whose id is missing, holds control characters, or has lost its digits to a
+            spreadsheet.
+    """
+    column = column.astype("category").cat
+    texts = [str(text) for text in column.categories]
+    cleaned = [clean_text(text) for text in texts]
+    codes = np.asarray(column.codes, np.int64)
+
+    def refuse(bad, why):
+        flags = np.array(bad, bool)
+        if flags.any():
+            row = int(flags[codes].argmax())
+            number = row + first if np.ndim(first) == 0 else first[row]
+            raise InputError(f"{name}: {word} {number} has {_shown(texts[codes[row]])} as {what}{why}; correct the row "
+                             "or remove it")
+    if not blank:
+        refuse([text == "" for text in cleaned], "")
+    refuse([not printable_id(text) for text in cleaned], ", with a control character or a line break in it")
+    refuse([bool(_SPREADSHEET.fullmatch(text)) for text in cleaned],
+           ": a spreadsheet wrote it in scientific notation, and its last digits are lost; export ids as text")
+    unique, place = np.unique(np.array(cleaned, object), return_inverse=True) if cleaned else (np.zeros(0, object), None)
+    if len(unique) < len(cleaned):
+        twice = next(text for text in texts if clean_text(text) != text)
+        logger.warning("%s: %s are written in more than one way (blanks around them, Unicode forms), e.g. %s; each is "
+                       "taken for one", name, f"{len(cleaned) - len(unique)} {what}s", _shown(twice))
+    code = place[codes] if len(cleaned) else codes
+    if blank and len(unique) and unique[0] == "":
+        unique, code = unique[1:], code - 1
+    return Ids(unique, code)
+
+
+def clean_text(text):
+    """An id as it is compared: without blanks around it, in Unicode form NFC."""
+    text = str(text)
+    if not text.isascii():
+        text = unicodedata.normalize("NFC", text)
+    return text.strip(BLANKS)
+
+
+def printable_id(text):
+    """Whether a text can be an id: no control characters, line breaks or surrogates."""
+    if text.isascii():
+        return text.isprintable()
+    return not any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in text)
+
+
+def _shown(text):
+    return "nothing" if text.strip(BLANKS) == "" and printable_id(text) else repr(text)
+
+
+def whole_numbers(texts):
+    """(k,) int64 of texts that are all written as whole numbers are, else None."""
+    if not all(_WHOLE.fullmatch(text) for text in texts):
+        return None
+    numbers = [int(text) for text in texts]
+    return np.array(numbers, np.int64) if all(abs(number) < 2 ** 63 for number in numbers) else None
+
+
+def in_order(texts, as_text=False):
+    """Ids in ascending order: int64 if all are whole numbers, unless they are to stay text.
+
+    Returns:
+        ids: (k,) int64 or object array, sorted.
+        place: (k,) place of each of `texts` in it.
+    """
+    numbers = None if as_text else whole_numbers(texts)
+    values = np.array(texts, object) if numbers is None else numbers
+    order = np.argsort(values, kind="stable")
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    return values[order], place
+
+
+def positions(ids, texts):
+    """(k,) place in the sorted `ids` (see in_order) of each of `texts`; -1 where it is not there."""
+    place = {str(name): k for k, name in enumerate(ids)}
+    return np.array([place.get(text, -1) for text in texts], np.int64)
+
+
+def say_what_ids_are(unique, name, what):
+    """Logs why a column of ids is text where nearly all look like whole numbers, which order and merge otherwise."""
+    odd = [text for text in unique if not _WHOLE.fullmatch(text)]
+    if odd and all(_DECIMAL.fullmatch(text) for text in unique):
+        logger.warning("%s: %ss such as %s look like whole numbers that a program wrote as decimals; they stay the text "
+                       "that stands there, so rules must write them so", name, what, odd[0])
+    elif 0 < len(odd) <= len(unique) // 10:
+        logger.warning("%s: %ss are text, not numbers, since %s of %s are no whole numbers, e.g. %r", name, what,
+                       f"{len(odd):,}", f"{len(unique):,}", odd[0])
+
+
+def numbers(values, name, what, remedy="correct the row or remove it"):
+    """A column as numbers: int64 where all are whole; True and False count as 1 and 0.
+
+    Raises:
+        InputError: names the first row that is no number below 2^63.
+    """
+    found = _to_numbers(values)
+    bad = ~(np.abs(found.astype(float)) < 2.0 ** 63)
+    if bad.any():
+        row = int(bad.argmax())
+        text = str(values.iloc[row])
+        raise InputError(f"{name}: row {row + 1} has {_shown(text)} as {what}; {remedy}")
+    if found.dtype.kind == "f" and (found == np.floor(found)).all():
+        found = found.astype(np.int64)
+    return found
+
+
+def _to_numbers(values):
+    """(n,) int64 or float64, NaN for what is no number."""
+    if values.dtype == bool:
+        return values.to_numpy(np.int64)
+    if pd.api.types.is_numeric_dtype(values):
+        return values.to_numpy()
+    text = values.astype(str).str.strip(BLANKS)
+    found = pd.to_numeric(text, errors="coerce").to_numpy(float)
+    word = text.str.casefold()
+    return np.where(word == "true", 1.0, np.where(word == "false", 0.0, found))
+
+
+def times(values, name):
+    """A column of times as numbers that grow with time.
+
+    Numbers stay as they are, ISO dates become seconds since 1970, or milli- or microseconds if they have such parts; without
+    an offset they are UTC.
+
+    Returns:
+        (n,) int64 or float64.
+        unit: one of UNITS; ORDER if the numbers are no times since 1970 (too small or too large), or all the same.
+
+    Raises:
+        InputError: names the first row that is neither, or that is in another unit than others.
+    """
+    remedy = "give seconds since 1970 or ISO dates such as 2024-05-31 18:30:00, or leave the column out"
+    if not pd.api.types.is_numeric_dtype(values):
+        text = values.astype(str).str.strip(BLANKS)
+        iso = text.str.fullmatch(_ISO).to_numpy()
+        if iso.any():
+            found = _from_iso(text)
+            bad = ~iso | np.isnat(found)
+            if bad.any():
+                row = int(bad.argmax())
+                raise InputError(f"{name}: row {row + 1} has {_shown(text.iloc[row])} as {TIMESTAMP}, where others have ISO "
+                                 f"dates; {remedy}")
+            nanoseconds = found.astype(np.int64)
+            unit = next((unit for unit, step in (("seconds", 10 ** 9), ("milliseconds", 10 ** 6), ("microseconds", 10 ** 3))
+                         if not (nanoseconds % step).any()), "nanoseconds")
+            return nanoseconds // round(UNITS[unit] * 1e9), unit
+        values = text
+    found = numbers(values, name, TIMESTAMP, remedy)
+    unit = _unit(found, name, remedy)
+    if unit == "seconds" and pd.api.types.is_float_dtype(values) and not (found % 1000).any():
+        logger.warning("%s: all times are multiples of 1000 seconds, as if a spreadsheet had rounded them (8.81251E+08); "
+                       "what came first may be lost", name)
+    return found, unit
+
+
+def _from_iso(text):
+    """(n,) datetime64[ns] in UTC, NaT for what is none."""
+    kind = {"format": "ISO8601"} if int(pd.__version__.split(".")[0]) >= 2 else {}
+    unique, place = np.unique(text.to_numpy(), return_inverse=True)
+    unique = pd.Series(unique).where(pd.Series(unique).str.fullmatch(_ISO))
+    found = pd.to_datetime(unique, utc=True, errors="coerce", **kind)
+    return found.dt.tz_localize(None).to_numpy("datetime64[ns]")[place]
+
+
+def _unit(values, name, remedy):
+    """The unit of times since 1970 by their size; raises InputError if there are several."""
+    ends = np.array([_FIRST_SECOND, *(_LAST_SECOND / step for step in UNITS.values())])
+    level = np.searchsorted(ends, np.abs(values.astype(float)), side="right")  # 0: too small, 1: seconds, ...
+    present = np.unique(level[level > 0])
+    if len(present) > 1:
+        words = [*UNITS, "numbers too large for nanoseconds"]
+        row = int((level == present[1]).argmax())
+        raise InputError(f"{name}: row {row + 1} has {values[row]} as {TIMESTAMP}, which looks like "
+                         f"{words[present[1] - 1]}, but others look like {words[present[0] - 1]}; {remedy}")
+    if not len(present) or present[0] > len(UNITS) or (level == 0).mean() > 0.5 or np.ptp(values) == 0:
+        return ORDER
+    return list(UNITS)[present[0] - 1]
+
+
+def clean_movies(table, name):
+    """A list of items with one row for each.
+
+    Rows without an id are left out, and of an item that is there twice the first row counts; the log says so.
+
+    Args:
+        table: DataFrame with ITEM and, where the source has them, TITLE and GENRES, of text or categories of text.
+        name: of the file, for messages.
+
+    Returns:
+        DataFrame of ITEM (text), TITLE on one line and GENRES joined by "|", "" where nothing is known.
+
+    Raises:
+        InputError: see clean_ids.
+    """
+    ids = clean_ids(table[ITEM], name, ITEM, blank=True)
+    titles, genres = (table[c].astype(str).to_numpy() if c in table else np.full(len(table), "", object)
+                      for c in (TITLE, GENRES))
+    there = ids.code >= 0
+    lost = np.flatnonzero(~there & [title.strip() != "" for title in titles])
+    if len(lost):
+        logger.warning("%s: %s rows with a title have no %s and are left out, e.g. row %d", name, f"{len(lost):,}", ITEM,
+                       lost[0] + 1)
+    movies = pd.DataFrame({ITEM: ids.unique[ids.code[there]], TITLE: list(map(plain_title, titles[there])),
+                           GENRES: ["|".join(genres_of(text)) for text in genres[there]]}, dtype=object)
+    repeated = movies.duplicated(ITEM)
+    if repeated.any():
+        logger.warning("%s: %s rows repeat an item, e.g. %s; of each item the first row counts", name,
+                       f"{int(repeated.sum()):,}", movies[ITEM][repeated].iloc[0])
+    return movies[~repeated].reset_index(drop=True)
+
+
+def genres_of(text):
+    """The genres in a text that joins them by "|", without blanks around them or twice between words."""
+    return [genre for genre in (" ".join(clean_text(part).split()) for part in text.split("|")) if genre]
+
+
+def plain_title(text):
+    """A title on one line: control characters and line breaks become blanks."""
+    return text if printable_id(text) else "".join(c if printable_id(c) else " " for c in text).strip()

@@ -1,0 +1,179 @@
+"""Files written whole, or as they come; JSON and CSV; digests."""
+import contextlib
+import errno
+import glob
+import hashlib
+import json
+import os
+import platform
+import re
+import secrets
+from pathlib import Path
+
+import numpy as np
+
+from .errors import InputError
+from .terminal import progress
+
+_HOST = re.sub(r"[^A-Za-z0-9-]", "-", platform.node()) or "host"
+
+
+@contextlib.contextmanager
+def atomic_write(path):
+    """Yields a temporary path beside `path`; on success it is on the disk and renamed to `path`, else removed.
+
+    A `path` that is a symbolic link stays one: the file behind it is replaced.
+
+    Raises:
+        OSError: it cannot be written; the error has the name of the file.
+    """
+    path = Path(os.path.realpath(path))
+    temporary = path.with_name(f".{path.name[:100]}.{_HOST}.{os.getpid()}.{secrets.token_hex(4)}.tmp{path.suffix[:20]}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(path)
+        yield temporary
+        _sync(temporary)
+        os.replace(temporary, path)
+        _sync(path.parent)
+    except OSError as e:
+        if e.errno is None or e.filename not in (None, str(temporary)):
+            raise
+        raise OSError(e.errno, e.strerror, str(path)) from e
+    finally:
+        for left in path.parent.glob(glob.escape(temporary.name) + "*"):  # MindSpore adds an ending while it writes
+            left.unlink()
+
+
+def _sync(path):
+    """Waits until a file, or the names in a folder, are on the disk, where that can be asked for."""
+    with contextlib.suppress(PermissionError):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        except OSError as e:
+            if e.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EROFS):
+                raise
+        finally:
+            os.close(handle)
+
+
+def _remove_leftovers(path):
+    """Removes the temporary files for `path` of processes of this machine that were killed while they wrote it."""
+    pattern = re.compile(re.escape(f".{path.name[:100]}.{_HOST}.") + r"(\d{1,9})\.[0-9a-f]{8}\.tmp.*")
+    for leftover in path.parent.glob(f".{glob.escape(path.name[:100])}.*"):
+        match = pattern.fullmatch(leftover.name)
+        if match and not _is_alive(int(match[1])):
+            leftover.unlink(missing_ok=True)
+
+
+def _is_alive(process):
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
+def write_text(path, text):
+    with atomic_write(path) as temporary:  # a file's name may be no text, which UTF-8 cannot hold
+        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
+
+
+def write_json(path, values):
+    """Writes `values` as indented JSON; NaN is refused, since it is no JSON."""
+    write_text(path, json.dumps(values, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path, remedy, keys=()):
+    """The dict in a JSON file; `remedy` ends the error line for one that is missing, broken or lacks one of `keys`."""
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; {remedy}") from None
+    except ValueError as e:
+        raise InputError(f"{path}: not valid JSON ({e}); {remedy}") from None
+    if not isinstance(content, dict) or not set(keys) <= set(content):
+        raise InputError(f"{path}: is no record of this program; {remedy}")
+    return content
+
+
+_TEMPORARY = re.compile(r"^\.(.*)\.[^.]*\.\d+\.[0-9a-f]+\.tmp.*$")  # see stage.atomic_write
+_ROWS = 1 << 17  # of a table written at a time
+
+
+def write_csv(table, path):
+    """Writes a DataFrame as CSV without its index, with a progress bar."""
+    name = _TEMPORARY.sub(r"\1", path.name)
+    with open(path, "w", encoding="utf-8", newline="") as file, progress(len(table), f"writing {name}", "row") as bar:
+        for start in range(0, max(len(table), 1), _ROWS):
+            part = table.iloc[start:start + _ROWS]
+            part.to_csv(file, index=False, header=not start, lineterminator="\n")
+            bar.update(len(part))
+
+
+def digest(path, algorithm="sha256"):
+    """Hexadecimal digest of a file's content."""
+    state = hashlib.new(algorithm)
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            state.update(block)
+    return state.hexdigest()
+
+
+class PartialResults:
+    """Arrays of a long computation, kept in one file as they come, so that it can go on where it was killed.
+
+    Args:
+        path: of the file; `remove` deletes it.
+        key: dict, as JSON can hold it, that the results depend on: what a file of another key holds is dropped.
+        overwrite: drop what is there in any case.
+    """
+
+    def __init__(self, path, key, overwrite=False):
+        self.path = Path(path)
+        if overwrite:
+            self.path.unlink(missing_ok=True)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        header = json.dumps(key, sort_keys=True).encode() + b"\n"
+        self.header = header
+        self.file = open(self.path, "r+b" if self.path.exists() else "w+b")
+        if self.file.read(len(header)) != header:
+            self.file.seek(0)
+            self.file.truncate()
+            self.file.write(header)
+            self.file.flush()
+        self.resumed = self.path.stat().st_size > self.file.tell()
+
+    def read(self, size):
+        """The next array (size,) float64, or None from where on there is none.
+
+        Raises:
+            InputError: another run, with another key, has taken the file over.
+        """
+        self._check()
+        start = self.file.tell()
+        content = self.file.read(8 * size)
+        if len(content) == 8 * size and not np.isinf(np.frombuffer(content)).any():
+            return np.frombuffer(content)
+        self.file.seek(start)
+        self.file.truncate()  # what was cut off in the middle
+        return None
+
+    def write(self, values):
+        """Appends an array; raises as `read` does."""
+        self._check()
+        self.file.write(np.ascontiguousarray(values, np.float64).tobytes())
+        self.file.flush()
+
+    def _check(self):
+        with open(self.path, "rb") as file:
+            if file.read(len(self.header)) != self.header:
+                raise InputError(f"{self.path}: another run with other settings writes it; give each run its own "
+                                 "--output_path")
+
+    def remove(self):
+        self.file.close()
+        self.path.unlink(missing_ok=True)

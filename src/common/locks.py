@@ -1,0 +1,125 @@
+"""Locks on folders: of two runs that would write into one, the second is refused.
+
+A lock is an flock on a hidden file. It ends with its process, however that ends, so none is ever stale.
+"""
+import contextlib
+import errno
+import logging
+import os
+import platform
+from pathlib import Path
+
+from ..constants import MASKED_PREFIX, STUDY_SEEDS
+from .errors import InputError
+
+logger = logging.getLogger("ifrqe")
+
+
+try:
+    import fcntl
+except ImportError:  # not a POSIX system: runs are not kept apart
+    fcntl = None
+
+
+_held = {}  # lock file: the open file that holds the lock
+
+# What a program writes, and what it reads: results, checkpoints, dataset and masked twin.
+RESULTS, CHECKPOINTS, DATA, MASKED = "results", "checkpoints", "data", "masked"
+WRITES = {"run_download_dataset": (RESULTS,), "run_train": (RESULTS, CHECKPOINTS),
+          "run_preprocess": (RESULTS, CHECKPOINTS, MASKED), "run_eval": (RESULTS,),
+          "run_tradeoff": (RESULTS, CHECKPOINTS), "run_fidelity": (RESULTS, CHECKPOINTS), "run_benchmark": (RESULTS,),
+          "run_scaling": (RESULTS,)}
+READS = {"run_download_dataset": (DATA,), "run_train": (DATA, MASKED),
+         "run_preprocess": (DATA,), "run_eval": (CHECKPOINTS, DATA, MASKED),
+         "run_tradeoff": (DATA,), "run_fidelity": (DATA,), "run_benchmark": (DATA,)}
+
+
+@contextlib.contextmanager
+def locked(program, config):
+    """While it lasts, no other run can write what `program` writes or reads with these settings.
+
+    Raises:
+        InputError: another run does so; the message names the folder, and that run's host, process and program.
+    """
+    asks = program == "run_eval" and (config.recommend or config.explain_user)
+    if fcntl is None or asks:  # who only asks, reads whole files and writes none
+        yield
+        return
+    wanted = {}  # lock file: whether it is taken for writing
+    read = [name for name in READS.get(program, ()) if name != MASKED or config.masked]
+    for names, exclusive in ((read, False), (WRITES.get(program, ()), True)):
+        for name in names:
+            for path in _lock_files(name, config, program):
+                wanted[Path(os.path.realpath(path))] = exclusive
+    with contextlib.ExitStack() as stack:
+        for path, exclusive in wanted.items():
+            _take(stack, path, exclusive, program)
+        yield
+
+
+def claim(config):
+    """Before the data stage writes a dataset: what it has only read so far, no other run may read from now on.
+
+    Raises:
+        InputError: another run reads it.
+    """
+    path = Path(os.path.realpath(_lock_files(DATA, config, None)[0]))
+    if path in _held:
+        try:
+            fcntl.flock(_held[path], fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"{path.parent / config.dataset}: is to be made anew, but another run reads it; wait for that "
+                             "run, or give this one a --data_path of its own") from None
+        except OSError:  # a file system without locks, which has been said
+            pass
+
+
+def _lock_files(name, config, program):
+    if name in (DATA, MASKED):
+        return [Path(config.data_path) / f".{MASKED_PREFIX if name == MASKED else ''}{config.dataset}.lock"]
+    folder = Path(config.output_path if name == RESULTS else config.checkpoint_path)
+    seeds = config.seeds
+    if name == CHECKPOINTS:  # of the models that influences come from, and of a study that names no seeds
+        more = STUDY_SEEDS if program == "run_tradeoff" and not seeds else config.influence_models
+        seeds = {*seeds, *range(config.seed + 1, config.seed + more)}
+    return [part / ".lock" for part in (folder, *(folder / f"seed_{seed}" for seed in seeds))]
+
+
+def _take(stack, path, exclusive, program):
+    mode = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
+    while True:
+        try:
+            if exclusive or program == "run_download_dataset":  # which may make the folder
+                path.parent.mkdir(parents=True, exist_ok=True)
+            file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+", errors="replace")
+        except OSError:  # who cannot write there will be told by what is to be written; who only reads need not
+            return
+        try:
+            fcntl.flock(file, mode | fcntl.LOCK_NB)
+            if os.path.exists(path) and os.path.samestat(os.stat(path), os.fstat(file.fileno())):
+                break
+            file.close()  # the run that had it has removed it meanwhile
+        except OSError as e:
+            holder = file.read(200).strip() or "unknown"
+            file.close()
+            if e.errno in (errno.EAGAIN, errno.EACCES):
+                raise InputError(f"{path.parent}: is in use by another run ({holder}); wait for it, or give this run "
+                                 "folders of its own (--output_path, --checkpoint_path, --data_path)") from None
+            logger.warning("%s: this file system has no locks (%s); let no other run use the folder", path.parent,
+                           e.strerror)
+            return
+    _held[path] = file
+    stack.callback(_release, file, path)
+    with contextlib.suppress(OSError):  # a full disk is no reason to stop here
+        file.truncate(0)
+        file.write(f"host {platform.node()}, process {os.getpid()}, {program}")
+        file.flush()
+
+
+def _release(file, path):
+    _held.pop(path, None)
+    with contextlib.suppress(OSError):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails as long as others hold it as well
+        os.unlink(path)
+    with contextlib.suppress(OSError):
+        file.close()

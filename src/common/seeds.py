@@ -1,0 +1,66 @@
+"""A stage repeated over several seeds, with mean and standard deviation of its metrics."""
+import logging
+from pathlib import Path
+
+import numpy as np
+
+from ..constants import MASKED_MODEL, PLAIN_MODEL, seeds_file
+from .errors import InputError
+from .files import read_json, write_json
+from .terminal import RESULT
+
+logger = logging.getLogger("ifrqe")
+
+
+def seed_settings(config, seed):
+    """The settings with another seed, and with results and checkpoints in folders seed_N of their own."""
+    folder = f"seed_{seed}"
+    return config.replace(seed=seed, output_path=str(Path(config.output_path) / folder),
+                          checkpoint_path=str(Path(config.checkpoint_path) / folder))
+
+
+def over_seeds(stage, record_file, differing=None):
+    """The stage as it is, or with --seeds run once for each of them in the folders seed_N of the results and checkpoints.
+
+    Args:
+        stage: function of the settings.
+        record_file: function of the model's name: name of the JSON record that the stage writes.
+        differing: function of two records: in what they differ beyond the seed, so that no mean may have both; "" if in
+            nothing.
+
+    Returns:
+        A function of the settings. With --seeds it also writes a record under output_path, named by seeds_file: for each
+        metric the values, their mean and their sample standard deviation.
+    """
+    def run(config):
+        if not config.seeds:
+            stage(config)
+            return
+        name = record_file(MASKED_MODEL if config.masked else PLAIN_MODEL)
+        output = Path(config.output_path)
+        records = []
+        for seed in config.seeds:
+            logger.info("seed %d", seed)
+            one = seed_settings(config, seed)
+            stage(one.replace(seeds=[], decisions_path=config.decisions_path or config.output_path))
+            records.append(read_json(Path(one.output_path) / name, "run the same command with --overwrite"))
+            if differing and (said := differing(records[0], records[-1])):
+                raise InputError(f"--seeds: the models of the seeds {config.seeds[0]} and {seed} differ in more than that "
+                                 f"({said}); train all with the same options")
+        summary = summarise(records)
+        write_json(output / seeds_file(name), {"model": records[0]["model"], "dataset": config.dataset,
+                                               "seeds": config.seeds, **summary})
+        width = max(map(len, summary))
+        logger.log(RESULT, "%s over the seeds %s, mean and standard deviation:", records[0]["model"],
+                    ", ".join(map(str, config.seeds)))
+        for key, values in summary.items():
+            logger.log(RESULT, "  %-*s  %.4f +- %.4f", width, key, values["mean"], values["std"])
+    return run
+
+
+def summarise(records):
+    """Dict of each metric (float) of the records to its values, mean and sample standard deviation (0 for one record)."""
+    keys = [key for key, value in records[0].items() if isinstance(value, float)]
+    columns = {key: [record[key] for record in records] for key in keys}
+    return {key: {"mean": float(np.mean(values)), "std": float(np.std(values, ddof=1)) if len(values) > 1 else 0.0,
+                  "values": values} for key, values in columns.items()}

@@ -1,0 +1,154 @@
+"""What every stage of the pipeline has in common: whole files, records of settings, skipping, logs and error lines."""
+import contextlib
+import logging
+import sys
+from pathlib import Path
+
+import yaml
+
+from .. import __version__
+from ..config import load_config
+from ..device_adapter import adapter
+from .errors import InputError
+from .files import digest, write_text
+from .locks import locked
+from .machine import code_digest, hardware, mindspore_version
+from .terminal import log_to, open_streams, show_error
+
+logger = logging.getLogger("ifrqe")
+
+
+class Stage:
+    """The record of one stage: the settings, inputs and outputs that belong together.
+
+    The record `settings_NAME.yaml` under output_path is written last, so a stage that was cut off has none that fits.
+
+    Args:
+        name: of the stage, for the record's file name.
+        config: effective settings.
+        keys: names of the options that the outputs depend on.
+        inputs: files that the outputs depend on.
+        outputs: files that the stage writes.
+        device: name of the device that computes, see set_device.
+
+    `depends` is all that the outputs depend on: code, mindspore, device, dataset, settings and inputs.
+    """
+
+    def __init__(self, name, config, keys, inputs, outputs, device=None):
+        self.path = Path(config.output_path) / f"settings_{name}.yaml"
+        self.name = name
+        self.config = config
+        self.outputs = [Path(p) for p in outputs]
+        self.depends = {"code": code_digest(), "mindspore": mindspore_version(), "device": device, "dataset": config.dataset,
+                        "settings": config.select(dict.fromkeys(keys)),
+                        "inputs": {}}
+        for p in map(Path, inputs):
+            name = p.name if p.name not in self.depends["inputs"] else f"{p.parent.name}/{p.name}"
+            self.depends["inputs"][name] = digest(p)
+
+    @property
+    def basis(self):
+        """What the outputs depend on beside the settings: the key of what is kept of a computation."""
+        return {key: value for key, value in self.depends.items() if key != "settings"}
+
+    def is_done(self):
+        """Whether every output exists, unchanged, for the same settings and inputs, and --overwrite was not given."""
+        if self.config.overwrite:
+            return False
+        record = self.read_record(self.config.output_path, self.name)
+        wanted = {**self.depends, "outputs": self._digests()}
+        changed = []
+        for key, value in wanted.items():
+            was = record.get(key)
+            if was != value:
+                both = isinstance(was, dict) and isinstance(value, dict)
+                names = [name for name in {**was, **value} if was.get(name) != value.get(name)] if both else [""]
+                changed += [f"{key} {name}".strip() for name in names]
+        if changed:
+            logger.debug("%s: to be done, %s", self.name,
+                         f"for what has changed: {', '.join(changed)}" if record else "since there is no record of it")
+        else:
+            logger.info("%s: done before with these settings, %s kept (--overwrite redoes it)",
+                        self.name, ", ".join(str(p) for p in self.outputs))
+        return not changed
+
+    def finish(self):
+        """Writes the record; call when all outputs are in place."""
+        record = {**self.depends, "outputs": self._digests(), "hardware": hardware(),
+                  "all_settings": self.config.as_dict()}
+        write_text(self.path, yaml.safe_dump(record, sort_keys=False))
+
+    @staticmethod
+    def read_record(output_path, name):
+        """What `finish` has written for the stage `name`, a dict; empty if there is none."""
+        path = Path(output_path) / f"settings_{name}.yaml"
+        try:
+            record = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else None
+        except (yaml.YAMLError, UnicodeDecodeError):
+            record = None  # a damaged record is none
+        return record if isinstance(record, dict) else {}
+
+    def _digests(self):
+        return {p.name: digest(p) if p.is_file() else None for p in self.outputs}
+
+
+@contextlib.contextmanager
+def _log(config, name):
+    """While it lasts, the log goes to the screen, and to NAME.log under output_path."""
+    with contextlib.ExitStack() as stack:
+        try:
+            Path(config.output_path).mkdir(parents=True, exist_ok=True)
+            stack.enter_context(log_to(logger, Path(config.output_path) / f"{name}.log", config.log_level,
+                                       config.format == "json"))
+        except OSError as e:
+            raise InputError(f"--output_path {config.output_path}: {e.strerror}; name a folder that can be written") from e
+        yield
+
+
+_EXPECTED = (InputError, FloatingPointError, OSError, MemoryError)
+
+
+def _one_line(error):
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}; check the path, its permissions and the space on its disk"
+    if isinstance(error, MemoryError):
+        return f"out of memory ({error}); lower --num_factors, --layers, --chunk_size or --eval_batch_size"
+    return " ".join(str(error).split())
+
+
+def main(stage, name, description, arguments=None):
+    """Runs `stage(config)` as a program: parses the command line, locks its folders, logs.
+
+    Bad input becomes one line and exit 2; any other error one line that names the log with its traceback, and exit 1.
+    """
+    open_streams()
+    try:
+        config = load_config(sys.argv[1:] if arguments is None else arguments, description)
+        with locked(name, config), _log(config, name):
+            try:
+                logger.debug("%s %s with the settings %s", name, __version__, config.as_dict())
+                with adapter(config).session(config):
+                    _run(stage, config, name)  # inside the session, which may send the log elsewhere
+            except _EXPECTED as e:  # of the session itself
+                logger.error("error: %s", _one_line(e))
+                sys.exit(2)
+    except _EXPECTED as e:  # there is no log: the settings themselves are at fault, or folders are in use
+        show_error(f"error: {_one_line(e)}")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        show_error("\nstopped; files written before are whole, and the same command goes on from there "
+                   "(add --resume to go on within a training)")
+        sys.exit(130)
+
+
+def _run(stage, config, name):
+    try:
+        stage(config)
+    except _EXPECTED as e:
+        logger.error("error: %s", _one_line(e))
+        sys.exit(2)
+    except Exception as e:
+        logger.error("error: %s: %s; this is a fault of the program: the traceback is in %s, please report it",
+                     type(e).__name__, _one_line(e), Path(config.output_path) / f"{name}.log")
+        logger.debug("traceback", exc_info=True)
+        sys.exit(1)

@@ -1,0 +1,81 @@
+"""Where the files of a run are: of the dataset, of its masked twin, of the decisions."""
+from pathlib import Path
+
+from ..constants import (
+    DATASET_FILE,
+    DISCLOSURE_FILE,
+    HOLDOUT,
+    MASK_SETTINGS,
+    MASKED_PREFIX,
+    MOVIES_FILE,
+    PREPROCESS_FILE,
+    RATINGS_FILE,
+)
+from .errors import InputError
+from .files import digest, read_json
+
+
+def dataset_folder(config, masked=False):
+    """Folder of the dataset that the settings name, or of its masked twin."""
+    return Path(config.data_path) / (MASKED_PREFIX * masked + config.dataset)
+
+
+def ratings_path(config, masked=False):
+    """Path of ratings.csv; raises InputError with the command that makes it if it is missing."""
+    path = dataset_folder(config, masked) / RATINGS_FILE
+    if not path.is_file():
+        command = f"scripts/run_download_dataset.sh --dataset {config.dataset} first"
+        if masked:
+            command = "preprocess.py first, which makes none where --veto leaves nothing to train on"
+        raise InputError(f"{path}: no such file; make it with {command}, or set --data_path")
+    return path
+
+
+def dataset_files(config, masked=False):
+    """The files that a dataset consists of, as inputs of a stage."""
+    ratings = ratings_path(config, masked)
+    movies = ratings.with_name(MOVIES_FILE)
+    return [ratings, movies] if movies.exists() else [ratings]
+
+
+def is_masked(folder):
+    """Whether preprocess.py wrote what lies in a dataset folder."""
+    path = folder / DATASET_FILE
+    return path.exists() and "masked_from" in read_json(path, "remove it")
+
+
+def masked_settings(config):
+    """The settings that a masked dataset is trained and evaluated with.
+
+    The control that trains on the validation items holds only the test item out. Others than masked ones stay as they are.
+
+    Raises:
+        InputError: an option of the mask was given that differs from what the mask was made with.
+    """
+    path = dataset_folder(config, masked=True) / DATASET_FILE
+    if not config.masked or not path.exists():
+        return config
+    record = read_json(path, "run preprocess.py with --overwrite")
+    for key, value in record.get(MASK_SETTINGS, {}).items():
+        now = config.select([key])[key]
+        if key in config.given and now != value:
+            raise InputError(f"--{key} {now}: but {path.parent} was made with {key}={value}; run preprocess.py with "
+                             f"--{key} {now} first, or leave the option out")
+    return config.replace(holdout=record.get(HOLDOUT, config.holdout))
+
+
+REMEDY = "run preprocess.py with --overwrite"
+
+
+def decision_files(config):
+    """Paths of disclosure.csv and preprocess.json."""
+    folder = Path(config.decisions_path or config.output_path)
+    return folder / DISCLOSURE_FILE, folder / PREPROCESS_FILE
+
+
+def check_mask(config):
+    """Raises InputError if the masked dataset was not made from the disclosure.csv that is there; there may be none."""
+    path, masked = decision_files(config)[0], dataset_folder(config, masked=True) / DATASET_FILE
+    if path.exists() and masked.exists() and read_json(masked, REMEDY).get("disclosure_sha256") != digest(path):
+        raise InputError(f"{path}: is not what {masked.parent} was made from, perhaps by another run; run preprocess.py, "
+                         "then train.py --masked, or give each run a --data_path of its own")

@@ -1,0 +1,97 @@
+"""Which evaluations may be compared, and the table that compares them."""
+import numpy as np
+
+from ..common.terminal import Painted, paint
+
+# Equal in two evaluations, or there is no comparison; what is in `training` as well, option by option.
+COMPARED = ("dataset", "seed", "num_users", "num_items", "ratings_sha256", "num_candidates", "candidates",
+            "candidates_sha256", "total_wv")
+OF_THE_SEED = ("seed", "training seed", "candidates_sha256", "total_wv")  # may differ between different seeds
+HIGHER_IS_BETTER = ("hr@", "ndcg@", "full_hr@", "full_ndcg@", "auc", "reward")
+LOWER_IS_BETTER = ("loss", "pos_loss", "wv")
+
+
+def not_comparable(plain, masked, but=()):
+    """In what the records of two evaluations differ, so that they must not be compared; "" if they may.
+
+    Args:
+        plain, masked: the records.
+        but: keys that may differ.
+    """
+    a, b = (_compared(record) for record in (plain, masked))
+    said = [_difference(key, a.get(key), b.get(key)) for key in {**a, **b} if key not in but and a.get(key) != b.get(key)]
+    if not (plain.get("training") and masked.get("training")) and not said:
+        said.append("an earlier version evaluated them, and does not say how they were trained")
+    return ", ".join(said)
+
+
+def differ_beyond_seed(one, other):
+    """In what two evaluations of different seeds differ, so that no mean may have both; "" if one may."""
+    return not_comparable(one, other, but=OF_THE_SEED)
+
+
+def _compared(record):
+    """What must be the same in two evaluations; options that evaluation and training both have stand there twice."""
+    own = {**{key: record.get(key) for key in COMPARED}, "top_k": top_k_of(record)}
+    return {**own, **{f"training {key}" if key in own else key: value for key, value in record.get("training", {}).items()}}
+
+
+def _difference(key, a, b):
+    if key == "candidates_sha256":
+        return "other candidates"
+    return f"other {key.split('_')[0]}" if key.endswith("_sha256") else f"{key} {a} against {b}"
+
+
+def made_otherwise(plain, masked):
+    """A line on what should change no figure by much, but is not alike in two evaluations: code, library, device."""
+    a, b = (record.get("made_with", {}) for record in (plain, masked))
+    said = ["other code" if key == "code" else _difference(key, a.get(key), b.get(key)) for key in {**a, **b}
+            if a.get(key) != b.get(key)]
+    return f"the two were evaluated with {', '.join(said)}; eval.py --overwrite evaluates anew" if said else ""
+
+
+def top_k_of(record):
+    """The length of the lists that an evaluation looked at."""
+    return next((int(key.split("@")[1]) for key in record if key.startswith("hr@")), None)
+
+
+def comparison_rows(plain, masked):
+    """The results of both models: rows of (metric, plain, masked, change) as text, and how good each change is.
+
+    Both rewards are at the price of the masked one: the plain model may have been evaluated before that was known.
+
+    Returns:
+        rows: list of tuples.
+        better: list of 1 (the change is for the better), -1 (for the worse) or 0, for each row.
+    """
+    rows, better = [], []
+    if (weight := masked.get("willingness_weight")) is not None:
+        plain = {**plain, "willingness_weight": weight, "reward": -plain["loss"] - weight * plain["wv"]}
+    for key in masked:
+        a, b = plain.get(key), masked[key]
+        if key in ("model", "epoch", "seconds", "training", "made_with", *COMPARED[:-1]) or a is None or b is None:
+            continue
+        if isinstance(b, int):
+            rows.append((key, f"{a:,}", f"{b:,}", f"{b - a:+,}"))
+        else:
+            digits = ".3g" if key == "willingness_weight" else ".4f"
+            rows.append((key, format(a, digits), format(b, digits), format(b - a, "+" + digits)))
+        sign = 1 if key.startswith(HIGHER_IS_BETTER) else -1 if key.startswith(LOWER_IS_BETTER) else 0
+        better.append(int(np.sign(b - a)) * sign)
+    return rows, better
+
+
+def comparison_table(plain, masked):
+    """The results of both models side by side, with the change, as text for a terminal."""
+    rows, better = comparison_rows(plain, masked)
+    rows.insert(0, ("", plain["model"], masked["model"], "change"))
+    widths = [max(len(row[k]) for row in rows) for k in range(4)]
+    lines = []
+    for row, good in zip(rows, [0, *better]):
+        cells = [f"{cell:<{w}}" if k == 0 else f"{cell:>{w}}" for k, (cell, w) in enumerate(zip(row, widths))]
+        if good:
+            cells[3] = paint(cells[3], "green" if good > 0 else "red")
+        lines.append("  ".join(cells))
+    ruler = "-" * len(lines[0])
+    title = paint(f"{plain['dataset']}: test items, plain against masked", "bold")
+    return Painted("\n".join([ruler, title, ruler, lines[0], ruler, *lines[1:], ruler]))

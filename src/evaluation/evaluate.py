@@ -1,0 +1,167 @@
+"""The evaluation stage: both models on the same candidates of the test items, and the table that compares them."""
+import hashlib
+import logging
+import re
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from .. import metrics
+from ..common.errors import InputError
+from ..common.files import atomic_write, read_json, write_csv, write_json
+from ..common.stage import Stage
+from ..common.terminal import RESULT
+from ..common.variant import decision_files, masked_settings, ratings_path
+from ..constants import (
+    EVAL_KEYS,
+    GAME_KEYS,
+    HOLDOUT,
+    MASKED_MODEL,
+    MODEL_KEYS,
+    PLAIN_MODEL,
+    RATINGS_FILE,
+    SPLIT_KEYS,
+    USER,
+    checkpoint_file,
+    eval_file,
+    users_file,
+)
+from ..dataset import counting, evaluation_candidates, load_dataset
+from ..device_adapter import set_device
+from ..game.decisions import read_decisions
+from ..ncf import score, score_all
+from ..sources.unwillingness import data_files, load_unwillingness
+from ..training.checkpoint import load_checkpoint
+from .compare import comparison_table, made_otherwise, not_comparable
+
+logger = logging.getLogger("ifrqe")
+
+
+LOWEST = np.finfo(np.float32).min  # score of what takes no part in a ranking
+
+
+def evaluate(config):
+    """Evaluates the model that the settings name on the test items.
+
+    Writes eval_MODEL.json, eval_MODEL_users.csv (user_id; rank of the user's test item from 0; loss, the mean cross-entropy
+    of the candidates, and pos_loss, that of the test item, in nats) and a line of the log. Both models are scored on the
+    ORIGINAL dataset's test items and candidates. With --masked the table of both follows, if they may be compared.
+
+    Raises:
+        InputError: a checkpoint, the dataset or the decisions are missing or do not fit together.
+    """
+    model = MASKED_MODEL if config.masked else PLAIN_MODEL
+    output = Path(config.output_path)
+    checkpoint = Path(config.checkpoint_path) / checkpoint_file(model)
+    decisions = list(decision_files(config))
+    if config.masked:
+        for path in decisions:
+            if not path.exists():
+                raise InputError(f"{path}: no such file; run preprocess.py first, or set --decisions_path to its results")
+    optional = [checkpoint, *decisions, *map(Path, filter(None, (config.eval_negatives, config.eval_item_list)))]
+    inputs = data_files(config)
+    inputs += [p for p in optional if p.is_file() and p not in inputs]
+    _check_log(output / config.eval_file_name)
+    device = set_device(config)
+    stage = Stage(f"eval_{model.lower()}", config, SPLIT_KEYS + MODEL_KEYS + EVAL_KEYS + GAME_KEYS, inputs,
+                  [output / eval_file(model), output / users_file(model)], device)
+    if not stage.is_done():
+        _evaluate(config, model, checkpoint, output, stage)
+        stage.finish()
+    if config.masked:
+        other, remedy = output / eval_file(PLAIN_MODEL), "run eval.py without --masked for the comparison"
+        if not other.exists():
+            logger.info("%s: not there; %s", other, remedy)
+            return
+        plain, masked = (read_json(path, remedy) for path in (other, output / eval_file(model)))
+        if differing := not_comparable(plain, masked):
+            logger.warning("no comparison with %s: of other data or settings (%s); train and evaluate both models with the "
+                           "same options", other, differing)
+            return
+        logger.log(RESULT, "%s", comparison_table(plain, masked))
+        if noted := made_otherwise(plain, masked):
+            logger.warning("%s", noted)
+
+
+def _check_log(path):
+    """Raises InputError if the evaluation log is a file of another kind, to which no line must be added."""
+    if path.exists():
+        try:
+            with open(path, encoding="utf-8") as file:
+                ours = not (line := file.readline(100)) or re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  ", line)
+        except UnicodeDecodeError:
+            ours = False
+        if not ours:
+            raise InputError(f"--eval_file_name {path.name}: {path} is no evaluation log; choose another name")
+
+
+def _evaluate(config, model, checkpoint, output, stage):
+    begin = time.perf_counter()
+    dataset = load_dataset(config)
+    net, info = load_checkpoint(checkpoint, dataset, masked_settings(config), ratings_path(config, config.masked))
+    candidates = evaluation_candidates(dataset, "test", config)
+    counts = counting(candidates)
+    if counts is not None:
+        logger.info("%s candidates are their user's own test item once more, and do not count", f"{int((~counts).sum()):,}")
+    start = time.perf_counter()
+    scores = score(net, candidates, config.eval_batch_size)
+    seconds = time.perf_counter() - start
+    everything = used = np.ones(dataset.num_interactions, bool)
+    result = metrics.all_metrics(scores, config.top_k, counts)
+    game = {}
+    if config.holdout > 1:  # what users disclose are the histories before a validation item
+        decisions = read_decisions(config, dataset)
+        unwillingness = load_unwillingness(dataset, config) if decisions is None else decisions.unwillingness
+        weight = config.willingness_weight if decisions is None else decisions.weight
+        used = decisions.disclosed if config.masked else everything
+        total_wv, wv = (metrics.willingness_violation(kept, unwillingness, dataset.num_users) for kept in (everything, used))
+        game = {"wv": wv, "total_wv": total_wv, "willingness_weight": weight,
+                "reward": None if weight is None else -result["loss"] - weight * wv}
+    if config.eval_mode == "full":
+        rank = full_ranks(net, dataset, config.eval_batch_size)
+        result = {**result, f"full_hr@{config.top_k}": metrics.hit_ratio_of_ranks(rank, config.top_k),
+                  f"full_ndcg@{config.top_k}": metrics.ndcg_of_ranks(rank, config.top_k)}
+    result = {"model": model, "dataset": config.dataset, "seed": config.seed, "epoch": info["epoch"],
+              "num_users": dataset.num_users, "num_items": dataset.num_items, "num_interactions": int(used.sum()),
+              "num_candidates": candidates.shape[1], **result, **game}
+    users = pd.DataFrame({USER: dataset.user_ids, "rank": metrics.ranks(scores, counts),
+                          "loss": metrics.mean_loss(scores, counts), "pos_loss": metrics.cross_entropy(scores)[:, 0]})
+    with atomic_write(output / users_file(model)) as temporary:
+        write_csv(users, temporary)
+    trained = {**info.get("settings", {}), **{key: info.get(key) for key in ("device", "mindspore")}}
+    trained[HOLDOUT] = config.holdout  # the control that trains on validation items as well holds less out, and is to
+    drawn = Path(config.eval_negatives).name if config.eval_negatives else "drawn"
+    write_json(output / eval_file(model), {
+        **result, "ratings_sha256": stage.depends["inputs"][RATINGS_FILE], "candidates": drawn,
+        "candidates_sha256": hashlib.sha256(candidates.tobytes()).hexdigest(), "training": trained,
+        "made_with": {key: stage.depends[key] for key in ("code", "mindspore", "device")},
+        "seconds": time.perf_counter() - begin})
+    line = "  ".join(f"{k} {v:.5g}" if isinstance(v, float) else f"{k} {v}" for k, v in result.items())
+    with open(output / config.eval_file_name, "a", encoding="utf-8") as log:
+        log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}\n")
+    logger.info("%s on %s (%s): %s pairs scored in %.1f s", model, dataset.name, stage.depends["device"], f"{scores.size:,}",
+                seconds)
+    logger.info("%s", line)
+
+
+def full_ranks(net, dataset, batch_size):
+    """Rank of each user's test item among all items that the user has not touched before.
+
+    Returns:
+        (num_users,) 0-based; an item with the same score counts as ranked before it.
+
+    Raises:
+        FloatingPointError: a score is NaN or infinite.
+    """
+    seen = dataset.history_pairs()
+    everything = np.arange(dataset.num_items)
+    rank = np.empty(dataset.num_users, np.int64)
+    for users, scores in score_all(net, np.arange(dataset.num_users), dataset.num_items, batch_size):
+        skipped = seen.contains(users[:, None], everything)
+        skipped[np.arange(len(users)), dataset.test[users]] = True  # it is not ranked against itself
+        skipped[np.arange(len(users))[:, None], dataset.validations()[users]] = True
+        rank[users] = metrics.ranks(np.concatenate([scores[np.arange(len(users)), dataset.test[users]][:, None],
+                                                    np.where(skipped, LOWEST, scores)], 1))
+    return rank

@@ -1,0 +1,184 @@
+"""Why each interaction of a user was disclosed or withheld, in sentences, and the rule of the game at a price."""
+import json
+import logging
+
+import numpy as np
+
+from ..common.errors import InputError
+from ..common.plugins import label
+from ..common.terminal import RESULT, paint
+from ..common.variant import decision_files
+from ..constants import DISCLOSED, EXPECTED, GENRES, INFLUENCE, ITEM, UNWILLINGNESS, USER
+from ..dataset import find_users, load_catalogue, load_dataset, original_id
+from ..device_adapter import set_device
+from ..game.baselines import BASELINES
+from ..game.decisions import read_decisions
+from ..game.mirror_descent import critical_payoff, prices_within_budgets
+from .recommend import as_records, described, load_model, top_items
+
+logger = logging.getLogger("ifrqe")
+
+
+class Rule:
+    """The rule of the game in a few numbers: an interaction is disclosed if  expected - lambda b > critical,  unless vetoed.
+
+    At one anchor this is exactly what the game plays. At several, `expected` is the mean over the rounds at the price of
+    the run, and the rule is close to the game; `agreement` says how close.
+
+    Args:
+        decisions: Decisions.
+    """
+
+    def __init__(self, decisions):
+        record = decisions.record
+        self.strategy = record["strategy"]
+        self.played = bool(np.isfinite(decisions.expected).all()) and decisions.weight is not None
+        self.weight = decisions.weight
+        self.critical = critical_payoff(record["prior"], record["rounds"], record["game_rate"]) if self.played else None
+        self.whose = "their recommendations and those of others" if record.get("count_others") else "their recommendations"
+
+    @property
+    def sentences(self):
+        """Why a baseline disclosed, and why it withheld, in sentences."""
+        done, left = BASELINE_REASONS.get(self.strategy, OWN_STRATEGY)
+        return f"disclosed: {done}", f"withheld: {left}"
+
+    def disclosed(self, expected, unwillingness, vetoed, weight=None):
+        """(n,) bool, what the rule discloses at a price, that of the run if none is given."""
+        weight = self.weight if weight is None else weight
+        return (expected - weight * unwillingness > self.critical) & ~vetoed
+
+    def agreement(self, decisions):
+        """Share of the interactions that the rule decides as the run did."""
+        found = self.disclosed(decisions.expected, decisions.unwillingness, decisions.vetoed)
+        return float((found == decisions.disclosed).mean()) if len(found) else 1.0
+
+    def prices(self, decisions, shares):
+        """Prices at which the rule just keeps within shares of the total unwillingness (list of floats)."""
+        allowed = ~decisions.vetoed
+        budgets = np.asarray(shares) * decisions.unwillingness.sum()
+        return prices_within_budgets(decisions.expected[allowed], decisions.unwillingness[allowed], budgets, self.critical)
+
+    def reasons(self, expected, unwillingness, vetoed, disclosed, weight=None):
+        """A sentence for each interaction; arrays (n,) in, list out. A page in a browser says the same (report.js)."""
+        if not self.played:
+            done, left = self.sentences
+            return [VETOED if v else done if d else left for d, v in zip(disclosed, vetoed)]
+        weight = self.weight if weight is None else weight
+        says = self.disclosed(expected, unwillingness, vetoed, weight)
+        return [_reason(*row, self.whose) for row in zip(expected, weight * unwillingness, vetoed, disclosed, says)]
+
+
+VETOED = "withheld: they forbade it"
+EVERYTHING = ("everything is", "")  # nothing is withheld but what is vetoed
+OWN_STRATEGY = ("the strategy chose it", "the strategy did not choose it")
+BASELINE_REASONS = {**dict.fromkeys(("none", "none+validation"), EVERYTHING),
+                    **{name: (baseline.disclosed, baseline.withheld) for name, baseline in BASELINES.items()}}
+
+
+def _reason(expected, price, vetoed, disclosed, says, whose):
+    """Why an interaction was disclosed or withheld, by its worth, its price, what the rule says, and whose worth it is."""
+    if vetoed:
+        return VETOED
+    if disclosed != says:
+        return f"{'disclosed' if disclosed else 'withheld'}: a close call between the anchors"
+    if disclosed and price > 0 and expected >= price:
+        return f"disclosed: worth {times(expected / price)} its price"
+    if disclosed and expected > price:
+        return f"disclosed: helps {whose} and costs them nothing"
+    if disclosed:
+        return "disclosed: makes too little difference to move the game from its start"
+    if expected <= 0:
+        return f"withheld: hurts {whose}"
+    if expected >= price:
+        return "withheld: makes too little difference to move the game from its start"
+    return f"withheld: they asked, and it is worth only {times(expected / price)} its price"
+
+
+def times(x):
+    """A multiple for reading: "0.31x", "4.0x", "12x"."""
+    if x >= 1000 or x < 0.01:
+        return "over 1000x" if x > 1 else "less than 0.01x"
+    return f"{x:.{0 if x >= 10 else 1 if x >= 2 else 2}f}x"
+
+
+def explain(config):
+    """Shows the interactions of the user `explain_user`, what was decided on them and why, and what both models recommend.
+
+    A model that is missing, or was trained on another mask, recommends nothing.
+
+    Raises:
+        InputError: there is no such user, or nothing is decided yet.
+    """
+    dataset = load_dataset(config)
+    users = find_users(dataset, config.explain_user, "explain_user")
+    if config.holdout == 1:
+        raise InputError("--holdout 1: leaves no validation item, so that nothing is decided; leave it out")
+    decisions = read_decisions(config, dataset)
+    if decisions is None:
+        raise InputError(f"{decision_files(config)[0]}: no decisions on {config.dataset}; run preprocess.py first")
+    set_device(config)
+    catalogue = load_catalogue(dataset, config)
+    models = {}
+    for name, masked in (("plain", False), ("masked", True)):
+        try:
+            models[name] = load_model(dataset, config, masked)
+        except InputError as e:  # the decisions stand without it
+            logger.warning("without the recommendations of the %s model: %s", name, e)
+    lists = {name: top_items(net, users, dataset, config.top_k, config.eval_batch_size) for name, net in models.items()}
+    answers = [_of_user(user, dataset, decisions, catalogue) for user in users]
+    for k, answer in enumerate(answers):
+        answer["recommended"] = {name: as_records(found[k], dataset, catalogue) for name, found in lists.items()}
+    if config.format == "json":
+        logger.log(RESULT, "%s", json.dumps({"dataset": config.dataset, "users": answers}, indent=2, ensure_ascii=False))
+        return
+    for answer in answers:
+        _show(answer, config)
+
+
+def _of_user(user, dataset, decisions, catalogue):
+    """A dict that JSON can hold: the user's interactions, most worth her while first, with the decisions."""
+    start, end = np.searchsorted(dataset.user, [user, user + 1])
+    expected, b, chosen, vetoed, influence = (a[start:end] for a in (
+        decisions.expected, decisions.unwillingness, decisions.disclosed, decisions.vetoed, decisions.influence))
+    rule = Rule(decisions)
+    reasons = rule.reasons(expected, b, vetoed, chosen)
+    worth = expected - rule.weight * b if rule.played else chosen - b
+    rows = []
+    for k in np.argsort(-worth, kind="stable"):
+        item = dataset.item[start + k]
+        rows.append({ITEM: original_id(dataset.item_ids, item), "title": catalogue["title"][item],
+                     GENRES: catalogue[GENRES][item], UNWILLINGNESS: float(b[k]), INFLUENCE: _number(influence[k]),
+                     EXPECTED: _number(expected[k]), DISCLOSED: bool(chosen[k]), "reason": reasons[k]})
+    total = float(b.sum())
+    return {USER: original_id(dataset.user_ids, user), "strategy": rule.strategy, "willingness_weight": rule.weight,
+            "interactions": rows, "disclosed": int(chosen.sum()),
+            "violated_share": float(b[chosen].sum() / total) if total else 0.0}
+
+
+def _number(value):
+    return float(value) if np.isfinite(value) else None
+
+
+def _show(answer, config):
+    rows = answer["interactions"]
+    weight = answer["willingness_weight"]
+    summary = (f"{config.dataset}, user {answer[USER]}: {answer['disclosed']} of {len(rows)} interactions disclosed, "
+               f"{100 * answer['violated_share']:.0f}% of their unwillingness")
+    logger.log(RESULT, "%s", paint(summary, "bold"))
+    logger.log(RESULT, "strategy %s%s; influences in nats, positive = disclosing helps them", label(answer["strategy"]),
+               "" if weight is None else f", price of unwillingness {weight:.3g}")
+    logger.log(RESULT, "%11s %9s %9s  %s", "unwilling", "influence", "expected", "interaction")
+    for row in rows:
+        numbers = " ".join(f"{row[key]:+9.4f}" if row[key] is not None else f"{'-':>9}" for key in (INFLUENCE, EXPECTED))
+        logger.log(RESULT, "%11.2f %s  %s", row[UNWILLINGNESS], numbers, described(row))
+        logger.log(RESULT, "%33s%s", "", paint(row["reason"], "green" if row[DISCLOSED] else "yellow"))
+    names = {"plain": "before: trained on everything", "masked": "after: trained on what is disclosed"}
+    for model, found in answer["recommended"].items():
+        other = {row[ITEM] for name, rows in answer["recommended"].items() if name != model for row in rows}
+        logger.log(RESULT, "%s", paint(f"\nrecommended {names[model]}", "bold"))
+        for row in found:
+            new = "" if len(answer["recommended"]) == 1 or row[ITEM] in other else "  *"
+            logger.log(RESULT, "%3d  %.4f  %s%s", row["rank"], row["score"], described(row), new)
+    if len(answer["recommended"]) > 1:
+        logger.log(RESULT, "%s", "\n* only in this list")

@@ -1,0 +1,89 @@
+"""Baselines: orders in which interactions are disclosed until the budget of unwillingness is spent.
+
+An order is a function of
+    dataset: Dataset,
+    unwillingness: (n,) array in [0, 1], in the order of dataset.user,
+    parameters: list of sets of parameters of the plain model (see NCF.values), empty unless the baseline needs a model,
+    config: the settings,
+and returns the interactions as an (m,) int array, m <= n, those to disclose first in front.
+"""
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..common import plugins
+from ..common.errors import InputError
+from ..dataset import without_test_items
+from ..influence.block import TINY
+from ..stat_utils import generator
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A baseline.
+
+    order: see above.
+    disclosed, withheld: why, as the end of a sentence about one interaction.
+    needs_model: whether it looks at the plain model.
+    """
+    order: Callable
+    disclosed: str
+    withheld: str
+    needs_model: bool = False
+
+
+def at_random(dataset, unwillingness, parameters, config):
+    return generator(config.seed, "random disclosure").permutation(dataset.num_interactions)
+
+
+def least_unwilling(dataset, unwillingness, parameters, config):
+    return np.argsort(unwillingness, kind="stable")
+
+
+def latest(dataset, unwillingness, parameters, config):
+    length = np.bincount(dataset.user, minlength=dataset.num_users)
+    age = (np.cumsum(length)[dataset.user] - np.arange(dataset.num_interactions)) / length[dataset.user]
+    return np.argsort(age, kind="stable")
+
+
+def most_similar(dataset, unwillingness, parameters, config):
+    total = np.zeros(dataset.num_interactions)
+    for values in parameters:
+        embedding = np.concatenate([values["item_gmf"], values["item_mlp"]], 1)
+        embedding /= np.maximum(np.linalg.norm(embedding, axis=1, keepdims=True), TINY)
+        total += np.einsum("nd,nd->n", embedding[dataset.item], embedding[dataset.validation[dataset.user]])
+    similarity = total / len(parameters)
+    order = np.argsort(-similarity / np.maximum(unwillingness, TINY), kind="stable")
+    return order[similarity[order] > 0]
+
+
+BASELINES = {
+    "random": Baseline(at_random, "it was drawn at random", "it was not drawn before the budget was spent"),
+    "threshold": Baseline(least_unwilling, "it is among what users mind least", "the budget went to what users mind less"),
+    "recent": Baseline(latest, "it is among their latest", "it is not among their latest, or exceeds the budget"),
+    "similarity": Baseline(most_similar, "it is like the item they chose last, for what they mind",
+                           "it is too unlike the item they chose last, for what they mind", needs_model=True),
+}
+
+
+def find(name):
+    """The baseline of a name, or from a file that defines `order` and, if need be, NEEDS_MODEL = True.
+
+    Raises:
+        InputError: the file is missing or unfit.
+    """
+    if not plugins.is_file(name):
+        return BASELINES[name]
+    module = plugins.load(name, "strategy", "order")
+
+    def order(dataset, unwillingness, parameters, config):
+        own = without_test_items(dataset.part(np.ones(dataset.num_interactions, bool)))  # copies: it may write into them
+        with plugins.guarded(name, "strategy", "order() failed"):
+            found = np.asarray(module.order(own, unwillingness.copy(), parameters, config))
+        if found.ndim != 1 or found.dtype.kind not in "iu" or len(np.unique(found)) != len(found) \
+                or len(found) and not (0 <= found.min() and found.max() < dataset.num_interactions):
+            raise InputError(f"--strategy {name}: order() must return different positions of interactions, from 0 to "
+                             f"{dataset.num_interactions - 1}, as one array of whole numbers")
+        return found
+    return Baseline(order, "the strategy chose it", "the strategy did not choose it", getattr(module, "NEEDS_MODEL", False))

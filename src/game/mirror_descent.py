@@ -1,0 +1,222 @@
+"""The game: which interactions each user discloses, given their influence and her unwillingness.
+
+A user plays a distribution over the 2^n selection vectors of her history. Within a round the payoff is additive over
+interactions, so that mirror descent with the entropy as regulariser (exponentiated gradient) keeps a product
+distribution a product: the marginal p_k of interaction k follows  logit p_k += gamma (I_k - lambda b_k),  which is the
+update of the full table exactly, in O(n). After L rounds an interaction is disclosed if its marginal, averaged over the
+rounds, exceeds 1/2.
+
+IFRQE knows the influences at one anchor, everything disclosed. IFRQE++ knows them at several selection vectors on which the
+model was retrained. In each round a user takes those of the anchor nearest to her current play, or their mean weighted by
+1 / distance; the distance is the expected number of interactions in which a draw from her play differs from the anchor.
+"""
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from ..common.terminal import progress
+
+_BLOCK = 1 << 16  # interactions that go through all rounds together: they fit into the processor's cache
+_NEAR = 1e-6  # distance below which an anchor is the play itself
+_STEP = 0.004  # by how much, relatively, the first guess of a price is overshot to bracket it; doubled each time
+_EXACT = 1e-12  # relative width of a bracket that is not halved any more
+
+
+def _logit(p):
+    return float(np.log(p / (1 - p)))
+
+
+def mirror_descent(payoff, prior, rounds, rate, selections=None, user=None, use="nearest"):
+    """Plays the game, in product form.
+
+    Args:
+        payoff: (n,) I - lambda b of each interaction, what its disclosure is worth to its user; (t, n) for t anchors.
+        prior: probability of disclosure before the first round.
+        rounds: L.
+        rate: gamma, the step size.
+        selections: (t, n) bool, the anchors' selection vectors; needed if there are several.
+        user: (n,) ascending, the user of each interaction; needed if there are several anchors.
+        use: which anchor a user's round goes by: "nearest" or "weighted".
+
+    Returns:
+        average: (n,) float64, the marginal probability of disclosure after each round's update, averaged over the rounds.
+        payoff: (n,) float64, the payoff that was used, averaged over the rounds.
+    """
+    payoff = np.atleast_2d(np.asarray(payoff, np.float64))
+    n = payoff.shape[1]
+    average, used = np.empty(n), np.empty(n)
+
+    def block(place):
+        step = rate * payoff[:, place] / 2
+        state = np.full(step.shape[1], _logit(prior) / 2)  # half the logit, since sigmoid(x) = (1 + tanh(x / 2)) / 2
+        chosen = None if len(payoff) == 1 else _Nearby(step, selections[:, place], user[place], use)
+        total, towards = np.zeros(len(state)), np.tanh(state)
+        for _ in range(rounds):
+            state += step[0] if chosen is None else chosen((1 + towards) / 2)
+            np.tanh(state, out=towards)
+            total += towards
+        average[place] = (1 + total / rounds) / 2
+        used[place] = (2 * state - _logit(prior)) / (rate * rounds)
+        return len(state)
+
+    with progress(n, "game", "interaction") as bar, ThreadPoolExecutor(os.cpu_count()) as pool:
+        for done in pool.map(block, _blocks(n, None if len(payoff) == 1 else user)):
+            bar.update(done)
+    return average, used
+
+
+def _blocks(n, user):
+    """Slices of about _BLOCK interactions; with `user` none parts a user's."""
+    ends = np.arange(_BLOCK, n + _BLOCK, _BLOCK).clip(max=n)
+    if user is not None and n:
+        ends = np.unique(np.searchsorted(user, user[ends - 1], side="right"))
+    return [slice(start, end) for start, end in zip([0, *ends[:-1]], ends)]
+
+
+class _Nearby:
+    """For some users, the payoffs of the anchors near their play; in single precision, since memory traffic takes the time.
+
+    Args:
+        payoff: (t, m), at each anchor.
+        selections: (t, m) bool.
+        user: (m,) ascending.
+        use: "nearest" or "weighted".
+    """
+
+    def __init__(self, payoff, selections, user, use):
+        self.payoff, self.selections, self.use = payoff.astype(np.float32), selections.astype(np.float32), use
+        self.start = np.flatnonzero(np.r_[True, user[1:] != user[:-1]])
+        self.length = np.diff(np.r_[self.start, len(user)])
+        self.size = np.add.reduceat(self.selections, self.start, axis=1)  # (t, u) disclosed by each anchor
+
+    def __call__(self, probability):
+        """(m,) current play -> (m,) payoffs of this round."""
+        probability = probability.astype(np.float32)
+        overlap = np.add.reduceat(self.selections * probability, self.start, axis=1)
+        distance = np.add.reduceat(probability, self.start) + self.size - 2 * overlap
+        if self.use == "nearest":
+            weight = np.equal(np.arange(len(distance))[:, None], distance.argmin(0)).astype(np.float32)
+        else:
+            weight = 1 / np.maximum(distance, _NEAR)
+            weight /= weight.sum(0)
+        return (self.payoff * np.repeat(weight, self.length, axis=1)).sum(0)
+
+
+def critical_payoff(prior, rounds, rate):
+    """The payoff at which the round-averaged marginal of `mirror_descent` at one anchor is 1/2; above it, disclosed.
+
+    The logits logit(prior) + t rate x, t = 1..L, are evenly spaced, so their sigmoids average 1/2 exactly where their
+    middle is zero.
+    """
+    return -2 * _logit(prior) / (rate * (rounds + 1))
+
+
+def prices_within_budgets(influence, unwillingness, budgets, critical):
+    """For each budget a willingness weight (lambda >= 0) at which the disclosed unwillingness just stays within it.
+
+    At one anchor: interaction k is disclosed as long as I_k - lambda b_k exceeds the critical payoff, that is, until lambda
+    reaches (I_k - critical) / b_k. Sorted by that price the disclosed ones are a prefix, so the search is exact; lambda is
+    put midway between the prices of the last that fits and the first that does not.
+
+    Args:
+        influence, unwillingness: (n,) arrays.
+        budgets: list of largest sums of unwillingness over the disclosed interactions.
+        critical: see critical_payoff.
+
+    Returns:
+        list of lambdas.
+    """
+    priced = unwillingness > 0
+    limit = (influence[priced] - critical) / unwillingness[priced]  # the price up to which each is disclosed
+    order = np.argsort(-limit, kind="stable")
+    limit, spent = limit[order], np.cumsum(unwillingness[priced][order])
+    prices = []
+    for inside in np.searchsorted(spent, np.asarray(budgets, float) * (1 + 1e-12), side="right"):
+        if inside == len(limit) or limit[inside] <= 0:
+            prices.append(0.0)
+            continue
+        first_out = limit[inside]
+        above = np.searchsorted(-limit, -first_out)  # of several at the same price, none fits unless all do
+        prices.append(float((first_out + limit[above - 1]) / 2 if above else first_out * (1 + 1e-9)))
+    return prices
+
+
+def price_within_budget(influence, unwillingness, budget, critical):
+    """The price of prices_within_budgets for a single budget."""
+    return prices_within_budgets(influence, unwillingness, [budget], critical)[0]
+
+
+class Game:
+    """The game of all users.
+
+    Args:
+        influence: (n,) influences at the anchor of everything, positive = disclosing helps; (t, n) at several anchors.
+        unwillingness: (n,) array in [0, 1].
+        config: prior, rounds, game_rate, anchor_use.
+        selections: (t, n) bool, the anchors; needed if there are several.
+        user: (n,) ascending; needed if there are several.
+    """
+
+    def __init__(self, influence, unwillingness, config, selections=None, user=None):
+        self.influence, self.unwillingness, self.config = np.atleast_2d(influence), unwillingness, config
+        self.selections, self.user = selections, user
+
+    def play(self, weight, place=None):
+        """The selection at a willingness weight.
+
+        Args:
+            weight: lambda.
+            place: the interactions of the users who play; None for all.
+
+        Returns:
+            disclosed: (n,) bool.
+            influence: (n,), averaged over the rounds.
+        """
+        config, place = self.config, slice(None) if place is None else place
+        cost = weight * self.unwillingness[place]
+        several = len(self.influence) > 1
+        average, payoff = mirror_descent(self.influence[:, place] - cost, config.prior, config.rounds, config.game_rate,
+                                         self.selections[:, place] if several else None,
+                                         self.user[place] if several else None, config.anchor_use)
+        return average > 0.5, payoff + cost
+
+    def within(self, budget):
+        """The largest selection that a price leads to and whose unwillingness sums to `budget` at most.
+
+        At one anchor the price is known in closed form. At several it is found by bisection; only users whose selections
+        differ at both ends of the bracket play again.
+
+        Returns:
+            disclosed: (n,) bool.
+            weight: lambda >= 0.
+        """
+        critical = critical_payoff(self.config.prior, self.config.rounds, self.config.game_rate)
+        if len(self.influence) == 1:
+            weight = price_within_budget(self.influence[0], self.unwillingness, budget, critical)
+            return self.play(weight)[0], weight
+        ends = {True: None, False: None}  # the least price known to keep within the budget, the largest known not to
+        weight = price_within_budget(self.influence.mean(0), self.unwillingness, budget, critical)
+        step = _STEP
+        while None in ends.values():
+            disclosed, influence = self.play(weight)
+            fits = self._fits(disclosed, budget)
+            if fits and weight == 0:
+                return disclosed, 0.0
+            ends[fits] = weight, disclosed
+            guess = price_within_budget(influence, self.unwillingness, budget, critical)
+            weight = max(min(guess, weight) * (1 - step), 0.0) if fits else max(guess, weight, _EXACT) * (1 + step)
+            step *= 2
+        while True:
+            (low, many), (high, few) = ends[False], ends[True]
+            weight = (low + high) / 2
+            differ = many != few
+            if high - low <= _EXACT * high or differ.sum() <= 1 or not low < weight < high:
+                return few, high
+            place = np.flatnonzero(np.isin(self.user, self.user[differ]))
+            disclosed = few.copy()
+            disclosed[place] = self.play(weight, place)[0]
+            ends[self._fits(disclosed, budget)] = weight, disclosed
+
+    def _fits(self, disclosed, budget):
+        return bool(self.unwillingness[disclosed].sum() <= budget * (1 + 1e-12))

@@ -1,0 +1,183 @@
+"""The influence stage: influences, the game, disclosure.csv and the masked dataset."""
+import logging
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ..common.errors import InputError
+from ..common.figures import as_written, disclosure_plot, drawn
+from ..common.files import atomic_write, digest, read_json, write_csv, write_json
+from ..common.machine import peak_rss_mb
+from ..common.plugins import label, plugin_files
+from ..common.stage import Stage
+from ..common.tables import read_rows
+from ..common.variant import dataset_folder, is_masked
+from ..constants import (
+    DATASET_FILE,
+    DISCLOSED,
+    DISCLOSURE_FILE,
+    DISCLOSURE_PLOT,
+    EXPECTED,
+    GAME_KEYS,
+    GENRES,
+    HOLDOUT,
+    INFLUENCE,
+    INFLUENCE_KEYS,
+    ITEM,
+    MASK_SETTINGS,
+    MODEL_KEYS,
+    MOVIES_FILE,
+    PREPROCESS_FILE,
+    RATINGS_FILE,
+    SPLIT_KEYS,
+    TEXT_IDS,
+    TITLE,
+    TRAIN_KEYS,
+    UNWILLINGNESS,
+    USER,
+)
+from ..dataset import UNFINISHED, load_dataset, text_ids
+from ..device_adapter import set_device
+from ..metrics import willingness_violation
+from ..sources.unwillingness import ALL_VETOED, data_files, load_unwillingness, unwillingness_source, vetoed
+from .anchors import load_models, parameter_sets, trained_models
+from .strategies import NONE_VALIDATION, PLAYED, Strategies, influence_keys, needs_model, vetoed_validations
+
+logger = logging.getLogger("ifrqe")
+
+
+def preprocess(config):
+    """Decides what each user discloses; writes disclosure.csv, the masked dataset and preprocess.json.
+
+    Trains the plain NCF first if there is no checkpoint of it.
+
+    Raises:
+        InputError: the dataset, the checkpoint or the unwillingness is missing or unfit.
+    """
+    if config.holdout < 2:
+        raise InputError(f"--holdout {config.holdout}: leaves no validation item for the influences; use 2 here")
+    config = config.replace(masked=False)
+    inputs = data_files(config) + plugin_files(config.strategy, config.solver)
+    checkpoints = trained_models(config) if needs_model(config.strategy) else []
+    folder, output = dataset_folder(config), Path(config.output_path)
+    target = dataset_folder(config, masked=True)
+    written = [output / DISCLOSURE_FILE, output / PREPROCESS_FILE,
+               *(target / name for name in (RATINGS_FILE, MOVIES_FILE, DATASET_FILE))]
+    device = set_device(config)
+    stage = Stage("preprocess", config, SPLIT_KEYS + MODEL_KEYS + influence_keys(config) + GAME_KEYS, inputs + checkpoints,
+                  written, device)
+    if stage.is_done():
+        return
+    dataset = load_dataset(config)
+    unwillingness = load_unwillingness(dataset, config)
+    allowed = ~vetoed(unwillingness, config)
+    if not allowed.any():
+        raise InputError(ALL_VETOED)
+    models = load_models(checkpoints, dataset, config)
+    sets = len(parameter_sets(models))
+    logger.info("mask of %s (%s): %s interactions of %s users, strategy %s%s", dataset.name, device,
+                f"{dataset.num_interactions:,}", f"{dataset.num_users:,}", config.strategy,
+                f", solver {config.solver}, {len(models)} model{'s' * (len(models) > 1)} at {sets} epochs in all"
+                if config.strategy in PLAYED else "")
+    strategies = Strategies(dataset, unwillingness, allowed, models, config, device, output,
+                            stage.basis)
+    start = time.perf_counter()
+    decision = strategies(config.strategy, config.wv_budget, config.willingness_weight)
+    decided = time.perf_counter()
+    disclosed = decision.disclosed
+    write_disclosure(output / DISCLOSURE_FILE, dataset, unwillingness, decision)
+    control = config.strategy == NONE_VALIDATION
+    write_masked_dataset(folder, target, dataset, disclosed, digest(output / DISCLOSURE_FILE),
+                         {MASK_SETTINGS: config.select(_mask_keys()), **({HOLDOUT: 1} if control else {})},
+                         vetoed_validations(dataset, config) if control else ())
+    end = time.perf_counter()
+
+    total_wv = willingness_violation(np.ones(len(disclosed)), unwillingness, dataset.num_users)
+    wv = willingness_violation(disclosed, unwillingness, dataset.num_users)
+    played = config.strategy in PLAYED
+    write_json(output / PREPROCESS_FILE, {
+        "dataset": config.dataset, "seed": config.seed, "num_users": dataset.num_users, "num_items": dataset.num_items,
+        "num_interactions": dataset.num_interactions, "strategy": config.strategy,
+        "unwillingness": unwillingness_source(config), "willingness_file": Path(config.willingness_file).name or None,
+        "model_settings": models[0][1]["settings"] if models else None,
+        **({"solver": config.solver, "damping": config.damping, "influence_models": len(models), "parameter_sets": sets,
+            "anchors": len(decision.report.get("anchor_wv", [wv])),
+            **config.select(["prior", "rounds", "game_rate", "count_others"]),
+            **decision.report} if played else {}),
+        "seconds": {**strategies.seconds, "mask": end - decided, "total": end - start}, "wv": wv,
+        "total_wv": total_wv, "willingness_weight": decision.weight,
+        "wv_budget": config.wv_budget if config.willingness_weight is None or not played else None,
+        "vetoed": int((~allowed).sum()), "disclosed_share": float(disclosed.mean()), "peak_rss_mb": peak_rss_mb()})
+    stage.finish()
+    strategies.forget()
+    drawn(disclosure_plot, output / DISCLOSURE_PLOT, decision.expected, unwillingness, disclosed, decision.weight,
+          f"{dataset.name}: what is disclosed ({as_written(label(config.strategy))})")
+    logger.info("disclosed: %s of %s interactions (%.1f%%), wv %.4f of %.4f (%.1f%%)%s",
+                f"{disclosed.sum():,}", f"{len(disclosed):,}", 100 * disclosed.mean(), wv, total_wv,
+                100 * wv / total_wv if total_wv else 0,
+                "" if decision.weight is None else f" at willingness_weight {decision.weight:.6g}")
+    if played:
+        helpful = decision.influence > 0
+        logger.info("helpful to the validation item (influence > 0): %.1f%% of the interactions; of these %.1f%% are "
+                    "disclosed, of the harmful %.1f%%", 100 * helpful.mean(), 100 * _mean(disclosed[helpful]),
+                    100 * _mean(disclosed[~helpful]))
+    if config.veto:
+        logger.info("vetoed: %s interactions, none of them disclosed", f"{(~allowed).sum():,}")
+    logger.info("masked dataset written to %s, decisions to %s", target, output / DISCLOSURE_FILE)
+
+
+def _mask_keys():
+    """Options that a mask depends on and a training does not."""
+    return [key for key in dict.fromkeys(GAME_KEYS + INFLUENCE_KEYS) if key not in TRAIN_KEYS]
+
+
+def write_disclosure(path, dataset, unwillingness, decision):
+    """disclosure.csv: a row for each training interaction, original ids; influences are empty for a baseline."""
+    empty = np.full(dataset.num_interactions, np.nan)
+    table = pd.DataFrame({USER: dataset.user_ids[dataset.user], ITEM: dataset.item_ids[dataset.item],
+                          INFLUENCE: empty if decision.influence is None else decision.influence,
+                          UNWILLINGNESS: unwillingness, DISCLOSED: decision.disclosed.astype(np.int8),
+                          EXPECTED: empty if decision.expected is None else decision.expected})
+    with atomic_write(path) as temporary:
+        write_csv(table, temporary)
+
+
+def write_masked_dataset(source, target, dataset, disclosed, decisions, record, left_out=()):
+    """Writes the masked twin of a dataset: its disclosed training rows and its held-out rows, in their order.
+
+    No sampled negative is written. The catalogue stays whole, so that the masked model knows the same items; to a trainer
+    a withheld item is one that the user has not touched.
+
+    Args:
+        source, target: dataset folders.
+        dataset: Dataset of the source.
+        disclosed: (n,) bool, in the order of dataset.user.
+        decisions: SHA-256 sum of the disclosure.csv that it follows, for its record.
+        record: dict, what else its record is to say.
+        left_out: held-out rows that are not written: where validation items are trained on, the vetoed ones.
+
+    Raises:
+        InputError: another dataset lies in `target`.
+    """
+    start = {"dataset": target.name, "masked_from": source.name}
+    if (target / RATINGS_FILE).exists() and not is_masked(target):
+        raise InputError(f"{target}: was not written by preprocess.py, which would replace it; move it to another place")
+    write_json(target / DATASET_FILE, {**start, UNFINISHED: True})  # what is there belongs together only after the last file
+    ratings = read_rows(source / RATINGS_FILE)
+    rows = np.sort(np.concatenate([dataset.rows[disclosed], np.setdiff1d(dataset.held_out, left_out)]))
+    with atomic_write(target / RATINGS_FILE) as temporary:
+        write_csv(ratings.iloc[rows], temporary)
+    with atomic_write(target / MOVIES_FILE) as temporary:
+        if (source / MOVIES_FILE).exists():
+            temporary.write_bytes((source / MOVIES_FILE).read_bytes())
+        else:  # the items that occur: in the masked twin some may occur no more
+            write_csv(pd.DataFrame({ITEM: dataset.item_ids, TITLE: "", GENRES: ""}), temporary)
+    made = read_json(source / DATASET_FILE, "make the dataset anew") if (source / DATASET_FILE).exists() else {}
+    write_json(target / DATASET_FILE, {**made, **record, **start, "disclosure_sha256": decisions, "num_ratings": len(rows),
+                                       TEXT_IDS: text_ids(dataset.user_ids, dataset.item_ids)})
+
+
+def _mean(flags):
+    return float(flags.mean()) if len(flags) else 0.0

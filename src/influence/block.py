@@ -1,0 +1,98 @@
+"""Solvers `block` and `blend`: a Hessian for each user's own embedding row."""
+import numpy as np
+
+from ..ncf import PaddedJacobian
+from ..stat_utils import sigmoid
+from .lissa import with_share
+
+TINY = 1e-12  # least diagonal of a block: a user whose every prediction is certain has a zero Hessian
+
+
+class Block:
+    """Solver `block`.
+
+    Args:
+        net: NCF.
+        dataset: Dataset; its test items are not looked at.
+        chunks: Chunks of it.
+        config: damping (relative), count_negatives.
+        targets: (num_users, t) items whose losses are predicted, each by itself.
+    """
+
+    def __init__(self, net, dataset, chunks, config, targets):
+        self.net, self.dataset, self.config, self.targets = net, dataset, config, targets
+        self.jacobian = PaddedJacobian(net, chunks.pairs_per_call)
+
+    def report(self):
+        """What preprocess.json says about the solution beside the settings."""
+        return {}
+
+    def start(self):
+        """To be called when the network has got its parameters."""
+        self.entry = self.jacobian.start()
+        shape = self.targets.shape
+        user = np.repeat(np.arange(len(self.targets), dtype=np.int32), shape[1])
+        logit, gradient = self.jacobian(user, self.targets.ravel())
+        slope = 1 - sigmoid(logit.astype(np.float64))  # of -l(y) in its logit: a target is a positive
+        gradient = (gradient * -slope[:, None]) @ self.entry
+        self.slope = slope.reshape(shape)
+        self.gradient = gradient.reshape(*shape, -1).transpose(0, 2, 1)  # (num_users, d, t)
+
+    def __call__(self, chunk):
+        """(u, m, t) influences of the interactions of a chunk, in nats."""
+        shape = chunk.items.shape
+        pairs = shape[1] * shape[2]
+        logit, rows = self.jacobian(np.repeat(chunk.users, pairs), chunk.items.ravel())
+        probability = sigmoid(logit).reshape(shape)
+        rows = rows.reshape(len(chunk.users), pairs, -1)
+        weight = np.sqrt(probability * (1 - probability))
+
+        def hessian(samples):  # of the samples' losses in the user's row
+            kept = (weight * samples[..., None]).reshape(len(chunk.users), pairs, 1)
+            return self.entry.T @ _gram(rows * kept) @ self.entry
+
+        direction = self.entry @ _damped_solve(hessian, chunk, self.gradient[chunk.users], self.config.damping)
+        residual = probability
+        residual[:, :, 0] -= 1  # d loss / d logit of each sample
+        if not self.config.count_negatives:
+            positives = rows.reshape(*shape, -1)[:, :, 0]
+            return np.matmul(positives, direction) * residual[:, :, :1]
+        return with_share(np.matmul(rows, direction).reshape(*shape, -1) * residual[..., None], chunk.inside)
+
+
+class Blend(Block):
+    """Solver `blend`; beside the arguments of Block, config has similarity_damping (relative)."""
+
+    def start(self):
+        super().start()
+        values = self.net.values()
+        self.embedding = np.concatenate([values["item_gmf"], values["item_mlp"]], 1)
+        self.embedding /= np.maximum(np.linalg.norm(self.embedding, axis=1, keepdims=True), TINY)
+
+    def __call__(self, chunk):
+        history = self.embedding[chunk.items[:, :, 0]]  # (u, m, d)
+        wanted = self.embedding[self.targets[chunk.users]].transpose(0, 2, 1)
+        weights = _damped_solve(lambda kept: _gram(history * kept[..., None]), chunk, wanted, self.config.similarity_damping)
+        return super().__call__(chunk) + self.slope[chunk.users][:, None] * np.matmul(history, weights)
+
+
+def _gram(rows):
+    """(u, m, d) -> (u, d, d) float64: sum over m of the outer products."""
+    return np.matmul(rows.transpose(0, 2, 1), rows).astype(np.float64)
+
+
+def _damped_solve(matrix, chunk, vectors, damping):
+    """(u, d, t) float32: solutions for the right-hand sides `vectors` (u, d, t) of a damped system for each user of a chunk.
+
+    The system's matrix is that of the interactions that the model was trained on; `damping` times the mean diagonal of the
+    matrix of ALL her interactions is added to its diagonal, so that withholding does not weaken the damping.
+
+    Args:
+        matrix: function of a (u, m) bool array, the interactions that count, to (u, d, d) float64.
+    """
+    system = matrix(chunk.used)
+    whole = system if np.array_equal(chunk.used, chunk.inside) else matrix(chunk.inside)
+    added = np.maximum(damping * np.einsum("udd->ud", whole).mean(1, keepdims=True), TINY)
+    diagonal = np.einsum("udd->ud", system)
+    diagonal += added
+    return np.linalg.solve(system, vectors).astype(np.float32)

@@ -1,0 +1,81 @@
+"""The report of a run: report.html, one file that needs no network, and report.md with the same figures.
+
+It is made of what the stages have left under output_path; what is missing, or belongs to other data or settings than the
+evaluation, is left out and named.
+"""
+import logging
+import time
+from pathlib import Path
+
+from .. import __version__
+from ..common.files import write_text
+from ..common.stage import Stage
+from ..common.terminal import markdown_text, progress
+from ..common.variant import dataset_files, decision_files
+from ..constants import SPLIT_KEYS, TRADEOFF_FILE, checkpoint_file, eval_file, train_file, users_file
+from ..device_adapter import set_device
+from ..evaluation.evaluate import evaluate
+from .results import MODELS, read_results
+from .sections import SECTIONS
+from .users import users_page
+
+logger = logging.getLogger("ifrqe")
+
+
+HTML, MARKDOWN = "report.html", "report.md"
+
+
+def evaluate_and_report(config):
+    """Evaluates (see evaluation.evaluate), then writes report.html and report.md, of both models if both are there."""
+    evaluate(config)
+    write_report(config)
+
+
+def write_report(config):
+    """Writes report.html and report.md under output_path; skipped if they are there for the same results.
+
+    Raises:
+        InputError: a result is damaged; the message names the file.
+    """
+    output = Path(config.output_path)
+    names = [f(model) for f in (eval_file, users_file, train_file) for model in MODELS]
+    inputs = dataset_files(config) + [path for path in [*(output / name for name in (*names, TRADEOFF_FILE)),
+                                                        *decision_files(config)] if path.is_file()]
+    checkpoints = [Path(config.checkpoint_path) / checkpoint_file(model) for model in MODELS]
+    inputs += [path for path in checkpoints if path.is_file()]
+    device = set_device(config)
+    stage = Stage("report", config, ("report_users", "report_vetoed", "veto", "seed", *SPLIT_KEYS), inputs,
+                  [output / HTML, output / MARKDOWN], device)
+    if stage.is_done():
+        return
+    start = time.perf_counter()
+    with progress(len(SECTIONS) + 2, "report", "part") as bar:
+        results = read_results(config)
+        bar.update()
+        if not results.evaluations:
+            return
+        sections = []
+        for name, title, blocks_of in SECTIONS:
+            if blocks := blocks_of(results, config):
+                sections.append({"id": name, "title": title, "blocks": blocks})
+            bar.update()
+        page = users_page(results, config) if results.decisions is not None else None
+        bar.update()
+    environment = _environment()
+    content = {"title": f"{results.dataset.name}: " + " and ".join(results.evaluations), "sections": sections, "page": page,
+               "version": __version__, "made": time.strftime("%Y-%m-%d %H:%M")}
+    write_text(output / HTML, environment.get_template("report.html").render(**content))
+    write_text(output / MARKDOWN, environment.get_template("report.md").render(**content))
+    stage.finish()
+    logger.info("report written to %s and %s (%.1f MB, %.1f s)", output / HTML, output / MARKDOWN,
+                (output / HTML).stat().st_size / 1e6, time.perf_counter() - start)
+
+
+def _environment():
+    import jinja2
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")), trim_blocks=True,
+                                     lstrip_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined,
+                                     autoescape=lambda name: name.endswith(".html"))
+    environment.filters["md"] = markdown_text
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": False, "separators": (",", ":")}
+    return environment

@@ -1,0 +1,79 @@
+"""The users' pages of report.html: data of a sample of users, and the rule of the game that the page applies to them."""
+import base64
+
+import numpy as np
+
+from ..constants import MASKED_MODEL
+from ..evaluation.explain import Rule
+from ..evaluation.recommend import load_model, top_items
+from ..stat_utils import generator
+
+LONGEST_TITLE = 200  # signs
+MOST_INTERACTIONS = 60_000  # of all users in the page together: about 2 MB
+STEPS = 100  # of the slider
+
+
+def users_page(results, config):
+    """What the page holds: a dict that JSON can hold; None without users.
+
+    Under a veto, what is vetoed is left out unless report_vetoed says otherwise: the report is made to be passed on. So is
+    every test item, since rules may reach it, and to leave out some would tell which.
+
+    Ids are text, since a browser's numbers have 53 bits. Columns of interactions are base64 of little-endian arrays, so that
+    the page computes with the same numbers.
+    """
+    dataset, decisions = results.dataset, results.decisions
+    users = sample_users(dataset, config)
+    if not len(users):
+        return None
+    rule = Rule(decisions)
+    asked = results.records.get("preprocess", {}).get("all_settings", {}).get("veto")
+    hide = bool(config.veto or asked or decisions.vetoed.any()) and not config.report_vetoed
+    ends = np.searchsorted(dataset.user, [users, users + 1])
+    parts = [np.arange(start, end) for start, end in ends.T]
+    parts = [part[~decisions.vetoed[part]] for part in parts] if hide else parts
+    lists = {model: top_items(load_model(dataset, config, model == MASKED_MODEL), users, dataset, results.top_k,
+                              config.eval_batch_size) for model in results.recommending}
+    shown = [dataset.item[part] for part in parts]
+    shown += [items for of_model in lists.values() for items, _ in of_model] + [dataset.test[users]] * (not hide)
+    items, _ = np.unique(np.concatenate(shown), return_inverse=True)
+
+    def local(of):
+        return np.searchsorted(items, of)
+
+    pages = []
+    for k, (user, part) in enumerate(zip(users, parts)):
+        page = {"id": str(dataset.user_ids[user]), "items": packed(local(dataset.item[part]), "<u4"),
+                "unwillingness": packed(decisions.unwillingness[part], "<f8"),
+                "disclosed": packed(decisions.disclosed[part], "<u1"),
+                "next": None if hide else int(local(dataset.test[user])),
+                "ranks": {model: int(results.users[model]["rank"].iloc[user]) + 1 for model in results.evaluations},
+                "lists": {model: [[int(i), round(float(s), 4)] for i, s in zip(local(of_model[k][0]), of_model[k][1])]
+                          for model, of_model in lists.items()}}
+        if rule.played:
+            page["influence"] = packed(decisions.influence[part], "<f4")
+            page["expected"] = packed(decisions.expected[part], "<f8")
+        pages.append(page)
+    shares = [k / STEPS for k in range(STEPS + 1)]
+    slider = rule.played and decisions.unwillingness.sum() > 0
+    return {"played": rule.played, "veto": bool(decisions.vetoed.any()),
+            "left_out": hide, "whose": rule.whose,
+            "sentences": rule.sentences, "weight": rule.weight, "critical": rule.critical, "num_users": dataset.num_users,
+            "num_candidates": next(iter(results.evaluations.values()))["num_candidates"],
+            "prices": rule.prices(decisions, shares) if slider else None,
+            "share": decisions.wv_share if slider else None,
+            "agreement": rule.agreement(decisions) if rule.played else None,
+            "items": [[str(dataset.item_ids[i]), *(results.catalogue[column][i][:LONGEST_TITLE]
+                                                   for column in ("title", "genres"))] for i in items], "users": pages}
+
+
+def sample_users(dataset, config):
+    """(u,) positions, ascending, of users drawn by seed: report_users, or fewer if they have too many interactions."""
+    drawn = generator(config.seed, "report users").permutation(dataset.num_users)[:config.report_users]
+    length = np.bincount(dataset.user, minlength=dataset.num_users)
+    return np.sort(drawn[np.cumsum(length[drawn]) <= MOST_INTERACTIONS])
+
+
+def packed(values, kind):
+    """Base64 of an array as numbers of a NumPy type."""
+    return base64.b64encode(np.ascontiguousarray(values, kind).tobytes()).decode()

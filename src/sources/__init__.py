@@ -1,0 +1,1 @@
+"""Where data come from: downloads, readers, the simulation, unwillingness, published negatives."""

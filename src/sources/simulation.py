@@ -1,0 +1,174 @@
+"""A simulated MovieLens: data with the traits that matter here, for runs without any download.
+
+Popularity is skewed; each user has tastes over genres that drift over her history, so that old interactions say less
+about what comes next; she stays with a genre for a few interactions, so that neighbours in time are alike, as they are in
+MovieLens; and each interaction carries an unwillingness that depends on the movie's genres and the user.
+"""
+import numpy as np
+import pandas as pd
+
+from ..common.errors import InputError
+from ..common.terminal import progress
+from ..constants import ITEM, MOVIE_COLUMNS, RATING_COLUMNS, UNWILLINGNESS, USER
+from ..stat_utils import PairSet, generator, sample_outside
+
+GENRES = ("Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama", "Fantasy",
+          "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western")
+MIN_HISTORY = 3  # ratings a user: train, validation, test
+TASTE = 0.12  # concentration of the Dirichlet distribution of tastes: the smaller, the fewer genres a user likes
+DRIFT = 0.5  # share of the tastes at the end of a history that is new
+RUN = 6  # interactions, on average, before a user turns to another genre
+POPULARITY_EXPONENT, POPULARITY_SHIFT = 0.9, 10
+DAY = 86_400
+YEAR_2000 = 946_684_800  # seconds since 1970
+_CHUNK = 1 << 20
+
+
+def simulate(num_users, num_items, num_ratings, seed):
+    """Draws a data set of exactly the given size, in which every user and every item occurs.
+
+    Returns:
+        ratings: DataFrame user_id, item_id, rating (1 to 5), timestamp (s), by user and time.
+        movies: DataFrame item_id, title, genres (joined by "|").
+        unwillingness: DataFrame user_id, item_id, unwillingness in [0, 1], a row for each rating.
+
+    Raises:
+        InputError: the numbers do not go together.
+    """
+    if num_ratings < max(MIN_HISTORY * num_users, num_items):
+        raise InputError(f"--sim_ratings {num_ratings}: must be at least {MIN_HISTORY} a user and 1 an item "
+                         f"({max(MIN_HISTORY * num_users, num_items)} for {num_users} users and {num_items} items)")
+    if num_ratings > num_users * (num_items // 2):
+        raise InputError(f"--sim_ratings {num_ratings}: must leave half of the items unseen by each user "
+                         f"(at most {num_users * (num_items // 2)} for {num_users} users and {num_items} items)")
+    rng = generator(seed, "simulation")
+    genres_of = _item_genres(num_items, rng)  # (items, genres) bool
+    popularity = rng.permutation((np.arange(num_items) + POPULARITY_SHIFT) ** -POPULARITY_EXPONENT)
+    early = rng.dirichlet(np.full(len(GENRES), TASTE), num_users)  # (users, genres) tastes at the start of a history
+    late = (1 - DRIFT) * early + DRIFT * rng.dirichlet(np.full(len(GENRES), TASTE), num_users)  # and at its end
+
+    counts = _history_lengths(num_users, num_items, num_ratings, rng)
+    user = np.repeat(np.arange(num_users, dtype=np.int32), counts)
+    start = np.cumsum(counts) - counts
+    age = (np.arange(num_ratings) - start[user]) / counts[user]  # 0 = first, towards 1 = last of her history
+    genre = _choose_genres(user, age, early, late, genres_of.any(0), rng)
+    item = _choose_items(user, genre, genres_of, popularity, rng)
+    item = _place_unseen_items(user, item, num_items, rng)
+
+    taste = _of_genres(early, user, genres_of, item)
+    rating = np.clip(np.rint(3 + 2 * taste + rng.normal(0, 0.9, num_ratings)), 1, 5).astype(np.int8)
+    gap = 1 + rng.exponential(DAY / 4, num_ratings).astype(np.int64)
+    elapsed = np.cumsum(gap)
+    timestamp = YEAR_2000 + rng.integers(0, 3 * 365 * DAY, num_users)[user] + elapsed - elapsed[start][user]
+
+    sensitivity = rng.beta(0.8, 1.6, len(GENRES)) + rng.normal(0, 0.2, (num_users, len(GENRES)))
+    unwilling = _of_genres(np.clip(sensitivity, 0, 1), user, genres_of, item) + rng.normal(0, 0.05, num_ratings)
+
+    ratings = pd.DataFrame(dict(zip(RATING_COLUMNS, (user + 1, item + 1, rating, timestamp))))
+    unwillingness = pd.DataFrame({USER: user + 1, ITEM: item + 1,
+                                  UNWILLINGNESS: np.round(np.clip(unwilling, 0, 1), 4)})
+    return ratings, _movies(genres_of, rng), unwillingness
+
+
+def _parts(n, desc):
+    """Slices of n ratings that are in memory at a time, with a progress bar."""
+    with progress(n, desc, "rating") as bar:
+        for start in range(0, n, _CHUNK):
+            yield slice(start, min(start + _CHUNK, n))
+            bar.update(min(_CHUNK, n - start))
+
+
+def _item_genres(num_items, rng):
+    """(items, genres) bool: each item has one to three genres, some genres being more common."""
+    share = rng.permutation(np.arange(1, len(GENRES) + 1) ** -0.7)
+    share /= share.sum()
+    genres_of = np.zeros((num_items, len(GENRES)), bool)
+    for extra in (1.0, 0.5, 0.2):  # chance of a first, second and third genre
+        has = rng.random(num_items) < extra
+        genres_of[np.flatnonzero(has), rng.choice(len(GENRES), has.sum(), p=share)] = True
+    return genres_of
+
+
+def _history_lengths(num_users, num_items, num_ratings, rng):
+    """(users,) int: lengths that add up to num_ratings, log-normally spread, at least 3, at most half the items."""
+    longest = num_items // 2
+    least = max(MIN_HISTORY, min(20, num_ratings // num_users // 2))
+    counts = np.full(num_users, least)
+    weight = rng.lognormal(0, 1, num_users)
+    while (missing := num_ratings - counts.sum()) > 0:
+        room = weight * (counts < longest)
+        counts = np.minimum(counts + rng.multinomial(missing, room / room.sum()), longest)
+    return counts
+
+
+def _choose_genres(user, age, early, late, present, rng):
+    """(ratings,) genre of each rating: drawn by the user's taste at that age where a run starts, then kept."""
+    starts = rng.random(len(user)) < 1 / RUN
+    starts[np.flatnonzero(np.r_[True, user[1:] != user[:-1]])] = True
+    at = np.flatnonzero(starts)
+    cumulative = [np.cumsum(t * present / np.maximum((t * present).sum(1, keepdims=True), 1e-12), axis=1)
+                  for t in (early, late)]
+    chosen = np.empty(len(at), np.int8)
+    for part in _parts(len(at), "simulating tastes"):
+        r = at[part]
+        is_late = (rng.random(len(r)) < age[r])[:, None]
+        taste = np.where(is_late, cumulative[1][user[r]], cumulative[0][user[r]])
+        chosen[part] = np.minimum((taste < rng.random((len(r), 1))).sum(1), np.flatnonzero(present)[-1])
+    return np.repeat(chosen, np.diff(np.r_[at, len(user)]))
+
+
+def _choose_items(user, genre, genres_of, popularity, rng):
+    """(ratings,) item of each rating, by popularity within its genre; no user gets an item twice."""
+    by_genre = [np.flatnonzero(genres_of[:, g]) for g in range(len(GENRES))]
+    cumulative = np.concatenate([g + np.cumsum(popularity[i]) / popularity[i].sum() for g, i in enumerate(by_genre)
+                                 if len(i)])  # genre g takes (g, g + 1]: one search serves all genres
+    items = np.concatenate(by_genre)
+
+    def draw(rows):
+        place = np.searchsorted(cumulative, genre[rows] + rng.random(len(genre[rows])))
+        return items[np.minimum(place, len(items) - 1)].astype(np.int32)
+
+    item = draw(slice(None))
+    for _ in range(12):
+        again = _repeats(user, item, len(genres_of))
+        if not len(again):
+            return item
+        item[again] = draw(again)
+    while len(again := _repeats(user, item, len(genres_of))):  # few users have used up what they like
+        seen = PairSet(user, item, user[-1] + 1, len(genres_of))
+        item[again] = sample_outside(user[again], seen, rng)[:, 0]
+    return item
+
+
+def _repeats(user, item, num_items):
+    """Rows whose (user, item) pair occurred in an earlier row."""
+    key = user.astype(np.int64) * num_items + item
+    order = np.argsort(key, kind="stable")
+    return np.sort(order[1:][key[order][1:] == key[order][:-1]])
+
+
+def _place_unseen_items(user, item, num_items, rng):
+    """Gives each item that nobody rated one rating of an item that has several."""
+    counts = np.bincount(item, minlength=num_items)
+    unseen = np.flatnonzero(counts == 0)
+    order = rng.permutation(len(item))
+    first = np.zeros(len(item), bool)
+    first[np.unique(item[order], return_index=True)[1]] = True  # one rating of each item stays
+    item = item.copy()
+    item[order[~first][:len(unseen)]] = unseen
+    return item
+
+
+def _of_genres(value, user, genres_of, item):
+    """(ratings,) the largest of value[user, genre] over the genres of the item."""
+    largest = np.empty(len(user))
+    for rows in _parts(len(user), "simulating unwillingness"):
+        largest[rows] = np.where(genres_of[item[rows]], value[user[rows]], -np.inf).max(1)
+    return largest
+
+
+def _movies(genres_of, rng):
+    year = rng.integers(1950, 2001, len(genres_of))
+    names = [[GENRES[g] for g in np.flatnonzero(row)] for row in genres_of]
+    titles = [f"{' '.join(n)} No. {k + 1} ({y})" for k, (n, y) in enumerate(zip(names, year))]
+    return pd.DataFrame(dict(zip(MOVIE_COLUMNS, (np.arange(1, len(genres_of) + 1), titles, map("|".join, names)))))

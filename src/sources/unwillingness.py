@@ -1,0 +1,280 @@
+"""How unwilling each user is to have each of her interactions used: b in [0, 1].
+
+Sources (`unwillingness`): uniform on [0, 1] by seed; constant; ratings: the lower the rating, the more unwilling, from 0 for
+the best to 1 for the worst rating that occurs; genres: the rarer an item's genres in its user's own history, the more
+unwilling; file: `unwillingness.csv` beside the dataset, with a row for each training interaction.
+
+A `willingness_file` states rules over any of these: a CSV with the column unwillingness and some of user_id, item_id and
+genre; an empty field, like a missing column, stands for all. Of the rules that an interaction meets the most specific
+wins: user and item, user and genre, user, item, genre, none; of several genres the most unwilling.
+"""
+import logging
+
+import numpy as np
+import pandas as pd
+
+from ..common.columns import NO_GENRE, clean_ids, clean_text, positions
+from ..common.errors import InputError
+from ..common.tables import existing_file, read_table, short_line
+from ..common.variant import dataset_files, dataset_folder
+from ..constants import GENRE, GENRES, ITEM, MOVIES_FILE, RATING, RATINGS_FILE, UNWILLINGNESS, UNWILLINGNESS_FILE, USER
+from ..dataset import load_catalogue, read_ratings_column
+from ..stat_utils import generator
+
+logger = logging.getLogger("ifrqe")
+
+
+ALL_VETOED = "--veto: all training interactions are vetoed, so that nothing is left to train on; take back some"
+_COLUMNS = (USER, ITEM, GENRE)
+# what a rule can name, from the least to the most specific
+_LEVELS = ((), (GENRE,), (ITEM,), (ITEM, GENRE), (USER,), (USER, GENRE), (USER, ITEM), (USER, ITEM, GENRE))
+_UNKNOWN, _ALL = -1, -2  # positions that a rule has instead of an id's
+_NOTHING = 1e-12  # an unwillingness below it is none; prices are quotients by it
+_SHOWN = 5  # line numbers in a message
+_ROWS = 1 << 20  # interactions whose genres are in memory at a time
+
+
+def unwillingness_files(config):
+    """Paths of the files that the settings take unwillingness from.
+
+    Raises:
+        InputError: one is called for, but is not there.
+    """
+    files = []
+    path = dataset_folder(config) / UNWILLINGNESS_FILE
+    if config.unwillingness == "file" and not path.is_file():
+        raise InputError(f"{path}: no such file; write one with the columns {USER},{ITEM},{UNWILLINGNESS}, "
+                         "or choose another --unwillingness")
+    if unwillingness_source(config) == "file":
+        files.append(path)
+    if config.unwillingness in ("ratings", "genres"):
+        name = RATINGS_FILE if config.unwillingness == "ratings" else MOVIES_FILE
+        if not path.with_name(name).is_file():
+            raise InputError(f"{path.with_name(name)}: no such file, and --unwillingness {config.unwillingness} needs it; "
+                             "choose another")
+    if config.willingness_file:
+        files.append(_given(config))
+    return files
+
+
+def data_files(config):
+    """The files of the dataset and of its unwillingness, as inputs of a stage, each once."""
+    return list(dict.fromkeys([*dataset_files(config), *unwillingness_files(config)]))
+
+
+def _given(config):
+    return existing_file(config.willingness_file, f"give a CSV with {UNWILLINGNESS} and some of {USER}, {ITEM} and {GENRE}",
+                         "willingness_file")
+
+
+def unwillingness_source(config):
+    """Where unwillingness comes from; `auto` made definite."""
+    if config.unwillingness != "auto":
+        return config.unwillingness
+    if config.willingness_file:
+        return "willing"  # who states nothing has nothing against it
+    return "file" if (dataset_folder(config) / UNWILLINGNESS_FILE).is_file() else "uniform"
+
+
+def load_unwillingness(dataset, config):
+    """How unwilling the user is to have each training interaction used.
+
+    Returns:
+        (n,) float64 array in [0, 1], in the order of dataset.user.
+
+    Raises:
+        InputError: a file is missing, lacks what it must have, or has a value outside [0, 1]: the message names the line.
+    """
+    unwillingness_files(config)
+    source = unwillingness_source(config)
+    n = dataset.num_interactions
+    if source == "file":
+        path = dataset_folder(config) / UNWILLINGNESS_FILE
+        value = np.full(n, np.nan)
+        apply_rules(value, path, dataset, config, needed=(USER, ITEM))
+        if np.isnan(value).any():
+            k = int(np.isnan(value).argmax())
+            raise InputError(f"{path}: lacks {np.isnan(value).sum()} training interactions, e.g. user "
+                             f"{dataset.user_ids[dataset.user[k]]}, item {dataset.item_ids[dataset.item[k]]}; "
+                             "add a row for each")
+    elif source == "ratings":
+        value = _by_rating(dataset, config)
+    elif source == "genres":
+        value = _by_genre(dataset, config)
+    elif source == "uniform":
+        value = generator(config.seed, "unwillingness").random(n)
+    else:
+        value = np.full(n, 0.0 if source == "willing" else config.unwillingness_value)
+    if config.willingness_file:
+        covered, unmatched = apply_rules(value, _given(config), dataset, config)
+        logger.info("%s: states the unwillingness of %s of %s training interactions; the rest: %s", config.willingness_file,
+                    f"{covered:,}", f"{n:,}", "0" if source == "willing" else source)
+        if len(unmatched):
+            logger.warning("%s: line%s %s meet%s no training interaction (held-out ones are never trained on)",
+                           config.willingness_file, "s" * (len(unmatched) > 1), _lines(unmatched),
+                           "s" * (len(unmatched) == 1))
+    value[value < _NOTHING] = 0
+    return value
+
+
+def stated_unwillingness(dataset, config):
+    """load_unwillingness for interactions that the file beside the dataset need not list: NaN where nobody has said it."""
+    if unwillingness_source(config) != "file":
+        return load_unwillingness(dataset, config)
+    value = np.full(dataset.num_interactions, np.nan)
+    apply_rules(value, dataset_folder(config) / UNWILLINGNESS_FILE, dataset, config, needed=(USER, ITEM))
+    if config.willingness_file:
+        apply_rules(value, _given(config), dataset, config)
+    return value
+
+
+def vetoed(unwillingness, config):
+    """(n,) bool: the interactions that may never be disclosed, those of unwillingness 1 under --veto."""
+    return (unwillingness == 1) & config.veto
+
+
+def _lines(rows):
+    """The first line numbers of rows of a CSV, counting its header."""
+    shown = ", ".join(str(row + 2) for row in rows[:_SHOWN])
+    return shown + (f" and {len(rows) - _SHOWN:,} more" if len(rows) > _SHOWN else "")
+
+
+def apply_rules(value, path, dataset, config, needed=()):
+    """Writes what the rules of a CSV say into `value` (n,), in the order of dataset.user.
+
+    Args:
+        needed: columns that every rule must name.
+
+    Returns:
+        covered: number of interactions that a rule meets.
+        unmatched: (r,) rows of the file, from 0, that meet none.
+
+    Raises:
+        InputError: names the line that is wrong.
+    """
+    rules = _read_rules(path, dataset, needed)
+    named = rules[list(_COLUMNS)] != _ALL
+    if named[GENRE].any():
+        item, genre, names = _genres(dataset, config)
+        rules[GENRE] = rules[GENRE].map({name: k for k, name in enumerate(names)}).fillna(_UNKNOWN).where(
+            named[GENRE], _ALL).astype(int)
+        asked = np.isin(genre, rules[GENRE])
+        pairs = pd.DataFrame({ITEM: item[asked], GENRE: genre[asked]})
+    covered, met = np.zeros(len(value), bool), np.zeros(len(rules), bool)
+    for level in _LEVELS:
+        chosen = rules[(named == [column in level for column in _COLUMNS]).all(axis=1)]
+        if chosen.empty:
+            continue
+        if not level:
+            value[:], covered[:], met[chosen.index] = chosen[UNWILLINGNESS].iloc[0], True, len(value) > 0
+            continue
+        chosen = chosen[[*level, UNWILLINGNESS]].reset_index(names="rule")
+        for start in range(0, len(value), _ROWS):
+            part = slice(start, start + _ROWS)
+            asked = pd.DataFrame({"place": np.arange(len(value))[part], USER: dataset.user[part], ITEM: dataset.item[part]})
+            near = chosen
+            if USER in level:  # interactions are by user
+                near = chosen[chosen[USER].between(asked[USER].iloc[0], asked[USER].iloc[-1])]
+            if GENRE in level:
+                asked = asked.merge(pairs, on=ITEM)
+            found = asked.merge(near, on=list(level))
+            strongest = found.groupby("place")[UNWILLINGNESS].max()
+            value[strongest.index] = strongest
+            covered[strongest.index] = True
+            met[found["rule"]] = True
+    return int(covered.sum()), np.flatnonzero(~met)
+
+
+def _read_rules(path, dataset, needed):
+    """The rules with ids as positions in the dataset: _ALL where nothing is named, _UNKNOWN where there is no such id."""
+    table = read_table(path, (*_COLUMNS, UNWILLINGNESS), (*needed, UNWILLINGNESS), extra="refused", skip_blank_lines=False)
+    blank = np.all([_is_blank(table[column]) for column in table], axis=0)
+    if blank.any():
+        table = table[~blank]
+    value = pd.to_numeric(table[UNWILLINGNESS], errors="coerce")
+    bad = np.flatnonzero(~value.between(0, 1) | (table[UNWILLINGNESS].dtype == bool))
+    if len(bad):
+        raise InputError(f"{path}: line {_lines(table.index[bad])}: unwillingness {table[UNWILLINGNESS].iloc[bad[0]]}; it "
+                         "must be a number in [0, 1]")
+    if any(_is_blank(table[column]).any() for column in _COLUMNS if column in table) and (short := short_line(path)):
+        raise InputError(f"{path}: line {short} has fewer fields than the header, and what it does not name must not stand "
+                         "for all; fill it up with commas, or remove it")
+    rules = pd.DataFrame({UNWILLINGNESS: value}, table.index)
+    for column, known in ((USER, dataset.user_ids), (ITEM, dataset.item_ids)):
+        rules[column] = _ALL
+        if column in table:
+            ids = clean_ids(table[column], path, column, "line", table.index.to_numpy() + 2, blank=True)
+            # a position is -1, that is _UNKNOWN, if there is no such id
+            rules[column] = np.append(positions(known, ids.unique), _ALL)[ids.code]
+        if column in needed and (rules[column] == _ALL).any():
+            raise InputError(f"{path}: line {_lines(table.index[rules[column] == _ALL])}: no {column}; name it")
+    genre = table[GENRE].map(_plain_genre) if GENRE in table else pd.Series("", table.index)
+    rules[GENRE] = genre.where(genre != "", _ALL)
+    repeated = table.index[rules.duplicated(list(_COLUMNS)) & (rules[[USER, ITEM]] != _UNKNOWN).all(axis=1)]
+    if len(repeated):
+        raise InputError(f"{path}: line {_lines(repeated)}: repeats the rule of an earlier line; remove it")
+    return rules
+
+
+def _is_blank(column):
+    """(n,) bool: the fields of a column in which nothing stands."""
+    if pd.api.types.is_numeric_dtype(column):
+        return np.zeros(len(column), bool)
+    column = column.astype("category").cat
+    return np.array([text.strip() == "" for text in column.categories], bool)[column.codes]
+
+
+def _plain_genre(text):
+    return " ".join(clean_text(text).split()).casefold()
+
+
+def _genres(dataset, config):
+    """The genres of the items, by their lower-case names; an item without one has the genre "(no genres listed)".
+
+    Returns:
+        item, genre: (p,) int arrays, a pair for each genre of each item, by item.
+        names: list of the genres' names, ascending.
+
+    Raises:
+        InputError: there is no movies.csv, or it has no genres.
+    """
+    path = dataset_folder(config) / MOVIES_FILE
+    remedy = f"make the dataset anew from a source with genres, or use rules and unwillingness without {GENRE}"
+    if not path.is_file():
+        raise InputError(f"{path}: no such file, so no genres are known; {remedy}")
+    listed = load_catalogue(dataset, config)[GENRES]
+    if (listed == "").all():
+        raise InputError(f"{path}: lists no genres; {remedy}")
+    one = listed.where(listed != "", NO_GENRE).str.split("|").explode().map(_plain_genre)
+    one = one[~(pd.Series(one.index, one.index).astype(str) + "|" + one).duplicated()]
+    names, genre = np.unique(one.to_numpy().astype(str), return_inverse=True)
+    return one.index.to_numpy(), genre, names.tolist()
+
+
+def _by_rating(dataset, config):
+    rating = read_ratings_column(config, RATING)
+    if rating is None or np.ptp(rating) == 0:
+        raise InputError(f"{dataset_folder(config) / RATINGS_FILE}: has no column {RATING} with different numbers, which "
+                         "--unwillingness ratings needs; choose another")
+    return ((rating.max() - rating) / np.ptp(rating))[dataset.rows]
+
+
+def _by_genre(dataset, config):
+    """1 minus the mean share of the interaction's genres in its user's history."""
+    item, genre, names = _genres(dataset, config)
+    number = np.bincount(item, minlength=dataset.num_items)  # of genres of an item
+    first = np.cumsum(number) - number
+    length = np.bincount(dataset.user, minlength=dataset.num_users)
+    value = np.empty(dataset.num_interactions)
+    start = 0
+    while start < len(value):  # whole users, since shares are those of a history
+        end = int(np.searchsorted(dataset.user, dataset.user[min(start + _ROWS, len(value)) - 1], side="right"))
+        user, of_item = dataset.user[start:end], dataset.item[start:end]
+        row = np.repeat(np.arange(end - start), number[of_item])
+        begin = np.cumsum(number[of_item]) - number[of_item]
+        key = user[row].astype(np.int64) * len(names) + genre[first[of_item][row] + np.arange(len(row)) - begin[row]]
+        _, place, count = np.unique(key, return_inverse=True, return_counts=True)
+        share = count[place] / length[user[row]]
+        value[start:end] = 1 - np.bincount(row, share, end - start) / number[of_item]
+        start = end
+    return np.clip(value, 0, 1)

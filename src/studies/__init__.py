@@ -1,0 +1,1 @@
+"""Studies: the trade-off, fidelity of influences, speed and scaling."""

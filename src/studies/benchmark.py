@@ -1,0 +1,165 @@
+"""Speed of the training on this machine, beside the same step in PyTorch where that is installed.
+
+Started by scripts/run_benchmark.sh. The interpreter with PyTorch is that of the variable TORCH_PYTHON, else this one.
+"""
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from .. import metrics
+from ..common.files import write_json
+from ..common.machine import hardware, peak_rss_mb
+from ..common.stage import main
+from ..config import load_config
+from ..dataset import evaluation_candidates, load_dataset
+from ..device_adapter import set_device
+from ..ncf import build, score
+from ..training.trainer import STEPS_PER_CALL, EpochAverage, Trainer
+
+RUNS = 5  # of each side, in turn
+TARGET = 0.6846  # HR@10 on ml-1m that MindSpore's model zoo publishes for its NCF on Ascend
+FILE = "benchmark.json"
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Steps:
+    """Times training steps on samples drawn beforehand."""
+
+    def __init__(self, dataset, config, device):
+        self.trainer = Trainer(build(dataset, config), dataset, config, device)
+        self.per_call = min(STEPS_PER_CALL, self.trainer.steps)
+        users, items = self.trainer.samples(0)
+        groups = self.per_call * self.trainer.groups
+        self.users, self.items = users[:groups], items[:groups]
+        self.ms_per_step()  # compiles
+
+    def ms_per_step(self):
+        start = time.perf_counter()
+        self.trainer.run_steps(self.users, self.items, self.per_call, self.per_call, 0)
+        return 1e3 * (time.perf_counter() - start) / self.per_call
+
+
+class TorchSteps:
+    """The same in PyTorch, in a process of its own that waits while this one computes."""
+
+    def __init__(self, dataset, config, steps):
+        sizes = (dataset.num_users, dataset.num_items, steps.trainer.groups, config.num_neg, config.num_factors,
+                 steps.per_call, *config.layers)
+        command = [os.environ.get("TORCH_PYTHON", sys.executable), str(ROOT / "scripts" / "benchmark_torch.py"),
+                   *map(str, sizes)]
+        # the environment as it was at the start: MindSpore has set OMP_NUM_THREADS to 1 since, behind Python's back
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                                        text=True, env=dict(os.environ))
+        self.version = self.process.stdout.readline().strip()  # empty where PyTorch is missing
+
+    def ms_per_step(self):
+        self.process.stdin.write("run\n")
+        self.process.stdin.flush()
+        return float(self.process.stdout.readline())
+
+    def close(self):
+        self.process.communicate()
+
+
+def compare(dataset, config, device):
+    """Median ms per step of RUNS runs of each side in turn: (ours, PyTorch's or None, PyTorch's version)."""
+    steps = Steps(dataset, config, device)
+    torch = TorchSteps(dataset, config, steps)
+    ours, theirs = [], []
+    for _ in range(RUNS):
+        ours.append(steps.ms_per_step())
+        if torch.version:
+            theirs.append(torch.ms_per_step())
+    torch.close()
+    return float(np.median(ours)), float(np.median(theirs)) if theirs else None, torch.version
+
+
+def shares(dataset, config, device):
+    """Seconds of an epoch with its evaluation, and of what in it is not a training step, each measured on its own."""
+    net = build(dataset, config)
+    trainer = Trainer(net, dataset, config.replace(train_epochs=3), device)
+    candidates = evaluation_candidates(dataset, "validation", config)
+    spent = []
+    for number in range(3):  # the first compiles
+        start = time.perf_counter()
+        trainer.epoch(number)
+        trained = time.perf_counter()
+        scores = score(net, candidates, config.eval_batch_size)
+        for metric in (metrics.hit_ratio, metrics.ndcg):
+            metric(scores, config.top_k)
+        metrics.cross_entropy(scores)
+        end = time.perf_counter()
+        trainer.samples(number)
+        spent.append((end - start, end - trained, time.perf_counter() - end))
+    return [float(value) for value in np.mean(spent[1:], 0)]
+
+
+def time_to_target(config, start):
+    """Trains on everything but the test items until HR@10 on these reaches TARGET; prints the seconds since `start`.
+
+    `start` is a time of time.time() before this process began. The test items decide when the clock stops, nothing else.
+    """
+    device = set_device(config)
+    dataset = load_dataset(config)
+    candidates = evaluation_candidates(dataset, "test", config)
+    net, shown = build(dataset, config), build(dataset, config)
+    trainer = Trainer(net, dataset, config, device)
+    average, reached = EpochAverage(config.average_epochs), None
+    for number in range(config.train_epochs):
+        trainer.epoch(number)
+        shown.set_values(average(net.values()))
+        hit_ratio = metrics.hit_ratio(score(shown, candidates, config.eval_batch_size), config.top_k)
+        seconds = time.time() - start
+        print(f"epoch {number + 1}  hr@{config.top_k} {hit_ratio:.4f}  {seconds:.1f} s", file=sys.stderr, flush=True)
+        if hit_ratio >= TARGET:
+            reached = seconds
+            break
+    print(reached if reached is not None else "")
+
+
+def benchmark(config):
+    """Measures and prints; writes benchmark.json under output_path."""
+    device = set_device(config)
+    dataset = load_dataset(config)
+    report = {"hardware": hardware(), "device": device, "dataset": dataset.name,
+              "num_interactions": dataset.num_interactions}
+    print(f"{report['hardware']}\n{dataset.name}: {dataset.num_interactions:,} training interactions, on {device}\n",
+          flush=True)
+
+    def show(name, key, value, text):
+        report[key] = value
+        print(f"{name:<58} {text}", flush=True)
+
+    for recipe in ("paper", "fast"):
+        options = load_config(["--recipe", recipe])
+        chosen = config.replace(**options.select(["batch_size", "learning_rate", "lazy_adam", "weight_decay", "num_neg"]))
+        ours, theirs, version = compare(dataset, chosen, device)
+        text = f"{ours:.3f}" + (f"; PyTorch {version} {theirs:.3f}; ratio {ours / theirs:.2f}" if theirs else "")
+        show(f"{recipe}: ms per step, batch {chosen.batch_size:,}", f"{recipe}_ms_per_step", ours, text)
+        if theirs:
+            report.update({f"{recipe}_torch_ms_per_step": theirs, "torch": version})
+        total, evaluation, sampling = shares(dataset, chosen, device)
+        other = evaluation + sampling
+        show(f"{recipe}: seconds per epoch, sampling and validation included", f"{recipe}_seconds_per_epoch", total,
+             f"{total:.2f}, so {options.train_epochs} epochs in {total * options.train_epochs:.0f} s")
+        show(f"{recipe}: validation and sampling, each on its own", f"{recipe}_other_seconds", other,
+             f"{evaluation:.2f} s and {sampling:.2f} s, {100 * other / total:.0f}% of the epoch")
+    if config.eval_negatives:
+        fast = ["--recipe", "fast", "--holdout", "1"]
+        answer = subprocess.run([sys.executable, "-m", "src.studies.benchmark", str(time.time()), *sys.argv[1:], *fast],
+                                cwd=ROOT, stdout=subprocess.PIPE, stderr=sys.stderr, text=True, check=True).stdout.strip()
+        show(f"fast: seconds from process start to HR@{config.top_k} {TARGET}", "seconds_to_target",
+             float(answer) if answer else None, f"{float(answer):.1f}" if answer else "not reached")
+    show("peak memory of this process, MB", "peak_rss_mb", peak_rss_mb(), f"{peak_rss_mb():.0f}")
+    write_json(Path(config.output_path) / FILE, report)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1 and not sys.argv[1].startswith("--"):
+        time_to_target(load_config(sys.argv[2:]), float(sys.argv[1]))
+    else:
+        main(benchmark, "run_benchmark", __doc__)

@@ -1,0 +1,319 @@
+"""How well influences predict real retraining: the fidelity study, started by scripts/run_fidelity.sh.
+
+Linear datamodeling score (LDS; Park et al., TRAK, ICML 2023): for random halves of every user's training interactions NCF
+is trained anew. The score of a user is Spearman's rank correlation, over the halves, between the sum of the influences of
+the kept interactions and minus the loss of the validation item; that of a solver is the mean over users. Two ceilings stand
+beside it. Retrainings on the same halves with other seeds agree only so far. And a user's loss depends on what all others
+withhold: where only the user's own half stays the same and the others draw new ones, still less is left to predict.
+
+Contrast: NCF is trained on every user's most and on every user's least influential half.
+"""
+import logging
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from .. import metrics
+from ..common.errors import InputError
+from ..common.figures import drawn
+from ..common.files import PartialResults, write_json
+from ..common.plugins import check_labels, file_label, is_file, label, plugin_files
+from ..common.stage import Stage, main
+from ..common.terminal import RESULT, progress
+from ..common.variant import dataset_files
+from ..constants import (
+    EVAL_KEYS,
+    FIDELITY_FILE,
+    FIDELITY_KEYS,
+    FIDELITY_PLOT,
+    MODEL_KEYS,
+    SPLIT_KEYS,
+    TRAIN_KEYS,
+    UNWILLINGNESS_KEYS,
+)
+from ..dataset import load_dataset
+from ..device_adapter import set_device
+from ..game.anchors import load_models, parameter_sets, trained_models
+from ..game.strategies import influence_keys
+from ..influence_function import SOLVERS, influences
+from ..sources.unwillingness import ALL_VETOED, data_files, load_unwillingness, vetoed
+from ..stat_utils import generator
+from .figures import fidelity_plot
+from .retraining import Retraining
+
+logger = logging.getLogger("ifrqe")
+
+
+LOSS, RANK_LOSS, TEST_RANK = range(3)  # what is kept of a retraining, each (num_users,)
+OWN_SHARE = 10  # one user in so many keeps the own half while all others draw new ones
+RESAMPLES = 2000  # of the bootstrap over users
+SCORE_RESAMPLES = 400  # of that over users and subsets
+SEED_STEP = 10_000  # seeds of retrainings lie apart from those of the models that influences come from
+
+
+def fidelity(config):
+    """The study on the dataset that the settings name; writes fidelity.json and fidelity.png.
+
+    Raises:
+        InputError: an unknown solver, or the dataset or a checkpoint is missing or unfit.
+    """
+    solvers = [name.strip() for name in config.fidelity_solvers.split(",")]
+    if unknown := [name for name in solvers if name not in SOLVERS and not is_file(name)]:
+        raise InputError(f"--fidelity_solvers {config.fidelity_solvers}: there is no solver {unknown[0]!r}; "
+                         f"name some of {','.join(SOLVERS)},FILE.py")
+    check_labels(solvers, "fidelity_solvers", SOLVERS)
+    if config.holdout < 2:
+        raise InputError(f"--holdout {config.holdout}: leaves no validation item to predict the loss of; use 2 here")
+    checkpoints = trained_models(config)
+    output = Path(config.output_path)
+    device = set_device(config)
+    keys = SPLIT_KEYS + MODEL_KEYS + TRAIN_KEYS + influence_keys(config, solvers) + EVAL_KEYS + FIDELITY_KEYS
+    files = data_files(config) if config.veto else dataset_files(config)
+    stage = Stage("fidelity", config, keys + UNWILLINGNESS_KEYS * config.veto, files + checkpoints + plugin_files(*solvers),
+                  [output / FIDELITY_FILE], device)
+    if stage.is_done():
+        return
+    dataset = load_dataset(config)
+    if config.veto:  # what is vetoed trains no model of the study
+        dataset = dataset.part(~vetoed(load_unwillingness(dataset, config), config))
+        if not dataset.num_interactions:
+            raise InputError(ALL_VETOED)
+    if subset(dataset, np.zeros(dataset.num_interactions), config.fidelity_keep).all():
+        raise InputError(f"--fidelity_keep {config.fidelity_keep}: keeps every interaction of every user, as histories "
+                         "are short and shares are rounded up; lower it")
+    models = parameter_sets(load_models(checkpoints, dataset, config))
+    logger.info("fidelity of %s (%s): %d random subsets that keep %g of each user's interactions, %d retrainings on each",
+                dataset.name, device, config.fidelity_masks, config.fidelity_keep, config.fidelity_repeats)
+    found = {label(name): _influences(name, models, dataset, config, output, stage) for name in solvers}
+    partial = PartialResults(output / "fidelity.partial", stage.depends, config.overwrite)
+    retrainings = Retrainings(dataset, config, device, partial, _number_of_runs(config, solvers))
+    kept, measured, others = random_subsets(retrainings, config)
+    report = {"dataset": config.dataset, "seed": config.seed, "num_users": dataset.num_users,
+              "num_interactions": dataset.num_interactions, "influence_models": len(checkpoints),
+              "parameter_sets": len(models), "masks": config.fidelity_masks, "repeats": config.fidelity_repeats,
+              "keep": config.fidelity_keep,
+              "ceilings": {name: ceilings(measured[:, :, k], others[:, k])
+                           for name, k in (("loss", LOSS), ("rank_loss", RANK_LOSS))},
+              "solvers": {}}
+    rng = generator(config.seed, "bootstrap")
+    per_user = {}
+    for name, (influence, seconds, extra) in found.items():
+        predicted = predicted_losses(influence, kept, dataset)
+        row = {"seconds": seconds, **extra}
+        for metric, k in (("lds_loss", LOSS), ("lds_rank_loss", RANK_LOSS)):
+            correlation = spearman(predicted, measured[:, :, k].mean(1))
+            row[metric] = float(np.nanmean(correlation))
+            row[f"{metric}_interval"] = score_interval(predicted, measured[:, :, k].mean(1), rng)
+            row["users"] = int(np.isfinite(correlation).sum())
+            if k == LOSS:
+                per_user[name] = correlation[np.isfinite(correlation)]
+        row["contrast"] = contrast(influence, retrainings, config, rng)
+        report["solvers"][name] = row
+    write_json(output / FIDELITY_FILE, report)
+    stage.finish()
+    drawn(fidelity_plot, output / FIDELITY_PLOT, predicted_losses(found[label(solvers[0])][0], kept, dataset),
+          measured[:, :, LOSS].mean(1), per_user, report["ceilings"]["loss"],
+          f"{dataset.name}: do influences predict retraining?")
+    partial.remove()
+    for name in solvers:
+        (output / f"fidelity_{file_label(name)}.partial").unlink(missing_ok=True)
+    logger.log(RESULT, "%s", table(report))
+
+
+def _number_of_runs(config, solvers):
+    return config.fidelity_masks * (config.fidelity_repeats + 1) + 2 * config.fidelity_repeats * len(solvers)
+
+
+def _influences(name, models, dataset, config, output, stage):
+    """Influences by one solver, the seconds that they took (None if that was interrupted), and the solver's report."""
+    key = {**stage.depends, "chunk_size": config.chunk_size}
+    partial = PartialResults(output / f"fidelity_{file_label(name)}.partial", key,
+                             config.overwrite)
+    start = time.perf_counter()
+    values, extra = influences(models, dataset, config.replace(solver=name), partial)
+    seconds = partial.read(1)
+    if seconds is None:
+        seconds = [np.nan if partial.resumed else time.perf_counter() - start]
+        partial.write(seconds)
+    partial.file.close()
+    return values, float(seconds[0]) if np.isfinite(seconds[0]) else None, extra
+
+
+class Retrainings:
+    """Trains NCF from scratch on parts of the training interactions, or finds what an interrupted study has left.
+
+    Args:
+        dataset: Dataset.
+        config: the training options, seed, eval_batch_size.
+        device: name of the device in use.
+        partial: PartialResults.
+        total: number of trainings that will be asked for.
+    """
+
+    def __init__(self, dataset, config, device, partial, total):
+        self.dataset, self.config, self.partial = dataset, config, partial
+        self.retrain = Retraining(dataset, config, device)
+        self.done = 0
+        self.bar = progress(total, "retraining", "model")
+
+    def __call__(self, kept):
+        """(3, num_users): loss and rank_loss of the validation items in nats, 0-based rank of the test items.
+
+        loss is the cross-entropy of the item, rank_loss that of a softmax over it and its negatives.
+
+        Args:
+            kept: (n,) bool, the training interactions to train on.
+        """
+        self.done += 1
+        result = self.partial.read(3 * self.dataset.num_users)
+        if result is None:
+            result = self._train(kept, SEED_STEP * (1 + self.config.seed) + self.done).ravel()
+            self.partial.write(result)
+        self.bar.update()
+        if 10 * self.done // self.bar.total > 10 * (self.done - 1) // self.bar.total:
+            logger.info("retraining %d of %d", self.done, self.bar.total)
+        return result.reshape(3, -1)
+
+    def _train(self, kept, seed):
+        scored = self.retrain(self.dataset.part(kept), seed)
+        scores = scored(self.retrain.validation)
+        return np.stack([metrics.cross_entropy(scores)[:, 0], metrics.softmax_loss(scores),
+                         metrics.ranks(scored(self.retrain.test), self.retrain.counts)])
+
+
+def subset(dataset, order_by, share):
+    """(n,) bool: of each user the interactions with the smallest `order_by` (n,), `share` of them, rounded up."""
+    order = np.lexsort((order_by, dataset.user))
+    length = np.bincount(dataset.user, minlength=dataset.num_users)
+    place = np.arange(len(order)) - np.repeat(np.cumsum(length) - length, length)
+    kept = np.zeros(len(order), bool)
+    kept[order] = place < np.ceil(share * length - 1e-9)[dataset.user[order]]  # 0.55 * 100 is above 55
+    return kept
+
+
+def random_subsets(retrain, config):
+    """Trains on random subsets.
+
+    Returns:
+        kept: (masks, n) bool.
+        measured: (masks, repeats, 3, num_users), see Retrainings.
+        others: (masks, 3, users), retrainings in which only these users, one in OWN_SHARE, have kept their subset.
+    """
+    dataset = retrain.dataset
+    own = np.arange(dataset.num_users) % OWN_SHARE == 0
+    kept, measured, others = [], [], []
+    for k in range(config.fidelity_masks):
+        order, other = (generator(config.seed, purpose, k).random(dataset.num_interactions)
+                        for purpose in ("subset", "subset of the others"))
+        kept.append(subset(dataset, order, config.fidelity_keep))
+        measured.append([retrain(kept[-1]) for _ in range(config.fidelity_repeats)])
+        mixed = subset(dataset, np.where(own[dataset.user], order, other), config.fidelity_keep)
+        others.append(retrain(mixed)[:, own])
+    return np.array(kept), np.array(measured), np.array(others)
+
+
+def predicted_losses(influence, kept, dataset):
+    """(masks, num_users): minus the sum of the influences of each user's kept interactions."""
+    return -np.array([np.bincount(dataset.user, influence * mask, dataset.num_users) for mask in kept])
+
+
+def spearman(a, b):
+    """(users,) Spearman's rank correlation over the first axis of two (masks, users) arrays; NaN where one is constant."""
+    ranks = [pd.DataFrame(x).rank().to_numpy() for x in (a, b)]
+    centred = [r - r.mean(0) for r in ranks]
+    length = [np.sqrt((c ** 2).sum(0)) for c in centred]
+    product = length[0] * length[1]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(product > 0, (centred[0] * centred[1]).sum(0) / product, np.nan)
+
+
+def mean_interval(values, rng):
+    """Mean of (n,) values and the bounds of its 95% bootstrap interval over them."""
+    means = [values[rng.integers(0, len(values), len(values))].mean() for _ in range(RESAMPLES)]
+    return float(values.mean()), [float(q) for q in np.quantile(means, (0.025, 0.975))]
+
+
+def score_interval(predicted, measured, rng):
+    """Bounds of the 95% bootstrap interval of the mean over users of their rank correlations.
+
+    Users and subsets are drawn anew, since all users share the subsets: what others withhold moves all of their losses.
+
+    Args:
+        predicted, measured: (masks, num_users).
+    """
+    masks, users = predicted.shape
+    means = []
+    with progress(SCORE_RESAMPLES, "bootstrap", "sample") as bar:
+        for _ in range(SCORE_RESAMPLES):
+            drawn_masks, drawn_users = rng.integers(0, masks, masks)[:, None], rng.integers(0, users, users)
+            correlation = spearman(predicted[drawn_masks, drawn_users], measured[drawn_masks, drawn_users])
+            means.append(np.nanmean(correlation) if np.isfinite(correlation).any() else np.nan)
+            bar.update()
+    return [float(q) for q in np.nanquantile(means, (0.025, 0.975))]
+
+
+def ceilings(losses, others):
+    """How far retrainings agree, and so how well anything could predict their mean.
+
+    Args:
+        losses: (masks, repeats, num_users).
+        others: (masks, users), see random_subsets.
+
+    Returns:
+        dict: seed_agreement a, mean correlation of two retrainings on the same subsets; own_agreement o, the same if only
+        the user's own subset is the same; ceiling_seed sqrt(a / r) and ceiling_own sqrt(o / r) with r the variance of the
+        mean, a + (1 - a) / repeats. None where there is a single repeat.
+    """
+    repeats = losses.shape[1]
+    if repeats < 2:
+        return {"seed_agreement": None, "own_agreement": None, "ceiling_seed": None, "ceiling_own": None}
+    seed = float(np.nanmean(spearman(losses[:, 0], losses[:, 1])))
+    own = float(np.nanmean([spearman(losses[:, k, ::OWN_SHARE], others) for k in range(repeats)]))
+    variance = max(seed + (1 - seed) / repeats, 1e-12)
+    return {"seed_agreement": seed, "own_agreement": own, "ceiling_seed": max(seed / variance, 0) ** 0.5,
+            "ceiling_own": max(own / variance, 0) ** 0.5}
+
+
+def contrast(influence, retrain, config, rng):
+    """Retrains on each user's most and least influential half.
+
+    Returns:
+        dict: for "top" and "bottom" loss and rank_loss of the validation items, hr and ndcg of the test items; "loss_gain",
+        the mean over users of the loss on the least influential half minus that on the most influential, with interval.
+    """
+    halves = {}
+    for name, order in (("top", -influence), ("bottom", influence)):
+        kept = subset(retrain.dataset, order, 0.5)
+        halves[name] = np.array([retrain(kept) for _ in range(config.fidelity_repeats)])  # (repeats, 3, num_users)
+    result = {}
+    for name, runs in halves.items():
+        hr, ndcg = (float(np.mean([f(run[TEST_RANK], config.top_k) for run in runs]))
+                    for f in (metrics.hit_ratio_of_ranks, metrics.ndcg_of_ranks))
+        result[name] = {"loss": float(runs[:, LOSS].mean()), "rank_loss": float(runs[:, RANK_LOSS].mean()),
+                        f"test_hr@{config.top_k}": hr, f"test_ndcg@{config.top_k}": ndcg}
+    gain = (halves["bottom"] - halves["top"])[:, LOSS].mean(0)
+    result["loss_gain"], result["loss_gain_interval"] = mean_interval(gain, rng)
+    return result
+
+
+def table(report):
+    """The result as text."""
+    lines = ["solver   LDS of loss [95%]         of rank_loss [95%]     seconds  test HR of top / bottom half"]
+    for name, row in report["solvers"].items():
+        cells = [f"{row[m]:.3f} [{row[f'{m}_interval'][0]:.3f}, {row[f'{m}_interval'][1]:.3f}]"
+                 for m in ("lds_loss", "lds_rank_loss")]
+        seconds = "-" if row["seconds"] is None else f"{row['seconds']:.1f}"
+        halves = " / ".join(f"{value:.3f}" for half in ("top", "bottom")
+                            for key, value in row["contrast"][half].items() if key.startswith("test_hr"))
+        lines.append(f"{name:<8} {cells[0]:<25} {cells[1]:<22} {seconds:>7}  {halves}")
+    for name, values in report["ceilings"].items():
+        if values["ceiling_own"] is not None:
+            lines.append(f"{name}: seeds agree to {values['seed_agreement']:.3f}, with the user's own subset alone to "
+                         f"{values['own_agreement']:.3f}: a prediction from it can reach about {values['ceiling_own']:.2f}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main(fidelity, "run_fidelity", __doc__)

@@ -1,0 +1,33 @@
+"""Training from scratch on parts of a dataset, as studies do it over and over."""
+from collections import deque
+
+from ..dataset import counting, evaluation_candidates
+from ..ncf import build, score
+from ..training.trainer import epochs
+
+
+class Retraining:
+    """Trains NCF on parts of a dataset, all epochs that the settings say, and scores the candidates of the whole.
+
+    Args:
+        dataset: the whole Dataset.
+        config: the training options, eval_batch_size, and seed, which draws the candidates.
+        device: name of the device in use.
+    """
+
+    def __init__(self, dataset, config, device):
+        self.dataset, self.config, self.device = dataset, config, device
+        self.validation, self.test = (evaluation_candidates(dataset, name, config) for name in ("validation", "test"))
+        self.counts = counting(self.test)  # see metrics; a file of negatives may hold the test items themselves
+        self.shown = build(dataset, config)  # scores all models, so that its graph is compiled once
+
+    def __call__(self, part, seed):
+        """Trains on `part` (Dataset) with a seed.
+
+        Returns:
+            A function of candidates, (num_users, n) items, to their (num_users, n) logits; good until the next call.
+        """
+        config = self.config.replace(seed=seed)
+        net = build(self.dataset, config)
+        self.shown.set_values(deque(epochs(net, part, config, self.device), maxlen=1)[0])  # the last
+        return lambda candidates: score(self.shown, candidates, config.eval_batch_size)

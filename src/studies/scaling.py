@@ -1,0 +1,90 @@
+"""Time and memory of the influences of ever larger simulated datasets, started by scripts/run_scaling.sh.
+
+The network is untrained, since its values do not matter here, and influences are computed at one set of parameters. Each
+size runs in a process of its own that holds no more than data and model; what it needs beyond these is reported.
+"""
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from ..common.errors import InputError
+from ..common.files import write_json
+from ..common.machine import hardware, peak_rss_mb, reset_peak_rss
+from ..common.stage import main
+from ..config import load_config
+from ..constants import ITEM, USER
+from ..dataset import Dataset
+from ..device_adapter import set_device
+from ..influence_function import influences
+from ..ncf import build
+from ..sources.simulation import simulate
+from .benchmark import ROOT
+from .figures import scaling_plot
+
+SIZES = ((1_000_000, 6_900, 5_000), (5_000_000, 34_500, 12_000), (20_000_000, 138_000, 27_000))  # ratings, users, items
+FILE, PLOT = "scaling.json", "scaling.png"
+
+
+def simulated(ratings, users, items, seed):
+    """Arrays of a simulated Dataset of this size, the last two items of each user held out."""
+    table, _, _ = simulate(users, items, ratings, seed)  # by user and time
+    user, item = table[USER].to_numpy(np.int32) - 1, table[ITEM].to_numpy(np.int32) - 1
+    last = np.flatnonzero(np.r_[user[1:] != user[:-1], True])
+    history = np.ones(len(user), bool)
+    history[last] = history[last - 1] = False
+    return {"user": user[history], "item": item[history], "validation": item[last - 1], "test": item[last]}
+
+
+def measure(path, config):
+    """Seconds and memory of the influences of the dataset in a file of arrays; prints them as JSON."""
+    set_device(config)
+    arrays = dict(np.load(path))
+    ids = {"user_ids": np.arange(len(arrays["test"])), "item_ids": np.arange(int(arrays.pop("num_items")))}
+    dataset = Dataset(name="simulation", held_out=None, rows=None, **ids, **arrays)
+    values = build(dataset, config.replace(embedding_std=0.3)).values()
+    reset_peak_rss()
+    before = peak_rss_mb()
+    start = time.perf_counter()
+    influences([values], dataset, config)
+    print(json.dumps({"num_interactions": dataset.num_interactions, "num_users": dataset.num_users,
+                      "num_items": dataset.num_items, "seconds": time.perf_counter() - start, "data_and_model_mb": before,
+                      "extra_mb": peak_rss_mb() - before}))
+
+
+def scaling(config):
+    """Measures and prints; writes scaling.json and scaling.png under output_path."""
+    rows = []
+    print(f"{hardware()}\nsolver {config.solver}, chunk_size {config.chunk_size:,}\n\n"
+          f"{'interactions':>12} {'users':>8} {'items':>7} {'seconds':>8} {'us each':>8} {'extra MB':>9}", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        for ratings, users, items in SIZES:
+            path = Path(folder) / "data.npz"
+            np.savez(path, num_items=items, **simulated(ratings, users, items, config.seed))
+            process = subprocess.run([sys.executable, "-m", "src.studies.scaling", str(path), *sys.argv[1:]], cwd=ROOT,
+                                     stdout=subprocess.PIPE, stderr=sys.stderr, text=True)
+            if process.returncode:
+                raise InputError(f"solver {config.solver}: the process for {ratings:,} ratings ended with "
+                                 f"{process.returncode}; its own error is above")
+            row = json.loads(process.stdout.splitlines()[-1])
+            rows.append(row)
+            print(f"{row['num_interactions']:>12,} {row['num_users']:>8,} {row['num_items']:>7,} {row['seconds']:>8.1f} "
+                  f"{1e6 * row['seconds'] / row['num_interactions']:>8.2f} {row['extra_mb']:>9.0f}", flush=True)
+    output = Path(config.output_path)
+    write_json(output / FILE, {"hardware": hardware(), "solver": config.solver, "chunk_size": config.chunk_size,
+                               "sizes": rows})
+    scaling_plot(output / PLOT, rows, f"influences, solver {config.solver}")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1 and not sys.argv[1].startswith("--"):
+        try:
+            measure(sys.argv[1], load_config(sys.argv[2:]))
+        except (InputError, FloatingPointError, MemoryError) as error:
+            sys.exit(f"error: {error}")
+    else:
+        main(scaling, "run_scaling", __doc__)

@@ -1,0 +1,1 @@
+"""Training NCF: the step, the epochs, checkpoints, and the train stage."""

@@ -1,0 +1,135 @@
+"""Checkpoints: several sets of parameters of a network, and what they were trained on."""
+import errno
+import json
+import os
+from pathlib import Path
+
+import mindspore as ms
+from mindspore import Tensor
+
+from ..common.errors import InputError
+from ..common.files import atomic_write, digest
+from ..constants import MOVIES_FILE, RATINGS_FILE
+from ..ncf import build
+
+BEST, ANCHOR = "best.", "anchor{}."  # prefixes of the sets of parameters in a checkpoint; {} is the number of an epoch
+
+
+def save_checkpoint(path, sets, info):
+    """Writes several sets of arrays whole to `path`.
+
+    Args:
+        path: of the checkpoint.
+        sets: dict of prefix to dict of name to array, such as NCF.values() gives.
+        info: dict of what belongs to them, as JSON can hold it.
+    """
+    parameters = [{"name": prefix + name, "data": Tensor(value)} for prefix, values in sets.items()
+                  for name, value in values.items()]
+    with atomic_write(path) as temporary:
+        try:
+            ms.save_checkpoint(parameters, str(temporary), append_dict={"info": json.dumps(info)})
+        except RuntimeError as e:  # MindSpore's word for what the system refused
+            cause = e.__cause__ or e.__context__
+            raise cause if isinstance(cause, OSError) else OSError(errno.EIO, str(e).splitlines()[0], str(path)) from e
+        temporary.chmod(0o666 & ~_umask())
+
+
+def _umask():
+    """The process's mask of permissions, which MindSpore does not go by."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def read_checkpoint(path, remedy):
+    """What save_checkpoint wrote.
+
+    Returns:
+        values: dict of prefixed name to array.
+        info: dict.
+
+    Raises:
+        InputError: no checkpoint of this program, or a damaged one; `remedy` ends the message.
+    """
+    try:
+        content = ms.load_checkpoint(str(path))
+        info = json.loads(content.pop("info"))
+        return {name: p.asnumpy() for name, p in content.items()}, info
+    except (ValueError, KeyError, TypeError, RuntimeError) as e:
+        raise InputError(f"{path}: is no checkpoint of this program, or is damaged; {remedy}") from e
+
+
+def with_prefix(values, prefix):
+    """The entries whose names begin with `prefix`, by the rest of their names."""
+    return {name[len(prefix):]: value for name, value in values.items() if name.startswith(prefix)}
+
+
+def check_checkpoint(path, info, wanted, remedy):
+    """Raises InputError naming the first field of `wanted` that the checkpoint at `path` does not agree with."""
+    for field, value in wanted.items():
+        if info.get(field) != value:
+            if field == "catalogue_sha256":
+                raise InputError(f"{path}: was trained with other items or users than {MOVIES_FILE} and {RATINGS_FILE} have "
+                                 f"now; {remedy}")
+            if field == "ratings_sha256":
+                raise InputError(f"{path}: was trained on another {RATINGS_FILE} than the one that is there now; {remedy}")
+            raise InputError(f"{path}: was trained with {field}={info.get(field)}, but {field}={value} is needed here; "
+                             f"{remedy}")
+
+
+def load_checkpoint(path, dataset, config, ratings):
+    """The network of a checkpoint, with the parameters that rank best.
+
+    Args:
+        path: written by save_checkpoint.
+        dataset: Dataset that it must have been trained for.
+        config: num_factors, layers and holdout must be those of the checkpoint.
+        ratings: path of the ratings.csv that it must have been trained on.
+
+    Returns:
+        net: NCF.
+        info: dict of what was saved with it.
+
+    Raises:
+        InputError: no such file, no checkpoint of this program, or one that differs: the message says in what.
+    """
+    (values,), info = _read_sets(path, dataset, config, ratings, lambda info: [BEST])
+    net = build(dataset, config)
+    net.set_values(values)
+    return net, info
+
+
+def load_anchors(path, dataset, config, ratings):
+    """The parameters of a checkpoint that influences are computed from.
+
+    Takes and raises what load_checkpoint does.
+
+    Returns:
+        anchors: dict of epoch to parameters, see NCF.values; the last is the anchor.
+        info: dict of what was saved with them.
+    """
+    def prefixes(info):
+        if "anchor_epochs" not in info:
+            raise InputError(f"{path}: was written by an earlier version, without the epochs that influences come from; "
+                             f"train anew with train.py --dataset {config.dataset} --overwrite")
+        return [ANCHOR.format(epoch) for epoch in info["anchor_epochs"]]
+    sets, info = _read_sets(path, dataset, config, ratings, prefixes)
+    return dict(zip(info["anchor_epochs"], sets)), info
+
+
+def _read_sets(path, dataset, config, ratings, prefixes):
+    """The sets of parameters under `prefixes(info)` of a checkpoint that must fit, and its info."""
+    command = f"train.py --dataset {config.dataset}" + " --masked" * config.masked
+    if not Path(path).is_file():
+        raise InputError(f"{path}: no such checkpoint; make it with {command} first, or set --checkpoint_path")
+    values, info = read_checkpoint(path, f"train anew with {command}")
+    check_checkpoint(path, info, {"dataset": config.dataset, "holdout": config.holdout, "num_users": dataset.num_users,
+                                  "num_items": dataset.num_items, "num_factors": config.num_factors,
+                                  "layers": list(config.layers), "ratings_sha256": digest(ratings),
+                                  "catalogue_sha256": dataset.catalogue_sha256()},
+                     f"train anew with {command}, or name another --checkpoint_path")
+    sets = [with_prefix(values, prefix) for prefix in prefixes(info)]
+    shapes = {name: value.shape for name, value in build(dataset, config).values().items()}
+    if any({name: value.shape for name, value in one.items()} != shapes for one in sets):
+        raise InputError(f"{path}: lacks parameters or has others than this network; train anew with {command}")
+    return sets, info

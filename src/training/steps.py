@@ -1,0 +1,106 @@
+"""The training step: binary cross-entropy and Adam, many steps in one graph call."""
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor, nn, ops
+
+from ..ncf import TABLES
+
+
+class Loss(nn.Cell):
+    """Binary cross-entropy of groups whose first item is the positive: (g, 1 + num_neg), in nats."""
+
+    def __init__(self, head, groups, num_neg):
+        super().__init__()
+        self.head = head
+        self.label = Tensor(np.tile(np.eye(1, 1 + num_neg, dtype=np.float32), (groups, 1)))
+        self.cross_entropy = ops.SigmoidCrossEntropyWithLogits()
+
+    def construct(self, user_gmf, user_mlp, item_gmf, item_mlp):
+        return self.cross_entropy(self.head(user_gmf, user_mlp, item_gmf, item_mlp), self.label)
+
+
+class TrainSteps(nn.Cell):
+    """Many training steps of Adam in one graph call.
+
+    Args:
+        net: NCF; its parameters are trained.
+        groups: groups a step.
+        num_neg: negatives a group.
+        betas, epsilon: of Adam.
+        tables: how the embedding tables are updated. "lazy" updates the rows that occur in the batch and leaves the
+            moments of all others as they are, so that a step does not touch the whole tables: the fused CPU kernel;
+            "lazy basic" is the same in basic operations, which run on every device. "dense" is plain Adam, faster once
+            most rows occur in a batch.
+        weight_decay: decoupled weight decay of the tables (AdamW); needs "dense".
+    """
+
+    def __init__(self, net, groups, num_neg, betas, epsilon, tables, weight_decay=0.0):
+        super().__init__()
+        self.net = net
+        self.weights = ms.ParameterTuple(net.head.trainable_params())
+        self.weights_m = self.weights.clone("m", "zeros")
+        self.weights_v = self.weights.clone("v", "zeros")
+        self.tables = ms.ParameterTuple([getattr(net, name) for name in TABLES])
+        self.tables_m = self.tables.clone("m", "zeros")
+        self.tables_v = self.tables.clone("v", "zeros")
+        self.loss = Loss(net.head, groups, num_neg)
+        self.grad = ops.GradOperation(get_all=True, get_by_list=True, sens_param=True)
+        shape = (groups, 1 + num_neg)
+        self.weight = Tensor(np.full(shape, 1 / np.prod(shape), np.float32))  # of each sample in the mean loss
+        self.beta1, self.beta2, self.epsilon = (Tensor(x, ms.float32) for x in (*betas, epsilon))
+        self.zero = Tensor(0, ms.float32)  # beta^t: the bias of the moments is in the rates already
+        self.update = tables
+        self.adam = ops.Adam()
+        self.adam_w = ops.AdamWeightDecay()
+        self.weight_decay = Tensor(weight_decay, ms.float32)
+        self.decays = weight_decay > 0
+        self.row_adam = ops.FusedSparseLazyAdam() if tables == "lazy" else None
+        self.gather = ops.Gather()
+        self.segment_sum = ops.UnsortedSegmentSum()
+        self.scatter = ops.ScatterUpdate()
+
+    def construct(self, users, items, rates, steps, step, total):
+        """Runs the steps `step` to `steps` - 1.
+
+        users (s, g) and items (s, g * (1 + num_neg)) int32; rates (s,) learning rate of each step, corrected for the
+        bias of the moments. The counter and `total` (g, 1 + num_neg) start as arguments, since constants of a graph
+        would keep their last value for the next call.
+
+        Returns:
+            `total` and the cross-entropy of all steps, added up.
+        """
+        while step < steps:
+            user, item = self.gather(users, step, 0), self.gather(items, step, 0)
+            rows = (self.gather(self.tables[0], user, 0), self.gather(self.tables[1], user, 0),
+                    self.gather(self.tables[2], item, 0), self.gather(self.tables[3], item, 0))
+            total += self.loss(*rows)
+            row_grads, grads = self.grad(self.loss, self.weights)(*rows, self.weight)
+            rate = self.gather(rates, step, 0)
+            for k in range(4):
+                self._update_table(k, user if k < 2 else item, rows[k], row_grads[k], rate)
+            for k in range(len(self.weights)):
+                self._adam(self.weights[k], self.weights_m[k], self.weights_v[k], rate, grads[k])
+            step += 1
+        return total
+
+    def _adam(self, weight, m, v, rate, grad):
+        self.adam(weight, m, v, self.zero, self.zero, rate, self.beta1, self.beta2, self.epsilon, grad)
+
+    def _update_table(self, k, index, rows, grad, rate):
+        table, m, v = self.tables[k], self.tables_m[k], self.tables_v[k]
+        if self.update == "lazy":
+            self.row_adam(table, m, v, self.zero, self.zero, rate, self.beta1, self.beta2, self.epsilon, grad, index)
+        elif self.update == "dense":
+            grad = self.segment_sum(grad, index, table.shape[0])
+            if self.decays:
+                self.adam_w(table, m, v, rate, self.beta1, self.beta2, self.epsilon, self.weight_decay, grad)
+            else:
+                self._adam(table, m, v, rate, grad)
+        else:
+            # a row that occurs several times is written several times, each time with the same value
+            grad = self.gather(self.segment_sum(grad, index, table.shape[0]), index, 0)
+            m_rows = self.beta1 * self.gather(m, index, 0) + (1 - self.beta1) * grad
+            v_rows = self.beta2 * self.gather(v, index, 0) + (1 - self.beta2) * grad * grad
+            self.scatter(table, index, rows - rate * m_rows / (ops.sqrt(v_rows) + self.epsilon))
+            self.scatter(m, index, m_rows)
+            self.scatter(v, index, v_rows)

@@ -1,0 +1,142 @@
+"""Training epoch by epoch."""
+from concurrent.futures import ThreadPoolExecutor
+
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor
+
+from ..common.terminal import progress
+from ..dataset import training_groups
+from ..stat_utils import generator
+from .steps import TrainSteps
+
+DIVERGED = 2 * np.log(2)  # mean loss, in nats: twice that of a model that gives every item the probability 1/2
+STEPS_PER_CALL = 1000  # steps of one graph call: long enough that the call costs nothing, short enough for a progress bar
+
+
+def learning_rates(peak, steps_per_epoch, epochs, warmup_epochs):
+    """(steps,) float32: rises linearly from 0 to `peak` over the warm-up, then falls linearly to 0."""
+    total, warmup = steps_per_epoch * epochs, steps_per_epoch * warmup_epochs
+    step = np.arange(total)
+    rising = (step + 1) / max(warmup, 1)
+    falling = (total - step) / max(total - warmup, 1)
+    return (peak * np.minimum(1, np.minimum(rising, falling))).astype(np.float32)
+
+
+class EpochAverage:
+    """The model of an epoch: the mean of the parameters after the last `number` epochs, that one included."""
+
+    def __init__(self, number):
+        self.number = number
+        self.recent = []  # parameters after these epochs, see NCF.values
+
+    def __call__(self, values):
+        """Adds the parameters after an epoch and returns the mean."""
+        self.recent = [*self.recent, values][-self.number:]
+        return {name: np.mean([one[name] for one in self.recent], 0) for name in values}
+
+
+def epochs(net, dataset, config, device):
+    """Trains a network and yields the model after each of `train_epochs` epochs, see EpochAverage.
+
+    Args:
+        net, dataset, config, device: see Trainer; config also has average_epochs.
+    """
+    trainer, average = Trainer(net, dataset, config, device), EpochAverage(config.average_epochs)
+    for number in range(config.train_epochs):
+        trainer.epoch(number)
+        yield average(net.values())
+
+
+class Trainer:
+    """Trains a network epoch by epoch.
+
+    Args:
+        net: NCF.
+        dataset: Dataset with at least one training interaction.
+        config: batch_size, num_neg, learning_rate, warmup_epochs, train_epochs, beta1, beta2, epsilon, seed.
+        device: name of the device in use.
+    """
+
+    def __init__(self, net, dataset, config, device):
+        self.dataset, self.config = dataset, config
+        self.pairs = dataset.history_pairs()
+        # groups a step, and enough steps for all; the last one is filled up with groups from the epoch's beginning
+        self.groups = min(config.batch_size // (1 + config.num_neg), dataset.num_interactions)
+        self.steps = -(-dataset.num_interactions // self.groups)
+        self.rates = learning_rates(config.learning_rate, self.steps, config.train_epochs, config.warmup_epochs)
+        update = "dense" if not config.lazy_adam else "lazy" if device == "CPU" else "lazy basic"
+        self.cell = TrainSteps(net, self.groups, config.num_neg, (config.beta1, config.beta2), config.epsilon, update,
+                               config.weight_decay)
+        self.cell.set_train()
+        self.sampler = ThreadPoolExecutor(1)
+        self.next = None  # number of the epoch whose samples are being drawn, and their future
+
+    def moments(self):
+        """Adam's moments, as sets for save_checkpoint: prefixes "m." and "v.", names of the parameters as in NCF.values."""
+        return {prefix: {name: p.asnumpy().copy() for name, p in named.items()} for prefix, named in self._moments()}
+
+    def set_moments(self, values):
+        """Puts back what `moments` returned, from the content of a checkpoint; to be called before the first epoch."""
+        for prefix, named in self._moments():
+            for name, p in named.items():
+                p.set_data(Tensor(values[prefix + name]))
+
+    def _moments(self):
+        cell = self.cell
+        names = {id(p): name for name, p in cell.net.parameters_and_names()}
+        trained = [*cell.tables, *cell.weights]
+        both = (("m.", [*cell.tables_m, *cell.weights_m]), ("v.", [*cell.tables_v, *cell.weights_v]))
+        return [(prefix, {names[id(p)]: moment for p, moment in zip(trained, moments)}) for prefix, moments in both]
+
+    def samples(self, number):
+        """Users (steps * g,) and items (steps * g, 1 + num_neg) of epoch `number`: fresh negatives in a fresh order."""
+        config = self.config
+        order = generator(config.seed, "order", number).permutation(self.dataset.num_interactions)
+        order = np.resize(order, self.steps * self.groups)
+        items = training_groups(self.dataset, config.num_neg, generator(config.seed, "negatives", number), self.pairs, order)
+        return self.dataset.user[order], items
+
+    def _next_samples(self, number):
+        """`samples(number)`, drawn in the background during the epoch before; starts on those of the next epoch."""
+        future = self.next[1] if self.next and self.next[0] == number else self.sampler.submit(self.samples, number)
+        samples = future.result()
+        if number + 1 < self.config.train_epochs:
+            self.next = number + 1, self.sampler.submit(self.samples, number + 1)
+        return samples
+
+    def epoch(self, number):
+        """Trains for epoch `number` (from 0), on fresh negatives in a fresh order.
+
+        Returns:
+            Mean loss over the steps, in nats.
+
+        Raises:
+            FloatingPointError: the loss diverges.
+        """
+        users, items = self._next_samples(number)
+        per_call = min(STEPS_PER_CALL, self.steps)
+        total = 0.0
+        with progress(self.steps, f"epoch {number + 1}", "step") as bar:
+            for first in range(0, self.steps, per_call):
+                steps = min(per_call, self.steps - first)
+                part = slice(first * self.groups, (first + steps) * self.groups)
+                loss = self.run_steps(users[part], items[part], steps, per_call, number * self.steps + first)
+                if not loss < DIVERGED * steps:  # not a number is not below it either
+                    raise FloatingPointError(f"--learning_rate {self.config.learning_rate}: the loss diverged in epoch "
+                                             f"{number + 1}, steps {first + 1} to {first + steps} of {self.steps}, "
+                                             f"to a mean of {loss / steps:.3g}; lower it")
+                total += loss
+                bar.update(steps)
+        return total / self.steps
+
+    def run_steps(self, users, items, steps, per_call, first_step):
+        """Sum of the mean losses of `steps` steps; the arrays are filled up to `per_call` steps, unused."""
+        at = first_step + np.arange(per_call)
+        correction = np.sqrt(1 - self.config.beta2 ** (at + 1)) / (1 - self.config.beta1 ** (at + 1))
+        rates = (self.rates[np.minimum(at, len(self.rates) - 1)] * correction).astype(np.float32)
+        width = 1 + self.config.num_neg
+        total = self.cell(Tensor(np.resize(users, (per_call, self.groups))),
+                          Tensor(np.resize(items, (per_call, self.groups * width))), Tensor(rates),
+                          Tensor(steps, ms.int32), Tensor(0, ms.int32), Tensor(np.zeros((self.groups, width), np.float32)))
+        return float(total.asnumpy().mean(dtype=np.float64))

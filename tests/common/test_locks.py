@@ -1,0 +1,139 @@
+"""Two runs that share a folder."""
+import os
+import platform
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from src.common import locks
+from src.common.errors import InputError
+from src.common.locks import locked
+
+HOLD = """
+import sys, time
+from src.config import load_config
+from src.common.locks import locked
+with locked(sys.argv[1], load_config(sys.argv[2:])):
+    print("held", flush=True)
+    time.sleep(100)
+"""
+
+
+@pytest.fixture
+def other(tmp_path, settings):
+    """other(program, *flags): a run of that program in another process, which holds its locks until it is killed."""
+    started = []
+
+    def start(program, *flags):
+        config = settings(*flags)
+        arguments = [f"--{name}={getattr(config, name)}"
+                     for name in ("data_path", "output_path", "checkpoint_path", "dataset")]
+        process = subprocess.Popen([sys.executable, "-c", HOLD, program, *arguments], stdout=subprocess.PIPE, text=True)
+        started.append(process)
+        assert process.stdout.readline() == "held\n"
+        return process
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("first, second, shared, free", [
+    ("run_train", "run_train", "output", False), ("run_train", "run_train", "checkpoint", False),
+    ("run_train", "run_train", "data", True),  # both only read it
+    ("run_preprocess", "run_preprocess", "data", False),  # both write the masked twin
+    ("run_preprocess", "run_train", "data", True), ("run_preprocess", "run_train --masked", "data", False),
+    ("run_download_dataset", "run_train", "data", True),  # it may have nothing to do
+    ("run_eval", "run_train", "checkpoint", False), ("run_eval", "run_eval", "checkpoint", True),
+    ("run_eval", "run_eval", "output", False), ("run_tradeoff", "run_preprocess", "output", False),
+])
+def test_of_two_runs_that_share_a_folder_the_second_is_refused(other, settings, tmp_path, first, second, shared, free):
+    for folder in ("checkpoint", "data"):
+        (tmp_path / folder).mkdir()
+    process = other(first)
+    mine = [f"--{name}_path={tmp_path / 'mine' / name}" for name in ("data", "output", "checkpoint") if name != shared]
+    second, *flags = second.split()
+    if free:
+        with locked(second, settings(*mine, *flags)):
+            pass
+        return
+    with pytest.raises(InputError) as error:
+        with locked(second, settings(*mine, *flags)):
+            pytest.fail("both run")
+    words = str(error.value)
+    assert str(tmp_path / shared) in words and "\n" not in words
+    assert f"host {platform.node()}, process {process.pid}, {first}" in words
+
+
+def test_data_that_another_run_reads_are_not_made_anew(other, settings, tmp_path):
+    (tmp_path / "data").mkdir()
+    process = other("run_train")
+    config = settings("--output_path", tmp_path / "mine")
+    with locked("run_download_dataset", config):
+        with pytest.raises(InputError, match="tiny: is to be made anew, but another run reads it"):
+            locks.claim(config)
+        process.kill()
+        process.wait()
+        locks.claim(config)
+        with pytest.raises(InputError, match="is in use by another run"):  # of another file, as another process has it
+            held = dict(locks._held)
+            locks._held.clear()
+            try:
+                with locked("run_train", settings("--output_path", tmp_path / "third", "--checkpoint_path", tmp_path / "c")):
+                    pytest.fail("both run")
+            finally:
+                locks._held.update(held)
+
+
+def test_the_lock_of_a_killed_run_is_free(other, settings, tmp_path):
+    process = other("run_train")
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    with locked("run_train", settings()):
+        pass
+    assert not list(tmp_path.rglob("*.lock"))
+
+
+def test_two_datasets_in_one_folder_are_apart(other, settings, tmp_path):
+    other("run_download_dataset")
+    config = settings("--dataset", "b", "--output_path", tmp_path / "mine")
+    with locked("run_download_dataset", config):
+        locks.claim(config)
+
+
+def test_one_folder_for_all_is_no_conflict_with_oneself(settings, tmp_path):
+    everything = [f"--{name}_path={tmp_path}" for name in ("data", "output", "checkpoint")]
+    with locked("run_preprocess", settings(*everything)):
+        assert len([p for p in tmp_path.iterdir() if p.name.endswith(".lock")]) == 3
+    assert not list(tmp_path.iterdir())
+
+
+def test_who_only_asks_needs_no_lock(other, settings):
+    other("run_train")
+    with locked("run_eval", settings("--recommend", "1")):
+        pass
+
+
+def test_folders_of_seeds_are_locked_too(other, settings, tmp_path):
+    config = settings("--seeds", "1,2")
+    with locked("run_train", config):
+        for folder in ("output/seed_2", "checkpoint/seed_1"):
+            assert (tmp_path / folder / ".lock").exists()
+
+
+def test_a_file_system_without_locks_is_named_and_used(settings, caplog, monkeypatch):
+    def refuse(*_):
+        raise OSError(37, "No locks available")
+    monkeypatch.setattr(locks.fcntl, "flock", refuse)
+    with locked("run_train", settings()):
+        pass
+    assert "has no locks (No locks available)" in caplog.text
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_data_that_cannot_be_written_can_be_read(settings, tmp_path):
+    (tmp_path / "data").mkdir(mode=0o555)
+    with locked("run_train", settings()):
+        pass

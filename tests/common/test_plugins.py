@@ -1,0 +1,82 @@
+"""Strategies and solvers from a file, as docs/CONTRIBUTING.md describes them."""
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from src.common.errors import InputError
+from src.common.plugins import check_labels
+from src.game.preprocess import preprocess
+from tests.game.test_preprocess import SMALL, ratings  # noqa: F401, a fixture
+
+GUIDE = (Path(__file__).resolve().parents[2] / "docs" / "CONTRIBUTING.md").read_text()
+STRATEGY, SOLVER = re.findall(r"```python\n(.*?)```", GUIDE, re.S)
+
+
+@pytest.fixture
+def own(tmp_path):
+    """own(text) -> path of a file with it."""
+    def write(text):
+        path = tmp_path / "mine.py"
+        path.write_text(text)
+        return path
+    return write
+
+
+def test_the_strategy_of_the_guide_runs(cpu, ratings, settings, tmp_path, own):  # noqa: F811
+    config = settings(*SMALL, "--strategy", own(STRATEGY), "--wv_budget", 0.4)
+    preprocess(config)
+    record = json.loads((tmp_path / "output" / "preprocess.json").read_text())
+    table = pd.read_csv(tmp_path / "output" / "disclosure.csv")
+    assert record["strategy"].endswith("mine.py") and 0 < record["wv"] <= 0.4 * record["total_wv"]
+    count = table.groupby("item_id").user_id.transform("size")
+    assert count[table.disclosed == 1].mean() > count[table.disclosed == 0].mean()  # popular items first
+
+    own(STRATEGY.replace("-popularity", "popularity"))  # another file under the same name is another strategy
+    preprocess(config)
+    table = pd.read_csv(tmp_path / "output" / "disclosure.csv")
+    assert count[table.disclosed == 1].mean() < count[table.disclosed == 0].mean()
+
+
+def test_the_solver_of_the_guide_runs(cpu, ratings, settings, tmp_path, own):  # noqa: F811
+    preprocess(settings(*SMALL, "--solver", own(SOLVER)))
+    found = pd.read_csv(tmp_path / "output" / "disclosure.csv")["influence"]
+    preprocess(settings(*SMALL, "--solver", "block", "--overwrite"))
+    block = pd.read_csv(tmp_path / "output" / "disclosure.csv")["influence"]
+    assert np.isfinite(found).all() and found.std() > 0 and not np.allclose(found, block)
+    assert np.sign(found).corr(np.sign(block)) > 0.3  # gradients alone point the same way more often than not
+
+
+@pytest.mark.parametrize("text, words", [
+    ("def order(:", "cannot be run (SyntaxError"), ("import no_such_module", "cannot be run (ModuleNotFoundError"),
+    ("x = 1", "does not define order"), ("def order(*a): return [0, 0]", "must return different positions"),
+    ("def order(*a): return [0.5]", "must return different positions"),
+    ("def order(*a): return [[0], [1, 2]]", "order() failed"),
+    ("def order(*a): return [10 ** 9]", "must return different positions"),
+])
+def test_an_unfit_file_is_named(cpu, ratings, settings, own, text, words):  # noqa: F811
+    with pytest.raises(InputError, match=re.escape(words)) as error:
+        preprocess(settings(*SMALL, "--strategy", own(text)))
+    assert "mine.py" in str(error.value)
+
+
+def test_a_missing_file_is_named_at_once(settings):
+    for option in ("strategy", "solver"):
+        with pytest.raises(InputError, match=f"--{option} nowhere.py: no such file; name a Python file, or one of .*, "):
+            settings(f"--{option}", "nowhere.py")
+
+
+def test_a_solver_of_another_shape_is_named(cpu, ratings, settings, own):  # noqa: F811
+    path = own(SOLVER.replace("residual * np.matmul(rows, self.gradient[chunk.users])", "residual[:, 0]"))
+    with pytest.raises(InputError, match=r"mine.py: returned an array \(\d+, 1\) for a chunk of \(\d+, \d+, \d+\)"):
+        preprocess(settings(*SMALL, "--solver", path))
+
+
+def test_two_names_must_not_stand_under_one_label():
+    check_labels(["none", "a/mine.py", "random"], "tradeoff_strategies", ["none", "random"])
+    for names in (["random", "a/random.py"], ["a/random.py"], ["a/x.py", "b/x.py"], ["random", "random"]):
+        with pytest.raises(InputError, match="--tradeoff_strategies .* would stand for two of them"):
+            check_labels(names, "tradeoff_strategies", ["none", "random"])

@@ -1,0 +1,130 @@
+import itertools
+
+import numpy as np
+import pytest
+
+from src.game.mirror_descent import Game, critical_payoff, mirror_descent, price_within_budget
+
+
+def table_game(payoffs, prior, rounds, rate, anchors=None, use="nearest"):
+    """Exponentiated gradient on the table of all 2^n selection vectors; the marginals averaged over the rounds.
+
+    With several anchors the distance of one from the play is the mean over the table of the Hamming distances.
+    """
+    payoffs = np.atleast_2d(payoffs)
+    selections = np.array(list(itertools.product((0, 1), repeat=payoffs.shape[1])))
+    weight = np.prod(np.where(selections, prior, 1 - prior), axis=1)
+    average = np.zeros(payoffs.shape[1])
+    for _ in range(rounds):
+        payoff = payoffs[0]
+        if anchors is not None:
+            distance = np.array([weight @ (selections != anchor).sum(1) for anchor in anchors])
+            shares = np.eye(len(anchors))[distance.argmin()] if use == "nearest" else 1 / distance / (1 / distance).sum()
+            payoff = shares @ payoffs
+        weight = weight * np.exp(rate * selections @ payoff)
+        weight /= weight.sum()
+        average += weight @ selections / rounds
+    return average
+
+
+@pytest.mark.parametrize("n", [1, 4, 10])
+def test_product_form_is_the_update_of_the_full_table(n):
+    payoff = np.random.default_rng(n).normal(0, 0.05, n)
+    expected = table_game(payoff, 0.9, 200, 0.3)
+    average, used = mirror_descent(payoff, 0.9, 200, 0.3)
+    assert np.abs(average - expected).max() < 1e-9 and used == pytest.approx(payoff)
+    assert 0.01 < expected.min() < 0.99  # neither saturated from the first round nor unmoved
+
+
+@pytest.mark.parametrize("use", ["nearest", "weighted"])
+def test_product_form_with_several_anchors_is_the_update_of_each_users_table(use):
+    rng = np.random.default_rng(3)
+    user = np.repeat([0, 1, 2], [7, 10, 5])
+    anchors = np.array([np.ones(22), rng.random(22) < 0.5, rng.random(22) < 0.2], bool)
+    payoffs = rng.normal(0, 0.1, 22) * [[1], [1], [-1]] + rng.normal(0, 0.05, (3, 22))
+    average, used = mirror_descent(payoffs, 0.9, 200, 0.3, anchors, user, use)
+    for u in range(3):
+        mine = user == u
+        expected = table_game(payoffs[:, mine], 0.9, 200, 0.3, anchors[:, mine], use)
+        assert np.abs(average[mine] - expected).max() < 1e-5  # single precision
+    first = mirror_descent(payoffs[0], 0.9, 200, 0.3)[0]
+    assert np.abs(average - first).max() > 0.02  # the others are used
+    assert (payoffs.min(0) - 1e-6 <= used).all() and (used <= payoffs.max(0) + 1e-6).all()
+
+
+def test_users_do_not_depend_on_how_they_are_cut_into_blocks(monkeypatch):
+    rng = np.random.default_rng(4)
+    user = np.sort(rng.integers(0, 9, 60))
+    anchors, payoffs = rng.random((2, 60)) < 0.6, rng.normal(0, 0.1, (2, 60))
+    whole = mirror_descent(payoffs, 0.9, 50, 0.3, anchors, user)[0]
+    monkeypatch.setattr("src.game.mirror_descent._BLOCK", 4)
+    assert np.array_equal(mirror_descent(payoffs, 0.9, 50, 0.3, anchors, user)[0], whole)
+    assert np.array_equal(mirror_descent(payoffs[0], 0.9, 50, 0.3)[0], mirror_descent(payoffs[:1], 0.9, 50, 0.3)[0])
+
+
+def test_critical_payoff_parts_disclosed_from_withheld():
+    critical = critical_payoff(0.9, 50, 2.0)
+    below, above = mirror_descent(critical + np.array([-1e-6, 1e-6]), 0.9, 50, 2.0)[0]
+    assert below < 0.5 < above
+    assert critical < 0  # the prior leans towards disclosure
+
+
+def test_limit_is_the_dominant_strategy(settings):
+    rng = np.random.default_rng(0)
+    influence, unwillingness = rng.normal(0, 1, 500), rng.random(500)
+    disclosed, _ = Game(influence, unwillingness, settings("--game_rate", 1e6)).play(0.7)
+    assert np.array_equal(disclosed, influence > 0.7 * unwillingness)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_budget_gives_the_largest_selection_within_it(seed, settings):
+    rng = np.random.default_rng(seed)
+    influence, unwillingness = rng.normal(0.2, 1, 40), rng.random(40)
+    unwillingness[::7] = 0  # free to disclose
+    for share in (0.05, 0.3, 0.6):
+        budget = share * unwillingness.sum()
+        disclosed, weight = Game(influence, unwillingness, settings("--game_rate", 1e6)).within(budget)
+        assert unwillingness[disclosed].sum() <= budget
+        # every selection that some price >= 0 leads to and that fits is no larger
+        prices = [0, *(influence / np.maximum(unwillingness, 1e-12))]
+        spent = [unwillingness[influence > p * unwillingness].sum() for p in prices if p >= 0]
+        assert unwillingness[disclosed].sum() == pytest.approx(max(s for s in spent if s <= budget))
+        assert np.array_equal(disclosed, influence > weight * unwillingness)
+
+
+@pytest.mark.parametrize("use", ["nearest", "weighted"])
+def test_with_several_anchors_the_budget_gives_the_largest_selection_within_it(use, settings):
+    rng = np.random.default_rng(5)
+    user = np.sort(rng.integers(0, 20, 200))
+    influence, unwillingness = rng.normal(0.002, 0.01, 200) + rng.normal(0, 0.005, (3, 200)), rng.random(200)
+    anchors = np.array([np.ones(200), rng.random(200) < 0.6, rng.random(200) < 0.3], bool)
+    game = Game(influence, unwillingness, settings("--anchor_use", use, "--rounds", 300), anchors, user)
+    for share in (0.1, 0.5):
+        budget = share * unwillingness.sum()
+        disclosed, weight = game.within(budget)
+        again, used = game.play(weight)
+        assert np.array_equal(disclosed, again) and unwillingness[disclosed].sum() <= budget
+        # no other price leads to more that fits
+        spent = [unwillingness[game.play(price)[0]].sum() for price in np.linspace(0, 3 * weight, 150)]
+        best = max(s for s in spent if s <= budget)
+        # a user may jump to another anchor and back: with the nearest, what is spent does not fall steadily with the price
+        assert best <= unwillingness[disclosed].sum() * (1.01 if use == "nearest" else 1 + 1e-12)
+        assert (influence.min(0) - 1e-9 <= used).all() and (used <= influence.max(0) + 1e-9).all()
+    harmless, weight = game.within(unwillingness.sum())
+    assert weight == 0 and np.array_equal(harmless, game.play(0.0)[0])
+
+
+def test_budget_that_does_not_bind_costs_nothing():
+    assert price_within_budget(np.array([1.0, -1.0]), np.array([0.5, 0.5]), 0.5, 0.0) == 0
+
+
+def test_equal_prices_are_kept_or_dropped_together():
+    influence, unwillingness = np.array([3.0, 1.0, 1.0, 1.0]), np.full(4, 0.5)
+    weight = price_within_budget(influence, unwillingness, 1.2, 0.0)
+    assert (influence > weight * unwillingness).tolist() == [True, False, False, False]
+
+
+def test_nothing_fits_an_empty_budget():
+    influence, unwillingness = np.array([2.0, 1.0]), np.array([0.5, 0.5])
+    weight = price_within_budget(influence, unwillingness, 0.1, 0.0)
+    assert not (influence > weight * unwillingness).any()

@@ -1,0 +1,392 @@
+import json
+import logging
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from src.common.errors import InputError
+from src.common.variant import masked_settings, ratings_path
+from src.dataset import evaluation_candidates, load_dataset
+from src.evaluation.compare import comparison_table
+from src.evaluation.evaluate import evaluate, full_ranks
+from src.game.preprocess import preprocess, write_masked_dataset
+from src.influence.block import Blend
+from src.influence.expected import target_items
+from src.influence_function import influences
+from src.metrics import all_metrics
+from src.movielens import prepare
+from src.ncf import score
+from src.training.checkpoint import load_anchors, load_checkpoint
+from src.training.train import train
+
+SMALL = ["--layers", "6,4", "--num_factors", 3, "--num_neg", 2, "--num_eval_neg", 5, "--train_epochs", 2, "--top_k", 3]
+
+
+@pytest.fixture
+def ratings(write_ratings):
+    rng = np.random.default_rng(0)
+    rows = [(u, i, int(rng.integers(5))) for u in range(1, 13) for i in rng.permutation(20)[:9]]
+    return write_ratings([rows[k] for k in rng.permutation(len(rows))], items=range(20))
+
+
+def test_masked_dataset_keeps_held_out_rows_and_nothing_withheld(ratings, settings, tmp_path):
+    dataset = load_dataset(settings())
+    disclosed = np.random.default_rng(1).random(dataset.num_interactions) < 0.5
+    disclosed[dataset.user == 3] = False  # a user who discloses nothing
+    target = tmp_path / "data" / "masked_tiny"
+    write_masked_dataset(ratings, target, dataset, disclosed, "", {})
+    masked = load_dataset(settings(), masked=True)
+    assert np.array_equal(masked.user_ids, dataset.user_ids) and np.array_equal(masked.item_ids, dataset.item_ids)
+    assert np.array_equal(masked.validation, dataset.validation) and np.array_equal(masked.test, dataset.test)
+    assert np.array_equal(masked.user, dataset.user[disclosed]) and np.array_equal(masked.item, dataset.item[disclosed])
+    original, written = (pd.read_csv(f / "ratings.csv") for f in (ratings, target))
+    assert len(written.merge(original, how="inner")) == len(written)  # no row, hence no negative, that was not there
+    withheld = set(zip(dataset.user_ids[dataset.user[~disclosed]], dataset.item_ids[dataset.item[~disclosed]]))
+    assert not withheld & set(zip(written.user_id, written.item_id))
+
+
+def test_the_masked_dataset_of_one_put_there_by_hand_has_all_its_items(write_ratings, settings, tmp_path):
+    # no movies.csv, names and ids as others write them; what is withheld are the only text id and the only rows of an item
+    rows = [("7", "abc", 1), ("7", "2", 2), ("7", "3", 3), ("8", "2", 1), ("8", "9", 2), ("8", "3", 3), ("8", "2", 4)][:6]
+    folder = write_ratings(rows)
+    text = (folder / "ratings.csv").read_text().replace("user_id,item_id", "User ID, movieId")
+    (folder / "ratings.csv").write_text(text, encoding="utf-8-sig")
+    dataset = load_dataset(settings())
+    assert dataset.item_ids.tolist() == ["2", "3", "9", "abc"]
+    target = tmp_path / "data" / "masked_tiny"
+    write_masked_dataset(folder, target, dataset, np.zeros(2, bool), "", {})
+    masked = load_dataset(settings(), masked=True)
+    assert masked.item_ids.tolist() == dataset.item_ids.tolist() and masked.user_ids.tolist() == dataset.user_ids.tolist()
+    assert np.array_equal(masked.test, dataset.test) and masked.num_interactions == 0
+
+
+def test_a_masked_dataset_that_was_not_finished_is_not_used(ratings, settings, tmp_path, monkeypatch):
+    dataset, target = load_dataset(settings()), tmp_path / "data" / "masked_tiny"
+    everything = np.ones(dataset.num_interactions, bool)
+    write_masked_dataset(ratings, target, dataset, everything, "", {"holdout": 1})
+    monkeypatch.setattr("src.game.preprocess.write_csv", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        write_masked_dataset(ratings, target, dataset, ~everything, "", {})
+    with pytest.raises(InputError, match="masked_tiny: was being written when preprocess.py stopped; run preprocess.py"):
+        load_dataset(settings(), masked=True)
+    monkeypatch.undo()
+    write_masked_dataset(ratings, target, dataset, ~everything, "", {})
+    assert load_dataset(settings(), masked=True).num_interactions == 0
+
+
+def test_a_dataset_of_the_users_own_is_not_replaced_by_a_mask(ratings, write_ratings, settings, tmp_path):
+    dataset = load_dataset(settings())
+    folder = write_ratings([(1, 2, 3)], name="masked_tiny")
+    before = (folder / "ratings.csv").read_bytes()
+    with pytest.raises(InputError, match="masked_tiny: was not written by preprocess.py, which would replace it; move it"):
+        write_masked_dataset(ratings, folder, dataset, np.ones(dataset.num_interactions, bool), "", {})
+    assert (folder / "ratings.csv").read_bytes() == before and len(list(folder.iterdir())) == 1
+
+
+def test_stages_end_to_end(cpu, ratings, settings, tmp_path):
+    config = settings(*SMALL)
+    output = tmp_path / "output"
+    evaluate_before = settings(*SMALL)
+    preprocess(config)  # trains the plain model itself
+    assert (output / "train_ncf.json").exists()
+    decisions = pd.read_csv(output / "disclosure.csv")
+    assert list(decisions.columns) == ["user_id", "item_id", "influence", "unwillingness", "disclosed", "expected_influence"]
+    dataset = load_dataset(config)
+    assert len(decisions) == dataset.num_interactions and set(decisions.disclosed) <= {0, 1}
+    record = json.loads((output / "preprocess.json").read_text())
+    wv = (decisions.disclosed * decisions.unwillingness).sum() / 12
+    assert record["wv"] == pytest.approx(wv) and record["total_wv"] == pytest.approx(decisions.unwillingness.sum() / 12)
+    assert record["wv"] <= 0.6 * record["total_wv"]
+    assert record["disclosed_share"] == pytest.approx(decisions.disclosed.mean())
+    assert set(record["seconds"]) == {"influence", "game", "mask", "total"}
+    assert {"solver", "anchors", "willingness_weight", "wv_budget", "peak_rss_mb"} <= set(record)
+
+    train(config.replace(masked=True))
+    evaluate(evaluate_before)
+    evaluate(config.replace(masked=True))
+    plain, masked = (json.loads((output / f"eval_{m}.json").read_text()) for m in ("ncf", "ifrqe"))
+    assert plain["wv"] == plain["total_wv"] == masked["total_wv"] == pytest.approx(record["total_wv"])
+    assert masked["wv"] == pytest.approx(record["wv"])
+    for result in (plain, masked):
+        assert result["reward"] == pytest.approx(-result["loss"] - record["willingness_weight"] * result["wv"])
+        assert {"model", "dataset", "seed", "num_users", "num_items", "num_interactions", "hr@3", "ndcg@3", "auc", "loss",
+                "pos_loss"} <= set(result)
+    assert (plain["num_interactions"], masked["num_interactions"]) == (len(decisions), decisions.disclosed.sum())
+    assert len((output / "eval.log").read_text().splitlines()) == 2
+    table = comparison_table(plain, masked)
+    for word in ("NCF", "IFRQE", "hr@3", "reward", f"{plain['loss']:.4f}", f"{masked['loss']:.4f}"):
+        assert word in table
+
+
+def test_evaluation_scores_the_test_item_among_candidates_of_the_original(cpu, ratings, settings, tmp_path):
+    config = settings(*SMALL, "--wv_budget", 0.2)
+    preprocess(config)
+    train(config.replace(masked=True))
+    dataset = load_dataset(config)
+    candidates = evaluation_candidates(dataset, "test", config)
+    assert not dataset.history_pairs().contains(np.arange(12)[:, None], candidates).any()  # withheld ones neither
+    for name, masked in (("ncf", False), ("ifrqe", True)):
+        evaluate(config.replace(masked=masked))
+        net, _ = load_checkpoint(tmp_path / "checkpoint" / f"{name.upper()}.ckpt", dataset, config,
+                                 ratings_path(config, masked))
+        expected = all_metrics(score(net, candidates, 1000), 3)
+        result = json.loads((tmp_path / "output" / f"eval_{name}.json").read_text())
+        assert {key: result[key] for key in expected} == pytest.approx(expected, rel=1e-5)
+
+
+def test_full_ranking_is_among_all_items_not_touched(cpu, ratings, settings, tmp_path):
+    for flags in (["--eval_batch_size", 1], ["--eval_batch_size", 50], ["--holdout", 1]):
+        config = settings(*SMALL, "--eval_mode", "full", *flags)
+        train(config)
+        evaluate(config)
+        dataset = load_dataset(config)
+        net, _ = load_checkpoint(tmp_path / "checkpoint" / "NCF.ckpt", dataset, config, ratings_path(config))
+        scores = score(net, np.tile(np.arange(20, dtype=np.int32), (12, 1)), 1000)
+        found = full_ranks(net, dataset, config.eval_batch_size)
+        for user in range(12):
+            touched = set(dataset.item[dataset.user == user])
+            if dataset.validation is not None:
+                touched.add(dataset.validation[user])
+            rivals = [item for item in range(20) if item not in touched and item != dataset.test[user]]
+            assert len(rivals) == 11
+            # one batch of all users and several of few are products of other shapes: float32 leaves scores a few last bits
+            ahead = scores[user][rivals] - scores[user][dataset.test[user]]
+            slack = 1e-5 * np.abs(scores[user]).max()
+            assert (ahead > slack).sum() <= found[user] <= (ahead >= -slack).sum()
+        result = json.loads((tmp_path / "output" / "eval_ncf.json").read_text())
+        assert result["full_hr@3"] == pytest.approx(np.mean(found < 3)) and "hr@3" in result
+        assert ("wv" in result) == (config.holdout == 2)
+
+
+def test_what_is_vetoed_is_in_no_file_that_a_trainer_reads(cpu, ratings, settings, tmp_path):
+    (tmp_path / "rules.csv").write_text("user_id,item_id,unwillingness\n,,0.2\n,4,1\n2,,1\n")
+    config = settings(*SMALL, "--willingness_file", tmp_path / "rules.csv", "--veto", "--wv_budget", 1,
+                      "--learning_rate", 0.05)
+    preprocess(config)
+    dataset = load_dataset(config)
+    vetoed = (dataset.user_ids[dataset.user] == 2) | (dataset.item_ids[dataset.item] == 4)
+    decisions = pd.read_csv(tmp_path / "output" / "disclosure.csv")
+    assert (decisions.influence[vetoed] > 0).any() and vetoed.sum() > 7  # helpful or not,
+    assert (decisions.disclosed[vetoed] == 0).all() and decisions.disclosed[~vetoed].any()
+    pairs = set(zip(decisions.user_id[vetoed], decisions.item_id[vetoed]))
+    read = [path for path in (tmp_path / "data" / "masked_tiny").iterdir() if path.suffix == ".csv"]
+    assert sorted(path.name for path in read) == ["movies.csv", "ratings.csv"]
+    for path in read:
+        table = pd.read_csv(path)
+        assert "user_id" not in table or not pairs & set(zip(table.user_id, table.item_id))
+    masked = load_dataset(config, masked=True)
+    # to the trainer they are items that the user has not touched: they may be drawn as negatives
+    assert not masked.history_pairs().contains(dataset.user[vetoed], dataset.item[vetoed]).any()
+    train(config.replace(masked=True))  # user 2 has nothing left to train on, and is served all the same
+    evaluate(config.replace(masked=True))
+    assert json.loads((tmp_path / "output" / "preprocess.json").read_text())["vetoed"] == vetoed.sum()
+
+
+@pytest.mark.parametrize("strategy", ["threshold", "none+validation"])
+def test_a_baseline_goes_through_all_stages_without_a_plain_model(cpu, ratings, settings, tmp_path, strategy):
+    config = settings(*SMALL, "--strategy", strategy, "--wv_budget", 0.4)
+    preprocess(config)
+    assert not (tmp_path / "checkpoint" / "NCF.ckpt").exists()
+    decisions = pd.read_csv(tmp_path / "output" / "disclosure.csv")
+    assert decisions.influence.isna().all()
+    train(config.replace(masked=True))
+    evaluate(config.replace(masked=True))
+    dataset = load_dataset(config)
+    masked = load_dataset(masked_settings(config.replace(masked=True)), masked=True)
+    result = json.loads((tmp_path / "output" / "eval_ifrqe.json").read_text())
+    assert result["reward"] is None and result["num_interactions"] == decisions.disclosed.sum()
+    if strategy == "threshold":
+        assert result["wv"] <= 0.4 * result["total_wv"] and len(masked.user) == decisions.disclosed.sum()
+    else:  # everything, and the validation items are trained on as well
+        assert decisions.disclosed.all() and masked.validation is None
+        assert masked.history_pairs().contains(np.arange(12), dataset.validation).all()
+        assert len(masked.user) == dataset.num_interactions + 12
+
+
+def test_several_validation_items_go_through_all_stages(cpu, ratings, settings, tmp_path):
+    config = settings(*SMALL, "--holdout", 4)
+    dataset = load_dataset(config)
+    everything = load_dataset(settings(*SMALL, "--holdout", 1))
+    assert np.array_equal(dataset.validations(), everything.item.reshape(12, 8)[:, :4:-1])  # latest first
+    assert np.array_equal(dataset.validation, dataset.validations()[:, 0]) and dataset.num_interactions == 12 * 5
+    preprocess(config)
+    values = list(load_anchors(tmp_path / "checkpoint" / "NCF.ckpt", dataset, config, ratings_path(config))[0].values())
+    each = influences(values, dataset, config, targets=target_items(dataset, config.influence_lags))[0]
+    written = pd.read_csv(tmp_path / "output" / "disclosure.csv")
+    assert written.influence.to_numpy() == pytest.approx(each[:, :3].mean(1), rel=1e-6)
+    train(config.replace(masked=True))
+    evaluate(config.replace(masked=True))
+    held_out = pd.read_csv(tmp_path / "data" / "masked_tiny" / "ratings.csv")
+    assert len(held_out) == written.disclosed.sum() + 12 * 4
+
+
+def test_holding_out_one_item_leaves_no_influences(ratings, settings, tmp_path):
+    with pytest.raises(InputError, match="--holdout 1: leaves no validation item"):
+        preprocess(settings(*SMALL, "--holdout", 1))
+    with pytest.raises(InputError, match="--holdout 1: the masked dataset was decided on the validation items"):
+        settings("--holdout", 1, "--masked")
+
+
+def test_influences_come_from_the_anchors_of_all_models(cpu, ratings, settings, tmp_path):
+    config = settings(*SMALL, "--train_epochs", 6, "--learning_rate", 0.05, "--batch_size", 12, "--influence_models", 2)
+    preprocess(config)
+    dataset = load_dataset(config)
+    anchors = []
+    for folder, seed in (("", 1), ("seed_2", 2)):
+        path = tmp_path / "checkpoint" / folder / "NCF.ckpt"
+        anchors += load_anchors(path, dataset, config, ratings_path(config))[0].values()
+        assert json.loads((tmp_path / "output" / folder / "train_ncf.json").read_text())["seed"] == seed
+    written = pd.read_csv(tmp_path / "output" / "disclosure.csv").influence
+    # all targets at once, as preprocess does: products of other shapes differ in their last bits from processor to processor
+    each = influences(anchors, dataset, config, targets=target_items(dataset, config.influence_lags))[0]
+    assert written.to_numpy() == pytest.approx(each[:, 0], rel=1e-6)
+    record = json.loads((tmp_path / "output" / "preprocess.json").read_text())
+    assert record["influence_models"] == 2 and record["parameter_sets"] == len(anchors)
+    assert not (tmp_path / "output" / "influence.partial").exists()
+    # a model of the other seed that is there already is not trained again
+    other = tmp_path / "checkpoint" / "seed_2" / "NCF.ckpt"
+    before = other.stat().st_mtime_ns
+    preprocess(config.replace(overwrite=True, wv_budget=0.3))
+    assert other.stat().st_mtime_ns == before
+    # one that was trained otherwise, and the same model twice, are refused
+    other.write_bytes((tmp_path / "checkpoint" / "NCF.ckpt").read_bytes())
+    with pytest.raises(InputError, match="seed_2/NCF.ckpt: was trained with seed=1, but seed=2 is needed here; remove it"):
+        preprocess(config.replace(overwrite=True))
+    with pytest.raises(InputError, match="checkpoint/NCF.ckpt: was trained with seed=1, but seed=2 is needed here"):
+        preprocess(config.replace(overwrite=True, seed=2))
+    with pytest.raises(InputError, match="NCF.ckpt: was trained with anchor_epochs=4, but anchor_epochs=2 is needed here"):
+        preprocess(config.replace(overwrite=True, anchor_epochs=2))
+
+
+def test_a_killed_influence_stage_goes_on(cpu, ratings, settings, tmp_path, monkeypatch, caplog):
+    config = settings(*SMALL, "--train_epochs", 2, "--chunk_size", 30)
+    train(config)
+    monkeypatch.setattr("src.game.strategies.Strategies._play", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        preprocess(config)
+    assert (tmp_path / "output" / "influence.partial").stat().st_size > 8 * 72  # a header and 72 numbers an anchor
+    monkeypatch.undo()
+    monkeypatch.setattr(Blend, "__call__", lambda *_: pytest.fail("computed again"))
+    with caplog.at_level(logging.INFO, logger="ifrqe"):
+        preprocess(config)
+    assert "going on with the influences" in caplog.text
+    assert not (tmp_path / "output" / "influence.partial").exists()
+
+
+def test_a_model_of_another_mask_is_refused(cpu, ratings, settings, tmp_path):
+    config = settings(*SMALL)
+    preprocess(config)
+    train(config.replace(masked=True))
+    preprocess(settings(*SMALL, "--wv_budget", 0.2))
+    with pytest.raises(InputError, match="IFRQE.ckpt: was trained on another .*train.py --dataset tiny --masked"):
+        evaluate(config.replace(masked=True))
+
+
+def test_decisions_of_another_mask_are_refused(cpu, ratings, settings, tmp_path):
+    config = settings(*SMALL)
+    preprocess(config)
+    train(config.replace(masked=True))
+    path = tmp_path / "output" / "disclosure.csv"
+    table = pd.read_csv(path)
+    table.assign(disclosed=1 - table.disclosed).to_csv(path, index=False)
+    with pytest.raises(InputError, match="disclosure.csv: is not what .*masked_tiny was made from"):
+        evaluate(config.replace(masked=True))
+
+
+def test_no_comparison_of_results_that_do_not_belong_together(cpu, ratings, settings, tmp_path, caplog):
+    config = settings(*SMALL)
+    preprocess(config)
+    train(config.replace(masked=True))
+    evaluate(config)
+    path = tmp_path / "output" / "eval_ncf.json"
+    record = json.loads(path.read_text())
+    for change in ({"total_wv": 1.5}, {"total_wv": None}, {"seed": None, "num_users": None}):
+        path.write_text(json.dumps({key: value for key, value in {**record, **change}.items() if value is not None}))
+        caplog.clear()
+        with caplog.at_level(logging.INFO, logger="ifrqe"):
+            evaluate(config.replace(masked=True))
+        named = ", ".join(f"{key} {value} against {record[key]}" for key, value in change.items())
+        assert f"of other data or settings ({named})" in caplog.text and "plain against masked" not in caplog.text
+
+
+def test_a_changed_unwillingness_file_is_noticed(cpu, ratings, settings, tmp_path):
+    config = settings(*SMALL)
+    train(config)
+    dataset = load_dataset(config)
+    wv = []
+    for value in (0.25, 1.0):
+        pd.DataFrame({"user_id": dataset.user_ids[dataset.user], "item_id": dataset.item_ids[dataset.item],
+                      "unwillingness": value}).to_csv(ratings / "unwillingness.csv", index=False)
+        evaluate(config)
+        wv.append(json.loads((tmp_path / "output" / "eval_ncf.json").read_text())["wv"])
+    assert wv[1] == pytest.approx(4 * wv[0])
+
+
+def test_a_missing_unwillingness_file_is_named_before_anything_is_trained(ratings, settings, tmp_path):
+    with pytest.raises(InputError, match="unwillingness.csv: no such file"):
+        preprocess(settings(*SMALL, "--unwillingness", "file"))
+    assert not (tmp_path / "checkpoint").exists()
+
+
+def test_text_ids_go_through_all_stages(cpu, write_ratings, settings, tmp_path):
+    rng = np.random.default_rng(0)
+    path = tmp_path / "x.csv"
+    rows = [f"{u},{i}" for u in ("007", "7", "NA", "x") for i in rng.permutation([f"{k:03}" for k in range(20)])[:9]]
+    path.write_text("user_id,item_id\n" + "\n".join(rows) + "\n")
+    config = settings(*SMALL, "--archive", path, "--dataset", "text")
+    prepare(config)
+    dataset = load_dataset(config)
+    assert dataset.user_ids.tolist() == ["007", "7", "NA", "x"]
+    assert all(len(item) == 3 for item in dataset.item_ids)
+    preprocess(config)
+    train(config.replace(masked=True))
+    evaluate(config)
+    evaluate(config.replace(masked=True))
+    assert "007,0" in (tmp_path / "output" / "disclosure.csv").read_text()
+
+
+def test_a_stage_is_done_again_when_what_it_depends_on_changes(cpu, ratings, settings, tmp_path):
+    preprocess(settings(*SMALL))
+    record = tmp_path / "output" / "preprocess.json"
+    record_before, time_before = record.read_text(), record.stat().st_mtime_ns
+    preprocess(settings(*SMALL))
+    assert record.stat().st_mtime_ns == time_before
+    preprocess(settings(*SMALL, "--wv_budget", 0.3))
+    assert json.loads(record.read_text())["wv"] < json.loads(record_before)["wv"]
+    (tmp_path / "data" / "masked_tiny" / "ratings.csv").unlink()
+    preprocess(settings(*SMALL, "--wv_budget", 0.3))
+    assert (tmp_path / "data" / "masked_tiny" / "ratings.csv").exists()
+
+
+def test_the_checkpoint_of_another_dataset_is_refused(cpu, ratings, write_ratings, settings, tmp_path):
+    train(settings(*SMALL))
+    write_ratings([(u, i, i) for u in range(12) for i in range(9)], name="other", items=range(20))
+    with pytest.raises(InputError, match="NCF.ckpt: was trained with dataset=tiny, but dataset=other"):
+        preprocess(settings(*SMALL, "--dataset", "other"))
+    assert not (tmp_path / "output" / "disclosure.csv").exists()
+
+
+def test_evaluation_of_what_is_not_there_is_named(cpu, ratings, settings):
+    with pytest.raises(InputError, match="disclosure.csv: no such file; run preprocess.py"):
+        evaluate(settings(*SMALL, "--masked"))
+    with pytest.raises(InputError, match="NCF.ckpt: no such checkpoint; make it with train.py"):
+        evaluate(settings(*SMALL))
+
+
+def test_plain_evaluation_before_the_mask(cpu, ratings, settings, tmp_path):
+    config = settings(*SMALL)
+    train(config)
+    evaluate(config)
+    result = json.loads((tmp_path / "output" / "eval_ncf.json").read_text())
+    assert result["wv"] == result["total_wv"] > 0
+    assert result["willingness_weight"] is None and result["reward"] is None
+
+
+def test_decisions_of_other_data_are_refused(cpu, ratings, settings, tmp_path):
+    config = settings(*SMALL)
+    preprocess(config)
+    path = tmp_path / "output" / "disclosure.csv"
+    pd.read_csv(path).iloc[1:].to_csv(path, index=False)
+    with pytest.raises(InputError, match="disclosure.csv: does not list the training interactions of tiny"):
+        evaluate(config)

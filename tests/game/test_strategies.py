@@ -1,0 +1,128 @@
+"""What each strategy discloses, on known answers."""
+import numpy as np
+import pytest
+
+from src.dataset import load_dataset
+from src.game.strategies import STRATEGIES, Strategies, needs_model
+from src.influence_function import influences
+from src.training import trainer
+from tests.test_ncf import randomised
+
+NETWORK = ["--num_factors", 3, "--layers", "6,4", "--num_neg", 2, "--anchor_warm_epochs", 1, "--batch_size", 6]
+
+
+@pytest.fixture
+def make(cpu, small, settings, tmp_path):
+    """make(flags, b, allowed) -> dataset with histories of 6, 3, 1 and 0, Strategies, and the model's parameters."""
+    def strategies(*flags, b=None, allowed=None):
+        config = settings(*NETWORK, *flags)
+        dataset = load_dataset(config)
+        values = randomised(4, 9, 3, [6, 4], seed=2)[1]
+        models = [({1: values}, {"settings": config.as_dict()})]
+        b = np.linspace(1, 0.1, 10) if b is None else np.asarray(b, float)
+        allowed = np.ones(10, bool) if allowed is None else allowed
+        return dataset, Strategies(dataset, b, allowed, models, config, "CPU", tmp_path, {}), values
+    return strategies
+
+
+def test_nothing_is_withheld_without_a_game(make):
+    _, decide, _ = make()
+    for name in ("none", "none+validation"):
+        assert decide(name, 0.1).disclosed.all() and decide(name, 0.1).weight is None
+
+
+def test_threshold_takes_the_least_unwilling_first(make):
+    _, decide, _ = make(b=[0.5, 0.1, 0.4, 0.2, 0.9, 0.3, 0.2, 0.6, 0.7, 0.1])  # 4.0 in all
+    assert decide("threshold", 0.25).disclosed.nonzero()[0].tolist() == [1, 3, 5, 6, 9]  # 0.9 of 1.0: 0.4 would not fit
+    assert decide("threshold", 1.0).disclosed.all()
+
+
+def test_recent_takes_the_same_share_of_each_history_latest_first(make):
+    _, decide, _ = make(b=np.full(10, 0.5))
+    # 6, 3 and 1 interactions; by place from the end over length: 1/6, 1/3 (two of them), 1/2, 2/3 (two), ...
+    assert decide("recent", 0.3).disclosed.nonzero()[0].tolist() == [4, 5, 8]
+    assert decide("recent", 0.6).disclosed.nonzero()[0].tolist() == [2, 3, 4, 5, 7, 8]
+
+
+def test_random_follows_the_seed(make):
+    kept = [make("--seed", seed)[1]("random", 0.5).disclosed.tolist() for seed in (1, 1, 2)]
+    assert kept[0] == kept[1] != kept[2]
+
+
+def test_similarity_goes_by_cosine_per_unwillingness(make):
+    dataset, decide, values = make()
+    embedding = np.concatenate([values["item_gmf"], values["item_mlp"]], 1).astype(float)
+    cosine = np.array([embedding[i] @ embedding[dataset.validation[u]] / np.linalg.norm(embedding[i])
+                       / np.linalg.norm(embedding[dataset.validation[u]]) for u, i in zip(dataset.user, dataset.item)])
+    assert (cosine > 0).any() and (cosine < 0).any()
+    assert np.array_equal(decide("similarity", 1.0).disclosed, cosine > 0)
+    b, kept = np.linspace(1, 0.1, 10), decide("similarity", 0.2).disclosed
+    assert kept.any() and (cosine[kept] / b[kept]).min() > (cosine / b)[~kept & (cosine > 0)].max()
+
+
+@pytest.mark.parametrize("name", [s for s in STRATEGIES if not s.startswith("none")])
+def test_all_keep_within_the_budget_and_use_it(make, name):
+    _, decide, _ = make()
+    b = np.linspace(1, 0.1, 10)
+    spent = b[decide(name, 0.3).disclosed].sum()
+    assert spent <= 0.3 * b.sum() and (needs_model(name) or spent > 0.3 * b.sum() - 1)
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_what_is_vetoed_is_never_disclosed(make, monkeypatch, name):
+    allowed = np.ones(10, bool)
+    allowed[[0, 3, 7]] = False
+    dataset, decide, _ = make("--anchor_placing", "binomial", allowed=allowed)
+    trained = []
+
+    class Spy(trainer.Trainer):
+        def __init__(self, net, part, *rest):
+            super().__init__(net, part, *rest)
+            trained.append(part)
+
+    monkeypatch.setattr(trainer, "Trainer", Spy)
+    for budget in (0.5, 1.0):
+        assert not (decide(name, budget).disclosed & ~allowed).any()
+    pairs = set(zip(dataset.user[~allowed], dataset.item[~allowed]))
+    assert len(trained) == 2 * (name == "ifrqe++")  # the anchors beside the first; of another budget they are the same
+    for part in trained:
+        assert not pairs & set(zip(part.user, part.item))
+
+
+def test_the_game_goes_by_the_validation_item_without_lags(make):
+    dataset, decide, values = make("--influence_lags", 0)
+    decision = decide("ifrqe", 0.5)
+    assert np.array_equal(decision.influence, decision.expected)
+    assert decision.influence == pytest.approx(influences([values], dataset, decide.config)[0], rel=1e-5)
+    assert np.array_equal(decide("ifrqe", 0.5, weight=0.0).disclosed, decision.influence > 0)
+
+
+def test_what_it_does_for_others_is_added(make):
+    selfish, social = (make("--influence_lags", 0, "--count_others", value)[1]("ifrqe", 0.5) for value in (False, True))
+    dataset = make()[0]
+    changed = selfish.expected != social.expected
+    assert np.array_equal(changed, np.isin(dataset.item, dataset.validation)) and changed.any()
+    assert np.array_equal(selfish.influence, social.influence)
+
+
+@pytest.mark.parametrize("placing", ["successive", "binomial", "budget"])
+def test_each_anchor_is_trained_on_what_it_discloses(make, monkeypatch, placing):
+    dataset, decide, _ = make("--anchor_placing", placing, "--anchors", 3)
+    asked = []
+    monkeypatch.setattr("src.game.strategies.influences", lambda sets, dataset, config, partial, disclosed, targets: (
+        asked.append(disclosed), (np.random.default_rng(len(asked)).normal(0.01, 1, (10, targets.shape[1])), {}))[1])
+    decision = decide("ifrqe++", 0.5)
+    b = np.linspace(1, 0.1, 10)
+    assert asked[0] is None and len(asked) == 3 and len(decision.report["anchor_wv"]) == 3
+    assert decision.report["anchor_wv"] == pytest.approx([b.sum() / 4, *(b[o].sum() / 4 for o in asked[1:])])
+    if placing == "successive":
+        assert np.array_equal(asked[1], decide("ifrqe", 0.5).disclosed)
+    if placing != "binomial":
+        assert all(b[o].sum() <= 0.5 * b.sum() for o in asked[1:])
+
+
+def test_influences_at_everything_are_computed_once(make, monkeypatch):
+    _, decide, _ = make()
+    decide("ifrqe", 0.5)
+    monkeypatch.setattr("src.game.strategies.influences", lambda *_: pytest.fail("computed again"))
+    decide("ifrqe", 0.2)

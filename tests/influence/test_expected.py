@@ -1,0 +1,69 @@
+import numpy as np
+import pytest
+
+from src.dataset import load_dataset
+from src.influence.expected import expected_influence, target_items
+
+
+def test_targets_are_the_validation_item_and_the_end_of_the_history(small, settings):
+    dataset = load_dataset(settings())
+    assert dataset.item_ids[target_items(dataset, 2)].tolist() == [
+        [7, 6, 5], [2, 5, 1],
+        [1, 2, 1], [5, 5, 5]]  # histories of 1 and 0: the validation item stands in
+
+
+@pytest.fixture
+def long_histories(write_ratings, settings):
+    """30 users with histories of 12 interactions."""
+    write_ratings([(u, i, i) for u in range(1, 31) for i in range(14)], items=range(30))
+    return load_dataset(settings())
+
+
+def repeating(dataset, noise, seed=0):
+    """Influences on the validation item and two before it: a lasting part, and noise that does not repeat; those on items
+    of the history are half as large."""
+    rng = np.random.default_rng(seed)
+    lasting = rng.normal(1, 1, dataset.num_interactions)
+    return lasting, (lasting[:, None] + rng.normal(0, noise, (len(lasting), 3))) * [1, 0.5, 0.5]
+
+
+def test_what_does_not_repeat_is_drawn_towards_the_mean(long_histories):
+    lasting, influence = repeating(long_histories, noise=1.0)
+    expected, report = expected_influence(influence[:, :2], long_histories)
+    # the reliability of one measurement is var(lasting) / var(measured) = 1 / 2
+    assert report["1"]["slopes"] == pytest.approx([0.5], abs=0.15)
+    assert expected == pytest.approx(report["1"]["slopes"][0] * influence[:, 0] + report["1"]["intercept"])
+    assert np.mean((expected - lasting) ** 2) < 0.7 * np.mean((influence[:, 0] - lasting) ** 2)
+
+
+def test_more_lags_tell_more(long_histories):
+    lasting, influence = repeating(long_histories, noise=1.0)
+    one, two = (expected_influence(influence[:, :1 + lags], long_histories)[0] for lags in (1, 2))
+    from_end = 12 - np.arange(len(lasting)) % 12
+    assert np.mean((two - lasting) ** 2) < 0.9 * np.mean((one - lasting) ** 2)
+    assert np.array_equal(one[from_end == 1], two[from_end == 1])  # for the last, the target of lag 1 is itself
+    assert (one != two)[from_end > 1].all()
+
+
+def test_what_an_interaction_does_for_its_own_loss_counts_nowhere(long_histories):
+    _, influence = repeating(long_histories, noise=1.0)
+    before, _ = expected_influence(influence, long_histories)
+    last = np.arange(11, len(influence), 12)
+    influence[last, 1:] = 1e6
+    influence[last - 1, 2] = 1e6
+    assert np.array_equal(expected_influence(influence, long_histories)[0], before)
+
+
+def test_noise_alone_makes_all_alike(long_histories):
+    rng = np.random.default_rng(4)
+    influence = rng.normal(0, 1, (long_histories.num_interactions, 2))
+    influence[:, 1] = -influence[:, 0]
+    expected, report = expected_influence(influence, long_histories)
+    assert report["1"]["slopes"] == [0] and np.ptp(expected) == 0
+
+
+def test_too_few_interactions_leave_the_influence_as_it_is(small, settings):
+    dataset = load_dataset(settings())
+    influence = np.arange(20.0).reshape(10, 2)
+    expected, report = expected_influence(influence, dataset)
+    assert expected.tolist() == influence[:, 0].tolist() and report == {}

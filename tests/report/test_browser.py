@@ -1,0 +1,222 @@
+"""report.html in a real browser, headless Chromium; skipped where it is not installed."""
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from src.dataset import load_dataset
+from src.evaluation.explain import Rule, _reason
+from src.game.decisions import read_decisions
+from src.game.mirror_descent import Game
+from src.report.page import HTML
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+DRIVER = shutil.which("chromedriver")
+PHONE, DESK = 380, 1200
+
+pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="chromium or chromedriver is not installed")
+
+# for every element with text of its own: the ratio of its colour to the colour behind it (WCAG 2.2, contrast ratio)
+CONTRAST = """
+const channel = c => c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
+const luminance = c => 0.2126 * channel(c[0] / 255) + 0.7152 * channel(c[1] / 255) + 0.0722 * channel(c[2] / 255);
+const parse = text => text.match(/[\\d.]+/g).map(Number);
+function behind(e) {
+  for (; e; e = e.parentElement) {
+    const c = parse(getComputedStyle(e).backgroundColor);
+    if (c.length === 3 || c[3] > 0) return c;
+  }
+}
+function ratio(a, b) {
+  const [x, y] = [luminance(a), luminance(b)].sort((p, q) => q - p);
+  return (x + 0.05) / (y + 0.05);
+}
+const found = [];
+for (const e of document.body.querySelectorAll("*")) {
+  if (["SCRIPT", "STYLE", "OPTION", "NOSCRIPT"].includes(e.tagName.toUpperCase()) || !e.getClientRects().length) continue;
+  const style = getComputedStyle(e);
+  if (Array.from(e.childNodes).some(n => n.nodeType === 3 && n.textContent.trim())) {
+    const c = parse(e.closest("svg") ? style.fill : style.color);
+    found.push(["text", e.textContent.trim().slice(0, 40), ratio(c, behind(e))]);
+  } else if (e.tagName === "path" && e.closest("svg") && !e.closest("defs")) {
+    for (const c of [style.fill, style.stroke])
+      if (c.startsWith("rgb") && Number(style.opacity) > 0.5) found.push(["mark", c, ratio(parse(c), behind(e))]);
+  }
+}
+return found;
+"""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A browser in which nothing can be fetched from a network."""
+    from selenium import webdriver
+    from selenium.webdriver.chrome.options import Options
+    from selenium.webdriver.chrome.service import Service
+    options = Options()
+    options.binary_location = CHROMIUM
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+                     "--host-resolver-rules=MAP * ~NOTFOUND"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def visit(browser, finished_run):
+    """visit(width, scheme, anchor) opens the report of the finished run; returns the browser."""
+    page = (Path(finished_run.output_path) / HTML).resolve().as_uri()
+
+    def go(width=DESK, scheme="light", anchor=""):
+        browser.get("about:blank")
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride",
+                                {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width == PHONE})
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia",
+                                {"features": [{"name": "prefers-color-scheme", "value": scheme}]})
+        browser.get_log("browser")  # what came before
+        browser.get(f"{page}{anchor}")
+        return browser
+    return go
+
+
+def interactions(browser):
+    """(item id, disclosed, reason) of every entry on the page."""
+    return [tuple(row) for row in browser.execute_script(
+        "return Array.from(document.querySelectorAll('.entry'), e => "
+        "[Number(e.dataset.item), e.classList.contains('used'), e.querySelector('.why').textContent])")]
+
+
+def somebody(browser, dataset, decisions):
+    """Shows the user of the page with the longest history of which something is vetoed; returns what is hers: (n,) bool."""
+    ids = map(int, browser.execute_script("return data.users.map(u => u.id)"))
+    histories = [dataset.user == np.flatnonzero(dataset.user_ids == i)[0] for i in ids]
+    mine = max((h for h in histories if decisions.vetoed[h].any()), key=np.sum)
+    browser.execute_script("show(data.users.find(u => u.id === arguments[0]))", str(dataset.user_ids[dataset.user[mine][0]]))
+    return mine
+
+
+def slide(browser, step):
+    browser.execute_script("const s = document.getElementById('budget'); s.value = arguments[0]; "
+                           "s.dispatchEvent(new Event('input'))", step)
+
+
+@pytest.mark.parametrize("width", [PHONE, DESK])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_opens_without_errors_and_everything_is_legible(visit, width, scheme):
+    browser = visit(width, scheme)
+    assert browser.get_log("browser") == []
+    wide = browser.execute_script("return [innerWidth, document.documentElement.scrollWidth, "
+                                  "Array.from(document.querySelectorAll('body *')).filter(e => !e.closest('svg') && "
+                                  "e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).overflowX !== 'visible')"
+                                  ".map(e => e.tagName)]")
+    assert wide[0] == width and wide[1] <= width and wide[2] == []  # no horizontal scroll, of the page or in it
+    pictures = browser.find_elements("tag name", "svg")
+    assert len(pictures) == 8
+    for svg in pictures:
+        assert svg.size["width"] > 250 and svg.size["height"] > 100
+        assert len(svg.get_attribute("aria-label")) > 40 and svg.get_attribute("role") == "img"
+    found = browser.execute_script(CONTRAST)
+    assert sum(kind == "text" for kind, _, _ in found) > 300 and sum(kind == "mark" for kind, _, _ in found) > 50
+    faint = [row for row in found if row[2] < (4.5 if row[0] == "text" else 3)]
+    assert not faint
+    dark = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
+    assert (dark == "rgb(255, 255, 255)") == (scheme == "light")
+
+
+def test_text_in_pictures_is_large_enough_on_a_phone(visit):
+    heights = visit(PHONE).execute_script("return Array.from(document.querySelectorAll('svg text'), "
+                                          "t => t.getBoundingClientRect().height).filter(h => h > 0)")
+    assert len(heights) > 50 and min(heights) >= 8
+
+
+def test_the_slider_plays_the_game(visit, finished_run):
+    """The page's selection at a budget against the game of all users at that budget."""
+    dataset = load_dataset(finished_run)
+    decisions = read_decisions(finished_run, dataset)
+    allowed, b = ~decisions.vetoed, decisions.unwillingness
+    game = Game(decisions.expected[allowed], b[allowed], finished_run)
+    rule = Rule(decisions)
+    browser = visit()
+    mine = somebody(browser, dataset, decisions)
+    item = dataset.item_ids[dataset.item[mine]]
+    for step in (0, 7, 30, 60, 85, 100):
+        selection = np.zeros(dataset.num_interactions, bool)
+        selection[allowed], weight = game.within(step / 100 * b.sum())
+        slide(browser, step)
+        shown = interactions(browser)
+        assert len(shown) == mine.sum() and {i for i, used, _ in shown if used} == set(item[selection[mine]])
+        reasons = rule.reasons(decisions.expected[mine], b[mine], decisions.vetoed[mine], selection[mine], weight)
+        assert {i: why for i, _, why in shown} == dict(zip(item, reasons))
+        assert browser.find_element("id", "share").text == f"{step}%"
+    assert "withheld: they forbade it" in reasons  # at 100% too
+
+
+def test_it_begins_with_what_was_decided_and_goes_back_to_it(visit, finished_run):
+    dataset = load_dataset(finished_run)
+    decisions = read_decisions(finished_run, dataset)
+    browser = visit()
+    mine = somebody(browser, dataset, decisions)
+    decided = dict(zip(dataset.item_ids[dataset.item[mine]], decisions.disclosed[mine]))
+    first = interactions(browser)
+    assert {item: used for item, used, _ in first} == decided
+    said = browser.find_element("id", "sum").text
+    assert said.startswith(f"It was decided: {sum(decided.values())} of their {len(decided)} ")
+    slide(browser, 10)
+    assert interactions(browser) != first and browser.find_element("id", "sum").text.startswith("By the rule of the game")
+    browser.find_element("id", "decided").click()
+    assert interactions(browser) == first
+
+
+def test_users_are_picked_by_id_at_random_or_not_found(visit):
+    browser = visit(PHONE)
+    assert browser.find_element("id", "user").get_attribute("value") != ""
+    field, button = browser.find_element("id", "user"), browser.find_element("css selector", "#pick [type=submit]")
+    ids = browser.execute_script("return data.users.map(u => u.id)")
+    field.clear()
+    field.send_keys(ids[7])
+    button.click()
+    assert browser.current_url.endswith(f"#user={ids[7]}")
+    chosen = interactions(browser)
+    assert interactions(visit(PHONE, anchor=f"#user={ids[7]}")) == chosen  # the address can be passed on
+    field, button = browser.find_element("id", "user"), browser.find_element("css selector", "#pick [type=submit]")
+    missing = next(str(k) for k in range(1, 61) if str(k) not in ids)
+    field.clear()
+    field.send_keys(missing)
+    button.click()
+    assert f"User {missing} is not among the 40 in this file" in browser.find_element("id", "said").text
+    seen = set()
+    for _ in range(12):
+        browser.find_element("id", "random").click()
+        seen.add(field.get_attribute("value"))
+    assert len(seen) > 3 and seen <= set(ids) and browser.find_element("id", "said").text == ""
+    assert "40 of\n60 users" in browser.page_source
+    assert len(browser.find_elements("css selector", "#lists ol")) == 2 and browser.get_log("browser") == []
+    headings = [e.text for e in browser.find_elements("css selector", "#lists h3")]
+    assert headings == ["Recommended before, from everything", "Recommended after, from what is disclosed"]
+
+
+def test_the_page_says_the_same_sentences(visit):
+    """The functions of the page against those of the terminal, on a grid that has every case."""
+    browser = visit()
+    values = [-0.01, 0.0, 0.0001, 0.004, 0.0134, 0.3, 5.0]
+    prices = [0.0, 0.0003, 0.0142, 0.9]
+    yes_no = (False, True)
+    rows = [[e, p, v, d, s] for e in values for p in prices for v in yes_no for d in yes_no for s in yes_no]
+    said = browser.execute_script("return arguments[0].map(row => reason(...row))", rows)
+    assert said == [_reason(*row, "their recommendations") for row in rows] and len(set(said)) > 15
+
+
+def test_an_address_that_is_none_does_no_harm(visit):
+    browser = visit(anchor="#user=50%")
+    assert browser.get_log("browser") == [] and interactions(browser)
+    assert "User 50% is not among" in browser.find_element("id", "said").text
+
+
+def test_a_baseline_gives_its_reasons(visit):
+    browser = visit()
+    browser.execute_script("data.played = false; data.sentences = ['disclosed: yes', 'withheld: no']; data.prices = null;"
+                           "data.agreement = null; data.weight = null; show(data.users[0])")
+    assert {why for _, _, why in interactions(browser)} <= {"disclosed: yes", "withheld: no", "withheld: they forbade it"}

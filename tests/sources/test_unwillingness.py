@@ -1,0 +1,242 @@
+"""Unwillingness: the sources, rules of a file, and their errors."""
+import logging
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from src.common.errors import InputError
+from src.dataset import load_dataset
+from src.sources.unwillingness import load_unwillingness, vetoed
+
+
+@pytest.fixture
+def tiny(write_ratings, settings):
+    """User 7 with history items 10, 20; user 9 with history item 30."""
+    folder = write_ratings([(7, 10, 1), (7, 20, 2), (7, 30, 3), (7, 40, 4), (9, 30, 1), (9, 10, 2), (9, 40, 3)],
+                           items=range(10, 70, 10))
+    return folder, settings
+
+
+def test_unwillingness_uniform_by_seed(tiny):
+    _, settings = tiny
+    dataset = load_dataset(settings())
+    one, again, other = (load_unwillingness(dataset, settings("--seed", s)) for s in (1, 1, 2))
+    assert np.array_equal(one, again) and not np.array_equal(one, other)
+    assert one.min() >= 0 and one.max() <= 1
+
+
+def test_unwillingness_constant(tiny):
+    _, settings = tiny
+    config = settings("--unwillingness", "constant", "--unwillingness_value", 0.25)
+    assert load_unwillingness(load_dataset(config), config).tolist() == [0.25] * 3
+
+
+def write_unwillingness(folder, rows):
+    pd.DataFrame(rows, columns=["user_id", "item_id", "unwillingness"]).to_csv(folder / "unwillingness.csv", index=False)
+
+
+def test_unwillingness_from_file_in_any_order(tiny):
+    folder, settings = tiny
+    write_unwillingness(folder, [(9, 30, 0.1), (7, 20, 0.2), (7, 10, 0.3), (7, 40, 0.9)])
+    assert load_unwillingness(load_dataset(settings()), settings()).tolist() == [0.3, 0.2, 0.1]
+
+
+@pytest.mark.parametrize("rows, words", [
+    ([(9, 30, 0.1), (7, 20, 0.2)], "user 7, item 10"),
+    ([(9, 30, 0.1), (7, 20, 1.2), (7, 10, 0.3)], "line 3: unwillingness"),
+    ([(9, 30, 0.1), (7, 20, "much"), (7, 10, 0.3)], "line 3: unwillingness"),
+    ([(9, 30, 0.1), (7, 20, 0.2), (7, 10, 0.3), (7, 10, 0.4)], "line 5: repeats"),
+])
+def test_bad_unwillingness_files_are_named(tiny, rows, words):
+    folder, settings = tiny
+    write_unwillingness(folder, rows)
+    with pytest.raises(InputError, match=words) as error:
+        load_unwillingness(load_dataset(settings()), settings())
+    assert "unwillingness.csv" in str(error.value)
+
+
+def test_missing_unwillingness_file_is_named(tiny):
+    _, settings = tiny
+    with pytest.raises(InputError, match="unwillingness.csv: no such file"):
+        load_unwillingness(load_dataset(settings()), settings("--unwillingness", "file"))
+
+
+@pytest.fixture
+def movies(tiny):
+    """The items 10 to 60 with genres; user 7's history is 10, 20 and user 9's 30."""
+    folder, settings = tiny
+    pd.DataFrame({"item_id": range(10, 70, 10), "title": "", "genres": ["Comedy|Drama", "Drama", "Horror", "", "War", "War"]}
+                 ).to_csv(folder / "movies.csv", index=False)
+    return folder, settings
+
+
+def test_by_rating_the_worst_is_the_most_unwilling(tiny):
+    folder, settings = tiny
+    table = pd.read_csv(folder / "ratings.csv")
+    config = settings("--unwillingness", "ratings")
+    with pytest.raises(InputError, match="ratings.csv: has no column rating with different numbers"):
+        load_unwillingness(load_dataset(config), config)
+    table.assign(rating=[1, 5, 3, 3, 2, 3, 3]).to_csv(folder / "ratings.csv", index=False)
+    assert load_unwillingness(load_dataset(config), config).tolist() == [1, 0, 0.75]
+
+
+def test_by_genre_the_rare_in_the_users_history_is_the_most_unwilling(movies):
+    _, settings = movies
+    config = settings("--unwillingness", "genres")
+    # user 7: half of her history is comedy, all of it drama; user 9: all is horror
+    assert load_unwillingness(load_dataset(config), config).tolist() == [1 - (0.5 + 1) / 2, 0, 0]
+
+
+def test_genres_that_are_not_there_are_named(tiny):
+    _, settings = tiny
+    config = settings("--unwillingness", "genres")
+    with pytest.raises(InputError, match="movies.csv: lists no genres; make the dataset anew"):
+        load_unwillingness(load_dataset(config), config)
+
+
+def rules(movies, text, *flags):
+    """Unwillingness of user 7's items 10 and 20 and user 9's item 30 by the rules in `text`."""
+    folder, settings = movies
+    (folder / "rules.csv").write_text(text)
+    config = settings("--willingness_file", folder / "rules.csv", *flags)
+    return load_unwillingness(load_dataset(config), config)
+
+
+@pytest.mark.parametrize("text, expected", [
+    ("user_id,item_id,unwillingness\n7,20,0.5\n", [0, 0.5, 0]),
+    ("user_id,genre,unwillingness\n7,drama,0.5\n9,Drama,1\n", [0.5, 0.5, 0]),
+    ("item_id,unwillingness\n20,0.5\n30,0.25\n", [0, 0.5, 0.25]),
+    ("genre,unwillingness\nComedy,0.2\nDrama,0.7\n", [0.7, 0.7, 0]),  # of several genres the most unwilling
+    ("user_id,unwillingness\n9,1\n", [0, 0, 1]),
+    ("user_id,item_id,genre,unwillingness\n,,,0.1\n,,Drama,0.2\n,10,,0.3\n7,,,0.4\n7,,Comedy,0.05\n7,20,,0.6\n",
+     [0.05, 0.6, 0.1]),  # the most specific wins, whatever it says
+    ("user_id,item_id,genre,unwillingness\n7,,,0.4\n,20,,0.9\n", [0.4, 0.4, 0]),  # the user's own word goes first
+])
+def test_the_most_specific_rule_wins(movies, text, expected):
+    assert rules(movies, text).tolist() == expected
+
+
+def test_rules_go_before_another_source(movies):
+    text = "user_id,item_id,unwillingness\n7,20,1\n"
+    assert rules(movies, text, "--unwillingness", "constant", "--unwillingness_value", 0.3).tolist() == [0.3, 1, 0.3]
+
+
+def test_rules_that_meet_nothing_are_named_by_line(movies, caplog):
+    with caplog.at_level(logging.INFO, "ifrqe"):
+        found = rules(movies, "user_id,item_id,genre,unwillingness\n7,10,,0.5\n8,10,,1\n7,99,,1\n,,Western,1\n7,30,,1\n")
+    assert found.tolist() == [0.5, 0, 0]
+    assert "lines 3, 4, 5, 6 meet no training interaction" in caplog.text  # 30 is held out
+    assert "unwillingness of 1 of 3 training interactions; the rest: 0" in caplog.text
+
+
+@pytest.mark.parametrize("text, words", [
+    ("item_id,unwillingness\n10,0.5\n20,2\n30,x\n", "line 3, 4: unwillingness 2"),
+    ("item_id,unwillingness\n10,\n", "line 2: unwillingness"),
+    ("item_id\n10\n", "has no column unwillingness"),
+    ("colour,unwillingness\n10,1\n", "has a column 'colour'; the columns are user_id, item_id, genre"),
+    ("item_id,unwillingness\n10,True\n20,False\n", "line 2, 3: unwillingness True"),
+    ("item_id,user_id,unwillingness,genre\n10,,1\n", "line 2 has fewer fields than the header"),
+    ("item_id,unwillingness\n1.0E+01,1\n", r"line 2 has '1.0E\+01' as item_id: a spreadsheet wrote it"),
+    ('item_id,unwillingness\n20,0.5\n"1\n0",1\n', "line 3 has .* as item_id, with a control character or a line break"),
+    ("item_id;unwillingness\n10;1\n", "separated by semicolons"),
+    ("item_id,Item ID,unwillingness\n10,20,1\n", r"has the column item_id twice \(item_id, Item ID\)"),
+    ("item_id,unwillingness\n10,0.5\n20,1\n10,0.6\n", "line 4: repeats the rule of an earlier line"),
+    ("", "is empty"),
+])
+def test_bad_rules_are_named_by_line(movies, text, words):
+    with pytest.raises(InputError, match=words) as error:
+        rules(movies, text)
+    assert "rules.csv" in str(error.value)
+
+
+def test_a_missing_file_of_rules_is_named(tiny):
+    _, settings = tiny
+    config = settings("--willingness_file", "nowhere.csv")
+    with pytest.raises(InputError, match="--willingness_file nowhere.csv: no such file"):
+        load_unwillingness(load_dataset(config), config)
+
+
+def test_rules_name_text_ids_as_they_are(write_ratings, settings, tmp_path):
+    rows = [("ann", "x", 1), ("ann", "y", 2), ("ann", "z", 3), ("NA", "x", 1), ("NA", "z", 2), ("NA", "y", 3)]
+    folder = write_ratings(rows, items=["x", "y", "z", "v"])
+    (folder / "dataset.json").write_text('{"text_ids": ["user_id", "item_id"]}')
+    path = tmp_path / "rules.csv"
+    path.write_text("user_id,unwillingness\nNA,0.5\nann,1\n")
+    config = settings("--willingness_file", path)
+    dataset = load_dataset(config)
+    assert dict(zip(dataset.user_ids[dataset.user], load_unwillingness(dataset, config))) == {"NA": 0.5, "ann": 1}
+
+
+# ids that some reader takes for others: numbers above 2^53, padded, decimal, not there, in another Unicode form, with blanks
+NAMES = ["76561197960265729", "76561197960265730", "007", "7", "1.0", "1", "NA", "None", "nan", "12345678901234567890",
+         "12345678901234567891", "caf\u00e9", "True", "1e5", "a b"]
+
+
+@pytest.mark.parametrize("users", [NAMES, NAMES[:2], ["1", "2", "10"]], ids=["text", "steam", "numbers"])
+@pytest.mark.parametrize("blank", [False, True])
+def test_a_rule_reaches_the_user_that_it_names_and_nobody_else(write_ratings, settings, tmp_path, users, blank):
+    write_ratings([(user, item, item) for user in users for item in (1, 2, 3)])
+    dataset = load_dataset(settings())
+    assert [str(name) for name in dataset.user_ids] == sorted(users, key=int if "NA" not in users else str)
+    for named in users:
+        path = tmp_path / "rules.csv"
+        path.write_text(f"user_id,genre,unwillingness\n {named} ,,1\n" + ",,0.25\n" * blank, encoding="utf-8")
+        config = settings("--willingness_file", path)
+        found = {str(dataset.user_ids[u]): b for u, b in zip(dataset.user, load_unwillingness(dataset, config))}
+        assert found == {user: 1.0 if user == named else 0.25 * blank for user in users}
+
+
+@pytest.mark.parametrize("named", ["NA", "None", "nan", "1.0", "01", "1e0", "9" * 20, "x"])
+def test_what_is_no_id_of_the_dataset_meets_nothing(tiny, tmp_path, caplog, named):
+    _, settings = tiny
+    (tmp_path / "rules.csv").write_text(f"user_id,item_id,unwillingness\n,,0.5\n{named},10,1\n7,{named},1\n")
+    config = settings("--willingness_file", tmp_path / "rules.csv")
+    assert load_unwillingness(load_dataset(config), config).tolist() == [0.5] * 3
+    assert "rules.csv: lines 3, 4 meet no training interaction" in caplog.text
+
+
+def test_rules_of_another_program_are_read_as_its_author_meant(movies, tmp_path):
+    text = '\ufeff "User ID" , MovieId,Genre,UNWILLINGNESS\n 7 , 20 ,,0.5\n9,,"  hORROR ",1\n'
+    assert rules(movies, text).tolist() == [0, 0.5, 1]
+    folder, settings = movies
+    (folder / "rules.csv").write_text("item_id,unwillingness\n20,0.5\n", encoding="utf-16")
+    config = settings("--willingness_file", folder / "rules.csv")
+    assert load_unwillingness(load_dataset(config), config).tolist() == [0, 0.5, 0]
+
+
+def test_genres_are_the_same_whatever_stands_around_them(movies):
+    folder, settings = movies
+    table = pd.DataFrame({"Movie_ID": [" 10", "20 ", "30", "40", "50", "60", "60"],
+                          "genres": [" Comedy |Sci  Fi", "Drama|", "", "1", "2", "3", "4"]})
+    table.to_csv(folder / "movies.csv", index=False)
+    for genre, expected in (("comedy", [0.5, 0, 0]), ("SCI FI", [0.5, 0, 0]), ("Drama", [0, 0.5, 0]),
+                            ("(no genres listed)", [0, 0, 0.5]), ("4", [0, 0, 0])):
+        assert rules(movies, f"genre,unwillingness\n{genre},0.5\n").tolist() == expected
+
+
+def test_an_unwillingness_of_next_to_nothing_is_none(movies):
+    assert rules(movies, "item_id,unwillingness\n10,1e-320\n20,1e-9\n").tolist() == [0, 1e-9, 0]
+
+
+def test_by_rating_true_and_false_are_1_and_0(tiny):
+    folder, settings = tiny
+    table = pd.read_csv(folder / "ratings.csv")
+    table.assign(rating=[True, False, True, True, False, True, True]).to_csv(folder / "ratings.csv", index=False)
+    config = settings("--unwillingness", "ratings")
+    assert load_unwillingness(load_dataset(config), config).tolist() == [0, 1, 1]
+
+
+def test_by_genre_in_parts_is_by_genre_in_one(movies, monkeypatch):
+    _, settings = movies
+    config = settings("--unwillingness", "genres")
+    whole = load_unwillingness(load_dataset(config), config)
+    monkeypatch.setattr("src.sources.unwillingness._ROWS", 1)
+    assert load_unwillingness(load_dataset(config), config).tolist() == whole.tolist()
+    assert rules(movies, "user_id,genre,unwillingness\n7,drama,0.5\n9,Horror,1\n").tolist() == [0.5, 0.5, 1]
+
+
+def test_only_unwillingness_1_is_a_veto(settings):
+    b = np.array([0, 0.999, 1])
+    assert vetoed(b, settings("--veto")).tolist() == [False, False, True]
+    assert not vetoed(b, settings()).any()

@@ -1,0 +1,58 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from src.common.machine import peak_rss_mb, reset_peak_rss
+from src.dataset import load_dataset
+from src.movielens import prepare
+from src.studies.scaling import measure, simulated
+
+
+def test_the_data_in_memory_are_those_of_the_data_stage(settings):
+    config = settings("--dataset", "simulation", "--sim_users", 50, "--sim_items", 60, "--sim_ratings", 900, "--seed", 4)
+    prepare(config)
+    dataset = load_dataset(config)
+    arrays = simulated(900, 50, 60, seed=4)
+    for name in ("user", "item", "validation", "test"):
+        assert np.array_equal(arrays[name], getattr(dataset, name))
+
+
+def peaks_can_be_reset():
+    """Whether the kernel counts peaks anew; some sandboxes do not."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+        return "VmHWM" in Path("/proc/self/status").read_text()
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not peaks_can_be_reset(), reason="here the peak is that of the process's whole life")
+def test_memory_counts_anew_after_a_reset():
+    reset_peak_rss()
+    before = peak_rss_mb()
+    np.ones(300_000_000, np.int8).sum()
+    peak = peak_rss_mb()
+    reset_peak_rss()
+    assert peak - before > 250 and peak - peak_rss_mb() > 250
+
+
+def test_a_kernel_that_counts_no_peaks_is_no_error(monkeypatch):
+    monkeypatch.setattr(Path, "read_text", lambda self, **_: "Name: x\n")
+    assert peak_rss_mb() > 50  # what getrusage says
+
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+    monkeypatch.setattr(Path, "read_text", refuse)
+    monkeypatch.setattr(Path, "write_text", refuse)
+    reset_peak_rss()
+    assert peak_rss_mb() > 50
+
+
+def test_measure_reports_the_size_of_what_it_measured(cpu, settings, tmp_path, capsys):
+    np.savez(tmp_path / "data.npz", num_items=60, **simulated(900, 50, 60, seed=4))
+    measure(tmp_path / "data.npz", settings())
+    row = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (row["num_users"], row["num_items"], row["num_interactions"]) == (50, 60, 800)
+    assert row["seconds"] > 0 and row["extra_mb"] >= 0

@@ -1,0 +1,282 @@
+import json
+import logging
+
+import numpy as np
+import pytest
+from mindspore import Tensor
+from mindspore import dtype as mstype
+
+from src.callbacks import BestEpoch
+from src.common.errors import InputError
+from src.common.variant import ratings_path
+from src.dataset import evaluation_candidates, load_dataset
+from src.metrics import cross_entropy, ndcg
+from src.ncf import TABLES, build, score
+from src.training.checkpoint import load_anchors, load_checkpoint
+from src.training.steps import TrainSteps
+from src.training.train import train
+from src.training.trainer import Trainer, learning_rates
+from tests import reference
+
+SMALL = ["--layers", "6,4", "--num_factors", 3, "--num_neg", 2, "--num_eval_neg", 5, "--top_k", 3]
+
+
+@pytest.fixture
+def ratings(write_ratings):
+    rng = np.random.default_rng(0)
+    write_ratings([(u, i, t) for u in range(12) for t, i in enumerate(rng.permutation(20)[:8])], items=range(20))
+
+
+def numpy_steps(values, users, items, rates, betas, epsilon, lazy, decay):
+    """Adam, on the tables with decay, or only for the rows of the batch if `lazy`; gradients by finite differences."""
+    values = {name: value.astype(float) for name, value in values.items()}
+    m, v = ({name: np.zeros_like(value) for name, value in values.items()} for _ in range(2))
+    for t, (user, item, rate) in enumerate(zip(users, items, rates), 1):
+        item = item.reshape(len(user), -1)
+        labels = np.zeros(item.shape[1], int)
+        labels[0] = 1
+
+        def loss():
+            return np.mean([reference.cross_entropy(reference.logits(values, reference.user_row(values, u), i), labels)  # noqa: B023
+                            for u, i in zip(user, item)])  # noqa: B023
+
+        grads = {}
+        for name, value in values.items():
+            grads[name] = np.zeros_like(value)
+            for at in np.ndindex(value.shape):
+                kept, step = value[at], 1e-5
+                value[at] = kept + step
+                above = loss()
+                value[at] = kept - step
+                grads[name][at] = (above - loss()) / (2 * step)
+                value[at] = kept
+        rate = rate * np.sqrt(1 - betas[1] ** t) / (1 - betas[0] ** t)
+        for name, grad in grads.items():
+            rows = slice(None) if not lazy or name not in TABLES else np.unique(user if name.startswith("user") else item)
+            m[name][rows] = betas[0] * m[name][rows] + (1 - betas[0]) * grad[rows]
+            v[name][rows] = betas[1] * v[name][rows] + (1 - betas[1]) * grad[rows] ** 2
+            step = m[name][rows] / (np.sqrt(v[name][rows]) + epsilon)
+            values[name][rows] -= rate * (step + (decay * values[name][rows] if name in TABLES else 0))
+    return values
+
+
+@pytest.mark.parametrize("tables, decay", [("lazy", 0.0), ("lazy basic", 0.0), ("dense", 0.0), ("dense", 0.3)])
+def test_steps_equal_adam_by_hand(cpu, ratings, settings, tables, decay):
+    config = settings(*SMALL)
+    net = build(load_dataset(config), config)
+    rng = np.random.default_rng(1)
+    net.set_values({name: rng.normal(0, 0.5, value.shape).astype(np.float32) for name, value in net.values().items()})
+    before = net.values()
+    users = np.array([[0, 3], [3, 3], [5, 0]], np.int32)  # a row twice in one batch, rows that come back
+    items = np.array([[1, 2, 3, 1, 1, 4], [7, 2, 0, 1, 8, 8], [1, 9, 3, 4, 2, 6]], np.int32)
+    rates = np.array([0.1, 0.2, 0.05], np.float32)
+    betas = (0.8, 0.95)
+    expected = numpy_steps(before, users, items, rates, betas, 1e-6, tables != "dense", decay)
+    t = np.arange(1, 4)
+    corrected = (rates * np.sqrt(1 - betas[1] ** t) / (1 - betas[0] ** t)).astype(np.float32)
+    cell = TrainSteps(net, 2, 2, betas, 1e-6, tables, decay)
+    total = cell(*map(Tensor, (users, items, corrected)), Tensor(3, mstype.int32), Tensor(0, mstype.int32),
+                 Tensor(np.zeros((2, 3), np.float32)))
+    assert (total.asnumpy() > 0).all()
+    for name, value in net.values().items():
+        assert np.abs(value - before[name]).max() > 0.01
+        # where a gradient is as small as epsilon, float32 leaves Adam's quotient g / (|g| + epsilon) a thousandth of a step
+        assert value == pytest.approx(expected[name], rel=2e-3, abs=2e-3 * rates.max()), name
+    untouched = np.setdiff1d(np.arange(12), users)
+    if not decay:  # no moments, no movement
+        assert np.array_equal(net.values()["user_gmf"][untouched], before["user_gmf"][untouched])
+
+
+def test_an_epoch_in_several_calls_is_the_same(cpu, ratings, settings, monkeypatch):
+    results = []
+    for per_call in (1000, 3):
+        monkeypatch.setattr("src.training.trainer.STEPS_PER_CALL", per_call)
+        config = settings(*SMALL, "--batch_size", 12)
+        net = build(load_dataset(config), config)
+        trainer = Trainer(net, load_dataset(config), config, "CPU")
+        results.append(([trainer.epoch(n) for n in range(2)], net.values()))
+    assert results[0][0] == pytest.approx(results[1][0])
+    assert all(np.array_equal(results[0][1][name], results[1][1][name]) for name in results[0][1])
+
+
+def test_batch_larger_than_the_data(cpu, ratings, settings):
+    config = settings(*SMALL, "--batch_size", 100_000)
+    dataset = load_dataset(config)
+    trainer = Trainer(build(dataset, config), dataset, config, "CPU")
+    assert (trainer.groups, trainer.steps) == (dataset.num_interactions, 1)
+    assert np.isfinite(trainer.epoch(0))
+
+
+def test_learning_rate_rises_then_falls():
+    rates = learning_rates(0.1, steps_per_epoch=10, epochs=4, warmup_epochs=1)
+    assert len(rates) == 40 and rates.argmax() == 9 and rates.max() == pytest.approx(0.1)
+    assert (np.diff(rates[:10]) > 0).all() and (np.diff(rates[9:][1:]) < 0).all()
+    assert 0 < rates[-1] < 0.01
+    assert learning_rates(0.1, 5, 2, 0)[0] == pytest.approx(0.1)
+
+
+def test_each_epoch_has_fresh_negatives_in_a_fresh_order(cpu, ratings, settings, monkeypatch):
+    config = settings(*SMALL, "--batch_size", 12)
+    dataset = load_dataset(config)
+    trainer = Trainer(build(dataset, config), dataset, config, "CPU")
+    seen = []
+    monkeypatch.setattr(trainer, "run_steps", lambda users, items, *_: seen.append((users, items)) or 0.0)
+    for number in (0, 1, 1):
+        trainer.epoch(number)
+    (users, items), (other_users, other_items), (same_users, same_items) = seen
+    assert not np.array_equal(users, other_users) and not np.array_equal(items[:, 1:], other_items[:, 1:])
+    assert np.array_equal(other_users, same_users) and np.array_equal(other_items, same_items)
+    # every positive once, in another order than that of the history
+    assert not np.array_equal(users, dataset.user)
+    assert sorted(zip(users, items[:, 0])) == sorted(zip(dataset.user, dataset.item))
+    assert not dataset.history_pairs().contains(users[:, None], items[:, 1:]).any()
+
+
+def test_training_learns_and_records(cpu, ratings, settings, tmp_path, caplog):
+    config = settings(*SMALL, "--train_epochs", 12, "--learning_rate", 0.05, "--batch_size", 12)
+    with caplog.at_level(logging.INFO, logger="ifrqe"):
+        train(config)
+        assert sum("ETA" in m for m in caplog.messages) == 12
+        caplog.clear()
+        train(config)
+        assert "done before" in caplog.text and "ETA" not in caplog.text
+    record = json.loads((tmp_path / "output" / "train_ncf.json").read_text())
+    losses = [h["loss"] for h in record["history"]]
+    assert losses[-1] < 0.8 * losses[0]
+    by_ndcg = [h["ndcg@3"] for h in record["history"]]
+    assert record["best_epoch"] == 1 + int(np.argmax(by_ndcg)) and record["ndcg@3"] == max(by_ndcg)
+    assert record["anchor_epoch"] == 1 + int(np.argmin([h["pos_loss"] for h in record["history"]]))
+    assert (record["epochs"], record["num_users"], record["num_interactions"]) == (12, 12, 72)
+    assert (tmp_path / "checkpoint" / "NCF.ckpt").exists()
+    # the checkpoint holds the best epoch and those up to the anchor, by the VALIDATION items
+    dataset = load_dataset(config)
+    path = tmp_path / "checkpoint" / "NCF.ckpt"
+    net, info = load_checkpoint(path, dataset, config, ratings_path(config))
+    kept_epochs = {info["epoch"]: net.values(), **load_anchors(path, dataset, config, ratings_path(config))[0]}
+    assert info["anchor_epochs"][-1] == record["anchor_epoch"] and len(kept_epochs) > 2
+    for epoch, values in kept_epochs.items():
+        net.set_values(values)
+        scores = score(net, evaluation_candidates(dataset, "validation", config), 1000)
+        kept = record["history"][epoch - 1]
+        assert ndcg(scores, 3) == pytest.approx(kept["ndcg@3"])
+        assert cross_entropy(scores)[:, 0].mean() == pytest.approx(kept["pos_loss"], rel=1e-5)
+
+
+def test_diverging_training_is_named_and_leaves_nothing(cpu, ratings, settings, tmp_path):
+    with pytest.raises(FloatingPointError, match="--learning_rate .*: the loss diverged in epoch 1, steps 1 to 4 of 4"
+                                                 ".*lower it; nothing was kept"):
+        train(settings(*SMALL, "--learning_rate", 1e30, "--warmup_epochs", 0, "--batch_size", 60))
+    assert not list((tmp_path / "checkpoint").iterdir()) and not (tmp_path / "output").exists()
+
+
+def test_nothing_to_train_on_is_named(cpu, write_ratings, settings):
+    write_ratings([(1, 1, 1), (1, 2, 2)], items=range(20))
+    with pytest.raises(InputError, match="holds no training interaction"):
+        train(settings(*SMALL))
+
+
+KEPT = ("epoch", "loss", "hr@3", "ndcg@3", "pos_loss")
+
+
+def finished(folder, model="ncf"):
+    """History without timings, and the bytes of the checkpoint, of a finished training."""
+    record = json.loads((folder / "output" / f"train_{model}.json").read_text())
+    return record["history"], (folder / "checkpoint" / f"{model.upper()}.ckpt").read_bytes()
+
+
+@pytest.mark.parametrize("average", [pytest.param(1, marks=pytest.mark.slow), 2])
+def test_resumed_training_ends_like_the_uninterrupted(cpu, ratings, settings, tmp_path, monkeypatch, caplog, average):
+    config = settings(*SMALL, "--train_epochs", 5, "--learning_rate", 0.05, "--batch_size", 12, "--average_epochs", average)
+    train(config)
+    expected = finished(tmp_path)
+    assert len(expected[0]) == 5 and set(expected[0][0]) == set(KEPT)
+    (tmp_path / "checkpoint" / "NCF.last.ckpt").unlink()
+    (tmp_path / "checkpoint" / "NCF.ckpt").unlink()
+    epoch = Trainer.epoch
+
+    def stopped(self, number):
+        if number == 3:
+            raise KeyboardInterrupt
+        return epoch(self, number)
+
+    monkeypatch.setattr(Trainer, "epoch", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        train(config)
+    assert [p.name for p in (tmp_path / "checkpoint").iterdir()] == ["NCF.last.ckpt"]
+    monkeypatch.setattr(Trainer, "epoch", epoch)
+    caplog.clear()
+    with caplog.at_level(logging.INFO, logger="ifrqe"):
+        train(config.replace(resume=True))
+    assert "going on after epoch 3" in caplog.text and "epoch   3/5" not in caplog.text and "epoch   4/5" in caplog.text
+    assert finished(tmp_path) == expected
+
+
+def test_resume_refuses_another_training_and_leaves_it_there(cpu, ratings, write_ratings, settings, tmp_path, caplog):
+    train(settings(*SMALL, "--train_epochs", 2))
+    state = tmp_path / "checkpoint" / "NCF.last.ckpt"
+    before = state.read_bytes()
+    for changed, words in ((["--learning_rate", 0.5], "learning_rate=0.001, but learning_rate=0.5"),
+                           (["--train_epochs", 3], "train_epochs=2, but train_epochs=3"),
+                           (["--seed", 2], "seed=1, but seed=2"),
+                           (["--holdout", 1], "holdout=2, but holdout=1")):
+        with pytest.raises(InputError, match=f"NCF.last.ckpt: was trained with {words} is needed here; .*without --resume"):
+            train(settings(*SMALL, "--train_epochs", 2, *changed, "--resume"))
+    write_ratings([(u, i, i) for u in range(12) for i in range(9)], items=range(20))
+    with pytest.raises(InputError, match="NCF.last.ckpt: was trained on another ratings.csv.*without --resume"):
+        train(settings(*SMALL, "--train_epochs", 2, "--resume"))
+    assert state.read_bytes() == before
+    state.write_bytes(before[:100])
+    with pytest.raises(InputError, match="NCF.last.ckpt: is no checkpoint of this program, or is damaged"):
+        train(settings(*SMALL, "--train_epochs", 2, "--resume"))
+    train(settings(*SMALL, "--train_epochs", 2))  # without --resume it is in nobody's way
+
+
+def test_resume_without_an_interrupted_training_begins_anew(cpu, ratings, settings, tmp_path):
+    train(settings(*SMALL, "--train_epochs", 2, "--resume"))
+    assert len(finished(tmp_path)[0]) == 2
+
+
+def test_divergence_later_on_keeps_the_last_good_epoch(cpu, ratings, settings, tmp_path, monkeypatch):
+    config = settings(*SMALL, "--train_epochs", 3, "--batch_size", 60)
+    call = Trainer.run_steps
+    monkeypatch.setattr(Trainer, "run_steps", lambda self, users, items, steps, per_call, first: np.nan if first >= 8 else
+                        call(self, users, items, steps, per_call, first))
+    with pytest.raises(FloatingPointError, match="epoch 3, steps 1 to 4 of 4.*epoch 2 is kept in .*NCF.last.ckpt"):
+        train(config)
+    assert [p.name for p in (tmp_path / "checkpoint").iterdir()] == ["NCF.last.ckpt"]
+    _, info = load_checkpoint(tmp_path / "checkpoint" / "NCF.last.ckpt", load_dataset(config), config, ratings_path(config))
+    assert info["epoch"] <= 2 and len(info["history"]) == 2
+
+
+def test_early_stopping(cpu, ratings, settings, tmp_path, caplog):
+    with caplog.at_level(logging.INFO, logger="ifrqe"):
+        train(settings(*SMALL, "--train_epochs", 40, "--learning_rate", 0.05, "--batch_size", 12, "--patience", 2))
+    record = json.loads((tmp_path / "output" / "train_ncf.json").read_text())
+    assert record["epochs"] == len(record["history"]) == record["best_epoch"] + 2 < 40
+    assert "no better validation ndcg@3 for 2 epochs" in caplog.text
+
+
+def test_averaged_epochs(cpu, ratings, settings, monkeypatch):
+    """The model of an epoch is the mean over the last ones, while the training itself goes on as without."""
+    shown = {}
+    for average in (1, 3):
+        monkeypatch.setattr(BestEpoch, "on_epoch_end", lambda self, history, values, average=average: (
+            shown.setdefault(average, {}).__setitem__(history[-1]["epoch"], values), setattr(self, "record", history[-1]),
+            setattr(self, "values", values)))
+        train(settings(*SMALL, "--train_epochs", 4, "--learning_rate", 0.05, "--average_epochs", average))
+    for name in TABLES:
+        assert shown[3][1][name] == pytest.approx(shown[1][1][name])
+        assert shown[3][4][name] == pytest.approx(np.mean([shown[1][k][name] for k in (2, 3, 4)], 0), rel=1e-5, abs=1e-7)
+        assert not np.allclose(shown[3][4][name], shown[1][4][name])
+
+
+def test_holding_out_one_item_trains_on_the_second_last_and_keeps_the_last_epoch(cpu, ratings, settings, tmp_path):
+    config = settings(*SMALL, "--train_epochs", 3, "--holdout", 1)
+    two, one = load_dataset(settings(*SMALL)), load_dataset(config)
+    assert one.validation is None and one.num_interactions == two.num_interactions + 12
+    assert np.array_equal(one.test, two.test) and one.held_out.shape == (12, 1)
+    assert one.history_pairs().contains(np.arange(12), two.validation).all()
+    train(config)
+    record = json.loads((tmp_path / "output" / "train_ncf.json").read_text())
+    assert record["best_epoch"] == record["anchor_epoch"] == 3 and "ndcg@3" not in record
+    assert set(record["history"][0]) == {"epoch", "loss"} and (tmp_path / "output" / "train_ncf.png").stat().st_size
