@@ -28,23 +28,6 @@ MASKED_PREFIX = "masked_"
 SIMULATION = "simulation"
 STUDY_SEEDS = 3  # of the trade-off study, if --seeds names none
 
-# Options by what they change: a stage is done again when one that it depends on changes.
-FILTER_KEYS = ("min_ratings", "max_ratings", "duplicates")
-SIMULATION_KEYS = ("sim_users", "sim_items", "sim_ratings", "seed")
-SPLIT_KEYS = ("holdout",)
-MODEL_KEYS = ("layers", "num_factors")
-TRAIN_KEYS = ("train_epochs", "batch_size", "num_neg", "learning_rate", "warmup_epochs", "beta1", "beta2", "epsilon",
-              "embedding_std", "lazy_adam", "weight_decay", "average_epochs", "anchor_epochs", "patience",
-              "num_eval_neg", "top_k", "seed")
-INFLUENCE_KEYS = ("solver", "damping", "similarity_damping", "count_negatives", "influence_models", "influence_lags",
-                  "lissa_depth", "lissa_batch", "lissa_scale", "lissa_damping", "num_neg", "seed")
-FIDELITY_KEYS = ("fidelity_masks", "fidelity_repeats", "fidelity_keep", "fidelity_solvers")
-UNWILLINGNESS_KEYS = ("unwillingness", "unwillingness_value", "veto")
-GAME_KEYS = UNWILLINGNESS_KEYS + ("strategy", "wv_budget", "willingness_weight", "prior", "rounds", "game_rate",
-                                  "count_others", "anchors", "anchor_placing", "anchor_use", "anchor_warm_epochs")
-TRADEOFF_KEYS = ("tradeoff_strategies", "tradeoff_budgets")
-EVAL_KEYS = ("num_eval_neg", "eval_negatives", "eval_item_list", "eval_mode", "top_k", "seed")
-
 
 def checkpoint_file(model):
     """File name of a model's checkpoint."""

@@ -16,10 +16,9 @@ from .common.errors import InputError
 from .common.files import read_json
 from .common.tables import read_table
 from .common.variant import dataset_folder, ratings_path
-from .config import DEFAULT_CONFIG, load_yaml
+from .config import shipped
 from .constants import (
     DATASET_FILE,
-    FILTER_KEYS,
     GENRES,
     ITEM,
     MASKED_PREFIX,
@@ -28,7 +27,6 @@ from .constants import (
     RATING_COLUMNS,
     RATINGS_FILE,
     SIMULATION,
-    SIMULATION_KEYS,
     TEXT_IDS,
     TIME_UNIT,
     TIMESTAMP,
@@ -255,9 +253,8 @@ def _check_record(path, config):
     if not path.exists():
         return {}
     record = read_json(path, _ANEW)
-    defaults, given = load_yaml(DEFAULT_CONFIG)[0], config.given
-    keys = FILTER_KEYS + (tuple(k for k in SIMULATION_KEYS if k != "seed") if config.dataset == SIMULATION else ())
-    for key, value in config.select(keys).items():
+    (defaults, _), given = shipped(), config.given
+    for key, value in config.select("filter", *(["simulation"] if config.dataset == SIMULATION else [])).items():
         if (value != defaults[key] or key in given) and key in record and record[key] != value:
             raise InputError(f"--{key} {value}: but {path.parent} was made with {key}={record[key]}; make it anew with "
                              f"scripts/run_download_dataset.sh --dataset {config.dataset} --{key} {value}, "

@@ -20,7 +20,7 @@ slope of l(y) in its logit, is added: to first order the rise of l(y) without th
 A withheld positive takes its share of sampled negatives with it. Negatives are drawn alike for all interactions of a user,
 so their expected share is the same for each of these: it shifts a user's influences, it does not order them. Since the
 gradients of a user's row sum to zero where training ends, the shift makes her influences sum to zero, that is, it
-measures each against her average interaction. `count_negatives` adds it to the first term of `blend` and to `block`.
+measures each against her average interaction.
 """
 import json
 

@@ -20,9 +20,9 @@ from .common.locks import claim
 from .common.stage import main
 from .common.tables import existing_file
 from .common.terminal import progress
+from .config import options_of
 from .constants import (
     DATASET_FILE,
-    FILTER_KEYS,
     GENRES,
     ITEM,
     MASKED_PREFIX,
@@ -31,7 +31,6 @@ from .constants import (
     RATING_COLUMNS,
     RATINGS_FILE,
     SIMULATION,
-    SIMULATION_KEYS,
     TEXT_IDS,
     TIME_UNIT,
     TIMESTAMP,
@@ -64,22 +63,22 @@ def prepare(config):
         if config.archive:
             raise InputError(f"--archive {config.archive}: the dataset {SIMULATION} is generated; "
                              "give data of your own another name with --dataset")
-        keys = FILTER_KEYS + SIMULATION_KEYS
-        if _is_done(folder, config, keys):
+        groups = ("filter", "simulation", "randomness")
+        if _is_done(folder, config, groups):
             return
         claim(config)
         ratings, movies, unwillingness = simulate(config.sim_users, config.sim_items, config.sim_ratings, config.seed)
         source = {"source": SIMULATION}
     else:
-        keys = FILTER_KEYS
+        groups = ("filter",)
         if config.archive:
             path = existing_file(config.archive, "give the path of a .zip, .inter or .csv file", "archive")
             source = {"source": path.name, "sha256": digest(path)}
             if items_beside(path).is_file():
                 source["items_sha256"] = digest(items_beside(path))
-            if _is_done(folder, config, keys, source):
+            if _is_done(folder, config, groups, source):
                 return
-        elif _is_done(folder, config, keys):
+        elif _is_done(folder, config, groups):
             return
         else:
             claim(config)  # the download is part of it
@@ -94,10 +93,10 @@ def prepare(config):
     tables = {RATINGS_FILE: ratings, MOVIES_FILE: movies}
     if unwillingness is not None:
         tables[UNWILLINGNESS_FILE] = unwillingness[unwillingness[USER].isin(ratings[USER].unique())]
-        if _is_edited(folder, config, keys):
+        if _is_edited(folder, config, groups):
             del tables[UNWILLINGNESS_FILE]
     users, items = ratings[USER].nunique(), len(movies)
-    _write(folder, tables, {"dataset": config.dataset, **source, **config.select(keys), "num_users": users,
+    _write(folder, tables, {"dataset": config.dataset, **source, **config.select(*groups), "num_users": users,
                             "num_items": items, "num_ratings": len(ratings), TIME_UNIT: unit,
                             "files": list(tables), "reader": _reader(),
                             TEXT_IDS: text_ids(ratings[USER], ratings[ITEM])})
@@ -106,7 +105,7 @@ def prepare(config):
                 "without times: the order of the rows counts" if unit == ORDER else f"times in {unit}", folder)
 
 
-def _is_edited(folder, config, keys):
+def _is_edited(folder, config, groups):
     """Whether the unwillingness of a simulation was changed by hand and goes on to fit, so that it is to be kept.
 
     Raises:
@@ -118,9 +117,10 @@ def _is_edited(folder, config, keys):
     record = read_json(folder / DATASET_FILE, "remove it") if (folder / DATASET_FILE).exists() else {}
     if record.get(_MADE) == digest(path):
         return False
-    if any(record.get(key) != value for key, value in config.select(keys).items()):
-        raise InputError(f"{path}: was changed since the simulation wrote it, and does not go with other {', '.join(keys)}; "
-                         "move it to another place first, or give the simulation another --data_path")
+    if any(record.get(key) != value for key, value in config.select(*groups).items()):
+        raise InputError(f"{path}: was changed since the simulation wrote it, and does not go with other "
+                         f"{', '.join(options_of(*groups))}; move it to another place first, or give the simulation another "
+                         "--data_path")
     logger.warning("%s: was changed since the simulation wrote it, and is kept", path)
     return True
 
@@ -151,7 +151,7 @@ def _write(folder, tables, record):
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _is_done(folder, config, keys, source=None):
+def _is_done(folder, config, groups, source=None):
     """Whether the folder holds this dataset; one without a record was put there by hand and is taken as it is."""
     if config.overwrite or not (folder / RATINGS_FILE).exists():
         return False
@@ -160,7 +160,7 @@ def _is_done(folder, config, keys, source=None):
             logger.info("%s: %s has no %s, so it was not made here; used as it is", config.dataset, folder, DATASET_FILE)
         return source is None
     record = read_json(folder / DATASET_FILE, "run the data stage with --overwrite")
-    if any(record.get(key) != value for key, value in {**config.select(keys), **(source or {})}.items()):
+    if any(record.get(key) != value for key, value in {**config.select(*groups), **(source or {})}.items()):
         return False
     if not all((folder / name).exists() for name in record.get("files", [])):
         return False

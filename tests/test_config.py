@@ -4,7 +4,8 @@ import pytest
 import yaml
 
 from src.common.errors import InputError
-from src.config import DEFAULT_CONFIG, load_config, load_yaml
+from src.common.values import read_comments
+from src.config import DEFAULT_CONFIG, GROUPS, load_config, options_table, shipped
 
 
 def test_defaults_are_those_of_the_readme():
@@ -84,6 +85,8 @@ def test_a_recipe_replaces_defaults_and_options_win(tmp_path):
     assert load_config(["--config_path", str(path), "--recipe", "paper"]).learning_rate == 0.001
     with pytest.raises(InputError, match="--recipe slow: must be one of paper, fast, accurate"):
         load_config(["--recipe", "slow"])
+    path.write_text("recipe: slow\nrecipes:\n  slow:\n    train_epochs: 99\n")  # of the user's own
+    assert load_config(["--config_path", str(path)]).train_epochs == 99
 
 
 @pytest.mark.parametrize("text, words", [
@@ -107,19 +110,36 @@ def test_help_shows_every_option(capsys):
         load_config(["--help"])
     assert stop.value.code == 0
     shown = capsys.readouterr().out
-    values, helps, *_ = load_yaml(DEFAULT_CONFIG)
-    for key in values:
-        assert f"--{key}" in shown
-    assert "sample" in shown and "0.6" in shown
+    words = " ".join(shown.split())  # argparse breaks lines
+    for section in read_comments(DEFAULT_CONFIG).values():
+        for key, text in section.items():
+            if key != "recipes":
+                assert f"--{key} " in words and " ".join(text.split()) in words, key
 
 
-def test_every_option_is_explained_typed_and_read():
-    values, helps, accepted, _ = load_yaml(DEFAULT_CONFIG)
-    assert list(values) == list(helps) == list(accepted)
-    source = "".join(p.read_text() for p in (DEFAULT_CONFIG.parent / "src").glob("*.py") if p.name != "config.py")
+def test_every_option_has_one_group_one_section_its_help_and_a_reader():
+    values, _ = shipped()
+    sections = read_comments(DEFAULT_CONFIG)
+    listed = [key for section in sections.values() for key in section]
+    assert listed == [*values, "recipes"] and all(text for title in sections for text in sections[title].values())
+    assert sorted(key for group in GROUPS.values() for key in group) == sorted(values)
+    source = "".join(p.read_text() for p in (DEFAULT_CONFIG.parent / "src").rglob("*.py") if p.name != "config.py")
     # moxing_adapter reads these with getattr; config.py itself reads the recipe
     by_name = {"data_url", "checkpoint_url", "recipe"}
     assert [key for key in values if not re.search(rf"\bconfig\.{key}\b", source) and key not in by_name] == []
+
+
+def test_the_page_of_options_is_what_the_program_knows():
+    assert (DEFAULT_CONFIG.parent / "docs" / "options.md").read_text() == options_table()
+
+
+def test_an_option_without_a_type_and_a_type_without_an_option_are_named(tmp_path, monkeypatch):
+    for text in (DEFAULT_CONFIG.read_text() + "another: 1\n", DEFAULT_CONFIG.read_text().replace("veto: False\n", "")):
+        path = tmp_path / "default_config.yaml"
+        path.write_text(text)
+        monkeypatch.setattr("src.config.DEFAULT_CONFIG", path)
+        with pytest.raises(InputError, match="but (another|veto) is missing or unknown"):
+            load_config([])
 
 
 @pytest.mark.parametrize("edit, arguments, key, value", [
@@ -136,7 +156,7 @@ def test_editing_the_default_file_does_not_change_types(tmp_path, monkeypatch, e
 
 @pytest.mark.parametrize("edit, words", [
     (("dataset: ml-1m", "dataset: 100"), "dataset is 100, but must be of type str"),
-    (("---", "--- {}\n---"), "needs four documents"),
+    (("recipes:", "recipe_s:"), "needs each option once and the recipes"),
     (("  batch_size: 16384", "  batchsize: 16384"), "unknown key 'batchsize'"),
 ])
 def test_a_broken_default_file_is_named(tmp_path, monkeypatch, edit, words):

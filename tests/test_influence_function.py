@@ -27,7 +27,7 @@ def sampled(dataset, config):
 
 
 def brute_force_user(values, row, validation, items, damping, disclosed=None):
-    """Influence of each positive (items[:, 0]) of a user alone, and mean effect of the negatives that go with one."""
+    """Influence of each positive (items[:, 0]) of a user alone."""
     disclosed = np.ones(len(items), bool) if disclosed is None else disclosed
     labels = np.zeros(items.shape, int)
     labels[:, 0] = 1
@@ -38,20 +38,18 @@ def brute_force_user(values, row, validation, items, damping, disclosed=None):
     hessian = reference.hessian(loss(items[disclosed], labels[disclosed]), row)
     hessian += damping * np.diag(reference.hessian(loss(items, labels), row)).mean() * np.eye(len(row))
     direction = np.linalg.solve(hessian, reference.gradient(loss(validation, np.ones(1, int)), row))
-    own = [direction @ reference.gradient(loss(i[:1], k[:1]), row) for i, k in zip(items, labels)]
-    negatives = [direction @ reference.gradient(loss(i[1:], k[1:]), row) for i, k in zip(items, labels)]
-    return own, np.mean(negatives)
+    return [direction @ reference.gradient(loss(i[:1], k[:1]), row) for i, k in zip(items, labels)]
 
 
 def brute_force(values, dataset, config):
-    """(n,) influence of each positive alone, and (num_users,) mean effect of the negatives that go with a positive."""
+    """(n,) influence of each positive alone."""
     groups = sampled(dataset, config)
-    own, shared = np.zeros(dataset.num_interactions), np.zeros(dataset.num_users)
+    own = np.zeros(dataset.num_interactions)
     for user in np.unique(dataset.user):
         rows = dataset.user == user
-        own[rows], shared[user] = brute_force_user(values, reference.user_row(values, user), dataset.validation[[user]],
-                                                   groups[rows], config.damping)
-    return own, shared
+        own[rows] = brute_force_user(values, reference.user_row(values, user), dataset.validation[[user]], groups[rows],
+                                     config.damping)
+    return own
 
 
 @pytest.mark.parametrize("layers", [[6], [6, 4], [8, 5, 3]])
@@ -60,12 +58,10 @@ def test_block_equals_brute_force(cpu, small, settings, layers, damping):
     config = settings("--num_factors", 3, "--layers", ",".join(map(str, layers)), "--damping", damping, "--num_neg", 3)
     dataset = load_dataset(config)
     _, values = randomised(4, 9, 3, layers, seed=1)
-    own, shared = brute_force({k: v.astype(float) for k, v in values.items()}, dataset, config)
+    own = brute_force({k: v.astype(float) for k, v in values.items()}, dataset, config)
     scale = np.abs(own).max()
-    assert scale > 1e-3 and np.abs(shared).max() > 1e-3
+    assert scale > 1e-3
     assert np.abs(block(values, dataset, config) - own).max() < 1e-4 * scale
-    whole = block(values, dataset, config.replace(count_negatives=True))
-    assert np.abs(whole - own - shared[dataset.user]).max() < 1e-4 * scale
 
 
 def test_at_an_anchor_the_hessian_is_that_of_what_it_discloses(cpu, small, settings):
@@ -77,7 +73,7 @@ def test_at_an_anchor_the_hessian_is_that_of_what_it_discloses(cpu, small, setti
     groups, double = sampled(dataset, config), {k: v.astype(float) for k, v in values.items()}
     for user in (0, 1, 2):
         rows = dataset.user == user
-        own, _ = brute_force_user(double, reference.user_row(double, user), dataset.validation[[user]], groups[rows],
+        own = brute_force_user(double, reference.user_row(double, user), dataset.validation[[user]], groups[rows],
                                   config.damping, disclosed[rows])
         assert found[rows] == pytest.approx(own, rel=1e-3, abs=1e-4 * np.abs(own).max())
     assert np.abs(found - influences([values], dataset, config)[0]).max() > 0.1 * np.abs(found).max()

@@ -26,7 +26,7 @@ class Stage:
     Args:
         name: of the stage, for the record's file name.
         config: effective settings.
-        keys: names of the options that the outputs depend on.
+        groups: of the options that the outputs depend on.
         inputs: files that the outputs depend on.
         outputs: files that the stage writes.
         device: name of the device that computes, see set_device.
@@ -34,13 +34,13 @@ class Stage:
     `depends` is all that the outputs depend on: code, mindspore, device, dataset, settings and inputs.
     """
 
-    def __init__(self, name, config, keys, inputs, outputs, device=None):
+    def __init__(self, name, config, groups, inputs, outputs, device=None):
         self.path = Path(config.output_path) / f"settings_{name}.yaml"
         self.name = name
         self.config = config
         self.outputs = [Path(p) for p in outputs]
         self.depends = {"code": code_digest(), "mindspore": mindspore_version(), "device": device, "dataset": config.dataset,
-                        "settings": config.select(dict.fromkeys(keys)),
+                        "settings": config.select(*groups),
                         "inputs": {}}
         for p in map(Path, inputs):
             name = p.name if p.name not in self.depends["inputs"] else f"{p.parent.name}/{p.name}"

@@ -57,7 +57,7 @@ def masked_settings(config):
         return config
     record = read_json(path, "run preprocess.py with --overwrite")
     for key, value in record.get(MASK_SETTINGS, {}).items():
-        now = config.select([key])[key]
+        now = getattr(config, key)
         if key in config.given and now != value:
             raise InputError(f"--{key} {now}: but {path.parent} was made with {key}={value}; run preprocess.py with "
                              f"--{key} {now} first, or leave the option out")

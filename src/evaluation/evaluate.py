@@ -14,15 +14,12 @@ from ..common.files import atomic_write, read_json, write_csv, write_json
 from ..common.stage import Stage
 from ..common.terminal import RESULT
 from ..common.variant import decision_files, masked_settings, ratings_path
+from ..config import EVALUATED, MASK
 from ..constants import (
-    EVAL_KEYS,
-    GAME_KEYS,
     HOLDOUT,
     MASKED_MODEL,
-    MODEL_KEYS,
     PLAIN_MODEL,
     RATINGS_FILE,
-    SPLIT_KEYS,
     USER,
     checkpoint_file,
     eval_file,
@@ -65,7 +62,7 @@ def evaluate(config):
     inputs += [p for p in optional if p.is_file() and p not in inputs]
     _check_log(output / config.eval_file_name)
     device = set_device(config)
-    stage = Stage(f"eval_{model.lower()}", config, SPLIT_KEYS + MODEL_KEYS + EVAL_KEYS + GAME_KEYS, inputs,
+    stage = Stage(f"eval_{model.lower()}", config, ("split", "model", *EVALUATED, *MASK), inputs,
                   [output / eval_file(model), output / users_file(model)], device)
     if not stage.is_done():
         _evaluate(config, model, checkpoint, output, stage)

@@ -9,7 +9,8 @@ from pathlib import Path
 from ..common.errors import InputError
 from ..common.seeds import seed_settings
 from ..common.variant import dataset_folder
-from ..constants import PLAIN_MODEL, RATINGS_FILE, TRAIN_KEYS, checkpoint_file
+from ..config import TRAINED, options_of
+from ..constants import PLAIN_MODEL, RATINGS_FILE, checkpoint_file
 from ..ncf import build
 from ..training.checkpoint import load_anchors, read_checkpoint
 from ..training.train import train
@@ -33,7 +34,7 @@ def trained_models(config, remedy=_REMEDY):
     first = _trained(config, remedy)
     if config.other_model:
         trained = _settings_of(first)
-        config = config.replace(**{key: trained[key] for key in TRAIN_KEYS if key in trained})
+        config = config.replace(**{key: trained[key] for key in options_of(*TRAINED) if key in trained})
     return [first] + [_trained(seed_settings(config, config.seed + k), _REMOVE) for k in range(1, config.influence_models)]
 
 
@@ -43,7 +44,7 @@ def _trained(config, remedy):
         logger.info("%s: not there yet, so it is trained first", checkpoint)
         train(config)
     elif not config.other_model and (trained := _settings_of(checkpoint)):
-        _check(checkpoint, trained, config.select(TRAIN_KEYS), remedy)
+        _check(checkpoint, trained, config.select(*TRAINED), remedy)
     return checkpoint
 
 
@@ -73,7 +74,7 @@ def load_models(checkpoints, dataset, config):
     for k, path in enumerate(checkpoints):
         values, info = load_anchors(path, dataset, config, dataset_folder(config) / RATINGS_FILE)
         first = first or info["settings"]
-        own = {**config.select(TRAIN_KEYS), "seed": config.seed + k}
+        own = {**config.select(*TRAINED), "seed": config.seed + k}
         wanted = {**first, "seed": first["seed"] + k} if config.other_model else own
         _check(path, info["settings"], {**wanted, "anchor_epochs": config.anchor_epochs}, _REMOVE if k else _REMEDY)
         other = ", ".join(f"{key} {value}" for key, value in info["settings"].items() if own.get(key, value) != value)
@@ -112,7 +113,7 @@ class Retrained:
     def _train(self, k):
         if k not in self.trained:
             sets, info = self.models[k]
-            config = self.config.replace(**{key: info["settings"][key] for key in TRAIN_KEYS})
+            config = self.config.replace(**{key: info["settings"][key] for key in options_of(*TRAINED)})
             part = self.dataset.part(self.disclosed)
             net, kept, warm = build(part, config), list(sets), self.config.anchor_warm_epochs
             if warm:

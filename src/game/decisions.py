@@ -13,7 +13,7 @@ from ..constants import DISCLOSED, EXPECTED, INFLUENCE, ITEM, UNWILLINGNESS, USE
 
 # of preprocess.json, by what comes after it; the latter of a game only
 RECORD_KEYS = ("strategy", "unwillingness", "wv", "total_wv", "wv_budget", "disclosed_share", "seconds", "peak_rss_mb")
-GAME_KEYS = ("solver", "parameter_sets", "influence_models", "anchors", "prior", "rounds", "game_rate", "count_others")
+PLAYED_KEYS = ("solver", "parameter_sets", "influence_models", "anchors", "prior", "rounds", "game_rate", "count_others")
 COLUMNS = (USER, ITEM, INFLUENCE, UNWILLINGNESS, DISCLOSED, EXPECTED)
 
 
@@ -60,7 +60,7 @@ def read_decisions(config, dataset):
     record = read_json(record_path, REMEDY, ["dataset", "willingness_weight"])
     if not config.masked and record["dataset"] != config.dataset:
         return None
-    read_json(record_path, REMEDY, RECORD_KEYS + GAME_KEYS * (record["willingness_weight"] is not None))
+    read_json(record_path, REMEDY, RECORD_KEYS + PLAYED_KEYS * (record["willingness_weight"] is not None))
     try:
         table = read_table(path, COLUMNS, COLUMNS, float_precision="round_trip")
     except InputError as e:

@@ -14,27 +14,23 @@ from ..common.plugins import label, plugin_files
 from ..common.stage import Stage
 from ..common.tables import read_rows
 from ..common.variant import dataset_folder, is_masked
+from ..config import MASK
 from ..constants import (
     DATASET_FILE,
     DISCLOSED,
     DISCLOSURE_FILE,
     DISCLOSURE_PLOT,
     EXPECTED,
-    GAME_KEYS,
     GENRES,
     HOLDOUT,
     INFLUENCE,
-    INFLUENCE_KEYS,
     ITEM,
     MASK_SETTINGS,
-    MODEL_KEYS,
     MOVIES_FILE,
     PREPROCESS_FILE,
     RATINGS_FILE,
-    SPLIT_KEYS,
     TEXT_IDS,
     TITLE,
-    TRAIN_KEYS,
     UNWILLINGNESS,
     USER,
 )
@@ -43,7 +39,7 @@ from ..device_adapter import set_device
 from ..metrics import willingness_violation
 from ..sources.unwillingness import ALL_VETOED, data_files, load_unwillingness, unwillingness_source, vetoed
 from .anchors import load_models, parameter_sets, trained_models
-from .strategies import NONE_VALIDATION, PLAYED, Strategies, influence_keys, needs_model, vetoed_validations
+from .strategies import NONE_VALIDATION, PLAYED, Strategies, influence_groups, needs_model, vetoed_validations
 
 logger = logging.getLogger("ifrqe")
 
@@ -66,7 +62,7 @@ def preprocess(config):
     written = [output / DISCLOSURE_FILE, output / PREPROCESS_FILE,
                *(target / name for name in (RATINGS_FILE, MOVIES_FILE, DATASET_FILE))]
     device = set_device(config)
-    stage = Stage("preprocess", config, SPLIT_KEYS + MODEL_KEYS + influence_keys(config) + GAME_KEYS, inputs + checkpoints,
+    stage = Stage("preprocess", config, ("split", "model", *influence_groups(config), *MASK), inputs + checkpoints,
                   written, device)
     if stage.is_done():
         return
@@ -90,7 +86,7 @@ def preprocess(config):
     write_disclosure(output / DISCLOSURE_FILE, dataset, unwillingness, decision)
     control = config.strategy == NONE_VALIDATION
     write_masked_dataset(folder, target, dataset, disclosed, digest(output / DISCLOSURE_FILE),
-                         {MASK_SETTINGS: config.select(_mask_keys()), **({HOLDOUT: 1} if control else {})},
+                         {MASK_SETTINGS: config.select("influence", *MASK), **({HOLDOUT: 1} if control else {})},
                          vetoed_validations(dataset, config) if control else ())
     end = time.perf_counter()
 
@@ -104,7 +100,7 @@ def preprocess(config):
         "model_settings": models[0][1]["settings"] if models else None,
         **({"solver": config.solver, "damping": config.damping, "influence_models": len(models), "parameter_sets": sets,
             "anchors": len(decision.report.get("anchor_wv", [wv])),
-            **config.select(["prior", "rounds", "game_rate", "count_others"]),
+            **{key: getattr(config, key) for key in ("prior", "rounds", "game_rate", "count_others")},
             **decision.report} if played else {}),
         "seconds": {**strategies.seconds, "mask": end - decided, "total": end - start}, "wv": wv,
         "total_wv": total_wv, "willingness_weight": decision.weight,
@@ -126,11 +122,6 @@ def preprocess(config):
     if config.veto:
         logger.info("vetoed: %s interactions, none of them disclosed", f"{(~allowed).sum():,}")
     logger.info("masked dataset written to %s, decisions to %s", target, output / DISCLOSURE_FILE)
-
-
-def _mask_keys():
-    """Options that a mask depends on and a training does not."""
-    return [key for key in dict.fromkeys(GAME_KEYS + INFLUENCE_KEYS) if key not in TRAIN_KEYS]
 
 
 def write_disclosure(path, dataset, unwillingness, decision):

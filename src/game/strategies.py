@@ -22,7 +22,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..common.files import PartialResults
-from ..constants import INFLUENCE_KEYS, MODEL_KEYS, PARTIAL_FILE
+from ..config import INFLUENCES
+from ..constants import PARTIAL_FILE
 from ..dataset import load_dataset
 from ..influence.cross_user import influence_on_others
 from ..influence.expected import expected_influence, target_items
@@ -79,9 +80,9 @@ class Decision:
     report: dict = None
 
 
-def influence_keys(config, solvers=()):
-    """Options that the influences depend on; the samples of `lissa` are drawn by chunk."""
-    return INFLUENCE_KEYS + ("chunk_size",) * ("lissa" in (config.solver, *solvers))
+def influence_groups(config, solvers=()):
+    """Groups of options that the influences depend on; the samples of `lissa` are drawn by chunk."""
+    return (*INFLUENCES, "chunks") if "lissa" in (config.solver, *solvers) else INFLUENCES
 
 
 class Strategies:
@@ -182,11 +183,11 @@ class Strategies:
         config, dataset = self.config, self.dataset
         targets = target_items(dataset, config.influence_lags)
         selection = None if disclosed is None else hashlib.sha256(np.packbits(disclosed).tobytes()).hexdigest()
-        keys = MODEL_KEYS + INFLUENCE_KEYS + ("chunk_size",)
+        settings = config.select("model", *INFLUENCES, "chunks")
         if number:
-            keys += ("anchor_warm_epochs",)
+            settings["anchor_warm_epochs"] = config.anchor_warm_epochs
         name = PARTIAL_FILE if not number else PARTIAL_FILE.replace(".", f"_{number}.")
-        partial = PartialResults(self.output / name, {**self.key, "settings": config.select(keys), "anchor": selection},
+        partial = PartialResults(self.output / name, {**self.key, "settings": settings, "anchor": selection},
                                  config.overwrite)
         self.partials.append(partial)
         if partial.resumed:

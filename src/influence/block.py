@@ -3,7 +3,6 @@ import numpy as np
 
 from ..ncf import PaddedJacobian
 from ..stat_utils import sigmoid
-from .lissa import with_share
 
 TINY = 1e-12  # least diagonal of a block: a user whose every prediction is certain has a zero Hessian
 
@@ -15,7 +14,7 @@ class Block:
         net: NCF.
         dataset: Dataset; its test items are not looked at.
         chunks: Chunks of it.
-        config: damping (relative), count_negatives.
+        config: damping (relative).
         targets: (num_users, t) items whose losses are predicted, each by itself.
     """
 
@@ -54,10 +53,8 @@ class Block:
         direction = self.entry @ _damped_solve(hessian, chunk, self.gradient[chunk.users], self.config.damping)
         residual = probability
         residual[:, :, 0] -= 1  # d loss / d logit of each sample
-        if not self.config.count_negatives:
-            positives = rows.reshape(*shape, -1)[:, :, 0]
-            return np.matmul(positives, direction) * residual[:, :, :1]
-        return with_share(np.matmul(rows, direction).reshape(*shape, -1) * residual[..., None], chunk.inside)
+        positives = rows.reshape(*shape, -1)[:, :, 0]
+        return np.matmul(positives, direction) * residual[:, :, :1]
 
 
 class Blend(Block):

@@ -35,7 +35,7 @@ class Lissa:
         net: NCF.
         dataset: Dataset; its test items are not looked at.
         chunks: Chunks of it.
-        config: lissa_depth, lissa_batch, lissa_scale (0 = measured), lissa_damping, count_negatives, num_neg, chunk_size,
+        config: lissa_depth, lissa_batch, lissa_scale (0 = measured), lissa_damping, num_neg, chunk_size,
             seed (of the batches).
         targets: (num_users, t) items whose losses are predicted, each by itself.
     """
@@ -70,12 +70,12 @@ class Lissa:
 
     def __call__(self, chunk):
         """(u, m, t) influences of the interactions of a chunk, in nats."""
-        columns = chunk.items.shape[2] if self.config.count_negatives else 1
+        positives = chunk.items[:, :, 0]
         effect = np.stack([np.concatenate([
-            self._effects(chunk.users[k:k + self.copies], chunk.items[k:k + self.copies, :, :columns], target)
+            self._effects(chunk.users[k:k + self.copies], positives[k:k + self.copies], target)
             for k in range(0, len(chunk.users), self.copies)]) for target in range(self.targets.shape[1])], -1)
         samples = len(self.trained) * (1 + self.config.num_neg)
-        return with_share(effect, chunk.inside) / (self.scale * samples)
+        return effect / (self.scale * samples)
 
     def report(self):
         """What preprocess.json says about the solution: scale, and residual of the last step's batch, relative to v.
@@ -91,29 +91,23 @@ class Lissa:
         return {"lissa_scale": float(np.mean(self.scales)), "lissa_residual": residual}
 
     def _effects(self, users, items, target):
-        """(u, m, c) products of h with the gradients of the samples `items`, the first of c being a positive."""
+        """(u, m) products of h with the gradients of the losses of the positives `items` (u, m)."""
         batches = self._draw(users, target)
         h = self._solve(users, batches)
         _, item_row = batches.rows
-        shape = items.shape
-        items = items.reshape(len(users), -1)
-        label = np.zeros(shape, np.float32)
-        label[:, :, 0] = 1
-        label = label.reshape(items.shape)
+        label = Tensor(np.ones((self.copies, TILE), np.float32))
         user_place = batches.own_user * self.copies + np.arange(self.copies, dtype=np.int32)
         effect = np.empty(items.shape)
         for start in range(0, items.shape[1], TILE):
             tile = np.zeros((2, self.copies, TILE), np.int32)
-            labels = np.ones((self.copies, TILE), np.float32)
             part = items[:, start:start + TILE]
             width = part.shape[1]
             tile[0, :len(users), :width] = part
             tile[1] = item_row[tile[0]] * self.copies + np.arange(self.copies)[:, None]
-            labels[:len(users), :width] = label[:, start:start + TILE]
-            answer = self.effect(Tensor(batches.users), Tensor(tile[0]), Tensor(user_place), Tensor(tile[1]), Tensor(labels),
-                                 *self.on_device, *h)
-            effect[:, start:start + TILE] = answer.asnumpy()[:len(users), :width]
-        return effect.reshape(shape)
+            found = self.effect(Tensor(batches.users), Tensor(tile[0]), Tensor(user_place), Tensor(tile[1]), label,
+                                *self.on_device, *h)
+            effect[:, start:start + TILE] = found.asnumpy()[:len(users), :width]
+        return effect
 
     def _draw(self, users, target):
         return _Batches(self, users, target)
@@ -167,16 +161,6 @@ class Lissa:
                 raise FloatingPointError(NOT_FINITE.format("Hessian"))
             largest = max(largest, eigenvalue)
         return MARGIN * max(largest, 1e-12)
-
-
-def with_share(effect, inside):
-    """(u, m, 1 + num_neg, t) effects of samples -> (u, m, t): each positive's, and the mean of a positive's negatives.
-
-    Args:
-        inside: (u, m) bool, see Chunk.
-    """
-    share = effect[:, :, 1:].sum((1, 2), where=inside[..., None, None]) / inside.sum(1)[:, None]
-    return effect[:, :, 0] + share[:, None]
 
 
 class _Batches:

@@ -12,7 +12,7 @@ from ..common.files import write_text
 from ..common.stage import Stage
 from ..common.terminal import markdown_text, progress
 from ..common.variant import dataset_files, decision_files
-from ..constants import SPLIT_KEYS, TRADEOFF_FILE, checkpoint_file, eval_file, train_file, users_file
+from ..constants import TRADEOFF_FILE, checkpoint_file, eval_file, train_file, users_file
 from ..device_adapter import set_device
 from ..evaluation.evaluate import evaluate
 from .results import MODELS, read_results
@@ -44,7 +44,7 @@ def write_report(config):
     checkpoints = [Path(config.checkpoint_path) / checkpoint_file(model) for model in MODELS]
     inputs += [path for path in checkpoints if path.is_file()]
     device = set_device(config)
-    stage = Stage("report", config, ("report_users", "report_vetoed", "veto", "seed", *SPLIT_KEYS), inputs,
+    stage = Stage("report", config, ("report", "unwillingness", "randomness", "split"), inputs,
                   [output / HTML, output / MARKDOWN], device)
     if stage.is_done():
         return

@@ -8,16 +8,13 @@ from ..common.errors import InputError
 from ..common.files import digest, read_json
 from ..common.stage import Stage
 from ..common.variant import dataset_folder, decision_files
+from ..config import TRAINED, options_of
 from ..constants import (
     DISCLOSURE_FILE,
     MASKED_MODEL,
-    MODEL_KEYS,
     PLAIN_MODEL,
     RATINGS_FILE,
-    SPLIT_KEYS,
     TRADEOFF_FILE,
-    TRAIN_KEYS,
-    UNWILLINGNESS_KEYS,
     checkpoint_file,
     eval_file,
     train_file,
@@ -147,7 +144,7 @@ def _study_differs(study, evaluated, evaluations):
     for model, found in evaluations.items():
         record = evaluated[model]
         wanted = {**record["settings"], **found.get("training", {})}
-        for key in (*SPLIT_KEYS, *MODEL_KEYS, *TRAIN_KEYS, *UNWILLINGNESS_KEYS, "eval_negatives", "eval_item_list"):
+        for key in options_of("split", "model", *TRAINED, "unwillingness", "protocol"):
             if key != "seed" and asked.get(key) != wanted.get(key):
                 said[key] = f"{key} {for_others(key, asked.get(key))} against {for_others(key, wanted.get(key))}"
         for key in ("device", "mindspore"):

@@ -7,7 +7,7 @@ from .. import __version__, metrics
 from ..common.columns import ORDER
 from ..common.machine import mindspore_version
 from ..common.plugins import label
-from ..config import DEFAULT_CONFIG, load_yaml
+from ..config import shipped
 from ..constants import GENRES, MASKED_MODEL, PLAIN_MODEL
 from ..dataset import time_unit
 from ..evaluation.compare import comparison_rows
@@ -153,7 +153,7 @@ def what_was_run(results, config):
         blocks.append(text("Machine: " + "; ".join(machines) + "."))
     if decisions is not None:
         blocks.append(table(["decision", ""], _decision_rows(decisions), words=[1]))
-    defaults = load_yaml(DEFAULT_CONFIG)[0]
+    defaults = shipped()[0]
     ignored = ("data_path", "output_path", "checkpoint_path", "decisions_path", "archive", "masked", "overwrite",
                "log_level", "resume", *PRIVATE)  # no result depends on them
     changed = {}

@@ -9,7 +9,8 @@ from pathlib import Path
 from ..common.errors import InputError
 from ..common.files import digest, read_json
 from ..common.terminal import progress
-from ..constants import DATASET_FILE, FILTER_KEYS
+from ..config import options_of
+from ..constants import DATASET_FILE
 
 logger = logging.getLogger("ifrqe")
 
@@ -39,8 +40,9 @@ def fetch(config, folder):
         return path
     if config.dataset not in MD5 and (folder / DATASET_FILE).exists():
         made = read_json(folder / DATASET_FILE, "give its file with --archive")
-        raise InputError(f"--dataset {config.dataset}: {folder} was made with other filters "
-                         f"({', '.join(f'{k}={made.get(k)}' for k in FILTER_KEYS)}); give its file again with --archive")
+        filters = ", ".join(f"{key}={made.get(key)}" for key in options_of("filter"))
+        raise InputError(f"--dataset {config.dataset}: {folder} was made with other filters ({filters}); give its "
+                         "file again with --archive")
     if config.dataset not in MD5:
         raise InputError(f"--dataset {config.dataset}: neither in {config.data_path} nor one that can be downloaded "
                          f"({', '.join(MD5)}); give its file with --archive")

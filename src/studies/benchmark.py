@@ -136,7 +136,8 @@ def benchmark(config):
 
     for recipe in ("paper", "fast"):
         options = load_config(["--recipe", recipe])
-        chosen = config.replace(**options.select(["batch_size", "learning_rate", "lazy_adam", "weight_decay", "num_neg"]))
+        chosen = config.replace(**{key: getattr(options, key) for key in ("batch_size", "learning_rate", "lazy_adam",
+                                                                          "weight_decay", "num_neg")})
         ours, theirs, version = compare(dataset, chosen, device)
         text = f"{ours:.3f}" + (f"; PyTorch {version} {theirs:.3f}; ratio {ours / theirs:.2f}" if theirs else "")
         show(f"{recipe}: ms per step, batch {chosen.batch_size:,}", f"{recipe}_ms_per_step", ours, text)

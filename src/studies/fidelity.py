@@ -23,20 +23,15 @@ from ..common.plugins import check_labels, file_label, is_file, label, plugin_fi
 from ..common.stage import Stage, main
 from ..common.terminal import RESULT, progress
 from ..common.variant import dataset_files
+from ..config import EVALUATED, TRAINED
 from ..constants import (
-    EVAL_KEYS,
     FIDELITY_FILE,
-    FIDELITY_KEYS,
     FIDELITY_PLOT,
-    MODEL_KEYS,
-    SPLIT_KEYS,
-    TRAIN_KEYS,
-    UNWILLINGNESS_KEYS,
 )
 from ..dataset import load_dataset
 from ..device_adapter import set_device
 from ..game.anchors import load_models, parameter_sets, trained_models
-from ..game.strategies import influence_keys
+from ..game.strategies import influence_groups
 from ..influence_function import SOLVERS, influences
 from ..sources.unwillingness import ALL_VETOED, data_files, load_unwillingness, vetoed
 from ..stat_utils import generator
@@ -69,9 +64,11 @@ def fidelity(config):
     checkpoints = trained_models(config)
     output = Path(config.output_path)
     device = set_device(config)
-    keys = SPLIT_KEYS + MODEL_KEYS + TRAIN_KEYS + influence_keys(config, solvers) + EVAL_KEYS + FIDELITY_KEYS
+    groups = ("split", "model", *TRAINED, *influence_groups(config, solvers), *EVALUATED, "fidelity")
     files = data_files(config) if config.veto else dataset_files(config)
-    stage = Stage("fidelity", config, keys + UNWILLINGNESS_KEYS * config.veto, files + checkpoints + plugin_files(*solvers),
+    if config.veto:
+        groups += ("unwillingness",)
+    stage = Stage("fidelity", config, groups, files + checkpoints + plugin_files(*solvers),
                   [output / FIDELITY_FILE], device)
     if stage.is_done():
         return

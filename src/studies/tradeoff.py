@@ -25,18 +25,13 @@ from ..common.seeds import seed_settings
 from ..common.stage import Stage, main
 from ..common.terminal import RESULT, markdown_text, progress
 from ..common.variant import ratings_path
+from ..config import EVALUATED, TRAINED
 from ..constants import (
-    EVAL_KEYS,
-    GAME_KEYS,
-    MODEL_KEYS,
     PLAIN_MODEL,
     RATINGS_FILE,
-    SPLIT_KEYS,
     STUDY_SEEDS,
     TIMESTAMP,
     TRADEOFF_FILE,
-    TRADEOFF_KEYS,
-    TRAIN_KEYS,
     checkpoint_file,
 )
 from ..dataset import load_dataset, read_ratings_column, timestamp_seconds
@@ -48,7 +43,7 @@ from ..game.strategies import (
     NONE_VALIDATION,
     STRATEGIES,
     Strategies,
-    influence_keys,
+    influence_groups,
     needs_model,
     with_validation,
 )
@@ -107,7 +102,7 @@ def tradeoff(config):
     text = f"{markdown(table, shown)}\n\n{users_markdown(users)}\n"
     write_text(output / TABLE, text)
     title = f"{config.dataset}: {len(seeds)} seed{'s' * (len(seeds) > 1)}"
-    Stage("tradeoff", config, _keys(config) + TRADEOFF_KEYS + ("seeds",), data_files(config),
+    Stage("tradeoff", config, (*_groups(config), "decision", "tradeoff", "repetition"), data_files(config),
           [output / name for name in (TRADEOFF_FILE, TABLE)], device).finish()
     drawn(tradeoff_plot, output / PLOT, table, [*shown, "loss", "reward"], title)
     drawn(_plot_users, output / USERS_PLOT, users, title)
@@ -131,8 +126,8 @@ def settings_of_seed(config, seed, needed):
     if needed and path.exists():
         info = read_checkpoint(path, "train anew with train.py --overwrite")[1]
         trained = {**info.get("settings", {}), "dataset": info.get("dataset")}
-        other = [f"{key} {trained.get(key)}" for key, value in config.select(
-            ("dataset", *SPLIT_KEYS, *MODEL_KEYS, *TRAIN_KEYS)).items() if trained.get(key) != value]
+        other = [f"{key} {trained.get(key)}" for key, value in {
+            "dataset": config.dataset, **config.select("split", "model", *TRAINED)}.items() if trained.get(key) != value]
         if not other and info.get("ratings_sha256") != digest(ratings_path(config)):
             other = [f"another {RATINGS_FILE}"]
         if other := ", ".join(other):
@@ -142,9 +137,9 @@ def settings_of_seed(config, seed, needed):
     return config
 
 
-def _keys(config):
-    """Options that the runs of a study depend on."""
-    return SPLIT_KEYS + MODEL_KEYS + TRAIN_KEYS + EVAL_KEYS + influence_keys(config) + GAME_KEYS
+def _groups(config):
+    """Groups of options that the runs of a study depend on, beside strategy and budget."""
+    return (*dict.fromkeys(("split", "model", *TRAINED, *EVALUATED, *influence_groups(config), "unwillingness", "game")),)
 
 
 class SeedRuns:
@@ -162,8 +157,7 @@ class SeedRuns:
         self.config, self.folder, self.bar = config, folder, bar
         checkpoints = trained_models(config, "give the study the options of that training, remove it, or name another "
                                      "--checkpoint_path") if any(map(needs_model, strategies)) else []
-        keys = [k for k in _keys(config) if k not in ("strategy", "wv_budget", "willingness_weight")]
-        stage = Stage("tradeoff", config, keys,
+        stage = Stage("tradeoff", config, _groups(config),
                       data_files(config) + plugin_files(config.solver) + checkpoints, [], device)
         self.depends = stage.depends
         self.dataset = load_dataset(config)

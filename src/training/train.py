@@ -15,13 +15,11 @@ from ..common.errors import InputError
 from ..common.files import write_json
 from ..common.stage import Stage
 from ..common.variant import check_mask, dataset_files, masked_settings
+from ..config import TRAINED
 from ..constants import (
     MASKED_MODEL,
-    MODEL_KEYS,
     PLAIN_MODEL,
     RATINGS_FILE,
-    SPLIT_KEYS,
-    TRAIN_KEYS,
     checkpoint_file,
     train_file,
 )
@@ -51,7 +49,7 @@ def train(config):
     if config.masked:
         check_mask(config)
     device = set_device(config)
-    stage = Stage(f"train_{model.lower()}", config, SPLIT_KEYS + MODEL_KEYS + TRAIN_KEYS,
+    stage = Stage(f"train_{model.lower()}", config, ("split", "model", *TRAINED),
                   dataset_files(config, config.masked), [checkpoint, result], device)
     if stage.is_done():
         return

@@ -1,0 +1,160 @@
+"""YAML files of options, and values as the types that options have."""
+import math
+import re
+from pathlib import Path
+
+import yaml
+
+from . import plugins
+from .errors import InputError
+
+
+class _Loader(yaml.SafeLoader):
+    """yaml.SafeLoader, for which a key that is there twice is an error: the first would be lost without a word."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [self.construct_object(key, deep) for key, _ in node.value]
+        for place, key in enumerate(keys):
+            if key in keys[:place]:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is there twice",
+                                                        node.value[place][0].start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def load_yaml(path, example):
+    """The first document of a YAML file, a dict.
+
+    Args:
+        path: of the file.
+        example: name of a file that shows what it should look like, for messages.
+
+    Raises:
+        InputError: it cannot be read, or holds something else.
+    """
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            document = next(iter(yaml.load_all(file, _Loader)), None)
+    except OSError as e:
+        raise InputError(f"{path}: {e.strerror}; name a YAML file such as {example}") from e
+    except (yaml.YAMLError, UnicodeDecodeError) as e:
+        raise InputError(f"{path}: not valid YAML ({' '.join(str(e).split())}); see {example}") from e
+    if not isinstance(document, dict):
+        raise InputError(f"{path}: holds no 'key: value' lines; see {example}")
+    return document
+
+
+def read_comments(path):
+    """What a YAML file says above its keys.
+
+    Returns:
+        dict of section title to a dict of key to the comment right above it, on one line; titles stand as `# ==== X ====`.
+    """
+    sections, comment = {"": {}}, []
+    for line in Path(path).read_text(encoding="utf-8-sig").splitlines():
+        if title := re.fullmatch(r"# ==== (.*) ====", line):
+            sections[title[1]] = {}
+        elif line.startswith("# "):
+            comment.append(line[2:])
+            continue
+        elif key := re.match(r"(\w+):", line):
+            sections[list(sections)[-1]][key[1]] = " ".join(comment)
+        comment = []
+    return sections
+
+
+def _parse_bool(text):
+    word = text.strip().lower()
+    if word in ("true", "yes", "1"):
+        return True
+    if word in ("false", "no", "0"):
+        return False
+    raise ValueError("needs True or False")
+
+
+def _parse_int(text):
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError("needs a whole number") from None
+
+
+def _parse_float(text):
+    try:
+        value = float(text)
+    except ValueError:
+        raise ValueError("needs a number") from None
+    if not math.isfinite(value):
+        raise ValueError("needs a finite number")
+    return value
+
+
+def _parse_optional_float(text):
+    return None if text.strip().lower() in ("", "none", "null") else _parse_float(text)
+
+
+def _list_of(parse):
+    return lambda text: [parse(word) for word in re.split(r"[,\s]+", text.strip().strip("[]()").strip()) if word]
+
+
+_PARSERS = {"str": str, "bool": _parse_bool, "int": _parse_int, "float": _parse_float,
+            "optional float": _parse_optional_float, "ints": _list_of(_parse_int), "floats": _list_of(_parse_float)}
+
+
+def _split(kind):
+    """Type name and interval ("" for none) of a kind such as "int [3, inf)"; choices are of type str."""
+    if isinstance(kind, tuple):
+        return "str", ""
+    name = re.split(r" (?=[\[(])", kind)[0]
+    return name, kind[len(name):].strip()
+
+
+def convert(value, kind):
+    """A value from YAML or the command line as the type of its option.
+
+    Args:
+        value: text, or what YAML has made of it.
+        kind: tuple of choices, or a type (str, bool, int, float, optional float, ints, floats) with an interval for numbers.
+
+    Raises:
+        ValueError: says what is needed.
+    """
+    name, _ = _split(kind)
+    if isinstance(value, str):
+        return _PARSERS[name](value)
+    if name == "optional float" and value is None:
+        return None
+    if name in ("float", "optional float") and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return _parse_float(value)
+    if name == "floats" and isinstance(value, list) and all(type(v) in (int, float) for v in value):
+        return [_parse_float(v) for v in value]
+    if name == "ints" and isinstance(value, list) and all(type(v) is int for v in value):
+        return value
+    if type(value).__name__ == name:
+        return value
+    raise ValueError(f"must be of type {name}")
+
+
+def _inside(value, interval):
+    left, low, high, right = re.fullmatch(r"([\[(])\s*(\S+)\s*,\s*(\S+)\s*([\])])", interval).groups()
+    low, high = float(low), float(high)
+    return (value >= low if left == "[" else value > low) and (value <= high if right == "]" else value < high)
+
+
+def check(key, value, kind):
+    """Raises InputError unless the value of the option `key` is one of the choices or lies in the interval of its kind."""
+    if isinstance(kind, tuple):
+        if "FILE.py" in kind and plugins.is_file(value):
+            if not Path(value).is_file():
+                raise InputError(f"--{key} {value}: no such file; name a Python file, or one of {', '.join(kind[:-1])}")
+        elif value not in kind:
+            raise InputError(f"--{key} {value}: must be one of {', '.join(kind)}")
+        return
+    _, interval = _split(kind)
+    for number in value if isinstance(value, list) else [value]:
+        if interval and number is not None and not _inside(number, interval):
+            raise InputError(f"--{key} {number}: must lie in {interval}")
+
+
+def described(kind):
+    """A kind for people."""
+    return f"one of {', '.join(kind)}" if isinstance(kind, tuple) else kind
