@@ -9,19 +9,27 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))  # where PYTHONSAFEPATH
 
 from src.common.seeds import over_seeds  # noqa: E402
 from src.common.stage import main  # noqa: E402
+from src.common.variant import asked  # noqa: E402
 from src.constants import eval_file  # noqa: E402
 from src.evaluation.compare import differ_beyond_seed  # noqa: E402
+from src.evaluation.evaluate import evaluate  # noqa: E402
 from src.evaluation.explain import explain  # noqa: E402
 from src.evaluation.recommend import recommend  # noqa: E402
-from src.report.page import evaluate_and_report  # noqa: E402
+from src.report.page import write_report  # noqa: E402
+
+
+def evaluate_and_report(config):
+    """Evaluates the model that --masked names; the report shows both if both are there."""
+    evaluate(asked(config))
+    write_report(asked(config))
 
 
 def run(config):
     """Evaluation and report, or recommendations, or the explanation of users."""
     if config.recommend:
-        recommend(config)
+        recommend(asked(config))
     elif config.explain_user:
-        explain(config)
+        explain(asked(config))
     else:
         over_seeds(evaluate_and_report, eval_file, differ_beyond_seed)(config)
 

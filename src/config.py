@@ -31,7 +31,8 @@ GROUPS = {
     "ranking": {"eval_mode": ("sampled", "full")},
     "randomness": {"seed": "int [0, inf)"},
     "influence": {
-        "solver": ("blend", "block", "lissa", "FILE.py"), "damping": "float (0, inf)", "similarity_damping": "float (0, inf)",
+        "solver": ("blend", "block", "lissa", "FILE.py"), "damping": "float (0, inf)",
+        "similarity_damping": "float (0, inf)",
         "influence_models": "int [1, inf)", "influence_lags": "int [0, inf)", "lissa_depth": "int [1, inf)",
         "lissa_batch": "int [2, inf)", "lissa_scale": "float [0, inf)", "lissa_damping": "float [0, 1)"},
     "chunks": {"chunk_size": "int [1, inf)"},

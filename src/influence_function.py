@@ -32,6 +32,8 @@ from .common.terminal import progress
 from .dataset import without_test_items
 from .influence.block import Blend, Block
 from .influence.chunks import Chunks
+from .influence.cross_user import influence_on_others
+from .influence.expected import expected_influence, target_items
 from .influence.lissa import Lissa
 from .ncf import build
 
@@ -77,19 +79,17 @@ class _Guarded:
         return plugins.guarded(self.name, "solver", "failed")
 
 
-def influences(models, dataset, config, partial=None, disclosed=None, targets=None):
-    """Influence of every training interaction at one anchor: the mean over several sets of parameters.
+def influences(anchor, dataset, config, targets=None, partial=None):
+    """Influence of every training interaction at one anchor: the mean over its sets of parameters.
 
     Of an interaction that the anchor withholds, it is what disclosing it too would be worth.
 
     Args:
-        models: list of sets of parameters of NCFs (see NCF.values) that were trained on the selection vector of the
-            anchor, or of functions without arguments that return one.
+        anchor: Anchor.
         dataset: Dataset whose history and validation items are used; the test items are not looked at.
         config: solver and its options, num_neg, chunk_size, seed, num_factors, layers.
-        partial: PartialResults that chunks are read from if they are there, and written to; None keeps nothing.
-        disclosed: (n,) bool, the anchor's selection vector; None for everything disclosed.
         targets: (num_users, t) int32, items whose losses are predicted instead of the validation item's.
+        partial: PartialResults that chunks are read from if they are there, and written to; None keeps nothing.
 
     Returns:
         influence: (n,) float64 array in the order of dataset.user, or (n, t) with targets; nats, positive = disclosing
@@ -98,16 +98,16 @@ def influences(models, dataset, config, partial=None, disclosed=None, targets=No
 
     Raises:
         FloatingPointError: an influence is not finite, or the recursion of `lissa` grows.
+        InputError: a solver of the user's own fails.
     """
     if plugins.is_file(config.solver):
         dataset = without_test_items(dataset)
-    chunks = Chunks(dataset, config, disclosed)
-    net = build(dataset, config)
+    chunks, net = Chunks(dataset, config, anchor.disclosed), build(dataset, config)
     wanted = dataset.validation[:, None] if targets is None else targets
     solver = _solver(net, dataset, chunks, config, wanted)
     influence = np.zeros((dataset.num_interactions, wanted.shape[1]))
-    with progress(len(models) * dataset.num_interactions, "influence", "interaction") as bar:
-        for values in models:
+    with progress(len(anchor.parameters) * dataset.num_interactions, "influence", "interaction") as bar:
+        for values in anchor.parameters:
             started = False
             for k in range(len(chunks)):
                 found = partial.read(chunks.size(k) * wanted.shape[1]) if partial else None
@@ -116,19 +116,45 @@ def influences(models, dataset, config, partial=None, disclosed=None, targets=No
                         net.set_values(values() if callable(values) else values)
                         solver.start()
                         started = True
-                    chunk = chunks[k]
-                    found = solver(chunk)
-                    if np.shape(found) != (*chunk.inside.shape, wanted.shape[1]):
-                        raise InputError(f"--solver {config.solver}: returned an array {np.shape(found)} for a chunk of "
-                                         f"{(*chunk.inside.shape, wanted.shape[1])}; see docs/CONTRIBUTING.md")
-                    found = found[chunk.inside]
-                    if not np.isfinite(found).all():
-                        raise FloatingPointError(
-                            f"--solver {config.solver}: {(~np.isfinite(found)).sum()} influences of {len(found)} are not "
-                            "finite; raise damping, or train the model anew with a lower learning_rate")
+                    found = _of_chunk(solver, chunks[k], config, wanted.shape[1])
                     if partial:
                         partial.write(found)
                 influence[chunks.positions(k)] += found.reshape(-1, wanted.shape[1])
                 bar.update(chunks.size(k))
-    influence /= len(models)
+    influence /= len(anchor.parameters)
     return influence[:, 0] if targets is None else influence, solver.report()
+
+
+def _of_chunk(solver, chunk, config, targets):
+    """(p, targets) influences of the p interactions of a chunk; raises as `influences` does."""
+    found, shape = solver(chunk), (*chunk.inside.shape, targets)
+    if np.shape(found) != shape:
+        raise InputError(f"--solver {config.solver}: returned an array {np.shape(found)} for a chunk of {shape}; see "
+                         "docs/CONTRIBUTING.md")
+    found = found[chunk.inside]
+    if not np.isfinite(found).all():
+        raise FloatingPointError(f"--solver {config.solver}: {(~np.isfinite(found)).sum()} influences of {len(found)} are "
+                                 "not finite; raise damping, or train the model anew with a lower learning_rate")
+    return found
+
+
+def expected_at(anchor, dataset, config, partial=None):
+    """What the game goes by at one anchor: the influence that is expected on the item that comes next.
+
+    Args:
+        anchor, dataset, partial: see influences.
+        config: also influence_lags and count_others.
+
+    Returns:
+        influence: (n,) on the validation item, the mean where there are several; nats, positive = disclosing helps.
+        expected: (n,) float64, see expected_influence; with count_others that of the other users is added.
+        report: dict.
+    """
+    targets = target_items(dataset, config.influence_lags)
+    found, report = influences(anchor, dataset, config, targets, partial)
+    expected, report["expectation"] = expected_influence(found, dataset)
+    if config.count_others:
+        others = influence_on_others(anchor, dataset, config, targets)
+        added, report["expectation_others"] = expected_influence(others, dataset)
+        expected = expected + added
+    return found[:, :dataset.validations().shape[1]].mean(1), expected, report

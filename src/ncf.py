@@ -11,93 +11,8 @@ from mindspore import Parameter, Tensor, nn, ops
 from .common.terminal import progress
 from .stat_utils import generator
 
-
-class _AfterFirst(nn.Cell):
-    """The MLP part of the logit as a function of the inputs of the first ReLU."""
-
-    def __init__(self, head):
-        super().__init__()
-        self.head = head
-
-    def construct(self, hidden):
-        return self.head.after_first(hidden)
-
-
-class Jacobian(nn.Cell):
-    """Logits of user-item pairs, and their gradients in what the user's embedding row enters the network by.
-
-    The row enters linearly: its GMF part as it is, its MLP part as the user's share of the first ReLU's inputs. The chain
-    rule for that last, linear step is left to the caller: it is the same for all pairs.
-    """
-
-    def __init__(self, net):
-        super().__init__()
-        self.net = net
-        self.value_and_grad = ms.value_and_grad(_AfterFirst(net.head), 0)
-        self.gather = ops.Gather()
-
-    def construct(self, user, item, user_hidden, item_hidden):
-        """(p,) users and items, (num_users, l1) and (num_items, l1) shares of the first ReLU's inputs.
-
-        Returns:
-            (p, 1) logits and (p, f + l1) gradients.
-        """
-        net = self.net
-        logits, grads = self.value_and_grad(self.gather(user_hidden, user, 0) + self.gather(item_hidden, item, 0))
-        weighted = self.gather(net.item_gmf, item, 0) * net.head.gmf_weight.reshape(1, -1)
-        logits = logits + (self.gather(net.user_gmf, user, 0) * weighted).sum(1, keepdims=True)
-        return logits, ops.concat((weighted, grads), 1)
-
-
-class PaddedJacobian:
-    """Calls Jacobian on any number of pairs in calls of one size, so that the graph is compiled once."""
-
-    def __init__(self, net, size):
-        self.net, self.cell, self.size = net, Jacobian(net), size
-
-    def start(self):
-        """Takes over the parameters that the network has now.
-
-        Returns:
-            (f + l1, d) float32: what the user's embedding row is multiplied by before it enters.
-        """
-        values = self.net.values()
-        weight, f = values["head.user_weight"], values["user_gmf"].shape[1]
-        self.hidden = (Tensor(values["user_mlp"] @ weight.T + values["head.first_bias"]),
-                       Tensor(values["item_mlp"] @ values["head.item_weight"].T))
-        entry = np.zeros((f + weight.shape[0], f + weight.shape[1]), np.float32)
-        entry[:f, :f], entry[f:, f:] = np.eye(f), weight
-        return entry
-
-    def __call__(self, user, item):
-        """(p,) users and items -> (p,) logits and (p, f + l1) gradients."""
-        parts = []
-        for start in range(0, len(user), self.size):
-            u, i = user[start:start + self.size], item[start:start + self.size]
-            logits, rows = self.cell(Tensor(np.resize(u, self.size)), Tensor(np.resize(i, self.size)), *self.hidden)
-            parts.append((logits.asnumpy()[:len(u), 0], rows.asnumpy()[:len(u)]))
-        return tuple(part[0] if len(parts) == 1 else np.concatenate(part) for part in zip(*parts))
-
-
-def dense_weights(values):
-    """The weights behind the embeddings as matrices: GMF weight (f, 1), then (out, in) and (1, out) of each layer.
-
-    Args:
-        values: see NCF.values; the first layer's user and item halves are put side by side.
-    """
-    head = {name[len("head."):]: value for name, value in values.items() if name.startswith("head.")}
-    arrays = [head["gmf_weight"][:, None], np.concatenate([head["user_weight"], head["item_weight"]], 1),
-              head["first_bias"][None]]
-    k = 2
-    while f"weight_{k}" in head:
-        arrays += [head[f"weight_{k}"], head[f"bias_{k}"][None]]
-        k += 1
-    if "out_weight" in head:
-        arrays += [head["out_weight"], head["out_bias"][None]]
-    return arrays
-
-
 TABLES = ("user_gmf", "user_mlp", "item_gmf", "item_mlp")
+NUM_TABLES, USER_TABLES = len(TABLES), 2  # the tables of users come first
 
 
 class Repeat(nn.Cell):
@@ -264,3 +179,151 @@ def score_all(net, users, num_items, batch_size):
             scores = net(Tensor(users[start:start + size]), items).asnumpy()[first - start:]
             yield users[first:first + size], scores
             bar.update(len(scores))
+
+
+# What influences need of the network; no other module knows its parameters by name.
+
+
+def item_embeddings(values):
+    """(num_items, d) float32: all that the network knows of each item, side by side, scaled to length 1; see NCF.values."""
+    embedding = np.concatenate([values["item_gmf"], values["item_mlp"]], 1)
+    return embedding / np.maximum(np.linalg.norm(embedding, axis=1, keepdims=True), 1e-12)
+
+
+class _AfterFirst(nn.Cell):
+    """The MLP part of the logit as a function of the inputs of the first ReLU."""
+
+    def __init__(self, head):
+        super().__init__()
+        self.head = head
+
+    def construct(self, hidden):
+        return self.head.after_first(hidden)
+
+
+class Jacobian(nn.Cell):
+    """Logits of user-item pairs, and their gradients in what the user's embedding row enters the network by.
+
+    The row enters linearly: its GMF part as it is, its MLP part as the user's share of the first ReLU's inputs. The chain
+    rule for that last, linear step is left to the caller: it is the same for all pairs.
+    """
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+        self.value_and_grad = ms.value_and_grad(_AfterFirst(net.head), 0)
+        self.gather = ops.Gather()
+
+    def construct(self, user, item, user_hidden, item_hidden):
+        """(p,) users and items, (num_users, l1) and (num_items, l1) shares of the first ReLU's inputs.
+
+        Returns:
+            (p, 1) logits and (p, f + l1) gradients.
+        """
+        net = self.net
+        logits, grads = self.value_and_grad(self.gather(user_hidden, user, 0) + self.gather(item_hidden, item, 0))
+        weighted = self.gather(net.item_gmf, item, 0) * net.head.gmf_weight.reshape(1, -1)
+        logits = logits + (self.gather(net.user_gmf, user, 0) * weighted).sum(1, keepdims=True)
+        return logits, ops.concat((weighted, grads), 1)
+
+
+class UserRows:
+    """Logits of any number of user-item pairs and their gradients in the user's embedding row, d numbers.
+
+    Gradients are given in what the row enters the network by, w numbers: times `entry` (w, d) they are those in the row.
+
+    Args:
+        net: NCF.
+        size: pairs of one call, so that the graph is compiled once.
+    """
+
+    def __init__(self, net, size):
+        self.net, self.cell, self.size = net, Jacobian(net), size
+
+    def start(self):
+        """Takes over the parameters that the network has now."""
+        values = self.net.values()
+        weight, f = values["head.user_weight"], values["user_gmf"].shape[1]
+        self.hidden = (Tensor(values["user_mlp"] @ weight.T + values["head.first_bias"]),
+                       Tensor(values["item_mlp"] @ values["head.item_weight"].T))
+        self.entry = np.zeros((f + weight.shape[0], f + weight.shape[1]), np.float32)
+        self.entry[:f, :f], self.entry[f:, f:] = np.eye(f), weight
+
+    def __call__(self, user, item):
+        """(p,) users and items -> (p,) logits and (p, w) gradients."""
+        parts = []
+        for start in range(0, len(user), self.size):
+            u, i = user[start:start + self.size], item[start:start + self.size]
+            logits, rows = self.cell(Tensor(np.resize(u, self.size)), Tensor(np.resize(i, self.size)), *self.hidden)
+            parts.append((logits.asnumpy()[:len(u), 0], rows.asnumpy()[:len(u)]))
+        return tuple(part[0] if len(parts) == 1 else np.concatenate(part) for part in zip(*parts))
+
+
+class ItemRows(UserRows):
+    """The same with gradients in the item's embedding row, which need no `entry`."""
+
+    def start(self):
+        super().start()
+        values = self.net.values()
+        self.weighted_users = values["user_gmf"] * values["head.gmf_weight"]
+        self.item_weight = values["head.item_weight"]
+
+    def __call__(self, user, item):
+        """(p,) users and items -> (p,) logits and (p, d) gradients."""
+        logit, gradient = super().__call__(user, item)
+        f = self.weighted_users.shape[1]
+        return logit, np.concatenate([self.weighted_users[user], gradient[:, f:] @ self.item_weight], 1)
+
+
+def dense_weights(values):
+    """The weights behind the embeddings as matrices: GMF weight (f, 1), then (out, in) and (1, out) of each layer.
+
+    Args:
+        values: see NCF.values; the first layer's user and item halves are put side by side.
+    """
+    head = {name[len("head."):]: value for name, value in values.items() if name.startswith("head.")}
+    arrays = [head["gmf_weight"][:, None], np.concatenate([head["user_weight"], head["item_weight"]], 1),
+              head["first_bias"][None]]
+    k = 2
+    while f"weight_{k}" in head:
+        arrays += [head[f"weight_{k}"], head[f"bias_{k}"][None]]
+        k += 1
+    if "out_weight" in head:
+        arrays += [head["out_weight"], head["out_bias"][None]]
+    return arrays
+
+
+class Tangent(nn.Cell):
+    """Logits of samples and their derivatives along a direction in parameter space, for u copies of the parameters.
+
+    Args:
+        arrays: number of arrays that the parameters consist of.
+    """
+
+    def __init__(self, arrays):
+        super().__init__()
+        self.arrays = arrays
+        self.multiply = ops.BatchMatMul()
+        self.multiply_transposed = ops.BatchMatMul(transpose_b=True)
+
+    def construct(self, *arguments):
+        """The parameters, then the direction, in the same shapes -> (u, b, 1) logits and derivatives.
+
+        Each: rows of user_gmf, user_mlp, item_gmf and item_mlp of b samples, (u, b, width), and dense weights as
+        `dense_weights` gives them, with u in front.
+        """
+        n = self.arrays
+        p, r, q, t = arguments[:NUM_TABLES]
+        dp, dr, dq, dt = arguments[n:n + NUM_TABLES]
+        product = p * q
+        gmf = self.multiply(product, arguments[NUM_TABLES])
+        d_gmf = self.multiply(dp * q + p * dq, arguments[NUM_TABLES]) + self.multiply(product, arguments[n + NUM_TABLES])
+        x, dx = ops.concat((r, t), 2), ops.concat((dr, dt), 2)
+        for k in range(NUM_TABLES + 1, n, 2):
+            if k > NUM_TABLES + 1:  # ReLU
+                on = ops.cast(x > 0, ms.float32)
+                x, dx = x * on, dx * on
+            weight, d_weight = arguments[k], arguments[n + k]
+            dx = self.multiply_transposed(dx, weight) + self.multiply_transposed(x, d_weight) + arguments[n + k + 1]
+            x = self.multiply_transposed(x, weight) + arguments[k + 1]
+        return x + gmf, dx + d_gmf

@@ -4,6 +4,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from src.common.variant import asked
 from src.config import load_config
 
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -64,8 +65,8 @@ def real_data():
 def finished_run(tmp_path_factory):
     """Settings of a small simulation that went through all stages, evaluated, with its report; to be left as it is."""
     import src.movielens
+    from eval import evaluate_and_report
     from src.game.preprocess import preprocess
-    from src.report.page import evaluate_and_report
     from src.training.train import train
     path = tmp_path_factory.mktemp("finished")
     config = load_config([
@@ -79,9 +80,9 @@ def finished_run(tmp_path_factory):
     table.loc[::11, "unwillingness"] = 1.0
     table.loc[::7, "unwillingness"] = 0.0
     table.to_csv(unwilling, index=False)
-    train(config)
+    train(asked(config))
     preprocess(config)
-    train(config.replace(masked=True))
+    train(asked(config.replace(masked=True)))
     evaluate_and_report(config)
     evaluate_and_report(config.replace(masked=True))
     return config

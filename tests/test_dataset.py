@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from src.common.errors import InputError
-from src.common.variant import masked_settings
+from src.common.variant import asked
 from src.dataset import evaluation_candidates, load_dataset, training_groups
 from src.stat_utils import generator
 
@@ -171,12 +171,12 @@ def test_a_list_that_takes_in_all_candidates_is_refused(write_ratings, settings,
 def test_options_of_the_mask_must_be_those_that_it_was_made_with(write_ratings, settings):
     folder = write_ratings(ROWS, name="masked_tiny")
     (folder / "dataset.json").write_text(json.dumps({"mask_settings": {"wv_budget": 0.1, "strategy": "ifrqe"}}))
-    masked_settings(settings("--masked"))
-    masked_settings(settings("--masked", "--wv_budget", 0.1))
-    masked_settings(settings("--wv_budget", 0.6))  # of no masked model
+    asked(settings("--masked")).settings()
+    asked(settings("--masked", "--wv_budget", 0.1)).settings()
+    asked(settings("--wv_budget", 0.6)).settings()  # of no masked model
     for flags in (["--wv_budget", 0.6], ["--strategy", "threshold"]):
         with pytest.raises(InputError, match=f"{flags[0]} {flags[1]}: but .*masked_tiny was made with .*; run prepro"):
-            masked_settings(settings("--masked", *flags))
+            asked(settings("--masked", *flags)).settings()
 
 
 @pytest.mark.parametrize("text, words", [

@@ -4,6 +4,7 @@ import pytest
 
 from src.common.files import PartialResults
 from src.dataset import load_dataset
+from src.influence.anchor import Anchor
 from src.influence.block import Block
 from src.influence.chunks import Chunks
 from src.influence_function import SOLVERS, influences
@@ -13,7 +14,7 @@ from tests.test_ncf import randomised
 
 def block(values, dataset, config):
     """(n,) influences of solver `block` at one set of parameters."""
-    return influences([values], dataset, config.replace(solver="block"))[0]
+    return influences(Anchor([values]), dataset, config.replace(solver="block"))[0]
 
 
 def sampled(dataset, config):
@@ -69,14 +70,14 @@ def test_at_an_anchor_the_hessian_is_that_of_what_it_discloses(cpu, small, setti
     dataset = load_dataset(config)
     _, values = randomised(4, 9, 3, [6, 4], seed=1)
     disclosed = np.array([1, 0, 1, 1, 0, 0, 0, 1, 0, 0], bool)  # nothing of the third user
-    found, _ = influences([values], dataset, config, disclosed=disclosed)
+    found, _ = influences(Anchor([values], disclosed), dataset, config)
     groups, double = sampled(dataset, config), {k: v.astype(float) for k, v in values.items()}
     for user in (0, 1, 2):
         rows = dataset.user == user
         own = brute_force_user(double, reference.user_row(double, user), dataset.validation[[user]], groups[rows],
                                   config.damping, disclosed[rows])
         assert found[rows] == pytest.approx(own, rel=1e-3, abs=1e-4 * np.abs(own).max())
-    assert np.abs(found - influences([values], dataset, config)[0]).max() > 0.1 * np.abs(found).max()
+    assert np.abs(found - influences(Anchor([values]), dataset, config)[0]).max() > 0.1 * np.abs(found).max()
 
 
 def like_float32(values):
@@ -90,10 +91,11 @@ def test_several_targets_are_predicted_each_by_itself(cpu, small, settings, solv
     dataset = load_dataset(config)
     _, values = randomised(4, 9, 3, [6, 4], seed=2)
     targets = np.array([[6, 7], [1, 8], [0, 2], [4, 5]], np.int32)
-    both, _ = influences([values], dataset, config, targets=targets)
+    both, _ = influences(Anchor([values]), dataset, config, targets=targets)
     for k in (0, 1):
         dataset.validation = targets[:, k]
-        assert both[:, k] == pytest.approx(influences([values], dataset, config)[0], rel=1e-3, abs=like_float32(both))
+        alone, _ = influences(Anchor([values]), dataset, config)
+        assert both[:, k] == pytest.approx(alone, rel=1e-3, abs=like_float32(both))
 
 
 @pytest.mark.parametrize("solver", ["block", "blend"])
@@ -103,7 +105,7 @@ def test_influences_do_not_depend_on_the_chunk(cpu, small, settings, solver):
     narrow = settings("--num_factors", 3, "--layers", "6,4", "--solver", solver, "--chunk_size", 1)
     wide = narrow.replace(chunk_size=100_000)
     assert [len(Chunks(dataset, c)) for c in (narrow, wide)] == [3, 1]
-    one, other = (influences([values], dataset, c)[0] for c in (narrow, wide))
+    one, other = (influences(Anchor([values]), dataset, c)[0] for c in (narrow, wide))
     assert np.abs(one).max() > 1e-3 and one == pytest.approx(other, rel=1e-3, abs=like_float32(one))
 
 
@@ -128,7 +130,7 @@ def test_blend_adds_the_terms_of_a_ridge_regression(cpu, small, settings):
     config = settings("--num_factors", 3, "--layers", "6,4", "--solver", "blend", "--similarity_damping", 2.5)
     dataset = load_dataset(config)
     _, values = randomised(4, 9, 3, [6, 4], seed=3)
-    added = influences([values], dataset, config)[0] - block(values, dataset, config)
+    added = influences(Anchor([values]), dataset, config)[0] - block(values, dataset, config)
     embedding = np.concatenate([values["item_gmf"], values["item_mlp"]], 1).astype(float)
     embedding /= np.linalg.norm(embedding, axis=1, keepdims=True)
     for user in range(3):
@@ -149,7 +151,7 @@ def test_influences_are_the_mean_over_the_anchors(cpu, small, settings):
     config = settings("--num_factors", 3, "--layers", "6,4")
     dataset = load_dataset(config)
     one, other = (randomised(4, 9, 3, [6, 4], seed=k)[1] for k in (1, 2))
-    a, b, both = (influences(anchors, dataset, config)[0] for anchors in ([one], [other], [one, other]))
+    a, b, both = (influences(Anchor(anchors), dataset, config)[0] for anchors in ([one], [other], [one, other]))
     assert np.abs(a - b).max() > 1e-3 and both == pytest.approx((a + b) / 2, rel=1e-6, abs=1e-9)
 
 
@@ -157,7 +159,7 @@ def test_an_interrupted_run_goes_on_by_chunk(cpu, small, settings, tmp_path, mon
     config = settings("--num_factors", 3, "--layers", "6,4", "--solver", "block", "--chunk_size", 1)
     dataset = load_dataset(config)
     anchors = [randomised(4, 9, 3, [6, 4], seed=k)[1] for k in (1, 2)]
-    whole, _ = influences(anchors, dataset, config)
+    whole, _ = influences(Anchor(anchors), dataset, config)
     path, computed = tmp_path / "partial", []
     call = Block.__call__
 
@@ -169,14 +171,14 @@ def test_an_interrupted_run_goes_on_by_chunk(cpu, small, settings, tmp_path, mon
 
     monkeypatch.setattr(Block, "__call__", counting)
     with pytest.raises(KeyboardInterrupt):
-        influences(anchors, dataset, config, PartialResults(path, {"run": 1}))
+        influences(Anchor(anchors), dataset, config, partial=PartialResults(path, {"run": 1}))
     assert computed == [[0], [1], [2], [0]]
     with open(path, "r+b") as file:
         file.truncate(path.stat().st_size - 3)  # the last write was cut off: that chunk does not count
     computed.clear()
     partial = PartialResults(path, {"run": 1})
     assert partial.resumed
-    again, _ = influences(anchors, dataset, config, partial)
+    again, _ = influences(Anchor(anchors), dataset, config, partial=partial)
     assert computed == [[0], [1], [2]] and np.array_equal(again, whole)
     assert not PartialResults(path, {"run": 2}).resumed  # other settings: nothing of it is used
     partial.remove()
@@ -196,7 +198,7 @@ def test_sign_positive_means_that_disclosing_helps(cpu, write_ratings, settings)
     for solver in SOLVERS:
         config = settings("--num_factors", 2, "--layers", "4,2", "--solver", solver, "--lissa_scale", 5,
                           "--lissa_depth", 2)
-        like, opposite = influences([values], dataset, config)[0]
+        like, opposite = influences(Anchor([values]), dataset, config)[0]
         assert like > 0 > opposite
 
 
@@ -246,9 +248,9 @@ def test_no_look_at_the_test_item(cpu, small, settings, solver):
     config = settings("--num_factors", 3, "--layers", "6,4", "--solver", solver, "--lissa_scale", 5, "--lissa_depth", 1)
     dataset = load_dataset(config)
     _, values = randomised(4, 9, 3, [6, 4], seed=2)
-    before, _ = influences([values], dataset, config)
+    before, _ = influences(Anchor([values]), dataset, config)
     dataset.test = np.zeros_like(dataset.test)
-    assert np.array_equal(before, influences([values], dataset, config)[0])
+    assert np.array_equal(before, influences(Anchor([values]), dataset, config)[0])
 
 
 def test_a_certain_user_gives_no_nan(cpu, small, settings):
@@ -256,7 +258,7 @@ def test_a_certain_user_gives_no_nan(cpu, small, settings):
     dataset = load_dataset(config)
     _, values = randomised(4, 9, 3, [6, 4])
     values["head.out_bias"][:] = 200  # every probability is 1: the Hessian is zero
-    assert np.isfinite(influences([values], dataset, config)[0]).all()
+    assert np.isfinite(influences(Anchor([values]), dataset, config)[0]).all()
 
 
 def test_what_is_not_finite_raises(cpu, small, settings):
@@ -265,4 +267,4 @@ def test_what_is_not_finite_raises(cpu, small, settings):
     _, values = randomised(4, 9, 3, [6, 4])
     values["user_gmf"][0] = np.nan
     with pytest.raises(FloatingPointError, match="--solver blend: .* influences of .* are not finite"):
-        influences([values], dataset, config)
+        influences(Anchor([values]), dataset, config)

@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from src.common.variant import asked
 from src.dataset import evaluation_candidates, load_dataset
 from src.evaluation.evaluate import evaluate
 from src.game.preprocess import preprocess
@@ -47,11 +48,11 @@ def test_zip_and_recbole_files_of_ml_100k_agree(real_data, settings, tmp_path):
 def test_ml_100k_end_to_end_quality(cpu, real_data, settings, tmp_path):
     config = settings("--dataset", "ml-100k", "--archive", real_data / "ml-100k.zip")
     prepare(config)
-    train(config)
+    train(asked(config))
     preprocess(config)
-    train(config.replace(masked=True))
-    evaluate(config)
-    evaluate(config.replace(masked=True))
+    train(asked(config.replace(masked=True)))
+    evaluate(asked(config))
+    evaluate(asked(config.replace(masked=True)))
     plain, masked = (json.loads((tmp_path / "output" / f"eval_{m}.json").read_text()) for m in ("ncf", "ifrqe"))
     assert plain["hr@10"] > 0.62 and plain["ndcg@10"] > 0.355
     assert masked["wv"] <= 0.6 * plain["wv"]

@@ -81,22 +81,18 @@ def learning_curve(path, history, metric, title, best_epoch, anchor_epoch):
     save(figure, path)
 
 
-def disclosure_plot(path, influence, unwillingness, disclosed, weight, title):
+def disclosure_plot(path, decisions, title):
     """The decisions: each interaction by unwillingness and influence, and the share disclosed by unwillingness.
 
     Args:
         path: of the PNG.
-        influence: (n,) expected influences that the game went by; None for a baseline.
-        unwillingness: (n,) array.
-        disclosed: (n,) bool.
-        weight: willingness weight lambda; the line influence = lambda * unwillingness parts the decisions.
+        decisions: Decisions; where a game was played, the line expected influence = lambda * unwillingness parts them.
         title: of the picture.
     """
-    figure, panels = panels_of(1 if influence is None else 2)
-    if influence is not None:
-        _decisions(panels[0], influence, unwillingness, disclosed, weight)
-    right = panels[-1]
-    disclosed_panel(right, *disclosed_by_unwillingness(unwillingness, disclosed)[:2])
+    figure, panels = panels_of(1 if decisions.expected is None else 2)
+    if decisions.expected is not None:
+        _decisions(panels[0], decisions.expected, decisions.unwillingness, decisions.disclosed, decisions.weight)
+    disclosed_panel(panels[-1], *disclosed_by_unwillingness(decisions.unwillingness, decisions.disclosed)[:2])
     figure.suptitle(title)
     save(figure, path)
 

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ..constants import MASKED_MODEL, PLAIN_MODEL, seeds_file
+from ..constants import seeds_file
 from .errors import InputError
 from .files import read_json, write_json
 from .terminal import RESULT
+from .variant import asked
 
 logger = logging.getLogger("ifrqe")
 
@@ -36,7 +37,7 @@ def over_seeds(stage, record_file, differing=None):
         if not config.seeds:
             stage(config)
             return
-        name = record_file(MASKED_MODEL if config.masked else PLAIN_MODEL)
+        name = record_file(asked(config).model)
         output = Path(config.output_path)
         records = []
         for seed in config.seeds:

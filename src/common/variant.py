@@ -1,23 +1,30 @@
-"""Where the files of a run are: of the dataset, of its masked twin, of the decisions."""
+"""The plain and the masked variant of a run, and where the files of dataset, masked twin and decisions are."""
+from dataclasses import dataclass
 from pathlib import Path
 
+from ..config import Config
 from ..constants import (
     DATASET_FILE,
     DISCLOSURE_FILE,
     HOLDOUT,
     MASK_SETTINGS,
+    MASKED_MODEL,
     MASKED_PREFIX,
     MOVIES_FILE,
+    PLAIN_MODEL,
     PREPROCESS_FILE,
     RATINGS_FILE,
+    checkpoint_file,
 )
 from .errors import InputError
 from .files import digest, read_json
 
+REMEDY = "run preprocess.py with --overwrite"
+
 
 def dataset_folder(config, masked=False):
     """Folder of the dataset that the settings name, or of its masked twin."""
-    return Path(config.data_path) / (MASKED_PREFIX * masked + config.dataset)
+    return Path(config.data_path) / (f"{MASKED_PREFIX}{config.dataset}" if masked else config.dataset)
 
 
 def ratings_path(config, masked=False):
@@ -44,27 +51,54 @@ def is_masked(folder):
     return path.exists() and "masked_from" in read_json(path, "remove it")
 
 
-def masked_settings(config):
-    """The settings that a masked dataset is trained and evaluated with.
+@dataclass(frozen=True)
+class Variant:
+    """One of the two models of a run: the plain one, or the one that knows only what is disclosed.
 
-    The control that trains on the validation items holds only the test item out. Others than masked ones stay as they are.
-
-    Raises:
-        InputError: an option of the mask was given that differs from what the mask was made with.
+    config: settings of the run.
+    masked: whether it is the latter.
     """
-    path = dataset_folder(config, masked=True) / DATASET_FILE
-    if not config.masked or not path.exists():
-        return config
-    record = read_json(path, "run preprocess.py with --overwrite")
-    for key, value in record.get(MASK_SETTINGS, {}).items():
-        now = getattr(config, key)
-        if key in config.given and now != value:
-            raise InputError(f"--{key} {now}: but {path.parent} was made with {key}={value}; run preprocess.py with "
-                             f"--{key} {now} first, or leave the option out")
-    return config.replace(holdout=record.get(HOLDOUT, config.holdout))
+    config: Config
+    masked: bool = False
+
+    @property
+    def model(self):
+        """Its name."""
+        return MASKED_MODEL if self.masked else PLAIN_MODEL
+
+    @property
+    def checkpoint(self):
+        """Path of its checkpoint."""
+        return Path(self.config.checkpoint_path) / checkpoint_file(self.model)
+
+    @property
+    def command(self):
+        """What trains it, for messages."""
+        return f"train.py --dataset {self.config.dataset}{' --masked' if self.masked else ''}"
+
+    def settings(self):
+        """The settings that it is trained and evaluated with.
+
+        The masked twin of the control that trains on the validation items holds only the test item out.
+
+        Raises:
+            InputError: an option of the mask was given that differs from what the mask was made with.
+        """
+        path = dataset_folder(self.config, masked=True) / DATASET_FILE
+        if not self.masked or not path.exists():
+            return self.config
+        record = read_json(path, REMEDY)
+        for key, value in record.get(MASK_SETTINGS, {}).items():
+            now = getattr(self.config, key)
+            if key in self.config.given and now != value:
+                raise InputError(f"--{key} {now}: but {path.parent} was made with {key}={value}; run preprocess.py with "
+                                 f"--{key} {now} first, or leave the option out")
+        return self.config.replace(holdout=record.get(HOLDOUT, self.config.holdout))
 
 
-REMEDY = "run preprocess.py with --overwrite"
+def asked(config):
+    """The Variant that --masked names."""
+    return Variant(config, config.masked)
 
 
 def decision_files(config):

@@ -13,7 +13,7 @@ from ..common.errors import InputError
 from ..common.files import atomic_write, read_json, write_csv, write_json
 from ..common.stage import Stage
 from ..common.terminal import RESULT
-from ..common.variant import decision_files, masked_settings, ratings_path
+from ..common.variant import decision_files
 from ..config import EVALUATED, MASK
 from ..constants import (
     HOLDOUT,
@@ -21,7 +21,6 @@ from ..constants import (
     PLAIN_MODEL,
     RATINGS_FILE,
     USER,
-    checkpoint_file,
     eval_file,
     users_file,
 )
@@ -39,21 +38,20 @@ logger = logging.getLogger("ifrqe")
 LOWEST = np.finfo(np.float32).min  # score of what takes no part in a ranking
 
 
-def evaluate(config):
-    """Evaluates the model that the settings name on the test items.
+def evaluate(variant):
+    """Evaluates the model of a Variant on the test items.
 
     Writes eval_MODEL.json, eval_MODEL_users.csv (user_id; rank of the user's test item from 0; loss, the mean cross-entropy
     of the candidates, and pos_loss, that of the test item, in nats) and a line of the log. Both models are scored on the
-    ORIGINAL dataset's test items and candidates. With --masked the table of both follows, if they may be compared.
+    ORIGINAL dataset's test items and candidates. After the masked one the table of both follows, if they may be compared.
 
     Raises:
         InputError: a checkpoint, the dataset or the decisions are missing or do not fit together.
     """
-    model = MASKED_MODEL if config.masked else PLAIN_MODEL
+    config, model, checkpoint = variant.config, variant.model, variant.checkpoint
     output = Path(config.output_path)
-    checkpoint = Path(config.checkpoint_path) / checkpoint_file(model)
     decisions = list(decision_files(config))
-    if config.masked:
+    if variant.masked:
         for path in decisions:
             if not path.exists():
                 raise InputError(f"{path}: no such file; run preprocess.py first, or set --decisions_path to its results")
@@ -65,21 +63,26 @@ def evaluate(config):
     stage = Stage(f"eval_{model.lower()}", config, ("split", "model", *EVALUATED, *MASK), inputs,
                   [output / eval_file(model), output / users_file(model)], device)
     if not stage.is_done():
-        _evaluate(config, model, checkpoint, output, stage)
+        _evaluate(variant, output, stage)
         stage.finish()
-    if config.masked:
-        other, remedy = output / eval_file(PLAIN_MODEL), "run eval.py without --masked for the comparison"
-        if not other.exists():
-            logger.info("%s: not there; %s", other, remedy)
-            return
-        plain, masked = (read_json(path, remedy) for path in (other, output / eval_file(model)))
-        if differing := not_comparable(plain, masked):
-            logger.warning("no comparison with %s: of other data or settings (%s); train and evaluate both models with the "
-                           "same options", other, differing)
-            return
-        logger.log(RESULT, "%s", comparison_table(plain, masked))
-        if noted := made_otherwise(plain, masked):
-            logger.warning("%s", noted)
+    if variant.masked:
+        _compare(output)
+
+
+def _compare(output):
+    """Logs the table of both models, or why there is none."""
+    other, remedy = output / eval_file(PLAIN_MODEL), "run eval.py without --masked for the comparison"
+    if not other.exists():
+        logger.info("%s: not there; %s", other, remedy)
+        return
+    plain, masked = (read_json(path, remedy) for path in (other, output / eval_file(MASKED_MODEL)))
+    if differing := not_comparable(plain, masked):
+        logger.warning("no comparison with %s: of other data or settings (%s); train and evaluate both models with the "
+                       "same options", other, differing)
+        return
+    logger.log(RESULT, "%s", comparison_table(plain, masked))
+    if noted := made_otherwise(plain, masked):
+        logger.warning("%s", noted)
 
 
 def _check_log(path):
@@ -94,10 +97,10 @@ def _check_log(path):
             raise InputError(f"--eval_file_name {path.name}: {path} is no evaluation log; choose another name")
 
 
-def _evaluate(config, model, checkpoint, output, stage):
-    begin = time.perf_counter()
+def _evaluate(variant, output, stage):
+    begin, config, model = time.perf_counter(), variant.config, variant.model
     dataset = load_dataset(config)
-    net, info = load_checkpoint(checkpoint, dataset, masked_settings(config), ratings_path(config, config.masked))
+    net, info = load_checkpoint(variant.checkpoint, dataset, variant)
     candidates = evaluation_candidates(dataset, "test", config)
     counts = counting(candidates)
     if counts is not None:
@@ -105,33 +108,24 @@ def _evaluate(config, model, checkpoint, output, stage):
     start = time.perf_counter()
     scores = score(net, candidates, config.eval_batch_size)
     seconds = time.perf_counter() - start
-    everything = used = np.ones(dataset.num_interactions, bool)
-    result = metrics.all_metrics(scores, config.top_k, counts)
-    game = {}
-    if config.holdout > 1:  # what users disclose are the histories before a validation item
-        decisions = read_decisions(config, dataset)
-        unwillingness = load_unwillingness(dataset, config) if decisions is None else decisions.unwillingness
-        weight = config.willingness_weight if decisions is None else decisions.weight
-        used = decisions.disclosed if config.masked else everything
-        total_wv, wv = (metrics.willingness_violation(kept, unwillingness, dataset.num_users) for kept in (everything, used))
-        game = {"wv": wv, "total_wv": total_wv, "willingness_weight": weight,
-                "reward": None if weight is None else -result["loss"] - weight * wv}
+    found = metrics.all_metrics(scores, config.top_k, counts)
+    used, game = _violation(variant, dataset, found["loss"])
     if config.eval_mode == "full":
         rank = full_ranks(net, dataset, config.eval_batch_size)
-        result = {**result, f"full_hr@{config.top_k}": metrics.hit_ratio_of_ranks(rank, config.top_k),
-                  f"full_ndcg@{config.top_k}": metrics.ndcg_of_ranks(rank, config.top_k)}
+        found = {**found, f"full_hr@{config.top_k}": metrics.hit_ratio_of_ranks(rank, config.top_k),
+                 f"full_ndcg@{config.top_k}": metrics.ndcg_of_ranks(rank, config.top_k)}
     result = {"model": model, "dataset": config.dataset, "seed": config.seed, "epoch": info["epoch"],
-              "num_users": dataset.num_users, "num_items": dataset.num_items, "num_interactions": int(used.sum()),
-              "num_candidates": candidates.shape[1], **result, **game}
+              "num_users": dataset.num_users, "num_items": dataset.num_items, "num_interactions": used,
+              "num_candidates": candidates.shape[1], **found, **game}
     users = pd.DataFrame({USER: dataset.user_ids, "rank": metrics.ranks(scores, counts),
                           "loss": metrics.mean_loss(scores, counts), "pos_loss": metrics.cross_entropy(scores)[:, 0]})
     with atomic_write(output / users_file(model)) as temporary:
         write_csv(users, temporary)
     trained = {**info.get("settings", {}), **{key: info.get(key) for key in ("device", "mindspore")}}
     trained[HOLDOUT] = config.holdout  # the control that trains on validation items as well holds less out, and is to
-    drawn = Path(config.eval_negatives).name if config.eval_negatives else "drawn"
     write_json(output / eval_file(model), {
-        **result, "ratings_sha256": stage.depends["inputs"][RATINGS_FILE], "candidates": drawn,
+        **result, "ratings_sha256": stage.depends["inputs"][RATINGS_FILE],
+        "candidates": Path(config.eval_negatives).name if config.eval_negatives else "drawn",
         "candidates_sha256": hashlib.sha256(candidates.tobytes()).hexdigest(), "training": trained,
         "made_with": {key: stage.depends[key] for key in ("code", "mindspore", "device")},
         "seconds": time.perf_counter() - begin})
@@ -141,6 +135,23 @@ def _evaluate(config, model, checkpoint, output, stage):
     logger.info("%s on %s (%s): %s pairs scored in %.1f s", model, dataset.name, stage.depends["device"], f"{scores.size:,}",
                 seconds)
     logger.info("%s", line)
+
+
+def _violation(variant, dataset, loss):
+    """How many interactions train the model, and its wv, total_wv, willingness_weight and reward.
+
+    These are of the histories before a validation item: without one, users disclose nothing that is known here.
+    """
+    config, everything = variant.config, np.ones(dataset.num_interactions, bool)
+    if config.holdout == 1:
+        return dataset.num_interactions, {}
+    decisions = read_decisions(config, dataset, variant.masked)
+    unwillingness = load_unwillingness(dataset, config) if decisions is None else decisions.unwillingness
+    weight = config.willingness_weight if decisions is None else decisions.weight
+    used = decisions.disclosed if variant.masked else everything
+    total_wv, wv = (metrics.willingness_violation(kept, unwillingness, dataset.num_users) for kept in (everything, used))
+    return int(used.sum()), {"wv": wv, "total_wv": total_wv, "willingness_weight": weight,
+                             "reward": None if weight is None else -loss - weight * wv}
 
 
 def full_ranks(net, dataset, batch_size):

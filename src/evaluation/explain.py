@@ -7,7 +7,7 @@ import numpy as np
 from ..common.errors import InputError
 from ..common.plugins import label
 from ..common.terminal import RESULT, paint
-from ..common.variant import decision_files
+from ..common.variant import Variant, decision_files
 from ..constants import DISCLOSED, EXPECTED, GENRES, INFLUENCE, ITEM, UNWILLINGNESS, USER
 from ..dataset import find_users, load_catalogue, load_dataset, original_id
 from ..device_adapter import set_device
@@ -32,7 +32,7 @@ class Rule:
     def __init__(self, decisions):
         record = decisions.record
         self.strategy = record["strategy"]
-        self.played = bool(np.isfinite(decisions.expected).all()) and decisions.weight is not None
+        self.played = decisions.expected is not None and decisions.weight is not None
         self.weight = decisions.weight
         self.critical = critical_payoff(record["prior"], record["rounds"], record["game_rate"]) if self.played else None
         self.whose = "their recommendations and those of others" if record.get("count_others") else "their recommendations"
@@ -102,7 +102,7 @@ def times(x):
     return f"{x:.{0 if x >= 10 else 1 if x >= 2 else 2}f}x"
 
 
-def explain(config):
+def explain(variant):
     """Shows the interactions of the user `explain_user`, what was decided on them and why, and what both models recommend.
 
     A model that is missing, or was trained on another mask, recommends nothing.
@@ -110,11 +110,12 @@ def explain(config):
     Raises:
         InputError: there is no such user, or nothing is decided yet.
     """
+    config = variant.config
     dataset = load_dataset(config)
     users = find_users(dataset, config.explain_user, "explain_user")
     if config.holdout == 1:
         raise InputError("--holdout 1: leaves no validation item, so that nothing is decided; leave it out")
-    decisions = read_decisions(config, dataset)
+    decisions = read_decisions(config, dataset, variant.masked)
     if decisions is None:
         raise InputError(f"{decision_files(config)[0]}: no decisions on {config.dataset}; run preprocess.py first")
     set_device(config)
@@ -122,7 +123,7 @@ def explain(config):
     models = {}
     for name, masked in (("plain", False), ("masked", True)):
         try:
-            models[name] = load_model(dataset, config, masked)
+            models[name] = load_model(dataset, Variant(config, masked))
         except InputError as e:  # the decisions stand without it
             logger.warning("without the recommendations of the %s model: %s", name, e)
     lists = {name: top_items(net, users, dataset, config.top_k, config.eval_batch_size) for name, net in models.items()}
@@ -139,7 +140,7 @@ def explain(config):
 def _of_user(user, dataset, decisions, catalogue):
     """A dict that JSON can hold: the user's interactions, most worth her while first, with the decisions."""
     start, end = np.searchsorted(dataset.user, [user, user + 1])
-    expected, b, chosen, vetoed, influence = (a[start:end] for a in (
+    expected, b, chosen, vetoed, influence = (None if a is None else a[start:end] for a in (
         decisions.expected, decisions.unwillingness, decisions.disclosed, decisions.vetoed, decisions.influence))
     rule = Rule(decisions)
     reasons = rule.reasons(expected, b, vetoed, chosen)
@@ -148,16 +149,14 @@ def _of_user(user, dataset, decisions, catalogue):
     for k in np.argsort(-worth, kind="stable"):
         item = dataset.item[start + k]
         rows.append({ITEM: original_id(dataset.item_ids, item), "title": catalogue["title"][item],
-                     GENRES: catalogue[GENRES][item], UNWILLINGNESS: float(b[k]), INFLUENCE: _number(influence[k]),
-                     EXPECTED: _number(expected[k]), DISCLOSED: bool(chosen[k]), "reason": reasons[k]})
+                     GENRES: catalogue[GENRES][item], UNWILLINGNESS: float(b[k]),
+                     INFLUENCE: None if influence is None else float(influence[k]),
+                     EXPECTED: None if expected is None else float(expected[k]), DISCLOSED: bool(chosen[k]),
+                     "reason": reasons[k]})
     total = float(b.sum())
     return {USER: original_id(dataset.user_ids, user), "strategy": rule.strategy, "willingness_weight": rule.weight,
             "interactions": rows, "disclosed": int(chosen.sum()),
             "violated_share": float(b[chosen].sum() / total) if total else 0.0}
-
-
-def _number(value):
-    return float(value) if np.isfinite(value) else None
 
 
 def _show(answer, config):

@@ -1,13 +1,11 @@
 """Recommendations of a trained model: the items that a user has not had yet, best first."""
 import json
 import logging
-from pathlib import Path
 
 import numpy as np
 
 from ..common.terminal import RESULT, paint, printable
-from ..common.variant import masked_settings, ratings_path
-from ..constants import GENRES, ITEM, MASKED_MODEL, PLAIN_MODEL, USER, checkpoint_file
+from ..constants import GENRES, ITEM, USER
 from ..dataset import find_users, load_catalogue, load_dataset, original_id
 from ..device_adapter import set_device
 from ..ncf import score_all
@@ -17,15 +15,13 @@ from ..training.checkpoint import load_checkpoint
 logger = logging.getLogger("ifrqe")
 
 
-def load_model(dataset, config, masked):
-    """NCF of the plain or of the masked model.
+def load_model(dataset, variant):
+    """NCF of a Variant.
 
     Raises:
         InputError: its checkpoint is not there or does not fit.
     """
-    config = config.replace(masked=masked)
-    path = Path(config.checkpoint_path) / checkpoint_file(MASKED_MODEL if masked else PLAIN_MODEL)
-    return load_checkpoint(path, dataset, masked_settings(config), ratings_path(config, masked))[0]
+    return load_checkpoint(variant.checkpoint, dataset, variant)[0]
 
 
 def top_items(net, users, dataset, k, batch_size):
@@ -57,25 +53,26 @@ def top_items(net, users, dataset, k, batch_size):
     return lists
 
 
-def recommend(config):
-    """Shows the recommendations of the plain model, or with `masked` of the masked one, for the users `recommend`.
+def recommend(variant):
+    """Shows what the model of a Variant recommends to the users `recommend`.
 
     Raises:
         InputError: there is no such user, or the dataset or the checkpoint is missing or unfit.
     """
+    config = variant.config
     dataset = load_dataset(config)
     users = find_users(dataset, config.recommend, "recommend")
     set_device(config)
-    lists = top_items(load_model(dataset, config, config.masked), users, dataset, config.top_k, config.eval_batch_size)
+    lists = top_items(load_model(dataset, variant), users, dataset, config.top_k, config.eval_batch_size)
     catalogue = load_catalogue(dataset, config)
-    model = MASKED_MODEL if config.masked else PLAIN_MODEL
     if config.format == "json":
-        logger.log(RESULT, "%s", json.dumps({"model": model, "dataset": config.dataset, "users": [
+        logger.log(RESULT, "%s", json.dumps({"model": variant.model, "dataset": config.dataset, "users": [
             {USER: original_id(dataset.user_ids, user), "items": as_records(found, dataset, catalogue)}
             for user, found in zip(users, lists)]}, indent=2, ensure_ascii=False))
         return
     for user, found in zip(users, lists):
-        logger.log(RESULT, "%s", paint(f"{config.dataset}, user {dataset.user_ids[user]}: {model} recommends", "bold"))
+        logger.log(RESULT, "%s",
+                   paint(f"{config.dataset}, user {dataset.user_ids[user]}: {variant.model} recommends", "bold"))
         for row in as_records(found, dataset, catalogue):
             logger.log(RESULT, "%3d  %.4f  %s", row["rank"], row["score"], described(row))
 

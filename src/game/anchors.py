@@ -4,17 +4,17 @@ The first anchor is everything disclosed: the plain model, in `influence_models`
 others, each trained on what its selection vector discloses, from the plain model on or from scratch.
 """
 import logging
-from pathlib import Path
+from itertools import islice
 
 from ..common.errors import InputError
 from ..common.seeds import seed_settings
-from ..common.variant import dataset_folder
+from ..common.variant import Variant
 from ..config import TRAINED, options_of
-from ..constants import PLAIN_MODEL, RATINGS_FILE, checkpoint_file
+from ..influence.anchor import Anchor
 from ..ncf import build
 from ..training.checkpoint import load_anchors, read_checkpoint
 from ..training.train import train
-from ..training.trainer import epochs
+from ..training.trainer import Trainer, train_on
 
 logger = logging.getLogger("ifrqe")
 
@@ -39,10 +39,11 @@ def trained_models(config, remedy=_REMEDY):
 
 
 def _trained(config, remedy):
-    checkpoint = Path(config.checkpoint_path) / checkpoint_file(PLAIN_MODEL)
+    plain = Variant(config)
+    checkpoint = plain.checkpoint
     if not checkpoint.exists():
         logger.info("%s: not there yet, so it is trained first", checkpoint)
-        train(config)
+        train(plain)
     elif not config.other_model and (trained := _settings_of(checkpoint)):
         _check(checkpoint, trained, config.select(*TRAINED), remedy)
     return checkpoint
@@ -72,7 +73,7 @@ def load_models(checkpoints, dataset, config):
     """
     models, first = [], None
     for k, path in enumerate(checkpoints):
-        values, info = load_anchors(path, dataset, config, dataset_folder(config) / RATINGS_FILE)
+        values, info = load_anchors(path, dataset, Variant(config))
         first = first or info["settings"]
         own = {**config.select(*TRAINED), "seed": config.seed + k}
         wanted = {**first, "seed": first["seed"] + k} if config.other_model else own
@@ -105,10 +106,10 @@ class Retrained:
         self.models, self.dataset, self.disclosed, self.config, self.device = models, dataset, disclosed, config, device
         self.trained = {}  # number of a model: its sets of parameters
 
-    def parameter_sets(self):
-        """A function without arguments for each set of parameters."""
-        return [lambda k=k, j=j: self._train(k)[j]
-                for k, (sets, _) in enumerate(self.models) for j in range(self.config.anchor_warm_epochs or len(sets))]
+    def anchor(self):
+        """The Anchor, whose sets of parameters are functions."""
+        return Anchor([lambda k=k, j=j: self._train(k)[j] for k, (sets, _) in enumerate(self.models)
+                       for j in range(self.config.anchor_warm_epochs or len(sets))], self.disclosed)
 
     def _train(self, k):
         if k not in self.trained:
@@ -121,6 +122,6 @@ class Retrained:
                 kept = range(1, 1 + warm)
                 config = config.replace(train_epochs=warm, warmup_epochs=min(config.warmup_epochs, warm))
             # the rates are those of all epochs, though no more are trained than are kept
-            trained = zip(range(1, 1 + kept[-1]), epochs(net, part, config, self.device))
-            self.trained = {k: [values for epoch, values in trained if epoch in kept]}  # asked for model by model
+            trained = islice(train_on(Trainer(net, part, config, self.device)), kept[-1])
+            self.trained = {k: [epoch.values for epoch in trained if epoch.number in kept]}  # asked for model by model
         return self.trained[k]

@@ -16,6 +16,7 @@ from ..common import plugins
 from ..common.errors import InputError
 from ..dataset import without_test_items
 from ..influence.block import TINY
+from ..ncf import item_embeddings
 from ..stat_utils import generator
 
 
@@ -50,8 +51,7 @@ def latest(dataset, unwillingness, parameters, config):
 def most_similar(dataset, unwillingness, parameters, config):
     total = np.zeros(dataset.num_interactions)
     for values in parameters:
-        embedding = np.concatenate([values["item_gmf"], values["item_mlp"]], 1)
-        embedding /= np.maximum(np.linalg.norm(embedding, axis=1, keepdims=True), TINY)
+        embedding = item_embeddings(values)
         total += np.einsum("nd,nd->n", embedding[dataset.item], embedding[dataset.validation[dataset.user]])
     similarity = total / len(parameters)
     order = np.argsort(-similarity / np.maximum(unwillingness, TINY), kind="stable")

@@ -1,12 +1,12 @@
-"""What preprocess.py has decided, as the stages after it read it: disclosure.csv and preprocess.json."""
-from dataclasses import dataclass
+"""What was decided, and its two files: disclosure.csv and preprocess.json."""
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
 from ..common.columns import clean_ids, positions
 from ..common.errors import InputError
-from ..common.files import read_json
+from ..common.files import atomic_write, read_json, write_csv
 from ..common.tables import read_table
 from ..common.variant import REMEDY, check_mask, decision_files
 from ..constants import DISCLOSED, EXPECTED, INFLUENCE, ITEM, UNWILLINGNESS, USER
@@ -21,21 +21,19 @@ COLUMNS = (USER, ITEM, INFLUENCE, UNWILLINGNESS, DISCLOSED, EXPECTED)
 class Decisions:
     """The decisions about the training interactions, in the order of dataset.user.
 
-    influence, expected: (n,) float64, nats; NaN where a baseline decided.
-    unwillingness: (n,) float64 in [0, 1].
     disclosed: (n,) bool.
-    record: dict, preprocess.json.
+    unwillingness: (n,) float64 in [0, 1].
+    weight: willingness weight lambda at which the game was played; None where a baseline decided.
+    influence: (n,) float64, nats, on the validation items at the anchor of everything; None where a baseline decided.
+    expected: (n,) float64, nats, what the game went by, at several anchors the mean over the rounds; None as well.
+    record: dict, preprocess.json; before that is written, what the solver says for it.
     """
-    influence: np.ndarray
-    expected: np.ndarray
-    unwillingness: np.ndarray
     disclosed: np.ndarray
-    record: dict
-
-    @property
-    def weight(self):
-        """Willingness weight lambda; None for a baseline."""
-        return self.record["willingness_weight"]
+    unwillingness: np.ndarray
+    weight: float = None
+    influence: np.ndarray = None
+    expected: np.ndarray = None
+    record: dict = field(default_factory=dict)
 
     @property
     def wv_share(self):
@@ -47,20 +45,36 @@ class Decisions:
         """(n,) bool: what its user has forbidden."""
         return (self.unwillingness == 1) & (self.record.get("vetoed", 0) > 0)
 
+    def write(self, path, dataset):
+        """Writes disclosure.csv: a row for each training interaction, original ids; influences are empty for a baseline."""
+        empty = np.full(dataset.num_interactions, np.nan)
+        table = pd.DataFrame({USER: dataset.user_ids[dataset.user], ITEM: dataset.item_ids[dataset.item],
+                              INFLUENCE: empty if self.influence is None else self.influence,
+                              UNWILLINGNESS: self.unwillingness, DISCLOSED: self.disclosed.astype(np.int8),
+                              EXPECTED: empty if self.expected is None else self.expected})
+        with atomic_write(path) as temporary:
+            write_csv(table, temporary)
 
-def read_decisions(config, dataset):
-    """The decisions about a dataset, or None if there are none: no files, or without `masked` those of another dataset.
+
+def read_decisions(config, dataset, masked=False):
+    """The decisions about a dataset, or None if there are none: no files, or those of another dataset.
+
+    Args:
+        config: decisions_path, output_path, data_path, dataset.
+        dataset: Dataset.
+        masked: whether they must be those that the masked dataset was made from.
 
     Raises:
-        InputError: they do not fit the dataset, or with `masked` are not what the masked dataset was made from.
+        InputError: they do not fit the dataset, or its masked twin.
     """
     path, record_path = decision_files(config)
     if not (path.exists() and record_path.exists()):
         return None
     record = read_json(record_path, REMEDY, ["dataset", "willingness_weight"])
-    if not config.masked and record["dataset"] != config.dataset:
+    if not masked and record["dataset"] != config.dataset:
         return None
-    read_json(record_path, REMEDY, RECORD_KEYS + PLAYED_KEYS * (record["willingness_weight"] is not None))
+    played = record["willingness_weight"] is not None
+    read_json(record_path, REMEDY, RECORD_KEYS + PLAYED_KEYS if played else RECORD_KEYS)
     try:
         table = read_table(path, COLUMNS, COLUMNS, float_precision="round_trip")
     except InputError as e:
@@ -68,10 +82,10 @@ def read_decisions(config, dataset):
     if not _lists(table, dataset, path):
         raise InputError(f"{path}: does not list the training interactions of {dataset.name}; run preprocess.py anew, "
                          "or set --decisions_path to where its results are")
-    if config.masked:
+    if masked:
         check_mask(config)
-    return Decisions(_numbers(table[INFLUENCE]), _numbers(table[EXPECTED]), table[UNWILLINGNESS].to_numpy(),
-                     table[DISCLOSED].to_numpy() == 1, record)
+    return Decisions(table[DISCLOSED].to_numpy() == 1, table[UNWILLINGNESS].to_numpy(), record["willingness_weight"],
+                     _numbers(table[INFLUENCE]), _numbers(table[EXPECTED]), record)
 
 
 def _lists(table, dataset, path):
@@ -86,5 +100,6 @@ def _lists(table, dataset, path):
 
 
 def _numbers(column):
-    """float64 with NaN for what is empty."""
-    return pd.to_numeric(column, errors="coerce").to_numpy(np.float64)
+    """float64; None where a field is no number."""
+    found = pd.to_numeric(column, errors="coerce").to_numpy(np.float64)
+    return found if np.isfinite(found).all() else None

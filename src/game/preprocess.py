@@ -17,13 +17,10 @@ from ..common.variant import dataset_folder, is_masked
 from ..config import MASK
 from ..constants import (
     DATASET_FILE,
-    DISCLOSED,
     DISCLOSURE_FILE,
     DISCLOSURE_PLOT,
-    EXPECTED,
     GENRES,
     HOLDOUT,
-    INFLUENCE,
     ITEM,
     MASK_SETTINGS,
     MOVIES_FILE,
@@ -31,15 +28,22 @@ from ..constants import (
     RATINGS_FILE,
     TEXT_IDS,
     TITLE,
-    UNWILLINGNESS,
-    USER,
 )
-from ..dataset import UNFINISHED, load_dataset, text_ids
+from ..dataset import UNFINISHED, text_ids
 from ..device_adapter import set_device
 from ..metrics import willingness_violation
-from ..sources.unwillingness import ALL_VETOED, data_files, load_unwillingness, unwillingness_source, vetoed
+from ..sources.unwillingness import data_files, unwillingness_source
 from .anchors import load_models, parameter_sets, trained_models
-from .strategies import NONE_VALIDATION, PLAYED, Strategies, influence_groups, needs_model, vetoed_validations
+from .strategies import (
+    NONE_VALIDATION,
+    PLAYED,
+    Kept,
+    Strategies,
+    influence_groups,
+    load_problem,
+    needs_model,
+    vetoed_validations,
+)
 
 logger = logging.getLogger("ifrqe")
 
@@ -54,104 +58,98 @@ def preprocess(config):
     """
     if config.holdout < 2:
         raise InputError(f"--holdout {config.holdout}: leaves no validation item for the influences; use 2 here")
-    config = config.replace(masked=False)
     inputs = data_files(config) + plugin_files(config.strategy, config.solver)
     checkpoints = trained_models(config) if needs_model(config.strategy) else []
-    folder, output = dataset_folder(config), Path(config.output_path)
-    target = dataset_folder(config, masked=True)
+    output, target = Path(config.output_path), dataset_folder(config, masked=True)
     written = [output / DISCLOSURE_FILE, output / PREPROCESS_FILE,
                *(target / name for name in (RATINGS_FILE, MOVIES_FILE, DATASET_FILE))]
     device = set_device(config)
-    stage = Stage("preprocess", config, ("split", "model", *influence_groups(config), *MASK), inputs + checkpoints,
-                  written, device)
+    stage = Stage("preprocess", config, ("split", "model", *influence_groups(config), *MASK), inputs + checkpoints, written,
+                  device)
     if stage.is_done():
         return
-    dataset = load_dataset(config)
-    unwillingness = load_unwillingness(dataset, config)
-    allowed = ~vetoed(unwillingness, config)
-    if not allowed.any():
-        raise InputError(ALL_VETOED)
+    problem = load_problem(config)
+    dataset = problem.dataset
     models = load_models(checkpoints, dataset, config)
-    sets = len(parameter_sets(models))
     logger.info("mask of %s (%s): %s interactions of %s users, strategy %s%s", dataset.name, device,
                 f"{dataset.num_interactions:,}", f"{dataset.num_users:,}", config.strategy,
-                f", solver {config.solver}, {len(models)} model{'s' * (len(models) > 1)} at {sets} epochs in all"
-                if config.strategy in PLAYED else "")
-    strategies = Strategies(dataset, unwillingness, allowed, models, config, device, output,
-                            stage.basis)
+                f", solver {config.solver}, {len(models)} model{'s' if len(models) > 1 else ''} at "
+                f"{len(parameter_sets(models))} epochs in all" if config.strategy in PLAYED else "")
+    strategies = Strategies(problem, models, config, device, Kept(output, stage.basis))
     start = time.perf_counter()
-    decision = strategies(config.strategy, config.wv_budget, config.willingness_weight)
+    decisions = strategies(config.strategy, config.wv_budget, config.willingness_weight)
     decided = time.perf_counter()
-    disclosed = decision.disclosed
-    write_disclosure(output / DISCLOSURE_FILE, dataset, unwillingness, decision)
+    decisions.write(output / DISCLOSURE_FILE, dataset)
     control = config.strategy == NONE_VALIDATION
-    write_masked_dataset(folder, target, dataset, disclosed, digest(output / DISCLOSURE_FILE),
-                         {MASK_SETTINGS: config.select("influence", *MASK), **({HOLDOUT: 1} if control else {})},
-                         vetoed_validations(dataset, config) if control else ())
+    write_masked_dataset(config, dataset, decisions.disclosed, {
+        "disclosure_sha256": digest(output / DISCLOSURE_FILE), MASK_SETTINGS: config.select("influence", *MASK),
+        **({HOLDOUT: 1} if control else {})}, vetoed_validations(dataset, config) if control else ())
     end = time.perf_counter()
-
-    total_wv = willingness_violation(np.ones(len(disclosed)), unwillingness, dataset.num_users)
-    wv = willingness_violation(disclosed, unwillingness, dataset.num_users)
-    played = config.strategy in PLAYED
-    write_json(output / PREPROCESS_FILE, {
-        "dataset": config.dataset, "seed": config.seed, "num_users": dataset.num_users, "num_items": dataset.num_items,
-        "num_interactions": dataset.num_interactions, "strategy": config.strategy,
-        "unwillingness": unwillingness_source(config), "willingness_file": Path(config.willingness_file).name or None,
-        "model_settings": models[0][1]["settings"] if models else None,
-        **({"solver": config.solver, "damping": config.damping, "influence_models": len(models), "parameter_sets": sets,
-            "anchors": len(decision.report.get("anchor_wv", [wv])),
-            **{key: getattr(config, key) for key in ("prior", "rounds", "game_rate", "count_others")},
-            **decision.report} if played else {}),
-        "seconds": {**strategies.seconds, "mask": end - decided, "total": end - start}, "wv": wv,
-        "total_wv": total_wv, "willingness_weight": decision.weight,
-        "wv_budget": config.wv_budget if config.willingness_weight is None or not played else None,
-        "vetoed": int((~allowed).sum()), "disclosed_share": float(disclosed.mean()), "peak_rss_mb": peak_rss_mb()})
+    record = _record(config, problem, models, decisions,
+                     {**strategies.seconds, "mask": end - decided, "total": end - start})
+    write_json(output / PREPROCESS_FILE, record)
     stage.finish()
     strategies.forget()
-    drawn(disclosure_plot, output / DISCLOSURE_PLOT, decision.expected, unwillingness, disclosed, decision.weight,
+    drawn(disclosure_plot, output / DISCLOSURE_PLOT, decisions,
           f"{dataset.name}: what is disclosed ({as_written(label(config.strategy))})")
-    logger.info("disclosed: %s of %s interactions (%.1f%%), wv %.4f of %.4f (%.1f%%)%s",
-                f"{disclosed.sum():,}", f"{len(disclosed):,}", 100 * disclosed.mean(), wv, total_wv,
-                100 * wv / total_wv if total_wv else 0,
-                "" if decision.weight is None else f" at willingness_weight {decision.weight:.6g}")
-    if played:
-        helpful = decision.influence > 0
-        logger.info("helpful to the validation item (influence > 0): %.1f%% of the interactions; of these %.1f%% are "
-                    "disclosed, of the harmful %.1f%%", 100 * helpful.mean(), 100 * _mean(disclosed[helpful]),
-                    100 * _mean(disclosed[~helpful]))
-    if config.veto:
-        logger.info("vetoed: %s interactions, none of them disclosed", f"{(~allowed).sum():,}")
+    _report(decisions, record)
     logger.info("masked dataset written to %s, decisions to %s", target, output / DISCLOSURE_FILE)
 
 
-def write_disclosure(path, dataset, unwillingness, decision):
-    """disclosure.csv: a row for each training interaction, original ids; influences are empty for a baseline."""
-    empty = np.full(dataset.num_interactions, np.nan)
-    table = pd.DataFrame({USER: dataset.user_ids[dataset.user], ITEM: dataset.item_ids[dataset.item],
-                          INFLUENCE: empty if decision.influence is None else decision.influence,
-                          UNWILLINGNESS: unwillingness, DISCLOSED: decision.disclosed.astype(np.int8),
-                          EXPECTED: empty if decision.expected is None else decision.expected})
-    with atomic_write(path) as temporary:
-        write_csv(table, temporary)
+def _record(config, problem, models, decisions, seconds):
+    """What preprocess.json says."""
+    dataset, disclosed = problem.dataset, decisions.disclosed
+    played = config.strategy in PLAYED
+    wv, total_wv = (willingness_violation(kept, problem.unwillingness, dataset.num_users)
+                    for kept in (disclosed, np.ones(len(disclosed))))
+    game = {}
+    if played:
+        game = {"solver": config.solver, "damping": config.damping, "influence_models": len(models),
+                "parameter_sets": len(parameter_sets(models)), "anchors": len(decisions.record.get("anchor_wv", [wv])),
+                **{key: getattr(config, key) for key in ("prior", "rounds", "game_rate", "count_others")},
+                **decisions.record}
+    return {"dataset": config.dataset, "seed": config.seed, "num_users": dataset.num_users, "num_items": dataset.num_items,
+            "num_interactions": dataset.num_interactions, "strategy": config.strategy,
+            "unwillingness": unwillingness_source(config), "willingness_file": Path(config.willingness_file).name or None,
+            "model_settings": models[0][1]["settings"] if models else None, **game, "seconds": seconds, "wv": wv,
+            "total_wv": total_wv, "willingness_weight": decisions.weight,
+            "wv_budget": config.wv_budget if config.willingness_weight is None or not played else None,
+            "vetoed": int((~problem.allowed).sum()), "disclosed_share": float(disclosed.mean()),
+            "peak_rss_mb": peak_rss_mb()}
 
 
-def write_masked_dataset(source, target, dataset, disclosed, decisions, record, left_out=()):
+def _report(decisions, record):
+    """Says in the log what came of it."""
+    disclosed, wv, total_wv, weight = decisions.disclosed, record["wv"], record["total_wv"], decisions.weight
+    logger.info("disclosed: %s of %s interactions (%.1f%%), wv %.4f of %.4f (%.1f%%)%s", f"{disclosed.sum():,}",
+                f"{len(disclosed):,}", 100 * disclosed.mean(), wv, total_wv, 100 * wv / total_wv if total_wv else 0,
+                "" if weight is None else f" at willingness_weight {weight:.6g}")
+    if decisions.influence is not None:
+        helpful = decisions.influence > 0
+        logger.info("helpful to the validation item (influence > 0): %.1f%% of the interactions; of these %.1f%% are "
+                    "disclosed, of the harmful %.1f%%", 100 * helpful.mean(), 100 * _mean(disclosed[helpful]),
+                    100 * _mean(disclosed[~helpful]))
+    if record["vetoed"]:
+        logger.info("vetoed: %s interactions, none of them disclosed", f"{record['vetoed']:,}")
+
+
+def write_masked_dataset(config, dataset, disclosed, record, left_out=()):
     """Writes the masked twin of a dataset: its disclosed training rows and its held-out rows, in their order.
 
     No sampled negative is written. The catalogue stays whole, so that the masked model knows the same items; to a trainer
     a withheld item is one that the user has not touched.
 
     Args:
-        source, target: dataset folders.
+        config: data_path and dataset.
         dataset: Dataset of the source.
         disclosed: (n,) bool, in the order of dataset.user.
-        decisions: SHA-256 sum of the disclosure.csv that it follows, for its record.
-        record: dict, what else its record is to say.
+        record: dict, what its dataset.json is to say beside that of the source.
         left_out: held-out rows that are not written: where validation items are trained on, the vetoed ones.
 
     Raises:
-        InputError: another dataset lies in `target`.
+        InputError: another dataset lies there.
     """
+    source, target = dataset_folder(config), dataset_folder(config, masked=True)
     start = {"dataset": target.name, "masked_from": source.name}
     if (target / RATINGS_FILE).exists() and not is_masked(target):
         raise InputError(f"{target}: was not written by preprocess.py, which would replace it; move it to another place")
@@ -166,7 +164,7 @@ def write_masked_dataset(source, target, dataset, disclosed, decisions, record, 
         else:  # the items that occur: in the masked twin some may occur no more
             write_csv(pd.DataFrame({ITEM: dataset.item_ids, TITLE: "", GENRES: ""}), temporary)
     made = read_json(source / DATASET_FILE, "make the dataset anew") if (source / DATASET_FILE).exists() else {}
-    write_json(target / DATASET_FILE, {**made, **record, **start, "disclosure_sha256": decisions, "num_ratings": len(rows),
+    write_json(target / DATASET_FILE, {**made, **start, **record, "num_ratings": len(rows),
                                        TEXT_IDS: text_ids(dataset.user_ids, dataset.item_ids)})
 
 

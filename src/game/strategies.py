@@ -18,20 +18,22 @@ import hashlib
 import logging
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from ..common.errors import InputError
 from ..common.files import PartialResults
 from ..config import INFLUENCES
 from ..constants import PARTIAL_FILE
-from ..dataset import load_dataset
-from ..influence.cross_user import influence_on_others
-from ..influence.expected import expected_influence, target_items
-from ..influence_function import influences
-from ..sources.unwillingness import stated_unwillingness, vetoed
+from ..dataset import Dataset, load_dataset
+from ..influence.anchor import Anchor
+from ..influence_function import expected_at
+from ..sources.unwillingness import ALL_VETOED, load_unwillingness, stated_unwillingness, vetoed
 from ..stat_utils import generator
 from .anchors import Retrained, parameter_sets
 from .baselines import BASELINES, find
+from .decisions import Decisions
 from .mirror_descent import Game
 
 logger = logging.getLogger("ifrqe")
@@ -63,45 +65,103 @@ def vetoed_validations(dataset, config):
     return whole.rows[held_out & vetoed(stated_unwillingness(whole, config), config)]
 
 
-@dataclass
-class Decision:
-    """What a strategy discloses.
-
-    disclosed: (n,) bool.
-    weight: willingness weight lambda at which the game was played; None for a baseline.
-    influence: (n,) influences on the validation items at the anchor of everything; None for a baseline.
-    expected: (n,) what the game went by, see expectation.py; with several anchors the mean over the rounds; or None.
-    report: dict, what preprocess.json says about it.
-    """
-    disclosed: np.ndarray
-    weight: float = None
-    influence: np.ndarray = None
-    expected: np.ndarray = None
-    report: dict = None
-
-
 def influence_groups(config, solvers=()):
     """Groups of options that the influences depend on; the samples of `lissa` are drawn by chunk."""
     return (*INFLUENCES, "chunks") if "lissa" in (config.solver, *solvers) else INFLUENCES
+
+
+@dataclass
+class Problem:
+    """What is to be decided.
+
+    dataset: Dataset.
+    unwillingness: (n,) array in [0, 1], in the order of dataset.user.
+    allowed: (n,) bool, what is not vetoed.
+    """
+    dataset: Dataset
+    unwillingness: np.ndarray
+    allowed: np.ndarray
+
+
+def load_problem(config):
+    """The Problem that the settings name.
+
+    Raises:
+        InputError: the dataset or the unwillingness is missing or unfit, or everything is vetoed.
+    """
+    dataset = load_dataset(config)
+    unwillingness = load_unwillingness(dataset, config)
+    allowed = ~vetoed(unwillingness, config)
+    if not allowed.any():
+        raise InputError(ALL_VETOED)
+    return Problem(dataset, unwillingness, allowed)
+
+
+@dataclass
+class Kept:
+    """Where an interrupted computation leaves its results.
+
+    folder: Path.
+    key: dict that they depend on beside the options: data and checkpoints.
+    """
+    folder: Path
+    key: dict
+
+
+def first_in_order(order, problem, limit):
+    """(n,) bool: of the allowed interactions of `order` the first ones, as far as the limit of unwillingness reaches.
+
+    Args:
+        order: (m,) positions, those to disclose first in front.
+        problem: Problem.
+        limit: largest sum of unwillingness.
+    """
+    order = order[problem.allowed[order]]
+    disclosed = np.zeros(len(problem.allowed), bool)
+    disclosed[order[np.cumsum(problem.unwillingness[order]) <= limit * (1 + 1e-12)]] = True
+    return disclosed
+
+
+def play(expected, problem, config, limit, weight=None, selections=None):
+    """Plays the game about what is allowed, at a price or at the one that just keeps within the limit.
+
+    Args:
+        expected: list of (n,) expected influences, one for each anchor.
+        problem: Problem.
+        config: the options of the game.
+        limit: largest sum of unwillingness.
+        weight: lambda; None finds it.
+        selections: list of (n,) bool, the anchors; needed if there are several.
+
+    Returns:
+        disclosed: (n,) bool.
+        weight: lambda.
+        game: the Game, about the allowed ones.
+    """
+    allowed = problem.allowed
+    game = Game(np.stack(expected)[:, allowed], problem.unwillingness[allowed], config,
+                None if selections is None else np.stack(selections)[:, allowed], problem.dataset.user[allowed])
+    disclosed = np.zeros(len(allowed), bool)
+    if weight is None:
+        disclosed[allowed], weight = game.within(limit)
+    else:
+        disclosed[allowed] = game.play(weight)[0]
+    return disclosed, weight, game
 
 
 class Strategies:
     """Decides for the users of a dataset; influences are computed once, when they are first needed.
 
     Args:
-        dataset: Dataset.
-        unwillingness: (n,) array in [0, 1].
-        allowed: (n,) bool, what is not vetoed.
+        problem: Problem.
         models: see anchors.load_models; may be empty for strategies that need no model.
         config: the options of influence and game.
         device: name of the device in use.
-        output: folder for what an interrupted computation has left.
-        key: dict that this depends on beside the options: data and checkpoints.
+        kept: Kept.
     """
 
-    def __init__(self, dataset, unwillingness, allowed, models, config, device, output, key):
-        self.dataset, self.unwillingness, self.allowed = dataset, unwillingness, allowed
-        self.models, self.config, self.device, self.output, self.key = models, config, device, output, key
+    def __init__(self, problem, models, config, device, kept):
+        self.problem, self.models, self.config, self.device, self.kept = problem, models, config, device, kept
         self.seconds = {"influence": 0.0, "game": 0.0}
         self.partials = []
         self._first = None
@@ -115,91 +175,61 @@ class Strategies:
             weight: lambda; given, the game is played at this price instead of within the budget.
 
         Returns:
-            Decision.
+            Decisions.
         """
-        limit = budget * self.unwillingness.sum()
+        problem = self.problem
+        limit = budget * problem.unwillingness.sum()
         if strategy in (NONE, NONE_VALIDATION):
-            return Decision(self.allowed.copy())
+            return Decisions(problem.allowed.copy(), problem.unwillingness)
         if strategy not in PLAYED:
             baseline = find(strategy)
             parameters = parameter_sets(self.models) if baseline.needs_model else []
-            return Decision(self._in_order(baseline.order(self.dataset, self.unwillingness, parameters, self.config), limit))
+            order = baseline.order(problem.dataset, problem.unwillingness, parameters, self.config)
+            return Decisions(first_in_order(order, problem, limit), problem.unwillingness)
         influence, expected, report = self._at_everything()
         if strategy == IFRQE:
-            disclosed, weight = self._play(self._game([expected]), limit, weight)
+            disclosed, weight, _ = self._play([expected], limit, weight)
         else:
             selections, found = self._place_anchors(expected, limit, weight)
-            report = {**report, "anchor_wv": [float(self.unwillingness[o].sum() / self.dataset.num_users)
+            report = {**report, "anchor_wv": [float(problem.unwillingness[o].sum() / problem.dataset.num_users)
                                               for o in selections]}
-            game = self._game(found, selections)
-            disclosed, weight = self._play(game, limit, weight)
+            disclosed, weight, game = self._play(found, limit, weight, selections)
             expected = expected.copy()
-            expected[self.allowed] = game.play(weight)[1]
-        return Decision(disclosed, weight, influence, expected, report)
+            expected[problem.allowed] = game.play(weight)[1]
+        return Decisions(disclosed, problem.unwillingness, weight, influence, expected, report)
 
     def forget(self):
         """Removes what was kept for the case of an interruption."""
         for partial in self.partials:
             partial.remove()
 
-    def _in_order(self, order, limit):
-        """(n,) bool: of the allowed interactions of `order` the first ones, as far as the limit reaches."""
-        order = order[self.allowed[order]]
-        disclosed = np.zeros(self.dataset.num_interactions, bool)
-        disclosed[order[np.cumsum(self.unwillingness[order]) <= limit * (1 + 1e-12)]] = True
-        return disclosed
-
-    def _game(self, expected, selections=None):
-        """The game about what is allowed, by the expected influences (n,) of each anchor."""
-        allowed = self.allowed
-        return Game(np.stack(expected)[:, allowed], self.unwillingness[allowed], self.config,
-                    None if selections is None else np.stack(selections)[:, allowed], self.dataset.user[allowed])
-
-    def _play(self, game, limit, weight):
-        """(n,) bool, the selection within the limit or at a given weight; and the weight."""
+    def _play(self, expected, limit, weight, selections=None):
         start = time.perf_counter()
-        disclosed = np.zeros(len(self.allowed), bool)
-        if weight is None:
-            disclosed[self.allowed], weight = game.within(limit)
-        else:
-            disclosed[self.allowed], _ = game.play(weight)
+        found = play(expected, self.problem, self.config, limit, weight, selections)
         self.seconds["game"] += time.perf_counter() - start
-        return disclosed, weight
+        return found
 
     def _at_everything(self):
         if self._first is None:
-            self._first = self._at(parameter_sets(self.models), None, 0)
+            self._first = self._at(Anchor(parameter_sets(self.models)), 0)
         return self._first
 
-    def _at(self, sets, disclosed, number):
-        """Influences at one anchor.
-
-        Returns:
-            influence: (n,) on the validation items.
-            expected: (n,) what the game goes by.
-            report: dict.
-        """
-        start = time.perf_counter()
-        config, dataset = self.config, self.dataset
-        targets = target_items(dataset, config.influence_lags)
-        selection = None if disclosed is None else hashlib.sha256(np.packbits(disclosed).tobytes()).hexdigest()
+    def _at(self, anchor, number):
+        """See expected_at; chunks that an interrupted run has left are not computed again."""
+        start, config = time.perf_counter(), self.config
         settings = config.select("model", *INFLUENCES, "chunks")
         if number:
             settings["anchor_warm_epochs"] = config.anchor_warm_epochs
-        name = PARTIAL_FILE if not number else PARTIAL_FILE.replace(".", f"_{number}.")
-        partial = PartialResults(self.output / name, {**self.key, "settings": settings, "anchor": selection},
+        selection = None if anchor.disclosed is None else hashlib.sha256(np.packbits(anchor.disclosed).tobytes()).hexdigest()
+        name = PARTIAL_FILE.replace(".", f"_{number}.") if number else PARTIAL_FILE
+        partial = PartialResults(self.kept.folder / name, {**self.kept.key, "settings": settings, "anchor": selection},
                                  config.overwrite)
         self.partials.append(partial)
         if partial.resumed:
             logger.info("%s: going on with the influences that a run before this one has left", partial.path)
-        found, report = influences(sets, dataset, config, partial, disclosed, targets)
-        expected, report["expectation"] = expected_influence(found, dataset)
-        if config.count_others:
-            others = influence_on_others(sets, dataset, config, targets, disclosed)
-            added, report["expectation_others"] = expected_influence(others, dataset)
-            expected = expected + added
+        found = expected_at(anchor, self.problem.dataset, config, partial)
         self.seconds["influence"] += time.perf_counter() - start
-        return found[:, :dataset.validations().shape[1]].mean(1), expected, report
+        return found
 
     def _place_anchors(self, expected, limit, weight):
         """Selection vectors of `anchors` anchors, everything allowed first, and the expected influences there.
@@ -208,22 +238,22 @@ class Strategies:
             expected: (n,) at the first.
             limit, weight: of the game.
         """
-        selections, found = [self.allowed], [expected]
-        for number in range(1, self.config.anchors):
-            rng = generator(self.config.seed, "anchor", number)
-            if self.config.anchor_placing == "binomial":
-                selection = self.allowed & (rng.random(len(expected)) < self.config.prior)
-            elif self.config.anchor_placing == "budget":
-                selection = self._in_order(rng.permutation(len(expected)), limit)
+        problem, config = self.problem, self.config
+        selections, found = [problem.allowed], [expected]
+        for number in range(1, config.anchors):
+            rng = generator(config.seed, "anchor", number)
+            if config.anchor_placing == "binomial":
+                selection = problem.allowed & (rng.random(len(expected)) < config.prior)
+            elif config.anchor_placing == "budget":
+                selection = first_in_order(rng.permutation(len(expected)), problem, limit)
             else:
-                selection, _ = self._play(self._game(found, selections), limit, weight)
+                selection = self._play(found, limit, weight, selections)[0]
             if not selection.any():
-                logger.warning("anchor %d of %d would withhold everything: there are no more", number + 1,
-                               self.config.anchors)
+                logger.warning("anchor %d of %d would withhold everything: there are no more", number + 1, config.anchors)
                 break
-            logger.info("anchor %d of %d: NCF is trained on %.1f%% of the interactions", number + 1, self.config.anchors,
+            logger.info("anchor %d of %d: NCF is trained on %.1f%% of the interactions", number + 1, config.anchors,
                         100 * selection.mean())
-            retrained = Retrained(self.models, self.dataset, selection, self.config, self.device)
+            retrained = Retrained(self.models, problem.dataset, selection, config, self.device)
             selections.append(selection)
-            found.append(self._at(retrained.parameter_sets(), selection, number)[1])
+            found.append(self._at(retrained.anchor(), number)[1])
         return selections, found

@@ -1,7 +1,7 @@
 """Solvers `block` and `blend`: a Hessian for each user's own embedding row."""
 import numpy as np
 
-from ..ncf import PaddedJacobian
+from ..ncf import UserRows, item_embeddings
 from ..stat_utils import sigmoid
 
 TINY = 1e-12  # least diagonal of a block: a user whose every prediction is certain has a zero Hessian
@@ -20,7 +20,7 @@ class Block:
 
     def __init__(self, net, dataset, chunks, config, targets):
         self.net, self.dataset, self.config, self.targets = net, dataset, config, targets
-        self.jacobian = PaddedJacobian(net, chunks.pairs_per_call)
+        self.rows = UserRows(net, chunks.pairs_per_call)
 
     def report(self):
         """What preprocess.json says about the solution beside the settings."""
@@ -28,10 +28,11 @@ class Block:
 
     def start(self):
         """To be called when the network has got its parameters."""
-        self.entry = self.jacobian.start()
+        self.rows.start()
+        self.entry = self.rows.entry
         shape = self.targets.shape
         user = np.repeat(np.arange(len(self.targets), dtype=np.int32), shape[1])
-        logit, gradient = self.jacobian(user, self.targets.ravel())
+        logit, gradient = self.rows(user, self.targets.ravel())
         slope = 1 - sigmoid(logit.astype(np.float64))  # of -l(y) in its logit: a target is a positive
         gradient = (gradient * -slope[:, None]) @ self.entry
         self.slope = slope.reshape(shape)
@@ -41,7 +42,7 @@ class Block:
         """(u, m, t) influences of the interactions of a chunk, in nats."""
         shape = chunk.items.shape
         pairs = shape[1] * shape[2]
-        logit, rows = self.jacobian(np.repeat(chunk.users, pairs), chunk.items.ravel())
+        logit, rows = self.rows(np.repeat(chunk.users, pairs), chunk.items.ravel())
         probability = sigmoid(logit).reshape(shape)
         rows = rows.reshape(len(chunk.users), pairs, -1)
         weight = np.sqrt(probability * (1 - probability))
@@ -62,9 +63,7 @@ class Blend(Block):
 
     def start(self):
         super().start()
-        values = self.net.values()
-        self.embedding = np.concatenate([values["item_gmf"], values["item_mlp"]], 1)
-        self.embedding /= np.maximum(np.linalg.norm(self.embedding, axis=1, keepdims=True), TINY)
+        self.embedding = item_embeddings(self.net.values())
 
     def __call__(self, chunk):
         history = self.embedding[chunk.items[:, :, 0]]  # (u, m, d)

@@ -13,16 +13,16 @@ import numpy as np
 
 from ..common.terminal import progress
 from ..dataset import training_groups
-from ..ncf import PaddedJacobian, build
+from ..ncf import ItemRows, build
 from ..stat_utils import generator, sigmoid
 from .block import TINY
 
 
-def influence_on_others(models, dataset, config, targets, disclosed=None):
+def influence_on_others(anchor, dataset, config, targets):
     """Influence of every training interaction on the users whose target item is its item.
 
     Args:
-        models, dataset, config, disclosed: as in influence_function.influences; of the solvers' options, damping counts.
+        anchor, dataset, config: as in influence_function.influences; of the solvers' options, damping counts.
         targets: (num_users, t) int32 items; column by column, the losses of these are predicted.
 
     Returns:
@@ -31,19 +31,19 @@ def influence_on_others(models, dataset, config, targets, disclosed=None):
     net = build(dataset, config)
     wanted = np.unique(targets)
     users, items, numbers = _by_item(dataset, config, wanted)
-    kept = np.ones(dataset.num_interactions, bool) if disclosed is None else disclosed
+    kept = np.ones(dataset.num_interactions, bool) if anchor.disclosed is None else anchor.disclosed
     width = 1 + config.num_neg
-    jacobian = PaddedJacobian(net, max(1, min(config.chunk_size, len(users))))
+    rows = ItemRows(net, max(1, min(config.chunk_size, len(users))))
     total = np.zeros((dataset.num_interactions, targets.shape[1]))
     everyone = np.repeat(np.arange(len(targets), dtype=np.int32), targets.shape[1])
-    with progress(len(models) * len(users), "influence on others", "sample") as bar:
-        for values in models:
+    with progress(len(anchor.parameters) * len(users), "influence on others", "sample") as bar:
+        for values in anchor.parameters:
             net.set_values(values() if callable(values) else values)
-            rows = _ItemRows(net, jacobian)
-            probability, gradient = rows(everyone, targets.ravel())
+            rows.start()
+            probability, gradient = _probabilities(rows, everyone, targets.ravel())
             gradient = (gradient * (probability - 1)[:, None]).reshape(*targets.shape, -1)
             for part in _whole_items(items, config.chunk_size):
-                probability, row = rows(users[part], items[part])
+                probability, row = _probabilities(rows, users[part], items[part])
                 weighted = row * np.sqrt(probability * (1 - probability))[:, None]
                 used = kept[numbers[part] // width]
                 positive = numbers[part] % width == 0
@@ -57,7 +57,13 @@ def influence_on_others(models, dataset, config, targets, disclosed=None):
                     own = np.flatnonzero(positive[mine]) + mine.start
                     total[numbers[part][own] // width] += row[own] @ direction * (probability[own] - 1)[:, None]
                 bar.update(len(probability))
-    return total / len(models)
+    return total / len(anchor.parameters)
+
+
+def _probabilities(rows, user, item):
+    """(p,) float64 probabilities of pairs, and (p, d) gradients of their logits in the item's row."""
+    logit, gradient = rows(user, item)
+    return sigmoid(logit.astype(np.float64)), gradient
 
 
 def _by_item(dataset, config, wanted):
@@ -82,21 +88,3 @@ def _whole_items(items, size):
         end = int(ends[max(first, np.searchsorted(ends, start + size, side="right") - 1)])
         yield slice(start, end)
         start = end
-
-
-class _ItemRows:
-    """Probabilities of user-item pairs, and gradients of their logits in the item's embedding row."""
-
-    def __init__(self, net, jacobian):
-        self.jacobian = jacobian
-        jacobian.start()
-        values = net.values()
-        self.user_gmf, self.gmf_weight = values["user_gmf"], values["head.gmf_weight"]
-        self.item_weight = values["head.item_weight"]
-
-    def __call__(self, user, item):
-        """(p,) users and items -> (p,) float64 and (p, d) float32."""
-        logit, gradient = self.jacobian(user, item)
-        f = len(self.gmf_weight)
-        row = np.concatenate([self.user_gmf[user] * self.gmf_weight, gradient[:, f:] @ self.item_weight], 1)
-        return sigmoid(logit.astype(np.float64)), row

@@ -15,9 +15,9 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, ops
 
-from ..ncf import TABLES, dense_weights
+from ..ncf import NUM_TABLES, TABLES, USER_TABLES, dense_weights
 from ..stat_utils import generator, sample_outside
-from .tangent import NUM_TABLES, Effect, Gradient, Recursion
+from .tangent import Effect, Gradient, Recursion
 
 logger = logging.getLogger("ifrqe")
 
@@ -195,7 +195,7 @@ class _Batches:
             row = np.zeros(number, np.int32)
             row[occurring] = np.arange(1, 1 + len(occurring))
             self.rows.append(row)
-            for table in solver.tables[2 * kind:2 * kind + 2]:
+            for table in solver.tables[USER_TABLES * kind:USER_TABLES * (kind + 1)]:
                 compact = np.zeros((solver.rows[kind], table.shape[1]), np.float32)
                 compact[1:1 + len(occurring)] = table[occurring]
                 self.tables.append(Tensor(compact))
@@ -211,7 +211,7 @@ class _Batches:
         """Gradients v of the users' validation losses, as tensors in the shapes of h, and (copies,) their squared norms."""
         solver = self.solver
         rows = [Tensor(table[ids][:, None])
-                for table, ids in zip(solver.tables, (self.users,) * 2 + (self.validation,) * 2)]
+                for table, ids in zip(solver.tables, (self.users,) * USER_TABLES + (self.validation,) * USER_TABLES)]
         one = Tensor(np.ones((1, 1), np.float32))
         point = [*rows, *solver.copied]
         found = solver.gradient(one, one, *point, *[ops.zeros_like(x) for x in point])[solver.arrays:]
@@ -220,8 +220,8 @@ class _Batches:
             gradient = gradient.asnumpy()
             size += (gradient ** 2).sum((1, 2))
             if k < NUM_TABLES:
-                own = self.own_user if k < 2 else self.own_item
-                table = np.zeros((solver.rows[k // 2], solver.copies, gradient.shape[2]), np.float32)
+                own = self.own_user if k < USER_TABLES else self.own_item
+                table = np.zeros((solver.rows[k // USER_TABLES], solver.copies, gradient.shape[2]), np.float32)
                 table[own, np.arange(solver.copies)] = gradient[:, 0]
                 gradient = table
             v.append(Tensor(gradient))

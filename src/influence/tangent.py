@@ -1,46 +1,7 @@
 """Directional derivatives of the loss for many copies of the parameters: the graphs of solver `lissa`."""
-import mindspore as ms
 from mindspore import nn, ops
 
-from ..ncf import TABLES
-
-NUM_TABLES = len(TABLES)
-
-
-class Tangent(nn.Cell):
-    """Logits of samples and their derivatives along a direction in parameter space, for u copies of the parameters.
-
-    Args:
-        arrays: number of arrays that the parameters consist of.
-    """
-
-    def __init__(self, arrays):
-        super().__init__()
-        self.arrays = arrays
-        self.multiply = ops.BatchMatMul()
-        self.multiply_transposed = ops.BatchMatMul(transpose_b=True)
-
-    def construct(self, *arguments):
-        """The parameters, then the direction, in the same shapes -> (u, b, 1) logits and derivatives.
-
-        Each: rows of user_gmf, user_mlp, item_gmf and item_mlp of b samples, (u, b, width), and dense weights as
-        `dense_weights` gives them, with u in front.
-        """
-        n = self.arrays
-        p, r, q, t = arguments[:NUM_TABLES]
-        dp, dr, dq, dt = arguments[n:n + NUM_TABLES]
-        product = p * q
-        gmf = self.multiply(product, arguments[NUM_TABLES])
-        d_gmf = self.multiply(dp * q + p * dq, arguments[NUM_TABLES]) + self.multiply(product, arguments[n + NUM_TABLES])
-        x, dx = ops.concat((r, t), 2), ops.concat((dr, dt), 2)
-        for k in range(NUM_TABLES + 1, n, 2):
-            if k > NUM_TABLES + 1:  # ReLU
-                on = ops.cast(x > 0, ms.float32)
-                x, dx = x * on, dx * on
-            weight, d_weight = arguments[k], arguments[n + k]
-            dx = self.multiply_transposed(dx, weight) + self.multiply_transposed(x, d_weight) + arguments[n + k + 1]
-            x = self.multiply_transposed(x, weight) + arguments[k + 1]
-        return x + gmf, dx + d_gmf
+from ..ncf import NUM_TABLES, USER_TABLES, Tangent
 
 
 class Directional(nn.Cell):
@@ -97,7 +58,7 @@ class Recursion(nn.Cell):
         rows, directions = (), ()
         for k in range(n):
             if k < NUM_TABLES:
-                index = user if k < 2 else item
+                index = user if k < USER_TABLES else item
                 row = self.gather(arguments[k], index, 0)
                 rows += (ops.broadcast_to(row, (copies, *row.shape)),)
                 directions += (self.transpose(self.gather(h[k], index, 0), (1, 0, 2)),)
@@ -109,7 +70,7 @@ class Recursion(nn.Cell):
         for k in range(n):
             product = products[k]
             if k < NUM_TABLES:
-                index = user if k < 2 else item
+                index = user if k < USER_TABLES else item
                 product = self.segment_sum(self.transpose(product, (1, 0, 2)), index, h[k].shape[0])
             value = v[k] + keep * h[k] - factor * product
             axes = (0, 2) if k < NUM_TABLES else (1, 2)
@@ -142,7 +103,7 @@ class Effect(nn.Cell):
             if k < NUM_TABLES:
                 width = arguments[k].shape[1]
                 flat = h[k].reshape(-1, width)
-                if k < 2:
+                if k < USER_TABLES:
                     shape = (*item.shape, width)
                     rows += (ops.broadcast_to(ops.expand_dims(self.gather(arguments[k], user, 0), 1), shape),)
                     directions += (ops.broadcast_to(ops.expand_dims(self.gather(flat, user_place, 0), 1), shape),)

@@ -14,7 +14,6 @@ from ..common.terminal import markdown_text, progress
 from ..common.variant import dataset_files, decision_files
 from ..constants import TRADEOFF_FILE, checkpoint_file, eval_file, train_file, users_file
 from ..device_adapter import set_device
-from ..evaluation.evaluate import evaluate
 from .results import MODELS, read_results
 from .sections import SECTIONS
 from .users import users_page
@@ -25,18 +24,16 @@ logger = logging.getLogger("ifrqe")
 HTML, MARKDOWN = "report.html", "report.md"
 
 
-def evaluate_and_report(config):
-    """Evaluates (see evaluation.evaluate), then writes report.html and report.md, of both models if both are there."""
-    evaluate(config)
-    write_report(config)
-
-
-def write_report(config):
+def write_report(variant):
     """Writes report.html and report.md under output_path; skipped if they are there for the same results.
+
+    Args:
+        variant: the Variant whose evaluation counts where those of both do not fit together.
 
     Raises:
         InputError: a result is damaged; the message names the file.
     """
+    config = variant.config
     output = Path(config.output_path)
     names = [f(model) for f in (eval_file, users_file, train_file) for model in MODELS]
     inputs = dataset_files(config) + [path for path in [*(output / name for name in (*names, TRADEOFF_FILE)),
@@ -50,7 +47,7 @@ def write_report(config):
         return
     start = time.perf_counter()
     with progress(len(SECTIONS) + 2, "report", "part") as bar:
-        results = read_results(config)
+        results = read_results(variant)
         bar.update()
         if not results.evaluations:
             return

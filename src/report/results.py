@@ -63,8 +63,9 @@ class Results:
         return top_k_of(next(iter(self.evaluations.values())))
 
 
-def read_results(config):
-    """Results of the dataset that the settings name; of two evaluations that do not fit together, that of `masked`."""
+def read_results(variant):
+    """Results of the dataset of a Variant; of two evaluations that do not fit together, its own."""
+    config = variant.config
     output = Path(config.output_path)
     left_out, evaluations, users, trainings = [], {}, {}, {}
 
@@ -80,7 +81,7 @@ def read_results(config):
         del evaluations[model], users[model]
 
     dataset = load_dataset(config)
-    decisions = read_decisions(config.replace(masked=False), dataset) if config.holdout > 1 else None
+    decisions = read_decisions(config, dataset) if config.holdout > 1 else None
     for model in MODELS:
         if (record := read(output / eval_file(model))) is not None and (output / users_file(model)).is_file():
             evaluations[model], users[model] = record, _read_users(output / users_file(model), dataset)
@@ -100,7 +101,7 @@ def read_results(config):
             and made[MASKED_MODEL].get(DISCLOSURE_FILE) != digest(decision_files(config)[0]):
         leave_out(MASKED_MODEL, "of another mask: run train.py --masked, then eval.py --masked")
     if len(evaluations) == 2 and (differing := not_comparable(*(evaluations[model] for model in MODELS))):
-        leave_out(PLAIN_MODEL if config.masked else MASKED_MODEL, f"of other data or settings; {PLAIN_MODEL}: {differing}")
+        leave_out(PLAIN_MODEL if variant.masked else MASKED_MODEL, f"of other data or settings; {PLAIN_MODEL}: {differing}")
     recommending = []
     for model in MODELS:
         name = checkpoint_file(model)

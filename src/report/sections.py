@@ -269,7 +269,7 @@ def _looked_at_validation(results):
 
 def influence(results, config):
     decisions = results.decisions
-    if decisions is None or not np.isfinite(decisions.influence).all() or not len(decisions.influence):
+    if decisions is None or decisions.influence is None or not len(decisions.influence):
         return []
     series = {"on the validation item": decisions.influence, "expected on the next item": decisions.expected}
     shares = (0.01, 0.1, 0.5, 0.9, 0.99)
@@ -325,7 +325,7 @@ def _genres(results):
 
 def kinds(results, config):
     decisions, dataset = results.decisions, results.dataset
-    if decisions is None or not np.isfinite(decisions.influence).all():
+    if decisions is None or decisions.influence is None:
         return []
     genres = _genres(results)
     genres = pd.DataFrame({"any genre": np.ones(dataset.num_items, bool)}) if genres is None else genres

@@ -3,6 +3,7 @@ import base64
 
 import numpy as np
 
+from ..common.variant import Variant
 from ..constants import MASKED_MODEL
 from ..evaluation.explain import Rule
 from ..evaluation.recommend import load_model, top_items
@@ -32,7 +33,7 @@ def users_page(results, config):
     ends = np.searchsorted(dataset.user, [users, users + 1])
     parts = [np.arange(start, end) for start, end in ends.T]
     parts = [part[~decisions.vetoed[part]] for part in parts] if hide else parts
-    lists = {model: top_items(load_model(dataset, config, model == MASKED_MODEL), users, dataset, results.top_k,
+    lists = {model: top_items(load_model(dataset, Variant(config, model == MASKED_MODEL)), users, dataset, results.top_k,
                               config.eval_batch_size) for model in results.recommending}
     shown = [dataset.item[part] for part in parts]
     shown += [items for of_model in lists.values() for items, _ in of_model] + [dataset.test[users]] * (not hide)

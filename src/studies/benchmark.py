@@ -18,7 +18,7 @@ from ..config import load_config
 from ..dataset import evaluation_candidates, load_dataset
 from ..device_adapter import set_device
 from ..ncf import build, score
-from ..training.trainer import STEPS_PER_CALL, EpochAverage, Trainer
+from ..training.trainer import STEPS_PER_CALL, Trainer, train_on
 
 RUNS = 5  # of each side, in turn
 TARGET = 0.6846  # HR@10 on ml-1m that MindSpore's model zoo publishes for its NCF on Ascend
@@ -106,15 +106,12 @@ def time_to_target(config, start):
     device = set_device(config)
     dataset = load_dataset(config)
     candidates = evaluation_candidates(dataset, "test", config)
-    net, shown = build(dataset, config), build(dataset, config)
-    trainer = Trainer(net, dataset, config, device)
-    average, reached = EpochAverage(config.average_epochs), None
-    for number in range(config.train_epochs):
-        trainer.epoch(number)
-        shown.set_values(average(net.values()))
+    shown, reached = build(dataset, config), None
+    for epoch in train_on(Trainer(build(dataset, config), dataset, config, device)):
+        shown.set_values(epoch.values)
         hit_ratio = metrics.hit_ratio(score(shown, candidates, config.eval_batch_size), config.top_k)
         seconds = time.time() - start
-        print(f"epoch {number + 1}  hr@{config.top_k} {hit_ratio:.4f}  {seconds:.1f} s", file=sys.stderr, flush=True)
+        print(f"epoch {epoch.number}  hr@{config.top_k} {hit_ratio:.4f}  {seconds:.1f} s", file=sys.stderr, flush=True)
         if hit_ratio >= TARGET:
             reached = seconds
             break

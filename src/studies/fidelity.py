@@ -32,6 +32,7 @@ from ..dataset import load_dataset
 from ..device_adapter import set_device
 from ..game.anchors import load_models, parameter_sets, trained_models
 from ..game.strategies import influence_groups
+from ..influence.anchor import Anchor
 from ..influence_function import SOLVERS, influences
 from ..sources.unwillingness import ALL_VETOED, data_files, load_unwillingness, vetoed
 from ..stat_utils import generator
@@ -129,7 +130,7 @@ def _influences(name, models, dataset, config, output, stage):
     partial = PartialResults(output / f"fidelity_{file_label(name)}.partial", key,
                              config.overwrite)
     start = time.perf_counter()
-    values, extra = influences(models, dataset, config.replace(solver=name), partial)
+    values, extra = influences(Anchor(models), dataset, config.replace(solver=name), partial=partial)
     seconds = partial.read(1)
     if seconds is None:
         seconds = [np.nan if partial.resumed else time.perf_counter() - start]

@@ -3,7 +3,7 @@ from collections import deque
 
 from ..dataset import counting, evaluation_candidates
 from ..ncf import build, score
-from ..training.trainer import epochs
+from ..training.trainer import Trainer, train_on
 
 
 class Retraining:
@@ -29,5 +29,6 @@ class Retraining:
         """
         config = self.config.replace(seed=seed)
         net = build(self.dataset, config)
-        self.shown.set_values(deque(epochs(net, part, config, self.device), maxlen=1)[0])  # the last
+        last, = deque(train_on(Trainer(net, part, config, self.device)), maxlen=1)
+        self.shown.set_values(last.values)
         return lambda candidates: score(self.shown, candidates, config.eval_batch_size)

@@ -20,6 +20,7 @@ from ..config import load_config
 from ..constants import ITEM, USER
 from ..dataset import Dataset
 from ..device_adapter import set_device
+from ..influence.anchor import Anchor
 from ..influence_function import influences
 from ..ncf import build
 from ..sources.simulation import simulate
@@ -50,7 +51,7 @@ def measure(path, config):
     reset_peak_rss()
     before = peak_rss_mb()
     start = time.perf_counter()
-    influences([values], dataset, config)
+    influences(Anchor([values]), dataset, config)
     print(json.dumps({"num_interactions": dataset.num_interactions, "num_users": dataset.num_users,
                       "num_items": dataset.num_items, "seconds": time.perf_counter() - start, "data_and_model_mb": before,
                       "extra_mb": peak_rss_mb() - before}))

@@ -24,17 +24,15 @@ from ..common.plugins import check_labels, file_label, is_file, label, plugin_fi
 from ..common.seeds import seed_settings
 from ..common.stage import Stage, main
 from ..common.terminal import RESULT, markdown_text, progress
-from ..common.variant import ratings_path
+from ..common.variant import Variant, ratings_path
 from ..config import EVALUATED, TRAINED
 from ..constants import (
-    PLAIN_MODEL,
     RATINGS_FILE,
     STUDY_SEEDS,
     TIMESTAMP,
     TRADEOFF_FILE,
-    checkpoint_file,
 )
-from ..dataset import load_dataset, read_ratings_column, timestamp_seconds
+from ..dataset import read_ratings_column, timestamp_seconds
 from ..device_adapter import set_device
 from ..game.anchors import load_models, trained_models
 from ..game.strategies import (
@@ -42,12 +40,14 @@ from ..game.strategies import (
     NONE,
     NONE_VALIDATION,
     STRATEGIES,
+    Kept,
     Strategies,
     influence_groups,
+    load_problem,
     needs_model,
     with_validation,
 )
-from ..sources.unwillingness import ALL_VETOED, data_files, load_unwillingness, vetoed
+from ..sources.unwillingness import data_files
 from ..training.checkpoint import read_checkpoint
 from .figures import tradeoff_plot, users_plot
 from .retraining import Retraining
@@ -122,7 +122,7 @@ def settings_of_seed(config, seed, needed):
     config = config.replace(other_model=False)
     if seed != config.seed:
         return seed_settings(config, seed)
-    path = Path(config.checkpoint_path) / checkpoint_file(PLAIN_MODEL)
+    path = Variant(config).checkpoint
     if needed and path.exists():
         info = read_checkpoint(path, "train anew with train.py --overwrite")[1]
         trained = {**info.get("settings", {}), "dataset": info.get("dataset")}
@@ -160,12 +160,10 @@ class SeedRuns:
         stage = Stage("tradeoff", config, _groups(config),
                       data_files(config) + plugin_files(config.solver) + checkpoints, [], device)
         self.depends = stage.depends
-        self.dataset = load_dataset(config)
-        self.unwillingness = load_unwillingness(self.dataset, config)
-        models = load_models(checkpoints, self.dataset, config)
-        self.strategies = Strategies(self.dataset, self.unwillingness, ~vetoed(self.unwillingness, config), models, config,
-                                     device, self.folder / f"seed_{config.seed}",
-                                     stage.basis)
+        problem = load_problem(config)
+        self.dataset, self.unwillingness = problem.dataset, problem.unwillingness
+        self.strategies = Strategies(problem, load_models(checkpoints, self.dataset, config), config, device,
+                                     Kept(self.folder / f"seed_{config.seed}", stage.basis))
         self.retraining = Retraining(self.dataset, config, device)
         self.found = {}  # strategy, budget: what `run` returned
         self.trained = {}  # what is trained on: results of users
@@ -204,8 +202,6 @@ class SeedRuns:
             result = read_run(path, key, self.config.overwrite)
             if result is None:
                 decision = self.strategies(strategy, budget)
-                if not self.strategies.allowed.any():
-                    raise InputError(ALL_VETOED)
                 if not decision.disclosed.any():
                     raise InputError(f"--tradeoff_budgets {budget}: is too small for {strategy} to disclose anything; "
                                      "raise it")

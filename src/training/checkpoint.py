@@ -9,6 +9,7 @@ from mindspore import Tensor
 
 from ..common.errors import InputError
 from ..common.files import atomic_write, digest
+from ..common.variant import ratings_path
 from ..constants import MOVIES_FILE, RATINGS_FILE
 from ..ncf import build
 
@@ -77,14 +78,13 @@ def check_checkpoint(path, info, wanted, remedy):
                              f"{remedy}")
 
 
-def load_checkpoint(path, dataset, config, ratings):
+def load_checkpoint(path, dataset, variant):
     """The network of a checkpoint, with the parameters that rank best.
 
     Args:
         path: written by save_checkpoint.
         dataset: Dataset that it must have been trained for.
-        config: num_factors, layers and holdout must be those of the checkpoint.
-        ratings: path of the ratings.csv that it must have been trained on.
+        variant: Variant whose ratings and settings (dataset, num_factors, layers, holdout) must be those of the checkpoint.
 
     Returns:
         net: NCF.
@@ -93,13 +93,13 @@ def load_checkpoint(path, dataset, config, ratings):
     Raises:
         InputError: no such file, no checkpoint of this program, or one that differs: the message says in what.
     """
-    (values,), info = _read_sets(path, dataset, config, ratings, lambda info: [BEST])
-    net = build(dataset, config)
+    (values,), info = _read_sets(path, dataset, variant, lambda info: [BEST])
+    net = build(dataset, variant.config)
     net.set_values(values)
     return net, info
 
 
-def load_anchors(path, dataset, config, ratings):
+def load_anchors(path, dataset, variant):
     """The parameters of a checkpoint that influences are computed from.
 
     Takes and raises what load_checkpoint does.
@@ -111,23 +111,24 @@ def load_anchors(path, dataset, config, ratings):
     def prefixes(info):
         if "anchor_epochs" not in info:
             raise InputError(f"{path}: was written by an earlier version, without the epochs that influences come from; "
-                             f"train anew with train.py --dataset {config.dataset} --overwrite")
+                             f"train anew with {variant.command} --overwrite")
         return [ANCHOR.format(epoch) for epoch in info["anchor_epochs"]]
-    sets, info = _read_sets(path, dataset, config, ratings, prefixes)
+    sets, info = _read_sets(path, dataset, variant, prefixes)
     return dict(zip(info["anchor_epochs"], sets)), info
 
 
-def _read_sets(path, dataset, config, ratings, prefixes):
+def _read_sets(path, dataset, variant, prefixes):
     """The sets of parameters under `prefixes(info)` of a checkpoint that must fit, and its info."""
-    command = f"train.py --dataset {config.dataset}" + " --masked" * config.masked
+    config, command = variant.settings(), variant.command
     if not Path(path).is_file():
         raise InputError(f"{path}: no such checkpoint; make it with {command} first, or set --checkpoint_path")
     values, info = read_checkpoint(path, f"train anew with {command}")
+    remedy = f"train anew with {command}, or name another --checkpoint_path"
     check_checkpoint(path, info, {"dataset": config.dataset, "holdout": config.holdout, "num_users": dataset.num_users,
                                   "num_items": dataset.num_items, "num_factors": config.num_factors,
-                                  "layers": list(config.layers), "ratings_sha256": digest(ratings),
-                                  "catalogue_sha256": dataset.catalogue_sha256()},
-                     f"train anew with {command}, or name another --checkpoint_path")
+                                  "layers": list(config.layers)}, remedy)
+    check_checkpoint(path, info, {"ratings_sha256": digest(ratings_path(config, variant.masked)),
+                                  "catalogue_sha256": dataset.catalogue_sha256()}, remedy)
     sets = [with_prefix(values, prefix) for prefix in prefixes(info)]
     shapes = {name: value.shape for name, value in build(dataset, config).values().items()}
     if any({name: value.shape for name, value in one.items()} != shapes for one in sets):

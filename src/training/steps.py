@@ -25,16 +25,14 @@ class TrainSteps(nn.Cell):
     Args:
         net: NCF; its parameters are trained.
         groups: groups a step.
-        num_neg: negatives a group.
-        betas, epsilon: of Adam.
-        tables: how the embedding tables are updated. "lazy" updates the rows that occur in the batch and leaves the
+        config: num_neg; beta1, beta2 and epsilon of Adam; weight_decay, decoupled, of the tables (AdamW), needs "dense".
+        update: how the embedding tables are updated. "lazy" updates the rows that occur in the batch and leaves the
             moments of all others as they are, so that a step does not touch the whole tables: the fused CPU kernel;
             "lazy basic" is the same in basic operations, which run on every device. "dense" is plain Adam, faster once
             most rows occur in a batch.
-        weight_decay: decoupled weight decay of the tables (AdamW); needs "dense".
     """
 
-    def __init__(self, net, groups, num_neg, betas, epsilon, tables, weight_decay=0.0):
+    def __init__(self, net, groups, config, update):
         super().__init__()
         self.net = net
         self.weights = ms.ParameterTuple(net.head.trainable_params())
@@ -43,18 +41,18 @@ class TrainSteps(nn.Cell):
         self.tables = ms.ParameterTuple([getattr(net, name) for name in TABLES])
         self.tables_m = self.tables.clone("m", "zeros")
         self.tables_v = self.tables.clone("v", "zeros")
-        self.loss = Loss(net.head, groups, num_neg)
+        self.loss = Loss(net.head, groups, config.num_neg)
         self.grad = ops.GradOperation(get_all=True, get_by_list=True, sens_param=True)
-        shape = (groups, 1 + num_neg)
+        shape = (groups, 1 + config.num_neg)
         self.weight = Tensor(np.full(shape, 1 / np.prod(shape), np.float32))  # of each sample in the mean loss
-        self.beta1, self.beta2, self.epsilon = (Tensor(x, ms.float32) for x in (*betas, epsilon))
+        self.beta1, self.beta2, self.epsilon = (Tensor(x, ms.float32) for x in (config.beta1, config.beta2, config.epsilon))
         self.zero = Tensor(0, ms.float32)  # beta^t: the bias of the moments is in the rates already
-        self.update = tables
+        self.update = update
         self.adam = ops.Adam()
         self.adam_w = ops.AdamWeightDecay()
-        self.weight_decay = Tensor(weight_decay, ms.float32)
-        self.decays = weight_decay > 0
-        self.row_adam = ops.FusedSparseLazyAdam() if tables == "lazy" else None
+        self.weight_decay = Tensor(config.weight_decay, ms.float32)
+        self.decays = config.weight_decay > 0
+        self.row_adam = ops.FusedSparseLazyAdam() if update == "lazy" else None
         self.gather = ops.Gather()
         self.segment_sum = ops.UnsortedSegmentSum()
         self.scatter = ops.ScatterUpdate()

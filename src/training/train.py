@@ -14,20 +14,17 @@ from ..callbacks import AnchorEpochs, BestEpoch, EpochReport, HistoryFile, Learn
 from ..common.errors import InputError
 from ..common.files import write_json
 from ..common.stage import Stage
-from ..common.variant import check_mask, dataset_files, masked_settings
+from ..common.variant import check_mask, dataset_files
 from ..config import TRAINED
 from ..constants import (
-    MASKED_MODEL,
-    PLAIN_MODEL,
     RATINGS_FILE,
-    checkpoint_file,
     train_file,
 )
 from ..dataset import evaluation_candidates, load_dataset
 from ..device_adapter import set_device
 from ..ncf import build, score
 from .checkpoint import ANCHOR, BEST, check_checkpoint, read_checkpoint, save_checkpoint, with_prefix
-from .trainer import EpochAverage, Trainer
+from .trainer import Trainer, train_on
 
 logger = logging.getLogger("ifrqe")
 
@@ -35,55 +32,47 @@ logger = logging.getLogger("ifrqe")
 LAST_SUFFIX = ".last.ckpt"
 
 
-def train(config):
-    """Trains the model that the settings name; writes its checkpoint and train_MODEL.json unless they are there already.
+def train(variant):
+    """Trains a model; writes its checkpoint and train_MODEL.json unless they are there already.
+
+    Args:
+        variant: Variant.
 
     Raises:
         InputError: the dataset is missing or unfit, or --resume finds a training with other settings.
         FloatingPointError: the loss diverges.
     """
-    model = MASKED_MODEL if config.masked else PLAIN_MODEL
-    config = masked_settings(config)
-    checkpoint = Path(config.checkpoint_path) / checkpoint_file(model)
+    model, checkpoint, config = variant.model, variant.checkpoint, variant.settings()
     result = Path(config.output_path) / train_file(model)
-    if config.masked:
+    if variant.masked:
         check_mask(config)
     device = set_device(config)
-    stage = Stage(f"train_{model.lower()}", config, ("split", "model", *TRAINED),
-                  dataset_files(config, config.masked), [checkpoint, result], device)
+    stage = Stage(f"train_{model.lower()}", config, ("split", "model", *TRAINED), dataset_files(config, variant.masked),
+                  [checkpoint, result], device)
     if stage.is_done():
         return
     checkpoint.parent.mkdir(parents=True, exist_ok=True)  # a path that cannot be written is better known now than later
-    dataset = load_dataset(config, config.masked)
+    dataset = load_dataset(config, variant.masked)
     if not dataset.num_interactions:
         raise InputError(f"dataset {dataset.name}: holds no training interaction; "
-                         + ("raise --wv_budget in preprocess.py, or take back vetoes" if config.masked
+                         + ("raise --wv_budget in preprocess.py, or take back vetoes" if variant.masked
                             else "users need more than the held-out ones"))
     start = time.perf_counter()
-    net = build(dataset, config)
-    trainer = Trainer(net, dataset, config, device)
-    run = Run(net, trainer, checkpoint, {
-        **net.shape, "model": model, "dataset": config.dataset, "holdout": config.holdout,
+    trainer = Trainer(build(dataset, config), dataset, config, device)
+    run = Run(trainer, checkpoint, {
+        **trainer.net.shape, "model": model, "dataset": config.dataset, "holdout": config.holdout,
         "catalogue_sha256": dataset.catalogue_sha256(),
         "ratings_sha256": stage.depends["inputs"][RATINGS_FILE], "device": device, "mindspore": stage.depends["mindspore"],
-        "settings": stage.depends["settings"]}, config)
+        "settings": stage.depends["settings"]})
     logger.info("%s on %s (%s): %s training interactions, %s parameters, %d epochs of %d steps", model, dataset.name, device,
-                f"{dataset.num_interactions:,}", f"{sum(p.size for p in net.get_parameters()):,}", config.train_epochs,
-                trainer.steps)
+                f"{dataset.num_interactions:,}", f"{sum(p.size for p in trainer.net.get_parameters()):,}",
+                config.train_epochs, trainer.steps)
     run.find_interrupted()
-    callbacks = _run_epochs(run, dataset, config, result)
+    callbacks = _run_epochs(run, result)
     run.save(checkpoint)
-    steps = trainer.steps * len(run.history)
-    samples = steps * trainer.groups * (1 + config.num_neg)
-    training_seconds = sum(record["seconds"] for record in run.history)
-    best = {key: value for key, value in run.best.record.items() if key not in ("epoch", "loss", "pos_loss", "seconds")}
-    write_json(result, {
-        "model": model, "dataset": config.dataset, "seed": config.seed, "num_users": dataset.num_users,
-        "num_items": dataset.num_items, "num_interactions": dataset.num_interactions, "device": device,
-        "epochs": len(run.history), "best_epoch": run.best.record["epoch"], "anchor_epoch": run.anchor.record["epoch"],
-        **best, "seconds": time.perf_counter() - start, "samples_per_second": samples / training_seconds,
-        "ms_per_step": 1e3 * training_seconds / steps,
-        "history": [{key: value for key, value in record.items() if key != "seconds"} for record in run.history]})
+    write_json(result, {**_record(run, model), "seconds": time.perf_counter() - start, **run.speed(),
+                        "history": [{key: value for key, value in record.items() if key != "seconds"}
+                                    for record in run.history]})
     stage.finish()
     for callback in callbacks:
         callback.on_train_end(run.history)
@@ -91,22 +80,30 @@ def train(config):
                 f"best by validation {run.best.metric}" if config.holdout > 1 else "the last", checkpoint)
 
 
+def _record(run, model):
+    """What train_MODEL.json says about a training."""
+    dataset, config = run.trainer.dataset, run.config
+    best = {key: value for key, value in run.best.record.items() if key not in ("epoch", "loss", "pos_loss", "seconds")}
+    return {"model": model, "dataset": config.dataset, "seed": config.seed, "num_users": dataset.num_users,
+            "num_items": dataset.num_items, "num_interactions": dataset.num_interactions, "device": run.info["device"],
+            "epochs": len(run.history), "best_epoch": run.best.record["epoch"],
+            "anchor_epoch": run.anchor.record["epoch"], **best}
+
+
 class Run:
     """A training with all that it needs to go on after an interruption.
 
     Args:
-        net: NCF.
-        trainer: Trainer of it.
+        trainer: Trainer.
         checkpoint: path of the checkpoint; the run itself is kept beside it, as MODEL.last.ckpt.
         info: what the checkpoints are to say about the training.
-        config: holdout, top_k, average_epochs, anchor_epochs, resume.
     """
 
-    def __init__(self, net, trainer, checkpoint, info, config):
-        self.net, self.trainer, self.info, self.config = net, trainer, info, config
+    def __init__(self, trainer, checkpoint, info):
+        self.trainer, self.info, self.config = trainer, info, trainer.config
+        config = self.config
         self.path = checkpoint.with_suffix(LAST_SUFFIX)
         self.history = []
-        self.average = EpochAverage(config.average_epochs)
         # without validation items the last epoch is the best that there is
         self.best = BestEpoch(f"ndcg@{config.top_k}" if config.holdout > 1 else "epoch")
         self.anchor = AnchorEpochs("pos_loss" if config.holdout > 1 else "epoch", config.holdout > 1, config.anchor_epochs)
@@ -117,12 +114,19 @@ class Run:
         kept = {}
         if moving:
             sets.update(self.trainer.moments())
-            sets.update({f"epoch{k}.": values for k, values in enumerate(self.average.recent)})
+            sets.update({f"epoch{k}.": values for k, values in enumerate(self.trainer.average.recent)})
             sets.update({f"gathered{epoch}.": values for epoch, values in self.anchor.gathered.items()})
-            kept = {"history": self.history, "recent": len(self.average.recent),
+            kept = {"history": self.history, "recent": len(self.trainer.average.recent),
                     "gathered": list(self.anchor.gathered)}
         save_checkpoint(path, sets, {**self.info, "epoch": self.best.record["epoch"],
                                      "anchor_epochs": list(self.anchor.kept), **kept})
+
+    def speed(self):
+        """Samples a second, and milliseconds a step, of the epochs so far."""
+        seconds, trainer = sum(record["seconds"] for record in self.history), self.trainer
+        steps = trainer.steps * len(self.history)
+        return {"samples_per_second": steps * trainer.groups * (1 + self.config.num_neg) / seconds,
+                "ms_per_step": 1e3 * seconds / steps}
 
     def find_interrupted(self):
         """With --resume: puts back the state after the last finished epoch, if there is one.
@@ -149,8 +153,8 @@ class Run:
                             self.path, finished)
             return
         self.history = info["history"]
-        self.average.recent = [with_prefix(values, f"epoch{k}.") for k in range(info["recent"])]
-        self.net.set_values(self.average.recent[-1])
+        self.trainer.average.recent = [with_prefix(values, f"epoch{k}.") for k in range(info["recent"])]
+        self.trainer.net.set_values(self.trainer.average.recent[-1])
         self.trainer.set_moments(values)
         self.best.record, self.best.values = self.history[info["epoch"] - 1], with_prefix(values, BEST)
         self.anchor.kept = {epoch: with_prefix(values, ANCHOR.format(epoch)) for epoch in info["anchor_epochs"]}
@@ -159,39 +163,58 @@ class Run:
         logger.info("%s: %s", self.path, f"finished after epoch {finished}" if over else f"going on after epoch {finished}")
 
 
-def _run_epochs(run, dataset, config, result):
+def _run_epochs(run, result):
     """Trains the epochs that are left, with the validation, the callbacks and the checkpoint after each.
+
+    Args:
+        run: Run.
+        result: path of train_MODEL.json; learning curves lie beside it.
 
     Returns:
         The callbacks, whose on_train_end is to be called when all else is done.
     """
-    hr, ndcg = f"hr@{config.top_k}", f"ndcg@{config.top_k}"
-    candidates = evaluation_candidates(dataset, "validation", config) if config.holdout > 1 else None
-    shown = build(dataset, config)  # scores the averaged parameters, while run.net goes on with its own
+    config, dataset = run.config, run.trainer.dataset
+    ndcg = f"ndcg@{config.top_k}"
+    validate = Validation(dataset, config) if config.holdout > 1 else lambda values: {}
     callbacks = [run.best, run.anchor, EpochReport(config.train_epochs, len(run.history)),
                  HistoryFile(result.with_suffix(".csv")),
                  LearningCurve(result.with_suffix(".png"), f"{run.info['model']} on {dataset.name}", ndcg, run.best,
                                run.anchor)]
-    for number in range(len(run.history), config.train_epochs):
+    epochs = train_on(run.trainer, len(run.history))
+    while len(run.history) < config.train_epochs:
+        number = len(run.history)
         if config.patience and number - (run.best.record or {"epoch": number})["epoch"] >= config.patience:
             logger.info("no better validation %s for %d epochs: stopped after epoch %d", ndcg, config.patience, number)
             break
-        before = time.perf_counter()
         try:
-            loss = run.trainer.epoch(number)
+            epoch = next(epochs)
         except FloatingPointError as e:
             kept = f"epoch {number} is kept in {run.path}, a checkpoint like any other" if number else "nothing was kept"
             raise FloatingPointError(f"{e}; {kept}") from None
-        record = {"epoch": number + 1, "loss": loss}
-        seconds = time.perf_counter() - before
-        values = run.average(run.net.values())
-        if candidates is not None:
-            shown.set_values(values)
-            scores = score(shown, candidates, config.eval_batch_size)
-            record.update({hr: metrics.hit_ratio(scores, config.top_k), ndcg: metrics.ndcg(scores, config.top_k),
-                           "pos_loss": float(metrics.cross_entropy(scores)[:, 0].mean())})
-        run.history.append({**record, "seconds": seconds})
+        run.history.append({"epoch": epoch.number, "loss": epoch.loss, **validate(epoch.values), "seconds": epoch.seconds})
         for callback in callbacks:
-            callback.on_epoch_end(run.history, values)
+            callback.on_epoch_end(run.history, epoch.values)
         run.save(run.path, moving=True)
     return callbacks
+
+
+class Validation:
+    """Metrics of sets of parameters on the validation items.
+
+    Args:
+        dataset: Dataset.
+        config: top_k, eval_batch_size and what candidates depend on.
+    """
+
+    def __init__(self, dataset, config):
+        self.config, self.candidates = config, evaluation_candidates(dataset, "validation", config)
+        self.net = build(dataset, config)  # scores averaged parameters, while training goes on with its own
+
+    def __call__(self, values):
+        """Dict of HR@k, NDCG@k and pos_loss, the mean cross-entropy of the validation items in nats."""
+        config = self.config
+        self.net.set_values(values)
+        scores = score(self.net, self.candidates, config.eval_batch_size)
+        return {f"hr@{config.top_k}": metrics.hit_ratio(scores, config.top_k),
+                f"ndcg@{config.top_k}": metrics.ndcg(scores, config.top_k),
+                "pos_loss": float(metrics.cross_entropy(scores)[:, 0].mean())}

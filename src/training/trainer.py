@@ -1,5 +1,7 @@
 """Training epoch by epoch."""
+import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import mindspore as ms
 import numpy as np
@@ -36,16 +38,36 @@ class EpochAverage:
         return {name: np.mean([one[name] for one in self.recent], 0) for name in values}
 
 
-def epochs(net, dataset, config, device):
-    """Trains a network and yields the model after each of `train_epochs` epochs, see EpochAverage.
+@dataclass
+class Epoch:
+    """What an epoch has come to.
+
+    number: from 1.
+    loss: mean over its steps, in nats.
+    seconds: that its steps took.
+    values: parameters of its model, see NCF.values and EpochAverage.
+    """
+    number: int
+    loss: float
+    seconds: float
+    values: dict
+
+
+def train_on(trainer, finished=0):
+    """Trains, and yields an Epoch after each: the one loop of all trainings.
 
     Args:
-        net, dataset, config, device: see Trainer; config also has average_epochs.
+        trainer: Trainer; config.train_epochs says how many.
+        finished: epochs that are done already.
+
+    Raises:
+        FloatingPointError: the loss diverges.
     """
-    trainer, average = Trainer(net, dataset, config, device), EpochAverage(config.average_epochs)
-    for number in range(config.train_epochs):
-        trainer.epoch(number)
-        yield average(net.values())
+    for number in range(finished, trainer.config.train_epochs):
+        start = time.perf_counter()
+        loss = trainer.epoch(number)
+        seconds = time.perf_counter() - start
+        yield Epoch(number + 1, loss, seconds, trainer.average(trainer.net.values()))
 
 
 class Trainer:
@@ -54,20 +76,20 @@ class Trainer:
     Args:
         net: NCF.
         dataset: Dataset with at least one training interaction.
-        config: batch_size, num_neg, learning_rate, warmup_epochs, train_epochs, beta1, beta2, epsilon, seed.
+        config: the training options, num_neg and seed.
         device: name of the device in use.
     """
 
     def __init__(self, net, dataset, config, device):
-        self.dataset, self.config = dataset, config
+        self.net, self.dataset, self.config = net, dataset, config
+        self.average = EpochAverage(config.average_epochs)
         self.pairs = dataset.history_pairs()
         # groups a step, and enough steps for all; the last one is filled up with groups from the epoch's beginning
         self.groups = min(config.batch_size // (1 + config.num_neg), dataset.num_interactions)
         self.steps = -(-dataset.num_interactions // self.groups)
         self.rates = learning_rates(config.learning_rate, self.steps, config.train_epochs, config.warmup_epochs)
         update = "dense" if not config.lazy_adam else "lazy" if device == "CPU" else "lazy basic"
-        self.cell = TrainSteps(net, self.groups, config.num_neg, (config.beta1, config.beta2), config.epsilon, update,
-                               config.weight_decay)
+        self.cell = TrainSteps(net, self.groups, config, update)
         self.cell.set_train()
         self.sampler = ThreadPoolExecutor(1)
         self.next = None  # number of the epoch whose samples are being drawn, and their future

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from src.common.figures import disclosure_plot, learning_curve
+from src.game.decisions import Decisions
 from src.studies.figures import fidelity_plot, scaling_plot
 
 
@@ -19,7 +20,8 @@ def test_learning_curve_is_a_picture(tmp_path):
 def test_disclosure_plot_is_a_picture(tmp_path, scale):
     rng = np.random.default_rng(0)
     influence, unwillingness = scale * rng.normal(size=500), rng.random(500)
-    disclosure_plot(tmp_path / "x.png", influence, unwillingness, influence > 0.3 * unwillingness, 0.3, "mask")
+    decisions = Decisions(influence > 0.3 * unwillingness, unwillingness, 0.3, influence, influence)
+    disclosure_plot(tmp_path / "x.png", decisions, "mask")
     assert is_png(tmp_path / "x.png")
 
 

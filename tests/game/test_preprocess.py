@@ -6,11 +6,12 @@ import pandas as pd
 import pytest
 
 from src.common.errors import InputError
-from src.common.variant import masked_settings, ratings_path
+from src.common.variant import Variant, asked
 from src.dataset import evaluation_candidates, load_dataset
 from src.evaluation.compare import comparison_table
 from src.evaluation.evaluate import evaluate, full_ranks
 from src.game.preprocess import preprocess, write_masked_dataset
+from src.influence.anchor import Anchor
 from src.influence.block import Blend
 from src.influence.expected import target_items
 from src.influence_function import influences
@@ -35,7 +36,7 @@ def test_masked_dataset_keeps_held_out_rows_and_nothing_withheld(ratings, settin
     disclosed = np.random.default_rng(1).random(dataset.num_interactions) < 0.5
     disclosed[dataset.user == 3] = False  # a user who discloses nothing
     target = tmp_path / "data" / "masked_tiny"
-    write_masked_dataset(ratings, target, dataset, disclosed, "", {})
+    write_masked_dataset(settings(), dataset, disclosed, {})
     masked = load_dataset(settings(), masked=True)
     assert np.array_equal(masked.user_ids, dataset.user_ids) and np.array_equal(masked.item_ids, dataset.item_ids)
     assert np.array_equal(masked.validation, dataset.validation) and np.array_equal(masked.test, dataset.test)
@@ -54,24 +55,23 @@ def test_the_masked_dataset_of_one_put_there_by_hand_has_all_its_items(write_rat
     (folder / "ratings.csv").write_text(text, encoding="utf-8-sig")
     dataset = load_dataset(settings())
     assert dataset.item_ids.tolist() == ["2", "3", "9", "abc"]
-    target = tmp_path / "data" / "masked_tiny"
-    write_masked_dataset(folder, target, dataset, np.zeros(2, bool), "", {})
+    write_masked_dataset(settings(), dataset, np.zeros(2, bool), {})
     masked = load_dataset(settings(), masked=True)
     assert masked.item_ids.tolist() == dataset.item_ids.tolist() and masked.user_ids.tolist() == dataset.user_ids.tolist()
     assert np.array_equal(masked.test, dataset.test) and masked.num_interactions == 0
 
 
 def test_a_masked_dataset_that_was_not_finished_is_not_used(ratings, settings, tmp_path, monkeypatch):
-    dataset, target = load_dataset(settings()), tmp_path / "data" / "masked_tiny"
+    dataset = load_dataset(settings())
     everything = np.ones(dataset.num_interactions, bool)
-    write_masked_dataset(ratings, target, dataset, everything, "", {"holdout": 1})
+    write_masked_dataset(settings(), dataset, everything, {"holdout": 1})
     monkeypatch.setattr("src.game.preprocess.write_csv", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
-        write_masked_dataset(ratings, target, dataset, ~everything, "", {})
+        write_masked_dataset(settings(), dataset, ~everything, {})
     with pytest.raises(InputError, match="masked_tiny: was being written when preprocess.py stopped; run preprocess.py"):
         load_dataset(settings(), masked=True)
     monkeypatch.undo()
-    write_masked_dataset(ratings, target, dataset, ~everything, "", {})
+    write_masked_dataset(settings(), dataset, ~everything, {})
     assert load_dataset(settings(), masked=True).num_interactions == 0
 
 
@@ -80,7 +80,7 @@ def test_a_dataset_of_the_users_own_is_not_replaced_by_a_mask(ratings, write_rat
     folder = write_ratings([(1, 2, 3)], name="masked_tiny")
     before = (folder / "ratings.csv").read_bytes()
     with pytest.raises(InputError, match="masked_tiny: was not written by preprocess.py, which would replace it; move it"):
-        write_masked_dataset(ratings, folder, dataset, np.ones(dataset.num_interactions, bool), "", {})
+        write_masked_dataset(settings(), dataset, np.ones(dataset.num_interactions, bool), {})
     assert (folder / "ratings.csv").read_bytes() == before and len(list(folder.iterdir())) == 1
 
 
@@ -102,9 +102,9 @@ def test_stages_end_to_end(cpu, ratings, settings, tmp_path):
     assert set(record["seconds"]) == {"influence", "game", "mask", "total"}
     assert {"solver", "anchors", "willingness_weight", "wv_budget", "peak_rss_mb"} <= set(record)
 
-    train(config.replace(masked=True))
-    evaluate(evaluate_before)
-    evaluate(config.replace(masked=True))
+    train(asked(config.replace(masked=True)))
+    evaluate(asked(evaluate_before))
+    evaluate(asked(config.replace(masked=True)))
     plain, masked = (json.loads((output / f"eval_{m}.json").read_text()) for m in ("ncf", "ifrqe"))
     assert plain["wv"] == plain["total_wv"] == masked["total_wv"] == pytest.approx(record["total_wv"])
     assert masked["wv"] == pytest.approx(record["wv"])
@@ -122,14 +122,13 @@ def test_stages_end_to_end(cpu, ratings, settings, tmp_path):
 def test_evaluation_scores_the_test_item_among_candidates_of_the_original(cpu, ratings, settings, tmp_path):
     config = settings(*SMALL, "--wv_budget", 0.2)
     preprocess(config)
-    train(config.replace(masked=True))
+    train(asked(config.replace(masked=True)))
     dataset = load_dataset(config)
     candidates = evaluation_candidates(dataset, "test", config)
     assert not dataset.history_pairs().contains(np.arange(12)[:, None], candidates).any()  # withheld ones neither
     for name, masked in (("ncf", False), ("ifrqe", True)):
-        evaluate(config.replace(masked=masked))
-        net, _ = load_checkpoint(tmp_path / "checkpoint" / f"{name.upper()}.ckpt", dataset, config,
-                                 ratings_path(config, masked))
+        evaluate(asked(config.replace(masked=masked)))
+        net, _ = load_checkpoint(tmp_path / "checkpoint" / f"{name.upper()}.ckpt", dataset, Variant(config, masked))
         expected = all_metrics(score(net, candidates, 1000), 3)
         result = json.loads((tmp_path / "output" / f"eval_{name}.json").read_text())
         assert {key: result[key] for key in expected} == pytest.approx(expected, rel=1e-5)
@@ -138,10 +137,10 @@ def test_evaluation_scores_the_test_item_among_candidates_of_the_original(cpu, r
 def test_full_ranking_is_among_all_items_not_touched(cpu, ratings, settings, tmp_path):
     for flags in (["--eval_batch_size", 1], ["--eval_batch_size", 50], ["--holdout", 1]):
         config = settings(*SMALL, "--eval_mode", "full", *flags)
-        train(config)
-        evaluate(config)
+        train(asked(config))
+        evaluate(asked(config))
         dataset = load_dataset(config)
-        net, _ = load_checkpoint(tmp_path / "checkpoint" / "NCF.ckpt", dataset, config, ratings_path(config))
+        net, _ = load_checkpoint(tmp_path / "checkpoint" / "NCF.ckpt", dataset, Variant(config))
         scores = score(net, np.tile(np.arange(20, dtype=np.int32), (12, 1)), 1000)
         found = full_ranks(net, dataset, config.eval_batch_size)
         for user in range(12):
@@ -178,8 +177,8 @@ def test_what_is_vetoed_is_in_no_file_that_a_trainer_reads(cpu, ratings, setting
     masked = load_dataset(config, masked=True)
     # to the trainer they are items that the user has not touched: they may be drawn as negatives
     assert not masked.history_pairs().contains(dataset.user[vetoed], dataset.item[vetoed]).any()
-    train(config.replace(masked=True))  # user 2 has nothing left to train on, and is served all the same
-    evaluate(config.replace(masked=True))
+    train(asked(config.replace(masked=True)))  # user 2 has nothing left to train on, and is served all the same
+    evaluate(asked(config.replace(masked=True)))
     assert json.loads((tmp_path / "output" / "preprocess.json").read_text())["vetoed"] == vetoed.sum()
 
 
@@ -190,10 +189,10 @@ def test_a_baseline_goes_through_all_stages_without_a_plain_model(cpu, ratings, 
     assert not (tmp_path / "checkpoint" / "NCF.ckpt").exists()
     decisions = pd.read_csv(tmp_path / "output" / "disclosure.csv")
     assert decisions.influence.isna().all()
-    train(config.replace(masked=True))
-    evaluate(config.replace(masked=True))
+    train(asked(config.replace(masked=True)))
+    evaluate(asked(config.replace(masked=True)))
     dataset = load_dataset(config)
-    masked = load_dataset(masked_settings(config.replace(masked=True)), masked=True)
+    masked = load_dataset(Variant(config, True).settings(), masked=True)
     result = json.loads((tmp_path / "output" / "eval_ifrqe.json").read_text())
     assert result["reward"] is None and result["num_interactions"] == decisions.disclosed.sum()
     if strategy == "threshold":
@@ -211,12 +210,12 @@ def test_several_validation_items_go_through_all_stages(cpu, ratings, settings, 
     assert np.array_equal(dataset.validations(), everything.item.reshape(12, 8)[:, :4:-1])  # latest first
     assert np.array_equal(dataset.validation, dataset.validations()[:, 0]) and dataset.num_interactions == 12 * 5
     preprocess(config)
-    values = list(load_anchors(tmp_path / "checkpoint" / "NCF.ckpt", dataset, config, ratings_path(config))[0].values())
-    each = influences(values, dataset, config, targets=target_items(dataset, config.influence_lags))[0]
+    values = list(load_anchors(tmp_path / "checkpoint" / "NCF.ckpt", dataset, Variant(config))[0].values())
+    each = influences(Anchor(values), dataset, config, targets=target_items(dataset, config.influence_lags))[0]
     written = pd.read_csv(tmp_path / "output" / "disclosure.csv")
     assert written.influence.to_numpy() == pytest.approx(each[:, :3].mean(1), rel=1e-6)
-    train(config.replace(masked=True))
-    evaluate(config.replace(masked=True))
+    train(asked(config.replace(masked=True)))
+    evaluate(asked(config.replace(masked=True)))
     held_out = pd.read_csv(tmp_path / "data" / "masked_tiny" / "ratings.csv")
     assert len(held_out) == written.disclosed.sum() + 12 * 4
 
@@ -235,11 +234,11 @@ def test_influences_come_from_the_anchors_of_all_models(cpu, ratings, settings, 
     anchors = []
     for folder, seed in (("", 1), ("seed_2", 2)):
         path = tmp_path / "checkpoint" / folder / "NCF.ckpt"
-        anchors += load_anchors(path, dataset, config, ratings_path(config))[0].values()
+        anchors += load_anchors(path, dataset, Variant(config))[0].values()
         assert json.loads((tmp_path / "output" / folder / "train_ncf.json").read_text())["seed"] == seed
     written = pd.read_csv(tmp_path / "output" / "disclosure.csv").influence
     # all targets at once, as preprocess does: products of other shapes differ in their last bits from processor to processor
-    each = influences(anchors, dataset, config, targets=target_items(dataset, config.influence_lags))[0]
+    each = influences(Anchor(anchors), dataset, config, targets=target_items(dataset, config.influence_lags))[0]
     assert written.to_numpy() == pytest.approx(each[:, 0], rel=1e-6)
     record = json.loads((tmp_path / "output" / "preprocess.json").read_text())
     assert record["influence_models"] == 2 and record["parameter_sets"] == len(anchors)
@@ -261,7 +260,7 @@ def test_influences_come_from_the_anchors_of_all_models(cpu, ratings, settings, 
 
 def test_a_killed_influence_stage_goes_on(cpu, ratings, settings, tmp_path, monkeypatch, caplog):
     config = settings(*SMALL, "--train_epochs", 2, "--chunk_size", 30)
-    train(config)
+    train(asked(config))
     monkeypatch.setattr("src.game.strategies.Strategies._play", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         preprocess(config)
@@ -277,48 +276,48 @@ def test_a_killed_influence_stage_goes_on(cpu, ratings, settings, tmp_path, monk
 def test_a_model_of_another_mask_is_refused(cpu, ratings, settings, tmp_path):
     config = settings(*SMALL)
     preprocess(config)
-    train(config.replace(masked=True))
+    train(asked(config.replace(masked=True)))
     preprocess(settings(*SMALL, "--wv_budget", 0.2))
     with pytest.raises(InputError, match="IFRQE.ckpt: was trained on another .*train.py --dataset tiny --masked"):
-        evaluate(config.replace(masked=True))
+        evaluate(asked(config.replace(masked=True)))
 
 
 def test_decisions_of_another_mask_are_refused(cpu, ratings, settings, tmp_path):
     config = settings(*SMALL)
     preprocess(config)
-    train(config.replace(masked=True))
+    train(asked(config.replace(masked=True)))
     path = tmp_path / "output" / "disclosure.csv"
     table = pd.read_csv(path)
     table.assign(disclosed=1 - table.disclosed).to_csv(path, index=False)
     with pytest.raises(InputError, match="disclosure.csv: is not what .*masked_tiny was made from"):
-        evaluate(config.replace(masked=True))
+        evaluate(asked(config.replace(masked=True)))
 
 
 def test_no_comparison_of_results_that_do_not_belong_together(cpu, ratings, settings, tmp_path, caplog):
     config = settings(*SMALL)
     preprocess(config)
-    train(config.replace(masked=True))
-    evaluate(config)
+    train(asked(config.replace(masked=True)))
+    evaluate(asked(config))
     path = tmp_path / "output" / "eval_ncf.json"
     record = json.loads(path.read_text())
     for change in ({"total_wv": 1.5}, {"total_wv": None}, {"seed": None, "num_users": None}):
         path.write_text(json.dumps({key: value for key, value in {**record, **change}.items() if value is not None}))
         caplog.clear()
         with caplog.at_level(logging.INFO, logger="ifrqe"):
-            evaluate(config.replace(masked=True))
+            evaluate(asked(config.replace(masked=True)))
         named = ", ".join(f"{key} {value} against {record[key]}" for key, value in change.items())
         assert f"of other data or settings ({named})" in caplog.text and "plain against masked" not in caplog.text
 
 
 def test_a_changed_unwillingness_file_is_noticed(cpu, ratings, settings, tmp_path):
     config = settings(*SMALL)
-    train(config)
+    train(asked(config))
     dataset = load_dataset(config)
     wv = []
     for value in (0.25, 1.0):
         pd.DataFrame({"user_id": dataset.user_ids[dataset.user], "item_id": dataset.item_ids[dataset.item],
                       "unwillingness": value}).to_csv(ratings / "unwillingness.csv", index=False)
-        evaluate(config)
+        evaluate(asked(config))
         wv.append(json.loads((tmp_path / "output" / "eval_ncf.json").read_text())["wv"])
     assert wv[1] == pytest.approx(4 * wv[0])
 
@@ -340,9 +339,9 @@ def test_text_ids_go_through_all_stages(cpu, write_ratings, settings, tmp_path):
     assert dataset.user_ids.tolist() == ["007", "7", "NA", "x"]
     assert all(len(item) == 3 for item in dataset.item_ids)
     preprocess(config)
-    train(config.replace(masked=True))
-    evaluate(config)
-    evaluate(config.replace(masked=True))
+    train(asked(config.replace(masked=True)))
+    evaluate(asked(config))
+    evaluate(asked(config.replace(masked=True)))
     assert "007,0" in (tmp_path / "output" / "disclosure.csv").read_text()
 
 
@@ -360,7 +359,7 @@ def test_a_stage_is_done_again_when_what_it_depends_on_changes(cpu, ratings, set
 
 
 def test_the_checkpoint_of_another_dataset_is_refused(cpu, ratings, write_ratings, settings, tmp_path):
-    train(settings(*SMALL))
+    train(asked(settings(*SMALL)))
     write_ratings([(u, i, i) for u in range(12) for i in range(9)], name="other", items=range(20))
     with pytest.raises(InputError, match="NCF.ckpt: was trained with dataset=tiny, but dataset=other"):
         preprocess(settings(*SMALL, "--dataset", "other"))
@@ -369,15 +368,15 @@ def test_the_checkpoint_of_another_dataset_is_refused(cpu, ratings, write_rating
 
 def test_evaluation_of_what_is_not_there_is_named(cpu, ratings, settings):
     with pytest.raises(InputError, match="disclosure.csv: no such file; run preprocess.py"):
-        evaluate(settings(*SMALL, "--masked"))
+        evaluate(asked(settings(*SMALL, "--masked")))
     with pytest.raises(InputError, match="NCF.ckpt: no such checkpoint; make it with train.py"):
-        evaluate(settings(*SMALL))
+        evaluate(asked(settings(*SMALL)))
 
 
 def test_plain_evaluation_before_the_mask(cpu, ratings, settings, tmp_path):
     config = settings(*SMALL)
-    train(config)
-    evaluate(config)
+    train(asked(config))
+    evaluate(asked(config))
     result = json.loads((tmp_path / "output" / "eval_ncf.json").read_text())
     assert result["wv"] == result["total_wv"] > 0
     assert result["willingness_weight"] is None and result["reward"] is None
@@ -389,4 +388,4 @@ def test_decisions_of_other_data_are_refused(cpu, ratings, settings, tmp_path):
     path = tmp_path / "output" / "disclosure.csv"
     pd.read_csv(path).iloc[1:].to_csv(path, index=False)
     with pytest.raises(InputError, match="disclosure.csv: does not list the training interactions of tiny"):
-        evaluate(config)
+        evaluate(asked(config))

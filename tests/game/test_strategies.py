@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 
 from src.dataset import load_dataset
-from src.game.strategies import STRATEGIES, Strategies, needs_model
+from src.game.strategies import STRATEGIES, Kept, Problem, Strategies, needs_model
+from src.influence.anchor import Anchor
 from src.influence_function import influences
 from src.training import trainer
 from tests.test_ncf import randomised
@@ -21,7 +22,7 @@ def make(cpu, small, settings, tmp_path):
         models = [({1: values}, {"settings": config.as_dict()})]
         b = np.linspace(1, 0.1, 10) if b is None else np.asarray(b, float)
         allowed = np.ones(10, bool) if allowed is None else allowed
-        return dataset, Strategies(dataset, b, allowed, models, config, "CPU", tmp_path, {}), values
+        return dataset, Strategies(Problem(dataset, b, allowed), models, config, "CPU", Kept(tmp_path, {})), values
     return strategies
 
 
@@ -80,7 +81,7 @@ def test_what_is_vetoed_is_never_disclosed(make, monkeypatch, name):
             super().__init__(net, part, *rest)
             trained.append(part)
 
-    monkeypatch.setattr(trainer, "Trainer", Spy)
+    monkeypatch.setattr("src.game.anchors.Trainer", Spy)
     for budget in (0.5, 1.0):
         assert not (decide(name, budget).disclosed & ~allowed).any()
     pairs = set(zip(dataset.user[~allowed], dataset.item[~allowed]))
@@ -93,7 +94,7 @@ def test_the_game_goes_by_the_validation_item_without_lags(make):
     dataset, decide, values = make("--influence_lags", 0)
     decision = decide("ifrqe", 0.5)
     assert np.array_equal(decision.influence, decision.expected)
-    assert decision.influence == pytest.approx(influences([values], dataset, decide.config)[0], rel=1e-5)
+    assert decision.influence == pytest.approx(influences(Anchor([values]), dataset, decide.config)[0], rel=1e-5)
     assert np.array_equal(decide("ifrqe", 0.5, weight=0.0).disclosed, decision.influence > 0)
 
 
@@ -109,12 +110,12 @@ def test_what_it_does_for_others_is_added(make):
 def test_each_anchor_is_trained_on_what_it_discloses(make, monkeypatch, placing):
     dataset, decide, _ = make("--anchor_placing", placing, "--anchors", 3)
     asked = []
-    monkeypatch.setattr("src.game.strategies.influences", lambda sets, dataset, config, partial, disclosed, targets: (
-        asked.append(disclosed), (np.random.default_rng(len(asked)).normal(0.01, 1, (10, targets.shape[1])), {}))[1])
+    monkeypatch.setattr("src.influence_function.influences", lambda anchor, dataset, config, targets, partial: (
+        asked.append(anchor.disclosed), (np.random.default_rng(len(asked)).normal(0.01, 1, (10, targets.shape[1])), {}))[1])
     decision = decide("ifrqe++", 0.5)
     b = np.linspace(1, 0.1, 10)
-    assert asked[0] is None and len(asked) == 3 and len(decision.report["anchor_wv"]) == 3
-    assert decision.report["anchor_wv"] == pytest.approx([b.sum() / 4, *(b[o].sum() / 4 for o in asked[1:])])
+    assert asked[0] is None and len(asked) == 3 and len(decision.record["anchor_wv"]) == 3
+    assert decision.record["anchor_wv"] == pytest.approx([b.sum() / 4, *(b[o].sum() / 4 for o in asked[1:])])
     if placing == "successive":
         assert np.array_equal(asked[1], decide("ifrqe", 0.5).disclosed)
     if placing != "binomial":
@@ -124,5 +125,5 @@ def test_each_anchor_is_trained_on_what_it_discloses(make, monkeypatch, placing)
 def test_influences_at_everything_are_computed_once(make, monkeypatch):
     _, decide, _ = make()
     decide("ifrqe", 0.5)
-    monkeypatch.setattr("src.game.strategies.influences", lambda *_: pytest.fail("computed again"))
+    monkeypatch.setattr("src.influence_function.influences", lambda *_: pytest.fail("computed again"))
     decide("ifrqe", 0.2)

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from src.dataset import load_dataset
+from src.influence.anchor import Anchor
 from src.influence.cross_user import _by_item, _whole_items, influence_on_others
 from tests import reference
 from tests.test_ncf import randomised
@@ -39,7 +40,7 @@ def test_equals_brute_force(cpu, small, settings, withheld, size):
     disclosed = np.ones(dataset.num_interactions, bool)
     disclosed[withheld] = False
     targets = dataset.validation[:, None]
-    found = influence_on_others([values], dataset, config, targets, disclosed)[:, 0]
+    found = influence_on_others(Anchor([values], disclosed), dataset, config, targets)[:, 0]
     double = {name: value.astype(float) for name, value in values.items()}
     expected = [brute_force(double, dataset, config, disclosed, k) for k in range(dataset.num_interactions)]
     assert np.abs(expected).max() > 1e-3
@@ -50,7 +51,7 @@ def test_an_item_that_nobody_waits_for_helps_nobody(cpu, small, settings):
     config = settings("--num_factors", 3, "--layers", "6,4")
     dataset = load_dataset(config)
     _, values = randomised(4, 9, 3, [6, 4], seed=2)
-    found = influence_on_others([values], dataset, config, dataset.validation[:, None])[:, 0]
+    found = influence_on_others(Anchor([values]), dataset, config, dataset.validation[:, None])[:, 0]
     waited_for = np.isin(dataset.item, dataset.validation)
     assert (found[waited_for] != 0).any() and (found[~waited_for] == 0).all()
 

@@ -5,6 +5,7 @@ import pytest
 from mindspore import Tensor, ops
 
 from src.dataset import load_dataset
+from src.influence.anchor import Anchor
 from src.influence.chunks import Chunks
 from src.influence.lissa import Lissa
 from src.influence.tangent import Recursion
@@ -118,10 +119,10 @@ def test_growth_is_named(cpu, small, settings):
     dataset = load_dataset(config)
     _, values = randomised(4, 9, 2, [4, 2], seed=1)
     with pytest.raises(FloatingPointError, match="--lissa_scale 0.01: the recursion grows .*; raise it, or --lissa_d"):
-        influences([values], dataset, config)
+        influences(Anchor([values]), dataset, config)
     values["user_gmf"][:] = np.nan
     with pytest.raises(FloatingPointError, match="the model's Hessian is not finite; train it anew"):
-        influences([values], dataset, config.replace(lissa_scale=0.0))
+        influences(Anchor([values]), dataset, config.replace(lissa_scale=0.0))
 
 
 def test_without_curvature_lissa_is_the_product_of_the_gradients(cpu, small, settings):
@@ -129,7 +130,7 @@ def test_without_curvature_lissa_is_the_product_of_the_gradients(cpu, small, set
                       "--lissa_damping", 0.0, "--lissa_scale", 1e9, "--num_neg", 4)
     dataset = load_dataset(config)
     net, values = randomised(4, 9, 2, [4, 2], seed=1)
-    influence, _ = influences([values], dataset, config)
+    influence, _ = influences(Anchor([values]), dataset, config)
     # without curvature h = 2 v: the product of the two gradients over all parameters
     point = reference.pack(values)
 

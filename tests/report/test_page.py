@@ -12,15 +12,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from eval import evaluate_and_report
 from eval import run as answer
 from src.common.errors import InputError
 from src.common.terminal import markdown_text
+from src.common.variant import asked
 from src.dataset import Dataset, load_dataset
 from src.evaluation.explain import Rule
 from src.game.decisions import read_decisions
 from src.game.preprocess import preprocess
 from src.report import users as report_users
-from src.report.page import HTML, MARKDOWN, evaluate_and_report, write_report
+from src.report.page import HTML, MARKDOWN, write_report
 from src.report.results import read_results
 from src.report.sections import KINDS, disclosed, kinds, limits
 from src.report.users import sample_users, users_page
@@ -107,9 +109,9 @@ def test_results_by_user_are_those_of_the_evaluation(finished_run):
 def test_it_is_skipped_until_something_changes(copied):
     path = Path(copied.output_path) / HTML
     os.utime(path, (1, 1))
-    write_report(copied)
+    write_report(asked(copied))
     assert path.stat().st_mtime == 1
-    write_report(copied.replace(report_users=3))
+    write_report(asked(copied.replace(report_users=3)))
     assert path.stat().st_mtime > 1 and len(data_of(copied)["users"]) == 3
 
 
@@ -125,19 +127,19 @@ def test_what_belongs_to_another_mask_is_left_out(copied):
     assert "30% of the unwillingness" in text and "budget | 30% of total_wv" in text
     assert list(data_of(copied)["users"][0]["lists"]) == ["NCF"]
 
-    train(copied.replace(masked=True))
+    train(asked(copied.replace(masked=True)))
     evaluate_and_report(copied.replace(masked=True))
     assert "There is no comparison" not in read(copied, MARKDOWN) and "another mask" not in read(copied, MARKDOWN)
 
 
 def test_what_belongs_to_another_model_or_dataset_is_left_out(copied):
-    train(copied.replace(train_epochs=1))
-    results = read_results(copied)
+    train(asked(copied.replace(train_epochs=1)))
+    results = read_results(asked(copied))
     assert list(results.trainings) == ["IFRQE"] and "train_ncf.json (of another model" in results.left_out[0]
     for name in ("train_ifrqe.json", "eval_ifrqe.json"):
         path = Path(copied.output_path) / name
         path.write_text(path.read_text().replace('"simulation"', '"elsewhere"'))
-    results = read_results(copied)
+    results = read_results(asked(copied))
     assert list(results.evaluations) == ["NCF"] and not results.trainings
     assert {line.split(" (")[0] for line in results.left_out} == {"train_ncf.json", "train_ifrqe.json", "eval_ifrqe.json",
                                                                    "recommendations of NCF"}
@@ -154,7 +156,7 @@ def test_the_plain_model_alone_has_a_report(copied):
 
 def test_a_baseline_has_a_report_without_influences(copied):
     preprocess(copied.replace(strategy="threshold"))
-    train(copied.replace(masked=True))
+    train(asked(copied.replace(masked=True)))
     evaluate_and_report(copied)
     evaluate_and_report(copied.replace(masked=True))
     text, data = read(copied, MARKDOWN), data_of(copied)
@@ -168,17 +170,17 @@ def test_the_trade_off_study_of_the_same_dataset_is_shown(copied):
             for s in ("none", "threshold", "ifrqe", "mine") for b in (0.3, 0.6) for k in (1, 2)]
     output = Path(copied.output_path)
     pd.DataFrame(rows).to_csv(output / "tradeoff.csv", index=False)
-    write_report(copied)
+    write_report(asked(copied))
     assert "tradeoff.csv (of another dataset, or of an unfinished study)" in read(copied, MARKDOWN)
     from src.common.stage import Stage
     inputs = [Path(copied.data_path) / "simulation" / name for name in ("ratings.csv", "unwillingness.csv")]
     Stage("tradeoff", copied, ("recipe",), inputs, [output / "tradeoff.csv"]).finish()
-    write_report(copied.replace(overwrite=True))
+    write_report(asked(copied.replace(overwrite=True)))
     text = read(copied, MARKDOWN)
     assert "## The trade-off" in text and "| threshold | 60% | 0.575 | 0.300 | 0.1300 | -0.3000 |" in text
     assert sum(tag == "svg" for tag, _ in Page(read(copied)).tags) == 10
     inputs[1].write_text(inputs[1].read_text().replace("0.5", "0.6"))  # a dataset of the same name
-    assert read_results(copied).tradeoff is None
+    assert read_results(asked(copied)).tradeoff is None
 
 
 def test_titles_are_text_wherever_they_stand(copied):
@@ -219,7 +221,7 @@ def test_what_is_vetoed_is_in_the_report_only_if_asked_for(cpu, copied):
     vetoed = decisions.vetoed
     assert vetoed.sum() > 50
     for shown in (True, False):
-        write_report(copied.replace(report_vetoed=shown))
+        write_report(asked(copied.replace(report_vetoed=shown)))
         page, data = read(copied), data_of(copied)
         for user in data["users"]:
             mine = (dataset.user == int(user["id"]) - 1) & (shown | ~vetoed)
@@ -236,7 +238,7 @@ def test_paths_and_addresses_stay_at_home(cpu, copied, tmp_path):
     for path in Path(copied.output_path).glob("settings_*.yaml"):
         text = path.read_text().replace("mirror: https://files.grouplens.org", "mirror: https://me:secret@files.example.org")
         path.write_text(text.replace("train_url: ''", "train_url: obs://bucket/secret"))
-    write_report(copied.replace(overwrite=True))
+    write_report(asked(copied.replace(overwrite=True)))
     for kind in (HTML, MARKDOWN):
         text = read(copied, kind)
         assert "secret" not in text and str(tmp_path) not in text and "/tmp" not in text and "obs:" not in text, name
@@ -250,7 +252,7 @@ def simulated_results(finished_run, users, length, items):
     dataset = Dataset("large", user, item, rng.integers(0, items, users).astype(np.int32),
                       rng.integers(0, items, users).astype(np.int32), np.arange(1, users + 1), np.arange(1, items + 1),
                       np.zeros((users, 2), int), np.arange(len(user)))
-    results = read_results(finished_run)
+    results = read_results(asked(finished_run))
     n = len(user)
     results.dataset, results.evaluations, results.users = dataset, {"NCF": results.evaluations["NCF"]}, {
         "NCF": pd.DataFrame({"rank": np.zeros(users, int)})}
@@ -293,7 +295,7 @@ def test_several_seeds_have_reports_of_their_own(copied):
     assert (Path(copied.output_path) / "seed_1" / HTML).exists()
     record = json.loads((Path(copied.output_path) / "eval_ncf_seeds.json").read_text())
     assert record["seeds"] == [1]
-    assert "NCF" in read_results(copied).evaluations  # the single run's own record stays
+    assert "NCF" in read_results(asked(copied)).evaluations  # the single run's own record stays
 
 
 def link_seed(config):
@@ -307,7 +309,7 @@ def test_both_rewards_are_at_one_price(copied):
     """The plain model was evaluated at the price of an earlier mask."""
     before = json.loads((Path(copied.output_path) / "eval_ncf.json").read_text())
     preprocess(copied.replace(willingness_weight=0.2))
-    train(copied.replace(masked=True))
+    train(asked(copied.replace(masked=True)))
     evaluate_and_report(copied.replace(masked=True))
     line = next(line for line in read(copied, MARKDOWN).splitlines() if line.startswith("| reward"))
     assert f"| {-before['loss'] - 0.2 * before['total_wv']:.4f} |" in line and "| willingness_weight | 0.2 | 0.2 | +0 |" in \
@@ -322,8 +324,8 @@ def test_lists_of_other_lengths_are_not_compared(copied, masked, kept):
 
 
 def test_recommendations_are_those_of_the_evaluated_model(copied):
-    train(copied.replace(train_epochs=2, learning_rate=0.02))
-    write_report(copied)
+    train(asked(copied.replace(train_epochs=2, learning_rate=0.02)))
+    write_report(asked(copied))
     assert "recommendations of NCF (NCF.ckpt is not what was evaluated" in read(copied, MARKDOWN)
     assert list(data_of(copied)["users"][0]["lists"]) == ["IFRQE"]
 
@@ -339,12 +341,12 @@ def test_a_training_of_a_model_that_is_left_out_is_left_out(copied):
 def test_a_damaged_result_is_named(copied):
     (Path(copied.output_path) / "eval_ncf_users.csv").write_text("user_id\n1\n")
     with pytest.raises(InputError, match="eval_ncf_users.csv: lacks columns; remove it"):
-        write_report(copied)
+        write_report(asked(copied))
 
 
 def test_a_baseline_is_not_said_to_have_looked_at_anything(copied):
     preprocess(copied.replace(strategy="random", unwillingness="uniform"))
-    text = " ".join(str(block) for block in limits(read_results(copied), copied))
+    text = " ".join(str(block) for block in limits(read_results(asked(copied)), copied))
     assert not any(word in text for word in ("validation", "Influences", "reward")) and "drawn at random: nobody" in text
 
 
@@ -354,7 +356,7 @@ def test_genres_are_text_too(copied, genre):
     movies = pd.read_csv(path)
     movies["genres"] = genre
     movies.to_csv(path, index=False)
-    text = "".join(map(str, disclosed(read_results(copied), copied)))
+    text = "".join(map(str, disclosed(read_results(asked(copied)), copied)))
     assert " ".join(genre.split()) in text
     assert markdown_text("a\nb <i> | *") == "a b &lt;i> \\| \\*"
 
@@ -367,7 +369,7 @@ def test_many_genres_are_shown_together(finished_run):
 
 
 def test_large_ids_stay_what_they_are(finished_run):
-    results = read_results(finished_run)
+    results = read_results(asked(finished_run))
     results.dataset = dataclasses.replace(results.dataset, user_ids=76561197960265729 + np.arange(60))
     results.recommending = []  # no model is one of these users
     page = json.loads(json.dumps(users_page(results, finished_run)))

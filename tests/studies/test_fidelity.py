@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from src.common.errors import InputError
+from src.common.variant import asked
 from src.constants import FIDELITY_FILE, FIDELITY_PLOT
 from src.dataset import load_dataset
 from src.metrics import cross_entropy
@@ -98,7 +99,7 @@ def test_a_retraining_sees_what_is_kept(cpu, ratings, settings, monkeypatch):
             super().__init__(net, part, *rest)
             trained.append((net, part))
 
-    monkeypatch.setattr(trainer, "Trainer", Spy)
+    monkeypatch.setattr("src.studies.retraining.Trainer", Spy)
     loss, rank_loss, test_rank = retrain._train(kept, seed=5)
     (net, part), = trained
     assert np.array_equal(part.user, dataset.user[kept]) and np.array_equal(part.item, dataset.item[kept])
@@ -111,10 +112,10 @@ def test_a_retraining_sees_what_is_kept(cpu, ratings, settings, monkeypatch):
 
 def test_the_study_goes_on_where_it_was_stopped(cpu, ratings, settings, tmp_path, monkeypatch, caplog):
     config = settings(*SMALL)
-    train(config)
+    train(asked(config))
     dataset = load_dataset(config)
     truth = np.random.default_rng(4).normal(0, 1, dataset.num_interactions)
-    monkeypatch.setattr(study, "influences", lambda *_: (truth, {}))
+    monkeypatch.setattr(study, "influences", lambda *_, **__: (truth, {}))
     seeds = []
 
     def made_up(self, kept, seed):  # losses that the influences predict exactly, but for a little noise
@@ -151,7 +152,7 @@ def test_what_cannot_be_studied_is_named(cpu, ratings, settings):
     with pytest.raises(InputError, match="--fidelity_solvers block,magic: there is no solver 'magic'; name some of block"):
         fidelity(settings(*SMALL, "--fidelity_solvers", "block,magic"))
     with pytest.raises(InputError, match="--fidelity_keep 0.9: keeps every interaction of every user"):
-        train(settings(*SMALL))
+        train(asked(settings(*SMALL)))
         fidelity(settings(*SMALL, "--fidelity_keep", 0.9))
     with pytest.raises(InputError, match="--holdout 1: leaves no validation item"):
         fidelity(settings(*SMALL, "--holdout", 1))

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from src.common.errors import InputError
+from src.common.variant import asked
 from src.constants import RATINGS_FILE, TRADEOFF_FILE
 from src.dataset import load_dataset
 from src.studies.retraining import Retraining
@@ -172,7 +173,7 @@ def test_times_come_from_the_ratings(cpu, ratings, settings, tmp_path):  # noqa:
 def test_all_seeds_are_trained_alike(cpu, ratings, settings, tmp_path, caplog):  # noqa: F811
     plain = settings(*SMALL)
     assert settings_of_seed(plain, 1, True).checkpoint_path == plain.checkpoint_path  # none is there yet
-    train(plain)
+    train(asked(plain))
     assert settings_of_seed(plain, 1, True).checkpoint_path == plain.checkpoint_path
     assert settings_of_seed(plain, 2, True).checkpoint_path.endswith("seed_2")
     other = settings(*SMALL, "--learning_rate", 0.01)

@@ -8,7 +8,7 @@ from mindspore import dtype as mstype
 
 from src.callbacks import BestEpoch
 from src.common.errors import InputError
-from src.common.variant import ratings_path
+from src.common.variant import Variant, asked
 from src.dataset import evaluation_candidates, load_dataset
 from src.metrics import cross_entropy, ndcg
 from src.ncf import TABLES, build, score
@@ -74,7 +74,8 @@ def test_steps_equal_adam_by_hand(cpu, ratings, settings, tables, decay):
     expected = numpy_steps(before, users, items, rates, betas, 1e-6, tables != "dense", decay)
     t = np.arange(1, 4)
     corrected = (rates * np.sqrt(1 - betas[1] ** t) / (1 - betas[0] ** t)).astype(np.float32)
-    cell = TrainSteps(net, 2, 2, betas, 1e-6, tables, decay)
+    config = config.replace(num_neg=2, beta1=betas[0], beta2=betas[1], epsilon=1e-6, weight_decay=decay)
+    cell = TrainSteps(net, 2, config, tables)
     total = cell(*map(Tensor, (users, items, corrected)), Tensor(3, mstype.int32), Tensor(0, mstype.int32),
                  Tensor(np.zeros((2, 3), np.float32)))
     assert (total.asnumpy() > 0).all()
@@ -135,10 +136,10 @@ def test_each_epoch_has_fresh_negatives_in_a_fresh_order(cpu, ratings, settings,
 def test_training_learns_and_records(cpu, ratings, settings, tmp_path, caplog):
     config = settings(*SMALL, "--train_epochs", 12, "--learning_rate", 0.05, "--batch_size", 12)
     with caplog.at_level(logging.INFO, logger="ifrqe"):
-        train(config)
+        train(asked(config))
         assert sum("ETA" in m for m in caplog.messages) == 12
         caplog.clear()
-        train(config)
+        train(asked(config))
         assert "done before" in caplog.text and "ETA" not in caplog.text
     record = json.loads((tmp_path / "output" / "train_ncf.json").read_text())
     losses = [h["loss"] for h in record["history"]]
@@ -151,8 +152,8 @@ def test_training_learns_and_records(cpu, ratings, settings, tmp_path, caplog):
     # the checkpoint holds the best epoch and those up to the anchor, by the VALIDATION items
     dataset = load_dataset(config)
     path = tmp_path / "checkpoint" / "NCF.ckpt"
-    net, info = load_checkpoint(path, dataset, config, ratings_path(config))
-    kept_epochs = {info["epoch"]: net.values(), **load_anchors(path, dataset, config, ratings_path(config))[0]}
+    net, info = load_checkpoint(path, dataset, Variant(config))
+    kept_epochs = {info["epoch"]: net.values(), **load_anchors(path, dataset, Variant(config))[0]}
     assert info["anchor_epochs"][-1] == record["anchor_epoch"] and len(kept_epochs) > 2
     for epoch, values in kept_epochs.items():
         net.set_values(values)
@@ -165,14 +166,14 @@ def test_training_learns_and_records(cpu, ratings, settings, tmp_path, caplog):
 def test_diverging_training_is_named_and_leaves_nothing(cpu, ratings, settings, tmp_path):
     with pytest.raises(FloatingPointError, match="--learning_rate .*: the loss diverged in epoch 1, steps 1 to 4 of 4"
                                                  ".*lower it; nothing was kept"):
-        train(settings(*SMALL, "--learning_rate", 1e30, "--warmup_epochs", 0, "--batch_size", 60))
+        train(asked(settings(*SMALL, "--learning_rate", 1e30, "--warmup_epochs", 0, "--batch_size", 60)))
     assert not list((tmp_path / "checkpoint").iterdir()) and not (tmp_path / "output").exists()
 
 
 def test_nothing_to_train_on_is_named(cpu, write_ratings, settings):
     write_ratings([(1, 1, 1), (1, 2, 2)], items=range(20))
     with pytest.raises(InputError, match="holds no training interaction"):
-        train(settings(*SMALL))
+        train(asked(settings(*SMALL)))
 
 
 KEPT = ("epoch", "loss", "hr@3", "ndcg@3", "pos_loss")
@@ -187,7 +188,7 @@ def finished(folder, model="ncf"):
 @pytest.mark.parametrize("average", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_resumed_training_ends_like_the_uninterrupted(cpu, ratings, settings, tmp_path, monkeypatch, caplog, average):
     config = settings(*SMALL, "--train_epochs", 5, "--learning_rate", 0.05, "--batch_size", 12, "--average_epochs", average)
-    train(config)
+    train(asked(config))
     expected = finished(tmp_path)
     assert len(expected[0]) == 5 and set(expected[0][0]) == set(KEPT)
     (tmp_path / "checkpoint" / "NCF.last.ckpt").unlink()
@@ -201,18 +202,18 @@ def test_resumed_training_ends_like_the_uninterrupted(cpu, ratings, settings, tm
 
     monkeypatch.setattr(Trainer, "epoch", stopped)
     with pytest.raises(KeyboardInterrupt):
-        train(config)
+        train(asked(config))
     assert [p.name for p in (tmp_path / "checkpoint").iterdir()] == ["NCF.last.ckpt"]
     monkeypatch.setattr(Trainer, "epoch", epoch)
     caplog.clear()
     with caplog.at_level(logging.INFO, logger="ifrqe"):
-        train(config.replace(resume=True))
+        train(asked(config.replace(resume=True)))
     assert "going on after epoch 3" in caplog.text and "epoch   3/5" not in caplog.text and "epoch   4/5" in caplog.text
     assert finished(tmp_path) == expected
 
 
 def test_resume_refuses_another_training_and_leaves_it_there(cpu, ratings, write_ratings, settings, tmp_path, caplog):
-    train(settings(*SMALL, "--train_epochs", 2))
+    train(asked(settings(*SMALL, "--train_epochs", 2)))
     state = tmp_path / "checkpoint" / "NCF.last.ckpt"
     before = state.read_bytes()
     for changed, words in ((["--learning_rate", 0.5], "learning_rate=0.001, but learning_rate=0.5"),
@@ -220,19 +221,19 @@ def test_resume_refuses_another_training_and_leaves_it_there(cpu, ratings, write
                            (["--seed", 2], "seed=1, but seed=2"),
                            (["--holdout", 1], "holdout=2, but holdout=1")):
         with pytest.raises(InputError, match=f"NCF.last.ckpt: was trained with {words} is needed here; .*without --resume"):
-            train(settings(*SMALL, "--train_epochs", 2, *changed, "--resume"))
+            train(asked(settings(*SMALL, "--train_epochs", 2, *changed, "--resume")))
     write_ratings([(u, i, i) for u in range(12) for i in range(9)], items=range(20))
     with pytest.raises(InputError, match="NCF.last.ckpt: was trained on another ratings.csv.*without --resume"):
-        train(settings(*SMALL, "--train_epochs", 2, "--resume"))
+        train(asked(settings(*SMALL, "--train_epochs", 2, "--resume")))
     assert state.read_bytes() == before
     state.write_bytes(before[:100])
     with pytest.raises(InputError, match="NCF.last.ckpt: is no checkpoint of this program, or is damaged"):
-        train(settings(*SMALL, "--train_epochs", 2, "--resume"))
-    train(settings(*SMALL, "--train_epochs", 2))  # without --resume it is in nobody's way
+        train(asked(settings(*SMALL, "--train_epochs", 2, "--resume")))
+    train(asked(settings(*SMALL, "--train_epochs", 2)))  # without --resume it is in nobody's way
 
 
 def test_resume_without_an_interrupted_training_begins_anew(cpu, ratings, settings, tmp_path):
-    train(settings(*SMALL, "--train_epochs", 2, "--resume"))
+    train(asked(settings(*SMALL, "--train_epochs", 2, "--resume")))
     assert len(finished(tmp_path)[0]) == 2
 
 
@@ -242,15 +243,15 @@ def test_divergence_later_on_keeps_the_last_good_epoch(cpu, ratings, settings, t
     monkeypatch.setattr(Trainer, "run_steps", lambda self, users, items, steps, per_call, first: np.nan if first >= 8 else
                         call(self, users, items, steps, per_call, first))
     with pytest.raises(FloatingPointError, match="epoch 3, steps 1 to 4 of 4.*epoch 2 is kept in .*NCF.last.ckpt"):
-        train(config)
+        train(asked(config))
     assert [p.name for p in (tmp_path / "checkpoint").iterdir()] == ["NCF.last.ckpt"]
-    _, info = load_checkpoint(tmp_path / "checkpoint" / "NCF.last.ckpt", load_dataset(config), config, ratings_path(config))
+    _, info = load_checkpoint(tmp_path / "checkpoint" / "NCF.last.ckpt", load_dataset(config), Variant(config))
     assert info["epoch"] <= 2 and len(info["history"]) == 2
 
 
 def test_early_stopping(cpu, ratings, settings, tmp_path, caplog):
     with caplog.at_level(logging.INFO, logger="ifrqe"):
-        train(settings(*SMALL, "--train_epochs", 40, "--learning_rate", 0.05, "--batch_size", 12, "--patience", 2))
+        train(asked(settings(*SMALL, "--train_epochs", 40, "--learning_rate", 0.05, "--batch_size", 12, "--patience", 2)))
     record = json.loads((tmp_path / "output" / "train_ncf.json").read_text())
     assert record["epochs"] == len(record["history"]) == record["best_epoch"] + 2 < 40
     assert "no better validation ndcg@3 for 2 epochs" in caplog.text
@@ -263,7 +264,7 @@ def test_averaged_epochs(cpu, ratings, settings, monkeypatch):
         monkeypatch.setattr(BestEpoch, "on_epoch_end", lambda self, history, values, average=average: (
             shown.setdefault(average, {}).__setitem__(history[-1]["epoch"], values), setattr(self, "record", history[-1]),
             setattr(self, "values", values)))
-        train(settings(*SMALL, "--train_epochs", 4, "--learning_rate", 0.05, "--average_epochs", average))
+        train(asked(settings(*SMALL, "--train_epochs", 4, "--learning_rate", 0.05, "--average_epochs", average)))
     for name in TABLES:
         assert shown[3][1][name] == pytest.approx(shown[1][1][name])
         assert shown[3][4][name] == pytest.approx(np.mean([shown[1][k][name] for k in (2, 3, 4)], 0), rel=1e-5, abs=1e-7)
@@ -276,7 +277,7 @@ def test_holding_out_one_item_trains_on_the_second_last_and_keeps_the_last_epoch
     assert one.validation is None and one.num_interactions == two.num_interactions + 12
     assert np.array_equal(one.test, two.test) and one.held_out.shape == (12, 1)
     assert one.history_pairs().contains(np.arange(12), two.validation).all()
-    train(config)
+    train(asked(config))
     record = json.loads((tmp_path / "output" / "train_ncf.json").read_text())
     assert record["best_epoch"] == record["anchor_epoch"] == 3 and "ndcg@3" not in record
     assert set(record["history"][0]) == {"epoch", "loss"} and (tmp_path / "output" / "train_ncf.png").stat().st_size
