@@ -1,13 +1,12 @@
-# Sourced by the other scripts: goes to the project folder, sets $PY, and splits the arguments.
+# Sourced by the other scripts: sets $root, the project folder, and $PY, and splits the arguments.
+# The current folder stays the caller's, so that relative paths mean what they say.
 set -euo pipefail
 unset CDPATH PYTHONSAFEPATH PYTHONHOME PYTHONWARNINGS PYTHONOPTIMIZE
-caller=$PWD
-cd -- "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.."
+root=$(cd -- "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.." && pwd)
 
-# The interpreter: $PYTHON if set, as the caller means it, else that of .venv, made if need be.
+# The interpreter: $PYTHON if set, else that of .venv, made if need be.
 if [ -n "${PYTHON:-}" ]; then
     PY=$PYTHON
-    case "$PY" in /*) ;; */*) PY=$caller/$PY ;; esac
     if ! command -v "$PY" >/dev/null; then
         echo "error: PYTHON=$PYTHON: not found, or no program; name an interpreter, or unset PYTHON" >&2
         exit 2
@@ -20,66 +19,34 @@ if [ -n "${PYTHON:-}" ]; then
 else
     # packages of another Python; but Ascend's own are found in this way
     [ -n "${ASCEND_TOOLKIT_HOME:-}${ASCEND_HOME_PATH:-}" ] || unset PYTHONPATH
-    bash scripts/setup_env.sh
-    PY=.venv/bin/python
+    bash "$root/scripts/setup_env.sh"
+    PY=$root/.venv/bin/python
 fi
+
+# run_module NAME [--flag value ...]: `python -m NAME` of this project, from wherever the caller is.
+run_module() {
+    "$PY" -c 'import runpy, sys
+sys.path[0] = sys.argv.pop(1)
+runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)' "$root" "$@"
+}
 
 # split_arguments "$@": positional arguments go to the array `positional`, from the first --flag on to `flags`.
 positional=()
 flags=()
-# Relative paths among the flags mean the caller's folder, as --flag value, --flag=value and in lists.
 split_arguments() {
     while [ $# -gt 0 ] && [ "${1#--}" = "$1" ]; do
         positional+=("$1")
         shift
     done
-    while [ $# -gt 0 ]; do
-        local name=${1%%=*}
-        case "$name" in
-            --masked)
-                echo "error: $1: the scripts handle both models; leave it out, or use train.py and eval.py" >&2
+    flags=("$@")
+    local flag
+    for flag in "$@"; do
+        case "$flag" in
+            --masked | --masked=*)
+                echo "error: $flag: the scripts handle both models; leave it out, or use train.py and eval.py" >&2
                 exit 2 ;;
-            --strategy | --solver | --tradeoff_strategies | --fidelity_solvers | --data_path | --output_path | \
-            --checkpoint_path | --decisions_path | --config_path | --archive | --eval_negatives | --eval_item_list | \
-            --willingness_file)
-                if [ "$name" != "$1" ]; then
-                    flags+=("$name=$(absolute_value "$name" "${1#*=}")")
-                elif [ $# -gt 1 ]; then
-                    flags+=("$1" "$(absolute_value "$name" "$2")")
-                    shift
-                else
-                    flags+=("$1")
-                fi ;;
-            *) flags+=("$1") ;;
         esac
-        shift
     done
-}
-
-# absolute_value NAME VALUE: the value of an option with its paths as the caller means them.
-absolute_value() {
-    case "$1" in
-        --strategy | --solver | --tradeoff_strategies | --fidelity_solvers) absolute_files "$2" ;;
-        *) absolute "$2" ;;
-    esac
-}
-
-# absolute PATH: the path as the caller means it; an empty one stays empty.
-absolute() {
-    case "$1" in
-        /* | "") echo "$1" ;;
-        *) echo "$caller/$1" ;;
-    esac
-}
-
-# absolute_files LIST: a list of names with commas, in which those of Python files are paths as the caller means them.
-absolute_files() {
-    local name list=()
-    IFS=, read -r -a list <<<"$1"
-    for name in "${!list[@]}"; do
-        case "${list[$name]}" in *.py) list[name]=$(absolute "${list[$name]}") ;; esac
-    done
-    (IFS=,; echo "${list[*]-}")
 }
 
 # given_flag NAME: whether the flags set the option.
@@ -101,7 +68,7 @@ stage_arguments() {
     fi
     local given=()
     if [ -n "${DATASET:-}" ]; then given+=(--dataset "$DATASET"); fi
-    if [ ${#positional[@]} -gt 0 ]; then given+=(--data_path "$(absolute "${positional[0]}")"); fi
+    if [ ${#positional[@]} -gt 0 ]; then given+=(--data_path "${positional[0]}"); fi
     if [ ${#positional[@]} -gt 1 ]; then
         local checkpoints=${positional[1]}
         case "$checkpoints" in
@@ -110,7 +77,7 @@ stage_arguments() {
                 echo "error: $checkpoints: a folder with NCF.ckpt and IFRQE.ckpt is needed, or the path of one of these" >&2
                 exit 2 ;;
         esac
-        given+=(--checkpoint_path "$(absolute "$checkpoints")")
+        given+=(--checkpoint_path "$checkpoints")
     fi
     if [ ${#positional[@]} -gt 2 ]; then given+=(--device_id "${positional[2]}"); fi
     flags=("${given[@]+"${given[@]}"}" "${flags[@]+"${flags[@]}"}")
@@ -129,22 +96,22 @@ named_dataset() {
     elif ! given_flag dataset && ! given_flag config_path; then
         given+=(--dataset simulation)
     fi
-    if [ ${#positional[@]} -gt 1 ]; then given+=(--archive "$(absolute "${positional[1]}")"); fi
+    if [ ${#positional[@]} -gt 1 ]; then given+=(--archive "${positional[1]}"); fi
     flags=("${given[@]+"${given[@]}"}" "${flags[@]+"${flags[@]}"}")
 }
 
 # train_both: the masked model, and the plain one if there is none.
 train_both() {
     local folder
-    folder=$("$PY" -m src.config checkpoint_path "${flags[@]}")
+    folder=$(run_module src.config checkpoint_path "${flags[@]}")
     if [ ! -f "$folder/NCF.ckpt" ]; then
-        "$PY" train.py "${flags[@]}"
+        "$PY" "$root/train.py" "${flags[@]}"
     fi
-    "$PY" train.py "${flags[@]}" --masked
+    "$PY" "$root/train.py" "${flags[@]}" --masked
 }
 
 # evaluate_both: both models and the table that compares them.
 evaluate_both() {
-    "$PY" eval.py "${flags[@]}"
-    "$PY" eval.py "${flags[@]}" --masked
+    "$PY" "$root/eval.py" "${flags[@]}"
+    "$PY" "$root/eval.py" "${flags[@]}" --masked
 }

@@ -5,8 +5,8 @@
 #   PATH  GroupLens .zip, RecBole .inter, or .csv (user_id,item_id[,rating,timestamp])
 source "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/common.sh"
 named_dataset "$@"
-"$PY" -m src.movielens "${flags[@]}"
-"$PY" train.py "${flags[@]}"
-"$PY" preprocess.py "${flags[@]}"
-"$PY" train.py "${flags[@]}" --masked
+run_module src.movielens "${flags[@]}"
+"$PY" "$root/train.py" "${flags[@]}"
+"$PY" "$root/preprocess.py" "${flags[@]}"
+"$PY" "$root/train.py" "${flags[@]}" --masked
 evaluate_both

@@ -3,4 +3,4 @@
 #   bash scripts/run_download_dataset.sh [DATA_PATH] [--archive FILE] [--flag value ...]     dataset from $DATASET (ml-1m)
 source "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/common.sh"
 stage_arguments "$@"
-"$PY" -m src.movielens "${flags[@]+"${flags[@]}"}"
+run_module src.movielens "${flags[@]+"${flags[@]}"}"

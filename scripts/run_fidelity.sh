@@ -4,5 +4,5 @@
 # NAME and PATH as in run_all.sh. The data and the model are made if they are not there.
 source "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/common.sh"
 named_dataset "$@"
-"$PY" -m src.movielens "${flags[@]}"
-"$PY" -m src.studies.fidelity "${flags[@]}"
+run_module src.movielens "${flags[@]}"
+run_module src.studies.fidelity "${flags[@]}"

@@ -3,4 +3,4 @@
 #   bash scripts/run_preprocess.sh [DATA_PATH] [CKPT] [DEVICE_ID] [--flag value ...]     dataset from $DATASET (ml-1m)
 source "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/common.sh"
 stage_arguments "$@"
-"$PY" preprocess.py "${flags[@]+"${flags[@]}"}"
+"$PY" "$root/preprocess.py" "${flags[@]+"${flags[@]}"}"

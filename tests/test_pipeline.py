@@ -139,37 +139,42 @@ def test_relative_paths_mean_the_callers_folder(tmp_path):
 
 @pytest.fixture
 def stub(tmp_path):
-    """A program that stands for Python: it says what it was called with, and in which folder."""
+    """A program that stands for Python: a line for each call with its arguments and the folder that it was called in."""
     path = tmp_path / "a stub"
-    path.write_text('#!/bin/sh\n[ "$1" = -c ] || { printf "%s\\n" "$@"; pwd; env | grep "^PYTHON" >&2 ; true; }\n')
+    path.write_text('#!/bin/sh\nif [ "$1" = -c ]; then [ $# -gt 2 ] || exit 0; shift 2; fi\n'
+                    'printf "%s\\t" "$@"; pwd; env | grep "^PYTHON" >&2; true\n')
     path.chmod(0o755)
     return path
 
 
-def test_paths_in_all_forms_are_the_callers(tmp_path, stub):
+def calls(process):
+    """The calls of the stub: its arguments, the folder last."""
+    return [line.split("\t") for line in process.stdout.splitlines()]
+
+
+def test_relative_paths_stay_the_callers_in_all_forms(tmp_path, stub):
     flags = ["--strategy", "mine.py", "--solver=deep/mine.py", "--tradeoff_strategies=none,mine.py", "--config_path",
              "c.yaml", "--output_path=a b", "--archive", "/x/y.zip", "--willingness_file=r$.csv", "--decisions_path=",
              "--seed", "1"]
-    process = script("run_preprocess.sh", "some data", *flags, cwd=tmp_path, PYTHON=stub)
-    lines = process.stdout.splitlines()
-    assert lines[:3] == ["preprocess.py", "--data_path", f"{tmp_path}/some data"]
-    assert lines[3:17] == ["--strategy", f"{tmp_path}/mine.py", f"--solver={tmp_path}/deep/mine.py",
-                           f"--tradeoff_strategies=none,{tmp_path}/mine.py", "--config_path", f"{tmp_path}/c.yaml",
-                           f"--output_path={tmp_path}/a b", "--archive", "/x/y.zip",
-                           f"--willingness_file={tmp_path}/r$.csv", "--decisions_path=", "--seed", "1", str(ROOT)]
+    process = script("run_preprocess.sh", "some data", "models/NCF.ckpt", *flags, cwd=tmp_path, PYTHON=stub)
+    assert calls(process) == [[f"{ROOT}/preprocess.py", "--data_path", "some data", "--checkpoint_path", "models", *flags,
+                               str(tmp_path)]]
 
 
 @pytest.mark.parametrize("name, programs", [
-    ("run_download_dataset.sh", ["-m src.movielens"]), ("run_preprocess.sh", ["preprocess.py"]),
+    ("run_download_dataset.sh", ["src.movielens"]), ("run_preprocess.sh", ["preprocess.py"]),
     ("run_train_gpu.sh", ["train.py --device_target GPU", "train.py --device_target GPU --masked"]),
     ("run_eval_cpu.sh", ["eval.py --device_target CPU", "eval.py --device_target CPU --masked"]),
-    ("run_all.sh", ["-m src.movielens --dataset simulation", "train.py --dataset simulation",
+    ("run_tradeoff.sh", ["src.movielens --dataset simulation", "src.studies.tradeoff --dataset simulation"]),
+    ("run_all.sh", ["src.movielens --dataset simulation", "train.py --dataset simulation",
                     "preprocess.py --dataset simulation", "train.py --dataset simulation --masked",
                     "eval.py --dataset simulation", "eval.py --dataset simulation --masked"])])
-def test_scripts_without_arguments_call_their_programs(stub, name, programs):
-    process = script(name, PYTHON=stub)
-    said = process.stdout.replace(f"{ROOT}\n", ";").replace("\n", " ").split(";")[:-1]
-    assert process.returncode == 0 and [line for line in said if "src.config" not in line] == [f"{p} " for p in programs]
+def test_scripts_without_arguments_call_their_programs(tmp_path, stub, name, programs):
+    process = script(name, cwd=tmp_path, PYTHON=stub)
+    found = calls(process)
+    assert process.returncode == 0 and {call[-1] for call in found} == {str(tmp_path)}
+    said = [" ".join(call[:-1]).replace(f"{ROOT}/", "").replace(f"{ROOT} ", "") for call in found]
+    assert [line for line in said if "src.config" not in line] == programs
 
 
 def test_scripts_run_from_anywhere_and_in_any_environment(tmp_path, stub):
@@ -183,8 +188,17 @@ def test_scripts_run_from_anywhere_and_in_any_environment(tmp_path, stub):
         process = subprocess.run(["bash", str(link)], capture_output=True, text=True, cwd=tmp_path,
                                  env={**environment, "PYTHON": python})
         assert process.returncode == 0, process.stderr
-        assert process.stdout.splitlines() == ["preprocess.py", str(ROOT)] and "PYTHON=" in process.stderr
+        assert calls(process) == [[f"{ROOT}/preprocess.py", str(tmp_path)]] and "PYTHON=" in process.stderr
         assert not any(name in process.stderr for name in ("PYTHONSAFEPATH", "PYTHONHOME", "PYTHONWARNINGS"))
+
+
+def test_a_module_of_the_project_runs_beside_others_of_its_name(tmp_path):
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "__init__.py").write_text("raise SystemExit('the wrong src')")
+    process = script("run_download_dataset.sh", "data", "--dataset", "simulation", *SIZE, "--output_path", "out",
+                     cwd=tmp_path)
+    assert process.returncode == 0, process.stderr
+    assert (tmp_path / "data" / "simulation" / "ratings.csv").exists()
 
 
 @pytest.mark.parametrize("python, words", [
