@@ -1,9 +1,13 @@
 """A stage repeated over several seeds, with mean and standard deviation of its metrics."""
+from __future__ import annotations
+
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
+from ..config import Config
 from ..constants import seeds_file
 from .errors import InputError
 from .files import read_json, write_json
@@ -13,14 +17,15 @@ from .variant import asked
 logger = logging.getLogger("ifrqe")
 
 
-def seed_settings(config, seed):
+def seed_settings(config: Config, seed: int) -> Config:
     """The settings with another seed, and with results and checkpoints in folders seed_N of their own."""
     folder = f"seed_{seed}"
     return config.replace(seed=seed, output_path=str(Path(config.output_path) / folder),
                           checkpoint_path=str(Path(config.checkpoint_path) / folder))
 
 
-def over_seeds(stage, record_file, differing=None):
+def over_seeds(stage: Callable[[Config], None], record_file: Callable[[str], str],
+               differing: Callable[[dict, dict], str] | None = None) -> Callable[[Config], None]:
     """The stage as it is, or with --seeds run once for each of them in the folders seed_N of the results and checkpoints.
 
     Args:
@@ -59,7 +64,7 @@ def over_seeds(stage, record_file, differing=None):
     return run
 
 
-def summarise(records):
+def summarise(records: list[dict]) -> dict[str, dict]:
     """Dict of each metric (float) of the records to its values, mean and sample standard deviation (0 for one record)."""
     keys = [key for key, value in records[0].items() if isinstance(value, float)]
     columns = {key: [record[key] for record in records] for key in keys}
