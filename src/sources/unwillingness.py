@@ -148,7 +148,7 @@ def _apply_rules(value, path, dataset, config, needed=()):
     Raises:
         InputError: names the line that is wrong.
     """
-    rules = _read_rules(path, dataset, needed)
+    rules, rows = _read_rules(path, dataset, needed)
     by_genre = rules[GENRE] != _ALL
     if by_genre.any():
         pairs, names = _genres(dataset, config)
@@ -157,9 +157,12 @@ def _apply_rules(value, path, dataset, config, needed=()):
     covered, met = np.zeros(len(value), bool), np.zeros(len(rules), bool)
     specificity = sum(weight * (rules[column] != _ALL).to_numpy(np.int8) for weight, column in zip((4, 2, 1), _COLUMNS))
     for rank in np.unique(specificity):
-        place = np.flatnonzero(specificity == rank)
-        level = [column for column in _COLUMNS if rules[column].iloc[place[0]] != _ALL]
-        chosen = rules[[*level, UNWILLINGNESS]].iloc[place].assign(rule=place)
+        chosen = rules[specificity == rank]
+        level = [column for column in _COLUMNS if chosen[column].iloc[0] != _ALL]
+        if not level:
+            value[:], covered[:], met[chosen.index] = chosen[UNWILLINGNESS].iloc[0], True, len(value) > 0
+            continue
+        chosen = chosen[[*level, UNWILLINGNESS]].reset_index(names="rule")
         for start in range(0, len(value), _ROWS):
             part = slice(start, start + _ROWS)
             asked = pd.DataFrame({"place": np.arange(len(value))[part], USER: dataset.user[part], ITEM: dataset.item[part]})
@@ -168,49 +171,56 @@ def _apply_rules(value, path, dataset, config, needed=()):
                 near = chosen[chosen[USER].between(asked[USER].iloc[0], asked[USER].iloc[-1])]
             if GENRE in level:
                 asked = asked.merge(pairs, on=ITEM)
-            found = asked.merge(near, on=level) if level else asked.merge(near, how="cross")
+            found = asked.merge(near, on=level)
             strongest = found.groupby("place")[UNWILLINGNESS].max()
             value[strongest.index] = strongest
             covered[strongest.index] = True
             met[found["rule"]] = True
-    return int(covered.sum()), rules.index[~met]
+    return int(covered.sum()), rows[~met]
 
 
 def _read_rules(path, dataset, needed):
-    """The rules, ids as positions in the dataset and genres as text: _ALL for what is not named, _UNKNOWN for unknown ids.
+    """The rules of a CSV.
 
-    The index has the rows of the file.
+    Returns:
+        rules: DataFrame, ids as positions in the dataset, genres as text; _ALL for what is not named, _UNKNOWN for an id
+            that is not in the dataset.
+        rows: Index, the row of the file of each.
     """
     table = read_table(path, [*_COLUMNS, UNWILLINGNESS], [*needed, UNWILLINGNESS], extra="refused", skip_blank_lines=False)
     blank = {column: _is_blank(table[column]) for column in table}
     empty = np.all(list(blank.values()), axis=0)
+    rows = table.index
     if empty.any():
-        table = table[~empty]
+        rows = rows[~empty]
+        table = table[~empty].reset_index(drop=True)
 
     def refuse(bad, what):
         if bad.any():
-            raise InputError(f"{path}: line {_lines(table.index[bad])}: {what}")
+            raise InputError(f"{path}: line {_lines(rows[bad])}: {what}")
 
     value = pd.to_numeric(table[UNWILLINGNESS], errors="coerce")
     bad = ~value.between(0, 1) | (table[UNWILLINGNESS].dtype == bool)
     refuse(bad, f"unwillingness {next(iter(table[UNWILLINGNESS][bad]), '')}; it must be a number in [0, 1]")
-    if any(blank[column][table.index].any() for column in _COLUMNS if column in table) and (short := short_line(path)):
+    if any(blank[column][rows].any() for column in _COLUMNS if column in table) and (short := short_line(path)):
         raise InputError(f"{path}: line {short} has fewer fields than the header, and what it does not name must not stand "
                          "for all; fill it up with commas, or remove it")
-    rules = pd.DataFrame({UNWILLINGNESS: value, USER: _ALL, ITEM: _ALL, GENRE: _ALL}, table.index)
+    rules = pd.DataFrame({UNWILLINGNESS: value})
     for column, known in ((USER, dataset.user_ids), (ITEM, dataset.item_ids)):
+        rules[column] = _ALL
         if column in table:
-            ids = clean_ids(table[column], path, column, lambda row: f"line {table.index[row] + 2}", blank=True)
+            ids = clean_ids(table[column], path, column, lambda row: f"line {rows[row] + 2}", blank=True)
             # a position is -1, that is _UNKNOWN, if there is no such id
             rules[column] = np.append(positions(known, ids.unique), _ALL)[ids.code]
         if column in needed:
             refuse(rules[column] == _ALL, f"no {column}; name it")
+    rules[GENRE] = _ALL
     if GENRE in table:
         genre = table[GENRE].map(_plain_genre)
         rules[GENRE] = genre.where(genre != "", _ALL)
     refuse(rules.duplicated(_COLUMNS) & (rules[[USER, ITEM]] != _UNKNOWN).all(axis=1),
            "repeats the rule of an earlier line; remove it")
-    return rules
+    return rules, rows
 
 
 def _is_blank(column):
