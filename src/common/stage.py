@@ -95,19 +95,6 @@ class Stage:
         return {p.name: digest(p) if p.is_file() else None for p in self.outputs}
 
 
-@contextlib.contextmanager
-def _log(config, name):
-    """While it lasts, the log goes to the screen, and to NAME.log under output_path."""
-    folder = Path(config.output_path)
-    with contextlib.ExitStack() as stack:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(log_to(logger, folder / f"{name}.log", config.log_level, config.format == "json"))
-        except OSError as e:
-            raise InputError(f"--output_path {config.output_path}: {e.strerror}; name a folder that can be written") from e
-        yield
-
-
 _EXPECTED = (InputError, FloatingPointError, OSError, MemoryError)
 
 
@@ -127,7 +114,8 @@ def main(stage: Callable[[Config], None], name: str, description: str, arguments
     open_streams()
     try:
         config = load_config(sys.argv[1:] if arguments is None else arguments, description)
-        with locked(name, config), _log(config, name), _errors_to_log(config, name):
+        log = log_to(config.output_path, f"{name}.log", config.log_level, config.format == "json")
+        with locked(name, config), log, _errors_to_log(config, name):
             logger.debug("%s %s with the settings %s", name, __version__, config.as_dict())
             with adapter(config).session(config), _errors_to_log(config, name):  # a session may send the log elsewhere
                 stage(config)

@@ -13,6 +13,8 @@ from typing import TextIO
 
 from tqdm import tqdm
 
+from .errors import InputError
+
 logger = logging.getLogger("ifrqe")
 
 RESULT = 35  # level of what was asked for: above warnings, so that a quiet program shows it
@@ -142,19 +144,23 @@ class _PlainFormatter(logging.Formatter):
 
 
 @contextlib.contextmanager
-def log_to(logger: logging.Logger, path: Path, level: str, results_alone: bool = False) -> Iterator[None]:
-    """While it lasts, the log goes to the screen as `level` says and, with native messages, to the file `path` as a whole.
+def log_to(folder: str, name: str, level: str, results_alone: bool = False) -> Iterator[None]:
+    """While it lasts, the log goes to the screen as `level` says and, as a whole, to a file with all other messages.
 
-    Python's own warnings go to the file as well. Native code, as MindSpore's, writes to the file descriptor of standard
-    error: that becomes the file, while sys.stderr keeps the screen. With `results_alone` standard output has nothing but
-    results, for other programs to read.
+    These are Python's own warnings and what native code, as MindSpore's, writes to the file descriptor of standard error:
+    that becomes the file, while sys.stderr keeps the screen. With `results_alone` standard output has nothing but results,
+    for other programs to read.
 
     Raises:
-        OSError: the file cannot be opened.
+        InputError: the file cannot be opened.
     """
     global _bars_shown
     lowest = _SCREEN_LEVELS[level]
-    file = _LogFile(path, encoding="utf-8")
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        file = _LogFile(Path(folder) / name, encoding="utf-8")
+    except OSError as e:
+        raise InputError(f"--output_path {folder}: {e.strerror}; name a folder that can be written") from e
     file.setFormatter(_PlainFormatter())
     if results_alone:
         screens = [Screen("stdout", RESULT, RESULT + 1), Screen("stderr", lowest, RESULT), Screen("stderr", RESULT + 1)]
