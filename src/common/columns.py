@@ -61,12 +61,10 @@ def _row(row):
 
 def clean_ids(column: pd.Series, name: str | Path, what: str, row_name: Callable[[int], str] = _row,
               blank: bool = False) -> Ids:
-    """The ids of a column, without blanks around them and in one Unicode form.
+    """The ids of a column (text, or categories of text), without blanks around them and in one Unicode form.
 
     Args:
-        column: text, or categories of text.
-        name: of the file, for messages.
-        what: name of the column.
+        name, what: of the file and of the column, for messages.
         row_name: what messages call a row, by its place from 0.
         blank: whether an empty field is allowed; else it is an error.
 
@@ -125,12 +123,7 @@ def whole_numbers(texts: list[str]) -> np.ndarray | None:
 
 
 def in_order(texts: np.ndarray, as_text: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """Ids in ascending order: int64 if all are whole numbers, unless they are to stay text.
-
-    Returns:
-        ids: (k,) int64 or object array, sorted.
-        place: (k,) place of each of `texts` in it.
-    """
+    """Ids in ascending order, int64 if all are whole numbers and need not stay text; the (k,) place of each of `texts`."""
     numbers = None if as_text else whole_numbers(texts)
     values = np.array(texts, object) if numbers is None else numbers
     order = np.argsort(values, kind="stable")
@@ -183,14 +176,10 @@ def _to_numbers(values):
 
 
 def times(values: pd.Series, name: str | Path) -> tuple[np.ndarray, str]:
-    """A column of times as numbers that grow with time.
+    """A column of times as numbers that grow with time, (n,) int64 or float64, and their unit.
 
     Numbers stay as they are, ISO dates become seconds since 1970, or milli- or microseconds if they have such parts; without
-    an offset they are UTC.
-
-    Returns:
-        (n,) int64 or float64.
-        unit: one of UNITS; ORDER if the numbers are no times since 1970 (too small or too large), or all the same.
+    an offset they are UTC. The unit is ORDER for numbers that are no times since 1970 or are all the same.
 
     Raises:
         InputError: names the first row that is neither, or that is in another unit than others.
@@ -239,16 +228,12 @@ def _unit(values, name):
 
 
 def clean_movies(table: pd.DataFrame, name: str | Path) -> pd.DataFrame:
-    """A list of items with one row for each.
+    """A list of items with one row for each, as text: ITEM, TITLE on one line, GENRES joined by "|"; "" for what is unknown.
 
     Rows without an id are left out, and of an item that is there twice the first row counts; the log says so.
 
     Args:
         table: ITEM and, where the source has them, TITLE and GENRES, of text or categories of text.
-        name: of the file, for messages.
-
-    Returns:
-        ITEM (text), TITLE on one line and GENRES joined by "|", "" where nothing is known.
 
     Raises:
         InputError: see clean_ids.

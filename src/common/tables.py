@@ -65,17 +65,13 @@ def read_stream(file: BinaryIO, size: int, name: str, known: list[str], needed: 
     Args:
         file: buffered.
         size: its bytes, for the progress bar.
-        name: for messages.
-        known: the columns that are of use.
-        needed: those of them that must be there.
-        sep: separator of the columns.
+        known, needed: the columns that are of use, and those of them that must be there.
         extra: what happens to other columns: "named" in a line of the log, "refused", or "quiet".
         movies: whether it is a list of items.
         options: of pandas.read_csv.
 
     Returns:
-        The known columns that there are, by our names; attrs["header"] says what the file calls them. USER and ITEM are
-        categories of text as it stands in the file, titles and genres are str, of other columns pandas decides.
+        The known columns that there are, by our names, of _TYPES; attrs["header"] says what the file calls them.
 
     Raises:
         InputError: it is no such table; the message names what is wrong.

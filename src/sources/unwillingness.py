@@ -136,17 +136,11 @@ def _lines(rows):
 
 
 def _apply_rules(value, path, dataset, config, needed=()):
-    """Writes what the rules of a CSV say into `value` (n,), in the order of dataset.user.
-
-    Args:
-        needed: columns that every rule must name.
+    """Writes what the rules of a CSV say into `value` (n,), in the order of dataset.user; every rule must name `needed`.
 
     Returns:
         covered: number of interactions that a rule meets.
         unmatched: (r,) rows of the file, from 0, that meet none.
-
-    Raises:
-        InputError: names the line that is wrong.
     """
     rules, rows = _read_rules(path, dataset, needed)
     by_genre = rules[GENRE] != _ALL
@@ -180,12 +174,9 @@ def _apply_rules(value, path, dataset, config, needed=()):
 
 
 def _read_rules(path, dataset, needed):
-    """The rules of a CSV.
+    """The rules of a CSV, and the row of the file of each.
 
-    Returns:
-        rules: DataFrame, ids as positions in the dataset, genres as text; _ALL for what is not named, _UNKNOWN for an id
-            that is not in the dataset.
-        rows: Index, the row of the file of each.
+    Ids are positions in the dataset, genres text; _ALL stands for what is not named, _UNKNOWN for an id of no position.
     """
     table = read_table(path, [*_COLUMNS, UNWILLINGNESS], [*needed, UNWILLINGNESS], extra="refused", skip_blank_lines=False)
     blank = {column: _is_blank(table[column]) for column in table}
@@ -241,9 +232,6 @@ def _genres(dataset, config):
     Returns:
         pairs: DataFrame of ITEM and GENRE, int, a row for each genre of each item, by item.
         names: Index of the genres' names, ascending.
-
-    Raises:
-        InputError: there is no movies.csv, or it has no genres.
     """
     path = dataset_folder(config) / MOVIES_FILE
     remedy = f"make the dataset anew from a source with genres, or use rules and unwillingness without {GENRE}"
