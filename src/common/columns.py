@@ -242,7 +242,7 @@ def clean_movies(table: pd.DataFrame, name: str | Path) -> pd.DataFrame:
     titles, genres = (table[c].astype(str).to_numpy() if c in table else np.full(len(table), "", object)
                       for c in (TITLE, GENRES))
     there = ids.code >= 0
-    lost = np.flatnonzero(~there & [title.strip() != "" for title in titles])
+    lost = np.flatnonzero(~there & np.array([title.strip() != "" for title in titles], bool))
     if len(lost):
         logger.warning("%s: %s rows with a title have no %s and are left out, e.g. row %d", name, f"{len(lost):,}", ITEM,
                        lost[0] + 1)

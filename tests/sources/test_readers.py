@@ -112,6 +112,14 @@ def test_bad_archives_are_named(tmp_path, settings):
         read_source(tmp_path / "x.parquet")
 
 
+def test_an_empty_list_of_items_is_no_error(tmp_path, settings):
+    empty = {"bars": {**ml_100k(), "ml-100k/u.item": ""}, "commas": {**comma(), "ml/movies.csv": "movieId,title\n"}}
+    for name, members in empty.items():
+        prepare(settings("--archive", zip_of(tmp_path / f"{name}.zip", members), "--dataset", name))
+        movies = pd.read_csv(tmp_path / "data" / name / "movies.csv", keep_default_na=False)
+        assert movies.title.tolist() == [""] * 4
+
+
 def test_every_damage_of_a_zip_is_one_line(tmp_path):
     whole = tmp_path / "x.zip"
     with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED) as archive:
