@@ -77,7 +77,7 @@ def clean_ids(column: pd.Series, name: str | Path, what: str, row_name: Callable
     cleaned = [clean_text(text) for text in texts]
     codes = np.asarray(column.codes, np.int64)
     faults = [(lambda text: text == "" and not blank, ""),
-              (lambda text: not printable_id(text), ", with a control character or a line break in it"),
+              (lambda text: not _printable(text), ", with a control character or a line break in it"),
               (_SPREADSHEET.fullmatch, ": a spreadsheet wrote it in scientific notation, and its last digits are lost; "
                "export ids as text")]
     for is_fault, why in faults:
@@ -103,7 +103,7 @@ def clean_text(text: object) -> str:
     return text.strip(BLANKS)
 
 
-def printable_id(text: str) -> bool:
+def _printable(text):
     """Whether a text can be an id: no control characters, line breaks or surrogates."""
     if text.isascii():
         return text.isprintable()
@@ -111,7 +111,7 @@ def printable_id(text: str) -> bool:
 
 
 def _shown(text):
-    return "nothing" if text.strip(BLANKS) == "" and printable_id(text) else repr(text)
+    return "nothing" if text.strip(BLANKS) == "" and _printable(text) else repr(text)
 
 
 def whole_numbers(texts: list[str]) -> np.ndarray | None:
@@ -266,4 +266,4 @@ def _genres_of(text):
 
 def _one_line(title):
     """A title on one line: control characters and line breaks become blanks."""
-    return title if printable_id(title) else "".join(c if printable_id(c) else " " for c in title).strip()
+    return title if _printable(title) else "".join(c if _printable(c) else " " for c in title).strip()

@@ -126,8 +126,6 @@ def _take(path, exclusive, program):
 
 def _release(file, path):
     _held.pop(path, None)
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError), file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails as long as others hold it as well
         os.unlink(path)
-    with contextlib.suppress(OSError):
-        file.close()

@@ -78,7 +78,7 @@ def read_stream(file: BinaryIO, size: int, name: str, known: list[str], needed: 
     """
     with _readable(file, size, name) as (stream, encoding):
         header = _header(stream, encoding, name, sep)
-        found = columns_by_name(header, known, name, needed, extra, _IN_MOVIES if movies else SYNONYMS)
+        found = _columns_by_name(header, known, name, needed, extra, _IN_MOVIES if movies else SYNONYMS)
         names = [found.get(k, f"#{k}") for k in range(len(header))]
         if sep == ",":
             options = {"skipinitialspace": True, **options}
@@ -177,20 +177,19 @@ def _header(stream, encoding, name, sep):
     return header
 
 
-def plain_name(name: object) -> str:
+def _plain_name(name):
     """The name of a column as SYNONYMS has it."""
     name = unicodedata.normalize("NFKC", str(name)).split(":")[0].strip(_QUOTES + BLANKS)
     return re.sub(r"[\s_-]", "", name).casefold()
 
 
-def columns_by_name(header: list[str], known: list[str], name: str, needed: list[str], extra: str,
-                    synonyms: dict[str, tuple[str, ...]]) -> dict[int, str]:
+def _columns_by_name(header, known, name, needed, extra, synonyms):
     """Our names of the columns that are of use, by their place in the header; see read_stream.
 
     Raises:
         InputError: a column is there twice, a needed one is not there, or another one is to be refused.
     """
-    plain = [plain_name(column) for column in header]
+    plain = [_plain_name(column) for column in header]
     shown = [column.strip() for column in header]
     found = {}
     for column in known:
@@ -222,7 +221,7 @@ def _refuse_repeated_header(table, name):
         return
     again = np.ones(len(table), bool)
     for column in (USER, ITEM):
-        words = [plain_name(text) in SYNONYMS[column] for text in table[column].cat.categories]
+        words = [_plain_name(text) in SYNONYMS[column] for text in table[column].cat.categories]
         again &= np.array(words, bool)[table[column].cat.codes] if any(words) else False
     if again.any():
         raise InputError(f"{name}: row {again.argmax() + 1} is the header once more; remove that row")

@@ -14,7 +14,7 @@ from .errors import InputError
 class _Loader(yaml.SafeLoader):
     """yaml.SafeLoader, for which a key that is there twice is an error: the first would be lost without a word."""
 
-    def construct_mapping(self, node, deep=False):
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         keys = [self.construct_object(key, deep) for key, _ in node.value]
         for place, key in enumerate(keys):
             if key in keys[:place]:
