@@ -66,7 +66,8 @@ def prepare(config: Config) -> None:
         raise InputError(f"--archive {config.archive}: the dataset {SIMULATION} is generated; "
                          "give data of your own another name with --dataset")
     settings = config.select("filter", *(["simulation", "randomness"] if simulated else []))
-    path, source = None, {"source": SIMULATION} if simulated else {}
+    path = None
+    source = {"source": SIMULATION} if simulated else {}
     if config.archive:
         path = existing_file(config.archive, "give the path of a .zip, .inter or .csv file", "archive")
         source = _digests(path)
