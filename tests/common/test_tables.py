@@ -51,7 +51,7 @@ def put(request, tmp_path, settings):
 
 
 def order(dataset):
-    """For each user, by id, her items in order of time."""
+    """For each user, by id, their items in order of time."""
     items = [[str(dataset.item_ids[i]) for i in dataset.item[dataset.user == u]] for u in range(dataset.num_users)]
     return {str(name): [*row, str(dataset.item_ids[dataset.validation[u]]), str(dataset.item_ids[dataset.test[u]])]
             for u, (name, row) in enumerate(zip(dataset.user_ids, items))}
