@@ -5,6 +5,8 @@ NAME/ratings.csv (user_id,item_id,rating,timestamp; original ids, order of the s
 item_id,title,genres of every item that occurs) and NAME/dataset.json (where it comes from, filters, counts);
 for the simulation also NAME/unwillingness.csv.
 """
+from __future__ import annotations
+
 import hashlib
 import logging
 import shutil
@@ -20,7 +22,7 @@ from .common.locks import claim
 from .common.stage import main
 from .common.tables import existing_file
 from .common.terminal import progress
-from .config import options_of
+from .config import Config
 from .constants import (
     DATASET_FILE,
     GENRES,
@@ -49,63 +51,86 @@ logger = logging.getLogger("ifrqe")
 _MADE = "unwillingness_sha256"  # key of dataset.json: what the simulation wrote
 
 
-def prepare(config):
+def prepare(config: Config) -> None:
     """Makes the dataset that the settings name, unless it is there already with the same filters and source.
 
     Raises:
         InputError: the source cannot be had, or is no such data; nothing that was there is touched.
     """
-    folder = Path(config.data_path) / config.dataset
-    if config.dataset.startswith(MASKED_PREFIX):
-        raise InputError(f"--dataset {config.dataset}: masked datasets are written by preprocess.py; "
-                         f"name the dataset itself, {config.dataset[len(MASKED_PREFIX):]}")
-    if config.dataset == SIMULATION:
-        if config.archive:
-            raise InputError(f"--archive {config.archive}: the dataset {SIMULATION} is generated; "
-                             "give data of your own another name with --dataset")
-        groups = ("filter", "simulation", "randomness")
-        if _is_done(folder, config, groups):
-            return
-        claim(config)
+    name, folder = config.dataset, Path(config.data_path) / config.dataset
+    simulated = name == SIMULATION
+    if name.startswith(MASKED_PREFIX):
+        raise InputError(f"--dataset {name}: masked datasets are written by preprocess.py; name the dataset itself, "
+                         f"{name[len(MASKED_PREFIX):]}")
+    if simulated and config.archive:
+        raise InputError(f"--archive {config.archive}: the dataset {SIMULATION} is generated; "
+                         "give data of your own another name with --dataset")
+    settings = config.select("filter", *(["simulation", "randomness"] if simulated else []))
+    path = None
+    source = {"source": SIMULATION} if simulated else {}
+    if config.archive:
+        path = existing_file(config.archive, "give the path of a .zip, .inter or .csv file", "archive")
+        source = _digests(path)
+    if _is_done(folder, config, {**settings, **source}):
+        return
+    claim(config)  # a download is part of it
+    if simulated:
         ratings, movies, unwillingness = simulate(config.sim_users, config.sim_items, config.sim_ratings, config.seed)
-        source = {"source": SIMULATION}
     else:
-        groups = ("filter",)
-        if config.archive:
-            path = existing_file(config.archive, "give the path of a .zip, .inter or .csv file", "archive")
-            source = {"source": path.name, "sha256": digest(path)}
-            if items_beside(path).is_file():
-                source["items_sha256"] = digest(items_beside(path))
-            if _is_done(folder, config, groups, source):
-                return
-        elif _is_done(folder, config, groups):
-            return
-        else:
-            claim(config)  # the download is part of it
+        if path is None:
             path = fetch(config, folder)
-            source = {"source": path.name, "sha256": digest(path)}
-        claim(config)
+            source = _digests(path)
         ratings, movies = read_source(path)
-        unwillingness = None
     ratings, unit = _clean(ratings, source["source"], config.duplicates)
     ratings = _filter_users(ratings, config.min_ratings, config.max_ratings)
-    movies = _catalogue(ratings, movies, source["source"])
-    tables = {RATINGS_FILE: ratings, MOVIES_FILE: movies}
-    if unwillingness is not None:
+    tables = {RATINGS_FILE: ratings, MOVIES_FILE: _catalogue(ratings, movies, source["source"])}
+    if simulated and not _is_edited(folder, settings):
         tables[UNWILLINGNESS_FILE] = unwillingness[unwillingness[USER].isin(ratings[USER].unique())]
-        if _is_edited(folder, config, groups):
-            del tables[UNWILLINGNESS_FILE]
-    users, items = ratings[USER].nunique(), len(movies)
-    _write(folder, tables, {"dataset": config.dataset, **source, **config.select(*groups), "num_users": users,
-                            "num_items": items, "num_ratings": len(ratings), TIME_UNIT: unit,
-                            "files": list(tables), "reader": _reader(),
+    users, items = ratings[USER].nunique(), len(tables[MOVIES_FILE])
+    _write(folder, tables, {"dataset": name, **source, **settings, "num_users": users, "num_items": items,
+                            "num_ratings": len(ratings), TIME_UNIT: unit, "files": list(tables), "reader": _reader(),
                             TEXT_IDS: text_ids(ratings[USER], ratings[ITEM])})
-    logger.info("%s: %s users, %s items, %s ratings (%.2f%% of all pairs), %s, written to %s", config.dataset, f"{users:,}",
+    logger.info("%s: %s users, %s items, %s ratings (%.2f%% of all pairs), %s, written to %s", name, f"{users:,}",
                 f"{items:,}", f"{len(ratings):,}", 100 * len(ratings) / users / items,
                 "without times: the order of the rows counts" if unit == ORDER else f"times in {unit}", folder)
 
 
-def _is_edited(folder, config, groups):
+def _digests(path):
+    """What dataset.json says of a source."""
+    items = items_beside(path)
+    beside = {"items_sha256": digest(items)} if items.is_file() else {}
+    return {"source": path.name, "sha256": digest(path), **beside}
+
+
+def _record(folder, remedy):
+    """What dataset.json says; None if there is none."""
+    path = folder / DATASET_FILE
+    return read_json(path, remedy) if path.exists() else None
+
+
+def _differs(record, wanted):
+    return any(record.get(key) != value for key, value in wanted.items())
+
+
+def _is_done(folder, config, wanted):
+    """Whether the folder holds this dataset; one without a record was put there by hand and is taken as it is."""
+    if config.overwrite or not (folder / RATINGS_FILE).exists():
+        return False
+    record = _record(folder, "run the data stage with --overwrite")
+    if record is None:
+        if not config.archive:
+            logger.info("%s: %s has no %s, so it was not made here; used as it is", config.dataset, folder, DATASET_FILE)
+        return not config.archive
+    if _differs(record, wanted) or not all((folder / name).exists() for name in record.get("files", [])):
+        return False
+    logger.info("%s: %s is there already, kept (--overwrite makes it anew)", config.dataset, folder)
+    if record.get("reader") != _reader():
+        logger.warning("%s: was made by another version of this program, which may read its source otherwise; --overwrite "
+                       "makes it anew", folder)
+    return True
+
+
+def _is_edited(folder, settings):
     """Whether the unwillingness of a simulation was changed by hand and goes on to fit, so that it is to be kept.
 
     Raises:
@@ -114,15 +139,21 @@ def _is_edited(folder, config, groups):
     path = folder / UNWILLINGNESS_FILE
     if not path.exists():
         return False
-    record = read_json(folder / DATASET_FILE, "remove it") if (folder / DATASET_FILE).exists() else {}
+    record = _record(folder, "remove it") or {}
     if record.get(_MADE) == digest(path):
         return False
-    if any(record.get(key) != value for key, value in config.select(*groups).items()):
+    if _differs(record, settings):
         raise InputError(f"{path}: was changed since the simulation wrote it, and does not go with other "
-                         f"{', '.join(options_of(*groups))}; move it to another place first, or give the simulation another "
+                         f"{', '.join(settings)}; move it to another place first, or give the simulation another "
                          "--data_path")
     logger.warning("%s: was changed since the simulation wrote it, and is kept", path)
     return True
+
+
+def _reader():
+    """Digest of the code that makes a dataset."""
+    files = ("movielens.py", "common/tables.py", "common/columns.py", "sources/readers.py", "sources/simulation.py")
+    return hashlib.sha256(b"".join((Path(__file__).parent / name).read_bytes() for name in files)).hexdigest()
 
 
 def _write(folder, tables, record):
@@ -151,33 +182,6 @@ def _write(folder, tables, record):
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _is_done(folder, config, groups, source=None):
-    """Whether the folder holds this dataset; one without a record was put there by hand and is taken as it is."""
-    if config.overwrite or not (folder / RATINGS_FILE).exists():
-        return False
-    if not (folder / DATASET_FILE).exists():
-        if source is None:
-            logger.info("%s: %s has no %s, so it was not made here; used as it is", config.dataset, folder, DATASET_FILE)
-        return source is None
-    record = read_json(folder / DATASET_FILE, "run the data stage with --overwrite")
-    if any(record.get(key) != value for key, value in {**config.select(*groups), **(source or {})}.items()):
-        return False
-    if not all((folder / name).exists() for name in record.get("files", [])):
-        return False
-    logger.info("%s: %s is there already, kept (--overwrite makes it anew)", config.dataset, folder)
-    if record.get("reader") != _reader():
-        logger.warning("%s: was made by another version of this program, which may read its source otherwise; --overwrite "
-                       "makes it anew", folder)
-    return True
-
-
-def _reader():
-    """Digest of the code that makes a dataset."""
-    return hashlib.sha256(b"".join((Path(__file__).parent / name).read_bytes() for name in
-                                   ("movielens.py", "common/tables.py", "common/columns.py", "sources/readers.py",
-                                    "sources/simulation.py"))).hexdigest()
-
-
 def _clean(ratings, name, duplicates):
     """The four rating columns, typed; without the column a rating is 1, a timestamp the number of the row.
 
@@ -188,26 +192,21 @@ def _clean(ratings, name, duplicates):
     if not len(ratings):
         raise InputError(f"{name}: holds no ratings; fetch or export it anew")
     typed, unit = {}, ORDER
-    for column in _with_progress(RATING_COLUMNS, "checking"):
-        if column in (USER, ITEM):
-            ids = clean_ids(ratings[column], name, column)
-            say_what_ids_are(ids.unique, name, column)
-            whole = whole_numbers(ids.unique)
-            typed[column] = (ids.unique if whole is None else whole)[ids.code]
-        elif column not in ratings:
-            typed[column] = np.ones(len(ratings), np.int64) if column == RATING else np.arange(len(ratings))
-        elif column == RATING:
-            typed[column] = numbers(ratings[column], name, column)
-        else:
-            typed[column], unit = times(ratings[column], name)
-    return _drop_duplicates(pd.DataFrame(typed), name, duplicates), unit
-
-
-def _with_progress(columns, desc):
-    with progress(len(columns), desc, "column") as bar:
-        for column in columns:
-            yield column
+    with progress(len(RATING_COLUMNS), "checking", "column") as bar:
+        for column in RATING_COLUMNS:
+            if column in (USER, ITEM):
+                ids = clean_ids(ratings[column], name, column)
+                say_what_ids_are(ids.unique, name, column)
+                whole = whole_numbers(ids.unique)
+                typed[column] = (ids.unique if whole is None else whole)[ids.code]
+            elif column not in ratings:
+                typed[column] = np.ones(len(ratings), np.int64) if column == RATING else np.arange(len(ratings))
+            elif column == RATING:
+                typed[column] = numbers(ratings[column], name, column)
+            else:
+                typed[column], unit = times(ratings[column], name)
             bar.update()
+    return _drop_duplicates(pd.DataFrame(typed), name, duplicates), unit
 
 
 def _drop_duplicates(ratings, name, duplicates):

@@ -3,10 +3,14 @@
 An id is text until all ids of its column are proven to be whole numbers, and never a float on the way: 007 stays apart from
 7, 1.0 from 1, and NA is an id like any other. Blanks around an id, and the Unicode form that it is written in, do not count.
 """
+from __future__ import annotations
+
 import logging
 import re
 import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -24,10 +28,13 @@ _WHOLE = re.compile(r"0|-?[1-9][0-9]*")
 _DECIMAL = re.compile(r"-?[0-9]+\.0+")
 _ISO = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?( ?(Z|[+-]\d{2}(:?\d{2})?))?)?", re.ASCII | re.I)
 
-# Units of a timestamp: seconds of one, and the range of numbers that lie between 1973 and 5138 in that unit.
-ORDER = "order"  # the numbers tell what came first, but not when
+# Units of a timestamp, in seconds. Numbers in a unit are times if they lie between 1973 and 5138.
 UNITS = {"seconds": 1.0, "milliseconds": 1e-3, "microseconds": 1e-6, "nanoseconds": 1e-9}
+ORDER = "order"  # the numbers tell what came first, but not when
 _FIRST_SECOND, _LAST_SECOND = 1e8, 1e11
+
+_MEND = "correct the row or remove it"
+_MEND_TIME = "give seconds since 1970 or ISO dates such as 2024-05-31 18:30:00, or leave the column out"
 
 
 @dataclass
@@ -41,19 +48,25 @@ class Ids:
     code: np.ndarray
 
 
-def clean_ids(column, name, what, word="row", first=1, blank=False):
-    """The ids of a column, without blanks around them and in one Unicode form.
+def _refuse(bad, name, row_name, shown, what):
+    """Raises InputError for the first row of `bad` (n,) bool; row_name(row) and shown(row) are what messages call it."""
+    if bad.any():
+        row = int(bad.argmax())
+        raise InputError(f"{name}: {row_name(row)} has {shown(row)} as {what}")
+
+
+def _row(row):
+    return f"row {row + 1}"
+
+
+def clean_ids(column: pd.Series, name: str | Path, what: str, row_name: Callable[[int], str] = _row,
+              blank: bool = False) -> Ids:
+    """The ids of a column (text, or categories of text), without blanks around them and in one Unicode form.
 
     Args:
-        column: Series of text, or of categories of text.
-        name: of the file, for messages.
-        what: name of the column.
-        word: what messages call a row.
-        first: number of the first row, or (n,) those of all.
+        name, what: of the file and of the column, for messages.
+        row_name: what messages call a row, by its place from 0.
         blank: whether an empty field is allowed; else it is an error.
-
-    Returns:
-        Ids.
 
     Raises:
         InputError: names the first row whose id is missing, holds control characters, or has lost its digits to a
@@ -63,31 +76,26 @@ def clean_ids(column, name, what, word="row", first=1, blank=False):
     texts = [str(text) for text in column.categories]
     cleaned = [clean_text(text) for text in texts]
     codes = np.asarray(column.codes, np.int64)
-
-    def refuse(bad, why):
-        flags = np.array(bad, bool)
-        if flags.any():
-            row = int(flags[codes].argmax())
-            number = row + first if np.ndim(first) == 0 else first[row]
-            raise InputError(f"{name}: {word} {number} has {_shown(texts[codes[row]])} as {what}{why}; correct the row "
-                             "or remove it")
-    if not blank:
-        refuse([text == "" for text in cleaned], "")
-    refuse([not printable_id(text) for text in cleaned], ", with a control character or a line break in it")
-    refuse([bool(_SPREADSHEET.fullmatch(text)) for text in cleaned],
-           ": a spreadsheet wrote it in scientific notation, and its last digits are lost; export ids as text")
-    unique, place = np.unique(np.array(cleaned, object), return_inverse=True) if cleaned else (np.zeros(0, object), None)
+    faults = [(lambda text: text == "" and not blank, ""),
+              (lambda text: not _printable(text), ", with a control character or a line break in it"),
+              (_SPREADSHEET.fullmatch, ": a spreadsheet wrote it in scientific notation, and its last digits are lost; "
+               "export ids as text")]
+    for is_fault, why in faults:
+        bad = np.array([bool(is_fault(text)) for text in cleaned], bool)
+        if bad.any():
+            _refuse(bad[codes], name, row_name, lambda row: _shown(texts[codes[row]]), f"{what}{why}; {_MEND}")
+    unique, place = np.unique(np.array(cleaned, object), return_inverse=True)
     if len(unique) < len(cleaned):
         twice = next(text for text in texts if clean_text(text) != text)
         logger.warning("%s: %s are written in more than one way (blanks around them, Unicode forms), e.g. %s; each is "
                        "taken for one", name, f"{len(cleaned) - len(unique)} {what}s", _shown(twice))
-    code = place[codes] if len(cleaned) else codes
+    code = place[codes]
     if blank and len(unique) and unique[0] == "":
         unique, code = unique[1:], code - 1
     return Ids(unique, code)
 
 
-def clean_text(text):
+def clean_text(text: object) -> str:
     """An id as it is compared: without blanks around it, in Unicode form NFC."""
     text = str(text)
     if not text.isascii():
@@ -95,7 +103,7 @@ def clean_text(text):
     return text.strip(BLANKS)
 
 
-def printable_id(text):
+def _printable(text):
     """Whether a text can be an id: no control characters, line breaks or surrogates."""
     if text.isascii():
         return text.isprintable()
@@ -103,10 +111,10 @@ def printable_id(text):
 
 
 def _shown(text):
-    return "nothing" if text.strip(BLANKS) == "" and printable_id(text) else repr(text)
+    return "nothing" if text.strip(BLANKS) == "" and _printable(text) else repr(text)
 
 
-def whole_numbers(texts):
+def whole_numbers(texts: list[str]) -> np.ndarray | None:
     """(k,) int64 of texts that are all written as whole numbers are, else None."""
     if not all(_WHOLE.fullmatch(text) for text in texts):
         return None
@@ -114,13 +122,8 @@ def whole_numbers(texts):
     return np.array(numbers, np.int64) if all(abs(number) < 2 ** 63 for number in numbers) else None
 
 
-def in_order(texts, as_text=False):
-    """Ids in ascending order: int64 if all are whole numbers, unless they are to stay text.
-
-    Returns:
-        ids: (k,) int64 or object array, sorted.
-        place: (k,) place of each of `texts` in it.
-    """
+def in_order(texts: np.ndarray, as_text: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Ids in ascending order, int64 if all are whole numbers and need not stay text; the (k,) place of each of `texts`."""
     numbers = None if as_text else whole_numbers(texts)
     values = np.array(texts, object) if numbers is None else numbers
     order = np.argsort(values, kind="stable")
@@ -129,13 +132,13 @@ def in_order(texts, as_text=False):
     return values[order], place
 
 
-def positions(ids, texts):
+def positions(ids: np.ndarray, texts: np.ndarray) -> np.ndarray:
     """(k,) place in the sorted `ids` (see in_order) of each of `texts`; -1 where it is not there."""
     place = {str(name): k for k, name in enumerate(ids)}
     return np.array([place.get(text, -1) for text in texts], np.int64)
 
 
-def say_what_ids_are(unique, name, what):
+def say_what_ids_are(unique: np.ndarray, name: str, what: str) -> None:
     """Logs why a column of ids is text where nearly all look like whole numbers, which order and merge otherwise."""
     odd = [text for text in unique if not _WHOLE.fullmatch(text)]
     if odd and all(_DECIMAL.fullmatch(text) for text in unique):
@@ -146,18 +149,15 @@ def say_what_ids_are(unique, name, what):
                        f"{len(odd):,}", f"{len(unique):,}", odd[0])
 
 
-def numbers(values, name, what, remedy="correct the row or remove it"):
-    """A column as numbers: int64 where all are whole; True and False count as 1 and 0.
+def numbers(values: pd.Series, name: str | Path, what: str, remedy: str = _MEND) -> np.ndarray:
+    """A column as numbers: int64 where all are whole, else float64; True and False count as 1 and 0.
 
     Raises:
         InputError: names the first row that is no number below 2^63.
     """
     found = _to_numbers(values)
     bad = ~(np.abs(found.astype(float)) < 2.0 ** 63)
-    if bad.any():
-        row = int(bad.argmax())
-        text = str(values.iloc[row])
-        raise InputError(f"{name}: row {row + 1} has {_shown(text)} as {what}; {remedy}")
+    _refuse(bad, name, _row, lambda row: _shown(str(values.iloc[row])), f"{what}; {remedy}")
     if found.dtype.kind == "f" and (found == np.floor(found)).all():
         found = found.astype(np.int64)
     return found
@@ -175,78 +175,65 @@ def _to_numbers(values):
     return np.where(word == "true", 1.0, np.where(word == "false", 0.0, found))
 
 
-def times(values, name):
-    """A column of times as numbers that grow with time.
+def times(values: pd.Series, name: str | Path) -> tuple[np.ndarray, str]:
+    """A column of times as numbers that grow with time, (n,) int64 or float64, and their unit.
 
     Numbers stay as they are, ISO dates become seconds since 1970, or milli- or microseconds if they have such parts; without
-    an offset they are UTC.
-
-    Returns:
-        (n,) int64 or float64.
-        unit: one of UNITS; ORDER if the numbers are no times since 1970 (too small or too large), or all the same.
+    an offset they are UTC. The unit is ORDER for numbers that are no times since 1970 or are all the same.
 
     Raises:
         InputError: names the first row that is neither, or that is in another unit than others.
     """
-    remedy = "give seconds since 1970 or ISO dates such as 2024-05-31 18:30:00, or leave the column out"
     if not pd.api.types.is_numeric_dtype(values):
-        text = values.astype(str).str.strip(BLANKS)
-        iso = text.str.fullmatch(_ISO).to_numpy()
+        values = values.astype(str).str.strip(BLANKS)
+        iso = values.str.fullmatch(_ISO).to_numpy()
         if iso.any():
-            found = _from_iso(text)
-            bad = ~iso | np.isnat(found)
-            if bad.any():
-                row = int(bad.argmax())
-                raise InputError(f"{name}: row {row + 1} has {_shown(text.iloc[row])} as {TIMESTAMP}, where others have ISO "
-                                 f"dates; {remedy}")
-            nanoseconds = found.astype(np.int64)
-            unit = next((unit for unit, step in (("seconds", 10 ** 9), ("milliseconds", 10 ** 6), ("microseconds", 10 ** 3))
-                         if not (nanoseconds % step).any()), "nanoseconds")
-            return nanoseconds // round(UNITS[unit] * 1e9), unit
-        values = text
-    found = numbers(values, name, TIMESTAMP, remedy)
-    unit = _unit(found, name, remedy)
+            return _iso_times(values, iso, name)
+    found = numbers(values, name, TIMESTAMP, _MEND_TIME)
+    unit = _unit(found, name)
     if unit == "seconds" and pd.api.types.is_float_dtype(values) and not (found % 1000).any():
         logger.warning("%s: all times are multiples of 1000 seconds, as if a spreadsheet had rounded them (8.81251E+08); "
                        "what came first may be lost", name)
     return found, unit
 
 
-def _from_iso(text):
-    """(n,) datetime64[ns] in UTC, NaT for what is none."""
+def _iso_times(text, iso, name):
+    """`times` of a column of text of which `iso` (n,) bool are ISO dates."""
     kind = {"format": "ISO8601"} if int(pd.__version__.split(".")[0]) >= 2 else {}
     unique, place = np.unique(text.to_numpy(), return_inverse=True)
-    unique = pd.Series(unique).where(pd.Series(unique).str.fullmatch(_ISO))
-    found = pd.to_datetime(unique, utc=True, errors="coerce", **kind)
-    return found.dt.tz_localize(None).to_numpy("datetime64[ns]")[place]
+    unique = pd.Series(unique)
+    found = pd.to_datetime(unique.where(unique.str.fullmatch(_ISO)), utc=True, errors="coerce", **kind)
+    found = found.dt.tz_localize(None).to_numpy("datetime64[ns]")[place]
+    _refuse(~iso | np.isnat(found), name, _row, lambda row: _shown(text.iloc[row]),
+            f"{TIMESTAMP}, where others have ISO dates; {_MEND_TIME}")
+    nanoseconds = found.astype(np.int64)
+    for unit, seconds in UNITS.items():
+        step = round(seconds * 1e9)
+        if not (nanoseconds % step).any():
+            return nanoseconds // step, unit
 
 
-def _unit(values, name, remedy):
+def _unit(values, name):
     """The unit of times since 1970 by their size; raises InputError if there are several."""
     ends = np.array([_FIRST_SECOND, *(_LAST_SECOND / step for step in UNITS.values())])
     level = np.searchsorted(ends, np.abs(values.astype(float)), side="right")  # 0: too small, 1: seconds, ...
     present = np.unique(level[level > 0])
+    words = ["", *UNITS, "numbers too large for nanoseconds"]
     if len(present) > 1:
-        words = [*UNITS, "numbers too large for nanoseconds"]
-        row = int((level == present[1]).argmax())
-        raise InputError(f"{name}: row {row + 1} has {values[row]} as {TIMESTAMP}, which looks like "
-                         f"{words[present[1] - 1]}, but others look like {words[present[0] - 1]}; {remedy}")
+        _refuse(level == present[1], name, _row, lambda row: values[row], f"{TIMESTAMP}, which looks like "
+                f"{words[present[1]]}, but others look like {words[present[0]]}; {_MEND_TIME}")
     if not len(present) or present[0] > len(UNITS) or (level == 0).mean() > 0.5 or np.ptp(values) == 0:
         return ORDER
-    return list(UNITS)[present[0] - 1]
+    return words[present[0]]
 
 
-def clean_movies(table, name):
-    """A list of items with one row for each.
+def clean_movies(table: pd.DataFrame, name: str | Path) -> pd.DataFrame:
+    """A list of items with one row for each, as text: ITEM, TITLE on one line, GENRES joined by "|"; "" for what is unknown.
 
     Rows without an id are left out, and of an item that is there twice the first row counts; the log says so.
 
     Args:
-        table: DataFrame with ITEM and, where the source has them, TITLE and GENRES, of text or categories of text.
-        name: of the file, for messages.
-
-    Returns:
-        DataFrame of ITEM (text), TITLE on one line and GENRES joined by "|", "" where nothing is known.
+        table: ITEM and, where the source has them, TITLE and GENRES, of text or categories of text.
 
     Raises:
         InputError: see clean_ids.
@@ -255,12 +242,12 @@ def clean_movies(table, name):
     titles, genres = (table[c].astype(str).to_numpy() if c in table else np.full(len(table), "", object)
                       for c in (TITLE, GENRES))
     there = ids.code >= 0
-    lost = np.flatnonzero(~there & [title.strip() != "" for title in titles])
+    lost = np.flatnonzero(~there & np.array([title.strip() != "" for title in titles], bool))
     if len(lost):
         logger.warning("%s: %s rows with a title have no %s and are left out, e.g. row %d", name, f"{len(lost):,}", ITEM,
                        lost[0] + 1)
-    movies = pd.DataFrame({ITEM: ids.unique[ids.code[there]], TITLE: list(map(plain_title, titles[there])),
-                           GENRES: ["|".join(genres_of(text)) for text in genres[there]]}, dtype=object)
+    movies = pd.DataFrame({ITEM: ids.unique[ids.code[there]], TITLE: [_one_line(title) for title in titles[there]],
+                           GENRES: [_genres_of(text) for text in genres[there]]}, dtype=object)
     repeated = movies.duplicated(ITEM)
     if repeated.any():
         logger.warning("%s: %s rows repeat an item, e.g. %s; of each item the first row counts", name,
@@ -268,11 +255,15 @@ def clean_movies(table, name):
     return movies[~repeated].reset_index(drop=True)
 
 
-def genres_of(text):
-    """The genres in a text that joins them by "|", without blanks around them or twice between words."""
-    return [genre for genre in (" ".join(clean_text(part).split()) for part in text.split("|")) if genre]
+def clean_genre(text: str) -> str:
+    """The name of a genre without blanks around it or twice between words."""
+    return " ".join(clean_text(text).split())
 
 
-def plain_title(text):
+def _genres_of(text):
+    return "|".join(filter(None, map(clean_genre, text.split("|"))))
+
+
+def _one_line(title):
     """A title on one line: control characters and line breaks become blanks."""
-    return text if printable_id(text) else "".join(c if printable_id(c) else " " for c in text).strip()
+    return title if _printable(title) else "".join(c if _printable(c) else " " for c in title).strip()

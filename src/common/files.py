@@ -1,4 +1,6 @@
 """Files written whole, or as they come; JSON and CSV; digests."""
+from __future__ import annotations
+
 import contextlib
 import errno
 import glob
@@ -8,9 +10,11 @@ import os
 import platform
 import re
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from .errors import InputError
 from .terminal import progress
@@ -19,7 +23,7 @@ _HOST = re.sub(r"[^A-Za-z0-9-]", "-", platform.node()) or "host"
 
 
 @contextlib.contextmanager
-def atomic_write(path):
+def atomic_write(path: str | Path) -> Iterator[Path]:
     """Yields a temporary path beside `path`; on success it is on the disk and renamed to `path`, else removed.
 
     A `path` that is a symbolic link stays one: the file behind it is replaced.
@@ -77,17 +81,17 @@ def _is_alive(process):
     return True
 
 
-def write_text(path, text):
+def write_text(path: str | Path, text: str) -> None:
     with atomic_write(path) as temporary:  # a file's name may be no text, which UTF-8 cannot hold
         temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
-def write_json(path, values):
+def write_json(path: str | Path, values: dict) -> None:
     """Writes `values` as indented JSON; NaN is refused, since it is no JSON."""
     write_text(path, json.dumps(values, indent=2, allow_nan=False) + "\n")
 
 
-def read_json(path, remedy, keys=()):
+def read_json(path: str | Path, remedy: str, keys: tuple[str, ...] = ()) -> dict:
     """The dict in a JSON file; `remedy` ends the error line for one that is missing, broken or lacks one of `keys`."""
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -100,13 +104,12 @@ def read_json(path, remedy, keys=()):
     return content
 
 
-_TEMPORARY = re.compile(r"^\.(.*)\.[^.]*\.\d+\.[0-9a-f]+\.tmp.*$")  # see stage.atomic_write
 _ROWS = 1 << 17  # of a table written at a time
 
 
-def write_csv(table, path):
+def write_csv(table: pd.DataFrame, path: Path) -> None:
     """Writes a DataFrame as CSV without its index, with a progress bar."""
-    name = _TEMPORARY.sub(r"\1", path.name)
+    name = re.sub(r"^\.(.*)\.[^.]*\.\d+\.[0-9a-f]+\.tmp.*$", r"\1", path.name)  # see atomic_write
     with open(path, "w", encoding="utf-8", newline="") as file, progress(len(table), f"writing {name}", "row") as bar:
         for start in range(0, max(len(table), 1), _ROWS):
             part = table.iloc[start:start + _ROWS]
@@ -114,7 +117,7 @@ def write_csv(table, path):
             bar.update(len(part))
 
 
-def digest(path, algorithm="sha256"):
+def digest(path: str | Path, algorithm: str = "sha256") -> str:
     """Hexadecimal digest of a file's content."""
     state = hashlib.new(algorithm)
     with open(path, "rb") as file:
@@ -132,22 +135,21 @@ class PartialResults:
         overwrite: drop what is there in any case.
     """
 
-    def __init__(self, path, key, overwrite=False):
+    def __init__(self, path: str | Path, key: dict, overwrite: bool = False):
         self.path = Path(path)
         if overwrite:
             self.path.unlink(missing_ok=True)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        header = json.dumps(key, sort_keys=True).encode() + b"\n"
-        self.header = header
+        self.header = json.dumps(key, sort_keys=True).encode() + b"\n"
         self.file = open(self.path, "r+b" if self.path.exists() else "w+b")
-        if self.file.read(len(header)) != header:
+        if self.file.read(len(self.header)) != self.header:
             self.file.seek(0)
             self.file.truncate()
-            self.file.write(header)
+            self.file.write(self.header)
             self.file.flush()
         self.resumed = self.path.stat().st_size > self.file.tell()
 
-    def read(self, size):
+    def read(self, size: int) -> np.ndarray | None:
         """The next array (size,) float64, or None from where on there is none.
 
         Raises:
@@ -162,7 +164,7 @@ class PartialResults:
         self.file.truncate()  # what was cut off in the middle
         return None
 
-    def write(self, values):
+    def write(self, values: np.ndarray) -> None:
         """Appends an array; raises as `read` does."""
         self._check()
         self.file.write(np.ascontiguousarray(values, np.float64).tobytes())
@@ -174,6 +176,6 @@ class PartialResults:
                 raise InputError(f"{self.path}: another run with other settings writes it; give each run its own "
                                  "--output_path")
 
-    def remove(self):
+    def remove(self) -> None:
         self.file.close()
         self.path.unlink(missing_ok=True)

@@ -2,18 +2,21 @@
 
 A lock is an flock on a hidden file. It ends with its process, however that ends, so none is ever stale.
 """
+from __future__ import annotations
+
 import contextlib
 import errno
 import logging
 import os
 import platform
+from collections.abc import Iterator
 from pathlib import Path
 
+from ..config import Config
 from ..constants import MASKED_PREFIX, STUDY_SEEDS
 from .errors import InputError
 
 logger = logging.getLogger("ifrqe")
-
 
 try:
     import fcntl
@@ -23,19 +26,21 @@ except ImportError:  # not a POSIX system: runs are not kept apart
 
 _held = {}  # lock file: the open file that holds the lock
 
-# What a program writes, and what it reads: results, checkpoints, dataset and masked twin.
 RESULTS, CHECKPOINTS, DATA, MASKED = "results", "checkpoints", "data", "masked"
-WRITES = {"run_download_dataset": (RESULTS,), "run_train": (RESULTS, CHECKPOINTS),
-          "run_preprocess": (RESULTS, CHECKPOINTS, MASKED), "run_eval": (RESULTS,),
-          "run_tradeoff": (RESULTS, CHECKPOINTS), "run_fidelity": (RESULTS, CHECKPOINTS), "run_benchmark": (RESULTS,),
-          "run_scaling": (RESULTS,)}
-READS = {"run_download_dataset": (DATA,), "run_train": (DATA, MASKED),
-         "run_preprocess": (DATA,), "run_eval": (CHECKPOINTS, DATA, MASKED),
-         "run_tradeoff": (DATA,), "run_fidelity": (DATA,), "run_benchmark": (DATA,)}
+USES = {  # what a program writes, and what it only reads; MASKED is the masked twin of the dataset
+    "run_download_dataset": ((RESULTS,), (DATA,)),
+    "run_train": ((RESULTS, CHECKPOINTS), (DATA, MASKED)),
+    "run_preprocess": ((RESULTS, CHECKPOINTS, MASKED), (DATA,)),
+    "run_eval": ((RESULTS,), (CHECKPOINTS, DATA, MASKED)),
+    "run_tradeoff": ((RESULTS, CHECKPOINTS), (DATA,)),
+    "run_fidelity": ((RESULTS, CHECKPOINTS), (DATA,)),
+    "run_benchmark": ((RESULTS,), (DATA,)),
+    "run_scaling": ((RESULTS,), ()),
+}
 
 
 @contextlib.contextmanager
-def locked(program, config):
+def locked(program: str, config: Config) -> Iterator[None]:
     """While it lasts, no other run can write what `program` writes or reads with these settings.
 
     Raises:
@@ -45,19 +50,21 @@ def locked(program, config):
     if fcntl is None or asks:  # who only asks, reads whole files and writes none
         yield
         return
-    wanted = {}  # lock file: whether it is taken for writing
-    read = [name for name in READS.get(program, ()) if name != MASKED or config.masked]
-    for names, exclusive in ((read, False), (WRITES.get(program, ()), True)):
-        for name in names:
-            for path in _lock_files(name, config, program):
-                wanted[Path(os.path.realpath(path))] = exclusive
+    writes, reads = USES.get(program, ((), ()))
+    if not config.masked:
+        reads = [name for name in reads if name != MASKED]
+    exclusive = {}  # by lock file
+    for name in (*reads, *writes):
+        for path in _lock_files(name, config, program):
+            exclusive[Path(os.path.realpath(path))] = name in writes
     with contextlib.ExitStack() as stack:
-        for path, exclusive in wanted.items():
-            _take(stack, path, exclusive, program)
+        for path, alone in exclusive.items():
+            if file := _take(path, alone, program):
+                stack.callback(_release, file, path)
         yield
 
 
-def claim(config):
+def claim(config: Config) -> None:
     """Before the data stage writes a dataset: what it has only read so far, no other run may read from now on.
 
     Raises:
@@ -82,10 +89,11 @@ def _lock_files(name, config, program):
     if name == CHECKPOINTS:  # of the models that influences come from, and of a study that names no seeds
         more = STUDY_SEEDS if program == "run_tradeoff" and not seeds else config.influence_models
         seeds = {*seeds, *range(config.seed + 1, config.seed + more)}
-    return [part / ".lock" for part in (folder, *(folder / f"seed_{seed}" for seed in seeds))]
+    return [folder / ".lock", *(folder / f"seed_{seed}" / ".lock" for seed in seeds)]
 
 
-def _take(stack, path, exclusive, program):
+def _take(path, exclusive, program):
+    """The lock file, open and locked; None where it cannot be written or locked."""
     mode = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
     while True:
         try:
@@ -93,7 +101,7 @@ def _take(stack, path, exclusive, program):
                 path.parent.mkdir(parents=True, exist_ok=True)
             file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+", errors="replace")
         except OSError:  # who cannot write there will be told by what is to be written; who only reads need not
-            return
+            return None
         try:
             fcntl.flock(file, mode | fcntl.LOCK_NB)
             if os.path.exists(path) and os.path.samestat(os.stat(path), os.fstat(file.fileno())):
@@ -107,19 +115,17 @@ def _take(stack, path, exclusive, program):
                                  "folders of its own (--output_path, --checkpoint_path, --data_path)") from None
             logger.warning("%s: this file system has no locks (%s); let no other run use the folder", path.parent,
                            e.strerror)
-            return
-    _held[path] = file
-    stack.callback(_release, file, path)
+            return None
     with contextlib.suppress(OSError):  # a full disk is no reason to stop here
         file.truncate(0)
         file.write(f"host {platform.node()}, process {os.getpid()}, {program}")
         file.flush()
+    _held[path] = file
+    return file
 
 
 def _release(file, path):
     _held.pop(path, None)
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError), file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails as long as others hold it as well
         os.unlink(path)
-    with contextlib.suppress(OSError):
-        file.close()

@@ -1,4 +1,6 @@
 """What this program runs on, and how much memory it has had."""
+from __future__ import annotations
+
 import contextlib
 import functools
 import hashlib
@@ -10,7 +12,7 @@ import sys
 from pathlib import Path
 
 
-def hardware():
+def hardware() -> str:
     """One line: processor, cores, memory, versions; what cannot be found out is left out."""
     processor, memory = platform.processor() or platform.machine() or "processor unknown", ""
     with contextlib.suppress(OSError):
@@ -23,13 +25,13 @@ def hardware():
     return f"{processor}, {cores} cores{memory}; Python {platform.python_version()}, MindSpore {mindspore_version()}"
 
 
-def mindspore_version():
+def mindspore_version() -> str:
     import mindspore
     return mindspore.__version__
 
 
 @functools.cache
-def code_digest():
+def code_digest() -> str:
     """Hexadecimal digest of the program's source, on which all that it writes depends."""
     folder = Path(__file__).resolve().parent.parent
     state = hashlib.sha256()
@@ -38,13 +40,13 @@ def code_digest():
     return state.hexdigest()
 
 
-def reset_peak_rss():
+def reset_peak_rss() -> None:
     """On Linux lets peak_rss_mb count anew from what is in RAM now, where that is allowed."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
 
-def peak_rss_mb():
+def peak_rss_mb() -> float:
     """Largest memory that this process has had in RAM so far, in MB."""
     with contextlib.suppress(OSError):  # unlike ru_maxrss, which a process inherits from its parent
         if match := re.search(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text()):

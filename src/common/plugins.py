@@ -1,39 +1,43 @@
 """Strategies and solvers of one's own: a Python file, named where a built-in one would be. See docs/CONTRIBUTING.md."""
+from __future__ import annotations
+
 import contextlib
 import hashlib
 import importlib.util
 import logging
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 from .errors import InputError
 
 logger = logging.getLogger("ifrqe")
 
 
-def is_file(name):
+def is_file(name: str) -> bool:
     """Whether the value of --strategy or --solver names a file."""
     return name.endswith(".py")
 
 
-def label(name):
+def label(name: str) -> str:
     """A name for tables and file names."""
     return Path(name).stem if is_file(name) else name
 
 
-def file_label(name):
+def file_label(name: str) -> str:
     """The label as part of a file name: short enough for any file system, and without signs that some do not take."""
     own = label(name)
     plain = re.sub(r"[^\w.+-]", "_", own, flags=re.ASCII)[:40]
     return own if plain == own else f"{plain}-{hashlib.sha256(own.encode('utf-8', 'surrogateescape')).hexdigest()[:12]}"
 
 
-def plugin_files(*names):
+def plugin_files(*names: str) -> list[Path]:
     """Of the values of such options the files, as inputs of a stage."""
     return [Path(name) for name in names if is_file(name)]
 
 
-def check_labels(names, option, built_in):
+def check_labels(names: list[str], option: str, built_in: list[str]) -> None:
     """Raises InputError if two of the names, or a file and what is built in, would stand under one label."""
     labels = [label(name) for name in names]
     for name, own in zip(names, labels):
@@ -42,13 +46,8 @@ def check_labels(names, option, built_in):
                              "each once")
 
 
-def load(path, option, needed):
-    """The module in a file.
-
-    Args:
-        path: of the file.
-        option: that named it, for messages.
-        needed: what it must define.
+def load(path: str | Path, option: str, needed: str) -> ModuleType:
+    """The module in a file that an option named; `needed` is what it must define.
 
     Raises:
         InputError: it is not there, cannot be run, or lacks `needed`.
@@ -66,16 +65,11 @@ def load(path, option, needed):
 
 
 @contextlib.contextmanager
-def guarded(name, option, what):
-    """Whatever the code of a file raises within it, an attempt to exit too, is one line; the log file has the traceback.
-
-    Args:
-        name: of the file.
-        option: that named it.
-        what: "cannot be run", or the like.
+def guarded(name: str | Path, option: str, what: str) -> Iterator[None]:
+    """Whatever the code of the file `name` raises within it, an attempt to exit too, is one line; the log has the traceback.
 
     Raises:
-        InputError: always the error of the file; those of this program, and a lack of memory, go on as they are.
+        InputError: says `what` failed ("cannot be run"); errors of this program, and a lack of memory, go on as they are.
     """
     try:
         yield

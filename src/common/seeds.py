@@ -1,9 +1,13 @@
 """A stage repeated over several seeds, with mean and standard deviation of its metrics."""
+from __future__ import annotations
+
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
+from ..config import Config
 from ..constants import seeds_file
 from .errors import InputError
 from .files import read_json, write_json
@@ -13,32 +17,27 @@ from .variant import asked
 logger = logging.getLogger("ifrqe")
 
 
-def seed_settings(config, seed):
+def seed_settings(config: Config, seed: int) -> Config:
     """The settings with another seed, and with results and checkpoints in folders seed_N of their own."""
-    folder = f"seed_{seed}"
-    return config.replace(seed=seed, output_path=str(Path(config.output_path) / folder),
-                          checkpoint_path=str(Path(config.checkpoint_path) / folder))
+    folders = {key: str(Path(getattr(config, key)) / f"seed_{seed}") for key in ("output_path", "checkpoint_path")}
+    return config.replace(seed=seed, **folders)
 
 
-def over_seeds(stage, record_file, differing=None):
+def over_seeds(stage: Callable[[Config], None], record_file: Callable[[str], str],
+               differing: Callable[[dict, dict], str] | None = None) -> Callable[[Config], None]:
     """The stage as it is, or with --seeds run once for each of them in the folders seed_N of the results and checkpoints.
 
-    Args:
-        stage: function of the settings.
-        record_file: function of the model's name: name of the JSON record that the stage writes.
-        differing: function of two records: in what they differ beyond the seed, so that no mean may have both; "" if in
-            nothing.
+    With --seeds a record named by seeds_file has for each metric the values, their mean and sample standard deviation.
 
-    Returns:
-        A function of the settings. With --seeds it also writes a record under output_path, named by seeds_file: for each
-        metric the values, their mean and their sample standard deviation.
+    Args:
+        record_file: of the model's name: the name of the JSON record that the stage writes.
+        differing: of two records: in what they differ beyond the seed, so that no mean may have both; "" if in nothing.
     """
     def run(config):
         if not config.seeds:
             stage(config)
             return
         name = record_file(asked(config).model)
-        output = Path(config.output_path)
         records = []
         for seed in config.seeds:
             logger.info("seed %d", seed)
@@ -49,8 +48,8 @@ def over_seeds(stage, record_file, differing=None):
                 raise InputError(f"--seeds: the models of the seeds {config.seeds[0]} and {seed} differ in more than that "
                                  f"({said}); train all with the same options")
         summary = summarise(records)
-        write_json(output / seeds_file(name), {"model": records[0]["model"], "dataset": config.dataset,
-                                               "seeds": config.seeds, **summary})
+        write_json(Path(config.output_path) / seeds_file(name), {
+            "model": records[0]["model"], "dataset": config.dataset, "seeds": config.seeds, **summary})
         width = max(map(len, summary))
         logger.log(RESULT, "%s over the seeds %s, mean and standard deviation:", records[0]["model"],
                     ", ".join(map(str, config.seeds)))
@@ -59,9 +58,11 @@ def over_seeds(stage, record_file, differing=None):
     return run
 
 
-def summarise(records):
-    """Dict of each metric (float) of the records to its values, mean and sample standard deviation (0 for one record)."""
-    keys = [key for key, value in records[0].items() if isinstance(value, float)]
-    columns = {key: [record[key] for record in records] for key in keys}
-    return {key: {"mean": float(np.mean(values)), "std": float(np.std(values, ddof=1)) if len(values) > 1 else 0.0,
-                  "values": values} for key, values in columns.items()}
+def summarise(records: list[dict]) -> dict[str, dict]:
+    """By metric (float) of the records its values, mean and sample standard deviation (0 for one record)."""
+    summary = {}
+    for key in [key for key, value in records[0].items() if isinstance(value, float)]:
+        values = [record[key] for record in records]
+        spread = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+        summary[key] = {"mean": float(np.mean(values)), "std": spread, "values": values}
+    return summary

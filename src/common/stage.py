@@ -1,13 +1,16 @@
 """What every stage of the pipeline has in common: whole files, records of settings, skipping, logs and error lines."""
+from __future__ import annotations
+
 import contextlib
 import logging
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import yaml
 
 from .. import __version__
-from ..config import load_config
+from ..config import Config, load_config
 from ..device_adapter import adapter
 from .errors import InputError
 from .files import digest, write_text
@@ -34,52 +37,52 @@ class Stage:
     `depends` is all that the outputs depend on: code, mindspore, device, dataset, settings and inputs.
     """
 
-    def __init__(self, name, config, groups, inputs, outputs, device=None):
+    def __init__(self, name: str, config: Config, groups: list[str], inputs: list[Path], outputs: list[Path],
+                 device: str | None = None):
         self.path = Path(config.output_path) / f"settings_{name}.yaml"
         self.name = name
         self.config = config
         self.outputs = [Path(p) for p in outputs]
-        self.depends = {"code": code_digest(), "mindspore": mindspore_version(), "device": device, "dataset": config.dataset,
-                        "settings": config.select(*groups),
-                        "inputs": {}}
+        digests = {}
         for p in map(Path, inputs):
-            name = p.name if p.name not in self.depends["inputs"] else f"{p.parent.name}/{p.name}"
-            self.depends["inputs"][name] = digest(p)
+            digests[p.name if p.name not in digests else f"{p.parent.name}/{p.name}"] = digest(p)
+        self.depends = {"code": code_digest(), "mindspore": mindspore_version(), "device": device, "dataset": config.dataset,
+                        "settings": config.select(*groups), "inputs": digests}
 
     @property
-    def basis(self):
+    def basis(self) -> dict:
         """What the outputs depend on beside the settings: the key of what is kept of a computation."""
         return {key: value for key, value in self.depends.items() if key != "settings"}
 
-    def is_done(self):
+    def is_done(self) -> bool:
         """Whether every output exists, unchanged, for the same settings and inputs, and --overwrite was not given."""
         if self.config.overwrite:
             return False
         record = self.read_record(self.config.output_path, self.name)
-        wanted = {**self.depends, "outputs": self._digests()}
         changed = []
-        for key, value in wanted.items():
+        for key, value in {**self.depends, "outputs": self._digests()}.items():
             was = record.get(key)
-            if was != value:
-                both = isinstance(was, dict) and isinstance(value, dict)
-                names = [name for name in {**was, **value} if was.get(name) != value.get(name)] if both else [""]
-                changed += [f"{key} {name}".strip() for name in names]
-        if changed:
-            logger.debug("%s: to be done, %s", self.name,
-                         f"for what has changed: {', '.join(changed)}" if record else "since there is no record of it")
-        else:
+            if isinstance(was, dict) and isinstance(value, dict):
+                changed += [f"{key} {name}" for name in {**was, **value} if was.get(name) != value.get(name)]
+            elif was != value:
+                changed.append(key)
+        if not changed:
             logger.info("%s: done before with these settings, %s kept (--overwrite redoes it)",
-                        self.name, ", ".join(str(p) for p in self.outputs))
+                        self.name, ", ".join(map(str, self.outputs)))
+        elif record:
+            logger.debug("%s: to be done, for what has changed: %s", self.name, ", ".join(changed))
+        else:
+            logger.debug("%s: to be done, since there is no record of it", self.name)
         return not changed
 
-    def finish(self):
+    def finish(self) -> None:
         """Writes the record; call when all outputs are in place."""
         record = {**self.depends, "outputs": self._digests(), "hardware": hardware(),
                   "all_settings": self.config.as_dict()}
         write_text(self.path, yaml.safe_dump(record, sort_keys=False))
 
     @staticmethod
-    def read_record(output_path, name):
+    def read_record(output_path: str | Path, name: str) -> dict:
         """What `finish` has written for the stage `name`, a dict; empty if there is none."""
         path = Path(output_path) / f"settings_{name}.yaml"
         try:
@@ -90,19 +93,6 @@ class Stage:
 
     def _digests(self):
         return {p.name: digest(p) if p.is_file() else None for p in self.outputs}
-
-
-@contextlib.contextmanager
-def _log(config, name):
-    """While it lasts, the log goes to the screen, and to NAME.log under output_path."""
-    with contextlib.ExitStack() as stack:
-        try:
-            Path(config.output_path).mkdir(parents=True, exist_ok=True)
-            stack.enter_context(log_to(logger, Path(config.output_path) / f"{name}.log", config.log_level,
-                                       config.format == "json"))
-        except OSError as e:
-            raise InputError(f"--output_path {config.output_path}: {e.strerror}; name a folder that can be written") from e
-        yield
 
 
 _EXPECTED = (InputError, FloatingPointError, OSError, MemoryError)
@@ -116,7 +106,7 @@ def _one_line(error):
     return " ".join(str(error).split())
 
 
-def main(stage, name, description, arguments=None):
+def main(stage: Callable[[Config], None], name: str, description: str, arguments: list[str] | None = None) -> None:
     """Runs `stage(config)` as a program: parses the command line, locks its folders, logs.
 
     Bad input becomes one line and exit 2; any other error one line that names the log with its traceback, and exit 1.
@@ -124,14 +114,11 @@ def main(stage, name, description, arguments=None):
     open_streams()
     try:
         config = load_config(sys.argv[1:] if arguments is None else arguments, description)
-        with locked(name, config), _log(config, name):
-            try:
-                logger.debug("%s %s with the settings %s", name, __version__, config.as_dict())
-                with adapter(config).session(config):
-                    _run(stage, config, name)  # inside the session, which may send the log elsewhere
-            except _EXPECTED as e:  # of the session itself
-                logger.error("error: %s", _one_line(e))
-                sys.exit(2)
+        log = log_to(config.output_path, f"{name}.log", config.log_level, config.format == "json")
+        with locked(name, config), log, _errors_to_log(config, name):
+            logger.debug("%s %s with the settings %s", name, __version__, config.as_dict())
+            with adapter(config).session(config), _errors_to_log(config, name):  # a session may send the log elsewhere
+                stage(config)
     except _EXPECTED as e:  # there is no log: the settings themselves are at fault, or folders are in use
         show_error(f"error: {_one_line(e)}")
         sys.exit(2)
@@ -141,9 +128,10 @@ def main(stage, name, description, arguments=None):
         sys.exit(130)
 
 
-def _run(stage, config, name):
+@contextlib.contextmanager
+def _errors_to_log(config, name):
     try:
-        stage(config)
+        yield
     except _EXPECTED as e:
         logger.error("error: %s", _one_line(e))
         sys.exit(2)

@@ -1,28 +1,32 @@
 """What a person sees in a terminal: log lines, progress bars and colours, with the messages of native code kept apart."""
+from __future__ import annotations
+
 import contextlib
-import io
 import json
 import logging
 import os
 import re
 import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
 
 from tqdm import tqdm
+
+from .errors import InputError
 
 logger = logging.getLogger("ifrqe")
 
 RESULT = 35  # level of what was asked for: above warnings, so that a quiet program shows it
 logging.addLevelName(RESULT, "RESULT")
-LOWEST = {"quiet": logging.WARNING, "normal": logging.INFO, "verbose": logging.DEBUG}  # on the screen, by log_level
+_SCREEN_LEVELS = {"quiet": logging.WARNING, "normal": logging.INFO, "verbose": logging.DEBUG}  # the lowest, by log_level
 
 _CODES = {"bold": 1, "red": 31, "green": 32, "yellow": 33}
 _PAINT = re.compile(r"\x1b\[\d+m")
 # control characters, marks that turn the direction of the text, other line breaks, and bytes of file names that are no text
-_UNSAFE = "\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
-_CONTROL = re.compile(f"[\t\n{_UNSAFE}]+")
-_UNSAFE = re.compile(f"[{_UNSAFE}]")
-_DELAY = 0.5  # seconds before a bar appears
-_LARGE = 100_000  # totals from here on are shown in k and M
+_STEERING = "\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
+_UNSAFE = re.compile(f"[{_STEERING}]")
+_NO_LINE = re.compile(f"[\t\n{_STEERING}]+")
 
 _bars_shown = True
 
@@ -31,12 +35,12 @@ class Painted(str):
     """Text that may hold our colours; of any other, what could steer a terminal is escaped before it is shown."""
 
 
-def paint(text, colour):
+def paint(text: str, colour: str) -> Painted:
     """The text in a colour (or bold); who writes it where there are no colours takes them out with `plain`."""
     return Painted(f"\x1b[{_CODES[colour]}m{escaped(text)}\x1b[0m")
 
 
-def escaped(text):
+def escaped(text: object) -> str:
     """The text with what could steer a terminal written as \\uXXXX, as JSON does; line breaks and tabs stay."""
     return text if isinstance(text, Painted) else _UNSAFE.sub(lambda c: f"\\u{ord(c[0]):04x}", str(text))
 
@@ -58,7 +62,7 @@ def _encodable(text, encoding):
         return "".join(c if fits[c] else json.dumps(c)[1:-1] for c in text)
 
 
-def open_streams():
+def open_streams() -> None:
     """Lets a program go on whose standard streams are closed, or cannot show all characters."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
@@ -69,29 +73,29 @@ def open_streams():
             setattr(sys, name, open(os.devnull, "r" if number == 0 else "w"))
 
 
-def show_error(text):
+def show_error(text: str) -> None:
     """Writes a line to standard error."""
     with contextlib.suppress(OSError, ValueError):  # there may be nobody to read it
         print(_encodable(escaped(text), getattr(sys.stderr, "encoding", None)), file=sys.stderr)
 
 
-def plain(text):
+def plain(text: str) -> str:
     """The text without what `paint` added."""
     return _PAINT.sub("", text)
 
 
-def printable(text):
+def printable(text: object) -> str:
     """Text of a data file on one line, without what could steer a terminal."""
-    return _CONTROL.sub(" ", str(text)).strip()
+    return _NO_LINE.sub(" ", str(text)).strip()
 
 
-def markdown_text(text):
+def markdown_text(text: object) -> str:
     """Text that Markdown shows as it stands, on one line: no table, emphasis, code, formula, link or HTML comes of it."""
     text = re.sub(r"[\\|*`~$\[]|(?<!\w)_|_(?!\w)", r"\\\g<0>", " ".join(str(text).split()))
     return text.replace("&", "&amp;").replace("<", "&lt;")
 
 
-def has_colours(stream):
+def has_colours(stream: TextIO) -> bool:
     """Whether to write in colours: to terminals only, and not if the variable NO_COLOR is set (https://no-color.org)."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
@@ -104,23 +108,21 @@ class Screen(logging.Handler):
         lowest, below: of levels, the range that is shown.
     """
 
-    def __init__(self, name, lowest, below=logging.CRITICAL + 1):
+    def __init__(self, name: str, lowest: int, below: int = logging.CRITICAL + 1):
         super().__init__(lowest)
         self.name_of_stream = name
         self.addFilter(lambda record: record.levelno < below)
 
-    def emit(self, record):
+    def emit(self, record: logging.LogRecord) -> None:
         try:
             stream = getattr(sys, self.name_of_stream)
             text = _message(record)
-            if record.levelno == logging.WARNING:
-                text = paint(plain(text), "yellow")
-            elif record.levelno >= logging.ERROR:
-                text = paint(plain(text), "red")
-            text = _encodable(text if has_colours(stream) else plain(text), getattr(stream, "encoding", None))
-            with tqdm.external_write_mode(file=stream):
-                stream.write(text + "\n")
-                stream.flush()
+            colour = {logging.WARNING: "yellow", logging.ERROR: "red"}.get(record.levelno)
+            if colour:
+                text = paint(plain(text), colour)
+            text = text if has_colours(stream) else plain(text)
+            tqdm.write(_encodable(text, getattr(stream, "encoding", None)), file=stream)
+            stream.flush()
         except BrokenPipeError:  # the reader, such as head, has gone; the work goes on without it
             self.setLevel(logging.CRITICAL + 1)
             os.dup2(os.open(os.devnull, os.O_WRONLY), getattr(sys, self.name_of_stream).fileno())
@@ -131,52 +133,53 @@ class Screen(logging.Handler):
 class _LogFile(logging.FileHandler):
     """The log file; a line that its disk does not take is lost, and the work goes on."""
 
-    def handleError(self, record):  # noqa: N802, the name is logging's
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802, the name is logging's
         pass
 
 
 class _PlainFormatter(logging.Formatter):
-    def format(self, record):
+    def format(self, record: logging.LogRecord) -> str:
         trace = f"\n{escaped(self.formatException(record.exc_info))}" if record.exc_info else ""
         return f"{self.formatTime(record)} {record.levelname} {plain(_message(record))}{trace}"
 
 
 @contextlib.contextmanager
-def log_to(logger, path, level, results_alone=False):
-    """While it lasts, the log goes to the screen as `level` says and, with native messages, to the file `path` as a whole.
+def log_to(folder: str, name: str, level: str, results_alone: bool = False) -> Iterator[None]:
+    """While it lasts, the log goes to the screen as `level` says and, as a whole, to a file with all other messages.
 
-    Python's own warnings go to the file as well. Native code, as MindSpore's, writes to the file descriptor of standard
-    error: that becomes the file, while sys.stderr keeps the screen. With `results_alone` standard output has nothing but
-    results, for other programs to read.
+    These are Python's own warnings and what native code, as MindSpore's, writes to the file descriptor of standard error:
+    that becomes the file, while sys.stderr keeps the screen. With `results_alone` standard output has nothing but results,
+    for other programs to read.
 
     Raises:
-        OSError: the file cannot be opened.
+        InputError: the file cannot be opened.
     """
     global _bars_shown
-    file = _LogFile(path, encoding="utf-8")
+    lowest = _SCREEN_LEVELS[level]
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        file = _LogFile(Path(folder) / name, encoding="utf-8")
+    except OSError as e:
+        raise InputError(f"--output_path {folder}: {e.strerror}; name a folder that can be written") from e
     file.setFormatter(_PlainFormatter())
     if results_alone:
-        screens = [Screen("stdout", RESULT, RESULT + 1), Screen("stderr", LOWEST[level], RESULT),
-                   Screen("stderr", RESULT + 1)]
+        screens = [Screen("stdout", RESULT, RESULT + 1), Screen("stderr", lowest, RESULT), Screen("stderr", RESULT + 1)]
     else:
-        screens = [Screen("stdout", LOWEST[level], logging.ERROR), Screen("stderr", logging.ERROR)]
-    handlers = [*screens, file]
-    warned = logging.getLogger("py.warnings")
+        screens = [Screen("stdout", lowest, logging.ERROR), Screen("stderr", logging.ERROR)]
+    added = [(logger, handler) for handler in (*screens, file)] + [(logging.getLogger("py.warnings"), file)]
     logger.setLevel(logging.DEBUG)
-    for handler in handlers:
-        logger.addHandler(handler)
-    warned.addHandler(file)
     logging.captureWarnings(True)
     _bars_shown = level != "quiet"
+    for log, handler in added:
+        log.addHandler(handler)
     try:
         with _native_messages_to(file.stream):
             yield
     finally:
         _bars_shown = True
         logging.captureWarnings(False)
-        warned.removeHandler(file)
-        for handler in handlers:
-            logger.removeHandler(handler)
+        for log, handler in added:
+            log.removeHandler(handler)
             handler.close()
 
 
@@ -196,37 +199,10 @@ def _native_messages_to(file):
         os.close(screen)
 
 
-def progress(total, desc, unit, **options):
-    """A progress bar with the time left, on standard error; none where that is no terminal, or the program is quiet.
+def progress(total: int | None, desc: str, unit: str, initial: int = 0) -> tqdm:
+    """A bar with the time left, for `total` units (None if unknown), on standard error.
 
-    Args:
-        total: of units; None if it is not known.
-        desc: what is done.
-        unit: of what there are `total`.
-        options: of tqdm.
+    There is none where that is no terminal, or the program is quiet.
     """
-    return tqdm(total=total, desc=desc, unit=unit, leave=False, delay=_DELAY, dynamic_ncols=True,
-                unit_scale=total is None or total >= _LARGE, disable=None if _bars_shown else True, **options)
-
-
-class _Counted(io.RawIOBase):
-    """A binary file that moves a progress bar as it is read."""
-
-    def __init__(self, file, bar):
-        self.file, self.bar = file, bar
-
-    def readable(self):
-        return True
-
-    def readinto(self, buffer):
-        content = self.file.read(len(buffer))
-        buffer[:len(content)] = content
-        self.bar.update(len(content))
-        return len(content)
-
-
-@contextlib.contextmanager
-def read_with_progress(file, size, name):
-    """A binary file that shows how far it is read; `size` in bytes, `name` for the bar."""
-    with progress(size, f"reading {name}", "B") as bar:
-        yield io.BufferedReader(_Counted(file, bar), 1 << 20)
+    return tqdm(total=total, desc=desc, unit=unit, initial=initial, leave=False, delay=0.5, dynamic_ncols=True,
+                unit_scale=total is None or total >= 100_000, disable=None if _bars_shown else True)

@@ -1,4 +1,6 @@
 """YAML files of options, and values as the types that options have."""
+from __future__ import annotations
+
 import math
 import re
 from pathlib import Path
@@ -12,7 +14,7 @@ from .errors import InputError
 class _Loader(yaml.SafeLoader):
     """yaml.SafeLoader, for which a key that is there twice is an error: the first would be lost without a word."""
 
-    def construct_mapping(self, node, deep=False):
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         keys = [self.construct_object(key, deep) for key, _ in node.value]
         for place, key in enumerate(keys):
             if key in keys[:place]:
@@ -21,15 +23,11 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def load_yaml(path, example):
-    """The first document of a YAML file, a dict.
-
-    Args:
-        path: of the file.
-        example: name of a file that shows what it should look like, for messages.
+def load_yaml(path: str | Path, example: str) -> dict:
+    """The first document of a YAML file; messages name the file `example` as one that shows what it should look like.
 
     Raises:
-        InputError: it cannot be read, or holds something else.
+        InputError: it cannot be read, or holds something else than a dict.
     """
     try:
         with open(path, encoding="utf-8-sig") as file:
@@ -43,12 +41,8 @@ def load_yaml(path, example):
     return document
 
 
-def read_comments(path):
-    """What a YAML file says above its keys.
-
-    Returns:
-        dict of section title to a dict of key to the comment right above it, on one line; titles stand as `# ==== X ====`.
-    """
+def read_comments(path: str | Path) -> dict[str, dict[str, str]]:
+    """By title of a section of a YAML file (`# ==== X ====`), then by key, the comment right above the key, on one line."""
     sections, comment = {"": {}}, []
     for line in Path(path).read_text(encoding="utf-8-sig").splitlines():
         if title := re.fullmatch(r"# ==== (.*) ====", line):
@@ -64,25 +58,24 @@ def read_comments(path):
 
 def _parse_bool(text):
     word = text.strip().lower()
-    if word in ("true", "yes", "1"):
-        return True
-    if word in ("false", "no", "0"):
-        return False
-    raise ValueError("needs True or False")
+    if word not in ("true", "yes", "1", "false", "no", "0"):
+        raise ValueError("needs True or False")
+    return word in ("true", "yes", "1")
+
+
+def _parse(text, number, what):
+    try:
+        return number(text)
+    except ValueError:
+        raise ValueError(f"needs {what}") from None
 
 
 def _parse_int(text):
-    try:
-        return int(text)
-    except ValueError:
-        raise ValueError("needs a whole number") from None
+    return _parse(text, int, "a whole number")
 
 
 def _parse_float(text):
-    try:
-        value = float(text)
-    except ValueError:
-        raise ValueError("needs a number") from None
+    value = _parse(text, float, "a number")
     if not math.isfinite(value):
         raise ValueError("needs a finite number")
     return value
@@ -108,12 +101,8 @@ def _split(kind):
     return name, kind[len(name):].strip()
 
 
-def convert(value, kind):
-    """A value from YAML or the command line as the type of its option.
-
-    Args:
-        value: text, or what YAML has made of it.
-        kind: tuple of choices, or a type (str, bool, int, float, optional float, ints, floats) with an interval for numbers.
+def convert(value: object, kind: str | tuple[str, ...]) -> object:
+    """A value, as text or as YAML reads it, as the type of its option; see config.GROUPS.
 
     Raises:
         ValueError: says what is needed.
@@ -140,7 +129,7 @@ def _inside(value, interval):
     return (value >= low if left == "[" else value > low) and (value <= high if right == "]" else value < high)
 
 
-def check(key, value, kind):
+def check(key: str, value: object, kind: str | tuple[str, ...]) -> None:
     """Raises InputError unless the value of the option `key` is one of the choices or lies in the interval of its kind."""
     if isinstance(kind, tuple):
         if "FILE.py" in kind and plugins.is_file(value):
@@ -155,6 +144,6 @@ def check(key, value, kind):
             raise InputError(f"--{key} {number}: must lie in {interval}")
 
 
-def described(kind):
+def described(kind: str | tuple[str, ...]) -> str:
     """A kind for people."""
     return f"one of {', '.join(kind)}" if isinstance(kind, tuple) else kind

@@ -31,23 +31,24 @@ TIMEOUT = 30  # seconds without a byte
 
 def fetch(config, folder):
     """Path of the GroupLens zip of a known dataset under data_path, downloaded if need be."""
-    path = Path(config.data_path) / f"{config.dataset}.zip"
+    name = config.dataset
+    path = Path(config.data_path) / f"{name}.zip"
+    md5 = MD5.get(name)
     if path.is_file():
-        logger.info("%s: reading %s, which is there already", config.dataset, path)
-        if MD5.get(config.dataset) and digest(path, "md5") != MD5[config.dataset]:
-            logger.warning("%s: its MD5 sum is not the published %s; delete it to download it anew", path,
-                           MD5[config.dataset])
+        logger.info("%s: reading %s, which is there already", name, path)
+        if md5 and digest(path, "md5") != md5:
+            logger.warning("%s: its MD5 sum is not the published %s; delete it to download it anew", path, md5)
         return path
-    if config.dataset not in MD5 and (folder / DATASET_FILE).exists():
-        made = read_json(folder / DATASET_FILE, "give its file with --archive")
-        filters = ", ".join(f"{key}={made.get(key)}" for key in options_of("filter"))
-        raise InputError(f"--dataset {config.dataset}: {folder} was made with other filters ({filters}); give its "
-                         "file again with --archive")
-    if config.dataset not in MD5:
-        raise InputError(f"--dataset {config.dataset}: neither in {config.data_path} nor one that can be downloaded "
+    if name in MD5:
+        url = f"{config.mirror.rstrip('/')}/{path.name}"
+        return download(url, path, md5 or _published_md5(url))
+    if not (folder / DATASET_FILE).exists():
+        raise InputError(f"--dataset {name}: neither in {config.data_path} nor one that can be downloaded "
                          f"({', '.join(MD5)}); give its file with --archive")
-    url = f"{config.mirror.rstrip('/')}/{path.name}"
-    return download(url, path, MD5[config.dataset] or _published_md5(url))
+    made = read_json(folder / DATASET_FILE, "give its file with --archive")
+    filters = ", ".join(f"{key}={made.get(key)}" for key in options_of("filter"))
+    raise InputError(f"--dataset {name}: {folder} was made with other filters ({filters}); give its file again with "
+                     "--archive")
 
 
 def _published_md5(url):
@@ -77,20 +78,20 @@ def download(url, path, md5=None):
     part = path.with_name(path.name + ".part")
     by_hand = "or fetch the file by other means and give its path with --archive, or name another --mirror"
     path.parent.mkdir(parents=True, exist_ok=True)
-    for attempt in range(ATTEMPTS):
+    for attempt in range(1, ATTEMPTS + 1):
         try:
             _transfer(url, part)
             break
         except (OSError, http.client.HTTPException, ValueError) as e:  # ValueError: the address is none
             reason = getattr(e, "reason", None) or e
-            hopeless = isinstance(e, ValueError) or isinstance(reason, ssl.SSLError) \
-                or isinstance(e, urllib.error.HTTPError) and e.code < 500
-            if hopeless or attempt == ATTEMPTS - 1:
-                kept = part.stat().st_size if part.exists() else 0
-                again = f"{kept:,} bytes are kept and the same command resumes from them"
-                if isinstance(reason, ssl.SSLError):
-                    again = "its certificate or this machine's clock or certificates must be mended first"
-                raise InputError(f"{url}: the download failed ({reason}); {again}; {by_hand}") from e
+            untrusted = isinstance(reason, ssl.SSLError)
+            refused = isinstance(e, ValueError) or isinstance(e, urllib.error.HTTPError) and e.code < 500
+            if attempt < ATTEMPTS and not untrusted and not refused:
+                continue
+            kept = part.stat().st_size if part.exists() else 0
+            again = "its certificate or this machine's clock or certificates must be mended first" if untrusted \
+                else f"{kept:,} bytes are kept and the same command resumes from them"
+            raise InputError(f"{url}: the download failed ({reason}); {again}; {by_hand}") from e
     if md5 and digest(part, "md5") != md5:
         part.unlink()
         raise InputError(f"{url}: what came has another MD5 sum than the published {md5}; try again, {by_hand}")
@@ -108,15 +109,13 @@ def _transfer(url, part):
         if e.code == 416 and have:  # nothing is missing, or the part is no part of this file: the MD5 sum will tell
             return
         raise
-    with answer:
-        if answer.status != 206:
-            have = 0  # the server sends the whole file
-        length = answer.headers.get("Content-Length")
-        total = have + int(length) if length else None
-        with open(part, "ab" if have else "wb") as file, \
-                progress(total, url.rsplit("/", 1)[-1], "B", initial=have) as bar:
-            while block := answer.read(1 << 16):
-                file.write(block)
-                bar.update(len(block))
-            if total is not None and file.tell() < total:
-                raise ConnectionError(f"the connection ended after {file.tell():,} of {total:,} bytes")
+    if answer.status != 206:
+        have = 0  # the server sends the whole file
+    length = answer.headers.get("Content-Length")
+    total = have + int(length) if length else None
+    with answer, open(part, "ab" if have else "wb") as file, progress(total, url.rsplit("/", 1)[-1], "B", have) as bar:
+        while block := answer.read(1 << 16):
+            file.write(block)
+            bar.update(len(block))
+        if total is not None and file.tell() < total:
+            raise ConnectionError(f"the connection ended after {file.tell():,} of {total:,} bytes")

@@ -5,6 +5,8 @@ from ..common.columns import clean_text, positions
 from ..common.errors import InputError
 from ..common.tables import existing_file
 
+_BELONGS = "give the file that belongs to this dataset"
+
 
 def read_negatives(path, item_list, dataset):
     """Reads test negatives in the NCF literature's format: a line `(user,item)<TAB>negative<TAB>...` for each user.
@@ -21,43 +23,40 @@ def read_negatives(path, item_list, dataset):
     Raises:
         InputError: names the file and line that is wrong.
     """
+    def fault(text):
+        return InputError(f"--eval_negatives {path}: {text}")
+
     rows = _read_negatives(path)
     lengths = {len(row) for row in rows}
     if len(rows) != dataset.num_users or len(lengths) != 1 or lengths.pop() < 3:
-        raise InputError(f"--eval_negatives {path}: needs a line (user,item)<TAB>negative<TAB>... for each of "
-                         f"{dataset.num_users} users, with equally many negatives each; it has {len(rows)} lines")
+        raise fault(f"needs a line (user,item)<TAB>negative<TAB>... for each of {dataset.num_users} users, with equally "
+                    f"many negatives each; it has {len(rows)} lines")
     table = np.array(rows, object)
-    names = table[:, 1:]
+    users, names = table[:, 0], table[:, 1:]
+    everyone = np.arange(dataset.num_users)
     if item_list:
-        to_original = _read_item_list(item_list)
-        unknown = next((name for name in names.ravel() if name not in to_original), None)
-        if unknown is not None:
-            raise InputError(f"--eval_negatives {path}: id {unknown!r} is not in --eval_item_list {item_list}; "
-                             "use the list that belongs to the file")
-        names = np.vectorize(to_original.__getitem__, otypes=[object])(names)
-        user = positions(np.arange(dataset.num_users), table[:, 0])
-    else:
-        user = positions(dataset.user_ids, table[:, 0])
+        original = _read_item_list(item_list)
+        if unknown := [name for name in names.ravel() if name not in original]:
+            raise fault(f"id {unknown[0]!r} is not in --eval_item_list {item_list}; use the list that belongs to the file")
+        names = np.vectorize(original.get, otypes=[object])(names)
+    user = positions(everyone if item_list else dataset.user_ids, users)
     unique, place = np.unique(names.ravel().astype(str), return_inverse=True)
     item = positions(dataset.item_ids, unique)[place].reshape(names.shape)
-    remedy = "give the file that belongs to this dataset (0-based ids need --eval_item_list)"
-    for what, place, named in (("user", user, table[:, 0]), ("item", item, names)):
-        if place.min() < 0:
-            raise InputError(f"--eval_negatives {path}: names the {what} {named[place < 0][0]!r}, which {dataset.name} does "
-                             f"not have; {remedy}")
-    if not np.array_equal(np.sort(user), np.arange(dataset.num_users)):
-        raise InputError(f"--eval_negatives {path}: names a user twice, and another not at all; {remedy}")
-    candidates = np.empty((dataset.num_users, item.shape[1]), np.int32)
+    remedy = f"{_BELONGS} (0-based ids need --eval_item_list)"
+    for what, found, named in (("user", user, users), ("item", item, names)):
+        if found.min() < 0:
+            raise fault(f"names the {what} {named[found < 0][0]!r}, which {dataset.name} does not have; {remedy}")
+    if not np.array_equal(np.sort(user), everyone):
+        raise fault(f"names a user twice, and another not at all; {remedy}")
+    candidates = np.empty(item.shape, np.int32)
     candidates[user] = item
     differ = candidates[:, 0] != dataset.test
     if differ.any():
-        k = int(differ.argmax())
-        raise InputError(f"--eval_negatives {path}: has another test item than {dataset.name} for {differ.sum()} users, "
-                         f"e.g. user {dataset.user_ids[k]}; give the file that belongs to this dataset")
-    seen = dataset.history_pairs().contains(np.arange(dataset.num_users)[:, None], candidates)
+        raise fault(f"has another test item than {dataset.name} for {differ.sum()} users, e.g. user "
+                    f"{dataset.user_ids[differ.argmax()]}; {_BELONGS}")
+    seen = dataset.history_pairs().contains(everyone[:, None], candidates)
     if seen.any():
-        raise InputError(f"--eval_negatives {path}: {seen.sum()} candidates are training interactions of their user; "
-                         "give the file that belongs to this dataset")
+        raise fault(f"{seen.sum()} candidates are training interactions of their user; {_BELONGS}")
     return candidates[:, 1:]
 
 
@@ -85,6 +84,7 @@ def _read_negatives(path):
 
 
 def _read_item_list(path):
+    """Dict of 0-based id to original id, as text."""
     remedy = "give lines 'original id<TAB>0-based id'"
     pairs = _lines(path, "eval_item_list", remedy)
     if odd := [pair for pair in pairs if len(pair) != 2]:

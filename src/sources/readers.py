@@ -1,5 +1,6 @@
 """Readers of MovieLens releases, RecBole files and CSV."""
 import csv
+import functools
 import logging
 import lzma
 import struct
@@ -30,7 +31,7 @@ def read_source(path):
 
     Returns:
         ratings: DataFrame with user_id, item_id (text) and, where the source has them, rating and timestamp.
-        movies: DataFrame item_id, title, genres, see tables.clean_movies; empty where the source has none.
+        movies: DataFrame item_id, title, genres, see columns.clean_movies; empty where the source has none.
 
     Raises:
         InputError: names the file and what is wrong with it.
@@ -42,22 +43,17 @@ def read_source(path):
             return _read_zip(path)
         if suffix == ".inter":
             items = items_beside(path)
-            movies = _no_movies()
-            if items.is_file():
-                with open(items, "rb") as file:
-                    movies = _read_atomic_items(file, items.stat().st_size, items.name)
-            with open(path, "rb") as file:
-                return _read_ratings(file, path.stat().st_size, path.name, "\t", quoting=csv.QUOTE_NONE), movies
+            movies = _read_file(items, _read_atomic_items) if items.is_file() else _no_movies()
+            return _read_file(path, _read_atomic), movies
         if suffix == ".csv":
-            with open(path, "rb") as file:
-                return _read_ratings(file, path.stat().st_size, path.name), _no_movies()
+            return _read_file(path, _read_csv), _no_movies()
     except _DAMAGED as e:
         raise InputError(f"{path}: cannot be read ({e}); it may be cut short or no file of this kind, fetch it anew") from e
     raise InputError(f"{path}: unknown kind of file {suffix!r}; a .zip, .inter or .csv file is needed")
 
 
 def items_beside(path):
-    """Path of the RecBole file of the items of a .inter file."""
+    """Path of the RecBole file of the items of a .inter file; one that no other file has."""
     return path.with_suffix(".item") if path.suffix.lower() == ".inter" else path.with_suffix(".none")
 
 
@@ -65,43 +61,29 @@ def _no_movies():
     return pd.DataFrame(columns=MOVIE_COLUMNS)
 
 
-_KINDS = ("u.data", "ratings.dat", "ratings.csv", ".inter")  # of files of ratings in a zip
+def _read_file(path, read):
+    with open(path, "rb") as file:
+        return read(file, path.stat().st_size, path.name)
 
 
 def _read_zip(path):
     with zipfile.ZipFile(path) as archive:
         members = _members(path, archive)
 
-        def part(name, read, *arguments, **options):
+        def part(name, read):
             with archive.open(members[name]) as file:
-                return read(file, archive.getinfo(members[name]).file_size, f"{path.name}:{name}", *arguments, **options)
+                return read(file, archive.getinfo(members[name]).file_size, f"{path.name}:{name}")
 
-        inter = [name for name in members if name.endswith(".inter")]
-        kinds = [name for name in _KINDS if name in members] + inter
-        if not kinds:
+        found = [name for name in _LAYOUTS if name in members] + [name for name in members if name.endswith(".inter")]
+        if not found:
             raise InputError(f"{path}: holds none of u.data, ratings.dat, ratings.csv, *.inter; is it a MovieLens zip?")
-        if len(kinds) > 1:
-            raise InputError(f"{path}: holds {' and '.join(kinds)}; give a zip with one file of ratings (parts joined "
+        if len(found) > 1:
+            raise InputError(f"{path}: holds {' and '.join(found)}; give a zip with one file of ratings (parts joined "
                              "in order of time, under one header)")
-        ratings, movies = kinds[0], _no_movies()
-        if ratings == "u.data":  # ml-100k
-            table = part(ratings, read_without_header, sep="\t", names=RATING_COLUMNS)
-            if "u.item" in members:
-                movies = _ml_100k_movies(archive.read(members["u.item"]), f"{path.name}:u.item")
-        elif ratings == "ratings.dat":  # ml-1m, ml-10m; a::b::c::d read with the fast parser as a:(nothing):b:...
-            names = [word for column in RATING_COLUMNS for word in (column, f"#{column}")][:-1]
-            table = part(ratings, read_without_header, sep=":", names=names)[RATING_COLUMNS]
-            if "movies.dat" in members:
-                movies = _double_colon_movies(archive.read(members["movies.dat"]), f"{path.name}:movies.dat")
-        elif ratings == "ratings.csv":  # ml-latest-small, ml-20m and later
-            table = part(ratings, _read_ratings)
-            if "movies.csv" in members:
-                movies = part("movies.csv", _read_movies)
-        else:
-            table = part(ratings, _read_ratings, "\t", quoting=csv.QUOTE_NONE)
-            if (items := ratings[:-len("inter")] + "item") in members:
-                movies = part(items, _read_atomic_items)
-    return table, movies
+        ratings = found[0]
+        recbole = (_read_atomic, ratings[:-len("inter")] + "item", _read_atomic_items)
+        read_ratings, items, read_items = _LAYOUTS.get(ratings, recbole)
+        return part(ratings, read_ratings), part(items, read_items) if items in members else _no_movies()
 
 
 def _members(path, archive):
@@ -115,61 +97,78 @@ def _members(path, archive):
         if name.endswith("/") or "__MACOSX" in pure.parts:
             continue
         word = pure.name.lower()
-        if word in members and (word in _KINDS or word in ("u.item", "movies.dat", "movies.csv") or
-                                word.endswith((".inter", ".item"))):
+        if word in members and (word in _LAYOUTS or word in _ITEM_FILES or word.endswith((".inter", ".item"))):
             raise InputError(f"{path}: holds {pure.name} twice ({members[word]}, {name}); give a zip of one dataset")
         members.setdefault(word, name)
     return members
 
 
-def _read_ratings(file, size, name, sep=",", **options):
-    return read_stream(file, size, name, RATING_COLUMNS, (USER, ITEM), sep, **options)
+_read_csv = functools.partial(read_stream, known=RATING_COLUMNS, needed=(USER, ITEM))
+_read_atomic = functools.partial(_read_csv, sep="\t", quoting=csv.QUOTE_NONE)
+_read_tabs = functools.partial(read_without_header, sep="\t", names=RATING_COLUMNS)
 
 
-def _read_movies(file, size, name):
-    table = read_stream(file, size, name, MOVIE_COLUMNS, movies=True)
-    return clean_movies(table, name) if ITEM in table else _without_ids(name)
+def _read_double_colons(file, size, name):
+    """a::b::c::d, read with the fast parser as a:(nothing):b:..."""
+    names = [word for column in RATING_COLUMNS for word in (column, f"#{column}")][:-1]
+    return read_without_header(file, size, name, sep=":", names=names)[RATING_COLUMNS]
 
 
-def _decoded(raw):
-    """Text of a file that is UTF-8 or, as GroupLens' older ones, latin-1."""
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return raw.decode("latin-1")
-
-
-def _ml_100k_movies(raw, name):
-    rows = [line.rstrip("\r").split("|") for line in _decoded(raw).split("\n") if line.strip()]
-    for number, row in enumerate(rows, 1):
-        if len(row) < 6:
-            raise InputError(f"{name}: line {number} is not in columns separated by '|'; fetch the file anew")
-    table = [(row[0], row[1], "|".join(genre for genre, flag in zip(ML_100K_GENRES, row[5:]) if flag.strip() == "1"))
-             for row in rows]
-    return clean_movies(pd.DataFrame(table, columns=MOVIE_COLUMNS), name)
-
-
-def _double_colon_movies(raw, name):
-    rows = [line.rstrip("\r").split("::") for line in _decoded(raw).split("\n")]  # splitlines parts titles at odd characters
-    for number, row in enumerate(rows, 1):
-        if row != [""] and (len(row) != 3 or not row[0].isdigit()):
-            raise InputError(f"{name}: line {number} is not ID::TITLE::GENRES; fetch the file anew")
-    return clean_movies(pd.DataFrame([row for row in rows if row != [""]], columns=MOVIE_COLUMNS), name)
+def _read_csv_items(file, size, name):
+    return _clean(read_stream(file, size, name, MOVIE_COLUMNS, movies=True), name)
 
 
 def _read_atomic_items(file, size, name):
     """The items of a RecBole .item file; genres of the type token_seq are parted by blanks."""
     table = read_stream(file, size, name, (*MOVIE_COLUMNS, YEAR), sep="\t", movies=True, quoting=csv.QUOTE_NONE)
-    if ITEM not in table:
-        return _without_ids(name)
     if YEAR in table and TITLE in table:
         year = table[YEAR].str.strip()
         table[TITLE] = table[TITLE].where(year == "", table[TITLE] + " (" + year + ")")
     if GENRES in table and table.attrs["header"][GENRES].strip().endswith("token_seq"):
         table[GENRES] = [text if text.strip() == NO_GENRE else "|".join(text.split()) for text in table[GENRES]]
-    return clean_movies(table, name)
+    return _clean(table, name)
 
 
-def _without_ids(name):
+def _clean(table, name):
+    if ITEM in table:
+        return clean_movies(table, name)
     logger.warning("%s: has no column %s, so its titles and genres are not used", name, ITEM)
     return _no_movies()
+
+
+def _read_bar_items(file, _, name):
+    rows = _split_lines(file, name, "|", lambda row: len(row) >= 6, "in columns separated by '|'")
+    table = [(row[0], row[1], "|".join(genre for genre, flag in zip(ML_100K_GENRES, row[5:]) if flag.strip() == "1"))
+             for row in rows]
+    return clean_movies(pd.DataFrame(table, columns=MOVIE_COLUMNS), name)
+
+
+def _read_double_colon_items(file, _, name):
+    rows = _split_lines(file, name, "::", lambda row: len(row) == 3 and row[0].isdigit(), "ID::TITLE::GENRES")
+    return clean_movies(pd.DataFrame(rows, columns=MOVIE_COLUMNS), name)
+
+
+def _split_lines(file, name, separator, is_right, form):
+    """The fields of each line of a file that is UTF-8 or, as GroupLens' older ones, latin-1."""
+    raw = file.read()
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = raw.decode("latin-1")
+    rows = []
+    for number, line in enumerate(text.split("\n"), 1):  # splitlines parts titles at odd characters
+        row = line.rstrip("\r").split(separator)
+        if line.strip():
+            if not is_right(row):
+                raise InputError(f"{name}: line {number} is not {form}; fetch the file anew")
+            rows.append(row)
+    return rows
+
+
+# Of each release of MovieLens the file of ratings, how it is read, the file of items, and how that is read.
+_LAYOUTS = {
+    "u.data": (_read_tabs, "u.item", _read_bar_items),  # ml-100k
+    "ratings.dat": (_read_double_colons, "movies.dat", _read_double_colon_items),  # ml-1m, ml-10m
+    "ratings.csv": (_read_csv, "movies.csv", _read_csv_items),  # ml-latest-small, ml-20m and later
+}
+_ITEM_FILES = [items for _, items, _ in _LAYOUTS.values()]

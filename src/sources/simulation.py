@@ -1,7 +1,7 @@
 """A simulated MovieLens: data with the traits that matter here, for runs without any download.
 
-Popularity is skewed; each user has tastes over genres that drift over her history, so that old interactions say less
-about what comes next; she stays with a genre for a few interactions, so that neighbours in time are alike, as they are in
+Popularity is skewed; each user has tastes over genres that drift over their history, so that old interactions say less
+about what comes next; users stay with a genre for a few interactions, so that neighbours in time are alike, as they are in
 MovieLens; and each interaction carries an unwillingness that depends on the movie's genres and the user.
 """
 import numpy as np
@@ -11,9 +11,9 @@ from ..common.errors import InputError
 from ..common.terminal import progress
 from ..constants import ITEM, MOVIE_COLUMNS, RATING_COLUMNS, UNWILLINGNESS, USER
 from ..stat_utils import PairSet, generator, sample_outside
+from .readers import ML_100K_GENRES
 
-GENRES = ("Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama", "Fantasy",
-          "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western")
+GENRE_NAMES = ML_100K_GENRES[1:]  # without "unknown"
 MIN_HISTORY = 3  # ratings a user: train, validation, test
 TASTE = 0.12  # concentration of the Dirichlet distribution of tastes: the smaller, the fewer genres a user likes
 DRIFT = 0.5  # share of the tastes at the end of a history that is new
@@ -44,13 +44,13 @@ def simulate(num_users, num_items, num_ratings, seed):
     rng = generator(seed, "simulation")
     genres_of = _item_genres(num_items, rng)  # (items, genres) bool
     popularity = rng.permutation((np.arange(num_items) + POPULARITY_SHIFT) ** -POPULARITY_EXPONENT)
-    early = rng.dirichlet(np.full(len(GENRES), TASTE), num_users)  # (users, genres) tastes at the start of a history
-    late = (1 - DRIFT) * early + DRIFT * rng.dirichlet(np.full(len(GENRES), TASTE), num_users)  # and at its end
+    early = rng.dirichlet(np.full(len(GENRE_NAMES), TASTE), num_users)  # (users, genres) tastes at the start of a history
+    late = (1 - DRIFT) * early + DRIFT * rng.dirichlet(np.full(len(GENRE_NAMES), TASTE), num_users)  # and at its end
 
     counts = _history_lengths(num_users, num_items, num_ratings, rng)
     user = np.repeat(np.arange(num_users, dtype=np.int32), counts)
     start = np.cumsum(counts) - counts
-    age = (np.arange(num_ratings) - start[user]) / counts[user]  # 0 = first, towards 1 = last of her history
+    age = (np.arange(num_ratings) - start[user]) / counts[user]  # 0 = first, towards 1 = last of a history
     genre = _choose_genres(user, age, early, late, genres_of.any(0), rng)
     item = _choose_items(user, genre, genres_of, popularity, rng)
     item = _place_unseen_items(user, item, num_items, rng)
@@ -61,7 +61,7 @@ def simulate(num_users, num_items, num_ratings, seed):
     elapsed = np.cumsum(gap)
     timestamp = YEAR_2000 + rng.integers(0, 3 * 365 * DAY, num_users)[user] + elapsed - elapsed[start][user]
 
-    sensitivity = rng.beta(0.8, 1.6, len(GENRES)) + rng.normal(0, 0.2, (num_users, len(GENRES)))
+    sensitivity = rng.beta(0.8, 1.6, len(GENRE_NAMES)) + rng.normal(0, 0.2, (num_users, len(GENRE_NAMES)))
     unwilling = _of_genres(np.clip(sensitivity, 0, 1), user, genres_of, item) + rng.normal(0, 0.05, num_ratings)
 
     ratings = pd.DataFrame(dict(zip(RATING_COLUMNS, (user + 1, item + 1, rating, timestamp))))
@@ -80,12 +80,12 @@ def _parts(n, desc):
 
 def _item_genres(num_items, rng):
     """(items, genres) bool: each item has one to three genres, some genres being more common."""
-    share = rng.permutation(np.arange(1, len(GENRES) + 1) ** -0.7)
+    share = rng.permutation(np.arange(1, len(GENRE_NAMES) + 1) ** -0.7)
     share /= share.sum()
-    genres_of = np.zeros((num_items, len(GENRES)), bool)
+    genres_of = np.zeros((num_items, len(GENRE_NAMES)), bool)
     for extra in (1.0, 0.5, 0.2):  # chance of a first, second and third genre
         has = rng.random(num_items) < extra
-        genres_of[np.flatnonzero(has), rng.choice(len(GENRES), has.sum(), p=share)] = True
+        genres_of[np.flatnonzero(has), rng.choice(len(GENRE_NAMES), has.sum(), p=share)] = True
     return genres_of
 
 
@@ -119,7 +119,7 @@ def _choose_genres(user, age, early, late, present, rng):
 
 def _choose_items(user, genre, genres_of, popularity, rng):
     """(ratings,) item of each rating, by popularity within its genre; no user gets an item twice."""
-    by_genre = [np.flatnonzero(genres_of[:, g]) for g in range(len(GENRES))]
+    by_genre = [np.flatnonzero(genres_of[:, g]) for g in range(len(GENRE_NAMES))]
     cumulative = np.concatenate([g + np.cumsum(popularity[i]) / popularity[i].sum() for g, i in enumerate(by_genre)
                                  if len(i)])  # genre g takes (g, g + 1]: one search serves all genres
     items = np.concatenate(by_genre)
@@ -169,6 +169,6 @@ def _of_genres(value, user, genres_of, item):
 
 def _movies(genres_of, rng):
     year = rng.integers(1950, 2001, len(genres_of))
-    names = [[GENRES[g] for g in np.flatnonzero(row)] for row in genres_of]
+    names = [[GENRE_NAMES[g] for g in np.flatnonzero(row)] for row in genres_of]
     titles = [f"{' '.join(n)} No. {k + 1} ({y})" for k, (n, y) in enumerate(zip(names, year))]
     return pd.DataFrame(dict(zip(MOVIE_COLUMNS, (np.arange(1, len(genres_of) + 1), titles, map("|".join, names)))))

@@ -1,11 +1,9 @@
-"""How unwilling each user is to have each of her interactions used: b in [0, 1].
+"""How unwilling each user is to have each of their interactions used: b in [0, 1].
 
-Sources (`unwillingness`): uniform on [0, 1] by seed; constant; ratings: the lower the rating, the more unwilling, from 0 for
-the best to 1 for the worst rating that occurs; genres: the rarer an item's genres in its user's own history, the more
-unwilling; file: `unwillingness.csv` beside the dataset, with a row for each training interaction.
-
-A `willingness_file` states rules over any of these: a CSV with the column unwillingness and some of user_id, item_id and
-genre; an empty field, like a missing column, stands for all. Of the rules that an interaction meets the most specific
+The sources (`unwillingness`) are uniform on [0, 1] by seed; constant; ratings, from 0 for the best to 1 for the worst that
+occurs; genres, the rarer in the user's own history the more unwilling; file, `unwillingness.csv` beside the dataset. A
+`willingness_file` states rules over any of these: a CSV with the column unwillingness and some of user_id, item_id and
+genre, where an empty field, like a missing column, stands for all. Of the rules that an interaction meets the most specific
 wins: user and item, user and genre, user, item, genre, none; of several genres the most unwilling.
 """
 import logging
@@ -13,7 +11,7 @@ import logging
 import numpy as np
 import pandas as pd
 
-from ..common.columns import NO_GENRE, clean_ids, clean_text, positions
+from ..common.columns import NO_GENRE, clean_genre, clean_ids, positions
 from ..common.errors import InputError
 from ..common.tables import existing_file, read_table, short_line
 from ..common.variant import dataset_files, dataset_folder
@@ -25,9 +23,7 @@ logger = logging.getLogger("ifrqe")
 
 
 ALL_VETOED = "--veto: all training interactions are vetoed, so that nothing is left to train on; take back some"
-_COLUMNS = (USER, ITEM, GENRE)
-# what a rule can name, from the least to the most specific
-_LEVELS = ((), (GENRE,), (ITEM,), (ITEM, GENRE), (USER,), (USER, GENRE), (USER, ITEM), (USER, ITEM, GENRE))
+_COLUMNS = [USER, ITEM, GENRE]  # what a rule can name
 _UNKNOWN, _ALL = -1, -2  # positions that a rule has instead of an id's
 _NOTHING = 1e-12  # an unwillingness below it is none; prices are quotients by it
 _SHOWN = 5  # line numbers in a message
@@ -35,26 +31,21 @@ _ROWS = 1 << 20  # interactions whose genres are in memory at a time
 
 
 def unwillingness_files(config):
-    """Paths of the files that the settings take unwillingness from.
+    """Paths of the files that the settings take unwillingness from, beside those of the dataset.
 
     Raises:
         InputError: one is called for, but is not there.
     """
-    files = []
-    path = dataset_folder(config) / UNWILLINGNESS_FILE
-    if config.unwillingness == "file" and not path.is_file():
+    source = unwillingness_source(config)
+    name = {"file": UNWILLINGNESS_FILE, "ratings": RATINGS_FILE, "genres": MOVIES_FILE}.get(source, "")
+    path = dataset_folder(config) / name
+    if source == "file" and not path.is_file():
         raise InputError(f"{path}: no such file; write one with the columns {USER},{ITEM},{UNWILLINGNESS}, "
                          "or choose another --unwillingness")
-    if unwillingness_source(config) == "file":
-        files.append(path)
-    if config.unwillingness in ("ratings", "genres"):
-        name = RATINGS_FILE if config.unwillingness == "ratings" else MOVIES_FILE
-        if not path.with_name(name).is_file():
-            raise InputError(f"{path.with_name(name)}: no such file, and --unwillingness {config.unwillingness} needs it; "
-                             "choose another")
-    if config.willingness_file:
-        files.append(_given(config))
-    return files
+    if name and not path.is_file():
+        raise InputError(f"{path}: no such file, and --unwillingness {source} needs it; choose another")
+    files = [path] if source == "file" else []
+    return [*files, _given(config)] if config.willingness_file else files
 
 
 def data_files(config):
@@ -87,44 +78,33 @@ def load_unwillingness(dataset, config):
     """
     unwillingness_files(config)
     source = unwillingness_source(config)
-    n = dataset.num_interactions
-    if source == "file":
-        path = dataset_folder(config) / UNWILLINGNESS_FILE
-        value = np.full(n, np.nan)
-        apply_rules(value, path, dataset, config, needed=(USER, ITEM))
-        if np.isnan(value).any():
-            k = int(np.isnan(value).argmax())
-            raise InputError(f"{path}: lacks {np.isnan(value).sum()} training interactions, e.g. user "
-                             f"{dataset.user_ids[dataset.user[k]]}, item {dataset.item_ids[dataset.item[k]]}; "
-                             "add a row for each")
-    elif source == "ratings":
-        value = _by_rating(dataset, config)
-    elif source == "genres":
-        value = _by_genre(dataset, config)
-    elif source == "uniform":
-        value = generator(config.seed, "unwillingness").random(n)
-    else:
-        value = np.full(n, 0.0 if source == "willing" else config.unwillingness_value)
+    value = _of_source(source, dataset, config)
+    missing = np.isnan(value)
+    if missing.any():
+        k = int(missing.argmax())
+        raise InputError(f"{dataset_folder(config) / UNWILLINGNESS_FILE}: lacks {missing.sum()} training interactions, e.g. "
+                         f"user {dataset.user_ids[dataset.user[k]]}, item {dataset.item_ids[dataset.item[k]]}; "
+                         "add a row for each")
     if config.willingness_file:
-        covered, unmatched = apply_rules(value, _given(config), dataset, config)
+        covered, unmatched = _apply_rules(value, _given(config), dataset, config)
         logger.info("%s: states the unwillingness of %s of %s training interactions; the rest: %s", config.willingness_file,
-                    f"{covered:,}", f"{n:,}", "0" if source == "willing" else source)
+                    f"{covered:,}", f"{len(value):,}", "0" if source == "willing" else source)
         if len(unmatched):
-            logger.warning("%s: line%s %s meet%s no training interaction (held-out ones are never trained on)",
-                           config.willingness_file, "s" * (len(unmatched) > 1), _lines(unmatched),
-                           "s" * (len(unmatched) == 1))
+            lines = f"lines {_lines(unmatched)} meet" if len(unmatched) > 1 else f"line {_lines(unmatched)} meets"
+            logger.warning("%s: %s no training interaction (held-out ones are never trained on)", config.willingness_file,
+                           lines)
     value[value < _NOTHING] = 0
     return value
 
 
 def stated_unwillingness(dataset, config):
     """load_unwillingness for interactions that the file beside the dataset need not list: NaN where nobody has said it."""
-    if unwillingness_source(config) != "file":
+    source = unwillingness_source(config)
+    if source != "file":
         return load_unwillingness(dataset, config)
-    value = np.full(dataset.num_interactions, np.nan)
-    apply_rules(value, dataset_folder(config) / UNWILLINGNESS_FILE, dataset, config, needed=(USER, ITEM))
+    value = _of_source(source, dataset, config)
     if config.willingness_file:
-        apply_rules(value, _given(config), dataset, config)
+        _apply_rules(value, _given(config), dataset, config)
     return value
 
 
@@ -133,38 +113,46 @@ def vetoed(unwillingness, config):
     return (unwillingness == 1) & config.veto
 
 
+def _of_source(source, dataset, config):
+    """(n,) float64 as load_unwillingness returns it, before any rules; NaN for what the file beside the dataset lacks."""
+    n = dataset.num_interactions
+    if source == "file":
+        value = np.full(n, np.nan)
+        _apply_rules(value, dataset_folder(config) / UNWILLINGNESS_FILE, dataset, config, needed=(USER, ITEM))
+        return value
+    if source == "ratings":
+        return _by_rating(dataset, config)
+    if source == "genres":
+        return _by_genre(dataset, config)
+    if source == "uniform":
+        return generator(config.seed, "unwillingness").random(n)
+    return np.full(n, 0.0 if source == "willing" else config.unwillingness_value)
+
+
 def _lines(rows):
     """The first line numbers of rows of a CSV, counting its header."""
     shown = ", ".join(str(row + 2) for row in rows[:_SHOWN])
     return shown + (f" and {len(rows) - _SHOWN:,} more" if len(rows) > _SHOWN else "")
 
 
-def apply_rules(value, path, dataset, config, needed=()):
-    """Writes what the rules of a CSV say into `value` (n,), in the order of dataset.user.
-
-    Args:
-        needed: columns that every rule must name.
+def _apply_rules(value, path, dataset, config, needed=()):
+    """Writes what the rules of a CSV say into `value` (n,), in the order of dataset.user; every rule must name `needed`.
 
     Returns:
         covered: number of interactions that a rule meets.
         unmatched: (r,) rows of the file, from 0, that meet none.
-
-    Raises:
-        InputError: names the line that is wrong.
     """
-    rules = _read_rules(path, dataset, needed)
-    named = rules[list(_COLUMNS)] != _ALL
-    if named[GENRE].any():
-        item, genre, names = _genres(dataset, config)
-        rules[GENRE] = rules[GENRE].map({name: k for k, name in enumerate(names)}).fillna(_UNKNOWN).where(
-            named[GENRE], _ALL).astype(int)
-        asked = np.isin(genre, rules[GENRE])
-        pairs = pd.DataFrame({ITEM: item[asked], GENRE: genre[asked]})
+    rules, rows = _read_rules(path, dataset, needed)
+    by_genre = rules[GENRE] != _ALL
+    if by_genre.any():
+        pairs, names = _genres(dataset, config)
+        rules[GENRE] = np.where(by_genre, names.get_indexer(rules[GENRE]), _ALL)  # -1, that is _UNKNOWN, if not in names
+        pairs = pairs[pairs[GENRE].isin(rules[GENRE])]
     covered, met = np.zeros(len(value), bool), np.zeros(len(rules), bool)
-    for level in _LEVELS:
-        chosen = rules[(named == [column in level for column in _COLUMNS]).all(axis=1)]
-        if chosen.empty:
-            continue
+    specificity = sum(weight * (rules[column] != _ALL).to_numpy(np.int8) for weight, column in zip((4, 2, 1), _COLUMNS))
+    for rank in np.unique(specificity):
+        chosen = rules[specificity == rank]
+        level = [column for column in _COLUMNS if chosen[column].iloc[0] != _ALL]
         if not level:
             value[:], covered[:], met[chosen.index] = chosen[UNWILLINGNESS].iloc[0], True, len(value) > 0
             continue
@@ -177,43 +165,53 @@ def apply_rules(value, path, dataset, config, needed=()):
                 near = chosen[chosen[USER].between(asked[USER].iloc[0], asked[USER].iloc[-1])]
             if GENRE in level:
                 asked = asked.merge(pairs, on=ITEM)
-            found = asked.merge(near, on=list(level))
+            found = asked.merge(near, on=level)
             strongest = found.groupby("place")[UNWILLINGNESS].max()
             value[strongest.index] = strongest
             covered[strongest.index] = True
             met[found["rule"]] = True
-    return int(covered.sum()), np.flatnonzero(~met)
+    return int(covered.sum()), rows[~met]
 
 
 def _read_rules(path, dataset, needed):
-    """The rules with ids as positions in the dataset: _ALL where nothing is named, _UNKNOWN where there is no such id."""
-    table = read_table(path, (*_COLUMNS, UNWILLINGNESS), (*needed, UNWILLINGNESS), extra="refused", skip_blank_lines=False)
-    blank = np.all([_is_blank(table[column]) for column in table], axis=0)
-    if blank.any():
-        table = table[~blank]
+    """The rules of a CSV, and the row of the file of each.
+
+    Ids are positions in the dataset, genres text; _ALL stands for what is not named, _UNKNOWN for an id of no position.
+    """
+    table = read_table(path, [*_COLUMNS, UNWILLINGNESS], [*needed, UNWILLINGNESS], extra="refused", skip_blank_lines=False)
+    blank = {column: _is_blank(table[column]) for column in table}
+    empty = np.all(list(blank.values()), axis=0)
+    rows = table.index
+    if empty.any():
+        rows = rows[~empty]
+        table = table[~empty].reset_index(drop=True)
+
+    def refuse(bad, what):
+        if bad.any():
+            raise InputError(f"{path}: line {_lines(rows[bad])}: {what}")
+
     value = pd.to_numeric(table[UNWILLINGNESS], errors="coerce")
-    bad = np.flatnonzero(~value.between(0, 1) | (table[UNWILLINGNESS].dtype == bool))
-    if len(bad):
-        raise InputError(f"{path}: line {_lines(table.index[bad])}: unwillingness {table[UNWILLINGNESS].iloc[bad[0]]}; it "
-                         "must be a number in [0, 1]")
-    if any(_is_blank(table[column]).any() for column in _COLUMNS if column in table) and (short := short_line(path)):
+    bad = ~value.between(0, 1) | (table[UNWILLINGNESS].dtype == bool)
+    refuse(bad, f"unwillingness {next(iter(table[UNWILLINGNESS][bad]), '')}; it must be a number in [0, 1]")
+    if any(blank[column][rows].any() for column in _COLUMNS if column in table) and (short := short_line(path)):
         raise InputError(f"{path}: line {short} has fewer fields than the header, and what it does not name must not stand "
                          "for all; fill it up with commas, or remove it")
-    rules = pd.DataFrame({UNWILLINGNESS: value}, table.index)
+    rules = pd.DataFrame({UNWILLINGNESS: value})
     for column, known in ((USER, dataset.user_ids), (ITEM, dataset.item_ids)):
         rules[column] = _ALL
         if column in table:
-            ids = clean_ids(table[column], path, column, "line", table.index.to_numpy() + 2, blank=True)
+            ids = clean_ids(table[column], path, column, lambda row: f"line {rows[row] + 2}", blank=True)
             # a position is -1, that is _UNKNOWN, if there is no such id
             rules[column] = np.append(positions(known, ids.unique), _ALL)[ids.code]
-        if column in needed and (rules[column] == _ALL).any():
-            raise InputError(f"{path}: line {_lines(table.index[rules[column] == _ALL])}: no {column}; name it")
-    genre = table[GENRE].map(_plain_genre) if GENRE in table else pd.Series("", table.index)
-    rules[GENRE] = genre.where(genre != "", _ALL)
-    repeated = table.index[rules.duplicated(list(_COLUMNS)) & (rules[[USER, ITEM]] != _UNKNOWN).all(axis=1)]
-    if len(repeated):
-        raise InputError(f"{path}: line {_lines(repeated)}: repeats the rule of an earlier line; remove it")
-    return rules
+        if column in needed:
+            refuse(rules[column] == _ALL, f"no {column}; name it")
+    rules[GENRE] = _ALL
+    if GENRE in table:
+        genre = table[GENRE].map(_plain_genre)
+        rules[GENRE] = genre.where(genre != "", _ALL)
+    refuse(rules.duplicated(_COLUMNS) & (rules[[USER, ITEM]] != _UNKNOWN).all(axis=1),
+           "repeats the rule of an earlier line; remove it")
+    return rules, rows
 
 
 def _is_blank(column):
@@ -225,18 +223,15 @@ def _is_blank(column):
 
 
 def _plain_genre(text):
-    return " ".join(clean_text(text).split()).casefold()
+    return clean_genre(text).casefold()
 
 
 def _genres(dataset, config):
     """The genres of the items, by their lower-case names; an item without one has the genre "(no genres listed)".
 
     Returns:
-        item, genre: (p,) int arrays, a pair for each genre of each item, by item.
-        names: list of the genres' names, ascending.
-
-    Raises:
-        InputError: there is no movies.csv, or it has no genres.
+        pairs: DataFrame of ITEM and GENRE, int, a row for each genre of each item, by item.
+        names: Index of the genres' names, ascending.
     """
     path = dataset_folder(config) / MOVIES_FILE
     remedy = f"make the dataset anew from a source with genres, or use rules and unwillingness without {GENRE}"
@@ -245,10 +240,10 @@ def _genres(dataset, config):
     listed = load_catalogue(dataset, config)[GENRES]
     if (listed == "").all():
         raise InputError(f"{path}: lists no genres; {remedy}")
-    one = listed.where(listed != "", NO_GENRE).str.split("|").explode().map(_plain_genre)
-    one = one[~(pd.Series(one.index, one.index).astype(str) + "|" + one).duplicated()]
-    names, genre = np.unique(one.to_numpy().astype(str), return_inverse=True)
-    return one.index.to_numpy(), genre, names.tolist()
+    each = listed.where(listed != "", NO_GENRE).str.split("|").explode().map(_plain_genre)
+    pairs = each.rename_axis(ITEM).reset_index(name=GENRE).drop_duplicates()
+    pairs[GENRE], names = pd.factorize(pairs[GENRE], sort=True)
+    return pairs, names
 
 
 def _by_rating(dataset, config):
@@ -261,8 +256,9 @@ def _by_rating(dataset, config):
 
 def _by_genre(dataset, config):
     """1 minus the mean share of the interaction's genres in its user's history."""
-    item, genre, names = _genres(dataset, config)
-    number = np.bincount(item, minlength=dataset.num_items)  # of genres of an item
+    pairs, names = _genres(dataset, config)
+    genre = pairs[GENRE].to_numpy()
+    number = np.bincount(pairs[ITEM], minlength=dataset.num_items)  # of genres of an item
     first = np.cumsum(number) - number
     length = np.bincount(dataset.user, minlength=dataset.num_users)
     value = np.empty(dataset.num_interactions)

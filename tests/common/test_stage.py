@@ -1,118 +1,10 @@
 import logging
-import os
-import re
-import subprocess
-import sys
 
-import numpy as np
 import pytest
 import yaml
 
 from src.common.errors import InputError
-from src.common.files import PartialResults, atomic_write, digest, read_json, write_json
 from src.common.stage import Stage, main
-
-
-def test_a_file_is_written_whole_or_not_at_all(tmp_path):
-    path = tmp_path / "deep" / "x.txt"
-    with atomic_write(path) as temporary:
-        temporary.write_text("one")
-        assert not path.exists()
-    with pytest.raises(RuntimeError):
-        with atomic_write(path) as temporary:
-            temporary.write_text("half of two")
-            raise RuntimeError
-    assert path.read_text() == "one" and [p.name for p in path.parent.iterdir()] == ["x.txt"]
-
-
-
-def test_what_a_killed_process_left_half_written_is_removed(tmp_path):
-    with atomic_write(tmp_path / "a.json") as temporary:
-        temporary.touch()
-        mine = temporary.name
-    killed = subprocess.Popen([sys.executable, "-c", ""])
-    killed.wait()
-    dead = mine.replace(f".{os.getpid()}.", f".{killed.pid}.")
-    names = [dead, mine.replace(f".{os.getpid()}.", f".{os.getppid()}."), dead.replace("a.json", "b.json", 1),
-             re.sub(r"json\.[^.]*", "json.elsewhere", dead, count=1), ".a.json.mine.tmp.json",
-             dead.replace(f".{killed.pid}.", f".{'9' * 25}.")]
-    for name in (*names, dead + ".tmp"):
-        (tmp_path / name).touch()
-    write_json(tmp_path / "a.json", {})
-    assert {p.name for p in tmp_path.iterdir()} == {"a.json", *names[1:]}
-
-
-def test_a_link_stays_a_link(tmp_path):
-    (tmp_path / "disk").mkdir()
-    (tmp_path / "x.json").symlink_to(tmp_path / "disk" / "there.json")
-    for value in (1, 2):
-        write_json(tmp_path / "x.json", {"a": value})
-        assert (tmp_path / "x.json").is_symlink() and read_json(tmp_path / "disk" / "there.json", "") == {"a": value}
-    assert [p.name for p in (tmp_path / "disk").iterdir()] == ["there.json"]
-
-
-def test_what_cannot_be_written_is_named_by_its_own_name(tmp_path):
-    with pytest.raises(OSError) as error:
-        with atomic_write(tmp_path / "x.csv") as temporary:
-            temporary.write_text("half")
-            raise OSError(28, "No space left on device")
-    assert error.value.filename == str(tmp_path / "x.csv") and not list(tmp_path.iterdir())
-
-
-def test_a_long_name_is_no_error(tmp_path):
-    write_json(tmp_path / ("x" * 245 + ".json"), {})
-
-
-def test_partial_results_of_another_key_are_never_read(tmp_path):
-    one = PartialResults(tmp_path / "p", {"damping": 1})
-    one.write(np.ones(3))
-    two = PartialResults(tmp_path / "p", {"damping": 9})
-    two.write(np.full(3, 9.0))
-    for act in (lambda: one.write(np.ones(3)), lambda: one.read(3)):
-        with pytest.raises(InputError, match="another run with other settings writes it"):
-            act()
-    again = PartialResults(tmp_path / "p", {"damping": 9})
-    assert again.resumed and again.read(3).tolist() == [9, 9, 9] and again.read(3) is None
-
-
-def test_a_record_depends_on_code_device_and_mindspore(stage, settings, tmp_path, monkeypatch):
-    assert stage().is_done()
-    other = Stage("test", settings(), ["num_neg"], [tmp_path / "in"], [tmp_path / "out"], "GPU")
-    assert not other.is_done() and set(other.basis) == {"code", "mindspore", "device", "dataset", "inputs"}
-    for name in ("code_digest", "mindspore_version"):
-        monkeypatch.setattr(f"src.common.stage.{name}", lambda: "other")
-        assert not stage().is_done()
-        monkeypatch.undo()
-
-def test_json_refuses_nan_and_keeps_what_was_there(tmp_path):
-    path = tmp_path / "x.json"
-    write_json(path, {"a": 1})
-    with pytest.raises(ValueError):
-        write_json(path, {"a": float("nan")})
-    assert read_json(path, "") == {"a": 1}
-
-
-def test_missing_and_broken_json_are_named(tmp_path):
-    path = tmp_path / "x.json"
-    with pytest.raises(InputError, match="x.json: no such file; run it"):
-        read_json(path, "run it")
-    path.write_text("{")
-    with pytest.raises(InputError, match="x.json: not valid JSON .*; run it"):
-        read_json(path, "run it")
-
-
-def test_records_of_another_shape_are_named(tmp_path):
-    path = tmp_path / "x.json"
-    for text in ("[1]", "{}", "3"):
-        path.write_text(text)
-        with pytest.raises(InputError, match="x.json: is no record of this program; run it"):
-            read_json(path, "run it", keys=["a"])
-
-
-def test_digest_is_that_of_the_content(tmp_path):
-    path = tmp_path / "x"
-    path.write_bytes(b"abc")
-    assert digest(path, "md5") == "900150983cd24fb0d6963f7d28e17f72"
 
 
 @pytest.fixture
@@ -121,12 +13,22 @@ def stage(settings, tmp_path):
     (tmp_path / "in").write_text("1")
 
     def make(*arguments):
-        return Stage("test", settings(*arguments), ["num_neg"], [tmp_path / "in"], [tmp_path / "out"])
+        return Stage("test", settings(*arguments), ["negatives"], [tmp_path / "in"], [tmp_path / "out"])
     first = make()
     assert not first.is_done()
     (tmp_path / "out").write_text("2")
     first.finish()
     return make
+
+
+def test_a_record_depends_on_code_device_and_mindspore(stage, settings, tmp_path, monkeypatch):
+    assert stage().is_done()
+    other = Stage("test", settings(), ["negatives"], [tmp_path / "in"], [tmp_path / "out"], "GPU")
+    assert not other.is_done() and set(other.basis) == {"code", "mindspore", "device", "dataset", "inputs"}
+    for name in ("code_digest", "mindspore_version"):
+        monkeypatch.setattr(f"src.common.stage.{name}", lambda: "other")
+        assert not stage().is_done()
+        monkeypatch.undo()
 
 
 def test_a_stage_is_skipped_only_for_the_same_settings_inputs_and_outputs(stage, tmp_path):

@@ -1,4 +1,5 @@
 """Tables that other programs wrote, through the data stage and as a dataset put there by hand: the same answers."""
+import io
 import json
 import logging
 import re
@@ -8,6 +9,7 @@ import pandas as pd
 import pytest
 
 from src.common.errors import InputError
+from src.common.tables import read_stream
 from src.dataset import find_users, load_catalogue, load_dataset, timestamp_seconds
 from src.movielens import prepare
 
@@ -49,7 +51,7 @@ def put(request, tmp_path, settings):
 
 
 def order(dataset):
-    """For each user, by id, her items in order of time."""
+    """For each user, by id, their items in order of time."""
     items = [[str(dataset.item_ids[i]) for i in dataset.item[dataset.user == u]] for u in range(dataset.num_users)]
     return {str(name): [*row, str(dataset.item_ids[dataset.validation[u]]), str(dataset.item_ids[dataset.test[u]])]
             for u, (name, row) in enumerate(zip(dataset.user_ids, items))}
@@ -87,6 +89,15 @@ def test_columns_may_stand_in_any_order_and_others_are_named(put, caplog):
 def test_columns_that_leave_a_doubt_are_named(put, header, words):
     with pytest.raises(InputError, match=words):
         load_dataset(put(text_of(header=header)))
+
+
+def test_a_file_that_is_read_in_many_blocks_is_read_whole():
+    content = b"user_id,item_id,rating\n" + b"".join(b"%d,%d,0.5\n" % (k, k % 7) for k in range(300_000))
+    table = read_stream(io.BufferedReader(io.BytesIO(content)), len(content), "x", ["user_id", "item_id"])
+    assert table.user_id.astype(int).tolist() == list(range(300_000)) and table.attrs["header"]["item_id"] == "item_id"
+    with pytest.raises(InputError, match="x: line 300002 has a NUL byte"):
+        broken = content + b"1,2,\0\n"
+        read_stream(io.BufferedReader(io.BytesIO(broken)), len(broken), "x", ["user_id", "item_id"])
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -8,13 +8,10 @@ import sys
 import warnings
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
-from src.common import terminal
-from src.common.files import write_csv
 from src.common.stage import main
-from src.common.terminal import RESULT, has_colours, paint, plain, printable, progress, read_with_progress
+from src.common.terminal import RESULT, has_colours, paint, plain, printable, progress
 
 ROOT = Path(__file__).resolve().parents[2]
 LOGGER = logging.getLogger("ifrqe")
@@ -154,20 +151,3 @@ def test_a_reader_that_leaves_early_is_no_error(tmp_path):
 def test_a_bar_knows_no_total_if_there_is_none():
     with progress(None, "x", "B") as bar:
         bar.update(3)
-
-
-def test_reading_with_progress_changes_nothing():
-    content = bytes(range(256)) * 10_000
-    with read_with_progress(io.BytesIO(content), len(content), "x") as file:
-        assert file.read() == content
-    with read_with_progress(io.BytesIO(b"a,b\n1,2\n"), 8, "x") as file:
-        assert pd.read_csv(file).to_dict("list") == {"a": [1], "b": [2]}
-
-
-@pytest.mark.parametrize("rows", [0, 1, 4, 5])
-def test_a_table_written_in_parts_is_the_same_file(tmp_path, monkeypatch, rows):
-    monkeypatch.setattr(terminal, "_ROWS", 2)
-    table = pd.DataFrame({"a": range(rows), "b": [0.1 * k for k in range(rows)], "c": ["x,\n"] * rows})
-    write_csv(table, tmp_path / "parts.csv")
-    table.to_csv(tmp_path / "whole.csv", index=False)
-    assert (tmp_path / "parts.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()

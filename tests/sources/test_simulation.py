@@ -6,7 +6,7 @@ from src.dataset import evaluation_candidates, load_dataset
 from src.metrics import hit_ratio
 from src.movielens import prepare
 from src.ncf import build, score
-from src.sources.simulation import GENRES, simulate
+from src.sources.simulation import GENRE_NAMES, simulate
 from src.training.trainer import Trainer
 
 
@@ -28,7 +28,7 @@ def test_columns_hold_what_they_say(simulated):
     assert set(ratings.rating) == {1, 2, 3, 4, 5}
     assert (ratings.groupby("user_id").timestamp.diff().dropna() > 0).all()
     assert unwillingness.unwillingness.between(0, 1).all()
-    assert set("|".join(movies.genres).split("|")) <= set(GENRES)
+    assert set("|".join(movies.genres).split("|")) <= set(GENRE_NAMES)
     assert movies.title.is_unique
 
 

@@ -84,7 +84,7 @@ def test_by_rating_the_worst_is_the_most_unwilling(tiny):
 def test_by_genre_the_rare_in_the_users_history_is_the_most_unwilling(movies):
     _, settings = movies
     config = settings("--unwillingness", "genres")
-    # user 7: half of her history is comedy, all of it drama; user 9: all is horror
+    # user 7: half of their history is comedy, all of it drama; user 9: all is horror
     assert load_unwillingness(load_dataset(config), config).tolist() == [1 - (0.5 + 1) / 2, 0, 0]
 
 
@@ -128,6 +128,9 @@ def test_rules_that_meet_nothing_are_named_by_line(movies, caplog):
     assert found.tolist() == [0.5, 0, 0]
     assert "lines 3, 4, 5, 6 meet no training interaction" in caplog.text  # 30 is held out
     assert "unwillingness of 1 of 3 training interactions; the rest: 0" in caplog.text
+    caplog.clear()
+    assert rules(movies, "item_id,unwillingness\n10,0.5\n\n\n99,1\n").tolist() == [0.5, 0, 0]
+    assert "line 5 meets no training interaction" in caplog.text  # empty lines count
 
 
 @pytest.mark.parametrize("text, words", [

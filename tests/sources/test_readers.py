@@ -1,0 +1,171 @@
+"""Sources in all their layouts, and what is wrong with some."""
+import json
+import zipfile
+
+import pandas as pd
+import pytest
+
+from src.common.errors import InputError
+from src.movielens import prepare
+from src.sources.readers import read_source
+from tests.sources.samples import GENRES, ROWS, TITLES, comma, double_colon, lines, ml_100k, zip_of
+
+
+@pytest.mark.parametrize("members", [ml_100k(), double_colon("latin-1"), double_colon("utf-8"), comma()],
+                         ids=["ml-100k", "ml-1m", "ml-10m", "ml-20m"])
+def test_each_layout_gives_the_same_dataset(tmp_path, settings, members):
+    config = settings("--archive", zip_of(tmp_path / "some.zip", members))
+    prepare(config)
+    folder = tmp_path / "data" / "tiny"
+    ratings = pd.read_csv(folder / "ratings.csv")
+    assert list(ratings.columns) == ["user_id", "item_id", "rating", "timestamp"]
+    assert [tuple(row) for row in ratings.to_numpy().tolist()] == ROWS
+    movies = pd.read_csv(folder / "movies.csv")
+    assert movies.set_index("item_id").title.to_dict() == TITLES
+    assert movies.set_index("item_id").genres.to_dict() == GENRES
+    record = json.loads((folder / "dataset.json").read_text())
+    assert (record["num_users"], record["num_items"], record["num_ratings"]) == (2, 4, 7)
+
+
+def test_recbole_files(tmp_path, settings):
+    inter = tmp_path / "x.inter"
+    inter.write_text("user_id:token\titem_id:token\trating:float\ttimestamp:float\n" + lines("\t"))
+    (tmp_path / "x.item").write_text("item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq\n"
+                                     "10\tHeat\t1995\tAction Crime\n40\tAlien\t1979\tHorror\n")
+    prepare(settings("--archive", inter))
+    movies = pd.read_csv(tmp_path / "data" / "tiny" / "movies.csv", keep_default_na=False)
+    assert movies.values.tolist() == [[10, "Heat (1995)", "Action|Crime"], [20, "", ""], [30, "", ""],
+                                      [40, "Alien (1979)", "Horror"]]
+
+
+def test_recbole_files_with_text_ids(tmp_path, settings):
+    inter = tmp_path / "x.inter"
+    inter.write_text("user_id:token\titem_id:token\n" + "".join(f"u{u}\tB00{i}\n" for u, i, _, _ in ROWS))
+    prepare(settings("--archive", inter))
+    ratings = pd.read_csv(tmp_path / "data" / "tiny" / "ratings.csv")
+    assert ratings.item_id.tolist()[:2] == ["B0010", "B0020"]
+
+
+@pytest.mark.parametrize("column, text, genres", [
+    ("class:token_seq", "Action Sci-Fi", "Action|Sci-Fi"), ("type:token_seq", "Drama Comedy", "Drama|Comedy"),
+    ("genre:token_seq", "(no genres listed)", "(no genres listed)"), ("category_id:token", "28", "28"),
+    ("categories:token", "Video Games", "Video Games"), ("category_id:token_seq", "28 007", "28|007"),
+    ("brand:token", "X", ""),
+])
+def test_recbole_genres_by_whatever_name(tmp_path, settings, column, text, genres):
+    inter = tmp_path / "x.inter"
+    rows = lines("\t", [(1, "10", 1), (1, "007", 2), (1, 3, 3)])
+    inter.write_text("user_id:token\titem_id:token\ttimestamp:float\n" + rows)
+    (tmp_path / "x.item").write_text(f"item_id:token\tmovie_title:token_seq\t{column}\n10\tHeat\t{text}\n007\tSpy\t{text}\n")
+    prepare(settings("--archive", inter))
+    movies = pd.read_csv(tmp_path / "data" / "tiny" / "movies.csv", dtype=str, keep_default_na=False)
+    assert movies.values.tolist() == [["007", "Spy", genres], ["10", "Heat", genres], ["3", "", ""]]
+
+
+@pytest.mark.parametrize("content, words", [
+    ("", "is empty"),
+    ("user_id,item_id\n", "holds no ratings"),
+    ("who,what\n1,2\n", r"has no column user_id, item_id \(columns: who, what\)"),
+    ("user_id,item_id,rating\n1,1,5\n1,2,good\n", "row 2 has 'good' as rating"),
+    ("user_id,item_id,timestamp\n1,1,5\n1,2,noon\n", "row 2 has 'noon' as timestamp"),
+    ("user_id,item_id,timestamp\n1,1,5\n1,,3\n", "row 2 has nothing as item_id"),
+    ("user_id,item_id,timestamp\n1,1,5\n1,2\n", "row 2 has nothing as timestamp"),
+    ("user_id,item_id,timestamp\n1,1,5\n1,2,3,4,5\n", "more fields than the header|not in the expected columns"),
+    ("user_id,item_id\n1,1,5\n1,2,6\n", "more fields than the header"),
+    ("user_id,item_id,timestamp\n1,1,5\n1,2,1e19\n", "row 2 has .*1e.?19.* as timestamp"),
+    ("user_id,userId,item_id\n1,1,5\n", "has the column user_id twice"),
+    (b"user_id,item_id\n1,\xff\n", "is not UTF-8 text"),
+])
+def test_bad_csv_files_are_named(tmp_path, settings, content, words):
+    path = tmp_path / "x.csv"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(InputError, match=f"x.csv: .*{words}") as error:
+        prepare(settings("--archive", path))
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "data" / "tiny").exists()
+
+
+def test_bad_archives_are_named(tmp_path, settings):
+    whole = zip_of(tmp_path / "x.zip", comma()).read_bytes()
+    (tmp_path / "cut.zip").write_bytes(whole[:len(whole) // 2])
+    with pytest.raises(InputError, match="cut.zip: cannot be read"):
+        read_source(tmp_path / "cut.zip")
+    broken = bytearray(whole)
+    broken[whole.index(b"1,10,5") + 2] ^= 1  # same length, other content: the checksum inside the zip tells
+    (tmp_path / "broken.zip").write_bytes(broken)
+    with pytest.raises(InputError, match="broken.zip: cannot be read.*CRC"):
+        read_source(tmp_path / "broken.zip")
+    for name in ("../ratings.csv", "/etc/ratings.csv", "C:\\ratings.csv"):
+        with pytest.raises(InputError, match="points outside"):
+            read_source(zip_of(tmp_path / "out.zip", {**comma(), name: "x"}))
+    with pytest.raises(InputError, match="holds none of u.data"):
+        read_source(zip_of(tmp_path / "other.zip", {"readme.txt": "hello"}))
+    with pytest.raises(InputError, match="line 2 is not ID::TITLE::GENRES"):
+        read_source(zip_of(tmp_path / "m.zip", {"ratings.dat": lines("::"), "movies.dat": "1::A::B\n2::A\n"}))
+    with pytest.raises(InputError, match="holds ratings.csv twice"):
+        read_source(zip_of(tmp_path / "two.zip", {**comma(), "other/ratings.csv": "x"}))
+    with pytest.raises(InputError, match="u.item: line 1 is not in columns"):
+        read_source(zip_of(tmp_path / "k.zip", {**ml_100k(), "ml-100k/u.item": "1,Heat\n"}))
+    read_source(zip_of(tmp_path / "fine.zip", {**comma(), "./": "", "ratings.csv/": ""}))  # folders are passed over
+    (tmp_path / "x.parquet").write_text("x")
+    with pytest.raises(InputError, match="unknown kind of file"):
+        read_source(tmp_path / "x.parquet")
+
+
+def test_an_empty_list_of_items_is_no_error(tmp_path, settings):
+    empty = {"bars": {**ml_100k(), "ml-100k/u.item": ""}, "commas": {**comma(), "ml/movies.csv": "movieId,title\n"}}
+    for name, members in empty.items():
+        prepare(settings("--archive", zip_of(tmp_path / f"{name}.zip", members), "--dataset", name))
+        movies = pd.read_csv(tmp_path / "data" / name / "movies.csv", keep_default_na=False)
+        assert movies.title.tolist() == [""] * 4
+
+
+def test_every_damage_of_a_zip_is_one_line(tmp_path):
+    whole = tmp_path / "x.zip"
+    with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in comma().items():
+            archive.writestr(name, content)
+    content = whole.read_bytes()
+    refused = 0
+    for place in range(len(content)):
+        damaged = bytearray(content)
+        damaged[place] ^= 0xFF
+        (tmp_path / "damaged.zip").write_bytes(damaged)
+        try:
+            read_source(tmp_path / "damaged.zip")
+        except InputError as e:
+            refused += 1
+            assert "damaged.zip" in str(e) and "\n" not in str(e)
+    assert refused > len(content) / 2
+
+
+@pytest.mark.parametrize("members, words", [
+    ({"x.test.inter": "", "x.train.inter": ""}, "holds x.test.inter and x.train.inter; give a zip with one file"),
+    ({**comma(), "ml/u.data": lines("\t")}, "holds u.data and ratings.csv; give a zip with one"),
+    ({**comma(), "other/Movies.csv": "x"}, "holds Movies.csv twice"),
+])
+def test_a_zip_that_leaves_a_doubt_is_refused(tmp_path, members, words):
+    with pytest.raises(InputError, match=words):
+        read_source(zip_of(tmp_path / "x.zip", members))
+
+
+def test_names_in_a_zip_may_have_any_case(tmp_path, settings):
+    members = {name.upper(): content for name, content in comma().items()}
+    prepare(settings("--archive", zip_of(tmp_path / "x.zip", {**members, "__MACOSX/ML/RATINGS.CSV": "x"})))
+    assert len(pd.read_csv(tmp_path / "data" / "tiny" / "ratings.csv")) == len(ROWS)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "latin-1"])
+def test_the_titles_of_ml_100k_may_be_utf_8(tmp_path, settings, encoding):
+    members = ml_100k()
+    members["ml-100k/u.item"] = members["ml-100k/u.item"].decode("latin-1").encode(encoding)
+    prepare(settings("--archive", zip_of(tmp_path / "x.zip", members)))
+    assert pd.read_csv(tmp_path / "data" / "tiny" / "movies.csv").title.tolist() == list(TITLES.values())
+
+
+def test_a_title_with_a_line_break_is_written_on_one_line(tmp_path, settings):
+    movies = 'movieId,title,genres\n10,"He\rat\n(1995)\x1b[2J",Crime\n20,"Jaws ""2"", a",\n'
+    config = settings("--archive", zip_of(tmp_path / "x.zip", {**comma(), "ml/movies.csv": movies}))
+    prepare(config)
+    lines_written = (tmp_path / "data" / "tiny" / "movies.csv").read_bytes().split(b"\n")
+    assert lines_written[1:3] == [b"10,He at (1995) [2J,Crime", b'20,"Jaws ""2"", a",'] and len(lines_written) == 6
