@@ -22,9 +22,10 @@ from src.evaluation.explain import Rule
 from src.game.decisions import read_decisions
 from src.game.preprocess import preprocess
 from src.report import users as report_users
+from src.report.interactions import KINDS, disclosed, kinds
 from src.report.page import HTML, MARKDOWN, write_report
-from src.report.results import read_results
-from src.report.sections import KINDS, disclosed, kinds, limits
+from src.report.results import Evaluated, read_results
+from src.report.sections import limits
 from src.report.users import sample_users, users_page
 from src.training.train import train
 
@@ -135,14 +136,15 @@ def test_what_belongs_to_another_mask_is_left_out(copied):
 def test_what_belongs_to_another_model_or_dataset_is_left_out(copied):
     train(asked(copied.replace(train_epochs=1)))
     results = read_results(asked(copied))
-    assert list(results.trainings) == ["IFRQE"] and "train_ncf.json (of another model" in results.left_out[0]
+    assert [name for name, found in results.models.items() if found.training] == ["IFRQE"]
+    assert "train_ncf.json (of another model" in results.run.left_out[0]
     for name in ("train_ifrqe.json", "eval_ifrqe.json"):
         path = Path(copied.output_path) / name
         path.write_text(path.read_text().replace('"simulation"', '"elsewhere"'))
     results = read_results(asked(copied))
-    assert list(results.evaluations) == ["NCF"] and not results.trainings
-    assert {line.split(" (")[0] for line in results.left_out} == {"train_ncf.json", "train_ifrqe.json", "eval_ifrqe.json",
-                                                                   "recommendations of NCF"}
+    assert list(results.models) == ["NCF"] and results.models["NCF"].training is None
+    assert {line.split(" (")[0] for line in results.run.left_out} == {"train_ncf.json", "train_ifrqe.json",
+                                                                       "eval_ifrqe.json", "recommendations of NCF"}
 
 
 def test_the_plain_model_alone_has_a_report(copied):
@@ -174,13 +176,13 @@ def test_the_trade_off_study_of_the_same_dataset_is_shown(copied):
     assert "tradeoff.csv (of another dataset, or of an unfinished study)" in read(copied, MARKDOWN)
     from src.common.stage import Stage
     inputs = [Path(copied.data_path) / "simulation" / name for name in ("ratings.csv", "unwillingness.csv")]
-    Stage("tradeoff", copied, ("recipe",), inputs, [output / "tradeoff.csv"]).finish()
+    Stage("tradeoff", copied, ("tradeoff",), inputs, [output / "tradeoff.csv"]).finish()
     write_report(asked(copied.replace(overwrite=True)))
     text = read(copied, MARKDOWN)
     assert "## The trade-off" in text and "| threshold | 60% | 0.575 | 0.300 | 0.1300 | -0.3000 |" in text
     assert sum(tag == "svg" for tag, _ in Page(read(copied)).tags) == 10
     inputs[1].write_text(inputs[1].read_text().replace("0.5", "0.6"))  # a dataset of the same name
-    assert read_results(asked(copied)).tradeoff is None
+    assert read_results(asked(copied)).study is None
 
 
 def test_titles_are_text_wherever_they_stand(copied):
@@ -254,8 +256,8 @@ def simulated_results(finished_run, users, length, items):
                       np.zeros((users, 2), int), np.arange(len(user)))
     results = read_results(asked(finished_run))
     n = len(user)
-    results.dataset, results.evaluations, results.users = dataset, {"NCF": results.evaluations["NCF"]}, {
-        "NCF": pd.DataFrame({"rank": np.zeros(users, int)})}
+    results.dataset = dataset
+    results.models = {"NCF": Evaluated(results.models["NCF"].record, pd.DataFrame({"rank": np.zeros(users, int)}))}
     results.catalogue = pd.DataFrame({"title": [f"A Title of the Usual Length {k} (1999)" for k in range(items)],
                                       "genres": "Drama|Romance|War"})
     for name in ("influence", "expected"):
@@ -266,7 +268,7 @@ def simulated_results(finished_run, users, length, items):
 
 def test_it_stays_small_whatever_the_data(cpu, finished_run, monkeypatch):
     results = simulated_results(finished_run, 3000, 300, 4000)
-    results.recommending = ["NCF"]
+    results.models["NCF"].recommends = True
     monkeypatch.setattr(report_users, "load_model", lambda *_: None)
     monkeypatch.setattr(report_users, "top_items", lambda net, users, *_: [(np.arange(10), np.full(10, 0.5))] * len(users))
     page = users_page(results, finished_run.replace(report_users=1000))
@@ -295,7 +297,7 @@ def test_several_seeds_have_reports_of_their_own(copied):
     assert (Path(copied.output_path) / "seed_1" / HTML).exists()
     record = json.loads((Path(copied.output_path) / "eval_ncf_seeds.json").read_text())
     assert record["seeds"] == [1]
-    assert "NCF" in read_results(asked(copied)).evaluations  # the single run's own record stays
+    assert "NCF" in read_results(asked(copied)).models  # the single run's own record stays
 
 
 def link_seed(config):
@@ -371,6 +373,7 @@ def test_many_genres_are_shown_together(finished_run):
 def test_large_ids_stay_what_they_are(finished_run):
     results = read_results(asked(finished_run))
     results.dataset = dataclasses.replace(results.dataset, user_ids=76561197960265729 + np.arange(60))
-    results.recommending = []  # no model is one of these users
+    for found in results.models.values():
+        found.recommends = False  # no model is one of these users
     page = json.loads(json.dumps(users_page(results, finished_run)))
     assert {int(user["id"]) for user in page["users"]} <= set(results.dataset.user_ids.tolist())
