@@ -13,6 +13,12 @@ from ..common.figures import (
     picture,
     tradeoff_panel,
 )
+from ..game.strategies import NONE_VALIDATION
+from .tables import KINDS, grouped
+
+# by kind of users: column of `grouped`, factor, label
+USERS_PANELS = {"history": ("worse", 100, "worse off (%)"), "unwillingness": ("worse", 100, "worse off (%)"),
+                "gap": ("hit_change", 1, "change of HR")}
 
 
 def fidelity_plot(path, predicted, measured, scores, ceiling, title):
@@ -81,30 +87,38 @@ def tradeoff_plot(path, table, shown, title):
         panels[0].legend(frameon=False, fontsize="small")
 
 
-def users_plot(path, changes, groups, title):
-    """Who pays and who gains, against everything disclosed.
+def users_plot(path, users, title):
+    """Who pays and who gains, against everything disclosed; nothing is drawn without users.
 
     Args:
         path: of the PNG.
-        changes: dict of strategy to (num_users,) changes of the users' losses.
-        groups: list of (axis label, column label, dict of strategy to Series by group).
+        users: rows of SeedRuns.of_users.
         title: of the picture.
     """
-    with picture(path, title, 1 + len(groups)) as (first, *others):
+    if users.empty:
+        return
+    parts = {name: part for name, part in users.groupby("strategy", sort=False) if name != NONE_VALIDATION}
+    panels = {kind: panel for kind, panel in USERS_PANELS.items() if kind in users}
+    if not parts:
+        return
+    title = f"{title}, {100 * users.budget.iloc[0]:g}% of the unwillingness, against everything disclosed"
+    with picture(path, title, 1 + len(panels)) as (first, *others):
+        changes = {name: part.groupby("user").loss_change.mean() for name, part in parts.items()}
         for strategy, values in changes.items():
             first.plot(np.sort(values), np.linspace(0, 100, len(values)), **_style(strategy))
         limit = np.quantile(np.abs(np.concatenate(list(changes.values()))), 0.98) or 1
         first.set(xlim=(-limit, limit), xlabel="change of a user's loss (nats)", ylabel="users (%)")
         first.axvline(0, color=GREY, linestyle=":", linewidth=1)
         first.legend(frameon=False, fontsize="small")
-        for axes, (kind, column, values) in zip(others, groups):
-            width = 0.8 / len(values)
-            for k, (strategy, series) in enumerate(values.items()):
-                place = np.arange(len(series)) + (k - (len(values) - 1) / 2) * width
-                axes.bar(place, series, width, **_style(strategy))
-            axes.set_xticks(range(len(series)), series.index, fontsize="small")
+        width = 0.8 / len(parts)
+        for axes, (kind, (column, factor, ylabel)) in zip(others, panels.items()):
+            for k, (strategy, part) in enumerate(parts.items()):
+                values = factor * grouped(part, kind)[column]
+                place = np.arange(len(values)) + (k - (len(parts) - 1) / 2) * width
+                axes.bar(place, values, width, **_style(strategy))
+            axes.set_xticks(range(len(values)), values.index, fontsize="small")
             axes.axhline(0, color=GREY, linewidth=0.8)
-            axes.set(xlabel=kind, ylabel=column)
+            axes.set(xlabel=KINDS[kind], ylabel=ylabel)
 
 
 def _style(strategy):
