@@ -70,6 +70,11 @@ def picture(path: str | Path, title: str, panels: int) -> Iterator[list[Axes]]:
         figure.savefig(temporary, dpi=100)
 
 
+def sample(number: int) -> np.ndarray:
+    """Positions of those of a number of points that a scatter shows."""
+    return np.linspace(0, number - 1, min(POINTS, number)).astype(int)
+
+
 def curve(axes: Axes, history: list[dict], key: str, color: str, label: str) -> None:
     """A quantity of a training by epoch."""
     axes.plot([record["epoch"] for record in history], [record[key] for record in history], color=color, label=label)
@@ -85,15 +90,7 @@ def histograms(axes: Axes, series: dict[str, np.ndarray], bins: np.ndarray, perc
 
 def learning_curve(path: str | Path, history: list[dict], metric: str, title: str, best_epoch: int,
                    anchor_epoch: int) -> None:
-    """Training loss, cross-entropy of the validation item and the validation metric by epoch.
-
-    Args:
-        path: of the PNG.
-        history: list of dicts with epoch and loss, and pos_loss and `metric` if there are validation items.
-        metric: key of the ranking metric.
-        title: of the picture.
-        best_epoch, anchor_epoch: marked in it.
-    """
+    """PNG of a training by epoch: loss, and with validation items pos_loss and `metric`; two epochs are marked."""
     validated = metric in history[0]
     with picture(path, title, 2 if validated else 1) as panels:
         curve(panels[0], history, "loss", GREY, "training samples")
@@ -110,17 +107,11 @@ def learning_curve(path: str | Path, history: list[dict], metric: str, title: st
 
 
 def disclosure_plot(path: str | Path, decisions: object, title: str) -> None:
-    """The decisions: each interaction by unwillingness and influence, and the share disclosed by unwillingness.
-
-    Args:
-        path: of the PNG.
-        decisions: Decisions; where a game was played, the line expected influence = lambda * unwillingness parts them.
-        title: of the picture.
-    """
+    """PNG of Decisions: the share disclosed by unwillingness, and where a game was played each interaction."""
     played = decisions.expected is not None
     with picture(path, title, 2 if played else 1) as panels:
         if played:
-            _decided_panel(panels[0], decisions.expected, decisions.unwillingness, decisions.disclosed, decisions.weight)
+            _played_panel(panels[0], decisions)
         disclosed_panel(panels[-1], *disclosed_by_unwillingness(decisions.unwillingness, decisions.disclosed)[:2])
 
 
@@ -131,13 +122,15 @@ def disclosed_panel(axes: Axes, edges: np.ndarray, share: np.ndarray) -> None:
     axes.set(ylim=(0, 100), xlabel="unwillingness", ylabel="disclosed (%)")
 
 
-def _decided_panel(axes, influence, unwillingness, disclosed, weight):
-    shown = np.linspace(0, len(influence) - 1, min(POINTS, len(influence))).astype(int)
+def _played_panel(axes, decisions):
+    """Interactions by unwillingness and influence; the line expected influence = lambda * unwillingness parts them."""
+    expected, weight = decisions.expected, decisions.weight
+    shown = sample(len(expected))
     for chosen, color, label in ((False, GREY, "withheld"), (True, BLUE, "disclosed")):
-        rows = shown[disclosed[shown] == chosen]
-        axes.scatter(unwillingness[rows], influence[rows], s=2, alpha=0.4, color=color, linewidths=0, label=label)
+        rows = shown[decisions.disclosed[shown] == chosen]
+        axes.scatter(decisions.unwillingness[rows], expected[rows], s=2, alpha=0.4, color=color, linewidths=0, label=label)
     axes.plot([0, 1], [0, weight], color=ORANGE, label=f"price of unwillingness: {weight:.3g}")
-    limit = np.quantile(np.abs(influence), 0.97) or 1  # a few extreme influences would hide the rest
+    limit = np.quantile(np.abs(expected), 0.97) or 1  # a few extreme influences would hide the rest
     axes.set(ylim=(-limit, limit), xlabel="unwillingness", ylabel="expected influence (nats)")
     axes.legend(frameon=False, markerscale=4, loc="lower right")
 
@@ -146,14 +139,18 @@ def _decided_panel(axes, influence, unwillingness, disclosed, weight):
 STYLES = {"none": (GREY, None, "--"), "none+validation": (GREY, None, ":"), "random": ("#a88500", "v", "-"),
           "threshold": ("#4e9a06", "s", "-"), "recent": ("#9a5fc0", "^", "-"), "similarity": ("#dd3c3c", "D", "-"),
           "ifrqe": (BLUE, "o", "-"), "ifrqe++": (ORANGE, "P", "-")}
-OTHER_STYLE = ("#1f9e9e", "X", "-")
 WHOLE = ("none", "none+validation")  # they disclose everything at every budget
+
+
+def style_of(strategy: str) -> tuple[str, str | None, str]:
+    """Color, marker and line style of a strategy."""
+    return STYLES.get(strategy, ("#1f9e9e", "X", "-"))
 
 
 def tradeoff_panel(axes: Axes, table: pd.DataFrame, metric: str) -> None:
     """One metric of the trade-off study by violated unwillingness, a curve for each strategy."""
     for strategy, rows in table.groupby("strategy", sort=False):
-        color, marker, style = STYLES.get(strategy, OTHER_STYLE)
+        color, marker, style = style_of(strategy)
         found = rows.dropna(subset=[metric]).groupby("budget")[["wv_share", metric]].agg(["mean", "std"]).fillna(0)
         if found.empty:
             continue

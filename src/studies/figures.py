@@ -1,18 +1,7 @@
 """Pictures of the studies."""
 import numpy as np
 
-from ..common.figures import (
-    BLUE,
-    GREY,
-    ORANGE,
-    OTHER_STYLE,
-    POINTS,
-    STYLES,
-    as_written,
-    histograms,
-    picture,
-    tradeoff_panel,
-)
+from ..common.figures import BLUE, GREY, ORANGE, as_written, histograms, picture, sample, style_of, tradeoff_panel
 from ..game.strategies import NONE_VALIDATION
 from .tables import KINDS, grouped
 
@@ -22,19 +11,17 @@ USERS_PANELS = {"history": ("worse", 100, "worse off (%)"), "unwillingness": ("w
 
 
 def fidelity_plot(path, predicted, measured, scores, ceiling, title):
-    """Predicted against measured losses of the retrainings, and the users' scores.
+    """PNG of predicted against measured losses, standardised per user, and of the users' scores.
 
     Args:
-        path: of the PNG.
-        predicted, measured: (masks, num_users) losses; each user's are shown by their distance from the mean, in
-            standard deviations.
-        scores: dict of solver to (users,) rank correlations; the first is drawn filled.
-        ceiling: dict with ceiling_own, or None there.
-        title: of the picture.
+        path, title: of the picture.
+        predicted, measured: (masks, num_users) losses.
+        scores: dict of solver to (users,) rank correlations.
+        ceiling: what `ceilings` says.
     """
     with picture(path, title, 2) as (left, right):
         x, y = (((a - a.mean(0)) / np.maximum(a.std(0), 1e-30)).ravel() for a in (predicted, measured))
-        shown = np.linspace(0, len(x) - 1, min(POINTS, len(x))).astype(int)
+        shown = sample(len(x))
         left.scatter(x[shown], y[shown], s=2, alpha=0.15, color=BLUE, linewidths=0)
         edges = np.quantile(x, np.linspace(0, 1, 11))
         bins = np.clip(np.searchsorted(edges, x, side="right") - 1, 0, 9)
@@ -55,13 +42,7 @@ def fidelity_plot(path, predicted, measured, scores, ceiling, title):
 
 
 def scaling_plot(path, rows, title):
-    """Seconds and memory by number of interactions.
-
-    Args:
-        path: of the PNG.
-        rows: list of dicts with num_interactions, seconds and extra_mb.
-        title: of the picture.
-    """
+    """PNG of seconds and memory by number of interactions; `rows` are what `measure` says."""
     millions = [row["num_interactions"] / 1e6 for row in rows]
     with picture(path, title, 2) as panels:
         for axes, key, label, color in zip(panels, ("seconds", "extra_mb"), ("seconds", "MB beyond data and model"),
@@ -73,14 +54,7 @@ def scaling_plot(path, rows, title):
 
 
 def tradeoff_plot(path, table, shown, title):
-    """Metrics against the violated unwillingness, a curve for each strategy, with standard deviations over seeds.
-
-    Args:
-        path: of the PNG.
-        table: DataFrame with strategy, budget, wv_share and the metrics, a row for each run.
-        shown: names of the metrics.
-        title: of the picture.
-    """
+    """PNG of the metrics `shown` against the violated unwillingness, with standard deviations over seeds."""
     with picture(path, title, len(shown)) as panels:
         for axes, metric in zip(panels, shown):
             tradeoff_panel(axes, table, metric)
@@ -88,13 +62,7 @@ def tradeoff_plot(path, table, shown, title):
 
 
 def users_plot(path, users, title):
-    """Who pays and who gains, against everything disclosed; nothing is drawn without users.
-
-    Args:
-        path: of the PNG.
-        users: rows of SeedRuns.of_users.
-        title: of the picture.
-    """
+    """PNG of who pays and who gains, against everything disclosed; `users` are rows of SeedRuns.of_users."""
     if users.empty:
         return
     parts = {name: part for name, part in users.groupby("strategy", sort=False) if name != NONE_VALIDATION}
@@ -122,4 +90,4 @@ def users_plot(path, users, title):
 
 
 def _style(strategy):
-    return {"color": STYLES.get(strategy, OTHER_STYLE)[0], "label": as_written(strategy)}
+    return {"color": style_of(strategy)[0], "label": as_written(strategy)}

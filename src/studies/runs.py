@@ -18,17 +18,7 @@ from ..config import EVALUATED, TRAINED
 from ..constants import RATINGS_FILE, TIMESTAMP
 from ..dataset import read_ratings_column, timestamp_seconds
 from ..game.anchors import load_models, trained_models
-from ..game.strategies import (
-    IFRQE,
-    NONE,
-    NONE_VALIDATION,
-    Kept,
-    Strategies,
-    influence_groups,
-    load_problem,
-    needs_model,
-    with_validation,
-)
+from ..game.strategies import IFRQE, NONE, NONE_VALIDATION, Kept, Strategies, influence_groups, load_problem, with_validation
 from ..sources.unwillingness import data_files
 from ..training.checkpoint import read_checkpoint
 from .retraining import Retraining
@@ -80,14 +70,14 @@ class SeedRuns:
         config: the settings with this seed; its model is trained in the folders that they name, if it is not there.
         folder: where runs are kept.
         device: name of the device in use.
-        strategies: names, for which models are trained if any needs one.
+        needed: whether any strategy looks at a model.
         bar: progress bar, moved on by each run.
     """
 
-    def __init__(self, config, folder, device, strategies, bar):
+    def __init__(self, config, folder, device, needed, bar):
         self.config, self.folder, self.bar = config, folder, bar
         checkpoints = []
-        if any(map(needs_model, strategies)):
+        if needed:
             checkpoints = trained_models(config, "give the study the options of that training, remove it, or name another "
                                          "--checkpoint_path")
         stage = Stage("tradeoff", config, groups_of_runs(config),

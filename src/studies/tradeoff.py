@@ -28,7 +28,6 @@ from .tables import markdown, users_markdown
 logger = logging.getLogger("ifrqe")
 
 
-RUNS_FOLDER = "tradeoff"
 TABLE, PLOT, USERS_PLOT = "tradeoff.md", "tradeoff.png", "tradeoff_users.png"
 
 
@@ -51,15 +50,16 @@ def tradeoff(config):
     seeds = config.seeds or [config.seed + k for k in range(STUDY_SEEDS)]
     device = set_device(config)
     output = Path(config.output_path)
+    folder = output / "tradeoff"  # of the runs
     whole = sum(name in (NONE, NONE_VALIDATION) for name in strategies)  # they do the same at every budget
     total = (whole + (len(strategies) - whole) * len(budgets)) * len(seeds)
+    needed = any(map(needs_model, strategies))
     rows, users = [], []
     with progress(total, "trade-off", "run") as bar:
         for seed in seeds:
-            of_seed = settings_of_seed(config, seed, any(map(needs_model, strategies)))
             # what its trainings report is not what train.py has written under output_path
-            runs = SeedRuns(of_seed.replace(output_path=str(output / RUNS_FOLDER / f"seed_{seed}")), output / RUNS_FOLDER,
-                            device, strategies, bar)
+            of_seed = settings_of_seed(config, seed, needed).replace(output_path=str(folder / f"seed_{seed}"))
+            runs = SeedRuns(of_seed, folder, device, needed, bar)
             rows += runs.rows(strategies, budgets)
             users.append(runs.of_users(strategies, min(budgets, key=lambda b: abs(b - config.wv_budget))))
     table = pd.DataFrame(rows)

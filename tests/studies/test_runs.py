@@ -16,7 +16,7 @@ def test_runs_are_trained_on_what_is_disclosed(cpu, ratings, settings, tmp_path,
     config = settings(*SMALL, "--train_epochs", 1)
     dataset = load_dataset(config)
     bar = type("Bar", (), {"update": lambda self: None})()
-    runs = SeedRuns(config, tmp_path / "runs", "CPU", ["none"], bar)
+    runs = SeedRuns(config, tmp_path / "runs", "CPU", False, bar)
     parts = []
 
     def trained(part, seed):
@@ -48,7 +48,7 @@ def test_a_run_is_found_under_its_key_only(tmp_path):
 
 def test_times_come_from_the_ratings(cpu, ratings, settings, tmp_path):  # noqa: F811
     config = settings(*SMALL)
-    runs = SeedRuns(config, tmp_path / "runs", "CPU", ["none"], None)
+    runs = SeedRuns(config, tmp_path / "runs", "CPU", False, None)
     runs.found = {(name, 1.0 if name == "none" else 0.5): (None, None, np.zeros((3, 12))) for name in ("none", "random")}
     users = runs.of_users(["none", "random"], 0.5)
     assert "gap" not in users  # 0 to 4 are no times
@@ -77,7 +77,7 @@ def test_no_run_of_the_study_is_trained_on_what_is_vetoed(cpu, ratings, settings
     (tmp_path / "rules.csv").write_text("user_id,item_id,unwillingness\n,,0.2\n,4,1\n2,,1\n")
     config = settings(*SMALL, "--train_epochs", 1, "--veto", "--willingness_file", tmp_path / "rules.csv")
     dataset = load_dataset(config)
-    runs = SeedRuns(config, tmp_path / "runs", "CPU", ["none"], type("Bar", (), {"update": lambda self: None})())
+    runs = SeedRuns(config, tmp_path / "runs", "CPU", False, type("Bar", (), {"update": lambda self: None})())
     parts = []
 
     def trained(self, part, seed):
