@@ -7,10 +7,10 @@ from ..common.wording import counted
 from ..constants import MASKED_MODEL, PLAIN_MODEL
 from ..evaluation.compare import comparison_rows
 from ..evaluation.explain import Rule
+from ..evaluation.quarters import changes_in_quarters
 from . import interactions, panels, run
 from .blocks import bullets, figures, picture, table, text
 
-GROUPS = 4  # of users, by length of history
 Z95 = 1.96
 
 
@@ -121,20 +121,19 @@ def changes(results, config):
         return []
     k = results.top_k
     plain, masked = (found.users for found in results.pair)
+    before, after = plain["rank"] < k, masked["rank"] < k
+    users = pd.DataFrame({"loss_change": masked["loss"] - plain["loss"], "hit_change": after.astype(int) - before})
     length = np.bincount(results.dataset.user, minlength=results.dataset.num_users)
-    users = pd.DataFrame({"length": length, "change": masked["loss"] - plain["loss"], "before": plain["rank"] < k,
-                          "after": masked["rank"] < k})
-    edges = np.unique(np.quantile(length, np.linspace(0, 1, GROUPS + 1)))
-    group = np.clip(np.searchsorted(edges, length, side="right") - 1, 0, max(len(edges) - 2, 0))
-    parts = [("all", users)]
-    parts += [(f"{part.length.min()} to {part.length.max()} interactions", part) for _, part in users.groupby(group)]
-    rows = [(name, f"{len(part):,}", f"{part.change.mean():+.4f}", f"{100 * (part.change > 0).mean():.0f}%",
-             f"{part.after.mean() - part.before.mean():+.3f}") for name, part in parts]
-    gained, lost = (users.after & ~users.before).mean(), (users.before & ~users.after).mean()
-    low, median, high = users.change.quantile([0.05, 0.5, 0.95])
+    parts = [("all", row) for row in changes_in_quarters(users, np.zeros(len(users))).itertuples()]
+    parts += [(f"{row.low} to {row.high} interactions", row)
+              for row in changes_in_quarters(users, length, "right").itertuples()]
+    rows = [(name, f"{row.users:,}", f"{row.loss_change:+.4f}", f"{100 * row.worse:.0f}%", f"{row.hit_change:+.3f}")
+            for name, row in parts]
+    gained, lost = (users.hit_change > 0).mean(), (users.hit_change < 0).mean()
+    low, median, high = users.loss_change.quantile([0.05, 0.5, 0.95])
     return [figures(picture("change", f"Change of the loss per user: 5% gain more than {-low:.3f}, the median is "
                             f"{median:+.4f}, 5% lose more than {high:.3f} nats", panels.histogram,
-                            {"change": users.change.to_numpy()}, "change of a user's loss (nats)", "users (%)")),
+                            {"change": users.loss_change.to_numpy()}, "change of a user's loss (nats)", "users (%)")),
             table(["users by history", "number", "loss change", "worse off", f"HR@{k} change"], rows,
                   "Masked against plain; left of 0 in the picture is better."),
             text(f"{100 * gained:.1f}% of the users have their test item among the first {k} only after, "

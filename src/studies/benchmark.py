@@ -49,20 +49,16 @@ class TorchSteps:
     def __init__(self, dataset, config, steps):
         sizes = (dataset.num_users, dataset.num_items, steps.trainer.groups, config.num_neg, config.num_factors,
                  steps.per_call, *config.layers)
-        command = [os.environ.get("TORCH_PYTHON", sys.executable), ROOT / "scripts" / "benchmark_torch.py",
-                   *map(str, sizes)]
         # the environment as it was at the start: MindSpore has set OMP_NUM_THREADS to 1 since, behind Python's back
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                                        text=True, env=dict(os.environ))
+        self.process = subprocess.Popen([os.environ.get("TORCH_PYTHON", sys.executable),
+                                         ROOT / "scripts" / "benchmark_torch.py", *map(str, sizes)], env=dict(os.environ),
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         self.version = self.process.stdout.readline().strip()  # empty where PyTorch is missing
 
     def ms_per_step(self):
         self.process.stdin.write("run\n")
         self.process.stdin.flush()
         return float(self.process.stdout.readline())
-
-    def close(self):
-        self.process.communicate()
 
 
 def compare(dataset, config, device):
@@ -74,7 +70,7 @@ def compare(dataset, config, device):
         ours.append(steps.ms_per_step())
         if torch.version:
             theirs.append(torch.ms_per_step())
-    torch.close()
+    torch.process.communicate()
     return float(np.median(ours)), float(np.median(theirs)) if theirs else None, torch.version
 
 
@@ -99,16 +95,9 @@ def shares(dataset, config, device):
 
 
 def time_to_target(config, start):
-    """Trains on everything but the test items until HR@10 on these reaches TARGET.
+    """Seconds from `start` (of time.time()) until a training without the test items has TARGET on them; None if never.
 
     The test items decide when the clock stops, nothing else.
-
-    Args:
-        config: the settings.
-        start: time.time() before this process began.
-
-    Returns:
-        Seconds since `start`; None if it is not reached.
     """
     device = set_device(config)
     dataset = load_dataset(config)

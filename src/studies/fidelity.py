@@ -151,9 +151,7 @@ class Retrainings:
     """Trains NCF from scratch on parts of the training interactions, or finds what an interrupted study has left.
 
     Args:
-        dataset: Dataset.
-        config: the training options, seed, eval_batch_size.
-        device: name of the device in use.
+        dataset, config, device: see Retraining.
         partial: PartialResults.
         total: number of trainings that will be asked for.
     """
@@ -191,12 +189,9 @@ class Retrainings:
 
 def subset(dataset, order_by, share):
     """(n,) bool: of each user the interactions with the smallest `order_by` (n,), `share` of them, rounded up."""
-    order = np.lexsort((order_by, dataset.user))
-    length = np.bincount(dataset.user, minlength=dataset.num_users)
-    place = np.arange(len(order)) - np.repeat(np.cumsum(length) - length, length)
-    kept = np.zeros(len(order), bool)
-    kept[order] = place < np.ceil(share * length - 1e-9)[dataset.user[order]]  # 0.55 * 100 is above 55
-    return kept
+    of_user = pd.Series(order_by).groupby(dataset.user)
+    number = np.ceil(share * of_user.transform("size") - 1e-9)  # 0.55 * 100 is above 55
+    return (of_user.rank(method="first") <= number).to_numpy()
 
 
 def random_subsets(retrain, config):
@@ -237,12 +232,9 @@ def mean_interval(values, rng):
 
 
 def score_interval(predicted, measured, rng):
-    """Bounds of the 95% bootstrap interval of the mean over users of their rank correlations.
+    """Bounds of the 95% bootstrap interval of the mean over users of their rank correlations; (masks, num_users) arrays.
 
     Users and subsets are drawn anew, since all users share the subsets: what others withhold moves all of their losses.
-
-    Args:
-        predicted, measured: (masks, num_users).
     """
     masks, users = predicted.shape
     means = []
@@ -269,7 +261,7 @@ def ceilings(losses, others):
     """
     repeats = losses.shape[1]
     if repeats < 2:
-        return {"seed_agreement": None, "own_agreement": None, "ceiling_seed": None, "ceiling_own": None}
+        return dict.fromkeys(("seed_agreement", "own_agreement", "ceiling_seed", "ceiling_own"))
     seed = float(np.nanmean(spearman(losses[:, 0], losses[:, 1])))
     own = float(np.nanmean([spearman(losses[:, k, ::OWN_SHARE], others) for k in range(repeats)]))
     variance = max(seed + (1 - seed) / repeats, 1e-12)
@@ -278,23 +270,19 @@ def ceilings(losses, others):
 
 
 def contrast(influence, retrain, config, rng):
-    """Retrains on each user's most and least influential half.
+    """What retraining comes to on each user's most influential half, "top", and the least influential one, "bottom".
 
-    Returns:
-        dict: for "top" and "bottom" loss and rank_loss of the validation items, hr and ndcg of the test items; "loss_gain",
-        the mean over users of the loss on the least influential half minus that on the most influential, with interval.
+    loss_gain is the mean over users of the loss after the latter minus that after the former, in nats.
     """
-    halves = {}
+    result, losses, k = {}, {}, config.top_k
     for name, order in (("top", -influence), ("bottom", influence)):
         kept = subset(retrain.dataset, order, 0.5)
-        halves[name] = np.array([retrain(kept) for _ in range(config.fidelity_repeats)])  # (repeats, 3, num_users)
-    result = {}
-    for name, runs in halves.items():
-        hr, ndcg = (float(np.mean([f(run[TEST_RANK], config.top_k) for run in runs]))
-                    for f in (metrics.hit_ratio_of_ranks, metrics.ndcg_of_ranks))
-        result[name] = {"loss": float(runs[:, LOSS].mean()), "rank_loss": float(runs[:, RANK_LOSS].mean()),
-                        f"test_hr@{config.top_k}": hr, f"test_ndcg@{config.top_k}": ndcg}
-    gain = (halves["bottom"] - halves["top"])[:, LOSS].mean(0)
+        runs = np.array([retrain(kept) for _ in range(config.fidelity_repeats)])  # (repeats, 3, num_users)
+        losses[name], ranks = runs[:, LOSS], runs[:, TEST_RANK]
+        result[name] = {"loss": float(losses[name].mean()), "rank_loss": float(runs[:, RANK_LOSS].mean()),
+                        f"test_hr@{k}": metrics.hit_ratio_of_ranks(ranks, k),
+                        f"test_ndcg@{k}": metrics.ndcg_of_ranks(ranks, k)}
+    gain = (losses["bottom"] - losses["top"]).mean(0)
     result["loss_gain"], result["loss_gain_interval"] = mean_interval(gain, rng)
     return result
 

@@ -2,8 +2,8 @@
 import pandas as pd
 
 from ..common.wording import markdown_table, mean_and_std
+from ..evaluation.quarters import changes_in_quarters
 
-QUARTERS = 4  # of users
 KINDS = {"history": "history length", "unwillingness": "total unwillingness", "gap": "minutes from validation to test item"}
 
 
@@ -25,27 +25,20 @@ def known_kinds(users):
 
 
 def grouped(users, kind=None):
-    """Users of one strategy in quarters by a number that describes them.
+    """Users of one strategy in quarters by a number that describes them; each user's changes are means over seeds.
 
     Args:
         users: rows of SeedRuns.of_users.
         kind: key of KINDS; None takes all users together.
 
     Returns:
-        DataFrame indexed by the range of the number: users, loss_change, worse (share whose loss rose), hit_change; the
-        changes of a user are the mean over seeds before users are compared.
+        See changes_in_quarters; the index says the range of the number.
     """
     each = users.groupby("user")[[*known_kinds(users), "loss_change", "hit_change"]].mean()
-    parts = pd.Series("all", each.index)
-    several = kind is not None and each[kind].nunique() > 1
-    if several:
-        parts = pd.qcut(each[kind], QUARTERS, duplicates="drop")
-    rows = each.assign(worse=each.loss_change > 0).groupby(parts, observed=True)
-    result = rows.agg(users=("worse", "size"), loss_change=("loss_change", "mean"), worse=("worse", "mean"),
-                      hit_change=("hit_change", "mean"))
-    if several:
-        result.index = [f"{part.min():.3g} to {part.max():.3g}" for _, part in rows[kind]]
-    return result
+    number = pd.Series(0, each.index) if kind is None else each[kind]
+    rows = changes_in_quarters(each, number)
+    rows.index = ["all"] if number.nunique() == 1 else [f"{row.low:.3g} to {row.high:.3g}" for row in rows.itertuples()]
+    return rows
 
 
 def users_markdown(users):
