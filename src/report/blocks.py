@@ -1,5 +1,4 @@
 """The blocks that a section of the report is made of; a template turns each into HTML or Markdown."""
-from . import panels
 
 
 def text(content):
@@ -16,13 +15,8 @@ def table(header, rows, caption="", words=()):
             "words": list(words)}
 
 
-def picture(name, label, draw, *arguments, height=3.0):
-    """One of the pictures of `figures`; see panels.svg."""
-    return {"svg": panels.svg(name, label, draw, *arguments, height=height), "label": label}
-
-
 def figures(*pictures):
-    """Pictures side by side where there is room."""
+    """Pictures side by side where there is room; see panels.picture."""
     return {"kind": "figures", "figures": list(pictures)}
 
 

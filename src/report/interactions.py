@@ -6,7 +6,7 @@ from .. import metrics
 from ..common.figures import disclosed_panel
 from ..constants import GENRES
 from . import panels
-from .blocks import figures, picture, table, text
+from .blocks import figures, table, text
 
 KINDS = 10  # most helpful and most harmful kinds of interaction
 LEAST_OF_KIND = 30  # interactions that a kind must have
@@ -25,8 +25,9 @@ def influence(results, config):
     said = "; ".join(f"{name}: from {q[0]:.2g} (1%) over {q[2]:.2g} (median) to {q[4]:.2g} (99%), {positive[name]} positive"
                      for name, q in quantiles.items())
     rows = [(f"{100 * share:.0f}%", *(f"{q[k]:+.4f}" for q in quantiles.values())) for k, share in enumerate(QUANTILES)]
-    blocks = [figures(picture("influence", f"Histogram of the influences: {said}", panels.histogram, series,
-                              "influence (nats)", "interactions (%)")),
+    shown = panels.picture("influence", f"Histogram of the influences: {said}", panels.histogram, series,
+                           "influence (nats)", "interactions (%)")
+    blocks = [figures(shown),
               table(["quantile", *series], [*rows, ("positive", *positive.values())],
                     "Influences in nats. Positive: disclosing the interaction helps its user.")]
     correlation = [values["correlation"] for values in decisions.record.get("expectation", {}).values()]
@@ -42,7 +43,8 @@ def disclosed(results, config):
         return []
     edges, share, count = metrics.disclosed_by_unwillingness(decisions.unwillingness, decisions.disclosed)
     said = ", ".join(f"{edges[k]:.1f} to {edges[k + 1]:.1f}: {100 * share[k]:.0f}%" for k in np.flatnonzero(count))
-    pictures = [picture("by_unwillingness", f"Disclosed share by unwillingness: {said}", disclosed_panel, edges, share)]
+    pictures = [panels.picture("by_unwillingness", f"Disclosed share by unwillingness: {said}", disclosed_panel, edges,
+                               share)]
     genres = _genres(results)
     if genres is None:
         return [figures(*pictures)]
@@ -52,8 +54,9 @@ def disclosed(results, config):
     by_genre = by_genre[by_genre.number > 0].sort_values("share", ascending=False, kind="stable")
     rows = [(row.Index, f"{row.number:,.0f}", f"{row.share:.0f}%") for row in by_genre.itertuples()]
     said = ", ".join(f"{name} {value}" for name, _, value in rows)
-    pictures.append(picture("by_genre", f"Disclosed share by genre: {said}", panels.shares_by_name, by_genre.index,
-                            by_genre.share, 100 * decisions.disclosed.mean(), height=max(2.0, 0.6 + 0.22 * len(rows))))
+    pictures.append(panels.picture("by_genre", f"Disclosed share by genre: {said}", panels.shares_by_name, by_genre.index,
+                                   by_genre.share, 100 * decisions.disclosed.mean(),
+                                   height=max(2.0, 0.6 + 0.22 * len(rows))))
     return [figures(*pictures), table(["genre", "interactions", "disclosed"], rows)]
 
 

@@ -16,8 +16,8 @@ _CENTRAL = 0.98  # share of the values that a histogram shows
 _BINS = (10, 40)  # of a histogram, at least and at most
 
 
-def svg(name, label, draw, *arguments, height=3.0):
-    """An SVG element as text.
+def picture(name, label, draw, *arguments, height=3.0):
+    """A picture for blocks.figures: an SVG element as text, and its label.
 
     Args:
         name: unique in the page; its ids begin with it.
@@ -37,18 +37,11 @@ def svg(name, label, draw, *arguments, height=3.0):
     element = _HEADER.sub("", text.getvalue()).replace("#000000", "currentColor")
     element = _GROUP_ID.sub("", element)
     described = f'role="img" aria-label="{html.escape(label)}"'
-    return _SIZE.sub(lambda found: f'<svg viewBox="{found[1]}" {described}>', element, count=1)
+    return {"svg": _SIZE.sub(lambda found: f'<svg viewBox="{found[1]}" {described}>', element, count=1), "label": label}
 
 
 def learning_curves(axes, histories, key, ylabel):
-    """A quantity by epoch, a curve for each model.
-
-    Args:
-        axes: to draw on.
-        histories: dict of model to (list of dicts with epoch and `key`, epoch to mark).
-        key: of the records.
-        ylabel: of the axes.
-    """
+    """The quantity `key` by epoch; `histories` is a dict of model to its history and the epoch to mark."""
     for model, (history, marked) in histories.items():
         color = GREY if model == PLAIN_MODEL else BLUE
         figures.curve(axes, history, key, color, model)

@@ -13,7 +13,7 @@ from ..dataset import time_unit
 from ..game.baselines import BASELINES
 from ..game.strategies import NONE
 from . import panels
-from .blocks import details, figures, picture, table, text
+from .blocks import details, figures, table, text
 from .results import PRIVATE, for_others
 
 # no result depends on them
@@ -126,8 +126,8 @@ def training(results, config):
         if curves:
             said = "; ".join(f"{model} from {history[0][key]:.3f} to {history[-1][key]:.3f}, at the marked epoch {epoch} "
                              f"{history[epoch - 1][key]:.3f}" for model, (history, epoch) in curves.items())
-            pictures.append(picture(f"curve_{key.split('@')[0]}", f"{named} by epoch: {said}", panels.learning_curves,
-                                    curves, key, named))
+            pictures.append(panels.picture(f"curve_{key.split('@')[0]}", f"{named} by epoch: {said}",
+                                           panels.learning_curves, curves, key, named))
     blocks = [figures(*pictures), text("Marked: in the losses the epoch of the lowest validation loss, up to which "
                                        "influences are taken; in the metrics the epoch that recommends.")]
     if MASKED_MODEL in trainings and looked_at_validation(results):

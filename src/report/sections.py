@@ -9,7 +9,7 @@ from ..evaluation.compare import comparison_rows
 from ..evaluation.explain import Rule
 from ..evaluation.quarters import changes_in_quarters
 from . import interactions, panels, run
-from .blocks import bullets, figures, picture, table, text
+from .blocks import bullets, figures, table, text
 
 Z95 = 1.96
 
@@ -98,9 +98,9 @@ def tradeoff(results, config):
     study, settings = results.study.table, results.run.records["tradeoff"].get("all_settings", {})
     pictures = []
     for k, metric in enumerate(_rankings(study)):
-        said = "; ".join(f"{name} {_range(rows, metric)}" for name, rows in study.groupby("strategy", sort=False))
-        pictures.append(picture(f"tradeoff{k}", f"{metric.upper()} of every strategy by the share of the unwillingness that "
-                                f"it violates: {said}", panels.tradeoff, study, metric, height=3.6))
+        said = f"{metric.upper()} of every strategy by the share of the unwillingness that it violates: " + "; ".join(
+            f"{name} {_range(rows, metric)}" for name, rows in study.groupby("strategy", sort=False))
+        pictures.append(panels.picture(f"tradeoff{k}", said, panels.tradeoff, study, metric, height=3.6))
     return [figures(*pictures),
             text(f"Study of {study.seed.nunique()} seeds: recipe {settings.get('recipe')}, batch_size "
                  f"{settings.get('batch_size')}, {settings.get('train_epochs')} epochs. Bars are standard deviations "
@@ -131,9 +131,10 @@ def changes(results, config):
             for name, row in parts]
     gained, lost = (users.hit_change > 0).mean(), (users.hit_change < 0).mean()
     low, median, high = users.loss_change.quantile([0.05, 0.5, 0.95])
-    return [figures(picture("change", f"Change of the loss per user: 5% gain more than {-low:.3f}, the median is "
-                            f"{median:+.4f}, 5% lose more than {high:.3f} nats", panels.histogram,
-                            {"change": users.loss_change.to_numpy()}, "change of a user's loss (nats)", "users (%)")),
+    said = (f"Change of the loss per user: 5% gain more than {-low:.3f}, the median is {median:+.4f}, 5% lose more than "
+            f"{high:.3f} nats")
+    return [figures(panels.picture("change", said, panels.histogram, {"change": users.loss_change.to_numpy()},
+                                   "change of a user's loss (nats)", "users (%)")),
             table(["users by history", "number", "loss change", "worse off", f"HR@{k} change"], rows,
                   "Masked against plain; left of 0 in the picture is better."),
             text(f"{100 * gained:.1f}% of the users have their test item among the first {k} only after, "

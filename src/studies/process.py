@@ -15,13 +15,7 @@ _CODE = "import sys; sys.path.insert(0, sys.argv[1]); from src.studies.process i
 def ask(module, function, config, *arguments):
     """What `function(config, *arguments)` of a module returns in a fresh interpreter, which prints its errors.
 
-    Args:
-        module, function: names; the function must return what JSON can hold.
-        config: the settings.
-        arguments: what JSON can hold.
-
-    Raises:
-        subprocess.CalledProcessError: the process failed.
+    Both are named; arguments and answer are what JSON can hold. Raises subprocess.CalledProcessError if it fails.
     """
     asked = json.dumps([module, function, config.as_dict(), sorted(config.given), arguments])
     process = subprocess.run([sys.executable, "-c", _CODE, ROOT, asked], stdout=subprocess.PIPE, stderr=sys.stderr,

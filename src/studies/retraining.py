@@ -9,17 +9,7 @@ from ..training.trainer import Trainer, train_on
 
 
 def names_of(config, option, kind, known):
-    """The names that an option lists, with commas between.
-
-    Args:
-        config: the settings.
-        option: its name.
-        kind: what it names, for messages.
-        known: the names that there are, beside those of files.
-
-    Raises:
-        InputError: there is no such name.
-    """
+    """The names that an option lists; raises InputError if one is neither `known` nor a file, calling it a `kind`."""
     text = getattr(config, option)
     names = [name.strip() for name in text.split(",")]
     for name in names:
