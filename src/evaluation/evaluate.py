@@ -79,14 +79,12 @@ def _compare(output):
 
 def _check_log(path):
     """Raises InputError if the evaluation log is a file of another kind, to which no line must be added."""
-    if path.exists():
-        try:
-            with open(path, encoding="utf-8") as file:
-                ours = not (line := file.readline(100)) or re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  ", line)
-        except UnicodeDecodeError:
-            ours = False
-        if not ours:
-            raise InputError(f"--eval_file_name {path.name}: {path} is no evaluation log; choose another name")
+    if not path.exists():
+        return
+    with open(path, "rb") as file:
+        line = file.readline(100)
+    if line and not re.match(rb"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  ", line):
+        raise InputError(f"--eval_file_name {path.name}: {path} is no evaluation log; choose another name")
 
 
 def _evaluate(variant, output, stage):

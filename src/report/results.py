@@ -38,11 +38,13 @@ class Evaluated:
 
     record: of its evaluation, a dict.
     users: the results of its evaluation by user.
+    stage: record of settings of its evaluation.
     training: record of its training; None if there is none of this model.
     recommends: whether its checkpoint is the one that was evaluated.
     """
     record: dict
     users: pd.DataFrame
+    stage: dict
     training: dict | None = None
     recommends: bool = False
 
@@ -106,32 +108,30 @@ def read_results(variant):
     for model in MODELS:
         record = _read(output / eval_file(model), config, left_out)
         if record is not None and (output / users_file(model)).is_file():
-            models[model] = Evaluated(record, _read_users(output / users_file(model), dataset))
+            models[model] = Evaluated(record, _read_users(output / users_file(model), dataset),
+                                      Stage.read_record(output, f"eval_{model.lower()}"))
         trainings[model] = _read(output / train_file(model), config, left_out)
-    evaluated, trained = ({model: Stage.read_record(output, f"{stage}_{model.lower()}") for model in MODELS}
-                          for stage in ("eval", "train"))
 
     def leave_out(model, why):
         left_out.append(f"{eval_file(model)} ({why})")
         del models[model]
 
-    for model in list(models):
-        if why := _misfit(model, evaluated[model], decisions, config):
+    for model, found in list(models.items()):
+        if why := _misfit(model, found.stage, decisions, config):
             leave_out(model, why)
     if len(models) == 2 and (differing := not_comparable(*(found.record for found in models.values()))):
         leave_out(PLAIN_MODEL if variant.masked else MASKED_MODEL, f"of other data or settings; {PLAIN_MODEL}: {differing}")
-    for model in MODELS:
+    for model, training in trainings.items():
         if model in models:
-            left_out += _add_training(models[model], model, trainings[model], evaluated[model], trained[model], config)
-        elif trainings[model] is not None:
+            left_out += _add_training(models[model], model, training, config)
+        elif training is not None:
             left_out.append(f"{train_file(model)} (its model is not among the evaluated ones)")
-    records = {"preprocess": Stage.read_record(output, "preprocess"),
-               **{f"train_{model.lower()}": trained[model] for model in models if models[model].training is not None},
-               "tradeoff": Stage.read_record(output, "tradeoff")}
+    trained = [f"train_{model.lower()}" for model, found in models.items() if found.training is not None]
+    records = {name: Stage.read_record(output, name) for name in ("preprocess", *trained, "tradeoff")}
     records = {name: record for name, record in records.items() if record.get("dataset") == config.dataset}
     study = None
     if (output / TRADEOFF_FILE).is_file():
-        study = _read_study(output / TRADEOFF_FILE, records.get("tradeoff", {}), models, evaluated, config)
+        study = _read_study(output / TRADEOFF_FILE, records.get("tradeoff", {}), models, config)
         if study is None:
             left_out.append(f"{TRADEOFF_FILE} (of another dataset, or of an unfinished study)")
     return Results(dataset, load_catalogue(dataset, config), models, decisions, study, Run(records, left_out))
@@ -161,12 +161,13 @@ def _misfit(model, stage, decisions, config):
     return ""
 
 
-def _add_training(found, model, training, evaluated, trained, config):
+def _add_training(found, model, training, config):
     """Adds to an Evaluated its training, and whether its checkpoint recommends; returns a list of what does not fit it."""
     left_out = []
     checkpoint = Path(config.checkpoint_path) / checkpoint_file(model)
-    wanted = evaluated.get("inputs", {}).get(checkpoint.name)
-    if training is not None and trained.get("outputs", {}).get(checkpoint.name) == wanted:
+    wanted = found.stage.get("inputs", {}).get(checkpoint.name)
+    trained = Stage.read_record(config.output_path, f"train_{model.lower()}")
+    if trained.get("outputs", {}).get(checkpoint.name) == wanted:
         found.training = training
     elif training is not None:
         left_out.append(f"{train_file(model)} (of another model than was evaluated)")
@@ -176,7 +177,7 @@ def _add_training(found, model, training, evaluated, trained, config):
     return left_out
 
 
-def _read_study(path, record, models, evaluated, config):
+def _read_study(path, record, models, config):
     """The Study in the file `path`, of which `record` is the record; None if it is of other data, or unfinished."""
     folder = dataset_folder(config)
     for name, state in record.get("inputs", {}).items():
@@ -185,24 +186,24 @@ def _read_study(path, record, models, evaluated, config):
     if record.get("outputs", {}).get(path.name) != digest(path) or record["all_settings"]["holdout"] != config.holdout:
         return None
     differing = {}
-    for model, found in models.items():
-        differing.update(_differences(record, evaluated[model], found.record))
+    for found in models.values():
+        differing.update(_differences(record, found))
     table = pd.read_csv(path, converters={"strategy": str})  # a strategy may be called NA or 007
     return Study(table, ", ".join(differing.values()))
 
 
-def _differences(study, evaluated, record):
-    """Dict of what differs between a study and the run of a model, to how: both stages' records, and what was found."""
-    asked, wanted = study["all_settings"], {**evaluated["settings"], **record.get("training", {})}
+def _differences(study, found):
+    """Dict of what differs between a study, of which `study` is the record, and an Evaluated, to how."""
+    asked, wanted = study["all_settings"], {**found.stage["settings"], **found.record.get("training", {})}
     said = {}
     for key in options_of("split", "model", *TRAINED, "unwillingness", "protocol"):
         if key != "seed" and asked.get(key) != wanted.get(key):
             said[key] = f"{key} {for_others(key, asked.get(key))} against {for_others(key, wanted.get(key))}"
     for key in ("device", "mindspore"):
-        if None not in (study.get(key), evaluated.get(key)) and study[key] != evaluated[key]:
-            said[key] = f"{key} {study[key]} against {evaluated[key]}"
+        if None not in (study.get(key), found.stage.get(key)) and study[key] != found.stage[key]:
+            said[key] = f"{key} {study[key]} against {found.stage[key]}"
     for name, state in study.get("inputs", {}).items():
-        if evaluated.get("inputs", {}).get(name) != state:
+        if found.stage.get("inputs", {}).get(name) != state:
             said[name] = f"another {name}"
     return said
 
