@@ -1,7 +1,7 @@
 """Which evaluations may be compared, and the table that compares them."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -49,6 +49,11 @@ def made_otherwise(plain: dict, masked: dict) -> str:
     differing = [key for key in {**a, **b} if a.get(key) != b.get(key)]
     said = ["other code" if key == "code" else _difference(key, a.get(key), b.get(key)) for key in differing]
     return f"the two were evaluated with {', '.join(said)}; eval.py --overwrite evaluates anew" if said else ""
+
+
+def rankings(names: Iterable[str]) -> list[str]:
+    """The names of ranking metrics, HR@k and NDCG@k, among others."""
+    return [name for name in names if name.startswith(("hr@", "ndcg@"))]
 
 
 def top_k_of(record: dict) -> int | None:

@@ -10,6 +10,7 @@ from ..common.wording import counted
 from ..config import shipped
 from ..constants import MASKED_MODEL
 from ..dataset import time_unit
+from ..evaluation.compare import rankings
 from ..game.baselines import BASELINES
 from ..game.strategies import NONE
 from . import panels
@@ -117,7 +118,7 @@ def training(results, config):
         return []
     first = next(iter(trainings.values()))["history"][0]
     wanted = {"loss": "training loss (nats)", "pos_loss": "validation loss (nats)",
-              **{key: f"validation {key.upper()}" for key in first if key.startswith(("hr@", "ndcg@"))}}
+              **{key: f"validation {key.upper()}" for key in rankings(first)}}
     pictures = []
     for key, named in wanted.items():
         marked = "anchor_epoch" if "loss" in key else "best_epoch"

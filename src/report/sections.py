@@ -5,17 +5,13 @@ import pandas as pd
 from .. import metrics
 from ..common.wording import counted
 from ..constants import MASKED_MODEL, PLAIN_MODEL
-from ..evaluation.compare import comparison_rows
+from ..evaluation.compare import comparison_rows, rankings
 from ..evaluation.explain import Rule
 from ..evaluation.quarters import changes_in_quarters
 from . import interactions, panels, run
 from .blocks import bullets, figures, table, text
 
 Z95 = 1.96
-
-
-def _rankings(names):
-    return [name for name in names if name.startswith(("hr@", "ndcg@"))]
 
 
 def summary(results, config):
@@ -37,7 +33,7 @@ def summary(results, config):
     if not lines:
         (model, found), = results.models.items()
         lines.append(f"{model}: " + ", ".join(f"{key.upper()} {found.record[key]:.3f}"
-                                              for key in _rankings(found.record)) + ".")
+                                              for key in rankings(found.record)) + ".")
     return [bullets(*lines)]
 
 
@@ -69,12 +65,12 @@ def _baselines(study, share):
     """The table of a study's strategies at the budget that is next to the share of the unwillingness."""
     budget = min(study.budget.unique(), key=lambda b: abs(b - share))
     at = study[study.budget == budget]
-    digits = {**dict.fromkeys(_rankings(at), 3), "loss": 4, "reward": 4}
+    digits = {**dict.fromkeys(rankings(at), 3), "loss": 4, "reward": 4}
     rows = []
     for strategy, part in at.groupby("strategy", sort=False):
         means = [f"{part[key].mean():.{digits[key]}f}" if part[key].notna().any() else "" for key in digits]
         rows.append([strategy, f"{100 * part.wv_share.mean():.0f}%", *means])
-    header = ["strategy", "wv", *(key.upper() for key in _rankings(at)), "loss", "reward"]
+    header = ["strategy", "wv", *(key.upper() for key in rankings(at)), "loss", "reward"]
     return table(header, rows, f"Baselines at {100 * budget:g}% of the unwillingness, from the trade-off study: models of "
                                f"its own, mean of {counted(at.seed.nunique(), 'seed')}.")
 
@@ -97,7 +93,7 @@ def tradeoff(results, config):
         return []
     study, settings = results.study.table, results.run.records["tradeoff"].get("all_settings", {})
     pictures = []
-    for k, metric in enumerate(_rankings(study)):
+    for k, metric in enumerate(rankings(study)):
         said = f"{metric.upper()} of every strategy by the share of the unwillingness that it violates: " + "; ".join(
             f"{name} {_range(rows, metric)}" for name, rows in study.groupby("strategy", sort=False))
         pictures.append(panels.picture(f"tradeoff{k}", said, panels.tradeoff, study, metric, height=3.6))

@@ -18,6 +18,7 @@ from ..common.terminal import RESULT, progress
 from ..common.wording import counted
 from ..constants import STUDY_SEEDS, TRADEOFF_FILE
 from ..device_adapter import set_device
+from ..evaluation.compare import rankings
 from ..game.strategies import NONE, NONE_VALIDATION, STRATEGIES, needs_model
 from ..sources.unwillingness import data_files
 from .figures import tradeoff_plot, users_plot
@@ -65,7 +66,7 @@ def tradeoff(config):
     table = pd.DataFrame(rows)
     with atomic_write(output / TRADEOFF_FILE) as temporary:
         table.to_csv(temporary, index=False)
-    shown = [metric for metric in table if metric.startswith(("hr@", "ndcg@"))]
+    shown = rankings(table)
     users = pd.concat(users)
     text = f"{markdown(table, shown)}\n\n{users_markdown(users)}\n"
     write_text(output / TABLE, text)
