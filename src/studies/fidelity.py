@@ -278,10 +278,11 @@ def contrast(influence, retrain, config, rng):
     for name, order in (("top", -influence), ("bottom", influence)):
         kept = subset(retrain.dataset, order, 0.5)
         runs = np.array([retrain(kept) for _ in range(config.fidelity_repeats)])  # (repeats, 3, num_users)
-        losses[name], ranks = runs[:, LOSS], runs[:, TEST_RANK]
+        losses[name] = runs[:, LOSS]
+        hr, ndcg = (float(np.mean([metric(ranks, k) for ranks in runs[:, TEST_RANK]]))
+                    for metric in (metrics.hit_ratio_of_ranks, metrics.ndcg_of_ranks))
         result[name] = {"loss": float(losses[name].mean()), "rank_loss": float(runs[:, RANK_LOSS].mean()),
-                        f"test_hr@{k}": metrics.hit_ratio_of_ranks(ranks, k),
-                        f"test_ndcg@{k}": metrics.ndcg_of_ranks(ranks, k)}
+                        f"test_hr@{k}": hr, f"test_ndcg@{k}": ndcg}
     gain = (losses["bottom"] - losses["top"]).mean(0)
     result["loss_gain"], result["loss_gain_interval"] = mean_interval(gain, rng)
     return result
