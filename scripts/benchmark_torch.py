@@ -1,4 +1,4 @@
-"""The training step of src/trainer.py in PyTorch, for run_benchmark.sh: an answer in ms per step to each line it reads.
+"""The training step of src/training/trainer.py in PyTorch, for run_benchmark.sh: it answers each line with ms per step.
 
   python scripts/benchmark_torch.py NUM_USERS NUM_ITEMS GROUPS NUM_NEG NUM_FACTORS STEPS LAYER LAYER ...
 """

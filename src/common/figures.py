@@ -1,12 +1,23 @@
 """Pictures: what all have in common, learning curves, what the mask decided, and a panel of the trade-off."""
+from __future__ import annotations
+
+import contextlib
 import logging
 import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from ..metrics import disclosed_by_unwillingness
 from .files import atomic_write
 from .terminal import escaped
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 logger = logging.getLogger("ifrqe")
 
@@ -15,14 +26,17 @@ POINTS = 20_000  # of a scatter: more make the file large and the picture no cle
 BLUE, ORANGE, GREY = "#3b7dd8", "#d2691e", "#7d7f7c"  # to be told from white and from black alike
 
 
-def as_written(name):
+def as_written(name: str) -> str:
     """A name as matplotlib shows it as it is written: without formulas between $, and with an entry in the legend."""
     name = " ".join(escaped(name).split())
-    name = name if len(name) <= 40 else name[:37] + "..."
-    return " " * name.startswith("_") + name.replace("$", r"\$")
+    if len(name) > 40:
+        name = name[:37] + "..."
+    if name.startswith("_"):
+        name = " " + name
+    return name.replace("$", r"\$")
 
 
-def drawn(draw, path, *arguments):
+def drawn(draw: Callable, path: str | Path, *arguments) -> None:
     """Draws a picture; one that cannot be drawn is a warning, since no picture is worth the work before it."""
     try:
         draw(path, *arguments)
@@ -30,12 +44,8 @@ def drawn(draw, path, *arguments):
         logger.warning("%s: this picture could not be drawn (%s: %s)", path, type(e).__name__, " ".join(str(e).split()))
 
 
-def panels_of(columns, rows=1):
-    return new_figure(5 * columns, 3.6 * rows, rows, columns)
-
-
-def new_figure(width, height, rows=1, columns=1):
-    """A matplotlib Figure of so many inches, and the list of its axes, row by row."""
+def new_figure(width: float, height: float, rows: int = 1, columns: int = 1) -> Figure:
+    """A matplotlib Figure of so many inches, with axes."""
     logging.getLogger("matplotlib").addHandler(logging.NullHandler())  # its word on fonts and caches is not for the screen
     backend = os.environ.pop("MPLBACKEND", None)  # a notebook's, or one that is not there: a picture in a file needs none
     try:
@@ -44,102 +54,111 @@ def new_figure(width, height, rows=1, columns=1):
         if backend is not None:
             os.environ["MPLBACKEND"] = backend
     figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, [figure.add_subplot(rows, columns, k + 1) for k in range(rows * columns)]
+    figure.subplots(rows, columns)
+    return figure
 
 
-def save(figure, path):
+@contextlib.contextmanager
+def picture(path: str | Path, title: str, panels: int) -> Iterator[list[Axes]]:
+    """Yields the axes of so many panels, two in a row; what is drawn on them is then written as PNG."""
+    columns = min(panels, 2)
+    rows = -(-panels // columns)
+    figure = new_figure(5 * columns, 3.6 * rows, rows, columns)
+    yield figure.axes
+    figure.suptitle(title)
     with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=100)
 
 
-def learning_curve(path, history, metric, title, best_epoch, anchor_epoch):
-    """Training loss, cross-entropy of the validation item and the validation metric by epoch.
+def sample(number: int) -> np.ndarray:
+    """Positions of those of a number of points that a scatter shows."""
+    return np.linspace(0, number - 1, min(POINTS, number)).astype(int)
 
-    Args:
-        path: of the PNG.
-        history: list of dicts with epoch and loss, and pos_loss and `metric` if there are validation items.
-        metric: key of the ranking metric.
-        title: of the picture.
-        best_epoch, anchor_epoch: marked in it.
-    """
+
+def curve(axes: Axes, history: list[dict], key: str, color: str, label: str) -> None:
+    """A quantity of a training by epoch."""
+    axes.plot([record["epoch"] for record in history], [record[key] for record in history], color=color, label=label)
+
+
+def histograms(axes: Axes, series: dict[str, np.ndarray], bins: np.ndarray, percent: bool = False) -> None:
+    """Up to three histograms by label, the first filled; of the numbers of values, or of their shares in percent."""
+    for (label, values), color in zip(series.items(), (BLUE, ORANGE, GREY)):
+        style = {"histtype": "stepfilled", "alpha": 0.75} if color == BLUE else {"histtype": "step"}
+        weights = np.full(len(values), 100 / len(values)) if percent else None
+        axes.hist(values, bins, weights=weights, color=color, label=label, **style)
+
+
+def learning_curve(path: str | Path, history: list[dict], metric: str, title: str, best_epoch: int,
+                   anchor_epoch: int) -> None:
+    """PNG of a training by epoch: loss, and with validation items pos_loss and `metric`; two epochs are marked."""
     validated = metric in history[0]
-    figure, panels = panels_of(2 if validated else 1)
-    left, right = panels[0], panels[-1]
-    epochs = [record["epoch"] for record in history]
-    left.plot(epochs, [record["loss"] for record in history], color=GREY, label="training samples")
-    left.set_ylabel("cross-entropy (nats)")
-    if validated:
-        left.plot(epochs, [record["pos_loss"] for record in history], color=ORANGE, label="validation items")
-        left.axvline(anchor_epoch, color=ORANGE, linestyle=":", label=f"anchor: epoch {anchor_epoch}")
-        right.plot(epochs, [record[metric] for record in history], color=BLUE, label="validation items")
-        right.axvline(best_epoch, color=BLUE, linestyle=":", label=f"best: epoch {best_epoch}")
-        right.set_ylabel(metric.upper())
-    for axes in panels:
-        axes.set_xlabel("epoch")
-        axes.legend(frameon=False)
-    figure.suptitle(title)
-    save(figure, path)
+    with picture(path, title, 2 if validated else 1) as panels:
+        curve(panels[0], history, "loss", GREY, "training samples")
+        panels[0].set_ylabel("cross-entropy (nats)")
+        if validated:
+            for axes, key, color, label, marked in ((panels[0], "pos_loss", ORANGE, "anchor", anchor_epoch),
+                                                    (panels[1], metric, BLUE, "best", best_epoch)):
+                curve(axes, history, key, color, "validation items")
+                axes.axvline(marked, color=color, linestyle=":", label=f"{label}: epoch {marked}")
+            panels[1].set_ylabel(metric.upper())
+        for axes in panels:
+            axes.set_xlabel("epoch")
+            axes.legend(frameon=False)
 
 
-def disclosure_plot(path, decisions, title):
-    """The decisions: each interaction by unwillingness and influence, and the share disclosed by unwillingness.
-
-    Args:
-        path: of the PNG.
-        decisions: Decisions; where a game was played, the line expected influence = lambda * unwillingness parts them.
-        title: of the picture.
-    """
-    figure, panels = panels_of(1 if decisions.expected is None else 2)
-    if decisions.expected is not None:
-        _decisions(panels[0], decisions.expected, decisions.unwillingness, decisions.disclosed, decisions.weight)
-    disclosed_panel(panels[-1], *disclosed_by_unwillingness(decisions.unwillingness, decisions.disclosed)[:2])
-    figure.suptitle(title)
-    save(figure, path)
+def disclosure_plot(path: str | Path, decisions: object, title: str) -> None:
+    """PNG of Decisions: the share disclosed by unwillingness, and where a game was played each interaction."""
+    played = decisions.expected is not None
+    with picture(path, title, 2 if played else 1) as panels:
+        if played:
+            _played_panel(panels[0], decisions)
+        disclosed_panel(panels[-1], *disclosed_by_unwillingness(decisions.unwillingness, decisions.disclosed)[:2])
 
 
-def disclosed_panel(axes, edges, share):
+def disclosed_panel(axes: Axes, edges: np.ndarray, share: np.ndarray) -> None:
     """Disclosed share by unwillingness; see metrics.disclosed_by_unwillingness."""
     width = np.diff(edges)
     axes.bar(edges[:-1] + width / 2, 100 * share, width=0.9 * width, color=BLUE)
-    axes.set_ylim(0, 100)
-    axes.set_xlabel("unwillingness")
-    axes.set_ylabel("disclosed (%)")
+    axes.set(ylim=(0, 100), xlabel="unwillingness", ylabel="disclosed (%)")
 
 
-def _decisions(left, influence, unwillingness, disclosed, weight):
-    shown = np.linspace(0, len(influence) - 1, min(POINTS, len(influence))).astype(int)
+def _played_panel(axes, decisions):
+    """Interactions by unwillingness and influence; the line expected influence = lambda * unwillingness parts them."""
+    expected, weight = decisions.expected, decisions.weight
+    shown = sample(len(expected))
     for chosen, color, label in ((False, GREY, "withheld"), (True, BLUE, "disclosed")):
-        rows = shown[disclosed[shown] == chosen]
-        left.scatter(unwillingness[rows], influence[rows], s=2, alpha=0.4, color=color, linewidths=0, label=label)
-    left.plot([0, 1], [0, weight], color=ORANGE, label=f"price of unwillingness: {weight:.3g}")
-    limit = np.quantile(np.abs(influence), 0.97) or 1
-    left.set_ylim(-limit, limit)  # a few extreme influences would hide the rest
-    left.set_xlabel("unwillingness")
-    left.set_ylabel("expected influence (nats)")
-    left.legend(frameon=False, markerscale=4, loc="lower right")
+        rows = shown[decisions.disclosed[shown] == chosen]
+        axes.scatter(decisions.unwillingness[rows], expected[rows], s=2, alpha=0.4, color=color, linewidths=0, label=label)
+    axes.plot([0, 1], [0, weight], color=ORANGE, label=f"price of unwillingness: {weight:.3g}")
+    limit = np.quantile(np.abs(expected), 0.97) or 1  # a few extreme influences would hide the rest
+    axes.set(ylim=(-limit, limit), xlabel="unwillingness", ylabel="expected influence (nats)")
+    axes.legend(frameon=False, markerscale=4, loc="lower right")
 
 
 # by strategy: color, marker, line style
 STYLES = {"none": (GREY, None, "--"), "none+validation": (GREY, None, ":"), "random": ("#a88500", "v", "-"),
           "threshold": ("#4e9a06", "s", "-"), "recent": ("#9a5fc0", "^", "-"), "similarity": ("#dd3c3c", "D", "-"),
           "ifrqe": (BLUE, "o", "-"), "ifrqe++": (ORANGE, "P", "-")}
-OTHER_STYLE = ("#1f9e9e", "X", "-")
 WHOLE = ("none", "none+validation")  # they disclose everything at every budget
 
 
-def tradeoff_panel(axes, table, metric):
-    """One metric of tradeoff_plot."""
+def style_of(strategy: str) -> tuple[str, str | None, str]:
+    """Color, marker and line style of a strategy."""
+    return STYLES.get(strategy, ("#1f9e9e", "X", "-"))
+
+
+def tradeoff_panel(axes: Axes, table: pd.DataFrame, metric: str) -> None:
+    """One metric of the trade-off study by violated unwillingness, a curve for each strategy."""
     for strategy, rows in table.groupby("strategy", sort=False):
-        color, marker, style = STYLES.get(strategy, OTHER_STYLE)
+        color, marker, style = style_of(strategy)
         found = rows.dropna(subset=[metric]).groupby("budget")[["wv_share", metric]].agg(["mean", "std"]).fillna(0)
         if found.empty:
             continue
         value, spread = found[metric]["mean"], found[metric]["std"]
         # the price that a reward goes by is that of the budget; who discloses everything does so at every budget
-        whole = strategy in WHOLE
-        by_budget = metric == "reward" or whole
+        by_budget = metric == "reward" or strategy in WHOLE
         place = 100 * (found.index if by_budget else found["wv_share"]["mean"])
-        if whole:
+        if strategy in WHOLE:
             axes.fill_between(place, value - spread, value + spread, color=color, alpha=0.15, linewidth=0)
             axes.plot(place, value, style, color=color, label=as_written(strategy))
         else:
@@ -150,4 +169,5 @@ def tradeoff_panel(axes, table, metric):
         margin = 0.1 * np.ptp(played) or 0.1
         axes.set_ylim(played.min() - margin, played.max() + margin)
     axes.set_xlabel("budget (% of total_wv)" if metric == "reward" else "violated unwillingness (% of total_wv)")
-    axes.set_ylabel(metric.upper() if "@" in metric else metric + " (nats)" * (metric == "loss"))
+    names = {"loss": "loss (nats)", "reward": "reward"}
+    axes.set_ylabel(names.get(metric, metric.upper()))

@@ -1,4 +1,8 @@
 """Which evaluations may be compared, and the table that compares them."""
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
 import numpy as np
 
 from ..common.terminal import Painted, paint
@@ -11,13 +15,8 @@ HIGHER_IS_BETTER = ("hr@", "ndcg@", "full_hr@", "full_ndcg@", "auc", "reward")
 LOWER_IS_BETTER = ("loss", "pos_loss", "wv")
 
 
-def not_comparable(plain, masked, but=()):
-    """In what the records of two evaluations differ, so that they must not be compared; "" if they may.
-
-    Args:
-        plain, masked: the records.
-        but: keys that may differ.
-    """
+def not_comparable(plain: dict, masked: dict, but: Sequence[str] = ()) -> str:
+    """In what two evaluations differ, beside the keys `but`, so that their records must not be compared; "" if they may."""
     a, b = (_compared(record) for record in (plain, masked))
     said = [_difference(key, a.get(key), b.get(key)) for key in {**a, **b} if key not in but and a.get(key) != b.get(key)]
     if not (plain.get("training") and masked.get("training")) and not said:
@@ -25,15 +24,17 @@ def not_comparable(plain, masked, but=()):
     return ", ".join(said)
 
 
-def differ_beyond_seed(one, other):
+def differ_beyond_seed(one: dict, other: dict) -> str:
     """In what two evaluations of different seeds differ, so that no mean may have both; "" if one may."""
     return not_comparable(one, other, but=OF_THE_SEED)
 
 
 def _compared(record):
     """What must be the same in two evaluations; options that evaluation and training both have stand there twice."""
-    own = {**{key: record.get(key) for key in COMPARED}, "top_k": top_k_of(record)}
-    return {**own, **{f"training {key}" if key in own else key: value for key, value in record.get("training", {}).items()}}
+    compared = {**{key: record.get(key) for key in COMPARED}, "top_k": top_k_of(record)}
+    for key, value in record.get("training", {}).items():
+        compared[f"training {key}" if key in compared else key] = value
+    return compared
 
 
 def _difference(key, a, b):
@@ -42,26 +43,29 @@ def _difference(key, a, b):
     return f"other {key.split('_')[0]}" if key.endswith("_sha256") else f"{key} {a} against {b}"
 
 
-def made_otherwise(plain, masked):
-    """A line on what should change no figure by much, but is not alike in two evaluations: code, library, device."""
+def made_otherwise(plain: dict, masked: dict) -> str:
+    """What should change no figure by much, but is not alike in two evaluations: code, library, device; "" if nothing."""
     a, b = (record.get("made_with", {}) for record in (plain, masked))
-    said = ["other code" if key == "code" else _difference(key, a.get(key), b.get(key)) for key in {**a, **b}
-            if a.get(key) != b.get(key)]
+    differing = [key for key in {**a, **b} if a.get(key) != b.get(key)]
+    said = ["other code" if key == "code" else _difference(key, a.get(key), b.get(key)) for key in differing]
     return f"the two were evaluated with {', '.join(said)}; eval.py --overwrite evaluates anew" if said else ""
 
 
-def top_k_of(record):
+def rankings(names: Iterable[str]) -> list[str]:
+    """The names of ranking metrics, HR@k and NDCG@k, among others."""
+    return [name for name in names if name.startswith(("hr@", "ndcg@"))]
+
+
+def top_k_of(record: dict) -> int | None:
     """The length of the lists that an evaluation looked at."""
     return next((int(key.split("@")[1]) for key in record if key.startswith("hr@")), None)
 
 
-def comparison_rows(plain, masked):
-    """The results of both models: rows of (metric, plain, masked, change) as text, and how good each change is.
-
-    Both rewards are at the price of the masked one: the plain model may have been evaluated before that was known.
+def comparison_rows(plain: dict, masked: dict) -> tuple[list, list]:
+    """The results of both models, with both rewards at the price of the masked one, which was known last.
 
     Returns:
-        rows: list of tuples.
+        rows: list of (metric, plain, masked, change), all text.
         better: list of 1 (the change is for the better), -1 (for the worse) or 0, for each row.
     """
     rows, better = [], []
@@ -81,14 +85,14 @@ def comparison_rows(plain, masked):
     return rows, better
 
 
-def comparison_table(plain, masked):
+def comparison_table(plain: dict, masked: dict) -> Painted:
     """The results of both models side by side, with the change, as text for a terminal."""
     rows, better = comparison_rows(plain, masked)
     rows.insert(0, ("", plain["model"], masked["model"], "change"))
-    widths = [max(len(row[k]) for row in rows) for k in range(4)]
+    widths = [max(map(len, column)) for column in zip(*rows)]
     lines = []
     for row, good in zip(rows, [0, *better]):
-        cells = [f"{cell:<{w}}" if k == 0 else f"{cell:>{w}}" for k, (cell, w) in enumerate(zip(row, widths))]
+        cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:]))]
         if good:
             cells[3] = paint(cells[3], "green" if good > 0 else "red")
         lines.append("  ".join(cells))

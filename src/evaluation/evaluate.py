@@ -1,4 +1,6 @@
 """The evaluation stage: both models on the same candidates of the test items, and the table that compares them."""
+from __future__ import annotations
+
 import hashlib
 import logging
 import re
@@ -13,32 +15,23 @@ from ..common.errors import InputError
 from ..common.files import atomic_write, read_json, write_csv, write_json
 from ..common.stage import Stage
 from ..common.terminal import RESULT
-from ..common.variant import decision_files
+from ..common.variant import Variant, decision_files
 from ..config import EVALUATED, MASK
-from ..constants import (
-    HOLDOUT,
-    MASKED_MODEL,
-    PLAIN_MODEL,
-    RATINGS_FILE,
-    USER,
-    eval_file,
-    users_file,
-)
-from ..dataset import counting, evaluation_candidates, load_dataset
+from ..constants import HOLDOUT, MASKED_MODEL, PLAIN_MODEL, RATINGS_FILE, USER, eval_file, users_file
+from ..dataset import Dataset, counting, evaluation_candidates, load_dataset
 from ..device_adapter import set_device
 from ..game.decisions import read_decisions
-from ..ncf import score, score_all
+from ..ncf import NCF, score, score_all
 from ..sources.unwillingness import data_files, load_unwillingness
 from ..training.checkpoint import load_checkpoint
 from .compare import comparison_table, made_otherwise, not_comparable
 
 logger = logging.getLogger("ifrqe")
 
-
 LOWEST = np.finfo(np.float32).min  # score of what takes no part in a ranking
 
 
-def evaluate(variant):
+def evaluate(variant: Variant) -> None:
     """Evaluates the model of a Variant on the test items.
 
     Writes eval_MODEL.json, eval_MODEL_users.csv (user_id; rank of the user's test item from 0; loss, the mean cross-entropy
@@ -48,16 +41,15 @@ def evaluate(variant):
     Raises:
         InputError: a checkpoint, the dataset or the decisions are missing or do not fit together.
     """
-    config, model, checkpoint = variant.config, variant.model, variant.checkpoint
+    config, model = variant.config, variant.model
     output = Path(config.output_path)
-    decisions = list(decision_files(config))
-    if variant.masked:
-        for path in decisions:
-            if not path.exists():
-                raise InputError(f"{path}: no such file; run preprocess.py first, or set --decisions_path to its results")
-    optional = [checkpoint, *decisions, *map(Path, filter(None, (config.eval_negatives, config.eval_item_list)))]
+    for path in decision_files(config):
+        if variant.masked and not path.exists():
+            raise InputError(f"{path}: no such file; run preprocess.py first, or set --decisions_path to its results")
+    optional = [variant.checkpoint, *decision_files(config)]
+    optional += [Path(name) for name in (config.eval_negatives, config.eval_item_list) if name]
     inputs = data_files(config)
-    inputs += [p for p in optional if p.is_file() and p not in inputs]
+    inputs += [path for path in optional if path.is_file() and path not in inputs]
     _check_log(output / config.eval_file_name)
     device = set_device(config)
     stage = Stage(f"eval_{model.lower()}", config, ("split", "model", *EVALUATED, *MASK), inputs,
@@ -87,14 +79,12 @@ def _compare(output):
 
 def _check_log(path):
     """Raises InputError if the evaluation log is a file of another kind, to which no line must be added."""
-    if path.exists():
-        try:
-            with open(path, encoding="utf-8") as file:
-                ours = not (line := file.readline(100)) or re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  ", line)
-        except UnicodeDecodeError:
-            ours = False
-        if not ours:
-            raise InputError(f"--eval_file_name {path.name}: {path} is no evaluation log; choose another name")
+    if not path.exists():
+        return
+    with open(path, "rb") as file:
+        line = file.readline(100)
+    if line and not re.match(rb"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  ", line):
+        raise InputError(f"--eval_file_name {path.name}: {path} is no evaluation log; choose another name")
 
 
 def _evaluate(variant, output, stage):
@@ -154,7 +144,7 @@ def _violation(variant, dataset, loss):
                              "reward": None if weight is None else -loss - weight * wv}
 
 
-def full_ranks(net, dataset, batch_size):
+def full_ranks(net: NCF, dataset: Dataset, batch_size: int) -> np.ndarray:
     """Rank of each user's test item among all items that the user has not touched before.
 
     Returns:
@@ -167,9 +157,9 @@ def full_ranks(net, dataset, batch_size):
     everything = np.arange(dataset.num_items)
     rank = np.empty(dataset.num_users, np.int64)
     for users, scores in score_all(net, np.arange(dataset.num_users), dataset.num_items, batch_size):
+        row, test = np.arange(len(users))[:, None], dataset.test[users][:, None]
         skipped = seen.contains(users[:, None], everything)
-        skipped[np.arange(len(users)), dataset.test[users]] = True  # it is not ranked against itself
-        skipped[np.arange(len(users))[:, None], dataset.validations()[users]] = True
-        rank[users] = metrics.ranks(np.concatenate([scores[np.arange(len(users)), dataset.test[users]][:, None],
-                                                    np.where(skipped, LOWEST, scores)], 1))
+        skipped[row, test] = True  # it is not ranked against itself
+        skipped[row, dataset.validations()[users]] = True
+        rank[users] = metrics.ranks(np.concatenate([scores[row, test], np.where(skipped, LOWEST, scores)], 1))
     return rank

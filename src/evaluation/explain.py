@@ -1,6 +1,8 @@
 """Why each interaction of a user was disclosed or withheld, in sentences, and the rule of the game at a price."""
-import json
+from __future__ import annotations
+
 import logging
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -12,24 +14,21 @@ from ..constants import DISCLOSED, EXPECTED, GENRES, INFLUENCE, ITEM, UNWILLINGN
 from ..dataset import find_users, load_catalogue, load_dataset, original_id
 from ..device_adapter import set_device
 from ..game.baselines import BASELINES
-from ..game.decisions import read_decisions
+from ..game.decisions import Decisions, read_decisions
 from ..game.mirror_descent import critical_payoff, prices_within_budgets
-from .recommend import as_records, described, load_model, top_items
+from .recommend import as_records, described, line_of, load_model, show_json, top_items
 
 logger = logging.getLogger("ifrqe")
 
 
 class Rule:
-    """The rule of the game in a few numbers: an interaction is disclosed if  expected - lambda b > critical,  unless vetoed.
+    """The rule of the game: an interaction is disclosed if  expected - lambda b > critical,  unless vetoed.
 
     At one anchor this is exactly what the game plays. At several, `expected` is the mean over the rounds at the price of
     the run, and the rule is close to the game; `agreement` says how close.
-
-    Args:
-        decisions: Decisions.
     """
 
-    def __init__(self, decisions):
+    def __init__(self, decisions: Decisions):
         record = decisions.record
         self.strategy = record["strategy"]
         self.played = decisions.expected is not None and decisions.weight is not None
@@ -38,29 +37,31 @@ class Rule:
         self.whose = "their recommendations and those of others" if record.get("count_others") else "their recommendations"
 
     @property
-    def sentences(self):
+    def sentences(self) -> tuple[str, str]:
         """Why a baseline disclosed, and why it withheld, in sentences."""
         done, left = BASELINE_REASONS.get(self.strategy, OWN_STRATEGY)
         return f"disclosed: {done}", f"withheld: {left}"
 
-    def disclosed(self, expected, unwillingness, vetoed, weight=None):
+    def disclosed(self, expected: np.ndarray, unwillingness: np.ndarray, vetoed: np.ndarray,
+                  weight: float | None = None) -> np.ndarray:
         """(n,) bool, what the rule discloses at a price, that of the run if none is given."""
         weight = self.weight if weight is None else weight
         return (expected - weight * unwillingness > self.critical) & ~vetoed
 
-    def agreement(self, decisions):
+    def agreement(self, decisions: Decisions) -> float:
         """Share of the interactions that the rule decides as the run did."""
         found = self.disclosed(decisions.expected, decisions.unwillingness, decisions.vetoed)
         return float((found == decisions.disclosed).mean()) if len(found) else 1.0
 
-    def prices(self, decisions, shares):
-        """Prices at which the rule just keeps within shares of the total unwillingness (list of floats)."""
+    def prices(self, decisions: Decisions, shares: Sequence[float]) -> list[float]:
+        """Prices at which the rule just keeps within shares of the total unwillingness."""
         allowed = ~decisions.vetoed
         budgets = np.asarray(shares) * decisions.unwillingness.sum()
         return prices_within_budgets(decisions.expected[allowed], decisions.unwillingness[allowed], budgets, self.critical)
 
-    def reasons(self, expected, unwillingness, vetoed, disclosed, weight=None):
-        """A sentence for each interaction; arrays (n,) in, list out. A page in a browser says the same (report.js)."""
+    def reasons(self, expected: np.ndarray | None, unwillingness: np.ndarray, vetoed: np.ndarray, disclosed: np.ndarray,
+                weight: float | None = None) -> list[str]:
+        """A sentence for each interaction; arrays (n,) in. A page in a browser says the same (report.js)."""
         if not self.played:
             done, left = self.sentences
             return [VETOED if v else done if d else left for d, v in zip(disclosed, vetoed)]
@@ -95,14 +96,16 @@ def _reason(expected, price, vetoed, disclosed, says, whose):
     return f"withheld: they asked, and it is worth only {times(expected / price)} its price"
 
 
-def times(x):
+def times(x: float) -> str:
     """A multiple for reading: "0.31x", "4.0x", "12x"."""
     if x >= 1000 or x < 0.01:
         return "over 1000x" if x > 1 else "less than 0.01x"
-    return f"{x:.{0 if x >= 10 else 1 if x >= 2 else 2}f}x"
+    if x >= 10:
+        return f"{x:.0f}x"
+    return f"{x:.1f}x" if x >= 2 else f"{x:.2f}x"
 
 
-def explain(variant):
+def explain(variant: Variant) -> None:
     """Shows the interactions of the user `explain_user`, what was decided on them and why, and what both models recommend.
 
     A model that is missing, or was trained on another mask, recommends nothing.
@@ -131,14 +134,14 @@ def explain(variant):
     for k, answer in enumerate(answers):
         answer["recommended"] = {name: as_records(found[k], dataset, catalogue) for name, found in lists.items()}
     if config.format == "json":
-        logger.log(RESULT, "%s", json.dumps({"dataset": config.dataset, "users": answers}, indent=2, ensure_ascii=False))
+        show_json({"dataset": config.dataset, "users": answers})
         return
     for answer in answers:
         _show(answer, config)
 
 
 def _of_user(user, dataset, decisions, catalogue):
-    """A dict that JSON can hold: the user's interactions, most worth her while first, with the decisions."""
+    """A dict that JSON can hold: the user's interactions, those most worth their while first, with the decisions."""
     start, end = np.searchsorted(dataset.user, [user, user + 1])
     expected, b, chosen, vetoed, influence = (None if a is None else a[start:end] for a in (
         decisions.expected, decisions.unwillingness, decisions.disclosed, decisions.vetoed, decisions.influence))
@@ -178,6 +181,6 @@ def _show(answer, config):
         logger.log(RESULT, "%s", paint(f"\nrecommended {names[model]}", "bold"))
         for row in found:
             new = "" if len(answer["recommended"]) == 1 or row[ITEM] in other else "  *"
-            logger.log(RESULT, "%3d  %.4f  %s%s", row["rank"], row["score"], described(row), new)
+            logger.log(RESULT, "%s%s", line_of(row), new)
     if len(answer["recommended"]) > 1:
         logger.log(RESULT, "%s", "\n* only in this list")

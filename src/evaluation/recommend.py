@@ -1,45 +1,37 @@
 """Recommendations of a trained model: the items that a user has not had yet, best first."""
+from __future__ import annotations
+
 import json
 import logging
 
 import numpy as np
+import pandas as pd
 
 from ..common.terminal import RESULT, paint, printable
+from ..common.variant import Variant
 from ..constants import GENRES, ITEM, USER
-from ..dataset import find_users, load_catalogue, load_dataset, original_id
+from ..dataset import Dataset, find_users, load_catalogue, load_dataset, original_id
 from ..device_adapter import set_device
-from ..ncf import score_all
+from ..ncf import NCF, score_all
 from ..stat_utils import sigmoid
 from ..training.checkpoint import load_checkpoint
 
 logger = logging.getLogger("ifrqe")
 
 
-def load_model(dataset, variant):
-    """NCF of a Variant.
-
-    Raises:
-        InputError: its checkpoint is not there or does not fit.
-    """
+def load_model(dataset: Dataset, variant: Variant) -> NCF:
+    """The model of a Variant; raises InputError if its checkpoint is not there or does not fit."""
     return load_checkpoint(variant.checkpoint, dataset, variant)[0]
 
 
-def top_items(net, users, dataset, k, batch_size):
-    """The k best items of each user among those that the user has not had, held-out ones included.
-
-    What is withheld is left out too: the user knows it, though the masked model does not.
-
-    Args:
-        net: NCF.
-        users: (u,) int positions.
-        dataset: Dataset of all that the users had.
-        k: length of a list.
-        batch_size: pairs scored in one call.
+def top_items(net: NCF, users: np.ndarray, dataset: Dataset, k: int,
+              batch_size: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The k best items of each of the users (u,) among those that the user has not had, withheld and held out ones included.
 
     Returns:
-        A list with, for each user, the items (int array, k or as many as are left, best first) and their scores, the
-        probabilities of an interaction that the model gives them. They order items; as the model sees `num_neg` negatives
-        for each positive, they are no frequencies.
+        For each user the items, best first, fewer than k where no more are left, and their scores: the probabilities of an
+        interaction that the model gives them, which order items; with `num_neg` negatives for each positive they are no
+        frequencies.
     """
     seen = dataset.all_pairs()
     everything = np.arange(dataset.num_items)
@@ -53,7 +45,7 @@ def top_items(net, users, dataset, k, batch_size):
     return lists
 
 
-def recommend(variant):
+def recommend(variant: Variant) -> None:
     """Shows what the model of a Variant recommends to the users `recommend`.
 
     Raises:
@@ -65,25 +57,34 @@ def recommend(variant):
     set_device(config)
     lists = top_items(load_model(dataset, variant), users, dataset, config.top_k, config.eval_batch_size)
     catalogue = load_catalogue(dataset, config)
+    answers = [{USER: original_id(dataset.user_ids, user), "items": as_records(found, dataset, catalogue)}
+               for user, found in zip(users, lists)]
     if config.format == "json":
-        logger.log(RESULT, "%s", json.dumps({"model": variant.model, "dataset": config.dataset, "users": [
-            {USER: original_id(dataset.user_ids, user), "items": as_records(found, dataset, catalogue)}
-            for user, found in zip(users, lists)]}, indent=2, ensure_ascii=False))
+        show_json({"model": variant.model, "dataset": config.dataset, "users": answers})
         return
-    for user, found in zip(users, lists):
-        logger.log(RESULT, "%s",
-                   paint(f"{config.dataset}, user {dataset.user_ids[user]}: {variant.model} recommends", "bold"))
-        for row in as_records(found, dataset, catalogue):
-            logger.log(RESULT, "%3d  %.4f  %s", row["rank"], row["score"], described(row))
+    for answer in answers:
+        logger.log(RESULT, "%s", paint(f"{config.dataset}, user {answer[USER]}: {variant.model} recommends", "bold"))
+        for row in answer["items"]:
+            logger.log(RESULT, "%s", line_of(row))
 
 
-def as_records(found, dataset, catalogue):
+def show_json(answer: dict) -> None:
+    """Shows what was asked for as JSON."""
+    logger.log(RESULT, "%s", json.dumps(answer, indent=2, ensure_ascii=False))
+
+
+def line_of(row: dict) -> str:
+    """A recommendation, one of as_records, for a terminal."""
+    return f"{row['rank']:3d}  {row['score']:.4f}  {described(row)}"
+
+
+def as_records(found: tuple[np.ndarray, np.ndarray], dataset: Dataset, catalogue: pd.DataFrame) -> list[dict]:
     """What top_items found for a user, as a list of dicts that JSON can hold."""
     return [{"rank": k + 1, ITEM: original_id(dataset.item_ids, item), "title": catalogue["title"][item],
              GENRES: catalogue[GENRES][item], "score": round(float(score), 6)}
             for k, (item, score) in enumerate(zip(*found))]
 
 
-def described(row):
+def described(row: dict) -> str:
     """Title and genres of a record, for a terminal."""
     return printable(row["title"]) + (f"  ({printable(row[GENRES])})" if row[GENRES] else "")

@@ -35,11 +35,10 @@ def write_report(variant):
     """
     config = variant.config
     output = Path(config.output_path)
-    names = [f(model) for f in (eval_file, users_file, train_file) for model in MODELS]
-    inputs = dataset_files(config) + [path for path in [*(output / name for name in (*names, TRADEOFF_FILE)),
-                                                        *decision_files(config)] if path.is_file()]
-    checkpoints = [Path(config.checkpoint_path) / checkpoint_file(model) for model in MODELS]
-    inputs += [path for path in checkpoints if path.is_file()]
+    optional = [output / name(model) for name in (eval_file, users_file, train_file) for model in MODELS]
+    optional += [output / TRADEOFF_FILE, *decision_files(config)]
+    optional += [Path(config.checkpoint_path) / checkpoint_file(model) for model in MODELS]
+    inputs = dataset_files(config) + [path for path in optional if path.is_file()]
     device = set_device(config)
     stage = Stage("report", config, ("report", "unwillingness", "randomness", "split"), inputs,
                   [output / HTML, output / MARKDOWN], device)
@@ -49,7 +48,7 @@ def write_report(variant):
     with progress(len(SECTIONS) + 2, "report", "part") as bar:
         results = read_results(variant)
         bar.update()
-        if not results.evaluations:
+        if not results.models:
             return
         sections = []
         for name, title, blocks_of in SECTIONS:
@@ -59,7 +58,7 @@ def write_report(variant):
         page = users_page(results, config) if results.decisions is not None else None
         bar.update()
     environment = _environment()
-    content = {"title": f"{results.dataset.name}: " + " and ".join(results.evaluations), "sections": sections, "page": page,
+    content = {"title": f"{results.dataset.name}: " + " and ".join(results.models), "sections": sections, "page": page,
                "version": __version__, "made": time.strftime("%Y-%m-%d %H:%M")}
     write_text(output / HTML, environment.get_template("report.html").render(**content))
     write_text(output / MARKDOWN, environment.get_template("report.md").render(**content))

@@ -1,4 +1,6 @@
 """What the stages have left, as far as it belongs together."""
+from __future__ import annotations
+
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,141 +22,200 @@ from ..constants import (
     train_file,
     users_file,
 )
-from ..dataset import id_types, load_catalogue, load_dataset
+from ..dataset import Dataset, id_types, load_catalogue, load_dataset
 from ..evaluation.compare import not_comparable, top_k_of
-from ..game.decisions import read_decisions
-from .sections import for_others
+from ..game.decisions import Decisions, read_decisions
 
 MODELS = (PLAIN_MODEL, MASKED_MODEL)
+# options that may hold addresses and passwords, or that name users
+PRIVATE = ("mirror", "data_url", "train_url", "checkpoint_url", "recommend", "explain_user")
 _REMEDY = "remove it, and run the stage that writes it again"
+
+
+@dataclass
+class Evaluated:
+    """A model and what its stages have found.
+
+    record: of its evaluation, a dict.
+    users: the results of its evaluation by user.
+    stage: record of settings of its evaluation.
+    training: record of its training; None if there is none of this model.
+    recommends: whether its checkpoint is the one that was evaluated.
+    """
+    record: dict
+    users: pd.DataFrame
+    stage: dict
+    training: dict | None = None
+    recommends: bool = False
+
+
+@dataclass
+class Study:
+    """The trade-off study.
+
+    table: what tradeoff.csv says.
+    differs: in what it differs from the run, so that no table may have both; "" if one may.
+    """
+    table: pd.DataFrame
+    differs: str
+
+
+@dataclass
+class Run:
+    """What was run.
+
+    records: dict of stage to its record of settings.
+    left_out: list of what is there but does not belong to the rest.
+    """
+    records: dict
+    left_out: list
 
 
 @dataclass
 class Results:
     """What the stages have left that belongs to one dataset.
 
-    evaluations: dict of model to the record of its evaluation.
-    users: dict of model to the DataFrame of its evaluation by user.
-    trainings: dict of model to the record of its training.
-    decisions: Decisions, or None.
-    tradeoff: DataFrame of the trade-off study, or None.
-    study_differs: in what the study differs from the run, so that no table may have both; "" if one may.
-    dataset: Dataset.
-    catalogue: DataFrame, see load_catalogue.
-    records: dict of stage to its record of settings.
-    recommending: list of the models whose checkpoints are those that were evaluated.
-    left_out: list of what is there but does not belong to it.
+    dataset, catalogue: see load_dataset and load_catalogue.
+    models: dict of name to Evaluated, the plain one first.
+    decisions, study: None if there are none.
+    run: what was run.
     """
-    evaluations: dict
-    users: dict
-    trainings: dict
-    decisions: object
-    tradeoff: pd.DataFrame
-    study_differs: str
-    dataset: object
+    dataset: Dataset
     catalogue: pd.DataFrame
-    records: dict
-    recommending: list
-    left_out: list
+    models: dict[str, Evaluated]
+    decisions: Decisions | None
+    study: Study | None
+    run: Run
 
     @property
     def top_k(self):
         """Length of the lists that the evaluations looked at."""
-        return top_k_of(next(iter(self.evaluations.values())))
+        return top_k_of(next(iter(self.models.values())).record)
+
+    @property
+    def pair(self):
+        """The plain and the masked Evaluated; None if one is missing."""
+        return tuple(self.models.values()) if len(self.models) == 2 else None
 
 
 def read_results(variant):
     """Results of the dataset of a Variant; of two evaluations that do not fit together, its own."""
     config = variant.config
     output = Path(config.output_path)
-    left_out, evaluations, users, trainings = [], {}, {}, {}
-
-    def read(path):
-        record = read_json(path, _REMEDY) if path.is_file() else None
-        if record is not None and record.get("dataset") != config.dataset:
-            left_out.append(f"{path.name} (of {record.get('dataset')})")
-            return None
-        return record
+    dataset = load_dataset(config)
+    decisions = read_decisions(config, dataset) if config.holdout > 1 else None
+    left_out, models, trainings = [], {}, {}
+    for model in MODELS:
+        record = _read(output / eval_file(model), config, left_out)
+        if record is not None and (output / users_file(model)).is_file():
+            models[model] = Evaluated(record, _read_users(output / users_file(model), dataset),
+                                      Stage.read_record(output, f"eval_{model.lower()}"))
+        trainings[model] = _read(output / train_file(model), config, left_out)
 
     def leave_out(model, why):
         left_out.append(f"{eval_file(model)} ({why})")
-        del evaluations[model], users[model]
+        del models[model]
 
-    dataset = load_dataset(config)
-    decisions = read_decisions(config, dataset) if config.holdout > 1 else None
-    for model in MODELS:
-        if (record := read(output / eval_file(model))) is not None and (output / users_file(model)).is_file():
-            evaluations[model], users[model] = record, _read_users(output / users_file(model), dataset)
-        if (record := read(output / train_file(model))) is not None:
-            trainings[model] = record
-    evaluated, trained = ({model: Stage.read_record(output, f"{stage}_{model.lower()}") for model in MODELS}
-                          for stage in ("eval", "train"))
-    made = {model: record.get("inputs", {}) for model, record in evaluated.items()}  # digests of what was evaluated
-    ratings = digest(dataset_folder(config) / RATINGS_FILE)
-    for model in list(evaluations):
-        if made[model].get(RATINGS_FILE) != ratings:
-            leave_out(model, f"of another {RATINGS_FILE} than the one that is there now: run eval.py again")
-        elif any(digest(output / name) != evaluated[model].get("outputs", {}).get(name)
-                 for name in (eval_file(model), users_file(model))):
-            leave_out(model, "changed since, or of an unfinished evaluation: run eval.py --overwrite")
-    if MASKED_MODEL in evaluations and decisions is not None \
-            and made[MASKED_MODEL].get(DISCLOSURE_FILE) != digest(decision_files(config)[0]):
-        leave_out(MASKED_MODEL, "of another mask: run train.py --masked, then eval.py --masked")
-    if len(evaluations) == 2 and (differing := not_comparable(*(evaluations[model] for model in MODELS))):
+    for model, found in list(models.items()):
+        if why := _misfit(model, found.stage, decisions, config):
+            leave_out(model, why)
+    if len(models) == 2 and (differing := not_comparable(*(found.record for found in models.values()))):
         leave_out(PLAIN_MODEL if variant.masked else MASKED_MODEL, f"of other data or settings; {PLAIN_MODEL}: {differing}")
-    recommending = []
-    for model in MODELS:
-        name = checkpoint_file(model)
-        if model in trainings and model not in evaluations:
+    for model, training in trainings.items():
+        if model in models:
+            left_out += _add_training(models[model], model, training, config)
+        elif training is not None:
             left_out.append(f"{train_file(model)} (its model is not among the evaluated ones)")
-            del trainings[model]
-        elif model in trainings and made[model].get(name) != trained[model].get("outputs", {}).get(name):
-            left_out.append(f"{train_file(model)} (of another model than was evaluated)")
-            del trainings[model]
-        path = Path(config.checkpoint_path) / name
-        if model in evaluations and path.is_file() and digest(path) == made[model].get(name):
-            recommending.append(model)
-        elif model in evaluations:
-            left_out.append(f"recommendations of {model} ({path.name} is not what was evaluated: run eval.py again)")
-    records = {"preprocess": Stage.read_record(output, "preprocess"),
-               **{f"train_{model.lower()}": trained[model] for model in trainings},
-               "tradeoff": Stage.read_record(output, "tradeoff")}
+    trained = [f"train_{model.lower()}" for model, found in models.items() if found.training is not None]
+    records = {name: Stage.read_record(output, name) for name in ("preprocess", *trained, "tradeoff")}
     records = {name: record for name, record in records.items() if record.get("dataset") == config.dataset}
-    study_differs = ""
-    tradeoff = None
+    study = None
     if (output / TRADEOFF_FILE).is_file():
-        if _is_of(records.get("tradeoff", {}), output / TRADEOFF_FILE, config):
-            # a strategy may be called NA or 007
-            tradeoff = pd.read_csv(output / TRADEOFF_FILE, converters={"strategy": str})
-            study_differs = _study_differs(records["tradeoff"], evaluated, evaluations)
-        else:
+        study = _read_study(output / TRADEOFF_FILE, records.get("tradeoff", {}), models, config)
+        if study is None:
             left_out.append(f"{TRADEOFF_FILE} (of another dataset, or of an unfinished study)")
-    return Results(evaluations, users, trainings, decisions, tradeoff, study_differs, dataset,
-                   load_catalogue(dataset, config), records, recommending, left_out)
+    return Results(dataset, load_catalogue(dataset, config), models, decisions, study, Run(records, left_out))
 
 
-def _study_differs(study, evaluated, evaluations):
-    """In what the trade-off study differs from the run, so that no table may have both; "" if one may.
+def _read(path, config, left_out):
+    """What a stage has written as JSON; None if it is not there, or of another dataset."""
+    if not path.is_file():
+        return None
+    record = read_json(path, _REMEDY)
+    if record.get("dataset") == config.dataset:
+        return record
+    left_out.append(f"{path.name} (of {record.get('dataset')})")
+    return None
 
-    Args:
-        study: record of the study.
-        evaluated: dict of model to the record of its evaluation as a stage.
-        evaluations: dict of model to what the evaluation found.
-    """
-    asked, said = study["all_settings"], {}
-    for model, found in evaluations.items():
-        record = evaluated[model]
-        wanted = {**record["settings"], **found.get("training", {})}
-        for key in options_of("split", "model", *TRAINED, "unwillingness", "protocol"):
-            if key != "seed" and asked.get(key) != wanted.get(key):
-                said[key] = f"{key} {for_others(key, asked.get(key))} against {for_others(key, wanted.get(key))}"
-        for key in ("device", "mindspore"):
-            if None not in (study.get(key), record.get(key)) and study[key] != record[key]:
-                said[key] = f"{key} {study.get(key)} against {record.get(key)}"
-        for name, state in study.get("inputs", {}).items():
-            if record.get("inputs", {}).get(name) != state:
-                said[name] = f"another {name}"
-    return ", ".join(said.values())
+
+def _misfit(model, stage, decisions, config):
+    """Why an evaluation, of which `stage` is the record, is not one of the data and decisions of now; "" if it is."""
+    output, inputs = Path(config.output_path), stage.get("inputs", {})
+    if inputs.get(RATINGS_FILE) != digest(dataset_folder(config) / RATINGS_FILE):
+        return f"of another {RATINGS_FILE} than the one that is there now: run eval.py again"
+    for name in (eval_file(model), users_file(model)):
+        if stage.get("outputs", {}).get(name) != digest(output / name):
+            return "changed since, or of an unfinished evaluation: run eval.py --overwrite"
+    if model == MASKED_MODEL and decisions is not None and inputs.get(DISCLOSURE_FILE) != digest(decision_files(config)[0]):
+        return "of another mask: run train.py --masked, then eval.py --masked"
+    return ""
+
+
+def _add_training(found, model, training, config):
+    """Adds to an Evaluated its training, and whether its checkpoint recommends; returns a list of what does not fit it."""
+    left_out = []
+    checkpoint = Path(config.checkpoint_path) / checkpoint_file(model)
+    wanted = found.stage.get("inputs", {}).get(checkpoint.name)
+    trained = Stage.read_record(config.output_path, f"train_{model.lower()}")
+    if trained.get("outputs", {}).get(checkpoint.name) == wanted:
+        found.training = training
+    elif training is not None:
+        left_out.append(f"{train_file(model)} (of another model than was evaluated)")
+    found.recommends = checkpoint.is_file() and digest(checkpoint) == wanted
+    if not found.recommends:
+        left_out.append(f"recommendations of {model} ({checkpoint.name} is not what was evaluated: run eval.py again)")
+    return left_out
+
+
+def _read_study(path, record, models, config):
+    """The Study in the file `path`, of which `record` is the record; None if it is of other data, or unfinished."""
+    folder = dataset_folder(config)
+    for name, state in record.get("inputs", {}).items():
+        if (folder / name).is_file() and digest(folder / name) != state:
+            return None
+    if record.get("outputs", {}).get(path.name) != digest(path) or record["all_settings"]["holdout"] != config.holdout:
+        return None
+    differing = {}
+    for found in models.values():
+        differing.update(_differences(record, found))
+    table = pd.read_csv(path, converters={"strategy": str})  # a strategy may be called NA or 007
+    return Study(table, ", ".join(differing.values()))
+
+
+def _differences(study, found):
+    """Dict of what differs between a study, of which `study` is the record, and an Evaluated, to how."""
+    asked, wanted = study["all_settings"], {**found.stage["settings"], **found.record.get("training", {})}
+    said = {}
+    for key in options_of("split", "model", *TRAINED, "unwillingness", "protocol"):
+        if key != "seed" and asked.get(key) != wanted.get(key):
+            said[key] = f"{key} {for_others(key, asked.get(key))} against {for_others(key, wanted.get(key))}"
+    for key in ("device", "mindspore"):
+        if None not in (study.get(key), found.stage.get(key)) and study[key] != found.stage[key]:
+            said[key] = f"{key} {study[key]} against {found.stage[key]}"
+    for name, state in study.get("inputs", {}).items():
+        if found.stage.get("inputs", {}).get(name) != state:
+            said[name] = f"another {name}"
+    return said
+
+
+def for_others(key, value):
+    """The value of an option as people elsewhere may see it: of paths, the last part."""
+    if key in PRIVATE:
+        return ""
+    if not isinstance(value, str):
+        return value
+    parts = value.split(",") if key in ("tradeoff_strategies", "fidelity_solvers") else [value]
+    return ",".join(part.rstrip("/").rsplit("/", 1)[-1] for part in parts)
 
 
 def _read_users(path, dataset):
@@ -166,12 +227,3 @@ def _read_users(path, dataset):
     if not {"rank", "loss", "pos_loss"} <= set(table):
         raise InputError(f"{path}: lacks columns; {_REMEDY}")
     return table
-
-
-def _is_of(record, path, config):
-    """Whether the record of a study is that of the file, and the data that it was made from are those that are there now."""
-    folder = dataset_folder(config)
-    same = all(digest(folder / name) == value for name, value in record.get("inputs", {}).items()
-               if (folder / name).is_file())
-    return same and record.get("outputs", {}).get(path.name) == digest(path) \
-        and record["all_settings"]["holdout"] == config.holdout

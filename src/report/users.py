@@ -27,45 +27,44 @@ def users_page(results, config):
     users = sample_users(dataset, config)
     if not len(users):
         return None
-    rule = Rule(decisions)
-    asked = results.records.get("preprocess", {}).get("all_settings", {}).get("veto")
+    asked = results.run.records.get("preprocess", {}).get("all_settings", {}).get("veto")
     hide = bool(config.veto or asked or decisions.vetoed.any()) and not config.report_vetoed
-    ends = np.searchsorted(dataset.user, [users, users + 1])
-    parts = [np.arange(start, end) for start, end in ends.T]
-    parts = [part[~decisions.vetoed[part]] for part in parts] if hide else parts
+    parts = [np.arange(*np.searchsorted(dataset.user, [user, user + 1])) for user in users]
+    if hide:
+        parts = [part[~decisions.vetoed[part]] for part in parts]
     lists = {model: top_items(load_model(dataset, Variant(config, model == MASKED_MODEL)), users, dataset, results.top_k,
-                              config.eval_batch_size) for model in results.recommending}
-    shown = [dataset.item[part] for part in parts]
-    shown += [items for of_model in lists.values() for items, _ in of_model] + [dataset.test[users]] * (not hide)
-    items, _ = np.unique(np.concatenate(shown), return_inverse=True)
-
-    def local(of):
-        return np.searchsorted(items, of)
-
+                              config.eval_batch_size) for model, found in results.models.items() if found.recommends}
+    shown = [dataset.item[part] for part in parts] + [items for found in lists.values() for items, _ in found]
+    if not hide:
+        shown.append(dataset.test[users])
+    items = np.unique(np.concatenate(shown))  # the page has positions in these
+    rule = Rule(decisions)
     pages = []
     for k, (user, part) in enumerate(zip(users, parts)):
-        page = {"id": str(dataset.user_ids[user]), "items": packed(local(dataset.item[part]), "<u4"),
+        page = {"id": str(dataset.user_ids[user]), "items": packed(np.searchsorted(items, dataset.item[part]), "<u4"),
                 "unwillingness": packed(decisions.unwillingness[part], "<f8"),
                 "disclosed": packed(decisions.disclosed[part], "<u1"),
-                "next": None if hide else int(local(dataset.test[user])),
-                "ranks": {model: int(results.users[model]["rank"].iloc[user]) + 1 for model in results.evaluations},
-                "lists": {model: [[int(i), round(float(s), 4)] for i, s in zip(local(of_model[k][0]), of_model[k][1])]
-                          for model, of_model in lists.items()}}
+                "next": None if hide else int(np.searchsorted(items, dataset.test[user])),
+                "ranks": {model: int(found.users["rank"].iloc[user]) + 1 for model, found in results.models.items()},
+                "lists": {model: _scored(items, *found[k]) for model, found in lists.items()}}
         if rule.played:
             page["influence"] = packed(decisions.influence[part], "<f4")
             page["expected"] = packed(decisions.expected[part], "<f8")
         pages.append(page)
-    shares = [k / STEPS for k in range(STEPS + 1)]
     slider = rule.played and decisions.unwillingness.sum() > 0
-    return {"played": rule.played, "veto": bool(decisions.vetoed.any()),
-            "left_out": hide, "whose": rule.whose,
+    return {"played": rule.played, "veto": bool(decisions.vetoed.any()), "left_out": hide, "whose": rule.whose,
             "sentences": rule.sentences, "weight": rule.weight, "critical": rule.critical, "num_users": dataset.num_users,
-            "num_candidates": next(iter(results.evaluations.values()))["num_candidates"],
-            "prices": rule.prices(decisions, shares) if slider else None,
+            "num_candidates": next(iter(results.models.values())).record["num_candidates"],
+            "prices": rule.prices(decisions, [k / STEPS for k in range(STEPS + 1)]) if slider else None,
             "share": decisions.wv_share if slider else None,
             "agreement": rule.agreement(decisions) if rule.played else None,
             "items": [[str(dataset.item_ids[i]), *(results.catalogue[column][i][:LONGEST_TITLE]
                                                    for column in ("title", "genres"))] for i in items], "users": pages}
+
+
+def _scored(items, chosen, scores):
+    """What top_items found for a user, as a list of [position in `items`, score]."""
+    return [[int(i), round(float(score), 4)] for i, score in zip(np.searchsorted(items, chosen), scores)]
 
 
 def sample_users(dataset, config):

@@ -19,11 +19,11 @@ from ..dataset import evaluation_candidates, load_dataset
 from ..device_adapter import set_device
 from ..ncf import build, score
 from ..training.trainer import STEPS_PER_CALL, Trainer, train_on
+from .process import ROOT, ask
 
 RUNS = 5  # of each side, in turn
 TARGET = 0.6846  # HR@10 on ml-1m that MindSpore's model zoo publishes for its NCF on Ascend
 FILE = "benchmark.json"
-ROOT = Path(__file__).resolve().parents[2]
 
 
 class Steps:
@@ -49,20 +49,16 @@ class TorchSteps:
     def __init__(self, dataset, config, steps):
         sizes = (dataset.num_users, dataset.num_items, steps.trainer.groups, config.num_neg, config.num_factors,
                  steps.per_call, *config.layers)
-        command = [os.environ.get("TORCH_PYTHON", sys.executable), str(ROOT / "scripts" / "benchmark_torch.py"),
-                   *map(str, sizes)]
         # the environment as it was at the start: MindSpore has set OMP_NUM_THREADS to 1 since, behind Python's back
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                                        text=True, env=dict(os.environ))
+        self.process = subprocess.Popen([os.environ.get("TORCH_PYTHON", sys.executable),
+                                         ROOT / "scripts" / "benchmark_torch.py", *map(str, sizes)], env=dict(os.environ),
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         self.version = self.process.stdout.readline().strip()  # empty where PyTorch is missing
 
     def ms_per_step(self):
         self.process.stdin.write("run\n")
         self.process.stdin.flush()
         return float(self.process.stdout.readline())
-
-    def close(self):
-        self.process.communicate()
 
 
 def compare(dataset, config, device):
@@ -74,7 +70,7 @@ def compare(dataset, config, device):
         ours.append(steps.ms_per_step())
         if torch.version:
             theirs.append(torch.ms_per_step())
-    torch.close()
+    torch.process.communicate()
     return float(np.median(ours)), float(np.median(theirs)) if theirs else None, torch.version
 
 
@@ -99,23 +95,22 @@ def shares(dataset, config, device):
 
 
 def time_to_target(config, start):
-    """Trains on everything but the test items until HR@10 on these reaches TARGET; prints the seconds since `start`.
+    """Seconds from `start` (of time.time()) until a training without the test items has TARGET on them; None if never.
 
-    `start` is a time of time.time() before this process began. The test items decide when the clock stops, nothing else.
+    The test items decide when the clock stops, nothing else.
     """
     device = set_device(config)
     dataset = load_dataset(config)
     candidates = evaluation_candidates(dataset, "test", config)
-    shown, reached = build(dataset, config), None
+    shown = build(dataset, config)
     for epoch in train_on(Trainer(build(dataset, config), dataset, config, device)):
         shown.set_values(epoch.values)
         hit_ratio = metrics.hit_ratio(score(shown, candidates, config.eval_batch_size), config.top_k)
         seconds = time.time() - start
         print(f"epoch {epoch.number}  hr@{config.top_k} {hit_ratio:.4f}  {seconds:.1f} s", file=sys.stderr, flush=True)
         if hit_ratio >= TARGET:
-            reached = seconds
-            break
-    print(reached if reached is not None else "")
+            return seconds
+    return None
 
 
 def benchmark(config):
@@ -147,17 +142,13 @@ def benchmark(config):
         show(f"{recipe}: validation and sampling, each on its own", f"{recipe}_other_seconds", other,
              f"{evaluation:.2f} s and {sampling:.2f} s, {100 * other / total:.0f}% of the epoch")
     if config.eval_negatives:
-        fast = ["--recipe", "fast", "--holdout", "1"]
-        answer = subprocess.run([sys.executable, "-m", "src.studies.benchmark", str(time.time()), *sys.argv[1:], *fast],
-                                cwd=ROOT, stdout=subprocess.PIPE, stderr=sys.stderr, text=True, check=True).stdout.strip()
-        show(f"fast: seconds from process start to HR@{config.top_k} {TARGET}", "seconds_to_target",
-             float(answer) if answer else None, f"{float(answer):.1f}" if answer else "not reached")
+        fast = load_config([*sys.argv[1:], "--recipe", "fast", "--holdout", "1"])
+        seconds = ask("src.studies.benchmark", "time_to_target", fast, time.time())
+        show(f"fast: seconds from process start to HR@{config.top_k} {TARGET}", "seconds_to_target", seconds,
+             "not reached" if seconds is None else f"{seconds:.1f}")
     show("peak memory of this process, MB", "peak_rss_mb", peak_rss_mb(), f"{peak_rss_mb():.0f}")
     write_json(Path(config.output_path) / FILE, report)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1 and not sys.argv[1].startswith("--"):
-        time_to_target(load_config(sys.argv[2:]), float(sys.argv[1]))
-    else:
-        main(benchmark, "run_benchmark", __doc__)
+    main(benchmark, "run_benchmark", __doc__)

@@ -2,11 +2,9 @@
 
 Linear datamodeling score (LDS; Park et al., TRAK, ICML 2023): for random halves of every user's training interactions NCF
 is trained anew. The score of a user is Spearman's rank correlation, over the halves, between the sum of the influences of
-the kept interactions and minus the loss of the validation item; that of a solver is the mean over users. Two ceilings stand
-beside it. Retrainings on the same halves with other seeds agree only so far. And a user's loss depends on what all others
-withhold: where only the user's own half stays the same and the others draw new ones, still less is left to predict.
-
-Contrast: NCF is trained on every user's most and on every user's least influential half.
+the kept interactions and minus the loss of the validation item; that of a solver is the mean over users. The ceilings say
+how well anything could predict, the contrast what the most and the least influential halves come to.
+See docs/maths.md, section 3.
 """
 import logging
 import time
@@ -19,15 +17,12 @@ from .. import metrics
 from ..common.errors import InputError
 from ..common.figures import drawn
 from ..common.files import PartialResults, write_json
-from ..common.plugins import check_labels, file_label, is_file, label, plugin_files
+from ..common.plugins import file_label, label, plugin_files
 from ..common.stage import Stage, main
 from ..common.terminal import RESULT, progress
 from ..common.variant import dataset_files
 from ..config import EVALUATED, TRAINED
-from ..constants import (
-    FIDELITY_FILE,
-    FIDELITY_PLOT,
-)
+from ..constants import FIDELITY_FILE, FIDELITY_PLOT
 from ..dataset import load_dataset
 from ..device_adapter import set_device
 from ..game.anchors import load_models, parameter_sets, trained_models
@@ -37,7 +32,7 @@ from ..influence_function import SOLVERS, influences
 from ..sources.unwillingness import ALL_VETOED, data_files, load_unwillingness, vetoed
 from ..stat_utils import generator
 from .figures import fidelity_plot
-from .retraining import Retraining
+from .retraining import Retraining, names_of
 
 logger = logging.getLogger("ifrqe")
 
@@ -55,38 +50,29 @@ def fidelity(config):
     Raises:
         InputError: an unknown solver, or the dataset or a checkpoint is missing or unfit.
     """
-    solvers = [name.strip() for name in config.fidelity_solvers.split(",")]
-    if unknown := [name for name in solvers if name not in SOLVERS and not is_file(name)]:
-        raise InputError(f"--fidelity_solvers {config.fidelity_solvers}: there is no solver {unknown[0]!r}; "
-                         f"name some of {','.join(SOLVERS)},FILE.py")
-    check_labels(solvers, "fidelity_solvers", SOLVERS)
+    solvers = names_of(config, "fidelity_solvers", "solver", SOLVERS)
     if config.holdout < 2:
         raise InputError(f"--holdout {config.holdout}: leaves no validation item to predict the loss of; use 2 here")
     checkpoints = trained_models(config)
     output = Path(config.output_path)
     device = set_device(config)
     groups = ("split", "model", *TRAINED, *influence_groups(config, solvers), *EVALUATED, "fidelity")
-    files = data_files(config) if config.veto else dataset_files(config)
+    files = dataset_files(config)
     if config.veto:
         groups += ("unwillingness",)
+        files = data_files(config)
     stage = Stage("fidelity", config, groups, files + checkpoints + plugin_files(*solvers),
                   [output / FIDELITY_FILE], device)
     if stage.is_done():
         return
-    dataset = load_dataset(config)
-    if config.veto:  # what is vetoed trains no model of the study
-        dataset = dataset.part(~vetoed(load_unwillingness(dataset, config), config))
-        if not dataset.num_interactions:
-            raise InputError(ALL_VETOED)
-    if subset(dataset, np.zeros(dataset.num_interactions), config.fidelity_keep).all():
-        raise InputError(f"--fidelity_keep {config.fidelity_keep}: keeps every interaction of every user, as histories "
-                         "are short and shares are rounded up; lower it")
+    dataset = _studied(config)
     models = parameter_sets(load_models(checkpoints, dataset, config))
     logger.info("fidelity of %s (%s): %d random subsets that keep %g of each user's interactions, %d retrainings on each",
                 dataset.name, device, config.fidelity_masks, config.fidelity_keep, config.fidelity_repeats)
-    found = {label(name): _influences(name, models, dataset, config, output, stage) for name in solvers}
+    found = {label(name): _influences(name, models, dataset, config, stage) for name in solvers}
     partial = PartialResults(output / "fidelity.partial", stage.depends, config.overwrite)
-    retrainings = Retrainings(dataset, config, device, partial, _number_of_runs(config, solvers))
+    number = config.fidelity_masks * (config.fidelity_repeats + 1) + 2 * config.fidelity_repeats * len(solvers)
+    retrainings = Retrainings(dataset, config, device, partial, number)
     kept, measured, others = random_subsets(retrainings, config)
     report = {"dataset": config.dataset, "seed": config.seed, "num_users": dataset.num_users,
               "num_interactions": dataset.num_interactions, "influence_models": len(checkpoints),
@@ -96,38 +82,42 @@ def fidelity(config):
                            for name, k in (("loss", LOSS), ("rank_loss", RANK_LOSS))},
               "solvers": {}}
     rng = generator(config.seed, "bootstrap")
-    per_user = {}
+    losses, predicted, per_user = measured.mean(1), {}, {}
     for name, (influence, seconds, extra) in found.items():
-        predicted = predicted_losses(influence, kept, dataset)
-        row = {"seconds": seconds, **extra}
-        for metric, k in (("lds_loss", LOSS), ("lds_rank_loss", RANK_LOSS)):
-            correlation = spearman(predicted, measured[:, :, k].mean(1))
-            row[metric] = float(np.nanmean(correlation))
-            row[f"{metric}_interval"] = score_interval(predicted, measured[:, :, k].mean(1), rng)
-            row["users"] = int(np.isfinite(correlation).sum())
-            if k == LOSS:
-                per_user[name] = correlation[np.isfinite(correlation)]
-        row["contrast"] = contrast(influence, retrainings, config, rng)
-        report["solvers"][name] = row
+        predicted[name] = predicted_losses(influence, kept, dataset)
+        scores, per_user[name] = _scores(predicted[name], losses, rng)
+        report["solvers"][name] = {"seconds": seconds, **extra, **scores,
+                                   "contrast": contrast(influence, retrainings, config, rng)}
     write_json(output / FIDELITY_FILE, report)
     stage.finish()
-    drawn(fidelity_plot, output / FIDELITY_PLOT, predicted_losses(found[label(solvers[0])][0], kept, dataset),
-          measured[:, :, LOSS].mean(1), per_user, report["ceilings"]["loss"],
-          f"{dataset.name}: do influences predict retraining?")
+    drawn(fidelity_plot, output / FIDELITY_PLOT, predicted[label(solvers[0])], losses[:, LOSS], per_user,
+          report["ceilings"]["loss"], f"{dataset.name}: do influences predict retraining?")
     partial.remove()
     for name in solvers:
-        (output / f"fidelity_{file_label(name)}.partial").unlink(missing_ok=True)
+        _partial_file(name, config).unlink(missing_ok=True)
     logger.log(RESULT, "%s", table(report))
 
 
-def _number_of_runs(config, solvers):
-    return config.fidelity_masks * (config.fidelity_repeats + 1) + 2 * config.fidelity_repeats * len(solvers)
+def _studied(config):
+    """The dataset of the study; what is vetoed trains no model of it."""
+    dataset = load_dataset(config)
+    if config.veto:
+        dataset = dataset.part(~vetoed(load_unwillingness(dataset, config), config))
+        if not dataset.num_interactions:
+            raise InputError(ALL_VETOED)
+    if subset(dataset, np.zeros(dataset.num_interactions), config.fidelity_keep).all():
+        raise InputError(f"--fidelity_keep {config.fidelity_keep}: keeps every interaction of every user, as histories "
+                         "are short and shares are rounded up; lower it")
+    return dataset
 
 
-def _influences(name, models, dataset, config, output, stage):
+def _partial_file(solver, config):
+    return Path(config.output_path) / f"fidelity_{file_label(solver)}.partial"
+
+
+def _influences(name, models, dataset, config, stage):
     """Influences by one solver, the seconds that they took (None if that was interrupted), and the solver's report."""
-    key = {**stage.depends, "chunk_size": config.chunk_size}
-    partial = PartialResults(output / f"fidelity_{file_label(name)}.partial", key,
+    partial = PartialResults(_partial_file(name, config), {**stage.depends, "chunk_size": config.chunk_size},
                              config.overwrite)
     start = time.perf_counter()
     values, extra = influences(Anchor(models), dataset, config.replace(solver=name), partial=partial)
@@ -139,13 +129,29 @@ def _influences(name, models, dataset, config, output, stage):
     return values, float(seconds[0]) if np.isfinite(seconds[0]) else None, extra
 
 
+def _scores(predicted, losses, rng):
+    """The scores of a solver for the report, and the known ones of users for the loss.
+
+    Args:
+        predicted: (masks, num_users) losses.
+        losses: (masks, 3, num_users), means over the retrainings on the same subset.
+        rng: of the bootstrap.
+    """
+    row, per_user = {}, {}
+    for metric, k in (("lds_loss", LOSS), ("lds_rank_loss", RANK_LOSS)):
+        correlation = spearman(predicted, losses[:, k])
+        per_user[metric] = correlation[np.isfinite(correlation)]
+        row[metric] = float(np.nanmean(correlation))
+        row[f"{metric}_interval"] = score_interval(predicted, losses[:, k], rng)
+        row["users"] = len(per_user[metric])
+    return row, per_user["lds_loss"]
+
+
 class Retrainings:
     """Trains NCF from scratch on parts of the training interactions, or finds what an interrupted study has left.
 
     Args:
-        dataset: Dataset.
-        config: the training options, seed, eval_batch_size.
-        device: name of the device in use.
+        dataset, config, device: see Retraining.
         partial: PartialResults.
         total: number of trainings that will be asked for.
     """
@@ -183,12 +189,9 @@ class Retrainings:
 
 def subset(dataset, order_by, share):
     """(n,) bool: of each user the interactions with the smallest `order_by` (n,), `share` of them, rounded up."""
-    order = np.lexsort((order_by, dataset.user))
-    length = np.bincount(dataset.user, minlength=dataset.num_users)
-    place = np.arange(len(order)) - np.repeat(np.cumsum(length) - length, length)
-    kept = np.zeros(len(order), bool)
-    kept[order] = place < np.ceil(share * length - 1e-9)[dataset.user[order]]  # 0.55 * 100 is above 55
-    return kept
+    of_user = pd.Series(order_by).groupby(dataset.user)
+    number = np.ceil(share * of_user.transform("size") - 1e-9)  # 0.55 * 100 is above 55
+    return (of_user.rank(method="first") <= number).to_numpy()
 
 
 def random_subsets(retrain, config):
@@ -219,12 +222,7 @@ def predicted_losses(influence, kept, dataset):
 
 def spearman(a, b):
     """(users,) Spearman's rank correlation over the first axis of two (masks, users) arrays; NaN where one is constant."""
-    ranks = [pd.DataFrame(x).rank().to_numpy() for x in (a, b)]
-    centred = [r - r.mean(0) for r in ranks]
-    length = [np.sqrt((c ** 2).sum(0)) for c in centred]
-    product = length[0] * length[1]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(product > 0, (centred[0] * centred[1]).sum(0) / product, np.nan)
+    return pd.DataFrame(a).rank().corrwith(pd.DataFrame(b).rank()).to_numpy()
 
 
 def mean_interval(values, rng):
@@ -234,12 +232,9 @@ def mean_interval(values, rng):
 
 
 def score_interval(predicted, measured, rng):
-    """Bounds of the 95% bootstrap interval of the mean over users of their rank correlations.
+    """Bounds of the 95% bootstrap interval of the mean over users of their rank correlations; (masks, num_users) arrays.
 
     Users and subsets are drawn anew, since all users share the subsets: what others withhold moves all of their losses.
-
-    Args:
-        predicted, measured: (masks, num_users).
     """
     masks, users = predicted.shape
     means = []
@@ -266,7 +261,7 @@ def ceilings(losses, others):
     """
     repeats = losses.shape[1]
     if repeats < 2:
-        return {"seed_agreement": None, "own_agreement": None, "ceiling_seed": None, "ceiling_own": None}
+        return dict.fromkeys(("seed_agreement", "own_agreement", "ceiling_seed", "ceiling_own"))
     seed = float(np.nanmean(spearman(losses[:, 0], losses[:, 1])))
     own = float(np.nanmean([spearman(losses[:, k, ::OWN_SHARE], others) for k in range(repeats)]))
     variance = max(seed + (1 - seed) / repeats, 1e-12)
@@ -275,23 +270,20 @@ def ceilings(losses, others):
 
 
 def contrast(influence, retrain, config, rng):
-    """Retrains on each user's most and least influential half.
+    """What retraining comes to on each user's most influential half, "top", and the least influential one, "bottom".
 
-    Returns:
-        dict: for "top" and "bottom" loss and rank_loss of the validation items, hr and ndcg of the test items; "loss_gain",
-        the mean over users of the loss on the least influential half minus that on the most influential, with interval.
+    loss_gain is the mean over users of the loss after the latter minus that after the former, in nats.
     """
-    halves = {}
+    result, losses, k = {}, {}, config.top_k
     for name, order in (("top", -influence), ("bottom", influence)):
         kept = subset(retrain.dataset, order, 0.5)
-        halves[name] = np.array([retrain(kept) for _ in range(config.fidelity_repeats)])  # (repeats, 3, num_users)
-    result = {}
-    for name, runs in halves.items():
-        hr, ndcg = (float(np.mean([f(run[TEST_RANK], config.top_k) for run in runs]))
-                    for f in (metrics.hit_ratio_of_ranks, metrics.ndcg_of_ranks))
-        result[name] = {"loss": float(runs[:, LOSS].mean()), "rank_loss": float(runs[:, RANK_LOSS].mean()),
-                        f"test_hr@{config.top_k}": hr, f"test_ndcg@{config.top_k}": ndcg}
-    gain = (halves["bottom"] - halves["top"])[:, LOSS].mean(0)
+        runs = np.array([retrain(kept) for _ in range(config.fidelity_repeats)])  # (repeats, 3, num_users)
+        losses[name] = runs[:, LOSS]
+        hr, ndcg = (float(np.mean([metric(ranks, k) for ranks in runs[:, TEST_RANK]]))
+                    for metric in (metrics.hit_ratio_of_ranks, metrics.ndcg_of_ranks))
+        result[name] = {"loss": float(losses[name].mean()), "rank_loss": float(runs[:, RANK_LOSS].mean()),
+                        f"test_hr@{k}": hr, f"test_ndcg@{k}": ndcg}
+    gain = (losses["bottom"] - losses["top"]).mean(0)
     result["loss_gain"], result["loss_gain_interval"] = mean_interval(gain, rng)
     return result
 

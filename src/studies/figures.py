@@ -1,118 +1,93 @@
 """Pictures of the studies."""
-import logging
-
 import numpy as np
 
-from ..common.figures import BLUE, GREY, ORANGE, OTHER_STYLE, POINTS, STYLES, as_written, panels_of, save, tradeoff_panel
+from ..common.figures import BLUE, GREY, ORANGE, as_written, histograms, picture, sample, style_of, tradeoff_panel
+from ..game.strategies import NONE_VALIDATION
+from .tables import KINDS, grouped
 
-logger = logging.getLogger("ifrqe")
+# by kind of users: column of `grouped`, factor, label
+USERS_PANELS = {"history": ("worse", 100, "worse off (%)"), "unwillingness": ("worse", 100, "worse off (%)"),
+                "gap": ("hit_change", 1, "change of HR")}
 
 
 def fidelity_plot(path, predicted, measured, scores, ceiling, title):
-    """Predicted against measured losses of the retrainings, and the users' scores.
+    """PNG of predicted against measured losses, standardised per user, and of the users' scores.
 
     Args:
-        path: of the PNG.
-        predicted, measured: (masks, num_users) losses; each user's are shown by their distance from the mean, in
-            standard deviations.
-        scores: dict of solver to (users,) rank correlations; the first is drawn filled.
-        ceiling: dict with ceiling_own, or None there.
-        title: of the picture.
+        path, title: of the picture.
+        predicted, measured: (masks, num_users) losses.
+        scores: dict of solver to (users,) rank correlations.
+        ceiling: what `ceilings` says.
     """
-    figure, (left, right) = panels_of(2)
-    x, y = (((a - a.mean(0)) / np.maximum(a.std(0), 1e-30)).ravel() for a in (predicted, measured))
-    shown = np.linspace(0, len(x) - 1, min(POINTS, len(x))).astype(int)
-    left.scatter(x[shown], y[shown], s=2, alpha=0.15, color=BLUE, linewidths=0)
-    edges = np.quantile(x, np.linspace(0, 1, 11))
-    bins = np.clip(np.searchsorted(edges, x, side="right") - 1, 0, 9)
-    count = np.maximum(np.bincount(bins, minlength=10), 1)
-    left.plot(np.bincount(bins, x, 10) / count, np.bincount(bins, y, 10) / count, color=ORANGE, marker="o", markersize=3,
-              label="mean of each tenth")
-    left.set_xlim(-3, 3)
-    left.set_ylim(-3, 3)
-    left.set_xlabel(f"predicted loss ({as_written(next(iter(scores)))}), standardised per user")
-    left.set_ylabel("loss after retraining, standardised")
-    left.legend(frameon=False, loc="upper left")
-    bins = np.linspace(-1, 1, 41)
-    for (name, values), color, style in zip(scores.items(), (BLUE, ORANGE, GREY), ("stepfilled", "step", "step")):
-        right.hist(values, bins, histtype=style, color=color, alpha=0.6 if style == "stepfilled" else 1,
-                   label=f"{as_written(name)}: mean {values.mean():.3f}")
-    if ceiling["ceiling_own"] is not None:
-        right.axvline(ceiling["ceiling_own"], color=GREY, linestyle=":",
-                      label=f"ceiling, about {ceiling['ceiling_own']:.2f}")
-    right.set_xlabel("rank correlation over the retrainings")
-    right.set_ylabel("users")
-    right.legend(frameon=False, loc="upper left", fontsize="small")
-    figure.suptitle(title)
-    save(figure, path)
+    with picture(path, title, 2) as (left, right):
+        x, y = (((a - a.mean(0)) / np.maximum(a.std(0), 1e-30)).ravel() for a in (predicted, measured))
+        shown = sample(len(x))
+        left.scatter(x[shown], y[shown], s=2, alpha=0.15, color=BLUE, linewidths=0)
+        edges = np.quantile(x, np.linspace(0, 1, 11))
+        bins = np.clip(np.searchsorted(edges, x, side="right") - 1, 0, 9)
+        count = np.maximum(np.bincount(bins, minlength=10), 1)
+        left.plot(np.bincount(bins, x, 10) / count, np.bincount(bins, y, 10) / count, color=ORANGE, marker="o",
+                  markersize=3, label="mean of each tenth")
+        left.set(xlim=(-3, 3), ylim=(-3, 3), ylabel="loss after retraining, standardised",
+                 xlabel=f"predicted loss ({as_written(next(iter(scores)))}), standardised per user")
+        left.legend(frameon=False, loc="upper left")
+
+        histograms(right, {f"{as_written(name)}: mean {values.mean():.3f}": values for name, values in scores.items()},
+                   np.linspace(-1, 1, 41))
+        best = ceiling["ceiling_own"]
+        if best is not None:
+            right.axvline(best, color=GREY, linestyle=":", label=f"ceiling, about {best:.2f}")
+        right.set(xlabel="rank correlation over the retrainings", ylabel="users")
+        right.legend(frameon=False, loc="upper left", fontsize="small")
 
 
 def scaling_plot(path, rows, title):
-    """Seconds and memory by number of interactions.
-
-    Args:
-        path: of the PNG.
-        rows: list of dicts with num_interactions, seconds and extra_mb.
-        title: of the picture.
-    """
-    figure, panels = panels_of(2)
+    """PNG of seconds and memory by number of interactions; `rows` are what `measure` says."""
     millions = [row["num_interactions"] / 1e6 for row in rows]
-    for axes, key, label, color in zip(panels, ("seconds", "extra_mb"), ("seconds", "MB beyond data and model"),
-                                       (BLUE, ORANGE)):
-        axes.plot(millions, [row[key] for row in rows], color=color, marker="o")
-        axes.set_xlim(left=0)
-        axes.set_ylim(0, 1.15 * max(row[key] for row in rows) or 1)
-        axes.set_xlabel("million interactions")
-        axes.set_ylabel(label)
-    figure.suptitle(title)
-    save(figure, path)
+    with picture(path, title, 2) as panels:
+        for axes, key, label, color in zip(panels, ("seconds", "extra_mb"), ("seconds", "MB beyond data and model"),
+                                           (BLUE, ORANGE)):
+            values = [row[key] for row in rows]
+            axes.plot(millions, values, color=color, marker="o")
+            axes.set(xlabel="million interactions", ylabel=label, ylim=(0, 1.15 * max(values) or 1))
+            axes.set_xlim(left=0)
 
 
 def tradeoff_plot(path, table, shown, title):
-    """Metrics against the violated unwillingness, a curve for each strategy, with standard deviations over seeds.
-
-    Args:
-        path: of the PNG.
-        table: DataFrame with strategy, budget, wv_share and the metrics, a row for each run.
-        shown: names of the metrics.
-        title: of the picture.
-    """
-    figure, panels = panels_of(2, -(-len(shown) // 2))
-    for axes, metric in zip(panels, shown):
-        tradeoff_panel(axes, table, metric)
-    panels[0].legend(frameon=False, fontsize="small")
-    figure.suptitle(title)
-    save(figure, path)
+    """PNG of the metrics `shown` against the violated unwillingness, with standard deviations over seeds."""
+    with picture(path, title, len(shown)) as panels:
+        for axes, metric in zip(panels, shown):
+            tradeoff_panel(axes, table, metric)
+        panels[0].legend(frameon=False, fontsize="small")
 
 
-def users_plot(path, changes, groups, title):
-    """Who pays and who gains, against everything disclosed.
+def users_plot(path, users, title):
+    """PNG of who pays and who gains, against everything disclosed; `users` are rows of SeedRuns.of_users."""
+    if users.empty:
+        return
+    parts = {name: part for name, part in users.groupby("strategy", sort=False) if name != NONE_VALIDATION}
+    panels = {kind: panel for kind, panel in USERS_PANELS.items() if kind in users}
+    if not parts:
+        return
+    title = f"{title}, {100 * users.budget.iloc[0]:g}% of the unwillingness, against everything disclosed"
+    with picture(path, title, 1 + len(panels)) as (first, *others):
+        changes = {name: part.groupby("user").loss_change.mean() for name, part in parts.items()}
+        for strategy, values in changes.items():
+            first.plot(np.sort(values), np.linspace(0, 100, len(values)), **_style(strategy))
+        limit = np.quantile(np.abs(np.concatenate(list(changes.values()))), 0.98) or 1
+        first.set(xlim=(-limit, limit), xlabel="change of a user's loss (nats)", ylabel="users (%)")
+        first.axvline(0, color=GREY, linestyle=":", linewidth=1)
+        first.legend(frameon=False, fontsize="small")
+        width = 0.8 / len(parts)
+        for axes, (kind, (column, factor, ylabel)) in zip(others, panels.items()):
+            for k, (strategy, part) in enumerate(parts.items()):
+                values = factor * grouped(part, kind)[column]
+                place = np.arange(len(values)) + (k - (len(parts) - 1) / 2) * width
+                axes.bar(place, values, width, **_style(strategy))
+            axes.set_xticks(range(len(values)), values.index, fontsize="small")
+            axes.axhline(0, color=GREY, linewidth=0.8)
+            axes.set(xlabel=KINDS[kind], ylabel=ylabel)
 
-    Args:
-        path: of the PNG.
-        changes: dict of strategy to (num_users,) changes of the users' losses.
-        groups: list of (axis label, column label, dict of strategy to Series by group).
-        title: of the picture.
-    """
-    figure, panels = panels_of(2, -(-(1 + len(groups)) // 2))
-    axes = panels[0]
-    for strategy, values in changes.items():
-        axes.plot(np.sort(values), np.linspace(0, 100, len(values)), label=as_written(strategy),
-                  color=STYLES.get(strategy, OTHER_STYLE)[0])
-    limit = np.quantile(np.abs(np.concatenate(list(changes.values()))), 0.98) or 1
-    axes.set_xlim(-limit, limit)
-    axes.axvline(0, color=GREY, linestyle=":", linewidth=1)
-    axes.set_xlabel("change of a user's loss (nats)")
-    axes.set_ylabel("users (%)")
-    axes.legend(frameon=False, fontsize="small")
-    for axes, (kind, column, values) in zip(panels[1:], groups):
-        width = 0.8 / len(values)
-        for k, (strategy, series) in enumerate(values.items()):
-            axes.bar(np.arange(len(series)) + (k - (len(values) - 1) / 2) * width, series, width, label=as_written(strategy),
-                     color=STYLES.get(strategy, OTHER_STYLE)[0])
-        axes.set_xticks(range(len(series)), series.index, fontsize="small")
-        axes.axhline(0, color=GREY, linewidth=0.8)
-        axes.set_xlabel(kind)
-        axes.set_ylabel(column)
-    figure.suptitle(title)
-    save(figure, path)
+
+def _style(strategy):
+    return {"color": style_of(strategy)[0], "label": as_written(strategy)}

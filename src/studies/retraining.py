@@ -1,9 +1,22 @@
-"""Training from scratch on parts of a dataset, as studies do it over and over."""
+"""What studies share: names that an option lists, and training from scratch on parts of a dataset, over and over."""
 from collections import deque
 
+from ..common.errors import InputError
+from ..common.plugins import check_labels, is_file
 from ..dataset import counting, evaluation_candidates
 from ..ncf import build, score
 from ..training.trainer import Trainer, train_on
+
+
+def names_of(config, option, kind, known):
+    """The names that an option lists; raises InputError if one is neither `known` nor a file, calling it a `kind`."""
+    text = getattr(config, option)
+    names = [name.strip() for name in text.split(",")]
+    for name in names:
+        if name not in known and not is_file(name):
+            raise InputError(f"--{option} {text}: there is no {kind} {name!r}; name some of {','.join(known)},FILE.py")
+    check_labels(names, option, known)
+    return names
 
 
 class Retraining:

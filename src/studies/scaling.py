@@ -3,9 +3,7 @@
 The network is untrained, since its values do not matter here, and influences are computed at one set of parameters. Each
 size runs in a process of its own that holds no more than data and model; what it needs beyond these is reported.
 """
-import json
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -16,7 +14,6 @@ from ..common.errors import InputError
 from ..common.files import write_json
 from ..common.machine import hardware, peak_rss_mb, reset_peak_rss
 from ..common.stage import main
-from ..config import load_config
 from ..constants import ITEM, USER
 from ..dataset import Dataset
 from ..device_adapter import set_device
@@ -24,8 +21,8 @@ from ..influence.anchor import Anchor
 from ..influence_function import influences
 from ..ncf import build
 from ..sources.simulation import simulate
-from .benchmark import ROOT
 from .figures import scaling_plot
+from .process import ask
 
 SIZES = ((1_000_000, 6_900, 5_000), (5_000_000, 34_500, 12_000), (20_000_000, 138_000, 27_000))  # ratings, users, items
 FILE, PLOT = "scaling.json", "scaling.png"
@@ -41,8 +38,8 @@ def simulated(ratings, users, items, seed):
     return {"user": user[history], "item": item[history], "validation": item[last - 1], "test": item[last]}
 
 
-def measure(path, config):
-    """Seconds and memory of the influences of the dataset in a file of arrays; prints them as JSON."""
+def measure(config, path):
+    """Seconds and memory of the influences of the dataset in a file of arrays, as a dict."""
     set_device(config)
     arrays = dict(np.load(path))
     ids = {"user_ids": np.arange(len(arrays["test"])), "item_ids": np.arange(int(arrays.pop("num_items")))}
@@ -52,9 +49,8 @@ def measure(path, config):
     before = peak_rss_mb()
     start = time.perf_counter()
     influences(Anchor([values]), dataset, config)
-    print(json.dumps({"num_interactions": dataset.num_interactions, "num_users": dataset.num_users,
-                      "num_items": dataset.num_items, "seconds": time.perf_counter() - start, "data_and_model_mb": before,
-                      "extra_mb": peak_rss_mb() - before}))
+    return {"num_interactions": dataset.num_interactions, "num_users": dataset.num_users, "num_items": dataset.num_items,
+            "seconds": time.perf_counter() - start, "data_and_model_mb": before, "extra_mb": peak_rss_mb() - before}
 
 
 def scaling(config):
@@ -63,15 +59,14 @@ def scaling(config):
     print(f"{hardware()}\nsolver {config.solver}, chunk_size {config.chunk_size:,}\n\n"
           f"{'interactions':>12} {'users':>8} {'items':>7} {'seconds':>8} {'us each':>8} {'extra MB':>9}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "data.npz"
         for ratings, users, items in SIZES:
-            path = Path(folder) / "data.npz"
             np.savez(path, num_items=items, **simulated(ratings, users, items, config.seed))
-            process = subprocess.run([sys.executable, "-m", "src.studies.scaling", str(path), *sys.argv[1:]], cwd=ROOT,
-                                     stdout=subprocess.PIPE, stderr=sys.stderr, text=True)
-            if process.returncode:
-                raise InputError(f"solver {config.solver}: the process for {ratings:,} ratings ended with "
-                                 f"{process.returncode}; its own error is above")
-            row = json.loads(process.stdout.splitlines()[-1])
+            try:
+                row = ask("src.studies.scaling", "measure", config, str(path))
+            except subprocess.CalledProcessError as e:
+                raise InputError(f"solver {config.solver}: the process for {ratings:,} ratings ended with {e.returncode}; "
+                                 "its own error is above") from e
             rows.append(row)
             print(f"{row['num_interactions']:>12,} {row['num_users']:>8,} {row['num_items']:>7,} {row['seconds']:>8.1f} "
                   f"{1e6 * row['seconds'] / row['num_interactions']:>8.2f} {row['extra_mb']:>9.0f}", flush=True)
@@ -82,10 +77,4 @@ def scaling(config):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1 and not sys.argv[1].startswith("--"):
-        try:
-            measure(sys.argv[1], load_config(sys.argv[2:]))
-        except (InputError, FloatingPointError, MemoryError) as error:
-            sys.exit(f"error: {error}")
-    else:
-        main(scaling, "run_scaling", __doc__)
+    main(scaling, "run_scaling", __doc__)

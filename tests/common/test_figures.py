@@ -3,7 +3,6 @@ import pytest
 
 from src.common.figures import disclosure_plot, learning_curve
 from src.game.decisions import Decisions
-from src.studies.figures import fidelity_plot, scaling_plot
 
 
 def is_png(path):
@@ -22,20 +21,4 @@ def test_disclosure_plot_is_a_picture(tmp_path, scale):
     influence, unwillingness = scale * rng.normal(size=500), rng.random(500)
     decisions = Decisions(influence > 0.3 * unwillingness, unwillingness, 0.3, influence, influence)
     disclosure_plot(tmp_path / "x.png", decisions, "mask")
-    assert is_png(tmp_path / "x.png")
-
-
-@pytest.mark.parametrize("ceiling", [0.5, None])
-def test_fidelity_plot_is_a_picture(tmp_path, ceiling):
-    rng = np.random.default_rng(0)
-    predicted = rng.normal(size=(8, 30))
-    predicted[:, 0] = 1  # a user whose prediction never changes
-    scores = {name: rng.uniform(-1, 1, 30) for name in ("blend", "block", "lissa")}
-    fidelity_plot(tmp_path / "x.png", predicted, rng.normal(size=(8, 30)), scores, {"ceiling_own": ceiling}, "fidelity")
-    assert is_png(tmp_path / "x.png")
-
-
-def test_scaling_plot_is_a_picture(tmp_path):
-    rows = [{"num_interactions": n, "seconds": n / 1e6, "extra_mb": 0} for n in (1_000_000, 5_000_000)]
-    scaling_plot(tmp_path / "x.png", rows, "influences")
     assert is_png(tmp_path / "x.png")

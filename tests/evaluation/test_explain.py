@@ -22,7 +22,7 @@ def decided(influence, unwillingness, disclosed, weight, strategy="ifrqe", vetoe
     record = {"strategy": strategy, "willingness_weight": weight, "prior": 0.9, "rounds": 1000, "game_rate": 100.0,
               "vetoed": vetoed}
     influence = np.asarray(influence, float)
-    return Decisions(influence, influence, np.asarray(unwillingness, float), np.asarray(disclosed, bool), record)
+    return Decisions(np.asarray(disclosed, bool), np.asarray(unwillingness, float), weight, influence, influence, record)
 
 
 def test_at_one_anchor_the_rule_is_the_game():

@@ -1,4 +1,3 @@
-import json
 from pathlib import Path
 
 import numpy as np
@@ -50,9 +49,8 @@ def test_a_kernel_that_counts_no_peaks_is_no_error(monkeypatch):
     assert peak_rss_mb() > 50
 
 
-def test_measure_reports_the_size_of_what_it_measured(cpu, settings, tmp_path, capsys):
+def test_measure_reports_the_size_of_what_it_measured(cpu, settings, tmp_path):
     np.savez(tmp_path / "data.npz", num_items=60, **simulated(900, 50, 60, seed=4))
-    measure(tmp_path / "data.npz", settings())
-    row = json.loads(capsys.readouterr().out.splitlines()[-1])
+    row = measure(settings(), tmp_path / "data.npz")
     assert (row["num_users"], row["num_items"], row["num_interactions"]) == (50, 60, 800)
     assert row["seconds"] > 0 and row["extra_mb"] >= 0

@@ -1,0 +1,145 @@
+"""What the report says of the run: data, stages, decision, options, trainings."""
+import numpy as np
+import yaml
+
+from .. import __version__
+from ..common.columns import ORDER
+from ..common.machine import mindspore_version
+from ..common.plugins import label
+from ..common.wording import counted
+from ..config import shipped
+from ..constants import MASKED_MODEL
+from ..dataset import time_unit
+from ..evaluation.compare import rankings
+from ..game.baselines import BASELINES
+from ..game.strategies import NONE
+from . import panels
+from .blocks import details, figures, table, text
+from .results import PRIVATE, for_others
+
+# no result depends on them
+IGNORED = ("data_path", "output_path", "checkpoint_path", "decisions_path", "archive", "masked", "overwrite", "log_level",
+           "resume", *PRIVATE)
+UNWILLINGNESS_WORDS = {"willing": "0", "uniform": "uniform at random", "constant": "the same for all"}
+
+
+def what_was_run(results, config):
+    decisions, records = results.decisions, results.run.records
+    blocks = [table(["data", ""], _data_rows(results.dataset, config), words=[1]),
+              table(["stage", "seconds", ""], _stage_rows(results), words=[2])]
+    machines = dict.fromkeys(record["hardware"] for record in records.values() if "hardware" in record)
+    if machines:
+        blocks.append(text("Machine: " + "; ".join(machines) + "."))
+    if decisions is not None:
+        blocks.append(table(["decision", ""], _decision_rows(decisions), words=[1]))
+    if changed := _changed_options(records):
+        rows = [(key, value, ", ".join(stages)) for (key, value), stages in changed.items()]
+        blocks.append(table(["option", "value", "stage"], rows, "Options that differ from default_config.yaml.",
+                            words=[1, 2]))
+    settings = "\n".join(f"{name}:\n{_settings_for_others(record)}" for name, record in records.items())
+    blocks.append(details("All settings", f"{settings}\nIFRQE on MindSpore {__version__}, MindSpore {mindspore_version()}"))
+    if results.run.left_out:
+        blocks.append(text("Left out, since it does not belong to this run: " + "; ".join(results.run.left_out) + "."))
+    return blocks
+
+
+def _data_rows(dataset, config):
+    length = np.bincount(dataset.user, minlength=dataset.num_users)
+    number = dataset.held_out.shape[1]
+    held_out = {1: "test item", 2: "test item and the one before"}.get(number, "test item and the ones before")
+    unit = time_unit(config)
+    return [("dataset", dataset.name), ("users", f"{dataset.num_users:,}"), ("items", f"{dataset.num_items:,}"),
+            ("training interactions", f"{dataset.num_interactions:,}"), ("held out of each user", f"{number}: {held_out}"),
+            ("history of a user", f"{length.min()} to {length.max()}, median {np.median(length):.0f}"),
+            ("times", "none: the order of the rows counts" if unit == ORDER else f"in {unit}"),
+            ("density", f"{100 * dataset.num_interactions / dataset.num_users / dataset.num_items:.2f}% of all pairs")]
+
+
+def _stage_rows(results):
+    rows = []
+    for model, found in results.models.items():
+        if (record := found.training) is not None:
+            rows.append((f"train {model}", f"{record['seconds']:.1f}",
+                         f"{record['epochs']} epochs, {record['ms_per_step']:.2f} ms a step, on {record['device']}"))
+    if results.decisions is not None:
+        record = results.decisions.record
+        seconds = record["seconds"]
+        rows.append(("influence and mask", f"{seconds['total']:.1f}",
+                     f"influences {seconds['influence']:.1f}, game {seconds['game']:.1f}, writing {seconds['mask']:.1f}; "
+                     f"peak memory {record['peak_rss_mb']:.0f} MB"))
+    for model, found in results.models.items():
+        if "seconds" in found.record:
+            rows.append((f"evaluate {model}", f"{found.record['seconds']:.1f}",
+                         f"{found.record['num_candidates']} candidates a user"))
+    return rows
+
+
+def _decision_rows(decisions):
+    record = decisions.record
+    source = UNWILLINGNESS_WORDS.get(record["unwillingness"], record["unwillingness"])
+    if record.get("willingness_file"):
+        source = f"{record['willingness_file']}, for the rest {source}"
+    rows = [("strategy", label(record["strategy"])), ("unwillingness from", source),
+            ("disclosed", f"{decisions.disclosed.sum():,} of {len(decisions.disclosed):,} "
+                          f"({100 * record['disclosed_share']:.1f}%)"),
+            ("wv", f"{record['wv']:.4g} of {record['total_wv']:.4g} ({100 * decisions.wv_share:.1f}%)")]
+    if record["wv_budget"] is not None:
+        rows.append(("budget", f"{100 * record['wv_budget']:g}% of total_wv"))
+    if record["willingness_weight"] is not None:
+        rows.append(("price of unwillingness", f"{record['willingness_weight']:.4g}"))
+    if "solver" in record:
+        models, anchors = counted(record["influence_models"], "model"), counted(record["anchors"], "anchor")
+        rows.append(("influences", f"solver {record['solver']}, {record['parameter_sets']} sets of parameters of {models}, "
+                                   f"{anchors}"))
+    if record.get("vetoed"):
+        rows.append(("vetoed", f"{record['vetoed']:,}"))
+    return rows
+
+
+def _changed_options(records):
+    """Dict of the options that are not at their defaults, (key, value), to the list of stages that had them so."""
+    defaults, changed = shipped()[0], {}
+    for stage, record in records.items():
+        for key, value in record.get("all_settings", {}).items():
+            if stage != "tradeoff" and key in defaults and value != defaults[key] and key not in IGNORED:
+                changed.setdefault((key, str(for_others(key, value))), []).append(stage)
+    return changed
+
+
+def _settings_for_others(record):
+    settings = record.get("all_settings", {}).items()
+    return yaml.safe_dump({key: for_others(key, value) for key, value in settings if key not in PRIVATE}, sort_keys=False,
+                          indent=2)
+
+
+def training(results, config):
+    trainings = {model: found.training for model, found in results.models.items() if found.training is not None}
+    if not trainings:
+        return []
+    first = next(iter(trainings.values()))["history"][0]
+    wanted = {"loss": "training loss (nats)", "pos_loss": "validation loss (nats)",
+              **{key: f"validation {key.upper()}" for key in rankings(first)}}
+    pictures = []
+    for key, named in wanted.items():
+        marked = "anchor_epoch" if "loss" in key else "best_epoch"
+        curves = {model: (record["history"], record[marked]) for model, record in trainings.items()
+                  if key in record["history"][0]}
+        if curves:
+            said = "; ".join(f"{model} from {history[0][key]:.3f} to {history[-1][key]:.3f}, at the marked epoch {epoch} "
+                             f"{history[epoch - 1][key]:.3f}" for model, (history, epoch) in curves.items())
+            pictures.append(panels.picture(f"curve_{key.split('@')[0]}", f"{named} by epoch: {said}",
+                                           panels.learning_curves, curves, key, named))
+    blocks = [figures(*pictures), text("Marked: in the losses the epoch of the lowest validation loss, up to which "
+                                       "influences are taken; in the metrics the epoch that recommends.")]
+    if MASKED_MODEL in trainings and looked_at_validation(results):
+        blocks.append(text("The mask was chosen on the validation items, so that what they say of the masked model is no "
+                           "evidence."))
+    return blocks
+
+
+def looked_at_validation(results):
+    """Whether what decided has looked at the validation items."""
+    if results.decisions is None:
+        return False
+    strategy = results.decisions.record["strategy"]
+    return strategy != NONE and (strategy not in BASELINES or BASELINES[strategy].needs_model)

@@ -1,0 +1,181 @@
+"""The runs of the trade-off study: each strategy decides at each budget, and NCF is trained on what it discloses."""
+import json
+import logging
+import zipfile
+import zlib
+
+import numpy as np
+import pandas as pd
+
+from .. import metrics
+from ..common.errors import InputError
+from ..common.files import atomic_write, digest
+from ..common.plugins import file_label, label, plugin_files
+from ..common.seeds import seed_settings
+from ..common.stage import Stage
+from ..common.variant import Variant, ratings_path
+from ..config import EVALUATED, TRAINED
+from ..constants import RATINGS_FILE, TIMESTAMP
+from ..dataset import read_ratings_column, timestamp_seconds
+from ..game.anchors import load_models, trained_models
+from ..game.strategies import IFRQE, NONE, NONE_VALIDATION, Kept, Strategies, influence_groups, load_problem, with_validation
+from ..sources.unwillingness import data_files
+from ..training.checkpoint import read_checkpoint
+from .retraining import Retraining
+
+logger = logging.getLogger("ifrqe")
+
+
+LOSS, POS_LOSS, RANK = range(3)  # what is kept of a run, each (num_users,), of the test items
+MINUTE = 60  # seconds
+
+
+def settings_of_seed(config, seed, needed):
+    """The settings of the runs of a seed, whose model must be trained as those of all other seeds are.
+
+    The run's NCF.ckpt serves its own seed if it was trained with just these options; else the study trains a model of its
+    own for it, in a folder seed_N like those of the other seeds.
+
+    Args:
+        needed: whether any strategy looks at a model.
+    """
+    config = config.replace(other_model=False)
+    if seed != config.seed:
+        return seed_settings(config, seed)
+    path = Variant(config).checkpoint
+    if not needed or not path.exists():
+        return config
+    info = read_checkpoint(path, "train anew with train.py --overwrite")[1]
+    trained = {**info.get("settings", {}), "dataset": info.get("dataset")}
+    wanted = {"dataset": config.dataset, **config.select("split", "model", *TRAINED)}
+    other = [f"{key} {trained.get(key)}" for key, value in wanted.items() if trained.get(key) != value]
+    if not other and info.get("ratings_sha256") != digest(ratings_path(config)):
+        other = [f"another {RATINGS_FILE}"]
+    if not other:
+        return config
+    logger.warning("%s: was trained with other options than the study (%s), which goes by a model of its own for seed %d",
+                   path, ", ".join(other), seed)
+    return seed_settings(config, seed)
+
+
+def groups_of_runs(config):
+    """Groups of options that the runs depend on, beside strategy and budget."""
+    return ("split", "model", *TRAINED, *EVALUATED, *influence_groups(config), "unwillingness", "game")
+
+
+class SeedRuns:
+    """The runs of one seed.
+
+    Args:
+        config: the settings with this seed; its model is trained in the folders that they name, if it is not there.
+        folder: where runs are kept.
+        device: name of the device in use.
+        needed: whether any strategy looks at a model.
+        bar: progress bar, moved on by each run.
+    """
+
+    def __init__(self, config, folder, device, needed, bar):
+        self.config, self.folder, self.bar = config, folder, bar
+        checkpoints = []
+        if needed:
+            checkpoints = trained_models(config, "give the study the options of that training, remove it, or name another "
+                                         "--checkpoint_path")
+        stage = Stage("tradeoff", config, groups_of_runs(config),
+                      data_files(config) + plugin_files(config.solver) + checkpoints, [], device)
+        self.depends = stage.depends
+        self.problem = load_problem(config)
+        self.dataset = self.problem.dataset
+        self.strategies = Strategies(self.problem, load_models(checkpoints, self.dataset, config), config, device,
+                                     Kept(self.folder / f"seed_{config.seed}", stage.basis))
+        self.retraining = Retraining(self.dataset, config, device)
+        self.found = {}  # strategy, budget: what `run` returned
+        self.trained = {}  # what is trained on: results of users
+
+    def rows(self, strategies, budgets):
+        """A dict for each strategy and budget."""
+        pairs = [(strategy, budget) for strategy in strategies for budget in budgets]
+        for pair in pairs:
+            self.run(*pair)
+        self.strategies.forget()
+        return [self._row(strategy, budget, self.run(IFRQE, budget)[1] if IFRQE in strategies else None)
+                for strategy, budget in pairs]
+
+    def _row(self, strategy, budget, weight):
+        kept, _, values = self.run(strategy, budget)
+        wv, total = (metrics.willingness_violation(disclosed, self.problem.unwillingness, self.dataset.num_users)
+                     for disclosed in (kept, np.ones(len(kept))))
+        k = self.config.top_k
+        loss = float(values[LOSS].mean())
+        return {"strategy": label(strategy), "budget": budget, "seed": self.config.seed,
+                f"hr@{k}": metrics.hit_ratio_of_ranks(values[RANK], k), f"ndcg@{k}": metrics.ndcg_of_ranks(values[RANK], k),
+                "loss": loss, "pos_loss": float(values[POS_LOSS].mean()), "wv": wv, "wv_share": wv / total if total else 0.0,
+                "disclosed_share": float(kept.mean()), "willingness_weight": weight,
+                "reward": None if weight is None else -loss - weight * wv}
+
+    def run(self, strategy, budget):
+        """What a strategy discloses at a budget, the price at which the game was played, and (3, num_users) results."""
+        if strategy in (NONE, NONE_VALIDATION):
+            budget = 1.0
+        if (strategy, budget) not in self.found:
+            path = self.folder / f"{file_label(strategy)}_{budget:g}_{self.config.seed}.npz"
+            files = {str(file): digest(file) for file in plugin_files(strategy)}
+            key = json.dumps({**self.depends, "strategy": strategy, "budget": budget, **files}, sort_keys=True)
+            result = read_run(path, key, self.config.overwrite)
+            if result is None:
+                decision = self.strategies(strategy, budget)
+                if not decision.disclosed.any():
+                    raise InputError(f"--tradeoff_budgets {budget}: is too small for {strategy} to disclose anything; "
+                                     "raise it")
+                result = decision.disclosed, decision.weight, self._train(strategy, decision.disclosed)
+                write_run(path, key, *result)
+            self.found[strategy, budget] = result
+            self.bar.update()
+        return self.found[strategy, budget]
+
+    def _train(self, strategy, disclosed):
+        """Results of a training; the same selections, as of all baselines at the full budget, are trained on once."""
+        validation = strategy == NONE_VALIDATION
+        name = validation, disclosed.tobytes()
+        if name not in self.trained:
+            part = with_validation(self.dataset, disclosed, self.config) if validation else self.dataset.part(disclosed)
+            scores, counts = self.retraining(part, self.config.seed)(self.retraining.test), self.retraining.counts
+            self.trained[name] = np.stack([metrics.mean_loss(scores, counts), metrics.cross_entropy(scores)[:, 0],
+                                           metrics.ranks(scores, counts)])
+        return self.trained[name]
+
+    def of_users(self, strategies, budget):
+        """DataFrame with a row per user and strategy: how they fare at a budget, and what kind of user they are."""
+        dataset, everything = self.dataset, self.run(NONE, budget)[2]
+        kind = {"history": np.bincount(dataset.user, minlength=dataset.num_users),
+                "unwillingness": np.bincount(dataset.user, self.problem.unwillingness, dataset.num_users)}
+        if (seconds := timestamp_seconds(self.config)) is not None:
+            held_out = read_ratings_column(self.config, TIMESTAMP)[dataset.held_out]
+            kind["gap"] = (held_out[:, -1] - held_out[:, -2]) * (seconds / MINUTE)
+        tables = []
+        for strategy in strategies:
+            if strategy != NONE:
+                values = self.run(strategy, budget)[2]
+                hit, before = (v[RANK] < self.config.top_k for v in (values, everything))
+                tables.append(pd.DataFrame({
+                    "strategy": label(strategy), "budget": budget, "user": np.arange(dataset.num_users), **kind,
+                    "loss_change": values[LOSS] - everything[LOSS], "hit_change": hit.astype(float) - before}))
+        return pd.concat(tables) if tables else pd.DataFrame()
+
+
+def write_run(path, key, disclosed, weight, values):
+    """Keeps a run: (n,) bool, willingness weight or None, (3, num_users) results."""
+    with atomic_write(path) as temporary, open(temporary, "wb") as file:
+        np.savez_compressed(file, key=key, disclosed=disclosed, weight=np.nan if weight is None else weight, values=values)
+
+
+def read_run(path, key, overwrite):
+    """What write_run kept under the same key, or None."""
+    if overwrite or not path.is_file():
+        return None
+    try:
+        with np.load(path) as run:
+            if str(run["key"]) == key:
+                return run["disclosed"], None if np.isnan(run["weight"]) else float(run["weight"]), run["values"]
+    except (ValueError, KeyError, OSError, zipfile.BadZipFile, zlib.error):
+        pass  # damaged: it is done again
+    return None

@@ -1,0 +1,68 @@
+"""What the report leaves out, since it belongs to other data, settings or models."""
+from pathlib import Path
+
+import pytest
+
+from eval import evaluate_and_report
+from src.common.errors import InputError
+from src.common.variant import asked
+from src.game.preprocess import preprocess
+from src.report.page import MARKDOWN, write_report
+from src.report.results import read_results
+from src.training.train import train
+from tests.report.reading import data_of, read
+
+
+def test_what_belongs_to_another_mask_is_left_out(copied):
+    preprocess(copied.replace(wv_budget=0.3))
+    evaluate_and_report(copied)
+    text = read(copied, MARKDOWN)
+    assert "eval_ifrqe.json (of another mask" in text and "There is no comparison" in text and "| IFRQE |" not in text
+    assert "30% of the unwillingness" in text and "budget | 30% of total_wv" in text
+    assert list(data_of(copied)["users"][0]["lists"]) == ["NCF"]
+
+    train(asked(copied.replace(masked=True)))
+    evaluate_and_report(copied.replace(masked=True))
+    assert "There is no comparison" not in read(copied, MARKDOWN) and "another mask" not in read(copied, MARKDOWN)
+
+
+def test_what_belongs_to_another_model_or_dataset_is_left_out(copied):
+    train(asked(copied.replace(train_epochs=1)))
+    results = read_results(asked(copied))
+    assert [name for name, found in results.models.items() if found.training] == ["IFRQE"]
+    assert "train_ncf.json (of another model" in results.run.left_out[0]
+    for name in ("train_ifrqe.json", "eval_ifrqe.json"):
+        path = Path(copied.output_path) / name
+        path.write_text(path.read_text().replace('"simulation"', '"elsewhere"'))
+    results = read_results(asked(copied))
+    assert list(results.models) == ["NCF"] and results.models["NCF"].training is None
+    assert {line.split(" (")[0] for line in results.run.left_out} == {"train_ncf.json", "train_ifrqe.json",
+                                                                       "eval_ifrqe.json", "recommendations of NCF"}
+
+
+def test_recommendations_are_those_of_the_evaluated_model(copied):
+    train(asked(copied.replace(train_epochs=2, learning_rate=0.02)))
+    write_report(asked(copied))
+    assert "recommendations of NCF (NCF.ckpt is not what was evaluated" in read(copied, MARKDOWN)
+    assert list(data_of(copied)["users"][0]["lists"]) == ["IFRQE"]
+
+
+def test_a_training_of_a_model_that_is_left_out_is_left_out(copied):
+    preprocess(copied.replace(wv_budget=0.2))
+    evaluate_and_report(copied)
+    text = read(copied, MARKDOWN)
+    assert "train_ifrqe.json (its model is not among the evaluated ones)" in text and "train IFRQE" not in text
+    assert "; IFRQE from" not in text
+
+
+@pytest.mark.parametrize("masked, kept", [(True, "IFRQE"), (False, "NCF")])
+def test_lists_of_other_lengths_are_not_compared(copied, masked, kept):
+    evaluate_and_report(copied.replace(masked=masked, top_k=5))
+    text = read(copied, MARKDOWN)
+    assert f"# simulation: {kept}\n" in text and "top_k " in text and "hr@5" in text and "hr@10" not in text
+
+
+def test_a_damaged_result_is_named(copied):
+    (Path(copied.output_path) / "eval_ncf_users.csv").write_text("user_id\n1\n")
+    with pytest.raises(InputError, match="eval_ncf_users.csv: lacks columns; remove it"):
+        write_report(asked(copied))

@@ -1,0 +1,79 @@
+"""What the report says of the models, in all sections but those on interactions."""
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from eval import evaluate_and_report
+from src.common.variant import asked
+from src.game.preprocess import preprocess
+from src.report.page import MARKDOWN, write_report
+from src.report.results import read_results
+from src.report.sections import limits
+from src.training.train import train
+from tests.report.reading import Page, data_of, read
+
+
+def test_the_intervals_are_paired_over_users(finished_run):
+    output = Path(finished_run.output_path)
+    plain, masked = (pd.read_csv(output / f"eval_{name}_users.csv") for name in ("ncf", "ifrqe"))
+    change = (masked["rank"] < 10).astype(float) - (plain["rank"] < 10)
+    half = 1.96 * change.std() / 60 ** 0.5
+    line = next(line for line in read(finished_run, MARKDOWN).splitlines() if line.startswith("| hr@10"))
+    assert f"95% interval {change.mean() - half:+.3f} to {change.mean() + half:+.3f}" in read(finished_run, MARKDOWN)
+    assert f"{change.mean():+.4f}" in line and f"{change.mean() - half:+.4f} to {change.mean() + half:+.4f}" in line
+
+
+def test_the_plain_model_alone_has_a_report(copied):
+    for name in ("disclosure.csv", "preprocess.json", "eval_ifrqe.json", "train_ifrqe.json"):
+        (Path(copied.output_path) / name).unlink()
+    evaluate_and_report(copied.replace(overwrite=True))
+    text = read(copied, MARKDOWN)
+    assert "# simulation: NCF\n" in text and "There is no comparison" in text and "Who gains" not in text
+    assert not Page(read(copied)).data
+
+
+def test_a_baseline_has_a_report_without_influences(copied):
+    preprocess(copied.replace(strategy="threshold"))
+    train(asked(copied.replace(masked=True)))
+    evaluate_and_report(copied)
+    evaluate_and_report(copied.replace(masked=True))
+    text, data = read(copied, MARKDOWN), data_of(copied)
+    assert "## Influences" not in text and "## Kinds" not in text and "A baseline decided" in text
+    assert data["played"] is False and data["prices"] is None and "influence" not in data["users"][0]
+
+
+def test_the_trade_off_study_of_the_same_dataset_is_shown(copied):
+    rows = [{"strategy": s, "budget": b, "seed": k, "hr@10": 0.5 + b / 10 + k / 100, "ndcg@10": 0.3, "loss": 0.13,
+             "pos_loss": 1.2, "wv": 9.0 * b, "wv_share": b, "disclosed_share": b, "willingness_weight": 0.01, "reward": -0.3}
+            for s in ("none", "threshold", "ifrqe", "mine") for b in (0.3, 0.6) for k in (1, 2)]
+    output = Path(copied.output_path)
+    pd.DataFrame(rows).to_csv(output / "tradeoff.csv", index=False)
+    write_report(asked(copied))
+    assert "tradeoff.csv (of another dataset, or of an unfinished study)" in read(copied, MARKDOWN)
+    from src.common.stage import Stage
+    inputs = [Path(copied.data_path) / "simulation" / name for name in ("ratings.csv", "unwillingness.csv")]
+    Stage("tradeoff", copied, ("tradeoff",), inputs, [output / "tradeoff.csv"]).finish()
+    write_report(asked(copied.replace(overwrite=True)))
+    text = read(copied, MARKDOWN)
+    assert "## The trade-off" in text and "| threshold | 60% | 0.575 | 0.300 | 0.1300 | -0.3000 |" in text
+    assert sum(tag == "svg" for tag, _ in Page(read(copied)).tags) == 10
+    inputs[1].write_text(inputs[1].read_text().replace("0.5", "0.6"))  # a dataset of the same name
+    assert read_results(asked(copied)).study is None
+
+
+def test_both_rewards_are_at_one_price(copied):
+    """The plain model was evaluated at the price of an earlier mask."""
+    before = json.loads((Path(copied.output_path) / "eval_ncf.json").read_text())
+    preprocess(copied.replace(willingness_weight=0.2))
+    train(asked(copied.replace(masked=True)))
+    evaluate_and_report(copied.replace(masked=True))
+    line = next(line for line in read(copied, MARKDOWN).splitlines() if line.startswith("| reward"))
+    assert f"| {-before['loss'] - 0.2 * before['total_wv']:.4f} |" in line and "| willingness_weight | 0.2 | 0.2 | +0 |" in \
+        read(copied, MARKDOWN)
+
+
+def test_a_baseline_is_not_said_to_have_looked_at_anything(copied):
+    preprocess(copied.replace(strategy="random", unwillingness="uniform"))
+    text = " ".join(str(block) for block in limits(read_results(asked(copied)), copied))
+    assert not any(word in text for word in ("validation", "Influences", "reward")) and "drawn at random: nobody" in text

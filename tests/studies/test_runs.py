@@ -1,0 +1,96 @@
+"""The runs of the trade-off study: what they are trained on, under which key they are kept, and what describes users."""
+import numpy as np
+import pandas as pd
+import pytest
+
+from src.common.variant import asked
+from src.constants import RATINGS_FILE
+from src.dataset import load_dataset
+from src.studies.retraining import Retraining
+from src.studies.runs import SeedRuns, read_run, settings_of_seed, write_run
+from src.training.train import train
+from tests.game.test_preprocess import SMALL, ratings  # noqa: F401, a fixture
+
+
+def test_runs_are_trained_on_what_is_disclosed(cpu, ratings, settings, tmp_path, monkeypatch):  # noqa: F811
+    config = settings(*SMALL, "--train_epochs", 1)
+    dataset = load_dataset(config)
+    bar = type("Bar", (), {"update": lambda self: None})()
+    runs = SeedRuns(config, tmp_path / "runs", "CPU", False, bar)
+    parts = []
+
+    def trained(part, seed):
+        parts.append((part, seed))
+        return lambda candidates: np.tile(np.arange(candidates.shape[1], 0.0, -1), (12, 1))
+
+    monkeypatch.setattr(Retraining, "__call__", lambda self, part, seed: trained(part, seed))
+    kept, weight, values = runs.run("threshold", 0.5)
+    assert weight is None and (values[2] == 0).all()  # the test item has the highest score
+    assert np.array_equal(parts[0][0].item, dataset.item[kept]) and parts[0][1] == 1
+    runs.run("threshold", 1.0)
+    runs.run("random", 1.0)
+    runs.run("none", 1.0)
+    assert len(parts) == 2  # the same selection is trained on once
+    runs.run("none+validation", 1.0)
+    assert parts[2][0].history_pairs().contains(np.arange(12), dataset.validation).all()
+
+
+def test_a_run_is_found_under_its_key_only(tmp_path):
+    path, kept = tmp_path / "run.npz", np.arange(11) % 3 == 0
+    for weight in (0.25, None):
+        write_run(path, "key", kept, weight, np.ones((3, 4)))
+        disclosed, found, values = read_run(path, "key", overwrite=False)
+        assert np.array_equal(disclosed, kept) and found == weight and values.shape == (3, 4)
+    assert read_run(path, "other", overwrite=False) is None and read_run(path, "key", overwrite=True) is None
+    path.write_bytes(path.read_bytes()[:50])
+    assert read_run(path, "key", overwrite=False) is None
+
+
+def test_times_come_from_the_ratings(cpu, ratings, settings, tmp_path):  # noqa: F811
+    config = settings(*SMALL)
+    runs = SeedRuns(config, tmp_path / "runs", "CPU", False, None)
+    runs.found = {(name, 1.0 if name == "none" else 0.5): (None, None, np.zeros((3, 12))) for name in ("none", "random")}
+    users = runs.of_users(["none", "random"], 0.5)
+    assert "gap" not in users  # 0 to 4 are no times
+    table = pd.read_csv(ratings / RATINGS_FILE)
+    for unit in (1, 1000):  # seconds, milliseconds
+        table.assign(timestamp=(table.timestamp * 60 + 10 ** 9) * unit).to_csv(ratings / RATINGS_FILE, index=False)
+        users = runs.of_users(["none", "random"], 0.5)
+        last = table.sort_values("timestamp", kind="stable").groupby("user_id").timestamp
+        assert users.gap.to_numpy() == pytest.approx(last.agg(lambda t: t.iloc[-1] - t.iloc[-2]))
+        assert users.gap.nunique() > 1
+
+
+def test_all_seeds_are_trained_alike(cpu, ratings, settings, tmp_path, caplog):  # noqa: F811
+    plain = settings(*SMALL)
+    assert settings_of_seed(plain, 1, True).checkpoint_path == plain.checkpoint_path  # none is there yet
+    train(asked(plain))
+    assert settings_of_seed(plain, 1, True).checkpoint_path == plain.checkpoint_path
+    assert settings_of_seed(plain, 2, True).checkpoint_path.endswith("seed_2")
+    other = settings(*SMALL, "--learning_rate", 0.01)
+    assert settings_of_seed(other, 1, True).checkpoint_path.endswith("seed_1")
+    assert "was trained with other options than the study (learning_rate 0.001)" in caplog.text
+    assert settings_of_seed(other, 1, False).checkpoint_path == plain.checkpoint_path  # nothing looks at a model
+
+
+def test_no_run_of_the_study_is_trained_on_what_is_vetoed(cpu, ratings, settings, tmp_path, monkeypatch):  # noqa: F811
+    (tmp_path / "rules.csv").write_text("user_id,item_id,unwillingness\n,,0.2\n,4,1\n2,,1\n")
+    config = settings(*SMALL, "--train_epochs", 1, "--veto", "--willingness_file", tmp_path / "rules.csv")
+    dataset = load_dataset(config)
+    runs = SeedRuns(config, tmp_path / "runs", "CPU", False, type("Bar", (), {"update": lambda self: None})())
+    parts = []
+
+    def trained(self, part, seed):
+        parts.append(part)
+        return lambda candidates: np.tile(np.arange(candidates.shape[1], 0.0, -1), (12, 1))
+    monkeypatch.setattr(Retraining, "__call__", trained)
+    for strategy in ("none", "none+validation", "random", "threshold", "recent"):
+        runs.run(strategy, 1.0)
+    everyone = np.arange(12)
+    for part in parts:
+        pairs = part.history_pairs()
+        item = int(np.flatnonzero(dataset.item_ids == 4)[0])
+        history = dataset.history_pairs().contains(everyone, np.full(12, item))
+        assert not pairs.contains(everyone[history], np.full(history.sum(), item)).any()
+        assert (part.item[part.user == 1] == dataset.validation[1]).all()  # user 2: at most the held-out item
+    assert len(parts[1].item) > len(parts[0].item)
