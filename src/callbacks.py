@@ -1,8 +1,11 @@
 """What happens at the end of each training epoch, and at the end of the training."""
+from __future__ import annotations
+
 import csv
 import io
 import logging
 import time
+from pathlib import Path
 
 from .common.figures import drawn, learning_curve
 from .common.files import write_text
@@ -13,10 +16,10 @@ logger = logging.getLogger("ifrqe")
 class Callback:
     """Base class; a record holds epoch (from 1), loss, the validation metrics if there are any, and seconds."""
 
-    def on_epoch_end(self, history, values):
+    def on_epoch_end(self, history: list[dict], values: dict) -> None:
         """Called after each epoch with the records of all epochs so far and the parameters (see NCF.values)."""
 
-    def on_train_end(self, history):
+    def on_train_end(self, history: list[dict]) -> None:
         """Called when the training is over and its checkpoint is written."""
 
 
@@ -28,11 +31,11 @@ class EpochReport(Callback):
         done: epochs that a training before this one has done already.
     """
 
-    def __init__(self, epochs, done=0):
+    def __init__(self, epochs: int, done: int = 0):
         self.epochs, self.done = epochs, done
         self.start = time.perf_counter()
 
-    def on_epoch_end(self, history, values):
+    def on_epoch_end(self, history: list[dict], values: dict) -> None:
         record = history[-1]
         elapsed = time.perf_counter() - self.start
         left = elapsed / (record["epoch"] - self.done) * (self.epochs - record["epoch"])
@@ -49,13 +52,13 @@ class BestEpoch(Callback):
         lower: whether lower is better.
     """
 
-    def __init__(self, metric, lower=False):
+    def __init__(self, metric: str, lower: bool = False):
         self.metric = metric
         self.sign = -1 if lower else 1
         self.record = None
         self.values = None
 
-    def on_epoch_end(self, history, values):
+    def on_epoch_end(self, history: list[dict], values: dict) -> None:
         if self.record is None or self.sign * history[-1][self.metric] > self.sign * self.record[self.metric]:
             self.record, self.values = history[-1], values
 
@@ -71,13 +74,13 @@ class AnchorEpochs(BestEpoch):
         number: epochs to keep, at most.
     """
 
-    def __init__(self, metric, lower, number):
+    def __init__(self, metric: str, lower: bool, number: int):
         super().__init__(metric, lower)
         self.number = number
         self.gathered = {}  # parameters by epoch
         self.kept = {}  # of these the chosen ones, the anchor last
 
-    def on_epoch_end(self, history, values):
+    def on_epoch_end(self, history: list[dict], values: dict) -> None:
         epoch = history[-1]["epoch"]
         super().on_epoch_end(history, values)
         stride = 1
@@ -93,10 +96,10 @@ class AnchorEpochs(BestEpoch):
 class HistoryFile(Callback):
     """Writes the records as CSV after every epoch: a row per epoch, a column per key."""
 
-    def __init__(self, path):
+    def __init__(self, path: str | Path):
         self.path = path
 
-    def on_epoch_end(self, history, values):
+    def on_epoch_end(self, history: list[dict], values: dict) -> None:
         text = io.StringIO()
         writer = csv.DictWriter(text, history[0], lineterminator="\n")
         writer.writeheader()
@@ -114,9 +117,9 @@ class LearningCurve(Callback):
         best, anchor: BestEpoch, marked in the picture.
     """
 
-    def __init__(self, path, title, metric, best, anchor):
+    def __init__(self, path: str | Path, title: str, metric: str, best: BestEpoch, anchor: BestEpoch):
         self.path, self.title, self.metric, self.best, self.anchor = path, title, metric, best, anchor
 
-    def on_train_end(self, history):
+    def on_train_end(self, history: list[dict]) -> None:
         drawn(learning_curve, self.path, history, self.metric, self.title, self.best.record["epoch"],
               self.anchor.record["epoch"])

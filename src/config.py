@@ -2,6 +2,8 @@
 
 A stage names the groups that its results depend on. See docs/options.md.
 """
+from __future__ import annotations
+
 import argparse
 import difflib
 import re
@@ -75,7 +77,7 @@ _OWN_FILES = re.compile(r"(train|eval)_(ncf|ifrqe).*|settings_.*|run_.*\.log|see
                         r"(disclosure|preprocess|report|benchmark|scaling)\..*", re.I)
 
 
-def options_of(*groups):
+def options_of(*groups: str) -> tuple[str, ...]:
     """Names of the options in some groups."""
     return tuple(key for group in groups for key in GROUPS[group])
 
@@ -88,25 +90,25 @@ class Config:
         given: names of those that were given, on the command line or in a file of the user's own.
     """
 
-    def __init__(self, values, given=()):
+    def __init__(self, values: dict, given: list[str] | tuple[str, ...] = ()):
         self.__dict__.update(values)
         self._values = dict(values)
         self.given = frozenset(given)
 
-    def select(self, *groups):
+    def select(self, *groups: str) -> dict:
         """The settings of some groups as a plain dict."""
         return {key: self._values[key] for key in options_of(*groups)}
 
-    def as_dict(self):
+    def as_dict(self) -> dict:
         """All settings as a plain dict."""
         return dict(self._values)
 
-    def replace(self, **changes):
+    def replace(self, **changes: object) -> Config:
         """A copy with some settings changed."""
         return Config({**self._values, **changes}, self.given)
 
 
-def shipped():
+def shipped() -> tuple[dict, dict]:
     """Default values and recipes: the dicts of default_config.yaml.
 
     Raises:
@@ -121,7 +123,7 @@ def shipped():
     return values, recipes
 
 
-def load_config(arguments, description=""):
+def load_config(arguments: list[str], description: str = "") -> Config:
     """Reads the command line `arguments` (list of str) over the YAML defaults.
 
     Returns:
@@ -245,7 +247,7 @@ def _check_together(values):
             raise InputError(f"--{key} {values[key]!r}: {remedy}")
 
 
-def options_table():
+def options_table() -> str:
     """docs/options.md as text: every option with its default, what it accepts and its help, section by section."""
     values, recipes = shipped()
     lines = ["# Options", "", "Made by `python -m src.config` from `default_config.yaml` (values, help) and `src/config.py` "

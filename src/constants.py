@@ -1,4 +1,5 @@
 """Names that several stages share: files, models, and which options each stage depends on."""
+from __future__ import annotations
 
 RATINGS_FILE = "ratings.csv"
 MOVIES_FILE = "movies.csv"
@@ -29,26 +30,26 @@ SIMULATION = "simulation"
 STUDY_SEEDS = 3  # of the trade-off study, if --seeds names none
 
 
-def checkpoint_file(model):
+def checkpoint_file(model: str) -> str:
     """File name of a model's checkpoint."""
     return f"{model}.ckpt"
 
 
-def train_file(model):
+def train_file(model: str) -> str:
     """File name of a model's training record."""
     return f"train_{model.lower()}.json"
 
 
-def eval_file(model):
+def eval_file(model: str) -> str:
     """File name of a model's evaluation record."""
     return f"eval_{model.lower()}.json"
 
 
-def seeds_file(record):
+def seeds_file(record: str) -> str:
     """File name of what the records `record` (see train_file, eval_file) of several seeds come to."""
     return record.replace(".json", "_seeds.json")
 
 
-def users_file(model):
+def users_file(model: str) -> str:
     """File name of the results of a model's evaluation user by user."""
     return f"eval_{model.lower()}_users.csv"

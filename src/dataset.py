@@ -4,6 +4,8 @@ The last interaction of each user is her test item, the second-last her validati
 With `holdout` 1, as in the NCF literature, the history takes in the second-last too and there is no validation item; with
 3 or more there are several validation items, of which the last chooses epochs.
 """
+from __future__ import annotations
+
 import dataclasses
 import hashlib
 from dataclasses import dataclass
@@ -11,18 +13,15 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from .common.columns import UNITS, clean_ids, clean_movies, clean_text, in_order, numbers, positions, times
+from .common.columns import UNITS, clean_ids, in_order, numbers, positions, times
 from .common.errors import InputError
 from .common.files import read_json
 from .common.tables import read_table
-from .common.variant import dataset_folder, ratings_path
-from .config import shipped
+from .common.variant import ratings_path
+from .config import Config, shipped
 from .constants import (
     DATASET_FILE,
-    GENRES,
     ITEM,
-    MASKED_PREFIX,
-    MOVIE_COLUMNS,
     MOVIES_FILE,
     RATING_COLUMNS,
     RATINGS_FILE,
@@ -30,9 +29,9 @@ from .constants import (
     TEXT_IDS,
     TIME_UNIT,
     TIMESTAMP,
-    TITLE,
     USER,
 )
+from .sources.catalogue import read_movies
 from .sources.negatives import read_negatives
 from .stat_utils import PairSet, generator, sample_distinct_outside, sample_outside
 
@@ -41,74 +40,128 @@ _ANEW = "make the dataset anew with scripts/run_download_dataset.sh --overwrite"
 
 
 @dataclass
+class Ids:
+    """Original ids: position k of `users` and `items` is user or item k."""
+    users: np.ndarray
+    items: np.ndarray
+
+
+@dataclass
+class HeldOut:
+    """What is held out of each user.
+
+    validations: (num_users, holdout - 1) int32 items, latest first; the first chooses epochs.
+    test: (num_users,) int32 items; None for those that may not look at them.
+    rows: (num_users, holdout) int64, rows of ratings.csv, in order of time; None where there is no such file.
+    """
+    validations: np.ndarray
+    test: np.ndarray
+    rows: np.ndarray = None
+
+
+@dataclass
 class Dataset:
     """Interactions with 0-based ids, split by time.
 
+    name: of the dataset.
+    ids: Ids.
     user, item: (n,) int32, the training interactions, by user and in order of time within a user.
-    validation, test: (num_users,) int32, the held-out items; validation is None if only one item is held out.
-    earlier: (num_users, holdout - 2) int32, the validation items before the last, latest first; None if there are none.
-    user_ids, item_ids: original ids; position k is user or item k.
-    held_out: (num_users, holdout) int64, rows of ratings.csv that hold the validation items (if any) and the test item.
     rows: (n,) int64, rows of ratings.csv of the training interactions.
+    held: HeldOut.
     """
     name: str
+    ids: Ids
     user: np.ndarray
     item: np.ndarray
-    validation: np.ndarray
-    test: np.ndarray
-    user_ids: np.ndarray
-    item_ids: np.ndarray
-    held_out: np.ndarray
     rows: np.ndarray
-    earlier: np.ndarray = None
+    held: HeldOut
 
     @property
-    def num_users(self):
-        return len(self.user_ids)
+    def user_ids(self) -> np.ndarray:
+        """(num_users,) original ids."""
+        return self.ids.users
 
     @property
-    def num_items(self):
-        return len(self.item_ids)
+    def item_ids(self) -> np.ndarray:
+        """(num_items,) original ids."""
+        return self.ids.items
 
-    def catalogue_sha256(self):
+    @property
+    def num_users(self) -> int:
+        return len(self.ids.users)
+
+    @property
+    def num_items(self) -> int:
+        return len(self.ids.items)
+
+    @property
+    def num_interactions(self) -> int:
+        """Training interactions."""
+        return len(self.user)
+
+    @property
+    def validation(self) -> np.ndarray:
+        """(num_users,) int32, the validation items; of several the last by time; None if only one item is held out."""
+        return np.ascontiguousarray(self.held.validations[:, 0]) if self.held.validations.shape[1] else None
+
+    @property
+    def test(self) -> np.ndarray:
+        """(num_users,) int32, the test items."""
+        return self.held.test
+
+    @property
+    def held_out(self) -> np.ndarray:
+        """(num_users, holdout) int64, rows of ratings.csv that hold the validation items (if any) and the test item."""
+        return self.held.rows
+
+    def catalogue_sha256(self) -> str:
         """Digest of the users and items behind the positions: models of others are not models of this dataset."""
         names = ["\n".join(map(str, ids)) for ids in (self.user_ids, self.item_ids)]
         return hashlib.sha256("\0".join(names).encode("utf-8", "surrogatepass")).hexdigest()
 
-    @property
-    def num_interactions(self):
-        """Training interactions."""
-        return len(self.user)
-
-    def part(self, kept):
+    def part(self, kept: np.ndarray) -> Dataset:
         """The Dataset with some of the training interactions, `kept` (n,) bool."""
-        return dataclasses.replace(self, user=self.user[kept], item=self.item[kept], rows=self.rows[kept])
+        rows = None if self.rows is None else self.rows[kept]
+        return dataclasses.replace(self, user=self.user[kept], item=self.item[kept], rows=rows)
 
-    def history_pairs(self):
+    def history_pairs(self) -> PairSet:
         """PairSet of the training interactions, which training negatives avoid."""
         return PairSet(self.user, self.item, self.num_users, self.num_items)
 
-    def validations(self):
-        """(num_users, holdout - 1) int32: all validation items, latest first."""
-        columns = [] if self.validation is None else [self.validation[:, None]]
-        if self.earlier is not None:
-            columns.append(self.earlier)
-        return np.concatenate(columns, 1) if columns else np.zeros((len(self.test), 0), np.int32)
-
-    def all_pairs(self):
+    def all_pairs(self) -> PairSet:
         """PairSet of all interactions, held-out ones included, which evaluation negatives avoid."""
-        held_out = [self.test, *self.validations().T]
+        held_out = [self.test, *self.held.validations.T]
         everyone = np.arange(self.num_users, dtype=np.int32)
         return PairSet(np.concatenate([self.user, *[everyone] * len(held_out)]), np.concatenate([self.item, *held_out]),
                        self.num_users, self.num_items)
 
 
-def without_test_items(dataset):
+def without_test_items(dataset: Dataset) -> Dataset:
     """The Dataset as the files of others get it: without the test items, which nothing that decides may look at."""
-    return dataclasses.replace(dataset, test=None, held_out=None)
+    return dataclasses.replace(dataset, held=HeldOut(dataset.held.validations, None))
 
 
-def load_dataset(config, masked=False):
+def split(name: str, ids: Ids, ratings: tuple, holdout: int = 2) -> Dataset:
+    """Leave-one-out split of interactions by time; ties are broken by their order.
+
+    Args:
+        name: of the dataset.
+        ids: Ids.
+        ratings: three (r,) arrays: positions of users and of items, and times; every user needs `holdout` of them.
+        holdout: items held out of each user.
+    """
+    user, item, time = ratings
+    order = np.lexsort((time, user))
+    user, item = user[order].astype(np.int32), item[order].astype(np.int32)
+    last = np.flatnonzero(np.r_[user[1:] != user[:-1], True])
+    held_out = np.stack([last - k for k in reversed(range(holdout))], 1)
+    in_history = np.ones(len(user), bool)
+    in_history[held_out] = False
+    held = HeldOut(item[held_out[:, :-1][:, ::-1]], item[last], order[held_out])
+    return Dataset(name, ids, user[in_history], item[in_history], order[in_history], held)
+
+
+def load_dataset(config: Config, masked: bool = False) -> Dataset:
     """Reads and splits the dataset that the settings name, or its masked twin.
 
     Ties in time are broken by the order of the rows. The items are those of movies.csv, so that a masked dataset has
@@ -145,43 +198,15 @@ def load_dataset(config, masked=False):
     item = positions(item_ids, items.unique)[items.code]
     stamp, _ = times(ratings[TIMESTAMP], path)
     del ratings, users, items
-    order = np.lexsort((stamp, user))
-    user, item = user[order].astype(np.int32), item[order].astype(np.int32)
-    last = np.flatnonzero(np.r_[user[1:] != user[:-1], True])
     least = holdout if masked else max(2, holdout)  # a mask may leave nothing but the test item
-    lone = np.diff(last, prepend=-1) < least
+    lone = np.bincount(user, minlength=len(user_ids)) < least
     if lone.any():
         raise InputError(f"{path}: user {user_ids[lone][0]} has fewer than {least} interactions, but test and validation "
                          "items are held out of each user; remove such users (the data stage does, by min_ratings)")
-    held_out = [last - k for k in reversed(range(holdout))]
-    in_history = np.ones(len(user), bool)
-    for places in held_out:
-        in_history[places] = False
-    return Dataset(MASKED_PREFIX * masked + config.dataset, user[in_history], item[in_history],
-                   item[last - 1] if holdout > 1 else None, item[last], user_ids, item_ids,
-                   order[np.stack(held_out, 1)], order[in_history],
-                   np.stack([item[last - k] for k in range(2, holdout)], 1) if holdout > 2 else None)
+    return split(path.parent.name, Ids(user_ids, item_ids), (user, item, stamp), holdout)
 
 
-def load_catalogue(dataset, config):
-    """DataFrame with title and genres (joined by "|") of each item, in the order of dataset.item_ids.
-
-    What movies.csv does not say is ""; a title is then "item" and the item's id.
-    """
-    path = dataset_folder(config) / MOVIES_FILE
-    known = read_movies(path) if path.is_file() else pd.DataFrame(columns=MOVIE_COLUMNS)
-    found = known.set_index(ITEM).reindex(map(str, dataset.item_ids)).fillna("").astype(str)
-    number = np.array([f"item {i}" for i in dataset.item_ids])
-    title = found[TITLE].to_numpy()
-    return pd.DataFrame({TITLE: np.where(title == "", number, title), GENRES: found[GENRES].to_numpy()})
-
-
-def read_movies(path):
-    """The list of items in a movies.csv; see tables.clean_movies."""
-    return clean_movies(read_table(path, MOVIE_COLUMNS, [ITEM], extra="quiet", movies=True), path)
-
-
-def read_ratings_column(config, column):
+def read_ratings_column(config: Config, column: str) -> np.ndarray | None:
     """(rows,) numbers of the column RATING or TIMESTAMP, in the order of ratings.csv; None if it is not there.
 
     Raises:
@@ -194,12 +219,12 @@ def read_ratings_column(config, column):
     return times(table[column], path)[0] if column == TIMESTAMP else numbers(table[column], path, column)
 
 
-def timestamp_seconds(config):
+def timestamp_seconds(config: Config) -> float | None:
     """Seconds of one unit of the timestamps in ratings.csv; None where these tell what came first, but not when."""
     return UNITS.get(time_unit(config))
 
 
-def time_unit(config):
+def time_unit(config: Config) -> str:
     """The unit of the timestamps in ratings.csv: one of tables.UNITS, or tables.ORDER."""
     path = ratings_path(config)
     record = path.with_name(DATASET_FILE)
@@ -207,38 +232,6 @@ def time_unit(config):
     if unit is None:
         unit = times(_read(path, [USER, ITEM, TIMESTAMP])[TIMESTAMP], path)[1]
     return unit
-
-
-def find_users(dataset, text, option):
-    """Positions of the users whose original ids `text` lists, separated by commas.
-
-    Raises:
-        InputError: there is no such user; `option` is named.
-    """
-    place = {str(name): k for k, name in enumerate(dataset.user_ids)}
-    if clean_text(text) in place:  # an id may hold a comma
-        return np.array([place[clean_text(text)]])
-    names = [clean_text(name) for name in text.split(",") if clean_text(name)]
-    if not names or (unknown := [name for name in names if name not in place]):
-        what = f"no user {unknown[0]!r} in" if names else "names no user of"
-        raise InputError(f"--{option} {text}: {what} {dataset.name}; its {dataset.num_users:,} users have ids such as "
-                         f"{', '.join(map(str, dataset.user_ids[:3]))}")
-    return np.array([place[name] for name in dict.fromkeys(names)])
-
-
-def original_id(ids, position):
-    """An original id, of user_ids or item_ids, as JSON can hold it."""
-    return ids[position].item() if isinstance(ids[position], np.generic) else ids[position]
-
-
-def id_types(dataset):
-    """Options of pandas.read_csv for a file with ids that this program wrote: they are the text that stands there."""
-    return {"dtype": {USER: str, ITEM: str}, "keep_default_na": False, "low_memory": False}
-
-
-def text_ids(user_ids, item_ids):
-    """Of the columns of ids those that are text, as dataset.json lists them."""
-    return [column for column, ids in ((USER, user_ids), (ITEM, item_ids)) if ids.dtype.kind not in "iu"]
 
 
 def _read(path, needed):
@@ -262,7 +255,8 @@ def _check_record(path, config):
     return record
 
 
-def training_groups(dataset, num_neg, rng, pairs=None, order=None):
+def training_groups(dataset: Dataset, num_neg: int, rng: np.random.Generator, pairs: PairSet | None = None,
+                    order: np.ndarray | None = None) -> np.ndarray:
     """Each positive of the history with fresh negatives.
 
     Args:
@@ -288,7 +282,7 @@ def training_groups(dataset, num_neg, rng, pairs=None, order=None):
     return np.concatenate([item[:, None], sample_outside(user, pairs, rng, num_neg)], axis=1)
 
 
-def evaluation_candidates(dataset, held_out, config):
+def evaluation_candidates(dataset: Dataset, held_out: str, config: Config) -> np.ndarray:
     """The items that each user's held-out item is ranked against.
 
     Drawn by seed from the items that the user never interacted with, all different; the negatives of the validation
@@ -328,7 +322,7 @@ def evaluation_candidates(dataset, held_out, config):
     return candidates
 
 
-def counting(candidates):
+def counting(candidates: np.ndarray) -> np.ndarray | None:
     """Which candidates count: all but copies of the first, the held-out item (some published files have them).
 
     Args:

@@ -1,4 +1,6 @@
 """Where and on what a stage runs: this machine or ModelArts; CPU, GPU or Ascend; MindSpore 2.0 to 2.10."""
+from __future__ import annotations
+
 import functools
 import logging
 import os
@@ -7,8 +9,10 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import ModuleType
 
 from .common.errors import InputError
+from .config import Config
 
 logger = logging.getLogger("ifrqe")
 
@@ -18,7 +22,7 @@ PROBE_SECONDS = 300  # that a device may take for its first kernel
 _used = []  # device and its index, once they are set
 
 
-def adapter(config):
+def adapter(config: Config) -> ModuleType:
     """The module that stands for the place: local_adapter, or moxing_adapter where `enable_modelarts` is set."""
     if config.enable_modelarts:
         from . import moxing_adapter
@@ -27,7 +31,7 @@ def adapter(config):
     return local_adapter
 
 
-def set_device(config):
+def set_device(config: Config) -> str:
     """Sets MindSpore to graph mode on the device `device_target`; auto takes Ascend, then GPU, then CPU.
 
     An accelerator must compute one small product first, in a process of its own, since a process keeps the device that it
@@ -59,7 +63,7 @@ def set_device(config):
     return _use("CPU", 0)
 
 
-def is_there(target):
+def is_there(target: str) -> bool:
     """Whether MindSpore finds an accelerator, "GPU" or "Ascend"; where it cannot tell (2.0 to 2.2) it has to be tried."""
     import mindspore
     backend = getattr(getattr(mindspore, "device_context", None), target.lower(), None)
@@ -71,7 +75,7 @@ def is_there(target):
 
 
 @functools.cache
-def fault(target, number):
+def fault(target: str, number: int) -> str | None:
     """Why an accelerator cannot compute, or None if it can."""
     root = str(Path(__file__).resolve().parent.parent)
     code = f"import sys; sys.path.insert(0, {root!r}); from src.device_adapter import _probe; _probe({target!r}, {number})"

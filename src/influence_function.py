@@ -1,35 +1,23 @@
-"""What each training interaction is worth to its own user.
+"""What each training interaction is worth to its own user: I = grad l(y)^T H^-1 grad l(s_k) (Koh and Liang, ICML 2017).
 
-The influence of interaction k of user u is  I = grad l(y)^T H^-1 grad l(s_k)  (Koh and Liang, ICML 2017):  l(y) is the
-cross-entropy of the user's validation item y, l(s_k) that of the interaction, both in nats; H is the Hessian of the sum of
-the training losses, sampled negatives included. I predicts by how much l(y) RISES if k is withheld (left out of training; it
-does not become a negative): positive means that disclosing k helps its user. Solvers:
-
-`block` restricts H to the user's own embedding row (GMF and MLP part side by side, d numbers). The logit is piecewise
-linear in that row, so the block is exactly  sum over the user's positives and sampled negatives of  s (1 - s) J J^T,  with
-s the sigmoid of the logit and J (d) its gradient in the row; it is positive semi-definite. Damping adds `damping` times the
-mean of the block's diagonal to the diagonal. Items and dense weights are held fixed.
-
-`blend` (default) is `block` plus what the user's row cannot show: how alike the items are. With e_i the embeddings of item
-i, GMF and MLP part side by side and scaled to length 1, a ridge regression of 1 on the e_k of the history gives the
-validation item the score  sum over k of e_y^T (sum_j e_j e_j^T + ridge)^-1 e_k.  The term of k times 1 - s_y, minus the
-slope of l(y) in its logit, is added: to first order the rise of l(y) without that term, were the score part of the logit.
-
-`lissa` uses all parameters, see lissa.py.
-
-A withheld positive takes its share of sampled negatives with it. Negatives are drawn alike for all interactions of a user,
-so their expected share is the same for each of these: it shifts a user's influences, it does not order them. Since the
-gradients of a user's row sum to zero where training ends, the shift makes her influences sum to zero, that is, it
-measures each against her average interaction.
+l(y) is the cross-entropy of the user's validation item y, l(s_k) that of the interaction, in nats; H is the Hessian of the
+sum of the training losses, sampled negatives included. I predicts by how much l(y) RISES if the interaction is withheld
+(left out of training; it does not become a negative): positive means that disclosing it helps its user. Solvers:
+influence/block.py (`block`, `blend`), influence/lissa.py, or a file. See docs/maths.md, section 3.
 """
+from __future__ import annotations
+
 import json
 
 import numpy as np
 
 from .common import plugins
 from .common.errors import InputError
+from .common.files import PartialResults
 from .common.terminal import progress
-from .dataset import without_test_items
+from .config import Config
+from .dataset import Dataset, without_test_items
+from .influence.anchor import Anchor
 from .influence.block import Blend, Block
 from .influence.chunks import Chunks
 from .influence.cross_user import influence_on_others
@@ -40,7 +28,7 @@ from .ncf import build
 SOLVERS = {"block": Block, "blend": Blend, "lissa": Lissa}
 
 
-def solver_class(name):
+def solver_class(name: str) -> type:
     """The class of a solver, built in or in a file that defines `Solver`; its objects do what those of Block do.
 
     Raises:
@@ -79,7 +67,8 @@ class _Guarded:
         return plugins.guarded(self.name, "solver", "failed")
 
 
-def influences(anchor, dataset, config, targets=None, partial=None):
+def influences(anchor: Anchor, dataset: Dataset, config: Config, targets: np.ndarray | None = None,
+               partial: PartialResults | None = None) -> tuple[np.ndarray, dict]:
     """Influence of every training interaction at one anchor: the mean over its sets of parameters.
 
     Of an interaction that the anchor withholds, it is what disclosing it too would be worth.
@@ -138,7 +127,8 @@ def _of_chunk(solver, chunk, config, targets):
     return found
 
 
-def expected_at(anchor, dataset, config, partial=None):
+def expected_at(anchor: Anchor, dataset: Dataset, config: Config,
+                partial: PartialResults | None = None) -> tuple[np.ndarray, np.ndarray, dict]:
     """What the game goes by at one anchor: the influence that is expected on the item that comes next.
 
     Args:
@@ -157,4 +147,4 @@ def expected_at(anchor, dataset, config, partial=None):
         others = influence_on_others(anchor, dataset, config, targets)
         added, report["expectation_others"] = expected_influence(others, dataset)
         expected = expected + added
-    return found[:, :dataset.validations().shape[1]].mean(1), expected, report
+    return found[:, :dataset.held.validations.shape[1]].mean(1), expected, report

@@ -3,11 +3,13 @@
 All take `scores`, a (num_users, 1 + negatives) array of logits whose column 0 belongs to the held-out item, and some also
 `counts`, a bool array like it: the candidates that count (without it all do; column 0 always does).
 """
+from __future__ import annotations
+
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
 
-def ranks(scores, counts=None):
+def ranks(scores: np.ndarray, counts: np.ndarray | None = None) -> np.ndarray:
     """(num_users,) 0-based rank of the held-out item; a negative with the same score counts as ranked before it.
 
     Raises:
@@ -19,51 +21,51 @@ def ranks(scores, counts=None):
     return (before if counts is None else before & counts[:, 1:]).sum(1)
 
 
-def hit_ratio(scores, k):
+def hit_ratio(scores: np.ndarray, k: int) -> float:
     """HR@k: share of users whose held-out item is among the first k."""
     return hit_ratio_of_ranks(ranks(scores), k)
 
 
-def ndcg(scores, k):
+def ndcg(scores: np.ndarray, k: int) -> float:
     """NDCG@k with one relevant item: mean over users of 1 / log2(rank + 2) where the 0-based rank is below k, else 0."""
     return ndcg_of_ranks(ranks(scores), k)
 
 
-def hit_ratio_of_ranks(rank, k):
+def hit_ratio_of_ranks(rank: np.ndarray, k: int) -> float:
     """HR@k of 0-based ranks."""
     return float((rank < k).mean())
 
 
-def ndcg_of_ranks(rank, k):
+def ndcg_of_ranks(rank: np.ndarray, k: int) -> float:
     """NDCG@k of 0-based ranks."""
     return float(gains_of_ranks(rank, k).mean())
 
 
-def gains_of_ranks(rank, k):
+def gains_of_ranks(rank: np.ndarray, k: int) -> np.ndarray:
     """What each user adds to NDCG@k, an array like `rank`."""
     return np.where(rank < k, 1 / np.log2(rank + 2), 0)
 
 
-def cross_entropy(scores):
+def cross_entropy(scores: np.ndarray) -> np.ndarray:
     """(num_users, 1 + negatives) binary cross-entropy in nats; column 0 is labelled 1, the others 0."""
     signed = scores.astype(np.float64)
     signed[:, 0] *= -1
     return np.logaddexp(0, signed)
 
 
-def softmax_loss(scores):
+def softmax_loss(scores: np.ndarray) -> np.ndarray:
     """(num_users,) cross-entropy in nats of a softmax over the candidates, whose right answer is column 0."""
     scores = scores.astype(np.float64)
     return np.logaddexp.reduce(scores, axis=1) - scores[:, 0]
 
 
-def mean_loss(scores, counts=None):
+def mean_loss(scores: np.ndarray, counts: np.ndarray | None = None) -> np.ndarray:
     """(num_users,) mean cross-entropy of each user's candidates, in nats."""
     losses = cross_entropy(scores)
     return losses.mean(1) if counts is None else (losses * counts).sum(1) / counts.sum(1)
 
 
-def auc(scores, counts=None):
+def auc(scores: np.ndarray, counts: np.ndarray | None = None) -> float:
     """Area under the ROC curve of all candidates of all users pooled."""
     labels = np.zeros(scores.shape, bool)
     labels[:, 0] = True
@@ -71,7 +73,7 @@ def auc(scores, counts=None):
     return float(roc_auc_score(labels.ravel()[chosen], scores.ravel()[chosen]))
 
 
-def all_metrics(scores, k, counts=None):
+def all_metrics(scores: np.ndarray, k: int, counts: np.ndarray | None = None) -> dict[str, float]:
     """HR@k, NDCG@k, AUC; loss and pos_loss in nats.
 
     loss (L) is the mean over users of the mean cross-entropy of their candidates, pos_loss that of the held-out items.
@@ -82,12 +84,13 @@ def all_metrics(scores, k, counts=None):
             "pos_loss": float(losses[:, 0].mean())}
 
 
-def willingness_violation(disclosed, unwillingness, num_users):
+def willingness_violation(disclosed: np.ndarray, unwillingness: np.ndarray, num_users: int) -> float:
     """wv: (1 / num_users) * sum over interactions of disclosed * unwillingness."""
     return float(np.dot(disclosed.astype(np.float64), unwillingness) / num_users)
 
 
-def disclosed_by_unwillingness(unwillingness, disclosed, bins=10):
+def disclosed_by_unwillingness(unwillingness: np.ndarray, disclosed: np.ndarray,
+                               bins: int = 10) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Shares of the interactions that are disclosed, in bins of unwillingness.
 
     Returns:

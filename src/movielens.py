@@ -40,7 +40,7 @@ from .constants import (
     UNWILLINGNESS_FILE,
     USER,
 )
-from .dataset import text_ids
+from .sources.catalogue import text_ids
 from .sources.download import fetch
 from .sources.readers import items_beside, read_source
 from .sources.simulation import simulate

@@ -2,17 +2,21 @@
 
 Needs the package `moxing`, which ModelArts provides; it is imported only here.
 """
+from __future__ import annotations
+
 import contextlib
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 from .common.errors import InputError
+from .config import Config
 
 logger = logging.getLogger("ifrqe")
 
 
 @contextlib.contextmanager
-def session(config):
+def session(config: Config) -> Iterator[Config]:
     """Fetches data_url and checkpoint_url before a stage; sends data, results and checkpoints to train_url after it.
 
     Results of an earlier job under the same train_url are fetched too, so that stages may run as separate jobs with

@@ -4,11 +4,17 @@ The logit of user u and item i is  w_gmf . (p_u * q_i)  +  w_out . MLP([r_u, t_i
 (num_factors wide) and the MLP embeddings r, t (layers[0] / 2 wide each). Items come in groups that share their user,
 a positive with its negatives or the candidates of one user: what depends on the user alone is computed once a group.
 """
+from __future__ import annotations
+
+from collections.abc import Iterator
+
 import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
 from .common.terminal import progress
+from .config import Config
+from .dataset import Dataset
 from .stat_utils import generator
 
 TABLES = ("user_gmf", "user_mlp", "item_gmf", "item_mlp")
@@ -22,7 +28,7 @@ class Repeat(nn.Cell):
     reduction over the middle axis.
     """
 
-    def __init__(self, width):
+    def __init__(self, width: int):
         super().__init__()
         self.identity = Tensor(np.eye(width, dtype=np.float32))
         self.matmul = ops.MatMul()
@@ -44,7 +50,7 @@ class Head(nn.Cell):
         rng: NumPy generator of the initial weights.
     """
 
-    def __init__(self, num_factors, layers, rng):
+    def __init__(self, num_factors: int, layers: list[int], rng: np.random.Generator):
         super().__init__()
         half, widths = layers[0] // 2, layers[1:]
         first = widths[0] if widths else 1  # without a hidden layer the MLP embeddings go straight to the logit
@@ -99,7 +105,8 @@ class NCF(nn.Cell):
         embedding_std: standard deviation of the initial embeddings.
     """
 
-    def __init__(self, num_users, num_items, num_factors, layers, seed, embedding_std=0.01):
+    def __init__(self, num_users: int, num_items: int, num_factors: int, layers: list[int], seed: int,
+                 embedding_std: float = 0.01):
         super().__init__()
         rng = generator(seed, "initial weights")
         self.shape = {"num_users": num_users, "num_items": num_items, "num_factors": num_factors, "layers": list(layers)}
@@ -117,23 +124,23 @@ class NCF(nn.Cell):
         return self.head(self.gather(self.user_gmf, user, 0), self.gather(self.user_mlp, user, 0),
                          self.gather(self.item_gmf, item, 0), self.gather(self.item_mlp, item, 0))
 
-    def values(self):
+    def values(self) -> dict[str, np.ndarray]:
         """Copies of all parameters: dict of name to float32 array."""
         # the path of attributes, since a parameter's own name changes with the cells that contain it
         return {name: p.asnumpy().copy() for name, p in self.parameters_and_names()}
 
-    def set_values(self, values):
+    def set_values(self, values: dict) -> None:
         """Puts back what `values` returned."""
         for name, p in self.parameters_and_names():
             p.set_data(Tensor(values[name]))
 
 
-def build(dataset, config):
+def build(dataset: Dataset, config: Config) -> NCF:
     """A fresh NCF for the dataset, as wide as the settings say."""
     return NCF(dataset.num_users, dataset.num_items, config.num_factors, config.layers, config.seed, config.embedding_std)
 
 
-def score(net, candidates, batch_size):
+def score(net: NCF, candidates: np.ndarray, batch_size: int) -> np.ndarray:
     """Logits of each user's candidates.
 
     Args:
@@ -157,7 +164,7 @@ def score(net, candidates, batch_size):
     return scores
 
 
-def score_all(net, users, num_items, batch_size):
+def score_all(net: NCF, users: np.ndarray, num_items: int, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Logits of all items, for a few users at a time; at most `batch_size` pairs in one call, but at least one user.
 
     Args:
@@ -184,7 +191,7 @@ def score_all(net, users, num_items, batch_size):
 # What influences need of the network; no other module knows its parameters by name.
 
 
-def item_embeddings(values):
+def item_embeddings(values: dict) -> np.ndarray:
     """(num_items, d) float32: all that the network knows of each item, side by side, scaled to length 1; see NCF.values."""
     embedding = np.concatenate([values["item_gmf"], values["item_mlp"]], 1)
     return embedding / np.maximum(np.linalg.norm(embedding, axis=1, keepdims=True), 1e-12)
@@ -208,7 +215,7 @@ class Jacobian(nn.Cell):
     rule for that last, linear step is left to the caller: it is the same for all pairs.
     """
 
-    def __init__(self, net):
+    def __init__(self, net: NCF):
         super().__init__()
         self.net = net
         self.value_and_grad = ms.value_and_grad(_AfterFirst(net.head), 0)
@@ -237,10 +244,10 @@ class UserRows:
         size: pairs of one call, so that the graph is compiled once.
     """
 
-    def __init__(self, net, size):
+    def __init__(self, net: NCF, size: int):
         self.net, self.cell, self.size = net, Jacobian(net), size
 
-    def start(self):
+    def start(self) -> None:
         """Takes over the parameters that the network has now."""
         values = self.net.values()
         weight, f = values["head.user_weight"], values["user_gmf"].shape[1]
@@ -249,7 +256,7 @@ class UserRows:
         self.entry = np.zeros((f + weight.shape[0], f + weight.shape[1]), np.float32)
         self.entry[:f, :f], self.entry[f:, f:] = np.eye(f), weight
 
-    def __call__(self, user, item):
+    def __call__(self, user: np.ndarray, item: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(p,) users and items -> (p,) logits and (p, w) gradients."""
         parts = []
         for start in range(0, len(user), self.size):
@@ -262,20 +269,20 @@ class UserRows:
 class ItemRows(UserRows):
     """The same with gradients in the item's embedding row, which need no `entry`."""
 
-    def start(self):
+    def start(self) -> None:
         super().start()
         values = self.net.values()
         self.weighted_users = values["user_gmf"] * values["head.gmf_weight"]
         self.item_weight = values["head.item_weight"]
 
-    def __call__(self, user, item):
+    def __call__(self, user: np.ndarray, item: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(p,) users and items -> (p,) logits and (p, d) gradients."""
         logit, gradient = super().__call__(user, item)
         f = self.weighted_users.shape[1]
         return logit, np.concatenate([self.weighted_users[user], gradient[:, f:] @ self.item_weight], 1)
 
 
-def dense_weights(values):
+def dense_weights(values: dict) -> list[np.ndarray]:
     """The weights behind the embeddings as matrices: GMF weight (f, 1), then (out, in) and (1, out) of each layer.
 
     Args:
@@ -300,7 +307,7 @@ class Tangent(nn.Cell):
         arrays: number of arrays that the parameters consist of.
     """
 
-    def __init__(self, arrays):
+    def __init__(self, arrays: int):
         super().__init__()
         self.arrays = arrays
         self.multiply = ops.BatchMatMul()

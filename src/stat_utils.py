@@ -1,4 +1,6 @@
 """Random generators that one seed feeds, sampling of items that a user has not interacted with, and the sigmoid."""
+from __future__ import annotations
+
 import zlib
 
 import numpy as np
@@ -7,12 +9,12 @@ import numpy as np
 MAX_TABLE_BITS = 1 << 33
 
 
-def generator(seed, *purpose):
+def generator(seed: int, *purpose: str | int) -> np.random.Generator:
     """A NumPy generator for one purpose, e.g. `generator(1, "negatives", epoch)`: independent of all others."""
     return np.random.default_rng([seed, *(p if isinstance(p, int) else zlib.crc32(p.encode()) for p in purpose)])
 
 
-def sigmoid(x):
+def sigmoid(x: np.ndarray) -> np.ndarray:
     """1 / (1 + exp(-x)), without overflow."""
     return 0.5 * (1 + np.tanh(0.5 * x))
 
@@ -26,7 +28,8 @@ class PairSet:
         max_table_bits: size of the grid up to which a bit for each pair is kept.
     """
 
-    def __init__(self, users, items, num_users, num_items, max_table_bits=MAX_TABLE_BITS):
+    def __init__(self, users: np.ndarray, items: np.ndarray, num_users: int, num_items: int,
+                 max_table_bits: int = MAX_TABLE_BITS):
         self.num_users, self.num_items = num_users, num_items
         keys = np.asarray(users, np.int64) * num_items + items
         if num_users * num_items <= max_table_bits:
@@ -38,7 +41,7 @@ class PairSet:
             self._keys = np.unique(keys)
         self.counts = np.bincount(users, minlength=num_users)  # (num_users,) pairs of each user
 
-    def contains(self, users, items):
+    def contains(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """Bool array: whether each pair is in the set; the arguments broadcast."""
         keys = np.asarray(users, np.int64) * self.num_items + items
         if self._bits is not None:
@@ -48,7 +51,7 @@ class PairSet:
         return self._keys[np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)] == keys
 
 
-def sample_outside(users, pairs, rng, per_user=1):
+def sample_outside(users: np.ndarray, pairs: PairSet, rng: np.random.Generator, per_user: int = 1) -> np.ndarray:
     """Items drawn uniformly among those that are not in `pairs`, independently (an item may recur).
 
     Args:
@@ -70,7 +73,7 @@ def sample_outside(users, pairs, rng, per_user=1):
     return items.reshape(-1, per_user)
 
 
-def sample_distinct_outside(pairs, number, rng, rounds=20):
+def sample_distinct_outside(pairs: PairSet, number: int, rng: np.random.Generator, rounds: int = 20) -> np.ndarray:
     """`number` different items for every user, drawn uniformly among those that are not in `pairs`.
 
     Args:

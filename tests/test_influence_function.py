@@ -93,7 +93,7 @@ def test_several_targets_are_predicted_each_by_itself(cpu, small, settings, solv
     targets = np.array([[6, 7], [1, 8], [0, 2], [4, 5]], np.int32)
     both, _ = influences(Anchor([values]), dataset, config, targets=targets)
     for k in (0, 1):
-        dataset.validation = targets[:, k]
+        dataset.held.validations = targets[:, [k]]
         alone, _ = influences(Anchor([values]), dataset, config)
         assert both[:, k] == pytest.approx(alone, rel=1e-3, abs=like_float32(both))
 
@@ -249,7 +249,7 @@ def test_no_look_at_the_test_item(cpu, small, settings, solver):
     dataset = load_dataset(config)
     _, values = randomised(4, 9, 3, [6, 4], seed=2)
     before, _ = influences(Anchor([values]), dataset, config)
-    dataset.test = np.zeros_like(dataset.test)
+    dataset.held.test = np.zeros_like(dataset.test)
     assert np.array_equal(before, influences(Anchor([values]), dataset, config)[0])
 
 

@@ -1,4 +1,6 @@
 """The plain and the masked variant of a run, and where the files of dataset, masked twin and decisions are."""
+from __future__ import annotations
+
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,12 +24,12 @@ from .files import digest, read_json
 REMEDY = "run preprocess.py with --overwrite"
 
 
-def dataset_folder(config, masked=False):
+def dataset_folder(config: Config, masked: bool = False) -> Path:
     """Folder of the dataset that the settings name, or of its masked twin."""
     return Path(config.data_path) / (f"{MASKED_PREFIX}{config.dataset}" if masked else config.dataset)
 
 
-def ratings_path(config, masked=False):
+def ratings_path(config: Config, masked: bool = False) -> Path:
     """Path of ratings.csv; raises InputError with the command that makes it if it is missing."""
     path = dataset_folder(config, masked) / RATINGS_FILE
     if not path.is_file():
@@ -38,14 +40,14 @@ def ratings_path(config, masked=False):
     return path
 
 
-def dataset_files(config, masked=False):
+def dataset_files(config: Config, masked: bool = False) -> list[Path]:
     """The files that a dataset consists of, as inputs of a stage."""
     ratings = ratings_path(config, masked)
     movies = ratings.with_name(MOVIES_FILE)
     return [ratings, movies] if movies.exists() else [ratings]
 
 
-def is_masked(folder):
+def is_masked(folder: Path) -> bool:
     """Whether preprocess.py wrote what lies in a dataset folder."""
     path = folder / DATASET_FILE
     return path.exists() and "masked_from" in read_json(path, "remove it")
@@ -62,21 +64,21 @@ class Variant:
     masked: bool = False
 
     @property
-    def model(self):
+    def model(self) -> str:
         """Its name."""
         return MASKED_MODEL if self.masked else PLAIN_MODEL
 
     @property
-    def checkpoint(self):
+    def checkpoint(self) -> Path:
         """Path of its checkpoint."""
         return Path(self.config.checkpoint_path) / checkpoint_file(self.model)
 
     @property
-    def command(self):
+    def command(self) -> str:
         """What trains it, for messages."""
         return f"train.py --dataset {self.config.dataset}{' --masked' if self.masked else ''}"
 
-    def settings(self):
+    def settings(self) -> Config:
         """The settings that it is trained and evaluated with.
 
         The masked twin of the control that trains on the validation items holds only the test item out.
@@ -96,18 +98,18 @@ class Variant:
         return self.config.replace(holdout=record.get(HOLDOUT, self.config.holdout))
 
 
-def asked(config):
+def asked(config: Config) -> Variant:
     """The Variant that --masked names."""
     return Variant(config, config.masked)
 
 
-def decision_files(config):
+def decision_files(config: Config) -> tuple[Path, Path]:
     """Paths of disclosure.csv and preprocess.json."""
     folder = Path(config.decisions_path or config.output_path)
     return folder / DISCLOSURE_FILE, folder / PREPROCESS_FILE
 
 
-def check_mask(config):
+def check_mask(config: Config) -> None:
     """Raises InputError if the masked dataset was not made from the disclosure.csv that is there; there may be none."""
     path, masked = decision_files(config)[0], dataset_folder(config, masked=True) / DATASET_FILE
     if path.exists() and masked.exists() and read_json(masked, REMEDY).get("disclosure_sha256") != digest(path):

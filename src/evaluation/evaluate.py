@@ -160,6 +160,6 @@ def full_ranks(net: NCF, dataset: Dataset, batch_size: int) -> np.ndarray:
         row, test = np.arange(len(users))[:, None], dataset.test[users][:, None]
         skipped = seen.contains(users[:, None], everything)
         skipped[row, test] = True  # it is not ranked against itself
-        skipped[row, dataset.validations()[users]] = True
+        skipped[row, dataset.held.validations[users]] = True
         rank[users] = metrics.ranks(np.concatenate([scores[row, test], np.where(skipped, LOWEST, scores)], 1))
     return rank

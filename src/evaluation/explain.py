@@ -11,11 +11,12 @@ from ..common.plugins import label
 from ..common.terminal import RESULT, paint
 from ..common.variant import Variant, decision_files
 from ..constants import DISCLOSED, EXPECTED, GENRES, INFLUENCE, ITEM, UNWILLINGNESS, USER
-from ..dataset import find_users, load_catalogue, load_dataset, original_id
+from ..dataset import load_dataset
 from ..device_adapter import set_device
 from ..game.baselines import BASELINES
 from ..game.decisions import Decisions, read_decisions
 from ..game.mirror_descent import critical_payoff, prices_within_budgets
+from ..sources.catalogue import find_users, load_catalogue, original_id
 from .recommend import as_records, described, line_of, load_model, show_json, top_items
 
 logger = logging.getLogger("ifrqe")

@@ -10,9 +10,10 @@ import pandas as pd
 from ..common.terminal import RESULT, paint, printable
 from ..common.variant import Variant
 from ..constants import GENRES, ITEM, USER
-from ..dataset import Dataset, find_users, load_catalogue, load_dataset, original_id
+from ..dataset import Dataset, load_dataset
 from ..device_adapter import set_device
 from ..ncf import NCF, score_all
+from ..sources.catalogue import find_users, load_catalogue, original_id
 from ..stat_utils import sigmoid
 from ..training.checkpoint import load_checkpoint
 

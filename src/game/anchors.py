@@ -3,13 +3,19 @@
 The first anchor is everything disclosed: the plain model, in `influence_models` copies with different seeds. IFRQE++ adds
 others, each trained on what its selection vector discloses, from the plain model on or from scratch.
 """
+from __future__ import annotations
+
 import logging
 from itertools import islice
+from pathlib import Path
+
+import numpy as np
 
 from ..common.errors import InputError
 from ..common.seeds import seed_settings
 from ..common.variant import Variant
-from ..config import TRAINED, options_of
+from ..config import TRAINED, Config, options_of
+from ..dataset import Dataset
 from ..influence.anchor import Anchor
 from ..ncf import build
 from ..training.checkpoint import load_anchors, read_checkpoint
@@ -23,7 +29,7 @@ _REMEDY = "give the options of that training, train anew with these, or add --ot
 _REMOVE = "remove it, and it is trained with the options that are given then"
 
 
-def trained_models(config, remedy=_REMEDY):
+def trained_models(config: Config, remedy: str = _REMEDY) -> list[Path]:
     """Paths of the checkpoints that influences come from, each trained if it is not there.
 
     With `other_model` those that have to be trained take the options of the first.
@@ -61,7 +67,7 @@ def _check(checkpoint, trained, wanted, remedy):
         raise InputError(f"{checkpoint}: was trained with {was}, but {needed} is needed here; {remedy}")
 
 
-def load_models(checkpoints, dataset, config):
+def load_models(checkpoints: list[Path], dataset: Dataset, config: Config) -> list[tuple[dict, dict]]:
     """The anchor of everything disclosed, for each model.
 
     Returns:
@@ -85,7 +91,7 @@ def load_models(checkpoints, dataset, config):
     return models
 
 
-def parameter_sets(models):
+def parameter_sets(models: list) -> list[dict]:
     """All sets of parameters of what load_models returned."""
     return [values for sets, _ in models for values in sets.values()]
 
@@ -102,11 +108,11 @@ class Retrained:
         device: name of the device in use.
     """
 
-    def __init__(self, models, dataset, disclosed, config, device):
+    def __init__(self, models: list, dataset: Dataset, disclosed: np.ndarray, config: Config, device: str):
         self.models, self.dataset, self.disclosed, self.config, self.device = models, dataset, disclosed, config, device
         self.trained = {}  # number of a model: its sets of parameters
 
-    def anchor(self):
+    def anchor(self) -> Anchor:
         """The Anchor, whose sets of parameters are functions."""
         return Anchor([lambda k=k, j=j: self._train(k)[j] for k, (sets, _) in enumerate(self.models)
                        for j in range(self.config.anchor_warm_epochs or len(sets))], self.disclosed)

@@ -7,6 +7,8 @@ An order is a function of
     config: the settings,
 and returns the interactions as an (m,) int array, m <= n, those to disclose first in front.
 """
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,7 +16,8 @@ import numpy as np
 
 from ..common import plugins
 from ..common.errors import InputError
-from ..dataset import without_test_items
+from ..config import Config
+from ..dataset import Dataset, without_test_items
 from ..influence.block import TINY
 from ..ncf import item_embeddings
 from ..stat_utils import generator
@@ -34,21 +37,21 @@ class Baseline:
     needs_model: bool = False
 
 
-def at_random(dataset, unwillingness, parameters, config):
+def at_random(dataset: Dataset, unwillingness: np.ndarray, parameters: list, config: Config) -> np.ndarray:
     return generator(config.seed, "random disclosure").permutation(dataset.num_interactions)
 
 
-def least_unwilling(dataset, unwillingness, parameters, config):
+def least_unwilling(dataset: Dataset, unwillingness: np.ndarray, parameters: list, config: Config) -> np.ndarray:
     return np.argsort(unwillingness, kind="stable")
 
 
-def latest(dataset, unwillingness, parameters, config):
+def latest(dataset: Dataset, unwillingness: np.ndarray, parameters: list, config: Config) -> np.ndarray:
     length = np.bincount(dataset.user, minlength=dataset.num_users)
     age = (np.cumsum(length)[dataset.user] - np.arange(dataset.num_interactions)) / length[dataset.user]
     return np.argsort(age, kind="stable")
 
 
-def most_similar(dataset, unwillingness, parameters, config):
+def most_similar(dataset: Dataset, unwillingness: np.ndarray, parameters: list, config: Config) -> np.ndarray:
     total = np.zeros(dataset.num_interactions)
     for values in parameters:
         embedding = item_embeddings(values)
@@ -67,7 +70,7 @@ BASELINES = {
 }
 
 
-def find(name):
+def find(name: str) -> Baseline:
     """The baseline of a name, or from a file that defines `order` and, if need be, NEEDS_MODEL = True.
 
     Raises:

@@ -1,5 +1,8 @@
 """What was decided, and its two files: disclosure.csv and preprocess.json."""
+from __future__ import annotations
+
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,7 +12,9 @@ from ..common.errors import InputError
 from ..common.files import atomic_write, read_json, write_csv
 from ..common.tables import read_table
 from ..common.variant import REMEDY, check_mask, decision_files
+from ..config import Config
 from ..constants import DISCLOSED, EXPECTED, INFLUENCE, ITEM, UNWILLINGNESS, USER
+from ..dataset import Dataset
 
 # of preprocess.json, by what comes after it; the latter of a game only
 RECORD_KEYS = ("strategy", "unwillingness", "wv", "total_wv", "wv_budget", "disclosed_share", "seconds", "peak_rss_mb")
@@ -36,16 +41,16 @@ class Decisions:
     record: dict = field(default_factory=dict)
 
     @property
-    def wv_share(self):
+    def wv_share(self) -> float:
         """Share of total_wv that is violated; 0 if nobody minds anything."""
         return self.record["wv"] / self.record["total_wv"] if self.record["total_wv"] else 0.0
 
     @property
-    def vetoed(self):
+    def vetoed(self) -> np.ndarray:
         """(n,) bool: what its user has forbidden."""
         return (self.unwillingness == 1) & (self.record.get("vetoed", 0) > 0)
 
-    def write(self, path, dataset):
+    def write(self, path: str | Path, dataset: Dataset) -> None:
         """Writes disclosure.csv: a row for each training interaction, original ids; influences are empty for a baseline."""
         empty = np.full(dataset.num_interactions, np.nan)
         table = pd.DataFrame({USER: dataset.user_ids[dataset.user], ITEM: dataset.item_ids[dataset.item],
@@ -56,7 +61,7 @@ class Decisions:
             write_csv(table, temporary)
 
 
-def read_decisions(config, dataset, masked=False):
+def read_decisions(config: Config, dataset: Dataset, masked: bool = False) -> Decisions | None:
     """The decisions about a dataset, or None if there are none: no files, or those of another dataset.
 
     Args:

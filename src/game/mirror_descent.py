@@ -1,21 +1,19 @@
-"""The game: which interactions each user discloses, given their influence and her unwillingness.
+"""The game: mirror descent on the distributions that users play over their selection vectors.
 
-A user plays a distribution over the 2^n selection vectors of her history. Within a round the payoff is additive over
-interactions, so that mirror descent with the entropy as regulariser (exponentiated gradient) keeps a product
-distribution a product: the marginal p_k of interaction k follows  logit p_k += gamma (I_k - lambda b_k),  which is the
-update of the full table exactly, in O(n). After L rounds an interaction is disclosed if its marginal, averaged over the
-rounds, exceeds 1/2.
-
-IFRQE knows the influences at one anchor, everything disclosed. IFRQE++ knows them at several selection vectors on which the
-model was retrained. In each round a user takes those of the anchor nearest to her current play, or their mean weighted by
-1 / distance; the distance is the expected number of interactions in which a draw from her play differs from the anchor.
+Within a round the payoff is additive over interactions, so that a product distribution stays one: the marginal p_k follows
+logit p_k += gamma (E_k - lambda b_k), which is the update of the table of all 2^n selection vectors exactly, in O(n). An
+interaction is disclosed if its marginal, averaged over the rounds, exceeds 1/2. Arrays in, arrays out.
+See docs/maths.md, sections 5 and 6.
 """
+from __future__ import annotations
+
 import os
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from ..common.terminal import progress
+from ..config import Config
 
 _BLOCK = 1 << 16  # interactions that go through all rounds together: they fit into the processor's cache
 _NEAR = 1e-6  # distance below which an anchor is the play itself
@@ -27,7 +25,8 @@ def _logit(p):
     return float(np.log(p / (1 - p)))
 
 
-def mirror_descent(payoff, prior, rounds, rate, selections=None, user=None, use="nearest"):
+def mirror_descent(payoff: np.ndarray, prior: float, rounds: int, rate: float, selections: np.ndarray | None = None,
+                   user: np.ndarray | None = None, use: str = "nearest") -> tuple[np.ndarray, np.ndarray]:
     """Plays the game, in product form.
 
     Args:
@@ -103,7 +102,7 @@ class _Nearby:
         return (self.payoff * np.repeat(weight, self.length, axis=1)).sum(0)
 
 
-def critical_payoff(prior, rounds, rate):
+def critical_payoff(prior: float, rounds: int, rate: float) -> float:
     """The payoff at which the round-averaged marginal of `mirror_descent` at one anchor is 1/2; above it, disclosed.
 
     The logits logit(prior) + t rate x, t = 1..L, are evenly spaced, so their sigmoids average 1/2 exactly where their
@@ -112,7 +111,8 @@ def critical_payoff(prior, rounds, rate):
     return -2 * _logit(prior) / (rate * (rounds + 1))
 
 
-def prices_within_budgets(influence, unwillingness, budgets, critical):
+def prices_within_budgets(influence: np.ndarray, unwillingness: np.ndarray, budgets: list[float],
+                          critical: float) -> list[float]:
     """For each budget a willingness weight (lambda >= 0) at which the disclosed unwillingness just stays within it.
 
     At one anchor: interaction k is disclosed as long as I_k - lambda b_k exceeds the critical payoff, that is, until lambda
@@ -142,7 +142,7 @@ def prices_within_budgets(influence, unwillingness, budgets, critical):
     return prices
 
 
-def price_within_budget(influence, unwillingness, budget, critical):
+def price_within_budget(influence: np.ndarray, unwillingness: np.ndarray, budget: float, critical: float) -> float:
     """The price of prices_within_budgets for a single budget."""
     return prices_within_budgets(influence, unwillingness, [budget], critical)[0]
 
@@ -158,11 +158,12 @@ class Game:
         user: (n,) ascending; needed if there are several.
     """
 
-    def __init__(self, influence, unwillingness, config, selections=None, user=None):
+    def __init__(self, influence: np.ndarray, unwillingness: np.ndarray, config: Config,
+                 selections: np.ndarray | None = None, user: np.ndarray | None = None):
         self.influence, self.unwillingness, self.config = np.atleast_2d(influence), unwillingness, config
         self.selections, self.user = selections, user
 
-    def play(self, weight, place=None):
+    def play(self, weight: float | None, place: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """The selection at a willingness weight.
 
         Args:
@@ -181,7 +182,7 @@ class Game:
                                          self.user[place] if several else None, config.anchor_use)
         return average > 0.5, payoff + cost
 
-    def within(self, budget):
+    def within(self, budget: float) -> tuple[np.ndarray, float]:
         """The largest selection that a price leads to and whose unwillingness sums to `budget` at most.
 
         At one anchor the price is known in closed form. At several it is found by bisection; only users whose selections

@@ -1,4 +1,6 @@
 """The influence stage: influences, the game, disclosure.csv and the masked dataset."""
+from __future__ import annotations
+
 import logging
 import time
 from pathlib import Path
@@ -14,7 +16,7 @@ from ..common.plugins import label, plugin_files
 from ..common.stage import Stage
 from ..common.tables import read_rows
 from ..common.variant import dataset_folder, is_masked
-from ..config import MASK
+from ..config import MASK, Config
 from ..constants import (
     DATASET_FILE,
     DISCLOSURE_FILE,
@@ -29,9 +31,10 @@ from ..constants import (
     TEXT_IDS,
     TITLE,
 )
-from ..dataset import UNFINISHED, text_ids
+from ..dataset import UNFINISHED, Dataset
 from ..device_adapter import set_device
 from ..metrics import willingness_violation
+from ..sources.catalogue import text_ids
 from ..sources.unwillingness import data_files, unwillingness_source
 from .anchors import load_models, parameter_sets, trained_models
 from .strategies import (
@@ -48,7 +51,7 @@ from .strategies import (
 logger = logging.getLogger("ifrqe")
 
 
-def preprocess(config):
+def preprocess(config: Config) -> None:
     """Decides what each user discloses; writes disclosure.csv, the masked dataset and preprocess.json.
 
     Trains the plain NCF first if there is no checkpoint of it.
@@ -133,7 +136,8 @@ def _report(decisions, record):
         logger.info("vetoed: %s interactions, none of them disclosed", f"{record['vetoed']:,}")
 
 
-def write_masked_dataset(config, dataset, disclosed, record, left_out=()):
+def write_masked_dataset(config: Config, dataset: Dataset, disclosed: np.ndarray, record: dict,
+                         left_out: np.ndarray = ()) -> None:
     """Writes the masked twin of a dataset: its disclosed training rows and its held-out rows, in their order.
 
     No sampled negative is written. The catalogue stays whole, so that the masked model knows the same items; to a trainer

@@ -1,19 +1,10 @@
-"""Which interactions are disclosed: the game, and the baselines that it is measured against.
+"""What each strategy discloses: the game at one anchor or at several, and the baselines that it is measured against.
 
-| strategy | discloses |
-|---|---|
-| none | everything: plain NCF |
-| none+validation | everything, and the validation items are trained on as well: a control, since the game has seen them |
-| random | interactions in random order |
-| threshold | the least unwilling first; influence is ignored |
-| recent | the latest first, of every user the same share of the history |
-| similarity | by cosine of the item's and the validation item's embeddings per unwillingness, as far as it is positive |
-| ifrqe | what the game says, with influences at one anchor, everything disclosed |
-| ifrqe++ | the same, with influences at several anchors |
-| FILE.py | what `order` in that file says (see baselines.py) |
-
-All but the first two spend the same budget of unwillingness. A vetoed interaction is disclosed by none of them.
+All but none and none+validation spend the same budget of unwillingness; none of them discloses what is vetoed. The table
+of strategies is in docs/method.md. See docs/maths.md, sections 5 and 6.
 """
+from __future__ import annotations
+
 import hashlib
 import logging
 import time
@@ -24,7 +15,7 @@ import numpy as np
 
 from ..common.errors import InputError
 from ..common.files import PartialResults
-from ..config import INFLUENCES
+from ..config import INFLUENCES, Config
 from ..constants import PARTIAL_FILE
 from ..dataset import Dataset, load_dataset
 from ..influence.anchor import Anchor
@@ -44,19 +35,19 @@ PLAYED = (IFRQE, IFRQE_PP)
 STRATEGIES = (NONE, NONE_VALIDATION, *BASELINES, *PLAYED)
 
 
-def needs_model(strategy):
+def needs_model(strategy: str) -> bool:
     """Whether a strategy looks at the plain model."""
     return strategy in PLAYED or strategy not in (NONE, NONE_VALIDATION) and find(strategy).needs_model
 
 
-def with_validation(dataset, disclosed, config):
+def with_validation(dataset: Dataset, disclosed: np.ndarray, config: Config) -> Dataset:
     """The Dataset that NONE_VALIDATION trains on: what is disclosed and the validation items, but none that is vetoed."""
     whole = load_dataset(config.replace(holdout=1))
     left_out = np.concatenate([dataset.rows[~disclosed], vetoed_validations(dataset, config)])
     return whole.part(~np.isin(whole.rows, left_out))
 
 
-def vetoed_validations(dataset, config):
+def vetoed_validations(dataset: Dataset, config: Config) -> np.ndarray:
     """(v,) rows of ratings.csv that hold the vetoed validation items, as far as their unwillingness is known."""
     if not config.veto:
         return np.zeros(0, np.int64)
@@ -65,7 +56,7 @@ def vetoed_validations(dataset, config):
     return whole.rows[held_out & vetoed(stated_unwillingness(whole, config), config)]
 
 
-def influence_groups(config, solvers=()):
+def influence_groups(config: Config, solvers: tuple[str, ...] = ()) -> tuple[str, ...]:
     """Groups of options that the influences depend on; the samples of `lissa` are drawn by chunk."""
     return (*INFLUENCES, "chunks") if "lissa" in (config.solver, *solvers) else INFLUENCES
 
@@ -83,7 +74,7 @@ class Problem:
     allowed: np.ndarray
 
 
-def load_problem(config):
+def load_problem(config: Config) -> Problem:
     """The Problem that the settings name.
 
     Raises:
@@ -108,7 +99,7 @@ class Kept:
     key: dict
 
 
-def first_in_order(order, problem, limit):
+def first_in_order(order: np.ndarray, problem: Problem, limit: float) -> np.ndarray:
     """(n,) bool: of the allowed interactions of `order` the first ones, as far as the limit of unwillingness reaches.
 
     Args:
@@ -122,7 +113,8 @@ def first_in_order(order, problem, limit):
     return disclosed
 
 
-def play(expected, problem, config, limit, weight=None, selections=None):
+def play(expected: list[np.ndarray], problem: Problem, config: Config, limit: float, weight: float | None = None,
+         selections: list[np.ndarray] | None = None) -> tuple[np.ndarray, float, Game]:
     """Plays the game about what is allowed, at a price or at the one that just keeps within the limit.
 
     Args:
@@ -160,13 +152,13 @@ class Strategies:
         kept: Kept.
     """
 
-    def __init__(self, problem, models, config, device, kept):
+    def __init__(self, problem: Problem, models: list, config: Config, device: str, kept: Kept):
         self.problem, self.models, self.config, self.device, self.kept = problem, models, config, device, kept
         self.seconds = {"influence": 0.0, "game": 0.0}
         self.partials = []
         self._first = None
 
-    def __call__(self, strategy, budget, weight=None):
+    def __call__(self, strategy: str, budget: float, weight: float | None = None) -> Decisions:
         """The decision of a strategy.
 
         Args:
@@ -198,7 +190,7 @@ class Strategies:
             expected[problem.allowed] = game.play(weight)[1]
         return Decisions(disclosed, problem.unwillingness, weight, influence, expected, report)
 
-    def forget(self):
+    def forget(self) -> None:
         """Removes what was kept for the case of an interruption."""
         for partial in self.partials:
             partial.remove()

@@ -1,4 +1,9 @@
-"""Solvers `block` and `blend`: a Hessian for each user's own embedding row."""
+"""Solvers `block` and `blend`: the Hessian in the user's own embedding row, and how alike the items are.
+
+The logit is piecewise linear in that row, so `block` is exactly the sum of s (1 - s) J J^T over the user's samples, with s
+the sigmoid of the logit and J its gradient in the row. `blend` adds a ridge regression on the embeddings of the items.
+See docs/maths.md, section 3.
+"""
 import numpy as np
 
 from ..ncf import UserRows, item_embeddings
@@ -20,7 +25,7 @@ class Block:
 
     def __init__(self, net, dataset, chunks, config, targets):
         self.net, self.dataset, self.config, self.targets = net, dataset, config, targets
-        self.rows = UserRows(net, chunks.pairs_per_call)
+        self.jacobian = UserRows(net, chunks.pairs_per_call)
 
     def report(self):
         """What preprocess.json says about the solution beside the settings."""
@@ -28,11 +33,11 @@ class Block:
 
     def start(self):
         """To be called when the network has got its parameters."""
-        self.rows.start()
-        self.entry = self.rows.entry
+        self.jacobian.start()
+        self.entry = self.jacobian.entry
         shape = self.targets.shape
         user = np.repeat(np.arange(len(self.targets), dtype=np.int32), shape[1])
-        logit, gradient = self.rows(user, self.targets.ravel())
+        logit, gradient = self.jacobian(user, self.targets.ravel())
         slope = 1 - sigmoid(logit.astype(np.float64))  # of -l(y) in its logit: a target is a positive
         gradient = (gradient * -slope[:, None]) @ self.entry
         self.slope = slope.reshape(shape)
@@ -42,7 +47,7 @@ class Block:
         """(u, m, t) influences of the interactions of a chunk, in nats."""
         shape = chunk.items.shape
         pairs = shape[1] * shape[2]
-        logit, rows = self.rows(np.repeat(chunk.users, pairs), chunk.items.ravel())
+        logit, rows = self.jacobian(np.repeat(chunk.users, pairs), chunk.items.ravel())
         probability = sigmoid(logit).reshape(shape)
         rows = rows.reshape(len(chunk.users), pairs, -1)
         weight = np.sqrt(probability * (1 - probability))

@@ -1,13 +1,8 @@
-"""What a disclosure does for OTHER users, through the embedding row of its item.
+"""What a disclosure does for OTHER users, through the embedding row of its item: E = g^T H_i^-1 grad l(s_k).
 
-The paper's player is selfish: her influence counts her own validation item alone. But an interaction also trains the row of
-its item, and for some users that item is the validation item. To first order the sum of their losses changes by
-
-    E = (sum over v with y_v = i of  grad l(y_v))^T  H_i^-1  grad l(s_k)
-
-with k the interaction of a user with item i, gradients in the row of item i, and H_i the Hessian of the training losses in
-that row: by the symmetry of the network it is the block of `block` with users and items exchanged. A user's own validation
-item is never in her history, so nothing is counted twice. Other paths (over the rows of the other users) are left out.
+g is the sum of the gradients of the losses of all users who wait for item i, H_i the Hessian of the training losses, both in
+the item's row. A user's own validation item is never in their history, so nothing is counted twice. Paths over the rows of
+other users are left out. See docs/maths.md, section 4.
 """
 import numpy as np
 

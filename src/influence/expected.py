@@ -1,14 +1,7 @@
-"""From the influence on one validation item to what is expected of the items that come next.
+"""From the influence on one validation item to what is expected of the items that come next, of which it is a single sample.
 
-A mask serves the items that its user will meet, of which the validation item is a single sample. How far an influence on it
-carries over is measured one step back in time, where both sides are known: the influence of an interaction on the
-validation item is regressed, over all users, on its influence on the item before that one, the last of the history.
-Applied to the influence on the validation item, the regression predicts that on the next: what does not repeat itself
-is drawn towards the mean. No test item is looked at.
-
-With several lags the items before take part as well. An item of the history was itself trained on, so that its loss is
-smaller: its influences are brought to the scale of those on the validation item. What an interaction does for its own loss
-counts nowhere.
+One step back in time both sides are known: the influence on the validation item is regressed, over all users, on those on
+the items before it. No test item is looked at. See docs/maths.md, section 4.
 """
 import numpy as np
 
@@ -22,7 +15,7 @@ def target_items(dataset, lags):
     """
     length = np.bincount(dataset.user, minlength=dataset.num_users)
     end = np.cumsum(length)
-    columns = list(dataset.validations().T)
+    columns = list(dataset.held.validations.T)
     for lag in range(1, 1 + lags):
         there = length >= lag
         column = dataset.validation.copy()
@@ -48,7 +41,7 @@ def expected_influence(influence, dataset):
     influence = np.asarray(influence, np.float64)
     length = np.bincount(dataset.user, minlength=dataset.num_users)
     from_end = np.cumsum(length)[dataset.user] - np.arange(len(influence))  # 1 for the last of a history
-    validations = dataset.validations().shape[1]
+    validations = dataset.held.validations.shape[1]
     expected, report = influence[:, :validations].mean(1), {}
     for items in range(validations, influence.shape[1]):  # so many are looked at
         lags = items - validations + 1  # so many of the history are needed where the next item is known

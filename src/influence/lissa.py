@@ -1,13 +1,8 @@
 """Solver `lissa`: influences over all parameters by the paper's stochastic recursion (Agarwal et al., JMLR 2017).
 
-For the gradient v of a user's validation loss,  h <- v + (1 - damping) h - (H_batch h) / scale,  from h = v on, with
-H_batch the Hessian of the mean loss of a fresh batch of samples. Where it ends, h / scale = (H + damping * scale * I)^-1 v
-with H the Hessian of the mean over all samples. As the samples' losses are summed, I = h . grad l(s_k) / (scale * samples).
-
-A Hessian-vector product is the gradient of a directional derivative, whose formula (the forward tangent of the network) is
-written out here: one reverse pass over one forward pass. Many users are computed in one call, each with a copy of the
-parameters that occur. In the embedding tables h is zero outside the rows of v and of the batches, so that only these are
-kept: memory and time of a call do not depend on the size of the tables.
+h <- v + (1 - damping) h - (H_batch h) / scale from h = v on, with v the gradient of a user's validation loss. Many users are
+computed in one call, each with a copy of the parameters that occur: in the embedding tables h is zero outside the rows of v
+and of the batches, so that time and memory do not depend on the size of the tables. See docs/maths.md, section 3.
 """
 import logging
 

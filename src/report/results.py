@@ -22,9 +22,10 @@ from ..constants import (
     train_file,
     users_file,
 )
-from ..dataset import Dataset, id_types, load_catalogue, load_dataset
+from ..dataset import Dataset, load_dataset
 from ..evaluation.compare import not_comparable, top_k_of
 from ..game.decisions import Decisions, read_decisions
+from ..sources.catalogue import id_types, load_catalogue
 
 MODELS = (PLAIN_MODEL, MASKED_MODEL)
 # options that may hold addresses and passwords, or that name users
@@ -221,7 +222,7 @@ def for_others(key, value):
 def _read_users(path, dataset):
     """The results of an evaluation by user."""
     try:
-        table = pd.read_csv(path, **id_types(dataset))
+        table = pd.read_csv(path, **id_types())
     except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as e:
         raise InputError(f"{path}: is no CSV file ({' '.join(str(e).split())}); {_REMEDY}") from e
     if not {"rank", "loss", "pos_loss"} <= set(table):

@@ -16,8 +16,9 @@ from ..common.errors import InputError
 from ..common.tables import existing_file, read_table, short_line
 from ..common.variant import dataset_files, dataset_folder
 from ..constants import GENRE, GENRES, ITEM, MOVIES_FILE, RATING, RATINGS_FILE, UNWILLINGNESS, UNWILLINGNESS_FILE, USER
-from ..dataset import load_catalogue, read_ratings_column
+from ..dataset import read_ratings_column
 from ..stat_utils import generator
+from .catalogue import load_catalogue
 
 logger = logging.getLogger("ifrqe")
 

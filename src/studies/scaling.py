@@ -14,8 +14,8 @@ from ..common.errors import InputError
 from ..common.files import write_json
 from ..common.machine import hardware, peak_rss_mb, reset_peak_rss
 from ..common.stage import main
-from ..constants import ITEM, USER
-from ..dataset import Dataset
+from ..constants import ITEM, SIMULATION, TIMESTAMP, USER
+from ..dataset import Ids, split
 from ..device_adapter import set_device
 from ..influence.anchor import Anchor
 from ..influence_function import influences
@@ -29,21 +29,18 @@ FILE, PLOT = "scaling.json", "scaling.png"
 
 
 def simulated(ratings, users, items, seed):
-    """Arrays of a simulated Dataset of this size, the last two items of each user held out."""
-    table, _, _ = simulate(users, items, ratings, seed)  # by user and time
-    user, item = table[USER].to_numpy(np.int32) - 1, table[ITEM].to_numpy(np.int32) - 1
-    last = np.flatnonzero(np.r_[user[1:] != user[:-1], True])
-    history = np.ones(len(user), bool)
-    history[last] = history[last - 1] = False
-    return {"user": user[history], "item": item[history], "validation": item[last - 1], "test": item[last]}
+    """Arrays of a simulated dataset of this size: positions of users and items, and times."""
+    table, _, _ = simulate(users, items, ratings, seed)
+    return {"user": table[USER].to_numpy(np.int32) - 1, "item": table[ITEM].to_numpy(np.int32) - 1,
+            "time": table[TIMESTAMP].to_numpy()}
 
 
 def measure(config, path):
     """Seconds and memory of the influences of the dataset in a file of arrays, as a dict."""
     set_device(config)
-    arrays = dict(np.load(path))
-    ids = {"user_ids": np.arange(len(arrays["test"])), "item_ids": np.arange(int(arrays.pop("num_items")))}
-    dataset = Dataset(name="simulation", held_out=None, rows=None, **ids, **arrays)
+    with np.load(path) as arrays:
+        ids = Ids(np.arange(int(arrays["num_users"])), np.arange(int(arrays["num_items"])))
+        dataset = split(SIMULATION, ids, (arrays["user"], arrays["item"], arrays["time"]))
     values = build(dataset, config.replace(embedding_std=0.3)).values()
     reset_peak_rss()
     before = peak_rss_mb()
@@ -61,7 +58,7 @@ def scaling(config):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "data.npz"
         for ratings, users, items in SIZES:
-            np.savez(path, num_items=items, **simulated(ratings, users, items, config.seed))
+            np.savez(path, num_users=users, num_items=items, **simulated(ratings, users, items, config.seed))
             try:
                 row = ask("src.studies.scaling", "measure", config, str(path))
             except subprocess.CalledProcessError as e:

@@ -8,8 +8,9 @@ import pytest
 from eval import run as answer
 from src.common.errors import InputError
 from src.common.stage import main
-from src.dataset import find_users, load_catalogue, load_dataset
+from src.dataset import load_dataset
 from src.evaluation.recommend import top_items
+from src.sources.catalogue import find_users, load_catalogue
 from tests.test_ncf import randomised
 
 

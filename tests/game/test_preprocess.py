@@ -207,8 +207,8 @@ def test_several_validation_items_go_through_all_stages(cpu, ratings, settings, 
     config = settings(*SMALL, "--holdout", 4)
     dataset = load_dataset(config)
     everything = load_dataset(settings(*SMALL, "--holdout", 1))
-    assert np.array_equal(dataset.validations(), everything.item.reshape(12, 8)[:, :4:-1])  # latest first
-    assert np.array_equal(dataset.validation, dataset.validations()[:, 0]) and dataset.num_interactions == 12 * 5
+    assert np.array_equal(dataset.held.validations, everything.item.reshape(12, 8)[:, :4:-1])  # latest first
+    assert np.array_equal(dataset.validation, dataset.held.validations[:, 0]) and dataset.num_interactions == 12 * 5
     preprocess(config)
     values = list(load_anchors(tmp_path / "checkpoint" / "NCF.ckpt", dataset, Variant(config))[0].values())
     each = influences(Anchor(values), dataset, config, targets=target_items(dataset, config.influence_lags))[0]

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from src.common.variant import asked
-from src.dataset import Dataset
+from src.dataset import Dataset, HeldOut, Ids
 from src.report.page import HTML
 from src.report.results import Evaluated, read_results
 
@@ -47,9 +47,9 @@ def simulated_results(finished_run, users, length, items):
     rng = np.random.default_rng(0)
     user = np.repeat(np.arange(users, dtype=np.int32), length)
     item = np.concatenate([rng.permutation(items)[:length] for _ in range(users)]).astype(np.int32)
-    dataset = Dataset("large", user, item, rng.integers(0, items, users).astype(np.int32),
-                      rng.integers(0, items, users).astype(np.int32), np.arange(1, users + 1), np.arange(1, items + 1),
-                      np.zeros((users, 2), int), np.arange(len(user)))
+    validation, test = (rng.integers(0, items, users).astype(np.int32) for _ in range(2))
+    dataset = Dataset("large", Ids(np.arange(1, users + 1), np.arange(1, items + 1)), user, item, np.arange(len(user)),
+                      HeldOut(validation[:, None], test, np.zeros((users, 2), int)))
     results = read_results(asked(finished_run))
     n = len(user)
     results.dataset = dataset

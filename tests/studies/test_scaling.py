@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from src.common.machine import peak_rss_mb, reset_peak_rss
-from src.dataset import load_dataset
+from src.dataset import load_dataset, split
 from src.movielens import prepare
 from src.studies.scaling import measure, simulated
 
@@ -14,8 +14,9 @@ def test_the_data_in_memory_are_those_of_the_data_stage(settings):
     prepare(config)
     dataset = load_dataset(config)
     arrays = simulated(900, 50, 60, seed=4)
-    for name in ("user", "item", "validation", "test"):
-        assert np.array_equal(arrays[name], getattr(dataset, name))
+    in_memory = split("simulation", dataset.ids, (arrays["user"], arrays["item"], arrays["time"]))
+    for name in ("user", "item", "validation", "test", "rows", "held_out"):
+        assert np.array_equal(getattr(in_memory, name), getattr(dataset, name))
 
 
 def peaks_can_be_reset():
@@ -50,7 +51,7 @@ def test_a_kernel_that_counts_no_peaks_is_no_error(monkeypatch):
 
 
 def test_measure_reports_the_size_of_what_it_measured(cpu, settings, tmp_path):
-    np.savez(tmp_path / "data.npz", num_items=60, **simulated(900, 50, 60, seed=4))
+    np.savez(tmp_path / "data.npz", num_users=50, num_items=60, **simulated(900, 50, 60, seed=4))
     row = measure(settings(), tmp_path / "data.npz")
     assert (row["num_users"], row["num_items"], row["num_interactions"]) == (50, 60, 800)
     assert row["seconds"] > 0 and row["extra_mb"] >= 0

@@ -52,7 +52,7 @@ def test_unfit_checkpoints_are_named(saved, settings):
     with pytest.raises(InputError, match="NCF.ckpt: was trained on another ratings.csv"):
         load_checkpoint(path, dataset, Variant(config))
     ratings.write_text(before)
-    dataset.item_ids = dataset.item_ids[:3]
+    dataset.ids.items = dataset.item_ids[:3]
     with pytest.raises(InputError, match="num_items=4, but num_items=3"):
         load_checkpoint(path, dataset, Variant(config))
 
