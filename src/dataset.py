@@ -1,6 +1,6 @@
 """Leave-one-out split, training groups and evaluation candidates of a dataset folder.
 
-The last interaction of each user is her test item, the second-last her validation item, all before them her history.
+The last interaction of each user is their test item, the second-last their validation item, all before them their history.
 With `holdout` 1, as in the NCF literature, the history takes in the second-last too and there is no validation item; with
 3 or more there are several validation items, of which the last chooses epochs.
 """

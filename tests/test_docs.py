@@ -9,7 +9,8 @@ import yaml
 from src.config import load_config
 
 ROOT = Path(__file__).resolve().parents[1]
-MATHS, README = ((ROOT / name).read_text() for name in ("docs/maths.md", "README.md"))
+MATHS = (ROOT / "docs" / "maths.md").read_text()
+DOCUMENTS = ["README.md", "CHANGELOG.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
 NAMED = sorted(set(re.findall(r"`((?:test_)?[a-z_]+)\.(?!html`)([A-Za-z_]+)`", MATHS)))
 
 
@@ -27,17 +28,22 @@ def test_it_names_much():
     assert len(NAMED) > 40
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/maths.md", "docs/CONTRIBUTING.md", "CHANGELOG.md"])
+def anchors(path):
+    """The names of the headings of a Markdown file, as links to them have it."""
+    return {re.sub(r"[^\w\- ]", "", line.lstrip("# ").lower()).strip().replace(" ", "-")
+            for line in path.read_text().splitlines() if line.startswith("#")}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_links_and_pictures_are_there(document):
     path = ROOT / document
     text = path.read_text()
-    anchors = {re.sub(r"[^\w\- ]", "", line.lstrip("# ").lower()).strip().replace(" ", "-")
-               for line in text.splitlines() if line.startswith("#")}
     for target in re.findall(r"\]\(([^)\s]+)\)", text):
-        if target.startswith("#"):
-            assert target[1:] in anchors, target
-        elif not target.startswith("http"):
-            assert (path.parent / target.split("#")[0]).exists(), target
+        if not target.startswith("http"):
+            file, _, anchor = target.partition("#")
+            other = (path.parent / file) if file else path
+            assert other.exists(), target
+            assert not anchor or anchor in anchors(other), target
 
 
 def test_pictures_are_small():
@@ -45,10 +51,19 @@ def test_pictures_are_small():
         assert path.stat().st_size < 250_000, path
 
 
-def test_options_on_the_command_lines_of_the_readme_exist():
-    known = set(load_config([]).as_dict()) | {"config_path", "help", "flag", "portable"}  # --flag: any
-    named = set(re.findall(r"(?<![\w-])--([a-z_]+)", README))
-    assert named > {"masked", "recommend", "explain_user"} and not named - known
+@pytest.mark.parametrize("document", [name for name in DOCUMENTS if name != "CHANGELOG.md"])
+def test_options_on_the_command_lines_exist(document):
+    # --flag: any; the others are not of the program itself
+    known = set(load_config([]).as_dict()) | {"config_path", "help", "flag", "portable", "dev"}
+    named = set(re.findall(r"(?<![\w-])--([a-z_]+)", (ROOT / document).read_text()))
+    assert not named - known
+    assert document != "README.md" or named > {"masked", "recommend", "explain_user"}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_of_a_user_it_says_they(document):
+    text = (ROOT / document).read_text().replace("She's the One", "")  # a film
+    assert not re.findall(r"(?<!\w)(?:she|her|hers|herself)(?!\w)", text, re.I)
 
 
 def test_the_citation_names_the_paper_and_this_version():

@@ -86,7 +86,7 @@ def _damped_solve(matrix, chunk, vectors, damping):
     """(u, d, t) float32: solutions for the right-hand sides `vectors` (u, d, t) of a damped system for each user of a chunk.
 
     The system's matrix is that of the interactions that the model was trained on; `damping` times the mean diagonal of the
-    matrix of ALL her interactions is added to its diagonal, so that withholding does not weaken the damping.
+    matrix of ALL their interactions is added to its diagonal, so that withholding does not weaken the damping.
 
     Args:
         matrix: function of a (u, m) bool array, the interactions that count, to (u, d, d) float64.

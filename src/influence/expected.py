@@ -9,7 +9,7 @@ LEAST = 100  # interactions: from fewer, no regression is fitted
 
 
 def target_items(dataset, lags):
-    """(num_users, v + lags) int32: each user's v validation items, then the last items of her history, latest first.
+    """(num_users, v + lags) int32: each user's v validation items, then the last items of their history, latest first.
 
     Where a history is too short, the validation item stands in; expected_influence does not read it there.
     """

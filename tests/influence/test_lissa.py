@@ -99,7 +99,7 @@ def test_lissa_equals_a_dense_solve(cpu, small, settings, copies):
     for k in range(len(chunks)):
         chunk = chunks[k]
         found[chunks.positions(k)] = solver(chunk)[chunk.inside][:, 0]
-    # the samples of each call differ in their negatives: compare each user with the Hessian of her call
+    # the samples of each call differ in their negatives: compare each user with the Hessian of their call
     order = np.concatenate([chunk for _, chunk in chunks.parts])
     for start in range(0, len(order), copies):
         users = order[start:start + copies]

@@ -90,7 +90,7 @@ def interactions(browser):
 
 
 def somebody(browser, dataset, decisions):
-    """Shows the user of the page with the longest history of which something is vetoed; returns what is hers: (n,) bool."""
+    """Shows the user with the longest history of whom something is vetoed; returns what is theirs: (n,) bool."""
     ids = map(int, browser.execute_script("return data.users.map(u => u.id)"))
     histories = [dataset.user == np.flatnonzero(dataset.user_ids == i)[0] for i in ids]
     mine = max((h for h in histories if decisions.vetoed[h].any()), key=np.sum)
