@@ -1,4 +1,4 @@
-"""Names that several stages share: files, models, and which options each stage depends on."""
+"""Names that several stages share: files, columns and models."""
 from __future__ import annotations
 
 RATINGS_FILE = "ratings.csv"

@@ -2,7 +2,7 @@
 
 The last interaction of each user is their test item, the second-last their validation item, all before them their history.
 With `holdout` 1, as in the NCF literature, the history takes in the second-last too and there is no validation item; with
-3 or more there are several validation items, of which the last chooses epochs.
+3 or more there are several validation items, of which the last chooses epochs. See docs/maths.md, section 1.
 """
 from __future__ import annotations
 

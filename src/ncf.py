@@ -1,8 +1,9 @@
-"""Neural collaborative filtering (He et al., WWW 2017): GMF beside a ReLU MLP, and its checkpoints.
+"""Neural collaborative filtering (He et al., WWW 2017): GMF beside a ReLU MLP, and what influences need of it.
 
 The logit of user u and item i is  w_gmf . (p_u * q_i)  +  w_out . MLP([r_u, t_i])  +  b  with the GMF embeddings p, q
 (num_factors wide) and the MLP embeddings r, t (layers[0] / 2 wide each). Items come in groups that share their user,
 a positive with its negatives or the candidates of one user: what depends on the user alone is computed once a group.
+See docs/maths.md, section 1.
 """
 from __future__ import annotations
 

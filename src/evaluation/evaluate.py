@@ -1,4 +1,7 @@
-"""The evaluation stage: both models on the same candidates of the test items, and the table that compares them."""
+"""The evaluation stage: both models on the same candidates of the test items, and the table that compares them.
+
+See docs/maths.md, section 2.
+"""
 from __future__ import annotations
 
 import hashlib

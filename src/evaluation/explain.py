@@ -1,4 +1,7 @@
-"""Why each interaction of a user was disclosed or withheld, in sentences, and the rule of the game at a price."""
+"""Why each interaction of a user was disclosed or withheld, in sentences, and the rule of the game at a price.
+
+See docs/maths.md, section 5.
+"""
 from __future__ import annotations
 
 import logging

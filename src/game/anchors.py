@@ -2,6 +2,7 @@
 
 The first anchor is everything disclosed: the plain model, in `influence_models` copies with different seeds. IFRQE++ adds
 others, each trained on what its selection vector discloses, from the plain model on or from scratch.
+See docs/maths.md, section 6.
 """
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was decided, and its two files: disclosure.csv and preprocess.json."""
+"""What was decided, and its two files: disclosure.csv and preprocess.json. See docs/maths.md, section 5."""
 from __future__ import annotations
 
 from dataclasses import dataclass, field

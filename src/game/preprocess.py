@@ -1,4 +1,4 @@
-"""The influence stage: influences, the game, disclosure.csv and the masked dataset."""
+"""The influence stage: influences, the game, disclosure.csv and the masked dataset. See docs/maths.md, section 7."""
 from __future__ import annotations
 
 import logging

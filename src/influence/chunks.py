@@ -1,4 +1,4 @@
-"""Users of similar history length, computed together."""
+"""Users of similar history length, computed together. See docs/maths.md, section 3."""
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,4 +1,7 @@
-"""Directional derivatives of the loss for many copies of the parameters: the graphs of solver `lissa`."""
+"""Directional derivatives of the loss for many copies of the parameters: the graphs of solver `lissa`.
+
+See docs/maths.md, section 3.
+"""
 from mindspore import nn, ops
 
 from ..ncf import NUM_TABLES, USER_TABLES, Tangent

@@ -1,4 +1,4 @@
-"""The training step: binary cross-entropy and Adam, many steps in one graph call."""
+"""The training step: binary cross-entropy and Adam, many steps in one graph call. See docs/maths.md, section 1."""
 import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops

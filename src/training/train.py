@@ -3,7 +3,7 @@
 The checkpoint holds two kinds of epochs, both chosen on the validation items. The one with the best NDCG recommends. The
 one with the lowest cross-entropy of the validation item is the anchor: influences are the mean over it and a few epochs
 before it. Past the anchor the network still ranks better, but becomes over-confident, and s (1 - s) in its Hessian no longer
-tells how firmly a prediction stands.
+tells how firmly a prediction stands. See docs/maths.md, section 3.
 """
 import logging
 import time

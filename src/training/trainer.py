@@ -1,4 +1,4 @@
-"""Training epoch by epoch."""
+"""Training epoch by epoch. See docs/maths.md, section 1."""
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass

@@ -1,0 +1,76 @@
+"""What a source must hold before it becomes a dataset: typed columns, no repeated pairs, users with enough ratings."""
+import logging
+
+import numpy as np
+import pandas as pd
+
+from ..common.columns import ORDER, clean_ids, numbers, say_what_ids_are, times, whole_numbers
+from ..common.errors import InputError
+from ..common.terminal import progress
+from ..constants import GENRES, ITEM, RATING, RATING_COLUMNS, TIMESTAMP, TITLE, USER
+
+logger = logging.getLogger("ifrqe")
+
+
+def clean(ratings, name, duplicates):
+    """The four rating columns, typed; without the column a rating is 1, a timestamp the number of the row.
+
+    Returns:
+        ratings: DataFrame.
+        unit: of the timestamps, see tables.times.
+    """
+    if not len(ratings):
+        raise InputError(f"{name}: holds no ratings; fetch or export it anew")
+    typed, unit = {}, ORDER
+    with progress(len(RATING_COLUMNS), "checking", "column") as bar:
+        for column in RATING_COLUMNS:
+            if column in (USER, ITEM):
+                ids = clean_ids(ratings[column], name, column)
+                say_what_ids_are(ids.unique, name, column)
+                whole = whole_numbers(ids.unique)
+                typed[column] = (ids.unique if whole is None else whole)[ids.code]
+            elif column not in ratings:
+                typed[column] = np.ones(len(ratings), np.int64) if column == RATING else np.arange(len(ratings))
+            elif column == RATING:
+                typed[column] = numbers(ratings[column], name, column)
+            else:
+                typed[column], unit = times(ratings[column], name)
+            bar.update()
+    return _drop_duplicates(pd.DataFrame(typed), name, duplicates), unit
+
+
+def _drop_duplicates(ratings, name, duplicates):
+    repeated = ratings.duplicated([USER, ITEM])
+    if not repeated.any():
+        return ratings
+    if duplicates == "error":
+        first = ratings[repeated].iloc[0]
+        raise InputError(f"{name}: {int(repeated.sum())} user-item pairs occur more than once, e.g. user {first[USER]}, "
+                         f"item {first[ITEM]}; choose which row counts with --duplicates last or first")
+    kept = ratings.sort_values(TIMESTAMP, kind="stable").drop_duplicates([USER, ITEM], keep=duplicates).sort_index()
+    logger.info("%s: %d repeated user-item pairs dropped, the %s by time kept", name, len(ratings) - len(kept), duplicates)
+    return kept.reset_index(drop=True)
+
+
+def filter_users(ratings, at_least, at_most):
+    """Only users with at_least to at_most ratings (at_most 0: no limit)."""
+    count = ratings.groupby(USER, sort=False)[ITEM].transform("size")
+    keep = (count >= at_least) & ((count <= at_most) if at_most else True)
+    if not keep.any():
+        raise InputError(f"--min_ratings {at_least} --max_ratings {at_most}: no user has so many ratings "
+                         f"(they have {count.min()} to {count.max()}); widen the limits")
+    if not keep.all():
+        logger.info("%s of %s users left out: fewer than %d ratings%s", f"{ratings[USER][~keep].nunique():,}",
+                    f"{ratings[USER].nunique():,}", at_least, f" or more than {at_most}" if at_most else "")
+    return ratings[keep].reset_index(drop=True)
+
+
+def catalogue(ratings, movies, name):
+    """item_id, title, genres of exactly the items that occur, by id."""
+    occurring = pd.DataFrame({ITEM: np.sort(ratings[ITEM].unique())})
+    found = movies.set_index(movies[ITEM].astype(str)).reindex(occurring[ITEM].astype(str))
+    known = found[TITLE].notna()
+    if len(movies) and not known.all():
+        logger.warning("%s: %s of %s items are not in its list of titles and genres, e.g. %s (there: %s)", name,
+                       f"{int((~known).sum()):,}", f"{len(known):,}", known.index[~known][0], movies[ITEM].iloc[0])
+    return occurring.assign(title=found[TITLE].fillna("").to_numpy(), genres=found[GENRES].fillna("").to_numpy())
