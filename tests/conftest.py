@@ -1,6 +1,7 @@
 """Fixtures: settings in a temporary folder, tiny datasets with known content, and the real data where it exists."""
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -33,6 +34,14 @@ def write_ratings(tmp_path):
             pd.DataFrame({"item_id": items, "title": "", "genres": ""}).to_csv(folder / "movies.csv", index=False)
         return folder
     return write
+
+
+@pytest.fixture
+def ratings(write_ratings):
+    """Folder of 12 users with 9 of 20 items each, in random order of rows and time."""
+    rng = np.random.default_rng(0)
+    rows = [(u, i, int(rng.integers(5))) for u in range(1, 13) for i in rng.permutation(20)[:9]]
+    return write_ratings([rows[k] for k in rng.permutation(len(rows))], items=range(20))
 
 
 @pytest.fixture

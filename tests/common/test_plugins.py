@@ -10,7 +10,7 @@ import pytest
 from src.common.errors import InputError
 from src.common.plugins import check_labels
 from src.game.preprocess import preprocess
-from tests.game.test_preprocess import SMALL, ratings  # noqa: F401, a fixture
+from tests.small import SMALL
 
 GUIDE = (Path(__file__).resolve().parents[2] / "docs" / "CONTRIBUTING.md").read_text()
 STRATEGY, SOLVER = re.findall(r"```python\n(.*?)```", GUIDE, re.S)
@@ -26,7 +26,7 @@ def own(tmp_path):
     return write
 
 
-def test_the_strategy_of_the_guide_runs(cpu, ratings, settings, tmp_path, own):  # noqa: F811
+def test_the_strategy_of_the_guide_runs(cpu, ratings, settings, tmp_path, own):
     config = settings(*SMALL, "--strategy", own(STRATEGY), "--wv_budget", 0.4)
     preprocess(config)
     record = json.loads((tmp_path / "output" / "preprocess.json").read_text())
@@ -41,7 +41,7 @@ def test_the_strategy_of_the_guide_runs(cpu, ratings, settings, tmp_path, own): 
     assert count[table.disclosed == 1].mean() < count[table.disclosed == 0].mean()
 
 
-def test_the_solver_of_the_guide_runs(cpu, ratings, settings, tmp_path, own):  # noqa: F811
+def test_the_solver_of_the_guide_runs(cpu, ratings, settings, tmp_path, own):
     preprocess(settings(*SMALL, "--solver", own(SOLVER)))
     found = pd.read_csv(tmp_path / "output" / "disclosure.csv")["influence"]
     preprocess(settings(*SMALL, "--solver", "block", "--overwrite"))
@@ -57,7 +57,7 @@ def test_the_solver_of_the_guide_runs(cpu, ratings, settings, tmp_path, own):  #
     ("def order(*a): return [[0], [1, 2]]", "order() failed"),
     ("def order(*a): return [10 ** 9]", "must return different positions"),
 ])
-def test_an_unfit_file_is_named(cpu, ratings, settings, own, text, words):  # noqa: F811
+def test_an_unfit_file_is_named(cpu, ratings, settings, own, text, words):
     with pytest.raises(InputError, match=re.escape(words)) as error:
         preprocess(settings(*SMALL, "--strategy", own(text)))
     assert "mine.py" in str(error.value)
@@ -69,7 +69,7 @@ def test_a_missing_file_is_named_at_once(settings):
             settings(f"--{option}", "nowhere.py")
 
 
-def test_a_solver_of_another_shape_is_named(cpu, ratings, settings, own):  # noqa: F811
+def test_a_solver_of_another_shape_is_named(cpu, ratings, settings, own):
     path = own(SOLVER.replace("residual * np.matmul(rows, self.gradient[chunk.users])", "residual[:, 0]"))
     with pytest.raises(InputError, match=r"mine.py: returned an array \(\d+, 1\) for a chunk of \(\d+, \d+, \d+\)"):
         preprocess(settings(*SMALL, "--solver", path))

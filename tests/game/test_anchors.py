@@ -6,11 +6,11 @@ from src.dataset import load_dataset
 from src.game.anchors import Retrained, load_models, parameter_sets
 from src.ncf import build
 from src.training.train import train
-from tests.game.test_preprocess import SMALL, ratings  # noqa: F401, a fixture
+from tests.small import SMALL
 
 
 @pytest.fixture
-def trained(cpu, ratings, settings, tmp_path):  # noqa: F811
+def trained(cpu, ratings, settings, tmp_path):
     config = settings(*SMALL, "--train_epochs", 6, "--learning_rate", 0.05, "--batch_size", 12,
                       "--anchor_warm_epochs", 0)
     train(asked(config))

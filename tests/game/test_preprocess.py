@@ -7,28 +7,18 @@ import pytest
 
 from src.common.errors import InputError
 from src.common.variant import Variant, asked
-from src.dataset import evaluation_candidates, load_dataset
+from src.dataset import load_dataset
 from src.evaluation.compare import comparison_table
-from src.evaluation.evaluate import evaluate, full_ranks
+from src.evaluation.evaluate import evaluate
 from src.game.preprocess import preprocess, write_masked_dataset
 from src.influence.anchor import Anchor
 from src.influence.block import Blend
 from src.influence.expected import target_items
 from src.influence_function import influences
-from src.metrics import all_metrics
 from src.movielens import prepare
-from src.ncf import score
-from src.training.checkpoint import load_anchors, load_checkpoint
+from src.training.checkpoint import load_anchors
 from src.training.train import train
-
-SMALL = ["--layers", "6,4", "--num_factors", 3, "--num_neg", 2, "--num_eval_neg", 5, "--train_epochs", 2, "--top_k", 3]
-
-
-@pytest.fixture
-def ratings(write_ratings):
-    rng = np.random.default_rng(0)
-    rows = [(u, i, int(rng.integers(5))) for u in range(1, 13) for i in rng.permutation(20)[:9]]
-    return write_ratings([rows[k] for k in rng.permutation(len(rows))], items=range(20))
+from tests.small import SMALL
 
 
 def test_masked_dataset_keeps_held_out_rows_and_nothing_withheld(ratings, settings, tmp_path):
@@ -117,45 +107,6 @@ def test_stages_end_to_end(cpu, ratings, settings, tmp_path):
     table = comparison_table(plain, masked)
     for word in ("NCF", "IFRQE", "hr@3", "reward", f"{plain['loss']:.4f}", f"{masked['loss']:.4f}"):
         assert word in table
-
-
-def test_evaluation_scores_the_test_item_among_candidates_of_the_original(cpu, ratings, settings, tmp_path):
-    config = settings(*SMALL, "--wv_budget", 0.2)
-    preprocess(config)
-    train(asked(config.replace(masked=True)))
-    dataset = load_dataset(config)
-    candidates = evaluation_candidates(dataset, "test", config)
-    assert not dataset.history_pairs().contains(np.arange(12)[:, None], candidates).any()  # withheld ones neither
-    for name, masked in (("ncf", False), ("ifrqe", True)):
-        evaluate(asked(config.replace(masked=masked)))
-        net, _ = load_checkpoint(tmp_path / "checkpoint" / f"{name.upper()}.ckpt", dataset, Variant(config, masked))
-        expected = all_metrics(score(net, candidates, 1000), 3)
-        result = json.loads((tmp_path / "output" / f"eval_{name}.json").read_text())
-        assert {key: result[key] for key in expected} == pytest.approx(expected, rel=1e-5)
-
-
-def test_full_ranking_is_among_all_items_not_touched(cpu, ratings, settings, tmp_path):
-    for flags in (["--eval_batch_size", 1], ["--eval_batch_size", 50], ["--holdout", 1]):
-        config = settings(*SMALL, "--eval_mode", "full", *flags)
-        train(asked(config))
-        evaluate(asked(config))
-        dataset = load_dataset(config)
-        net, _ = load_checkpoint(tmp_path / "checkpoint" / "NCF.ckpt", dataset, Variant(config))
-        scores = score(net, np.tile(np.arange(20, dtype=np.int32), (12, 1)), 1000)
-        found = full_ranks(net, dataset, config.eval_batch_size)
-        for user in range(12):
-            touched = set(dataset.item[dataset.user == user])
-            if dataset.validation is not None:
-                touched.add(dataset.validation[user])
-            rivals = [item for item in range(20) if item not in touched and item != dataset.test[user]]
-            assert len(rivals) == 11
-            # one batch of all users and several of few are products of other shapes: float32 leaves scores a few last bits
-            ahead = scores[user][rivals] - scores[user][dataset.test[user]]
-            slack = 1e-5 * np.abs(scores[user]).max()
-            assert (ahead > slack).sum() <= found[user] <= (ahead >= -slack).sum()
-        result = json.loads((tmp_path / "output" / "eval_ncf.json").read_text())
-        assert result["full_hr@3"] == pytest.approx(np.mean(found < 3)) and "hr@3" in result
-        assert ("wv" in result) == (config.holdout == 2)
 
 
 def test_what_is_vetoed_is_in_no_file_that_a_trainer_reads(cpu, ratings, settings, tmp_path):
@@ -273,55 +224,6 @@ def test_a_killed_influence_stage_goes_on(cpu, ratings, settings, tmp_path, monk
     assert not (tmp_path / "output" / "influence.partial").exists()
 
 
-def test_a_model_of_another_mask_is_refused(cpu, ratings, settings, tmp_path):
-    config = settings(*SMALL)
-    preprocess(config)
-    train(asked(config.replace(masked=True)))
-    preprocess(settings(*SMALL, "--wv_budget", 0.2))
-    with pytest.raises(InputError, match="IFRQE.ckpt: was trained on another .*train.py --dataset tiny --masked"):
-        evaluate(asked(config.replace(masked=True)))
-
-
-def test_decisions_of_another_mask_are_refused(cpu, ratings, settings, tmp_path):
-    config = settings(*SMALL)
-    preprocess(config)
-    train(asked(config.replace(masked=True)))
-    path = tmp_path / "output" / "disclosure.csv"
-    table = pd.read_csv(path)
-    table.assign(disclosed=1 - table.disclosed).to_csv(path, index=False)
-    with pytest.raises(InputError, match="disclosure.csv: is not what .*masked_tiny was made from"):
-        evaluate(asked(config.replace(masked=True)))
-
-
-def test_no_comparison_of_results_that_do_not_belong_together(cpu, ratings, settings, tmp_path, caplog):
-    config = settings(*SMALL)
-    preprocess(config)
-    train(asked(config.replace(masked=True)))
-    evaluate(asked(config))
-    path = tmp_path / "output" / "eval_ncf.json"
-    record = json.loads(path.read_text())
-    for change in ({"total_wv": 1.5}, {"total_wv": None}, {"seed": None, "num_users": None}):
-        path.write_text(json.dumps({key: value for key, value in {**record, **change}.items() if value is not None}))
-        caplog.clear()
-        with caplog.at_level(logging.INFO, logger="ifrqe"):
-            evaluate(asked(config.replace(masked=True)))
-        named = ", ".join(f"{key} {value} against {record[key]}" for key, value in change.items())
-        assert f"of other data or settings ({named})" in caplog.text and "plain against masked" not in caplog.text
-
-
-def test_a_changed_unwillingness_file_is_noticed(cpu, ratings, settings, tmp_path):
-    config = settings(*SMALL)
-    train(asked(config))
-    dataset = load_dataset(config)
-    wv = []
-    for value in (0.25, 1.0):
-        pd.DataFrame({"user_id": dataset.user_ids[dataset.user], "item_id": dataset.item_ids[dataset.item],
-                      "unwillingness": value}).to_csv(ratings / "unwillingness.csv", index=False)
-        evaluate(asked(config))
-        wv.append(json.loads((tmp_path / "output" / "eval_ncf.json").read_text())["wv"])
-    assert wv[1] == pytest.approx(4 * wv[0])
-
-
 def test_a_missing_unwillingness_file_is_named_before_anything_is_trained(ratings, settings, tmp_path):
     with pytest.raises(InputError, match="unwillingness.csv: no such file"):
         preprocess(settings(*SMALL, "--unwillingness", "file"))
@@ -366,26 +268,3 @@ def test_the_checkpoint_of_another_dataset_is_refused(cpu, ratings, write_rating
     assert not (tmp_path / "output" / "disclosure.csv").exists()
 
 
-def test_evaluation_of_what_is_not_there_is_named(cpu, ratings, settings):
-    with pytest.raises(InputError, match="disclosure.csv: no such file; run preprocess.py"):
-        evaluate(asked(settings(*SMALL, "--masked")))
-    with pytest.raises(InputError, match="NCF.ckpt: no such checkpoint; make it with train.py"):
-        evaluate(asked(settings(*SMALL)))
-
-
-def test_plain_evaluation_before_the_mask(cpu, ratings, settings, tmp_path):
-    config = settings(*SMALL)
-    train(asked(config))
-    evaluate(asked(config))
-    result = json.loads((tmp_path / "output" / "eval_ncf.json").read_text())
-    assert result["wv"] == result["total_wv"] > 0
-    assert result["willingness_weight"] is None and result["reward"] is None
-
-
-def test_decisions_of_other_data_are_refused(cpu, ratings, settings, tmp_path):
-    config = settings(*SMALL)
-    preprocess(config)
-    path = tmp_path / "output" / "disclosure.csv"
-    pd.read_csv(path).iloc[1:].to_csv(path, index=False)
-    with pytest.raises(InputError, match="disclosure.csv: does not list the training interactions of tiny"):
-        evaluate(asked(config))

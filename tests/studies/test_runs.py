@@ -9,10 +9,10 @@ from src.dataset import load_dataset
 from src.studies.retraining import Retraining
 from src.studies.runs import SeedRuns, read_run, settings_of_seed, write_run
 from src.training.train import train
-from tests.game.test_preprocess import SMALL, ratings  # noqa: F401, a fixture
+from tests.small import SMALL
 
 
-def test_runs_are_trained_on_what_is_disclosed(cpu, ratings, settings, tmp_path, monkeypatch):  # noqa: F811
+def test_runs_are_trained_on_what_is_disclosed(cpu, ratings, settings, tmp_path, monkeypatch):
     config = settings(*SMALL, "--train_epochs", 1)
     dataset = load_dataset(config)
     bar = type("Bar", (), {"update": lambda self: None})()
@@ -46,7 +46,7 @@ def test_a_run_is_found_under_its_key_only(tmp_path):
     assert read_run(path, "key", overwrite=False) is None
 
 
-def test_times_come_from_the_ratings(cpu, ratings, settings, tmp_path):  # noqa: F811
+def test_times_come_from_the_ratings(cpu, ratings, settings, tmp_path):
     config = settings(*SMALL)
     runs = SeedRuns(config, tmp_path / "runs", "CPU", False, None)
     runs.found = {(name, 1.0 if name == "none" else 0.5): (None, None, np.zeros((3, 12))) for name in ("none", "random")}
@@ -61,7 +61,7 @@ def test_times_come_from_the_ratings(cpu, ratings, settings, tmp_path):  # noqa:
         assert users.gap.nunique() > 1
 
 
-def test_all_seeds_are_trained_alike(cpu, ratings, settings, tmp_path, caplog):  # noqa: F811
+def test_all_seeds_are_trained_alike(cpu, ratings, settings, tmp_path, caplog):
     plain = settings(*SMALL)
     assert settings_of_seed(plain, 1, True).checkpoint_path == plain.checkpoint_path  # none is there yet
     train(asked(plain))
@@ -73,7 +73,7 @@ def test_all_seeds_are_trained_alike(cpu, ratings, settings, tmp_path, caplog): 
     assert settings_of_seed(other, 1, False).checkpoint_path == plain.checkpoint_path  # nothing looks at a model
 
 
-def test_no_run_of_the_study_is_trained_on_what_is_vetoed(cpu, ratings, settings, tmp_path, monkeypatch):  # noqa: F811
+def test_no_run_of_the_study_is_trained_on_what_is_vetoed(cpu, ratings, settings, tmp_path, monkeypatch):
     (tmp_path / "rules.csv").write_text("user_id,item_id,unwillingness\n,,0.2\n,4,1\n2,,1\n")
     config = settings(*SMALL, "--train_epochs", 1, "--veto", "--willingness_file", tmp_path / "rules.csv")
     dataset = load_dataset(config)

@@ -9,7 +9,7 @@ from src.common.errors import InputError
 from src.constants import TRADEOFF_FILE
 from src.studies.runs import SeedRuns
 from src.studies.tradeoff import PLOT, TABLE, USERS_PLOT, tradeoff
-from tests.game.test_preprocess import SMALL, ratings  # noqa: F401, a fixture
+from tests.small import SMALL
 
 STUDY = [*SMALL, "--tradeoff_budgets", "0.3,0.8", "--tradeoff_strategies", "threshold,ifrqe,none+validation",
          "--seeds", "1,2"]
@@ -31,7 +31,7 @@ def made_up(monkeypatch):
     return trained, stop
 
 
-def test_the_study_goes_on_where_it_was_stopped_and_can_grow(cpu, ratings, settings, tmp_path, made_up):  # noqa: F811
+def test_the_study_goes_on_where_it_was_stopped_and_can_grow(cpu, ratings, settings, tmp_path, made_up):
     trained, stop = made_up
     stop.append(8)
     with pytest.raises(KeyboardInterrupt):
