@@ -6,7 +6,7 @@ import json
 import numpy as np
 
 from src.common.variant import asked
-from src.dataset import load_dataset
+from src.dataset import Ids, load_dataset
 from src.evaluation.explain import Rule
 from src.game.decisions import read_decisions
 from src.report import users as report_users
@@ -68,7 +68,8 @@ def test_it_stays_small_whatever_the_data(cpu, finished_run, monkeypatch):
 
 def test_large_ids_stay_what_they_are(finished_run):
     results = read_results(asked(finished_run))
-    results.dataset = dataclasses.replace(results.dataset, user_ids=76561197960265729 + np.arange(60))
+    results.dataset = dataclasses.replace(
+        results.dataset, ids=Ids(76561197960265729 + np.arange(60), results.dataset.item_ids))
     for found in results.models.values():
         found.recommends = False  # no model is one of these users
     page = json.loads(json.dumps(users_page(results, finished_run)))
