@@ -16,7 +16,6 @@ from .config import Config
 
 logger = logging.getLogger("ifrqe")
 
-
 ACCELERATORS = ("Ascend", "GPU")  # in the order in which `auto` tries them
 PROBE_SECONDS = 300  # that a device may take for its first kernel
 _used = []  # device and its index, once they are set

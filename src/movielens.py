@@ -39,7 +39,6 @@ from .sources.simulation import simulate
 
 logger = logging.getLogger("ifrqe")
 
-
 _MADE = "unwillingness_sha256"  # key of dataset.json: what the simulation wrote
 
 

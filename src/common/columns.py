@@ -20,7 +20,6 @@ from .errors import InputError
 
 logger = logging.getLogger("ifrqe")
 
-
 NO_GENRE = "(no genres listed)"
 BLANKS = "".join(map(chr, (0x09, 0x20, 0xA0, 0x1680, *range(0x2000, 0x200C), 0x202F, 0x205F, 0x2060, 0x3000, 0xFEFF)))
 _SPREADSHEET = re.compile(r"-?\d+([.,]\d+)?[eE]\+\d+")

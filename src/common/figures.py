@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("ifrqe")
 
-
 POINTS = 20_000  # of a scatter: more make the file large and the picture no clearer
 BLUE, ORANGE, GREY = "#3b7dd8", "#d2691e", "#7d7f7c"  # to be told from white and from black alike
 

@@ -21,7 +21,6 @@ from .terminal import progress
 
 logger = logging.getLogger("ifrqe")
 
-
 YEAR = "year"  # of a movie, which RecBole has in a column of its own
 # What columns are called elsewhere, without case, blanks, quotes, hyphens and underscores; a name earlier in the list wins.
 SYNONYMS = {

@@ -25,7 +25,6 @@ from ..training.trainer import Trainer, train_on
 
 logger = logging.getLogger("ifrqe")
 
-
 _REMEDY = "give the options of that training, train anew with these, or add --other_model to go by it all the same"
 _REMOVE = "remove it, and it is trained with the options that are given then"
 

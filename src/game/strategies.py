@@ -29,7 +29,6 @@ from .mirror_descent import Game
 
 logger = logging.getLogger("ifrqe")
 
-
 NONE, NONE_VALIDATION, IFRQE, IFRQE_PP = "none", "none+validation", "ifrqe", "ifrqe++"
 PLAYED = (IFRQE, IFRQE_PP)
 STRATEGIES = (NONE, NONE_VALIDATION, *BASELINES, *PLAYED)

@@ -20,7 +20,6 @@ from .users import users_page
 
 logger = logging.getLogger("ifrqe")
 
-
 HTML, MARKDOWN = "report.html", "report.md"
 
 

@@ -14,7 +14,6 @@ from ..constants import DATASET_FILE
 
 logger = logging.getLogger("ifrqe")
 
-
 # MD5 sums that GroupLens publishes beside the files; ml-latest-small changes, so its sum is fetched with it.
 MD5 = {
     "ml-100k": "0e33842e24a9c977be4e0107933c0723",

@@ -17,7 +17,6 @@ from ..constants import GENRES, ITEM, MOVIE_COLUMNS, RATING_COLUMNS, TITLE, USER
 
 logger = logging.getLogger("ifrqe")
 
-
 ML_100K_GENRES = ("unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama",
                   "Fantasy", "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western")
 

@@ -22,7 +22,6 @@ from .catalogue import load_catalogue
 
 logger = logging.getLogger("ifrqe")
 
-
 ALL_VETOED = "--veto: all training interactions are vetoed, so that nothing is left to train on; take back some"
 _COLUMNS = [USER, ITEM, GENRE]  # what a rule can name
 _UNKNOWN, _ALL = -1, -2  # positions that a rule has instead of an id's

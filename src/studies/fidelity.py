@@ -36,7 +36,6 @@ from .retraining import Retraining, names_of
 
 logger = logging.getLogger("ifrqe")
 
-
 LOSS, RANK_LOSS, TEST_RANK = range(3)  # what is kept of a retraining, each (num_users,)
 OWN_SHARE = 10  # one user in so many keeps the own half while all others draw new ones
 RESAMPLES = 2000  # of the bootstrap over users

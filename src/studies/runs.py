@@ -25,7 +25,6 @@ from .retraining import Retraining
 
 logger = logging.getLogger("ifrqe")
 
-
 LOSS, POS_LOSS, RANK = range(3)  # what is kept of a run, each (num_users,), of the test items
 MINUTE = 60  # seconds
 

@@ -28,7 +28,6 @@ from .tables import markdown, users_markdown
 
 logger = logging.getLogger("ifrqe")
 
-
 TABLE, PLOT, USERS_PLOT = "tradeoff.md", "tradeoff.png", "tradeoff_users.png"
 
 

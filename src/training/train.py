@@ -28,7 +28,6 @@ from .trainer import Trainer, train_on
 
 logger = logging.getLogger("ifrqe")
 
-
 LAST_SUFFIX = ".last.ckpt"
 
 
