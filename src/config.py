@@ -140,7 +140,7 @@ def load_config(arguments: list[str], description: str = "") -> Config:
     first.add_argument("--recipe")
     asked = first.parse_known_args(arguments)[0]
     own = load_yaml(asked.config_path, DEFAULT_CONFIG.name) if asked.config_path else {}
-    recipes = {**recipes, **(own.pop(RECIPES, None) or {})}
+    recipes = {**recipes, **_own_recipes(asked.config_path, own.pop(RECIPES, None) or {})}
     recipe = asked.recipe or own.get("recipe", defaults["recipe"])
     check("recipe", recipe, tuple(recipes))
     values = {**_typed(DEFAULT_CONFIG, defaults), **_typed(DEFAULT_CONFIG, recipes[recipe] or {}),
@@ -158,6 +158,13 @@ def load_config(arguments: list[str], description: str = "") -> Config:
         check(key, values[key], kind)
     _check_together(values)
     return Config(values, {*given, *own})
+
+
+def _own_recipes(file, recipes):
+    """The recipes of a file of the user's own, whose values are checked as all others."""
+    if not isinstance(recipes, dict) or not all(isinstance(chosen, (dict, type(None))) for chosen in recipes.values()):
+        raise InputError(f"{file}: {RECIPES} must hold names with options below them; see {DEFAULT_CONFIG.name}")
+    return {str(name): _typed(file, chosen or {}) for name, chosen in recipes.items()}
 
 
 def _typed(file, values):

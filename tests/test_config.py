@@ -95,6 +95,9 @@ def test_a_recipe_replaces_defaults_and_options_win(tmp_path):
     ("masked: 1", "masked is 1"),
     ("layers: 64", "layers is 64"),
     ("batch_size: 1", "--batch_size 1: must lie in"),
+    ("recipes: 3", "mine.yaml: recipes must hold names with options below them"),
+    ("recipes:\n  slow: [1]", "mine.yaml: recipes must hold names with options below them"),
+    ("recipes:\n  slow:\n    batchsize: 1", "mine.yaml: unknown key 'batchsize'"),
     ("a: [", "not valid YAML"),
     ("- 1", "holds no 'key: value' lines"),
 ])

@@ -95,7 +95,7 @@ def preprocess(config: Config) -> None:
     strategies.forget()
     drawn(disclosure_plot, output / DISCLOSURE_PLOT, decisions,
           f"{dataset.name}: what is disclosed ({as_written(label(config.strategy))})")
-    _report(decisions, record)
+    _report(decisions, record, config.veto)
     logger.info("masked dataset written to %s, decisions to %s", target, output / DISCLOSURE_FILE)
 
 
@@ -121,7 +121,7 @@ def _record(config, problem, models, decisions, seconds):
             "peak_rss_mb": peak_rss_mb()}
 
 
-def _report(decisions, record):
+def _report(decisions, record, veto):
     """Says in the log what came of it."""
     disclosed, wv, total_wv, weight = decisions.disclosed, record["wv"], record["total_wv"], decisions.weight
     logger.info("disclosed: %s of %s interactions (%.1f%%), wv %.4f of %.4f (%.1f%%)%s", f"{disclosed.sum():,}",
@@ -132,7 +132,7 @@ def _report(decisions, record):
         logger.info("helpful to the validation item (influence > 0): %.1f%% of the interactions; of these %.1f%% are "
                     "disclosed, of the harmful %.1f%%", 100 * helpful.mean(), 100 * _mean(disclosed[helpful]),
                     100 * _mean(disclosed[~helpful]))
-    if record["vetoed"]:
+    if veto:
         logger.info("vetoed: %s interactions, none of them disclosed", f"{record['vetoed']:,}")
 
 
