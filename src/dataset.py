@@ -255,6 +255,15 @@ def _check_record(path, config):
     return record
 
 
+def check_negatives(dataset: Dataset, counts: np.ndarray) -> None:
+    """Raises InputError if a user, who has (num_users,) `counts` items, has interacted with every item."""
+    full = counts >= dataset.num_items
+    if full.any():
+        raise InputError(f"dataset {dataset.name}: user {dataset.user_ids[full][0]} has interacted with all "
+                         f"{dataset.num_items} items, so no negative can be drawn; make the dataset anew with "
+                         f"--max_ratings {dataset.num_items - 1}, which leaves such users out")
+
+
 def training_groups(dataset: Dataset, num_neg: int, rng: np.random.Generator, pairs: PairSet | None = None,
                     order: np.ndarray | None = None) -> np.ndarray:
     """Each positive of the history with fresh negatives.
@@ -273,11 +282,7 @@ def training_groups(dataset: Dataset, num_neg: int, rng: np.random.Generator, pa
         InputError: a user has interacted with every item.
     """
     pairs = dataset.history_pairs() if pairs is None else pairs
-    full = pairs.counts >= dataset.num_items
-    if full.any():
-        raise InputError(f"dataset {dataset.name}: user {dataset.user_ids[full][0]} has interacted with all "
-                         f"{dataset.num_items} items, so no negative can be drawn; make the dataset anew with "
-                         f"--max_ratings {dataset.num_items - 1}, which leaves such users out")
+    check_negatives(dataset, pairs.counts)
     user, item = (dataset.user, dataset.item) if order is None else (dataset.user[order], dataset.item[order])
     return np.concatenate([item[:, None], sample_outside(user, pairs, rng, num_neg)], axis=1)
 

@@ -198,6 +198,18 @@ def item_embeddings(values: dict) -> np.ndarray:
     return embedding / np.maximum(np.linalg.norm(embedding, axis=1, keepdims=True), 1e-12)
 
 
+def user_rows(values: dict) -> np.ndarray:
+    """(num_users, d) float32: each user's own embedding row, the GMF part beside the MLP part; see NCF.values."""
+    return np.concatenate([values["user_gmf"], values["user_mlp"]], 1)
+
+
+def with_user_rows(values: dict, rows: np.ndarray) -> dict:
+    """The parameters with other user rows, in the form of `user_rows`."""
+    f = values["user_gmf"].shape[1]
+    return {**values, "user_gmf": np.ascontiguousarray(rows[:, :f], np.float32),
+            "user_mlp": np.ascontiguousarray(rows[:, f:], np.float32)}
+
+
 class _AfterFirst(nn.Cell):
     """The MLP part of the logit as a function of the inputs of the first ReLU."""
 
@@ -222,8 +234,8 @@ class Jacobian(nn.Cell):
         self.value_and_grad = ms.value_and_grad(_AfterFirst(net.head), 0)
         self.gather = ops.Gather()
 
-    def construct(self, user, item, user_hidden, item_hidden):
-        """(p,) users and items, (num_users, l1) and (num_items, l1) shares of the first ReLU's inputs.
+    def construct(self, user, item, user_gmf, user_hidden, item_hidden):
+        """(p,) users and items, (u, f) GMF parts, (u, l1) and (num_items, l1) shares of the first ReLU's inputs.
 
         Returns:
             (p, 1) logits and (p, f + l1) gradients.
@@ -231,7 +243,7 @@ class Jacobian(nn.Cell):
         net = self.net
         logits, grads = self.value_and_grad(self.gather(user_hidden, user, 0) + self.gather(item_hidden, item, 0))
         weighted = self.gather(net.item_gmf, item, 0) * net.head.gmf_weight.reshape(1, -1)
-        logits = logits + (self.gather(net.user_gmf, user, 0) * weighted).sum(1, keepdims=True)
+        logits = logits + (self.gather(user_gmf, user, 0) * weighted).sum(1, keepdims=True)
         return logits, ops.concat((weighted, grads), 1)
 
 
@@ -252,17 +264,23 @@ class UserRows:
         """Takes over the parameters that the network has now."""
         values = self.net.values()
         weight, f = values["head.user_weight"], values["user_gmf"].shape[1]
-        self.hidden = (Tensor(values["user_mlp"] @ weight.T + values["head.first_bias"]),
-                       Tensor(values["item_mlp"] @ values["head.item_weight"].T))
+        self.bias, self.item_hidden = values["head.first_bias"], Tensor(values["item_mlp"] @ values["head.item_weight"].T)
         self.entry = np.zeros((f + weight.shape[0], f + weight.shape[1]), np.float32)
         self.entry[:f, :f], self.entry[f:, f:] = np.eye(f), weight
+        self.take(user_rows(values))
+
+    def take(self, rows: np.ndarray) -> None:
+        """Goes by other rows than the network has: user k is then row k of (u, d) `rows`, until `start`."""
+        f = self.net.user_gmf.shape[1]
+        self.rows = (Tensor(np.ascontiguousarray(rows[:, :f])), Tensor(rows[:, f:] @ self.entry[f:, f:].T + self.bias))
 
     def __call__(self, user: np.ndarray, item: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(p,) users and items -> (p,) logits and (p, w) gradients."""
         parts = []
         for start in range(0, len(user), self.size):
             u, i = user[start:start + self.size], item[start:start + self.size]
-            logits, rows = self.cell(Tensor(np.resize(u, self.size)), Tensor(np.resize(i, self.size)), *self.hidden)
+            logits, rows = self.cell(Tensor(np.resize(u, self.size)), Tensor(np.resize(i, self.size)), *self.rows,
+                                     self.item_hidden)
             parts.append((logits.asnumpy()[:len(u), 0], rows.asnumpy()[:len(u)]))
         return tuple(part[0] if len(parts) == 1 else np.concatenate(part) for part in zip(*parts))
 

@@ -54,7 +54,7 @@ class Block:
 
         def hessian(samples):  # of the samples' losses in the user's row
             kept = (weight * samples[..., None]).reshape(len(chunk.users), pairs, 1)
-            return self.entry.T @ _gram(rows * kept) @ self.entry
+            return self.entry.T @ gram(rows * kept) @ self.entry
 
         direction = self.entry @ _damped_solve(hessian, chunk, self.gradient[chunk.users], self.config.damping)
         residual = probability
@@ -73,11 +73,11 @@ class Blend(Block):
     def __call__(self, chunk):
         history = self.embedding[chunk.items[:, :, 0]]  # (u, m, d)
         wanted = self.embedding[self.targets[chunk.users]].transpose(0, 2, 1)
-        weights = _damped_solve(lambda kept: _gram(history * kept[..., None]), chunk, wanted, self.config.similarity_damping)
+        weights = _damped_solve(lambda kept: gram(history * kept[..., None]), chunk, wanted, self.config.similarity_damping)
         return super().__call__(chunk) + self.slope[chunk.users][:, None] * np.matmul(history, weights)
 
 
-def _gram(rows):
+def gram(rows):
     """(u, m, d) -> (u, d, d) float64: sum over m of the outer products."""
     return np.matmul(rows.transpose(0, 2, 1), rows).astype(np.float64)
 

@@ -3,6 +3,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..dataset import check_negatives
 from ..stat_utils import PairSet, generator, sample_outside
 
 MAX_TABLE_BITS = 1 << 28  # of a table of all pairs of some users and the items: 32 MB, else pairs are searched
@@ -31,12 +32,14 @@ class Chunks:
         dataset: Dataset.
         config: chunk_size, num_neg, seed (of the negatives).
         disclosed: (n,) bool, the interactions that the model was trained on, in the order of dataset.user; None for all.
+        purpose: of the negatives: those of different purposes are drawn independently.
     """
 
-    def __init__(self, dataset, config, disclosed=None):
-        self.dataset, self.config = dataset, config
+    def __init__(self, dataset, config, disclosed=None, purpose="influence negatives"):
+        self.dataset, self.config, self.purpose = dataset, config, purpose
         self.disclosed = np.ones(dataset.num_interactions, bool) if disclosed is None else disclosed
         self.length = np.bincount(dataset.user, minlength=dataset.num_users)
+        check_negatives(dataset, self.length)
         self.first = np.cumsum(self.length) - self.length
         order = np.argsort(self.length, kind="stable")[::-1]  # from the longest history down: the first sets the padding
         order = order[self.length[order] > 0].astype(np.int32)
@@ -100,6 +103,6 @@ class Chunks:
         offset[users] = np.cumsum(length) - length
         item = self.dataset.item[self._positions_of(users)]
         owner = np.repeat(np.arange(len(users)), length)
-        negatives = sample_outside(owner, self.pairs_of(users), generator(config.seed, "influence negatives", block),
+        negatives = sample_outside(owner, self.pairs_of(users), generator(config.seed, self.purpose, block),
                                    config.num_neg)
         return offset, np.concatenate([item[:, None], negatives], 1)

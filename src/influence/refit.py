@@ -1,0 +1,164 @@
+"""Refitting: a user's embedding row from any subset of their interactions, the shared parameters as they are.
+
+Given item tables and dense weights a row depends on its user's data alone. Its refit minimises the cross-entropy of the
+interactions and their sampled negatives plus a Gaussian prior, that of the rows of users who were trained on: the MAP
+estimate, by Newton's method with the exact Hessian of solver `block`, many users at once. It is what a device could do for
+its owner without sending anything: no shared parameter is trained, no file written. See docs/maths.md, section 8.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..common.terminal import progress
+from ..config import Config
+from ..dataset import Dataset
+from ..ncf import NCF, UserRows, user_rows, with_user_rows
+from ..stat_utils import sigmoid
+from .block import gram
+from .chunks import Chunks
+
+STEPS = 6  # of Newton's method: from the prior's mean; more change no ranking
+RIDGE = 1e-3  # added to the prior's variances, relative to their mean: few users leave directions without any
+LEAST = 1e-12  # variance, where all rows are the same
+
+
+@dataclass
+class Prior:
+    """What is known of a row before its user's data: N(mean, precision^-1).
+
+    mean: (d,) float64.
+    precision: (d, d) float64.
+    """
+    mean: np.ndarray
+    precision: np.ndarray
+
+
+def prior_of(rows: np.ndarray) -> Prior:
+    """The Prior that the rows (n, d) of users who were trained on make up: their mean and full covariance."""
+    mean = np.mean(rows, 0, dtype=np.float64)
+    away = rows - mean
+    covariance = away.T @ away / len(rows)
+    ridge = max(RIDGE * np.trace(covariance) / len(covariance), LEAST)
+    return Prior(mean, np.linalg.inv(covariance + ridge * np.eye(len(covariance))))
+
+
+def refit(net: NCF, dataset: Dataset, prior: Prior, config: Config, start: np.ndarray | None = None,
+          steps: int = STEPS) -> np.ndarray:
+    """The rows of all users of a dataset from its training interactions.
+
+    Args:
+        net: NCF with the shared parameters; its own user rows are not looked at, and may be of other users.
+        dataset: Dataset of the same items; its held-out items are not looked at.
+        prior: Prior.
+        config: num_neg, seed (of the negatives), chunk_size.
+        start: (num_users, d), rows to begin from; None for the prior's mean.
+        steps: evaluations after the first. A step that does not lower the objective of its user is halved.
+
+    Returns:
+        (num_users, d) float32, in the form of ncf.user_rows; of a user without interactions the prior's mean.
+
+    Raises:
+        InputError: a user has interacted with every item.
+    """
+    chunks = Chunks(dataset, config, purpose="refit negatives")
+    jacobian = UserRows(net, chunks.pairs_per_call)
+    jacobian.start()
+    rows = np.tile(prior.mean, (dataset.num_users, 1)).astype(np.float32)
+    begin = rows if start is None else start
+    most = max((len(users) for _, users in chunks.parts), default=1)
+    with progress(dataset.num_interactions, "refit", "interaction") as bar:
+        for k in range(len(chunks)):
+            users = chunks.parts[k][1]
+            rows[users] = _Objective(jacobian, chunks[k], prior, most).minimum(begin[users], steps)
+            bar.update(chunks.size(k))
+    return rows
+
+
+def refitted(net: NCF, values: dict, dataset: Dataset, trained: np.ndarray, config: Config, steps: int = STEPS) -> dict:
+    """Parameters with the rows of all users refitted.
+
+    Args:
+        net: NCF, of the shape of the parameters; is given them.
+        values: see NCF.values.
+        dataset: Dataset whose training interactions count, its users those of the parameters.
+        trained: (num_users,) bool, the users that the parameters were trained on: their rows make up the prior, and theirs
+            begin where they are.
+        config, steps: see refit.
+    """
+    net.set_values(values)
+    rows = user_rows(values)
+    prior = prior_of(rows[trained])
+    start = np.where(trained[:, None], rows, prior.mean)
+    return with_user_rows(values, refit(net, dataset, prior, config, start, steps))
+
+
+class _Objective:
+    """What the rows of the users of a chunk minimise, each for itself.
+
+    Args:
+        jacobian: UserRows.
+        chunk: Chunk.
+        prior: Prior.
+        most: users of the largest chunk, so that the graph is compiled once.
+    """
+
+    def __init__(self, jacobian, chunk, prior, most):
+        self.jacobian, self.prior, self.most, self.items = jacobian, prior, most, chunk.items.ravel()
+        users, length, group = chunk.items.shape
+        self.inside = np.repeat(chunk.inside, group, axis=1)  # (u, p)
+        self.label = np.resize(np.eye(1, group)[0], (users, length * group))
+        self.user = np.repeat(np.arange(users, dtype=np.int32), length * group)
+
+    def __call__(self, rows):
+        """(u,) values at (u, d) rows in nats, (u, p) logits, and (u, p, w) their gradients as UserRows gives them."""
+        padded = np.zeros((self.most, rows.shape[1]), np.float32)
+        padded[:len(rows)] = rows
+        self.jacobian.take(padded)
+        logit, gradient = self.jacobian(self.user, self.items)
+        logit = logit.reshape(self.label.shape).astype(np.float64)
+        loss = np.logaddexp(0, logit) - self.label * logit
+        away = rows - self.prior.mean
+        value = (self.inside * loss).sum(1) + 0.5 * ((away @ self.prior.precision) * away).sum(1)
+        return value, logit, gradient.reshape(*self.label.shape, -1)
+
+    def slopes(self, rows, logit, gradient):
+        """(u, d) gradients of the objective, and (u, d, d) its Hessians."""
+        probability = sigmoid(logit)
+        curvature = np.sqrt(self.inside * probability * (1 - probability)).astype(np.float32)
+        entry = self.jacobian.entry
+        hessian = entry.T @ gram(gradient * curvature[..., None]) @ entry + self.prior.precision
+        residual = (self.inside * (probability - self.label)).astype(np.float32)
+        slope = np.matmul(residual[:, None], gradient)[:, 0] @ entry
+        return slope + (rows - self.prior.mean) @ self.prior.precision, hessian
+
+    def minimum(self, rows, steps):
+        """(u, d) of the lowest values that were seen, from `rows` on.
+
+        Where a step does not lower the value there may be a kink of a ReLU on its way: the next goes along it, by the mix
+        of the gradients on both sides that is shortest in the inverse Hessian, and half as far.
+        """
+        rows = rows.astype(np.float64)
+        value, *parts = self(rows)
+        slope, hessian = self.slopes(rows, *parts)
+        reach, towards = np.ones((len(rows), 1)), slope
+        for _ in range(steps):
+            tried = rows - reach * np.linalg.solve(hessian, towards[..., None])[..., 0]
+            found, *parts = self(tried)
+            beyond, curved = self.slopes(tried, *parts)
+            lower = (found < value)[:, None]
+            mixed = _shortest(slope, beyond, hessian)
+            rows, value = np.where(lower, tried, rows), np.minimum(found, value)
+            slope, hessian = np.where(lower, beyond, slope), np.where(lower[..., None], curved, hessian)
+            towards = np.where(lower, beyond, mixed)
+            reach = np.where(lower, 1, reach / 2)
+        return rows
+
+
+def _shortest(a, b, hessian):
+    """(u, d) points between the (u, d) gradients a and b, the nearest to 0 by the inverse of the (u, d, d) Hessians."""
+    apart = b - a
+    solved = np.linalg.solve(hessian, apart[..., None])[..., 0]
+    share = -(a * solved).sum(1) / np.maximum((apart * solved).sum(1), LEAST)
+    return a + np.clip(share, 0, 1)[:, None] * apart
