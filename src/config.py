@@ -43,11 +43,11 @@ GROUPS = {
         "veto": "bool"},
     "decision": {
         "strategy": ("none", "none+validation", "random", "threshold", "recent", "similarity", "ifrqe", "ifrqe++",
-                     "FILE.py"),
+                     "ask-first", "FILE.py"),
         "wv_budget": "float (0, 1]", "willingness_weight": "optional float [0, inf)"},
     "game": {
         "prior": "float (0, 1)", "rounds": "int [1, inf)", "game_rate": "float (0, inf)", "count_others": "bool",
-        "anchors": "int [1, inf)", "anchor_placing": ("successive", "binomial", "budget"),
+        "instalments": "floats (0, 1]", "anchors": "int [1, inf)", "anchor_placing": ("successive", "binomial", "budget"),
         "anchor_use": ("nearest", "weighted"), "anchor_warm_epochs": "int [0, inf)"},
     "fidelity": {
         "fidelity_masks": "int [3, inf)", "fidelity_repeats": "int [1, inf)", "fidelity_keep": "float (0, 1)",
@@ -232,6 +232,9 @@ def _check_together(values):
     if layers[0] % 2:
         raise InputError(f"--layers {layers[0]}: the first width must be even, "
                          "since it is the user half beside the item half")
+    shares = values["instalments"]
+    refuse(not shares or sorted(set(shares)) != shares or shares[-1] != 1, "instalments",
+           "must be rising shares of the budget that end with 1, such as .2,.4,.6,.8,1")
     refuse(len(set(values["seeds"])) < len(values["seeds"]), "seeds", "names a seed twice; name each once")
     refuse(values["weight_decay"] and values["lazy_adam"], "weight_decay",
            "decays all rows of the tables, lazy Adam touches only those of a batch; add --lazy_adam False")

@@ -11,6 +11,7 @@ PREPROCESS_FILE = "preprocess.json"
 FIDELITY_FILE = "fidelity.json"
 FIDELITY_PLOT = "fidelity.png"
 PARTIAL_FILE = "influence.partial"
+INSTALMENT_FILE = "instalment_{}.partial.ckpt"  # the model of an instalment, for the case of an interruption
 TRADEOFF_FILE = "tradeoff.csv"
 
 TEXT_IDS, TIME_UNIT = "text_ids", "timestamp"  # keys of dataset.json: columns of ids that are text; the unit of times
@@ -20,6 +21,7 @@ USER, ITEM, RATING, TIMESTAMP = "user_id", "item_id", "rating", "timestamp"
 GENRE, GENRES = "genre", "genres"  # one of an item's genres, as rules name it; all of them, joined by "|"
 TITLE = "title"
 UNWILLINGNESS, INFLUENCE, EXPECTED, DISCLOSED = "unwillingness", "influence", "expected_influence", "disclosed"
+INSTALMENT = "instalment"  # column of disclosure.csv: in which an interaction was disclosed, from 1; 0 if it was not
 RATING_COLUMNS = [USER, ITEM, RATING, TIMESTAMP]
 MOVIE_COLUMNS = [ITEM, TITLE, GENRES]
 

@@ -137,7 +137,7 @@ def _played_panel(axes, decisions):
 # by strategy: color, marker, line style
 STYLES = {"none": (GREY, None, "--"), "none+validation": (GREY, None, ":"), "random": ("#a88500", "v", "-"),
           "threshold": ("#4e9a06", "s", "-"), "recent": ("#9a5fc0", "^", "-"), "similarity": ("#dd3c3c", "D", "-"),
-          "ifrqe": (BLUE, "o", "-"), "ifrqe++": (ORANGE, "P", "-")}
+          "ifrqe": (BLUE, "o", "-"), "ifrqe++": (ORANGE, "P", "-"), "ask-first": ("#d63384", "*", "-")}
 WHOLE = ("none", "none+validation")  # they disclose everything at every budget
 
 

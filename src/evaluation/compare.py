@@ -12,7 +12,7 @@ COMPARED = ("dataset", "seed", "num_users", "num_items", "ratings_sha256", "num_
             "candidates_sha256", "total_wv")
 OF_THE_SEED = ("seed", "training seed", "candidates_sha256", "total_wv")  # may differ between different seeds
 HIGHER_IS_BETTER = ("hr@", "ndcg@", "full_hr@", "full_ndcg@", "auc", "reward")
-LOWER_IS_BETTER = ("loss", "pos_loss", "wv")
+LOWER_IS_BETTER = ("loss", "pos_loss", "wv", "spent_wv")
 
 
 def not_comparable(plain: dict, masked: dict, but: Sequence[str] = ()) -> str:

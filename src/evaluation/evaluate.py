@@ -131,8 +131,9 @@ def _evaluate(variant, output, stage):
 
 
 def _violation(variant, dataset, loss):
-    """How many interactions train the model, and its wv, total_wv, willingness_weight and reward.
+    """How many interactions train the model, and its wv, spent_wv, total_wv, willingness_weight and reward.
 
+    spent_wv is the wv of all that any parameter was trained on, up to the mask and by it.
     These are of the histories before a validation item: without one, users disclose nothing that is known here.
     """
     config, everything = variant.config, np.ones(dataset.num_interactions, bool)
@@ -143,7 +144,8 @@ def _violation(variant, dataset, loss):
     weight = config.willingness_weight if decisions is None else decisions.weight
     used = decisions.disclosed if variant.masked else everything
     total_wv, wv = (metrics.willingness_violation(kept, unwillingness, dataset.num_users) for kept in (everything, used))
-    return int(used.sum()), {"wv": wv, "total_wv": total_wv, "willingness_weight": weight,
+    spent = decisions.record.get("spent_wv") if variant.masked else total_wv
+    return int(used.sum()), {"wv": wv, "spent_wv": spent, "total_wv": total_wv, "willingness_weight": weight,
                              "reward": None if weight is None else -loss - weight * wv}
 
 

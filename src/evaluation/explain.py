@@ -13,12 +13,13 @@ from ..common.errors import InputError
 from ..common.plugins import label
 from ..common.terminal import RESULT, paint
 from ..common.variant import Variant, decision_files
-from ..constants import DISCLOSED, EXPECTED, GENRES, INFLUENCE, ITEM, UNWILLINGNESS, USER
+from ..constants import DISCLOSED, EXPECTED, GENRES, INFLUENCE, INSTALMENT, ITEM, UNWILLINGNESS, USER
 from ..dataset import load_dataset
 from ..device_adapter import set_device
 from ..game.baselines import BASELINES
 from ..game.decisions import Decisions, read_decisions
 from ..game.mirror_descent import critical_payoff, prices_within_budgets
+from ..game.strategies import ASK_FIRST
 from ..sources.catalogue import find_users, load_catalogue, original_id
 from .recommend import as_records, described, line_of, load_model, show_json, top_items
 
@@ -29,7 +30,8 @@ class Rule:
     """The rule of the game: an interaction is disclosed if  expected - lambda b > critical,  unless vetoed.
 
     At one anchor this is exactly what the game plays. At several, `expected` is the mean over the rounds at the price of
-    the run, and the rule is close to the game; `agreement` says how close.
+    the run, and the rule is close to the game; of `ask-first` it is the rule of the last instalment. `agreement` says how
+    much of what was decided follows from it.
     """
 
     def __init__(self, decisions: Decisions):
@@ -38,6 +40,7 @@ class Rule:
         self.played = decisions.expected is not None and decisions.weight is not None
         self.weight = decisions.weight
         self.critical = critical_payoff(record["prior"], record["rounds"], record["game_rate"]) if self.played else None
+        self.otherwise = INSTALMENTS if self.strategy == ASK_FIRST else ANCHORS
         self.whose = "their recommendations and those of others" if record.get("count_others") else "their recommendations"
 
     @property
@@ -71,22 +74,27 @@ class Rule:
             return [VETOED if v else done if d else left for d, v in zip(disclosed, vetoed)]
         weight = self.weight if weight is None else weight
         says = self.disclosed(expected, unwillingness, vetoed, weight)
-        return [_reason(*row, self.whose) for row in zip(expected, weight * unwillingness, vetoed, disclosed, says)]
+        return [_reason(*row, self.whose, self.otherwise)
+                for row in zip(expected, weight * unwillingness, vetoed, disclosed, says)]
 
 
 VETOED = "withheld: they forbade it"
+ANCHORS, INSTALMENTS = "a close call between the anchors", "in an earlier instalment, by what was known then"
 EVERYTHING = ("everything is", "")  # nothing is withheld but what is vetoed
 OWN_STRATEGY = ("the strategy chose it", "the strategy did not choose it")
 BASELINE_REASONS = {**dict.fromkeys(("none", "none+validation"), EVERYTHING),
                     **{name: (baseline.disclosed, baseline.withheld) for name, baseline in BASELINES.items()}}
 
 
-def _reason(expected, price, vetoed, disclosed, says, whose):
-    """Why an interaction was disclosed or withheld, by its worth, its price, what the rule says, and whose worth it is."""
+def _reason(expected, price, vetoed, disclosed, says, whose, otherwise):
+    """Why an interaction was disclosed or withheld, by its worth, its price, what the rule says, and whose worth it is.
+
+    `otherwise` is said where the decision was another than the rule's.
+    """
     if vetoed:
         return VETOED
     if disclosed != says:
-        return f"{'disclosed' if disclosed else 'withheld'}: a close call between the anchors"
+        return f"{'disclosed' if disclosed else 'withheld'}: {otherwise}"
     if disclosed and price > 0 and expected >= price:
         return f"disclosed: worth {times(expected / price)} its price"
     if disclosed and expected > price:
@@ -159,6 +167,7 @@ def _of_user(user, dataset, decisions, catalogue):
                      GENRES: catalogue[GENRES][item], UNWILLINGNESS: float(b[k]),
                      INFLUENCE: None if influence is None else float(influence[k]),
                      EXPECTED: None if expected is None else float(expected[k]), DISCLOSED: bool(chosen[k]),
+                     **({} if decisions.instalment is None else {INSTALMENT: int(decisions.instalment[start + k])}),
                      "reason": reasons[k]})
     total = float(b.sum())
     return {USER: original_id(dataset.user_ids, user), "strategy": rule.strategy, "willingness_weight": rule.weight,

@@ -13,7 +13,7 @@ from ..common.files import atomic_write, read_json, write_csv
 from ..common.tables import read_table
 from ..common.variant import REMEDY, check_mask, decision_files
 from ..config import Config
-from ..constants import DISCLOSED, EXPECTED, INFLUENCE, ITEM, UNWILLINGNESS, USER
+from ..constants import DISCLOSED, EXPECTED, INFLUENCE, INSTALMENT, ITEM, UNWILLINGNESS, USER
 from ..dataset import Dataset
 
 # of preprocess.json, by what comes after it; the latter of a game only
@@ -32,6 +32,7 @@ class Decisions:
     influence: (n,) float64, nats, on the validation items at the anchor of everything; None where a baseline decided.
     expected: (n,) float64, nats, what the game went by, at several anchors the mean over the rounds; None as well.
     record: dict, preprocess.json; before that is written, what the solver says for it.
+    instalment: (n,) int8, in which each was disclosed, from 1, and 0 for what is withheld; None but for `ask-first`.
     """
     disclosed: np.ndarray
     unwillingness: np.ndarray
@@ -39,6 +40,7 @@ class Decisions:
     influence: np.ndarray = None
     expected: np.ndarray = None
     record: dict = field(default_factory=dict)
+    instalment: np.ndarray = None
 
     @property
     def wv_share(self) -> float:
@@ -57,6 +59,8 @@ class Decisions:
                               INFLUENCE: empty if self.influence is None else self.influence,
                               UNWILLINGNESS: self.unwillingness, DISCLOSED: self.disclosed.astype(np.int8),
                               EXPECTED: empty if self.expected is None else self.expected})
+        if self.instalment is not None:
+            table[INSTALMENT] = self.instalment
         with atomic_write(path) as temporary:
             write_csv(table, temporary)
 
@@ -81,7 +85,7 @@ def read_decisions(config: Config, dataset: Dataset, masked: bool = False) -> De
     played = record["willingness_weight"] is not None
     read_json(record_path, REMEDY, RECORD_KEYS + PLAYED_KEYS if played else RECORD_KEYS)
     try:
-        table = read_table(path, COLUMNS, COLUMNS, float_precision="round_trip")
+        table = read_table(path, (*COLUMNS, INSTALMENT), COLUMNS, float_precision="round_trip")
     except InputError as e:
         raise InputError(f"{e}; {REMEDY}") from e
     if not _lists(table, dataset, path):
@@ -90,7 +94,8 @@ def read_decisions(config: Config, dataset: Dataset, masked: bool = False) -> De
     if masked:
         check_mask(config)
     return Decisions(table[DISCLOSED].to_numpy() == 1, table[UNWILLINGNESS].to_numpy(), record["willingness_weight"],
-                     _numbers(table[INFLUENCE]), _numbers(table[EXPECTED]), record)
+                     _numbers(table[INFLUENCE]), _numbers(table[EXPECTED]), record,
+                     table[INSTALMENT].to_numpy() if INSTALMENT in table else None)
 
 
 def _lists(table, dataset, path):

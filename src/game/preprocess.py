@@ -16,7 +16,7 @@ from ..common.plugins import label, plugin_files
 from ..common.stage import Stage
 from ..common.tables import read_rows
 from ..common.variant import dataset_folder, is_masked
-from ..config import MASK, Config
+from ..config import MASK, TRAINED, Config
 from ..constants import (
     DATASET_FILE,
     DISCLOSURE_FILE,
@@ -37,16 +37,9 @@ from ..metrics import willingness_violation
 from ..sources.catalogue import text_ids
 from ..sources.unwillingness import data_files, unwillingness_source
 from .anchors import load_models, parameter_sets, trained_models
-from .strategies import (
-    NONE_VALIDATION,
-    PLAYED,
-    Kept,
-    Strategies,
-    influence_groups,
-    load_problem,
-    needs_model,
-    vetoed_validations,
-)
+from .ask_first import EPOCHS
+from .problem import Kept, load_problem
+from .strategies import ASK_FIRST, NONE_VALIDATION, PLAYED, Strategies, influence_groups, needs_model, vetoed_validations
 
 logger = logging.getLogger("ifrqe")
 
@@ -67,8 +60,9 @@ def preprocess(config: Config) -> None:
     written = [output / DISCLOSURE_FILE, output / PREPROCESS_FILE,
                *(target / name for name in (RATINGS_FILE, MOVIES_FILE, DATASET_FILE))]
     device = set_device(config)
-    stage = Stage("preprocess", config, ("split", "model", *influence_groups(config), *MASK), inputs + checkpoints, written,
-                  device)
+    trains = TRAINED if config.strategy == ASK_FIRST else ()  # else their models say how they were trained
+    stage = Stage("preprocess", config, ("split", "model", *trains, *influence_groups(config), *MASK), inputs + checkpoints,
+                  written, device)
     if stage.is_done():
         return
     problem = load_problem(config)
@@ -77,7 +71,7 @@ def preprocess(config: Config) -> None:
     logger.info("mask of %s (%s): %s interactions of %s users, strategy %s%s", dataset.name, device,
                 f"{dataset.num_interactions:,}", f"{dataset.num_users:,}", config.strategy,
                 f", solver {config.solver}, {len(models)} model{'s' if len(models) > 1 else ''} at "
-                f"{len(parameter_sets(models))} epochs in all" if config.strategy in PLAYED else "")
+                f"{len(parameter_sets(models))} epochs in all" if models and config.strategy in PLAYED else "")
     strategies = Strategies(problem, models, config, device, Kept(output, stage.basis))
     start = time.perf_counter()
     decisions = strategies(config.strategy, config.wv_budget, config.willingness_weight)
@@ -102,20 +96,22 @@ def preprocess(config: Config) -> None:
 def _record(config, problem, models, decisions, seconds):
     """What preprocess.json says."""
     dataset, disclosed = problem.dataset, decisions.disclosed
-    played = config.strategy in PLAYED
+    played = config.strategy in PLAYED and decisions.expected is not None
     wv, total_wv = (willingness_violation(kept, problem.unwillingness, dataset.num_users)
                     for kept in (disclosed, np.ones(len(disclosed))))
     game = {}
     if played:
         game = {"solver": config.solver, "damping": config.damping, "influence_models": len(models),
-                "parameter_sets": len(parameter_sets(models)), "anchors": len(decisions.record.get("anchor_wv", [wv])),
+                "parameter_sets": len(parameter_sets(models)) or len(EPOCHS),
+                "anchors": len(decisions.record.get("anchor_wv", [wv])),
                 **{key: getattr(config, key) for key in ("prior", "rounds", "game_rate", "count_others")},
                 **decisions.record}
     return {"dataset": config.dataset, "seed": config.seed, "num_users": dataset.num_users, "num_items": dataset.num_items,
             "num_interactions": dataset.num_interactions, "strategy": config.strategy,
             "unwillingness": unwillingness_source(config), "willingness_file": Path(config.willingness_file).name or None,
             "model_settings": models[0][1]["settings"] if models else None, **game, "seconds": seconds, "wv": wv,
-            "total_wv": total_wv, "willingness_weight": decisions.weight,
+            "total_wv": total_wv, "spent_wv": total_wv if needs_model(config.strategy) else wv,
+            "willingness_weight": decisions.weight,
             "wv_budget": config.wv_budget if config.willingness_weight is None or not played else None,
             "vetoed": int((~problem.allowed).sum()), "disclosed_share": float(disclosed.mean()),
             "peak_rss_mb": peak_rss_mb()}
@@ -124,9 +120,10 @@ def _record(config, problem, models, decisions, seconds):
 def _report(decisions, record, veto):
     """Says in the log what came of it."""
     disclosed, wv, total_wv, weight = decisions.disclosed, record["wv"], record["total_wv"], decisions.weight
-    logger.info("disclosed: %s of %s interactions (%.1f%%), wv %.4f of %.4f (%.1f%%)%s", f"{disclosed.sum():,}",
-                f"{len(disclosed):,}", 100 * disclosed.mean(), wv, total_wv, 100 * wv / total_wv if total_wv else 0,
-                "" if weight is None else f" at willingness_weight {weight:.6g}")
+    logger.info("disclosed: %s of %s interactions (%.1f%%), wv %.4f of %.4f (%.1f%%)%s; trained on to find that out: "
+                "%.4f", f"{disclosed.sum():,}", f"{len(disclosed):,}", 100 * disclosed.mean(), wv, total_wv,
+                100 * wv / total_wv if total_wv else 0, "" if weight is None else f" at willingness_weight {weight:.6g}",
+                record["spent_wv"])
     if decisions.influence is not None:
         helpful = decisions.influence > 0
         logger.info("helpful to the validation item (influence > 0): %.1f%% of the interactions; of these %.1f%% are "

@@ -8,35 +8,36 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from ..common.errors import InputError
 from ..common.files import PartialResults
 from ..config import INFLUENCES, Config
 from ..constants import PARTIAL_FILE
 from ..dataset import Dataset, load_dataset
 from ..influence.anchor import Anchor
 from ..influence_function import expected_at
-from ..sources.unwillingness import ALL_VETOED, load_unwillingness, stated_unwillingness, vetoed
+from ..sources.unwillingness import stated_unwillingness, vetoed
 from ..stat_utils import generator
 from .anchors import Retrained, parameter_sets
+from .ask_first import AskFirst
 from .baselines import BASELINES, find
 from .decisions import Decisions
 from .mirror_descent import Game
+from .problem import Kept, Problem, first_in_order
 
 logger = logging.getLogger("ifrqe")
 
-NONE, NONE_VALIDATION, IFRQE, IFRQE_PP = "none", "none+validation", "ifrqe", "ifrqe++"
-PLAYED = (IFRQE, IFRQE_PP)
+NONE, NONE_VALIDATION, IFRQE, IFRQE_PP, ASK_FIRST = "none", "none+validation", "ifrqe", "ifrqe++", "ask-first"
+PLAYED = (IFRQE, IFRQE_PP, ASK_FIRST)
 STRATEGIES = (NONE, NONE_VALIDATION, *BASELINES, *PLAYED)
 
 
 def needs_model(strategy: str) -> bool:
-    """Whether a strategy looks at the plain model."""
-    return strategy in PLAYED or strategy not in (NONE, NONE_VALIDATION) and find(strategy).needs_model
+    """Whether a strategy looks at the plain model, which was trained on everything."""
+    if strategy in (NONE, NONE_VALIDATION, ASK_FIRST):
+        return False
+    return strategy in PLAYED or find(strategy).needs_model
 
 
 def with_validation(dataset: Dataset, disclosed: np.ndarray, config: Config) -> Dataset:
@@ -58,58 +59,6 @@ def vetoed_validations(dataset: Dataset, config: Config) -> np.ndarray:
 def influence_groups(config: Config, solvers: tuple[str, ...] = ()) -> tuple[str, ...]:
     """Groups of options that the influences depend on; the samples of `lissa` are drawn by chunk."""
     return (*INFLUENCES, "chunks") if "lissa" in (config.solver, *solvers) else INFLUENCES
-
-
-@dataclass
-class Problem:
-    """What is to be decided.
-
-    dataset: Dataset.
-    unwillingness: (n,) array in [0, 1], in the order of dataset.user.
-    allowed: (n,) bool, what is not vetoed.
-    """
-    dataset: Dataset
-    unwillingness: np.ndarray
-    allowed: np.ndarray
-
-
-def load_problem(config: Config) -> Problem:
-    """The Problem that the settings name.
-
-    Raises:
-        InputError: the dataset or the unwillingness is missing or unfit, or everything is vetoed.
-    """
-    dataset = load_dataset(config)
-    unwillingness = load_unwillingness(dataset, config)
-    allowed = ~vetoed(unwillingness, config)
-    if not allowed.any():
-        raise InputError(ALL_VETOED)
-    return Problem(dataset, unwillingness, allowed)
-
-
-@dataclass
-class Kept:
-    """Where an interrupted computation leaves its results.
-
-    folder: Path.
-    key: dict that they depend on beside the options: data and checkpoints.
-    """
-    folder: Path
-    key: dict
-
-
-def first_in_order(order: np.ndarray, problem: Problem, limit: float) -> np.ndarray:
-    """(n,) bool: of the allowed interactions of `order` the first ones, as far as the limit of unwillingness reaches.
-
-    Args:
-        order: (m,) positions, those to disclose first in front.
-        problem: Problem.
-        limit: largest sum of unwillingness.
-    """
-    order = order[problem.allowed[order]]
-    disclosed = np.zeros(len(problem.allowed), bool)
-    disclosed[order[np.cumsum(problem.unwillingness[order]) <= limit * (1 + 1e-12)]] = True
-    return disclosed
 
 
 def play(expected: list[np.ndarray], problem: Problem, config: Config, limit: float, weight: float | None = None,
@@ -177,6 +126,12 @@ class Strategies:
             parameters = parameter_sets(self.models) if baseline.needs_model else []
             order = baseline.order(problem.dataset, problem.unwillingness, parameters, self.config)
             return Decisions(first_in_order(order, problem, limit), problem.unwillingness)
+        if strategy == ASK_FIRST:
+            ask_first = AskFirst(problem, self.config, self.device, self.kept)
+            self.partials.append(ask_first)
+            decisions = ask_first(limit, weight)
+            self.seconds.update(ask_first.seconds)
+            return decisions
         influence, expected, report = self._at_everything()
         if strategy == IFRQE:
             disclosed, weight, _ = self._play([expected], limit, weight)

@@ -83,10 +83,15 @@ def _decision_rows(decisions):
             ("disclosed", f"{decisions.disclosed.sum():,} of {len(decisions.disclosed):,} "
                           f"({100 * record['disclosed_share']:.1f}%)"),
             ("wv", f"{record['wv']:.4g} of {record['total_wv']:.4g} ({100 * decisions.wv_share:.1f}%)")]
+    if "spent_wv" in record:
+        rows.append(("spent on the way", f"{record['spent_wv']:.4g}: the wv of all that any parameter was trained on"))
     if record["wv_budget"] is not None:
         rows.append(("budget", f"{100 * record['wv_budget']:g}% of total_wv"))
     if record["willingness_weight"] is not None:
         rows.append(("price of unwillingness", f"{record['willingness_weight']:.4g}"))
+    if "instalment_wv" in record:
+        rows.append(("instalments", f"{len(record['instalment_wv'])}: wv "
+                                    + ", ".join(f"{wv:.4g}" for wv in record["instalment_wv"])))
     if "solver" in record:
         models, anchors = counted(record["influence_models"], "model"), counted(record["anchors"], "anchor")
         rows.append(("influences", f"solver {record['solver']}, {record['parameter_sets']} sets of parameters of {models}, "

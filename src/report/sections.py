@@ -8,6 +8,7 @@ from ..constants import MASKED_MODEL, PLAIN_MODEL
 from ..evaluation.compare import comparison_rows, rankings
 from ..evaluation.explain import Rule
 from ..evaluation.quarters import changes_in_quarters
+from ..game.strategies import ASK_FIRST
 from . import interactions, panels, run
 from .blocks import bullets, figures, table, text
 
@@ -21,6 +22,11 @@ def summary(results, config):
         lines.append(f"{decisions.disclosed.sum():,} of {len(decisions.disclosed):,} interactions "
                      f"({100 * decisions.disclosed.mean():.0f}%) train the recommender, at "
                      f"{100 * decisions.wv_share:.0f}% of the unwillingness that using everything would violate.")
+        if "spent_wv" in decisions.record:
+            spent = decisions.record["spent_wv"] / decisions.record["total_wv"] if decisions.record["total_wv"] else 0
+            lines.append("Nothing was trained on before it was disclosed." if decisions.record["strategy"] == ASK_FIRST else
+                         f"To find the mask, {100 * spent:.0f}% of the unwillingness was violated: the wv of all that was "
+                         "trained on.")
     if results.pair:
         plain, masked = (found.record for found in results.pair)
         intervals = changes_with_intervals(results)
@@ -51,7 +57,8 @@ def comparison(results, config):
                     "Test items, ranked among candidates that the user never interacted with. ▲ for the better, ▼ for the "
                     "worse. Intervals: paired over users, for one training of each model."),
               text("loss and pos_loss in nats (mean cross-entropy of all candidates; of the test items). wv: unwillingness "
-                   "that is violated, per user. reward = -loss - willingness_weight × wv.")]
+                   "that is violated, per user; spent_wv: of all that any parameter was trained on to find the mask. "
+                   "reward = -loss - willingness_weight × wv.")]
     study = results.study
     if study is not None and study.differs:
         blocks.append(text("The strategies of the trade-off study do not stand beside this run, since it differs in "
@@ -158,13 +165,16 @@ def limits(results, config):
     if record["unwillingness"] in source:
         stated = " where the rules state no other." if record.get("willingness_file") else ": nobody stated it."
         lines.append(f"Unwillingness was {source[record['unwillingness']]}{stated}")
-    lines.append("The plain model was trained on everything, also on what users withhold. Held-out items stay in the masked "
-                 "dataset for the evaluation.")
+    asked = record["strategy"] == ASK_FIRST
+    lines.append("The plain model was trained on everything, also on what users withhold"
+                 + (": it is there to be compared with, and the mask did not look at it" if asked else "")
+                 + ". Held-out items stay in the masked dataset for the evaluation.")
     if not Rule(results.decisions).played:
         lines.append("A baseline decided; there are no influences, and no price.")
         return [bullets(*lines)]
     own = "" if record["count_others"] else ", for the interaction's own user only"
-    lines.append(f"Influences are first-order predictions of what retraining would do, made from the plain model{own}; "
+    model = "models of what was disclosed by then" if asked else "the plain model"
+    lines.append(f"Influences are first-order predictions of what retraining would do, made from {model}{own}; "
                  "scripts/run_fidelity.sh measures how well they predict it.")
     lines.append("The reward joins a mean over many candidates with a price that the game weighs against one item: it "
                  "compares masks at one price, and is no measure of satisfaction.")

@@ -53,6 +53,7 @@ def users_page(results, config):
         pages.append(page)
     slider = rule.played and decisions.unwillingness.sum() > 0
     return {"played": rule.played, "veto": bool(decisions.vetoed.any()), "left_out": hide, "whose": rule.whose,
+            "otherwise": rule.otherwise,
             "sentences": rule.sentences, "weight": rule.weight, "critical": rule.critical, "num_users": dataset.num_users,
             "num_candidates": next(iter(results.models.values())).record["num_candidates"],
             "prices": rule.prices(decisions, [k / STEPS for k in range(STEPS + 1)]) if slider else None,

@@ -18,7 +18,8 @@ from ..config import EVALUATED, TRAINED
 from ..constants import RATINGS_FILE, TIMESTAMP
 from ..dataset import read_ratings_column, timestamp_seconds
 from ..game.anchors import load_models, trained_models
-from ..game.strategies import IFRQE, NONE, NONE_VALIDATION, Kept, Strategies, influence_groups, load_problem, with_validation
+from ..game.problem import Kept, load_problem
+from ..game.strategies import IFRQE, NONE, NONE_VALIDATION, Strategies, influence_groups, needs_model, with_validation
 from ..sources.unwillingness import data_files
 from ..training.checkpoint import read_checkpoint
 from .retraining import Retraining
@@ -108,6 +109,7 @@ class SeedRuns:
         return {"strategy": label(strategy), "budget": budget, "seed": self.config.seed,
                 f"hr@{k}": metrics.hit_ratio_of_ranks(values[RANK], k), f"ndcg@{k}": metrics.ndcg_of_ranks(values[RANK], k),
                 "loss": loss, "pos_loss": float(values[POS_LOSS].mean()), "wv": wv, "wv_share": wv / total if total else 0.0,
+                "spent_share": 1.0 if needs_model(strategy) or not total else wv / total,
                 "disclosed_share": float(kept.mean()), "willingness_weight": weight,
                 "reward": None if weight is None else -loss - weight * wv}
 

@@ -8,12 +8,16 @@ KINDS = {"history": "history length", "unwillingness": "total unwillingness", "g
 
 
 def markdown(table, shown):
-    """The runs as a Markdown table: for each budget the strategies, with mean and standard deviation over seeds."""
-    header = ["budget", "strategy", "wv", "disclosed", *map(str.upper, shown), "loss", "reward"]
+    """The runs as a Markdown table: for each budget the strategies, with mean and standard deviation over seeds.
+
+    spent: share of the unwillingness that training violated on the way to the mask.
+    """
+    header = ["budget", "strategy", "wv", "spent", "disclosed", *map(str.upper, shown), "loss", "reward"]
     rows = []
     for _, at_budget in table.groupby("budget"):
         for strategy, runs in at_budget.groupby("strategy", sort=False):
             rows.append([f"{100 * runs.budget.iloc[0]:g}%", strategy, f"{100 * runs.wv_share.mean():.0f}%",
+                         f"{100 * runs.spent_share.mean():.0f}%",
                          f"{100 * runs.disclosed_share.mean():.0f}%",
                          *(mean_and_std(runs[name]) for name in [*shown, "loss", "reward"])])
     return markdown_table(header, rows)

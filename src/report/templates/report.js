@@ -32,7 +32,7 @@ function times(x) {
 
 function reason(expected, price, vetoed, disclosed, says) {
   if (vetoed) return "withheld: they forbade it";
-  if (disclosed !== says) return `${disclosed ? "disclosed" : "withheld"}: a close call between the anchors`;
+  if (disclosed !== says) return `${disclosed ? "disclosed" : "withheld"}: ${data.otherwise}`;
   if (disclosed && price > 0 && expected >= price) return `disclosed: worth ${times(expected / price)} its price`;
   if (disclosed && expected > price) return `disclosed: helps ${data.whose} and costs them nothing`;
   if (disclosed) return "disclosed: makes too little difference to move the game from its start";
@@ -104,7 +104,7 @@ function draw(chosen, price, share, words) {
     + (total > 0 ? `, with ${percent(violated / total)} of their own unwillingness` : "")
     + (price === null ? "." : `. Price of unwillingness: ${price.toPrecision(3)}.`)
     + (data.agreement !== null && data.agreement < 1
-      ? ` The rule stands for a game at several anchors; it decides ${(100 * data.agreement).toFixed(1)}% of all interactions alike.` : "");
+      ? ` The rule stands for a game at several anchors, or in instalments; it decides ${(100 * data.agreement).toFixed(1)}% of all interactions alike.` : "");
   const says = data.played ? selection(c, price) : null;
   const worth = k => data.played ? c.expected[k] - price * c.b[k] : chosen[k] - c.b[k];
   const order = Array.from(chosen.keys()).sort((i, j) => worth(j) - worth(i) || i - j);

@@ -1,0 +1,163 @@
+"""Strategy `ask-first`: nothing is trained on before its user has disclosed it.
+
+The least unwilling interactions, until the first share of the budget is spent, train a first model. With its shared
+parameters each user's row is refitted from all that they know themselves; influences are computed at these rows, and the
+game decides what else is disclosed within the next share; and so on. An instalment contains those before it, so that all
+that any model was trained on is part of the mask. What is vetoed takes no part in anything. What leaves a user beside what
+they disclose is their part in sums: those of the regression behind the expected influence, and of the search for the price.
+See docs/maths.md, section 8.
+"""
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from itertools import islice
+
+import numpy as np
+
+from ..common.errors import InputError
+from ..config import TRAINED, Config
+from ..constants import INSTALMENT_FILE
+from ..influence.anchor import Anchor
+from ..influence.refit import refitted
+from ..influence_function import expected_at
+from ..ncf import build
+from ..stat_utils import generator
+from ..training.checkpoint import read_checkpoint, save_checkpoint, with_prefix
+from ..training.trainer import Trainer, train_on
+from .decisions import Decisions
+from .mirror_descent import critical_payoff, price_within_budget
+from .problem import Kept, Problem
+
+logger = logging.getLogger("ifrqe")
+
+EPOCHS = 0.8, 1.0  # after these shares of its epochs a training's parameters are taken for influences
+STEPS = 2  # of a refit: rows that were trained on are near the optimum already
+SET = "epoch{}."  # prefix of a set of parameters in an instalment's file
+
+
+class AskFirst:
+    """The strategy.
+
+    Args:
+        problem: Problem.
+        config: instalments, the options of training, influence and game.
+        device: name of the device in use.
+        kept: Kept; the models of instalments are left there for the case of an interruption.
+    """
+
+    def __init__(self, problem: Problem, config: Config, device: str, kept: Kept):
+        self.problem, self.config, self.device, self.kept = problem, config, device, kept
+        # what is vetoed is not even refitted on
+        self.dataset = problem.dataset.part(problem.allowed)
+        self.unwillingness = problem.unwillingness[problem.allowed]
+        self.critical = critical_payoff(config.prior, config.rounds, config.game_rate)
+        self.seconds = {"training": 0.0, "influence": 0.0}
+        self.files = []
+
+    def __call__(self, limit: float, weight: float | None = None) -> Decisions:
+        """The decision within a limit of unwillingness, or at a price.
+
+        Args:
+            limit: largest sum of unwillingness.
+            weight: lambda; given, instalments are shares of what it would spend at the influences known by then. Before
+                any are known, the first is a share of `limit` all the same.
+
+        Returns:
+            Decisions.
+        """
+        b, shares = self.unwillingness, self.config.instalments
+        disclosed = self._least_unwilling(limit * shares[0])
+        instalment, found, price, weights, spent = disclosed.astype(np.int8), None, None, [], [b[disclosed].sum()]
+        for number, share in enumerate(shares[1:], 2):
+            if disclosed.any():
+                influence, expected, report = found = self._influences(disclosed, number)
+                within = limit if weight is None else b[disclosed | (expected - weight * b > self.critical)].sum()
+                left = ~disclosed
+                price = price_within_budget(expected[left], b[left], max(share * within - b[disclosed].sum(), 0),
+                                            self.critical)
+                price = price if weight is None else max(price, weight)
+                more = left & (expected - price * b > self.critical)
+                weights.append(price)
+            else:  # the shares so far were too small for anything
+                more = self._least_unwilling(limit * share)
+            instalment[more] = number
+            disclosed = disclosed | more
+            spent.append(b[disclosed].sum())
+            logger.info("instalment %d of %d: %s more interactions are disclosed, %s in all", number, len(shares),
+                        f"{more.sum():,}", f"{disclosed.sum():,}")
+        return self._decisions(disclosed, instalment, found, price, {
+            "instalment_wv": [float(x / self.dataset.num_users) for x in spent], "instalment_weights": weights})
+
+    def remove(self) -> None:
+        """Removes what was kept for the case of an interruption."""
+        for path in self.files:
+            path.unlink(missing_ok=True)
+
+    def _least_unwilling(self, limit):
+        """(n,) bool: those of the least unwillingness, ties in random order, as far as the limit reaches."""
+        b = self.unwillingness
+        order = generator(self.config.seed, "first instalment").permutation(len(b))
+        order = order[np.argsort(b[order], kind="stable")]
+        chosen = np.zeros(len(b), bool)
+        chosen[order[np.cumsum(b[order]) <= limit * (1 + 1e-12)]] = True
+        return chosen
+
+    def _influences(self, disclosed, number):
+        """What expected_at finds at rows that are refitted, the shared parameters trained on `disclosed`."""
+        start, config, dataset = time.perf_counter(), self.config, self.dataset
+        sets = self._model(disclosed, number)
+        trained = np.bincount(dataset.user[disclosed], minlength=dataset.num_users) > 0
+        net = build(dataset, config)
+        between = time.perf_counter()
+        found = expected_at(Anchor([lambda values=values: refitted(net, values, dataset, trained, config, STEPS)
+                                    for values in sets]), dataset, config)
+        self.seconds["training"] += between - start
+        self.seconds["influence"] += time.perf_counter() - between
+        return found
+
+    def _model(self, disclosed, number):
+        """Sets of parameters, trained on `disclosed` and nothing else, or what an interrupted run has left of them."""
+        config, path = self.config, self.kept.folder / INSTALMENT_FILE.format(number - 1)
+        key = {**self.kept.key, "settings": config.select("model", *TRAINED),
+               "disclosed": hashlib.sha256(np.packbits(disclosed).tobytes()).hexdigest()}
+        self.files.append(path)
+        if (kept := self._read(path, key)) is not None:
+            logger.info("%s: going on with the model that a run before this one has left", path)
+            return kept
+        part = self.dataset.part(disclosed)
+        logger.info("instalment %d of %d: NCF is trained on the %s interactions that are disclosed by now", number - 1,
+                    len(config.instalments), f"{part.num_interactions:,}")
+        taken = {max(1, round(share * config.train_epochs)) for share in EPOCHS}
+        sets = {SET.format(epoch.number): epoch.values
+                for epoch in islice(train_on(Trainer(build(part, config), part, config, self.device)), max(taken))
+                if epoch.number in taken}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_checkpoint(path, sets, {"key": key, "sets": list(sets)})
+        return list(sets.values())
+
+    def _read(self, path, key):
+        if self.config.overwrite or not path.is_file():
+            return None
+        try:
+            values, info = read_checkpoint(path, "remove it")
+        except InputError:
+            return None  # damaged: it is trained again
+        return [with_prefix(values, name) for name in info["sets"]] if info.get("key") == key else None
+
+    def _decisions(self, disclosed, instalment, found, price, record):
+        """The Decisions about all interactions; the influence of what is vetoed is not known, and stands there as 0."""
+        allowed = self.problem.allowed
+
+        def spread(values, kind=np.float64):
+            whole = np.zeros(len(allowed), kind)
+            whole[allowed] = values
+            return whole
+
+        decisions = Decisions(spread(disclosed, bool), self.problem.unwillingness, price, record=record,
+                              instalment=spread(instalment, np.int8))
+        if found is not None:
+            decisions.influence, decisions.expected = spread(found[0]), spread(found[1])
+            decisions.record = {**found[2], **record}
+        return decisions

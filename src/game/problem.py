@@ -1,0 +1,64 @@
+"""What is to be decided: the interactions, how unwilling their users are to have each used, and what they forbid."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..common.errors import InputError
+from ..config import Config
+from ..dataset import Dataset, load_dataset
+from ..sources.unwillingness import ALL_VETOED, load_unwillingness, vetoed
+
+
+@dataclass
+class Problem:
+    """What is to be decided.
+
+    dataset: Dataset.
+    unwillingness: (n,) array in [0, 1], in the order of dataset.user.
+    allowed: (n,) bool, what is not vetoed.
+    """
+    dataset: Dataset
+    unwillingness: np.ndarray
+    allowed: np.ndarray
+
+
+def load_problem(config: Config) -> Problem:
+    """The Problem that the settings name.
+
+    Raises:
+        InputError: the dataset or the unwillingness is missing or unfit, or everything is vetoed.
+    """
+    dataset = load_dataset(config)
+    unwillingness = load_unwillingness(dataset, config)
+    allowed = ~vetoed(unwillingness, config)
+    if not allowed.any():
+        raise InputError(ALL_VETOED)
+    return Problem(dataset, unwillingness, allowed)
+
+
+@dataclass
+class Kept:
+    """Where an interrupted computation leaves its results.
+
+    folder: Path.
+    key: dict that they depend on beside the options: data and checkpoints.
+    """
+    folder: Path
+    key: dict
+
+
+def first_in_order(order: np.ndarray, problem: Problem, limit: float) -> np.ndarray:
+    """(n,) bool: of the allowed interactions of `order` the first ones, as far as the limit of unwillingness reaches.
+
+    Args:
+        order: (m,) positions, those to disclose first in front.
+        problem: Problem.
+        limit: largest sum of unwillingness.
+    """
+    order = order[problem.allowed[order]]
+    disclosed = np.zeros(len(problem.allowed), bool)
+    disclosed[order[np.cumsum(problem.unwillingness[order]) <= limit * (1 + 1e-12)]] = True
+    return disclosed
