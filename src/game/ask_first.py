@@ -32,7 +32,7 @@ from .problem import Kept, Problem
 
 logger = logging.getLogger("ifrqe")
 
-EPOCHS = 0.8, 1.0  # after these shares of its epochs a training's parameters are taken for influences
+EPOCHS = 0.6, 0.8  # after these shares of its epochs a training's parameters are taken for influences
 STEPS = 2  # of a refit: rows that were trained on are near the optimum already
 SET = "epoch{}."  # prefix of a set of parameters in an instalment's file
 
