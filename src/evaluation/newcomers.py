@@ -22,7 +22,7 @@ from ..influence.anchor import Anchor
 from ..influence.expected import expected_by, target_items
 from ..influence.refit import prior_of, refit
 from ..influence_function import influences
-from ..ncf import build, user_rows, with_user_rows
+from ..ncf import UserRows, build, user_rows, with_user_rows
 from ..sources.catalogue import load_catalogue
 from ..sources.newcomers import Newcomers, read_newcomers
 from ..training.checkpoint import load_anchors, load_checkpoint
@@ -61,7 +61,8 @@ def _newcomers(variant):
     catalogue = load_catalogue(dataset, config)
     logger.info("newcomers to %s (%s): %s interactions of %s users, rows refitted at %d epochs of %s", config.dataset,
                 device, f"{len(people.user):,}", f"{len(people.ids):,}", len(anchors), variant.model)
-    refits = Refits(net, dataset, config)
+    longest = np.bincount(people.user).max()
+    refits = Refits(net, dataset, config, 2 * len(people.ids) * longest * (1 + config.num_neg))
     decisions = decide(people, refits, list(anchors.values()), record)
     lists = _recommended(people, decisions, refits, best)
     history = refits.dataset_of(people.ids, people.user, people.item)
@@ -102,10 +103,12 @@ class Refits:
         net: NCF, is given whatever parameters it is used with.
         dataset: Dataset that it was trained on; the rows of its users with any interaction make up the prior.
         config: num_neg, seed, chunk_size, and the options of influences.
+        pairs: of users and items that are looked at together.
     """
 
-    def __init__(self, net, dataset: Dataset, config: Config):
+    def __init__(self, net, dataset: Dataset, config: Config, pairs: int):
         self.net, self.name, self.items, self.config = net, dataset.name, dataset.item_ids, config
+        self.jacobian = UserRows(net, min(pairs, config.chunk_size))
         self.trained = np.bincount(dataset.user, minlength=dataset.num_users) > 0
 
     def dataset_of(self, ids: np.ndarray, user: np.ndarray, item: np.ndarray) -> Dataset:
@@ -116,7 +119,8 @@ class Refits:
     def __call__(self, values: dict, dataset: Dataset) -> dict:
         """Parameters with the rows of the users of a Dataset, refitted to its training interactions, in place of others."""
         self.net.set_values(values)
-        return with_user_rows(values, refit(self.net, dataset, prior_of(user_rows(values)[self.trained]), self.config))
+        prior = prior_of(user_rows(values)[self.trained])
+        return with_user_rows(values, refit(self.net, dataset, prior, self.config, jacobian=self.jacobian))
 
 
 def decide(people: Newcomers, refits: Refits, anchors: list[dict], record: dict) -> Decisions:
@@ -141,7 +145,8 @@ def decide(people: Newcomers, refits: Refits, anchors: list[dict], record: dict)
     back = np.cumsum(np.bincount(user))[user] - 1 - np.arange(n)  # 0 for the latest of a user
     swapped = np.where(back < 2 * held, (back + held) % (2 * held), back)
     both = split(refits.name, Ids(np.tile(people.ids, 2), refits.items), (
-        np.r_[user, user + len(people.ids)], np.r_[item, item], -np.r_[back, swapped]), refits.config.holdout)
+        np.r_[user, user + len(people.ids)], np.r_[item, item], -np.r_[back, swapped]), held)
+    both.held = HeldOut(np.column_stack([both.test, both.held.validations]), None)  # nothing is held out as a test item
     targets = target_items(both, max(0, len(record["expectation"]) - 1))
     parameters = [refits(values, both) for values in anchors]
     found = influences(Anchor(parameters), both, refits.config, targets)[0]

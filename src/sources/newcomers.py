@@ -74,7 +74,7 @@ def read_newcomers(dataset: Dataset, config: Config, least: int, veto: bool) -> 
     counted = np.bincount(user[(item >= 0) & ~vetoed], minlength=len(names))
     for k in np.flatnonzero(counted < least):
         logger.warning("%s: user %s is left out: %d interactions of theirs count, at least %d are needed", path, names[k],
-                       counted[k], least)
+                       int(counted[k]), least)
     enough = counted >= least
     if not enough.any():
         raise InputError(f"{path}: no user has {least} interactions that count (with items of {dataset.name}, not vetoed); "
@@ -118,8 +118,9 @@ def _name_unknown(names, path, dataset):
     unique = list(dict.fromkeys(names))
     if unique:
         shown = ", ".join(unique[:_SHOWN]) + (f" and {len(unique) - _SHOWN:,} more" if len(unique) > _SHOWN else "")
-        logger.warning("%s: %s of its rows are left out, since %s does not know their items: %s", path, f"{len(names):,}",
-                       dataset.name, shown)
+        logger.warning("%s: %s left out, since %s does not know %s: %s", path,
+                       f"{len(names):,} rows" if len(names) > 1 else "1 row", dataset.name,
+                       "their items" if len(unique) > 1 else "the item", shown)
 
 
 def _ids(names, dataset):
