@@ -59,8 +59,9 @@ def _newcomers(variant):
     best, anchors = net.values(), load_anchors(variant.checkpoint, dataset, variant)[0]
     config = config.replace(solver=record["solver"], damping=record["damping"], num_neg=info["settings"]["num_neg"])
     catalogue = load_catalogue(dataset, config)
-    logger.info("newcomers to %s (%s): %s interactions of %s users, rows refitted at %d epochs of %s", config.dataset,
-                device, f"{len(people.user):,}", f"{len(people.ids):,}", len(anchors), variant.model)
+    logger.info("newcomers to %s (%s): %s interactions of %s users, rows refitted at %d epoch%s of %s", config.dataset,
+                device, f"{len(people.user):,}", f"{len(people.ids):,}", len(anchors),
+                "s" if len(anchors) > 1 else "", variant.model)
     longest = np.bincount(people.user).max()
     refits = Refits(net, dataset, config, 2 * len(people.ids) * longest * (1 + config.num_neg))
     decisions = decide(people, refits, list(anchors.values()), record)
