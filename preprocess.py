@@ -1,11 +1,25 @@
-"""Computes influences, decides what each user discloses, and writes the masked dataset."""
+"""Computes influences, decides what each user discloses, and writes the masked dataset.
+
+--newcomers FILE decides for users who were in no training instead, and writes nothing.
+"""
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # where PYTHONSAFEPATH is set, Python does not do it
 
 from src.common.stage import main  # noqa: E402
+from src.common.variant import asked  # noqa: E402
+from src.evaluation.newcomers import newcomers  # noqa: E402
 from src.game.preprocess import preprocess  # noqa: E402
 
+
+def run(config):
+    """The influence stage, or decisions for newcomers."""
+    if config.newcomers:
+        newcomers(asked(config))
+    else:
+        preprocess(config)
+
+
 if __name__ == "__main__":
-    main(preprocess, "run_preprocess", __doc__)
+    main(run, "run_preprocess", __doc__)

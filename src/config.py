@@ -58,7 +58,8 @@ GROUPS = {
     "run": {  # no result depends on them, but by the files that they name
         "data_path": "str", "dataset": "str", "archive": "str", "mirror": "str", "recipe": "str", "resume": "bool",
         "masked": "bool", "other_model": "bool", "willingness_file": "str", "eval_batch_size": "int [1, inf)",
-        "eval_file_name": "str", "recommend": "str", "explain_user": "str", "format": ("table", "json"),
+        "eval_file_name": "str", "recommend": "str", "explain_user": "str", "newcomers": "str",
+        "format": ("table", "json"),
         "output_path": "str", "checkpoint_path": "str", "decisions_path": "str", "overwrite": "bool",
         "log_level": ("quiet", "normal", "verbose"), "device_target": ("auto", "CPU", "GPU", "Ascend"),
         "device_id": "int [0, inf)", "enable_modelarts": "bool", "data_url": "str", "train_url": "str",
@@ -226,7 +227,8 @@ def _check_together(values):
         if when:
             raise InputError(f"--{option} {values[option]}: {why}")
 
-    layers, asked = values["layers"], values["recommend"] or values["explain_user"]
+    layers = values["layers"]
+    asked = values["recommend"] or values["explain_user"] or values["newcomers"]
     if not layers:
         raise InputError("--layers '': needs whole numbers such as 64,32,16")
     if layers[0] % 2:

@@ -46,7 +46,7 @@ def locked(program: str, config: Config) -> Iterator[None]:
     Raises:
         InputError: another run does so; the message names the folder, and that run's host, process and program.
     """
-    asks = program == "run_eval" and (config.recommend or config.explain_user)
+    asks = {"run_eval": config.recommend or config.explain_user, "run_preprocess": config.newcomers}.get(program)
     if fcntl is None or asks:  # who only asks, reads whole files and writes none
         yield
         return

@@ -184,6 +184,19 @@ def log_to(folder: str, name: str, level: str, results_alone: bool = False) -> I
 
 
 @contextlib.contextmanager
+def off_the_record() -> Iterator[None]:
+    """While it lasts, the log goes to the screen alone and not to its file."""
+    files = [handler for handler in logger.handlers if isinstance(handler, _LogFile)]
+    for handler in files:
+        logger.removeHandler(handler)
+    try:
+        yield
+    finally:
+        for handler in files:
+            logger.addHandler(handler)
+
+
+@contextlib.contextmanager
 def _native_messages_to(file):
     sys.stderr.flush()
     before, screen = sys.stderr, os.dup(2)

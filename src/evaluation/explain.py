@@ -8,13 +8,15 @@ import logging
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 
 from ..common.errors import InputError
 from ..common.plugins import label
 from ..common.terminal import RESULT, paint
 from ..common.variant import Variant, decision_files
+from ..config import Config
 from ..constants import DISCLOSED, EXPECTED, GENRES, INFLUENCE, INSTALMENT, ITEM, UNWILLINGNESS, USER
-from ..dataset import load_dataset
+from ..dataset import Dataset, load_dataset
 from ..device_adapter import set_device
 from ..game.baselines import BASELINES
 from ..game.decisions import Decisions, read_decisions
@@ -78,6 +80,7 @@ class Rule:
                 for row in zip(expected, weight * unwillingness, vetoed, disclosed, says)]
 
 
+LISTS = {"plain": "before: trained on everything", "masked": "after: trained on what is disclosed"}  # of recommendations
 VETOED = "withheld: they forbade it"
 ANCHORS, INSTALMENTS = "a close call between the anchors", "in an earlier instalment, by what was known then"
 EVERYTHING = ("everything is", "")  # nothing is withheld but what is vetoed
@@ -142,17 +145,17 @@ def explain(variant: Variant) -> None:
         except InputError as e:  # the decisions stand without it
             logger.warning("without the recommendations of the %s model: %s", name, e)
     lists = {name: top_items(net, users, dataset, config.top_k, config.eval_batch_size) for name, net in models.items()}
-    answers = [_of_user(user, dataset, decisions, catalogue) for user in users]
+    answers = [of_user(user, dataset, decisions, catalogue) for user in users]
     for k, answer in enumerate(answers):
         answer["recommended"] = {name: as_records(found[k], dataset, catalogue) for name, found in lists.items()}
     if config.format == "json":
         show_json({"dataset": config.dataset, "users": answers})
         return
     for answer in answers:
-        _show(answer, config)
+        show(answer, config)
 
 
-def _of_user(user, dataset, decisions, catalogue):
+def of_user(user: int, dataset: Dataset, decisions: Decisions, catalogue: pd.DataFrame) -> dict:
     """A dict that JSON can hold: the user's interactions, those most worth their while first, with the decisions."""
     start, end = np.searchsorted(dataset.user, [user, user + 1])
     expected, b, chosen, vetoed, influence = (None if a is None else a[start:end] for a in (
@@ -175,7 +178,8 @@ def _of_user(user, dataset, decisions, catalogue):
             "violated_share": float(b[chosen].sum() / total) if total else 0.0}
 
 
-def _show(answer, config):
+def show(answer: dict, config: Config, lists: dict[str, str] = LISTS) -> None:
+    """Shows what of_user says of a user, and their lists of recommendations under the headings `lists`."""
     rows = answer["interactions"]
     weight = answer["willingness_weight"]
     summary = (f"{config.dataset}, user {answer[USER]}: {answer['disclosed']} of {len(rows)} interactions disclosed, "
@@ -188,10 +192,9 @@ def _show(answer, config):
         numbers = " ".join(f"{row[key]:+9.4f}" if row[key] is not None else f"{'-':>9}" for key in (INFLUENCE, EXPECTED))
         logger.log(RESULT, "%11.2f %s  %s", row[UNWILLINGNESS], numbers, described(row))
         logger.log(RESULT, "%33s%s", "", paint(row["reason"], "green" if row[DISCLOSED] else "yellow"))
-    names = {"plain": "before: trained on everything", "masked": "after: trained on what is disclosed"}
     for model, found in answer["recommended"].items():
         other = {row[ITEM] for name, rows in answer["recommended"].items() if name != model for row in rows}
-        logger.log(RESULT, "%s", paint(f"\nrecommended {names[model]}", "bold"))
+        logger.log(RESULT, "%s", paint(f"\nrecommended {lists[model]}", "bold"))
         for row in found:
             new = "" if len(answer["recommended"]) == 1 or row[ITEM] in other else "  *"
             logger.log(RESULT, "%s%s", line_of(row), new)

@@ -33,16 +33,14 @@ def expected_influence(influence, dataset):
 
     Returns:
         expected: (n,) float64, nats, positive = disclosing is expected to help the user.
-        report: dict, per number of lags the slopes (latest item first) and the intercept of the regression, and the
-            correlation of what it predicts with the influence on the validation item; empty if there were too few
-            interactions to fit it, or no lags: `expected` is then the influence on the validation item, with several of
-            these the mean.
+        report: dict, per number of lags the slopes (latest item first) and the intercept of the regression, the scales that
+            influences are multiplied by before their slopes, and the correlation of what it predicts with the influence on
+            the validation item; empty if there were too few interactions to fit it, or no lags: `expected` is then the
+            influence on the validation item, with several of these the mean.
     """
     influence = np.asarray(influence, np.float64)
-    length = np.bincount(dataset.user, minlength=dataset.num_users)
-    from_end = np.cumsum(length)[dataset.user] - np.arange(len(influence))  # 1 for the last of a history
-    validations = dataset.held.validations.shape[1]
-    expected, report = influence[:, :validations].mean(1), {}
+    from_end, validations = _from_end(dataset), dataset.held.validations.shape[1]
+    report = {}
     for items in range(validations, influence.shape[1]):  # so many are looked at
         lags = items - validations + 1  # so many of the history are needed where the next item is known
         known = from_end > lags  # the others are, or come after, one of the items whose losses are looked at
@@ -55,9 +53,35 @@ def expected_influence(influence, dataset):
         weights = np.linalg.lstsq(design, wanted, rcond=None)[0]
         slopes = np.maximum(weights[:-1], 0)  # an influence is no evidence of its opposite
         intercept = wanted.mean() - slopes @ design[:, :-1].mean(0)
-        usable = from_end >= lags
-        expected[usable] = influence[usable, :items] * scale[:items] @ slopes + intercept
         fitted = design[:, :-1] @ slopes
-        report[str(lags)] = {"slopes": slopes.tolist(), "intercept": float(intercept),
+        report[str(lags)] = {"slopes": slopes.tolist(), "intercept": float(intercept), "scale": scale[:items].tolist(),
                              "correlation": float(np.corrcoef(fitted, wanted)[0, 1]) if fitted.std() > 0 else 0.0}
-    return expected, report
+    return expected_by(report, influence, dataset), report
+
+
+def expected_by(report, influence, dataset):
+    """What a regression that was fitted before, perhaps on other users, expects of the next item.
+
+    Args:
+        report: dict, see expected_influence.
+        influence: (n, v + lags - 1) influences on the items of `target_items`, in the order of dataset.user; more columns
+            are not looked at.
+        dataset: Dataset.
+
+    Returns:
+        (n,) float64, nats, positive = disclosing is expected to help the user.
+    """
+    influence = np.asarray(influence, np.float64)
+    from_end = _from_end(dataset)
+    expected = influence[:, :dataset.held.validations.shape[1]].mean(1)
+    for lags, fitted in report.items():  # from few to many
+        slopes, scale = np.array(fitted["slopes"]), np.array(fitted["scale"])
+        usable = from_end >= int(lags)
+        expected[usable] = influence[usable, :len(slopes)] * scale @ slopes + fitted["intercept"]
+    return expected
+
+
+def _from_end(dataset):
+    """(n,) int, the place of each interaction from the end of its history: 1 for the last."""
+    length = np.bincount(dataset.user, minlength=dataset.num_users)
+    return np.cumsum(length)[dataset.user] - np.arange(dataset.num_interactions)

@@ -45,7 +45,7 @@ def prior_of(rows: np.ndarray) -> Prior:
 
 
 def refit(net: NCF, dataset: Dataset, prior: Prior, config: Config, start: np.ndarray | None = None,
-          steps: int = STEPS) -> np.ndarray:
+          steps: int = STEPS, jacobian: UserRows | None = None) -> np.ndarray:
     """The rows of all users of a dataset from its training interactions.
 
     Args:
@@ -55,6 +55,7 @@ def refit(net: NCF, dataset: Dataset, prior: Prior, config: Config, start: np.nd
         config: num_neg, seed (of the negatives), chunk_size.
         start: (num_users, d), rows to begin from; None for the prior's mean.
         steps: evaluations after the first. A step that does not lower the objective of its user is halved.
+        jacobian: UserRows of the network, whose graph is then not compiled anew; None for one of its own.
 
     Returns:
         (num_users, d) float32, in the form of ncf.user_rows; of a user without interactions the prior's mean.
@@ -63,7 +64,7 @@ def refit(net: NCF, dataset: Dataset, prior: Prior, config: Config, start: np.nd
         InputError: a user has interacted with every item.
     """
     chunks = Chunks(dataset, config, purpose="refit negatives")
-    jacobian = UserRows(net, chunks.pairs_per_call)
+    jacobian = jacobian or UserRows(net, chunks.pairs_per_call)
     jacobian.start()
     rows = np.tile(prior.mean, (dataset.num_users, 1)).astype(np.float32)
     begin = rows if start is None else start

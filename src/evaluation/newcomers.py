@@ -1,0 +1,183 @@
+"""Decisions and recommendations for users who were in no training, at the price and by the regression of a run.
+
+Nothing is trained and nothing written: their embedding rows are refitted, the parameters that users share stay as they are.
+See docs/method.md, "A newcomer".
+"""
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+
+from ..common.errors import InputError
+from ..common.files import read_json
+from ..common.terminal import off_the_record
+from ..common.variant import REMEDY, Variant, check_mask, decision_files
+from ..config import Config, options_of
+from ..constants import EXPECTED, INFLUENCE
+from ..dataset import Dataset, HeldOut, Ids, load_dataset, split
+from ..device_adapter import set_device
+from ..game.decisions import PLAYED_KEYS, RECORD_KEYS, Decisions
+from ..influence.anchor import Anchor
+from ..influence.expected import expected_by, target_items
+from ..influence.refit import prior_of, refit
+from ..influence_function import influences
+from ..ncf import UserRows, build, user_rows, with_user_rows
+from ..sources.catalogue import load_catalogue
+from ..sources.newcomers import Newcomers, read_newcomers
+from ..training.checkpoint import load_anchors, load_checkpoint
+from .explain import VETOED, Rule, of_user, show
+from .recommend import as_records, show_json, top_items
+
+logger = logging.getLogger("ifrqe")
+
+LISTS = {"known": "from all that they know themselves", "disclosed": "from what they disclose"}  # of recommendations
+_SOLVERS = ("block", "blend")  # that look at a user's own data and the items alone
+
+
+def newcomers(variant: Variant) -> None:
+    """Shows what the users of the file `newcomers` should disclose, why, and what the model of a Variant recommends to them.
+
+    Raises:
+        InputError: the file is missing or unfit, or there is no model, or no price to decide at.
+    """
+    with off_the_record():
+        _newcomers(variant)
+
+
+def _newcomers(variant):
+    # the file may state unwillingness otherwise than the run that made the masked dataset
+    config = variant.config
+    variant = Variant(Config(config.as_dict(), config.given - {*options_of("unwillingness")}), variant.masked)
+    record = _record(config)
+    if variant.masked:
+        check_mask(config)
+    dataset = load_dataset(variant.settings(), variant.masked)
+    people = read_newcomers(dataset, config, 2 * config.holdout, config.veto or record["vetoed"] > 0)
+    device = set_device(config)
+    net, info = load_checkpoint(variant.checkpoint, dataset, variant)
+    best, anchors = net.values(), load_anchors(variant.checkpoint, dataset, variant)[0]
+    config = config.replace(solver=record["solver"], damping=record["damping"], num_neg=info["settings"]["num_neg"])
+    catalogue = load_catalogue(dataset, config)
+    logger.info("newcomers to %s (%s): %s interactions of %s users, rows refitted at %d epoch%s of %s", config.dataset,
+                device, f"{len(people.user):,}", f"{len(people.ids):,}", len(anchors),
+                "s" if len(anchors) > 1 else "", variant.model)
+    longest = np.bincount(people.user).max()
+    refits = Refits(net, dataset, config, 2 * len(people.ids) * longest * (1 + config.num_neg))
+    decisions = decide(people, refits, list(anchors.values()), record)
+    lists = _recommended(people, decisions, refits, best)
+    history = refits.dataset_of(people.ids, people.user, people.item)
+    answers = [_answer(k, history, decisions, catalogue, lists) for k in range(len(people.ids))]
+    if config.format == "json":
+        show_json({"model": variant.model, "dataset": config.dataset, "users": answers})
+        return
+    for answer in answers:
+        show(answer, config, LISTS)
+
+
+def _record(config):
+    """preprocess.json, of a game whose price and regression newcomers can be decided by."""
+    path = decision_files(config)[1]
+    record = read_json(path, "run preprocess.py without --newcomers first", RECORD_KEYS)
+    if record.get("dataset") != config.dataset:
+        raise InputError(f"{path}: is about the dataset {record.get('dataset')}, not {config.dataset}; set --decisions_path "
+                         "to where its results are")
+    if record.get("willingness_weight") is None or "expectation" not in record:
+        raise InputError(f"{path}: strategy {record['strategy']} has left no price and no expectation to decide newcomers "
+                         "by; run preprocess.py with --strategy ifrqe")
+    read_json(path, REMEDY, (*PLAYED_KEYS, "damping", "vetoed"))
+    if not all("scale" in fitted for fitted in record["expectation"].values()):
+        raise InputError(f"{path}: was written by an earlier version; {REMEDY}")
+    if record["solver"] not in _SOLVERS:
+        raise InputError(f"{path}: was decided with --solver {record['solver']}, which goes by more than a user's own data; "
+                         f"for newcomers run preprocess.py with --solver {' or '.join(_SOLVERS)}")
+    for key in ("solver", "damping"):
+        if key in config.given and getattr(config, key) != record[key]:
+            raise InputError(f"--{key} {getattr(config, key)}: but {path} was decided with {record[key]}; leave it out")
+    return record
+
+
+class Refits:
+    """Refits of the rows of users who were in no training.
+
+    Args:
+        net: NCF, is given whatever parameters it is used with.
+        dataset: Dataset that it was trained on; the rows of its users with any interaction make up the prior.
+        config: num_neg, seed, chunk_size, and the options of influences.
+        pairs: of users and items that are looked at together.
+    """
+
+    def __init__(self, net, dataset: Dataset, config: Config, pairs: int):
+        self.net, self.name, self.items, self.config = net, dataset.name, dataset.item_ids, config
+        self.jacobian = UserRows(net, min(pairs, config.chunk_size))
+        self.trained = np.bincount(dataset.user, minlength=dataset.num_users) > 0
+
+    def dataset_of(self, ids: np.ndarray, user: np.ndarray, item: np.ndarray) -> Dataset:
+        """A Dataset of (n,) users and items, by user, that holds nothing out; one of the items stands in for test items."""
+        return Dataset(self.name, Ids(ids, self.items), user, item, None,
+                       HeldOut(np.zeros((len(ids), 0), np.int32), np.full(len(ids), item[0], np.int32)))
+
+    def __call__(self, values: dict, dataset: Dataset) -> dict:
+        """Parameters with the rows of the users of a Dataset, refitted to its training interactions, in place of others."""
+        self.net.set_values(values)
+        prior = prior_of(user_rows(values)[self.trained])
+        return with_user_rows(values, refit(self.net, dataset, prior, self.config, jacobian=self.jacobian))
+
+
+def decide(people: Newcomers, refits: Refits, anchors: list[dict], record: dict) -> Decisions:
+    """What each of some newcomers discloses.
+
+    Their latest item takes the place of the validation item, so that the regression of `record` tells what the others are
+    worth. That latest item itself changes places with the one before it: it is then the last of a history, and what it does
+    for the loss of the item before, which the row was not refitted to, tells what it is worth. (With several validation
+    items so many of the latest change places with as many before them.)
+
+    Args:
+        people: Newcomers.
+        refits: Refits.
+        anchors: list of sets of parameters, see NCF.values.
+        record: preprocess.json, whose price, regression and critical payoff count.
+
+    Returns:
+        Decisions about people.user and people.item; influence and expected influence are NaN where vetoed.
+    """
+    held, place = refits.config.holdout - 1, np.flatnonzero(~people.vetoed)
+    user, item, n = people.user[place], people.item[place], len(place)
+    back = np.cumsum(np.bincount(user))[user] - 1 - np.arange(n)  # 0 for the latest of a user
+    swapped = np.where(back < 2 * held, (back + held) % (2 * held), back)
+    both = split(refits.name, Ids(np.tile(people.ids, 2), refits.items), (
+        np.r_[user, user + len(people.ids)], np.r_[item, item], -np.r_[back, swapped]), held)
+    both.held = HeldOut(np.column_stack([both.test, both.held.validations]), None)  # nothing is held out as a test item
+    targets = target_items(both, max(0, len(record["expectation"]) - 1))
+    parameters = [refits(values, both) for values in anchors]
+    found = influences(Anchor(parameters), both, refits.config, targets)[0]
+    asked = (both.rows < n) | (back[both.rows % n] < held)  # of those who changed places the latest alone
+    to = place[both.rows[asked] % n]
+    influence, expected = np.full((2, len(people.user)), np.nan)
+    influence[to] = found[asked, :held].mean(1)
+    expected[to] = expected_by(record["expectation"], found, both)[asked]
+    decisions = Decisions(np.zeros(len(people.user), bool), people.unwillingness, record["willingness_weight"], influence,
+                          expected, {**record, "vetoed": int(people.vetoed.sum()), "count_others": False})
+    decisions.disclosed = Rule(decisions).disclosed(expected, people.unwillingness, people.vetoed)
+    return decisions
+
+
+def _recommended(people, decisions, refits, values):
+    """For each newcomer what top_items finds, from all that is not vetoed and from what is disclosed: dict of two lists."""
+    number, config = len(people.ids), refits.config
+    ids, kept = np.tile(people.ids, 2), np.r_[~people.vetoed, decisions.disclosed]
+    user, item = np.r_[people.user, people.user + number], np.r_[people.item, people.item]
+    everything = refits.dataset_of(ids, user, item)
+    net = build(everything, config)
+    net.set_values(refits(values, everything.part(kept)))
+    found = top_items(net, np.arange(2 * number), everything, config.top_k, config.eval_batch_size)
+    return dict(zip(LISTS, (found[:number], found[number:])))
+
+
+def _answer(user, history, decisions, catalogue, lists):
+    """A dict that JSON can hold, see explain.of_user."""
+    answer = of_user(user, history, decisions, catalogue)
+    for row in answer["interactions"]:
+        if row["reason"] == VETOED:
+            row[INFLUENCE] = row[EXPECTED] = None
+    return {**answer, "recommended": {name: as_records(found[user], history, catalogue) for name, found in lists.items()}}

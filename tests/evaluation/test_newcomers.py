@@ -1,0 +1,295 @@
+"""Decisions for users who were in no training: the rule recomputed, what is left out and named, and agreement with a run."""
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from preprocess import run
+from src.common.errors import InputError
+from src.common.stage import main
+from src.common.variant import Variant, asked
+from src.dataset import load_dataset
+from src.evaluation.explain import VETOED
+from src.evaluation.newcomers import Refits, decide
+from src.game.preprocess import preprocess
+from src.influence.anchor import Anchor
+from src.influence.refit import prior_of, refit
+from src.influence_function import influences
+from src.movielens import prepare
+from src.ncf import build, user_rows, with_user_rows
+from src.sources.newcomers import read_newcomers
+from src.training.checkpoint import load_anchors
+from src.training.train import train
+from tests.evaluation.test_recommend import flags
+from tests.small import SMALL
+
+ONE = [(3, .1), (9, 1), (14, .5), (27, .9), (33, 0), (41, 1), (58, .3)]  # items and unwillingness, latest first
+ROWS = [(901, item, 50 - t, b) for t, (item, b) in enumerate(ONE)] + [
+    (77, item, t, .4) for t, item in enumerate([5, 14, 8, 60, 2])]
+
+
+@pytest.fixture
+def write(tmp_path):
+    """write(rows, columns) -> path of a CSV of newcomers."""
+    def to_file(rows=ROWS, columns=("user_id", "item_id", "timestamp", "unwillingness")):
+        pd.DataFrame(rows, columns=columns).to_csv(tmp_path / "new.csv", index=False)
+        return tmp_path / "new.csv"
+    return to_file
+
+
+@pytest.fixture
+def ask(finished_run, tmp_path, capsys):
+    """ask(file, *flags) -> what preprocess.py --newcomers prints and says, on a finished run; its log goes elsewhere."""
+    def answer(file, *more):
+        main(run, "run_preprocess", "", flags(finished_run, "--newcomers", file, "--output_path", tmp_path / "log",
+                                              "--decisions_path", finished_run.output_path, *more))
+        return capsys.readouterr()
+    return answer
+
+
+@pytest.fixture
+def refuse(ask, capsys):
+    """refuse(file, *flags) -> the one line of an error."""
+    def answer(file, *more):
+        with pytest.raises(SystemExit) as stop:
+            ask(file, *more)
+        error = capsys.readouterr().err
+        assert stop.value.code == 2 and error.count("\n") == 1
+        return error
+    return answer
+
+
+def listing(folder):
+    return {path: path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
+
+
+def by_hand(config, items):
+    """Influences of a newcomer with five items: (4, 3) of all but the latest on it and on the two before; and of the latest
+    on the one before, with which it has changed places."""
+    dataset = load_dataset(config)
+    sets = load_anchors(Variant(config).checkpoint, dataset, Variant(config))[0]
+    a, b, c, d, e = items
+    twice = Refits(build(dataset, config), dataset, config, 1000).dataset_of(
+        np.array([901, 901]), np.repeat([0, 1], 4).astype(np.int32), np.array([a, b, c, d, a, b, c, e], np.int32))
+    parameters = []
+    for values in sets.values():
+        net = build(dataset, config)
+        net.set_values(values)
+        parameters.append(with_user_rows(values, refit(net, twice, prior_of(user_rows(values)), config)))
+    found = influences(Anchor(parameters), twice, config, np.array([[e, d, c], [d, e, c]], np.int32))[0]
+    return found[:4], found[7, 0]
+
+
+def test_the_rule_recomputed(finished_run, write, ask):
+    """Of a single newcomer: influences of their history on their latest item, the regression, the price."""
+    mine = [row for row in ROWS if row[0] == 901]
+    found = json.loads(ask(write(mine), "--format", "json").out)
+    assert found["model"] == "NCF" and [user["user_id"] for user in found["users"]] == [901]
+    user = found["users"][0]
+    rows = pd.DataFrame(user["interactions"]).set_index("item_id")
+    assert sorted(rows.index) == [3, 9, 14, 27, 33, 41, 58]
+    vetoed = rows.loc[[9, 41]]  # the run honours vetoes
+    assert not vetoed.disclosed.any() and (vetoed.reason == VETOED).all() and vetoed.influence.isna().all()
+
+    record = json.loads((Path(finished_run.output_path) / "preprocess.json").read_text())
+    dataset = load_dataset(finished_run)
+    known = [int(np.flatnonzero(dataset.item_ids == item)[0]) for item in (58, 33, 27, 14, 3)]
+    influence, last = by_hand(finished_run, known)  # in order of time: 3 is the latest
+    for back, item in enumerate((14, 27, 33, 58), 1):
+        assert rows.influence[item] == pytest.approx(influence[4 - back, 0], rel=1e-3, abs=1e-7)
+        fitted = record["expectation"][str(min(back, 3))]
+        expected = fitted["intercept"] + sum(slope * scale * influence[4 - back, k] for k, (slope, scale) in
+                                             enumerate(zip(fitted["slopes"], fitted["scale"])))
+        assert rows.expected_influence[item] == pytest.approx(expected, rel=1e-3, abs=1e-7)
+    assert rows.influence[3] == pytest.approx(last, rel=1e-3, abs=1e-7)
+    fitted = record["expectation"]["1"]
+    assert rows.expected_influence[3] == pytest.approx(fitted["intercept"] + fitted["slopes"][0] * last, rel=1e-3, abs=1e-7)
+
+    open_ones = rows.drop([9, 41])
+    worth = open_ones.expected_influence - record["willingness_weight"] * open_ones.unwillingness
+    critical = -2 * np.log(0.9 / 0.1) / (record["game_rate"] * (record["rounds"] + 1))
+    assert (worth > critical).tolist() == open_ones.disclosed.tolist() and 0 < open_ones.disclosed.sum()
+    assert user["disclosed"] == rows.disclosed.sum()
+    assert user["violated_share"] == pytest.approx(rows.unwillingness[rows.disclosed].sum() / rows.unwillingness.sum())
+
+
+def test_recommendations_from_all_and_from_what_is_disclosed(finished_run, write, ask):
+    found = json.loads(ask(write(), "--format", "json", "--top_k", 5).out)["users"]
+    assert [user["user_id"] for user in found] == [901, 77]
+    for user in found:
+        had = {row["item_id"] for row in user["interactions"]}
+        for rows in user["recommended"].values():
+            assert [row["rank"] for row in rows] == [1, 2, 3, 4, 5] and not had & {row["item_id"] for row in rows}
+
+
+def test_the_masked_model_and_the_table(finished_run, write, ask):
+    found = json.loads(ask(write(), "--masked", "--format", "json").out)
+    assert found["model"] == "IFRQE"
+    table = ask(write(), "--masked").out
+    for user in found["users"]:
+        assert f"user {user['user_id']}: {user['disclosed']} of {len(user['interactions'])} interactions disclosed" in table
+        for row in user["interactions"]:
+            assert row["title"] in table and row["reason"] in table
+    assert table.index("recommended from all that they know themselves") < table.index("recommended from what they disclose")
+    assert "nan" not in table.lower().replace("finan", "")
+
+
+def test_the_prior_is_that_of_users_who_disclosed_something(finished_run, write):
+    """For the masked model: a user of whose history nothing is left has an untrained row."""
+    dataset = load_dataset(Variant(finished_run, True).settings(), True)
+    gone = dataset.part(dataset.user != 3)
+    assert np.flatnonzero(~Refits(build(gone, finished_run), gone, finished_run, 10).trained).tolist() == [3]
+
+
+def test_what_is_left_out_is_named(finished_run, write, ask):
+    rows = [*ROWS, *[(77, f"x{k}", 9, .5) for k in range(7)], *[(5555, item, 1, .5) for item in (1, 2, 3)],
+            *[(6666, item, 1, b) for item, b in ((1, 0), (2, 1), (3, 1), (4, 0), (5, 0))]]
+    said = ask(write(rows), "--format", "json")
+    lines = said.err.splitlines()
+    assert [line.partition(": ")[2] for line in lines if "left out" in line] == [
+        "7 rows left out, since simulation does not know their items: x0, x1, x2, x3, x4 and 2 more",
+        "user 5555 is left out: 3 interactions of theirs count, at least 4 are needed",
+        "user 6666 is left out: 3 interactions of theirs count, at least 4 are needed"]  # two of five are vetoed
+    assert [user["user_id"] for user in json.loads(said.out)["users"]] == [901, 77]
+
+
+def test_nothing_is_written(finished_run, write, ask, tmp_path):
+    path = write()
+    before = [listing(getattr(finished_run, name)) for name in ("data_path", "output_path", "checkpoint_path")]
+    said = ask(path)
+    assert [listing(getattr(finished_run, name)) for name in ("data_path", "output_path", "checkpoint_path")] == before
+    log, = listing(tmp_path / "log").values()  # the log of every program, with its settings, and nothing about anybody
+    assert "901" in said.out and b"901" not in log and log.count(b"\n") == 1
+
+
+@pytest.mark.parametrize("rows, columns, said", [
+    ([(901, 1)], ("user_id", "what"), "has no column item_id (columns: user_id, what); the columns are user_id, item_id"),
+    ([], ("user_id", "item_id"), "holds no interactions; give at least 4 of each user"),
+    ([(901, 1, .1), (901, 2, .1), (901, 1, .2)], ("user_id", "item_id", "unwillingness"),
+     "row 3 names user 901 and item 1 once more; remove it"),
+    ([(901, 1, .1), (901, 2, 1.5)], ("user_id", "item_id", "unwillingness"),
+     "row 2 has '1.5' as unwillingness; it must be a number in [0, 1]"),
+    ([(901, 1, .1), (901, 2, "")], ("user_id", "item_id", "unwillingness"),
+     "row 2 has '' as unwillingness; it must be a number in [0, 1]"),
+    ([(901, 1, .1), ("", 2, .1)], ("user_id", "item_id", "unwillingness"),
+     "row 2 has nothing as user_id; correct the row or remove it"),
+    ([(901, 1, "soon"), (901, 2, "7")], ("user_id", "item_id", "timestamp"), "row 1 has 'soon' as timestamp; give seconds"),
+    ([(901, 1, .1), (5, 2, .1)], ("user_id", "item_id", "unwillingness"),
+     "row 2 names user 5, whom simulation already has: preprocess.py without --newcomers decides for them; remove their"),
+    ([(901, k, .1) for k in (1, 2, 3)], ("user_id", "item_id", "unwillingness"),
+     "no user has 4 interactions that count (with items of simulation, not vetoed); give more of them"),
+    ([(901, k) for k in range(5)], ("user_id", "item_id"),
+     "has no column unwillingness, and --unwillingness file states that of the users of a dataset only; add the column, or "
+     "say --unwillingness constant or uniform"),
+])
+def test_bad_files_are_one_line(write, refuse, rows, columns, said):
+    path = write(rows, columns)
+    error = refuse(path)
+    assert f"{path}: {said}" in error
+
+
+def test_no_file_no_text_no_model_no_price(finished_run, write, refuse, tmp_path):
+    assert refuse(tmp_path / "none.csv").startswith(f"error: --newcomers {tmp_path}/none.csv: no such file; give a CSV with")
+    assert f"--newcomers {tmp_path}: is a folder; give a CSV" in refuse(tmp_path)
+    (tmp_path / "raw.csv").write_bytes(b"user_id,item_id\n\xff\xfe\xfa,3\n")
+    assert "raw.csv: is not UTF-8 text" in refuse(tmp_path / "raw.csv")
+    path = write()
+    assert "no such checkpoint; make it with train.py" in refuse(path, "--checkpoint_path", tmp_path / "nowhere")
+    assert "preprocess.json: no such file; run preprocess.py without --newcomers first" in refuse(
+        path, "--decisions_path", tmp_path / "nowhere")
+    assert "--solver block: but" in refuse(path, "--solver", "block")
+    record = json.loads((Path(finished_run.output_path) / "preprocess.json").read_text())
+    for change, said in (
+            ({"willingness_weight": None, "strategy": "threshold"},
+             "strategy threshold has left no price and no expectation to decide newcomers by; run preprocess.py with"),
+            ({"dataset": "other"}, "is about the dataset other, not simulation; set --decisions_path"),
+            ({"solver": "lissa"}, "was decided with --solver lissa, which goes by more than a user's own data"),
+            ({"expectation": {"1": {"slopes": [1], "intercept": 0}}}, "was written by an earlier version; run preprocess")):
+        (tmp_path / "preprocess.json").write_text(json.dumps({**record, **change}))
+        assert f"{tmp_path}/preprocess.json: {said}" in refuse(path, "--decisions_path", tmp_path)
+
+
+def test_unwillingness_by_rule(finished_run, write, ask):
+    path = write([row[:3] for row in ROWS], ("user_id", "item_id", "timestamp"))
+    said = ask(path, "--unwillingness", "constant", "--unwillingness_value", 0.25, "--format", "json", "--masked")
+    rows = [row for user in json.loads(said.out)["users"] for row in user["interactions"]]
+    assert {row["unwillingness"] for row in rows} == {0.25}
+    config = finished_run.replace(newcomers=str(path), unwillingness="uniform")
+    uniform = [read_newcomers(load_dataset(config), config, 4, True).unwillingness.tolist() for _ in range(2)]
+    assert uniform[0] == uniform[1] and len(set(uniform[0])) == len(ROWS)
+    with pytest.raises(InputError, match="no column unwillingness, and --willingness_file states that of the users of"):
+        read_newcomers(load_dataset(config), config.replace(willingness_file="rules.csv"), 4, True)
+
+
+def test_rows_are_in_order_of_time_or_as_they_stand(finished_run, write):
+    dataset = load_dataset(finished_run)
+    config = finished_run.replace(newcomers=str(write()))
+    people = read_newcomers(dataset, config, 4, True)
+    assert people.ids.tolist() == [901, 77] and people.ids.dtype.kind == "i"
+    assert dataset.item_ids[people.item].tolist() == [58, 41, 33, 27, 14, 9, 3, 5, 14, 8, 60, 2]
+    assert people.vetoed.tolist() == [b == 1 for b in people.unwillingness] and people.vetoed.sum() == 2
+    write([(u, i, b) for u, i, _, b in ROWS], ("user_id", "item_id", "unwillingness"))
+    people = read_newcomers(dataset, config, 4, False)
+    assert dataset.item_ids[people.item].tolist() == [row[1] for row in ROWS] and not people.vetoed.any()
+
+
+def test_several_validation_items(cpu, settings, tmp_path):
+    """--holdout 3: the two latest change places with the two before them; all are decided."""
+    data = ["--dataset", "simulation", "--sim_users", 40, "--sim_items", 60, "--sim_ratings", 900]
+    config = settings(*SMALL, *data, "--holdout", 3)
+    prepare(config)
+    preprocess(config)
+    record = json.loads((tmp_path / "output" / "preprocess.json").read_text())
+    dataset = load_dataset(config)
+    (tmp_path / "new.csv").write_text("user_id,item_id,unwillingness\n" + "".join(f"900,{i},0.5\n" for i in range(1, 8)))
+    people = read_newcomers(dataset, config.replace(newcomers=str(tmp_path / "new.csv")), 6, False)
+    anchors = list(load_anchors(Variant(config).checkpoint, dataset, Variant(config))[0].values())
+    decisions = decide(people, Refits(build(dataset, config), dataset, config, 100), anchors, record)
+    assert np.isfinite(decisions.expected).all() and len(set(decisions.influence)) == 7
+
+
+@pytest.mark.slow
+def test_newcomers_decide_as_they_would_in_a_run_that_has_them(cpu, settings, tmp_path):
+    """Left out of the dataset and given as newcomers, users disclose what they do in a run that has them."""
+    data = ["--dataset", "simulation", "--sim_users", 150, "--sim_items", 200, "--sim_ratings", 6000]
+    config = settings("--recipe", "fast", "--batch_size", 1024, "--num_eval_neg", 50, *data)
+    prepare(config)
+    train(asked(config))
+    preprocess(config)
+    folder, output = tmp_path / "data" / "simulation", tmp_path / "output"
+    run_decided = pd.read_csv(output / "disclosure.csv").query("user_id <= 30")
+    ratings, unwilling = (pd.read_csv(folder / name) for name in ("ratings.csv", "unwillingness.csv"))
+
+    (tmp_path / "data" / "rest").mkdir()
+    ratings[ratings.user_id > 30].to_csv(tmp_path / "data" / "rest" / "ratings.csv", index=False)
+    shutil.copy(folder / "movies.csv", tmp_path / "data" / "rest")
+    unwilling[unwilling.user_id > 30].to_csv(tmp_path / "data" / "rest" / "unwillingness.csv", index=False)
+    rest = config.replace(dataset="rest", output_path=str(tmp_path / "rest"), checkpoint_path=str(tmp_path / "rest"))
+    train(asked(rest))
+    preprocess(rest)
+
+    mine = ratings[ratings.user_id <= 30].reset_index(names="row").sort_values(["user_id", "timestamp", "row"])
+    mine = mine[mine.groupby("user_id").cumcount(ascending=False) > 0]  # the run has not looked at the test item
+    mine = mine.merge(unwilling, how="left").fillna({"unwillingness": 0.5})
+    mine[["user_id", "item_id", "timestamp", "unwillingness"]].to_csv(tmp_path / "new.csv", index=False)
+    dataset = load_dataset(rest)
+    people = read_newcomers(dataset, rest.replace(newcomers=str(tmp_path / "new.csv")), 4, False)
+    record = json.loads((tmp_path / "rest" / "preprocess.json").read_text())
+    anchors = list(load_anchors(Variant(rest).checkpoint, dataset, Variant(rest))[0].values())
+    found = decide(people, Refits(build(dataset, rest), dataset, rest, 60000), anchors, record)
+    both = pd.DataFrame({"user_id": people.ids[people.user], "item_id": dataset.item_ids[people.item],
+                         "new": found.disclosed, "worth": found.expected}).merge(run_decided, on=["user_id", "item_id"])
+    assert len(both) == len(run_decided) and len(people.user) == len(both) + 30
+
+    def correlation(flag):
+        return np.corrcoef(flag, both.disclosed)[0, 1]
+    rng = np.random.default_rng(0)
+    chance = [correlation(both.groupby("user_id").worth.transform(lambda x: rng.permutation(x.to_numpy()))
+                          > record["willingness_weight"] * both.unwillingness) for _ in range(20)]
+    print(f"flags agree {np.mean(both.new == both.disclosed):.3f}, correlate {correlation(both.new):.3f}, by chance "
+          f"{np.mean(chance):.3f} +- {np.std(chance):.3f}, worth {both.worth.corr(both.expected_influence):.3f}")
+    assert correlation(both.new) > max(chance) + 0.03  # much of it is unwillingness
+    assert both.worth.corr(both.expected_influence) > 0.7
