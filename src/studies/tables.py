@@ -8,7 +8,11 @@ KINDS = {"history": "history length", "unwillingness": "total unwillingness", "g
 
 
 def markdown(table, shown):
-    """The runs as a Markdown table: for each budget the strategies, with mean and standard deviation over seeds."""
+    """The runs as a Markdown table: for each budget the strategies, with mean and standard deviation over seeds.
+
+    Metrics with personal rows, where there are any, stand beside those that are `shown`.
+    """
+    shown = [*shown, *(name for name in table if name.startswith("personal_"))]
     header = ["budget", "strategy", "wv", "disclosed", *map(str.upper, shown), "loss", "reward"]
     rows = []
     for _, at_budget in table.groupby("budget"):
