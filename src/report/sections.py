@@ -68,8 +68,8 @@ def _about_rows(*records):
     if not names_rows(*records):
         return []
     return [text("user rows: trained, as the model has them, or personal, refitted on a user's whole history but what they "
-                 "vetoed. Figures are of the rows that are named, but those that end in _trained or _personal, and those of the "
-                 "trade-off study, which are of trained rows.")]
+                 "vetoed. Figures are of the rows that are named, but those that end in _trained or _personal, and those of "
+                 "the trade-off study, which are of trained rows.")]
 
 
 def _baselines(study, share):
