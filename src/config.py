@@ -31,6 +31,7 @@ GROUPS = {
     "candidates": {"num_eval_neg": "int [1, inf)", "top_k": "int [1, inf)"},
     "protocol": {"eval_negatives": "str", "eval_item_list": "str"},
     "ranking": {"eval_mode": ("sampled", "full")},
+    "serving": {"personal": ("auto", "True", "False")},
     "randomness": {"seed": "int [0, inf)"},
     "influence": {
         "solver": ("blend", "block", "lissa", "FILE.py"), "damping": "float (0, inf)",
@@ -71,7 +72,7 @@ KINDS = {key: kind for group in GROUPS.values() for key, kind in group.items()}
 TRAINED = ("training", "negatives", "candidates", "randomness")  # what a model was trained with, beside split and model
 INFLUENCES = ("influence", "negatives", "randomness")
 MASK = ("unwillingness", "decision", "game")
-EVALUATED = ("candidates", "protocol", "ranking", "randomness")
+EVALUATED = ("candidates", "protocol", "ranking", "serving", "randomness")
 
 # Names that the program gives to other files under output_path.
 _OWN_FILES = re.compile(r"(train|eval)_(ncf|ifrqe).*|settings_.*|run_.*\.log|seed_\d+|(tradeoff|fidelity|influence).*|"
@@ -121,7 +122,7 @@ def shipped() -> tuple[dict, dict]:
         odd = sorted(set(map(str, values)) ^ set(KINDS))[:1] or [RECIPES]
         raise InputError(f"{DEFAULT_CONFIG}: needs each option once and the recipes, but {odd[0]} is missing or unknown; "
                          "restore it")
-    return values, recipes
+    return _typed(DEFAULT_CONFIG, values), recipes
 
 
 def load_config(arguments: list[str], description: str = "") -> Config:
@@ -144,7 +145,7 @@ def load_config(arguments: list[str], description: str = "") -> Config:
     recipes = {**recipes, **_own_recipes(asked.config_path, own.pop(RECIPES, None) or {})}
     recipe = asked.recipe or own.get("recipe", defaults["recipe"])
     check("recipe", recipe, tuple(recipes))
-    values = {**_typed(DEFAULT_CONFIG, defaults), **_typed(DEFAULT_CONFIG, recipes[recipe] or {}),
+    values = {**defaults, **_typed(DEFAULT_CONFIG, recipes[recipe] or {}),
               **_typed(asked.config_path, own)}
     parsed, unknown = _parser(values, recipes, description).parse_known_args(arguments)
     if unknown:
@@ -197,7 +198,7 @@ def _parser(values, recipes, description):
                 kind = tuple(recipes) if key == "recipe" else KINDS[key]
                 shown = "none" if values[key] in ("", None, []) else values[key]
                 # `--masked` alone means True; every other option takes one value
-                extra = {"nargs": "?", "const": "True"} if kind == "bool" else {}
+                extra = {"nargs": "?", "const": "True"} if _stands_alone(kind) else {}
                 section.add_argument(f"--{key}", metavar=key.upper(), **extra,
                                      help=f"{text} ({described(kind)}; default: {shown})".replace("%", "%%"))
     return parser
@@ -208,12 +209,17 @@ def _with_values(arguments):
     joined, words = [], list(arguments)
     while words:
         word = words.pop(0)
-        takes = word.startswith("--") and KINDS.get(word[2:], "bool") != "bool"
+        takes = word.startswith("--") and not _stands_alone(KINDS.get(word[2:], "bool"))
         if takes and words and words[0].startswith("-") and words[0] not in ("-h", "--help") \
                 and words[0].split("=")[0][2:] not in KINDS:
             word = f"{word}={words.pop(0)}"
         joined.append(word)
     return joined
+
+
+def _stands_alone(kind):
+    """Whether an option of this kind may stand without a value, which then is True."""
+    return kind == "bool" or isinstance(kind, tuple) and "True" in kind
 
 
 def _suggestion(key):
@@ -242,6 +248,8 @@ def _check_together(values):
            "decays all rows of the tables, lazy Adam touches only those of a batch; add --lazy_adam False")
     refuse(values["holdout"] == 1 and values["masked"], "holdout",
            "the masked dataset was decided on the validation items, which this would train on; leave it out with --masked")
+    refuse(values["holdout"] == 1 and values["personal"] == "auto", "personal",
+           "--holdout 1 leaves no validation item to decide by; give --personal True or False")
     refuse(values["batch_size"] < 1 + values["num_neg"], "batch_size",
            f"must be at least 1 + num_neg = {1 + values['num_neg']}, one positive with its negatives")
     refuse(0 < values["max_ratings"] < values["min_ratings"], "max_ratings",

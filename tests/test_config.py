@@ -26,6 +26,12 @@ def test_defaults_are_those_of_the_readme():
     (["--willingness_weight", "none"], "willingness_weight", None),
     (["--batch_size", "1024"], "batch_size", 1024),
     (["--masked", "--batch_size", "1024"], "masked", True),
+    ([], "personal", "False"),
+    (["--personal"], "personal", "True"),
+    (["--personal", "--masked"], "personal", "True"),
+    (["--personal", "true"], "personal", "True"),
+    (["--personal=FALSE"], "personal", "False"),
+    (["--personal", "auto"], "personal", "auto"),
 ])
 def test_command_line_overrides(arguments, key, value):
     config = load_config(arguments)
@@ -52,6 +58,8 @@ def test_command_line_overrides(arguments, key, value):
     (["--solver", "magic"], "--solver magic: must be one of blend, block, lissa"),
     (["--batch_size", "4", "--num_neg", "4"], "--batch_size 4: must be at least 1"),
     (["--top_k", "100"], "--top_k 100: is more than num_eval_neg 99"),
+    (["--personal", "perhaps"], "--personal perhaps: must be one of auto, True, False"),
+    (["--personal", "auto", "--holdout", "1"], "--personal auto: --holdout 1 leaves no validation item .*; give --personal"),
     (["--eval_file_name", "a/b.log"], "--eval_file_name 'a/b.log': must be a plain file name"),
     (["--weight_decay", "0.1"], "--weight_decay 0.1: decays all rows.*add --lazy_adam False"),
     (["--seeds", "1,2,1"], "names a seed twice"),
@@ -74,6 +82,15 @@ def test_config_file_replaces_defaults_and_the_command_line_wins(tmp_path):
     assert isinstance(config.learning_rate, float)
 
 
+@pytest.mark.parametrize("text, value", [("True", "True"), ("false", "False"), ("'True'", "True"), ("auto", "auto")])
+def test_a_choice_that_yaml_reads_as_bool(tmp_path, text, value):
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"personal: {text}\n")
+    config = load_config(["--config_path", str(path)])
+    assert config.personal == value and load_config(["--config_path", str(path), "--personal", "auto"]).personal == "auto"
+    assert yaml.safe_load(yaml.safe_dump(config.as_dict())) == config.as_dict()
+
+
 def test_a_recipe_replaces_defaults_and_options_win(tmp_path):
     assert load_config([]).as_dict() == load_config(["--recipe", "paper"]).as_dict()
     fast = load_config(["--recipe", "fast", "--train_epochs", "3"])
@@ -93,6 +110,8 @@ def test_a_recipe_replaces_defaults_and_options_win(tmp_path):
     ("batchsize: 8", "unknown key 'batchsize'; did you mean --batch_size"),
     ("batch_size: many", "batch_size is 'many', but needs a whole number"),
     ("masked: 1", "masked is 1"),
+    ("personal: 1", "personal is 1"),
+    ("personal: maybe", "--personal maybe: must be one of auto, True, False"),
     ("layers: 64", "layers is 64"),
     ("batch_size: 1", "--batch_size 1: must lie in"),
     ("recipes: 3", "mine.yaml: recipes must hold names with options below them"),

@@ -1,6 +1,7 @@
 """Which evaluations may be compared, and the table that compares them."""
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -13,6 +14,8 @@ COMPARED = ("dataset", "seed", "num_users", "num_items", "ratings_sha256", "num_
 OF_THE_SEED = ("seed", "training seed", "candidates_sha256", "total_wv")  # may differ between different seeds
 HIGHER_IS_BETTER = ("hr@", "ndcg@", "full_hr@", "full_ndcg@", "auc", "reward")
 LOWER_IS_BETTER = ("loss", "pos_loss", "wv", "spent_wv")
+NO_FIGURES = ("model", "epoch", "personal", "seconds", "training", "made_with", *COMPARED[:-1])
+TRAINED, PERSONAL = "trained", "personal"  # user rows, and the ends of metrics with them beside those of what serves
 
 
 def not_comparable(plain: dict, masked: dict, but: Sequence[str] = ()) -> str:
@@ -52,13 +55,23 @@ def made_otherwise(plain: dict, masked: dict) -> str:
 
 
 def rankings(names: Iterable[str]) -> list[str]:
-    """The names of ranking metrics, HR@k and NDCG@k, among others."""
-    return [name for name in names if name.startswith(("hr@", "ndcg@"))]
+    """The names of ranking metrics of what serves, HR@k and NDCG@k, among others."""
+    return [name for name in names if re.fullmatch(r"(hr|ndcg)@\d+", name)]
+
+
+def rows_that_serve(record: dict) -> str:
+    """Whether an evaluation is one of TRAINED or of PERSONAL rows."""
+    return PERSONAL if record.get("personal") else TRAINED
+
+
+def names_rows(*records: dict) -> bool:
+    """Whether what is said of evaluations must name the rows that serve: --personal was True or auto in any of them."""
+    return any(key.endswith(f"_{PERSONAL}") for record in records for key in record)
 
 
 def top_k_of(record: dict) -> int | None:
     """The length of the lists that an evaluation looked at."""
-    return next((int(key.split("@")[1]) for key in record if key.startswith("hr@")), None)
+    return next((int(key.split("@")[1]) for key in rankings(record)), None)
 
 
 def comparison_rows(plain: dict, masked: dict) -> tuple[list, list]:
@@ -71,9 +84,12 @@ def comparison_rows(plain: dict, masked: dict) -> tuple[list, list]:
     rows, better = [], []
     if (weight := masked.get("willingness_weight")) is not None:
         plain = {**plain, "willingness_weight": weight, "reward": -plain["loss"] - weight * plain["wv"]}
+    if names_rows(plain, masked):
+        rows.append(("user rows", rows_that_serve(plain), rows_that_serve(masked), ""))
+        better.append(0)
     for key in masked:
         a, b = plain.get(key), masked[key]
-        if key in ("model", "epoch", "seconds", "training", "made_with", *COMPARED[:-1]) or a is None or b is None:
+        if key in NO_FIGURES or a is None or b is None:
             continue
         if isinstance(b, int):
             rows.append((key, f"{a:,}", f"{b:,}", f"{b - a:+,}"))

@@ -26,8 +26,8 @@ from ..device_adapter import set_device
 from ..game.decisions import read_decisions
 from ..ncf import NCF, score, score_all
 from ..sources.unwillingness import data_files, load_unwillingness
-from ..training.checkpoint import load_checkpoint
-from .compare import comparison_table, made_otherwise, not_comparable
+from .compare import PERSONAL, TRAINED, comparison_table, made_otherwise, not_comparable
+from .personal import load_serving
 
 logger = logging.getLogger("ifrqe")
 
@@ -39,7 +39,8 @@ def evaluate(variant: Variant) -> None:
 
     Writes eval_MODEL.json, eval_MODEL_users.csv (user_id; rank of the user's test item from 0; loss, the mean cross-entropy
     of the candidates, and pos_loss, that of the test item, in nats) and a line of the log. Both models are scored on the
-    ORIGINAL dataset's test items and candidates. After the masked one the table of both follows, if they may be compared.
+    ORIGINAL dataset's test items and candidates, with the user rows that --personal names; with True and auto the record
+    has HR@k and NDCG@k with either rows as well. After the masked one the table of both follows, if they may be compared.
 
     Raises:
         InputError: a checkpoint, the dataset or the decisions are missing or do not fit together.
@@ -93,7 +94,8 @@ def _check_log(path):
 def _evaluate(variant, output, stage):
     begin, config, model = time.perf_counter(), variant.config, variant.model
     dataset = load_dataset(config)
-    net, info = load_checkpoint(variant.checkpoint, dataset, variant)
+    serving = load_serving(dataset, variant)
+    net, info = serving.net, serving.info
     candidates = evaluation_candidates(dataset, "test", config)
     counts = counting(candidates)
     if counts is not None:
@@ -107,7 +109,12 @@ def _evaluate(variant, output, stage):
         rank = full_ranks(net, dataset, config.eval_batch_size)
         found = {**found, f"full_hr@{config.top_k}": metrics.hit_ratio_of_ranks(rank, config.top_k),
                  f"full_ndcg@{config.top_k}": metrics.ndcg_of_ranks(rank, config.top_k)}
+    if serving.other is not None:
+        net.set_values(serving.other)
+        rest = metrics.ranks(score(net, candidates, config.eval_batch_size), counts)
+        found.update(_of_both(metrics.ranks(scores, counts), rest, serving.personal, config.top_k))
     result = {"model": model, "dataset": config.dataset, "seed": config.seed, "epoch": info["epoch"],
+              "personal": serving.personal,
               "num_users": dataset.num_users, "num_items": dataset.num_items, "num_interactions": used,
               "num_candidates": candidates.shape[1], **found, **game}
     users = pd.DataFrame({USER: dataset.user_ids, "rank": metrics.ranks(scores, counts),
@@ -128,6 +135,15 @@ def _evaluate(variant, output, stage):
     logger.info("%s on %s (%s): %s pairs scored in %.1f s", model, dataset.name, stage.depends["device"], f"{scores.size:,}",
                 seconds)
     logger.info("%s", line)
+
+
+def _of_both(rank, other, personal, k):
+    """HR@k and NDCG@k with trained and with personal rows, from the ranks with those that serve and with the others."""
+    found = {}
+    for suffix, chosen in ((TRAINED, other if personal else rank), (PERSONAL, rank if personal else other)):
+        found[f"hr@{k}_{suffix}"] = metrics.hit_ratio_of_ranks(chosen, k)
+        found[f"ndcg@{k}_{suffix}"] = metrics.ndcg_of_ranks(chosen, k)
+    return found
 
 
 def _violation(variant, dataset, loss):

@@ -16,12 +16,13 @@ from ..ncf import NCF, score_all
 from ..sources.catalogue import find_users, load_catalogue, original_id
 from ..stat_utils import sigmoid
 from ..training.checkpoint import load_checkpoint
+from .personal import load_serving
 
 logger = logging.getLogger("ifrqe")
 
 
 def load_model(dataset: Dataset, variant: Variant) -> NCF:
-    """The model of a Variant; raises InputError if its checkpoint is not there or does not fit."""
+    """The model of a Variant as it was trained; raises InputError if its checkpoint is not there or does not fit."""
     return load_checkpoint(variant.checkpoint, dataset, variant)[0]
 
 
@@ -47,7 +48,7 @@ def top_items(net: NCF, users: np.ndarray, dataset: Dataset, k: int,
 
 
 def recommend(variant: Variant) -> None:
-    """Shows what the model of a Variant recommends to the users `recommend`.
+    """Shows what the model of a Variant recommends to the users `recommend`, with the user rows that --personal names.
 
     Raises:
         InputError: there is no such user, or the dataset or the checkpoint is missing or unfit.
@@ -56,15 +57,17 @@ def recommend(variant: Variant) -> None:
     dataset = load_dataset(config)
     users = find_users(dataset, config.recommend, "recommend")
     set_device(config)
-    lists = top_items(load_model(dataset, variant), users, dataset, config.top_k, config.eval_batch_size)
+    serving = load_serving(dataset, variant)
+    lists = top_items(serving.net, users, dataset, config.top_k, config.eval_batch_size)
     catalogue = load_catalogue(dataset, config)
     answers = [{USER: original_id(dataset.user_ids, user), "items": as_records(found, dataset, catalogue)}
                for user, found in zip(users, lists)]
     if config.format == "json":
-        show_json({"model": variant.model, "dataset": config.dataset, "users": answers})
+        show_json({"model": variant.model, "dataset": config.dataset, "personal": serving.personal, "users": answers})
         return
+    rows = " with personal rows" if serving.personal else ""
     for answer in answers:
-        logger.log(RESULT, "%s", paint(f"{config.dataset}, user {answer[USER]}: {variant.model} recommends", "bold"))
+        logger.log(RESULT, "%s", paint(f"{config.dataset}, user {answer[USER]}: {variant.model}{rows} recommends", "bold"))
         for row in answer["items"]:
             logger.log(RESULT, "%s", line_of(row))
 

@@ -5,7 +5,7 @@ import pandas as pd
 from .. import metrics
 from ..common.wording import counted
 from ..constants import MASKED_MODEL, PLAIN_MODEL
-from ..evaluation.compare import comparison_rows, rankings
+from ..evaluation.compare import comparison_rows, names_rows, rankings, rows_that_serve
 from ..evaluation.explain import Rule
 from ..evaluation.quarters import changes_in_quarters
 from ..game.strategies import ASK_FIRST
@@ -46,8 +46,9 @@ def summary(results, config):
 def comparison(results, config):
     if not results.pair:
         (model, found), = results.models.items()
-        rows = [(key, f"{value:.4f}") for key, value in found.record.items() if isinstance(value, float)]
-        return [table(["", model], rows),
+        rows = [("user rows", rows_that_serve(found.record))] if names_rows(found.record) else []
+        rows += [(key, f"{value:.4f}") for key, value in found.record.items() if isinstance(value, float)]
+        return [table(["", model], rows), *_about_rows(found.record),
                 text("There is no comparison: the other model has not been evaluated on the same data and settings.")]
     intervals = changes_with_intervals(results)
     marks = {1: "\N{NO-BREAK SPACE}▲", -1: "\N{NO-BREAK SPACE}▼", 0: ""}
@@ -58,7 +59,8 @@ def comparison(results, config):
                     "worse. Intervals: paired over users, for one training of each model."),
               text("loss and pos_loss in nats (mean cross-entropy of all candidates; of the test items). wv: unwillingness "
                    "that is violated, per user; spent_wv: of all that any parameter was trained on to find the mask. "
-                   "reward = -loss - willingness_weight × wv.")]
+                   "reward = -loss - willingness_weight × wv."),
+               *_about_rows(*(found.record for found in results.pair))]
     study = results.study
     if study is not None and study.differs:
         blocks.append(text("The strategies of the trade-off study do not stand beside this run, since it differs in "
@@ -66,6 +68,15 @@ def comparison(results, config):
     elif study is not None:
         blocks.append(_baselines(study.table, results.decisions.wv_share if results.decisions is not None else 1.0))
     return blocks
+
+
+def _about_rows(*records):
+    """What user rows are, where --personal was given: a list of at most one block."""
+    if not names_rows(*records):
+        return []
+    return [text("user rows: trained, as the model has them, or personal, refitted on a user's whole history but what they "
+                 "vetoed. Figures are of the rows that are named, but those that end in _trained or _personal, and those of "
+                 "the trade-off study, which are of trained rows.")]
 
 
 def _baselines(study, share):

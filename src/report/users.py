@@ -6,7 +6,8 @@ import numpy as np
 from ..common.variant import Variant
 from ..constants import MASKED_MODEL
 from ..evaluation.explain import Rule
-from ..evaluation.recommend import load_model, top_items
+from ..evaluation.personal import load_serving
+from ..evaluation.recommend import top_items
 from ..stat_utils import generator
 
 LONGEST_TITLE = 200  # signs
@@ -32,8 +33,12 @@ def users_page(results, config):
     parts = [np.arange(*np.searchsorted(dataset.user, [user, user + 1])) for user in users]
     if hide:
         parts = [part[~decisions.vetoed[part]] for part in parts]
-    lists = {model: top_items(load_model(dataset, Variant(config, model == MASKED_MODEL)), users, dataset, results.top_k,
-                              config.eval_batch_size) for model, found in results.models.items() if found.recommends}
+    lists = {}
+    for model, found in results.models.items():
+        if found.recommends:
+            as_evaluated = config.replace(personal=str(bool(found.record.get("personal"))))
+            net = load_serving(dataset, Variant(as_evaluated, model == MASKED_MODEL)).net
+            lists[model] = top_items(net, users, dataset, results.top_k, config.eval_batch_size)
     shown = [dataset.item[part] for part in parts] + [items for found in lists.values() for items, _ in found]
     if not hide:
         shown.append(dataset.test[users])

@@ -16,17 +16,20 @@ from ..common.stage import Stage
 from ..common.variant import Variant, ratings_path
 from ..config import EVALUATED, TRAINED
 from ..constants import RATINGS_FILE, TIMESTAMP
-from ..dataset import read_ratings_column, timestamp_seconds
+from ..dataset import read_ratings_column, timestamp_seconds, without_test_items
 from ..game.anchors import load_models, trained_models
 from ..game.problem import Kept, load_problem
 from ..game.strategies import IFRQE, NONE, NONE_VALIDATION, Strategies, influence_groups, needs_model, with_validation
+from ..influence.refit import refitted
+from ..ncf import score
 from ..sources.unwillingness import data_files
 from ..training.checkpoint import read_checkpoint
 from .retraining import Retraining
 
 logger = logging.getLogger("ifrqe")
 
-LOSS, POS_LOSS, RANK = range(3)  # what is kept of a run, each (num_users,), of the test items
+LOSS, POS_LOSS, RANK, PERSONAL = range(4)  # what is kept of a run, each (num_users,), of the test items; the last is RANK
+# with refitted rows, not kept with --personal False
 MINUTE = 60  # seconds
 
 
@@ -106,15 +109,17 @@ class SeedRuns:
                      for disclosed in (kept, np.ones(len(kept))))
         k = self.config.top_k
         loss = float(values[LOSS].mean())
-        return {"strategy": label(strategy), "budget": budget, "seed": self.config.seed,
-                f"hr@{k}": metrics.hit_ratio_of_ranks(values[RANK], k), f"ndcg@{k}": metrics.ndcg_of_ranks(values[RANK], k),
-                "loss": loss, "pos_loss": float(values[POS_LOSS].mean()), "wv": wv, "wv_share": wv / total if total else 0.0,
+        ranks = {"": values[RANK], **({"personal_": values[PERSONAL]} if len(values) > PERSONAL else {})}
+        ranking = {f"{rows}{name}@{k}": of_ranks(rank, k) for rows, rank in ranks.items()
+                   for name, of_ranks in (("hr", metrics.hit_ratio_of_ranks), ("ndcg", metrics.ndcg_of_ranks))}
+        return {"strategy": label(strategy), "budget": budget, "seed": self.config.seed, **ranking, "loss": loss,
+                "pos_loss": float(values[POS_LOSS].mean()), "wv": wv, "wv_share": wv / total if total else 0.0,
                 "spent_share": 1.0 if needs_model(strategy) or not total else wv / total,
                 "disclosed_share": float(kept.mean()), "willingness_weight": weight,
                 "reward": None if weight is None else -loss - weight * wv}
 
     def run(self, strategy, budget):
-        """What a strategy discloses at a budget, the price at which the game was played, and (3, num_users) results."""
+        """What a strategy discloses at a budget, the price at which the game was played, and (3 or 4, num_users) results."""
         if strategy in (NONE, NONE_VALIDATION):
             budget = 1.0
         if (strategy, budget) not in self.found:
@@ -140,9 +145,19 @@ class SeedRuns:
         if name not in self.trained:
             part = with_validation(self.dataset, disclosed, self.config) if validation else self.dataset.part(disclosed)
             scores, counts = self.retraining(part, self.config.seed)(self.retraining.test), self.retraining.counts
-            self.trained[name] = np.stack([metrics.mean_loss(scores, counts), metrics.cross_entropy(scores)[:, 0],
-                                           metrics.ranks(scores, counts)])
+            results = [metrics.mean_loss(scores, counts), metrics.cross_entropy(scores)[:, 0], metrics.ranks(scores, counts)]
+            if self.config.personal != "False":
+                results.append(self._personal_ranks(part, validation))
+            self.trained[name] = np.stack(results)
         return self.trained[name]
+
+    def _personal_ranks(self, part, validation):
+        """(num_users,) ranks with rows refitted on all that is not vetoed, after a training on `part`."""
+        dataset, allowed, net = self.dataset, self.problem.allowed, self.retraining.shown
+        own = with_validation(dataset, allowed, self.config) if validation else dataset.part(allowed)
+        trained = np.bincount(part.user, minlength=dataset.num_users) > 0
+        net.set_values(refitted(net, net.values(), without_test_items(own), trained, self.config))
+        return metrics.ranks(score(net, self.retraining.test, self.config.eval_batch_size), self.retraining.counts)
 
     def of_users(self, strategies, budget):
         """DataFrame with a row per user and strategy: how they fare at a budget, and what kind of user they are."""
@@ -164,7 +179,7 @@ class SeedRuns:
 
 
 def write_run(path, key, disclosed, weight, values):
-    """Keeps a run: (n,) bool, willingness weight or None, (3, num_users) results."""
+    """Keeps a run: (n,) bool, willingness weight or None, (3 or 4, num_users) results."""
     with atomic_write(path) as temporary, open(temporary, "wb") as file:
         np.savez_compressed(file, key=key, disclosed=disclosed, weight=np.nan if weight is None else weight, values=values)
 

@@ -10,8 +10,10 @@ KINDS = {"history": "history length", "unwillingness": "total unwillingness", "g
 def markdown(table, shown):
     """The runs as a Markdown table: for each budget the strategies, with mean and standard deviation over seeds.
 
-    spent: share of the unwillingness that training violated on the way to the mask.
+    spent: share of the unwillingness that training violated on the way to the mask. Metrics with personal rows, where
+    there are any, stand beside those that are `shown`.
     """
+    shown = [*shown, *(name for name in table if name.startswith("personal_"))]
     header = ["budget", "strategy", "wv", "spent", "disclosed", *map(str.upper, shown), "loss", "reward"]
     rows = []
     for _, at_budget in table.groupby("budget"):

@@ -8,6 +8,7 @@ import numpy as np
 from src.common.variant import asked
 from src.dataset import Ids, load_dataset
 from src.evaluation.explain import Rule
+from src.evaluation.personal import Serving
 from src.game.decisions import read_decisions
 from src.report import users as report_users
 from src.report.page import write_report
@@ -56,7 +57,7 @@ def test_what_is_vetoed_is_in_the_report_only_if_asked_for(cpu, copied):
 def test_it_stays_small_whatever_the_data(cpu, finished_run, monkeypatch):
     results = simulated_results(finished_run, 3000, 300, 4000)
     results.models["NCF"].recommends = True
-    monkeypatch.setattr(report_users, "load_model", lambda *_: None)
+    monkeypatch.setattr(report_users, "load_serving", lambda *_: Serving(None, {}))
     monkeypatch.setattr(report_users, "top_items", lambda net, users, *_: [(np.arange(10), np.full(10, 0.5))] * len(users))
     page = users_page(results, finished_run.replace(report_users=1000))
     assert len(page["users"]) == 200  # of 300 interactions each

@@ -6,6 +6,9 @@ import pytest
 from src.common.variant import asked
 from src.constants import RATINGS_FILE
 from src.dataset import load_dataset
+from src.influence.refit import refitted
+from src.metrics import ranks
+from src.ncf import build, score
 from src.studies.retraining import Retraining
 from src.studies.runs import SeedRuns, read_run, settings_of_seed, write_run
 from src.training.train import train
@@ -94,3 +97,33 @@ def test_no_run_of_the_study_is_trained_on_what_is_vetoed(cpu, ratings, settings
         assert not pairs.contains(everyone[history], np.full(history.sum(), item)).any()
         assert (part.item[part.user == 1] == dataset.validation[1]).all()  # user 2: at most the held-out item
     assert len(parts[1].item) > len(parts[0].item)
+
+
+def test_personal_rows_are_refitted_on_all_that_is_not_vetoed(cpu, ratings, settings, tmp_path, monkeypatch):
+    (tmp_path / "rules.csv").write_text("user_id,item_id,unwillingness\n,4,1\n2,,1\n")
+    config = settings(*SMALL, "--veto", "--willingness_file", tmp_path / "rules.csv", "--embedding_std", 0.7)
+    dataset, net = load_dataset(config), build(load_dataset(config), config)
+    values = net.values()
+
+    def trained(self, part, seed):
+        self.shown.set_values(values)
+        return lambda candidates: score(self.shown, candidates, 1000)
+    monkeypatch.setattr(Retraining, "__call__", trained)
+    bar = type("Bar", (), {"update": lambda self: None})()
+    found = {}
+    for personal in ("True", "False"):
+        runs = SeedRuns(config.replace(personal=personal), tmp_path / personal, "CPU", False, bar)
+        found[personal], = runs.rows(["threshold"], [0.5])
+        kept, _, results = runs.run("threshold", 0.5)
+        if personal == "True":
+            used = np.bincount(dataset.user[kept], minlength=12) > 0
+            new = refitted(net, values, dataset.part(runs.problem.allowed), used, config)
+            net.set_values(new)
+            assert not used.all() and not runs.problem.allowed.all()
+            assert np.array_equal(results[3], ranks(score(net, runs.retraining.test, 1000)))
+            assert found["True"]["personal_hr@3"] == pytest.approx(np.mean(results[3] < 3))
+            again = SeedRuns(config.replace(personal=personal), tmp_path / personal, "CPU", False, bar)
+            assert np.array_equal(again.run("threshold", 0.5)[2], results)  # as it was kept
+    assert list(found["False"]) == ["strategy", "budget", "seed", "hr@3", "ndcg@3", "loss", "pos_loss", "wv", "wv_share",
+                                    "disclosed_share", "willingness_weight", "reward"]
+    assert {key: value for key, value in found["True"].items() if "personal" not in key} == found["False"]

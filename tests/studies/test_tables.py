@@ -18,6 +18,14 @@ def test_the_table_has_a_line_for_each_budget_and_strategy():
     assert lines[3] == "| 5% | ifrqe | 5% | 50% | 0.7000 ± 0.1414 | 1.0000 ± 0.0000 |  |"
 
 
+def test_personal_rows_stand_beside_the_trained_ones():
+    runs = pd.DataFrame([{"strategy": "none", "budget": 1.0, "wv_share": 1.0, "disclosed_share": 1.0, "hr@10": 0.5,
+                          "personal_hr@10": 0.625, "loss": 1.0, "reward": None}])
+    lines = markdown(runs, ["hr@10"]).splitlines()
+    assert lines[0] == "| budget | strategy | wv | disclosed | HR@10 | PERSONAL_HR@10 | loss | reward |"
+    assert lines[2] == "| 100% | none | 100% | 100% | 0.5000 | 0.6250 | 1.0000 |  |"
+
+
 def test_users_are_compared_by_what_they_are():
     one = pd.DataFrame({"strategy": "ifrqe", "budget": 0.6, "user": range(8), "history": range(10, 18), "unwillingness": 1.0,
                         "gap": 60.0 * np.arange(8), "loss_change": [-1, -1, 1, -1, 1, 1, 1, 1], "hit_change": 0.0})

@@ -1,0 +1,122 @@
+"""Personal rows: the shared parameters of a model, and each user's own row refitted on all that they let serve themselves.
+
+An interaction that trains nothing shared may still serve its own user: their row is refitted on their whole history but what
+they vetoed, see influence/refit.py. Refitted rows live in memory only; no file holds them.
+"""
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..common.errors import InputError
+from ..common.variant import Variant, decision_files
+from ..dataset import Dataset, load_dataset, without_test_items
+from ..game.decisions import read_decisions
+from ..influence.refit import refitted
+from ..ncf import NCF
+from ..training.checkpoint import load_checkpoint
+from ..training.train import Validation
+from .compare import PERSONAL, TRAINED
+
+logger = logging.getLogger("ifrqe")
+
+
+@dataclass
+class Serving:
+    """A model as it serves its users.
+
+    net: NCF, with the rows that serve.
+    info: dict of what was saved with its checkpoint.
+    personal: whether these rows are refitted.
+    other: its parameters with the rows that do not serve, see NCF.values; None with --personal False.
+    """
+    net: NCF
+    info: dict
+    personal: bool = False
+    other: dict | None = None
+
+
+def load_serving(dataset: Dataset, variant: Variant) -> Serving:
+    """The model of a Variant with the user rows that --personal names: trained, refitted, or those that validation prefers.
+
+    Args:
+        dataset: Dataset, the original; its test items are not looked at by what refits or decides.
+        variant: Variant.
+
+    Raises:
+        InputError: the checkpoint or the decisions are missing or unfit, or `auto` has no validation item to decide by.
+    """
+    config = variant.config
+    net, info = load_checkpoint(variant.checkpoint, dataset, variant)
+    if config.personal == "False":
+        return Serving(net, info)
+    if config.personal == "auto":
+        _check_validation(variant)
+    start, trained_rows = time.perf_counter(), net.values()
+    own, trained = own_interactions(dataset, variant)
+    num_neg = info.get("settings", {}).get("num_neg", config.num_neg)  # as many as the model is used to
+    personal_rows = refitted(net, trained_rows, own, trained, config.replace(num_neg=num_neg))
+    logger.info("%s: personal rows of %s users from %s interactions in %.1f s, kept in memory only", variant.model,
+                f"{dataset.num_users:,}", f"{own.num_interactions:,}", time.perf_counter() - start)
+    personal = config.personal == "True" or prefers_personal(trained_rows, personal_rows, dataset, variant)
+    net.set_values(personal_rows if personal else trained_rows)
+    return Serving(net, info, personal, trained_rows if personal else personal_rows)
+
+
+def own_interactions(dataset: Dataset, variant: Variant) -> tuple[Dataset, np.ndarray]:
+    """What the rows of a Variant are refitted on, and who was trained on.
+
+    Args:
+        dataset: Dataset, the original.
+        variant: Variant.
+
+    Returns:
+        own: Dataset without test items: the whole history of all users, in the masked case but what they vetoed; of the
+            control that trains on the validation items, these too.
+        trained: (num_users,) bool, the users with an interaction that trained the model.
+
+    Raises:
+        InputError: the decisions are missing or unfit.
+    """
+    config, kept = variant.config, np.ones(dataset.num_interactions, bool)
+    used = kept
+    if variant.masked:
+        decisions = read_decisions(config, dataset, masked=True)
+        if decisions is None:
+            raise InputError(f"{decision_files(config)[0]}: no decisions on {config.dataset}, so what was vetoed is not "
+                             "known; run preprocess.py first, or set --decisions_path to its results")
+        kept, used = ~decisions.vetoed, decisions.disclosed
+    own, user = dataset.part(kept), dataset.user[used]
+    if (settings := variant.settings()).holdout < config.holdout:  # the control: all that it discloses is just that
+        own = load_dataset(settings, masked=True)
+        user = own.user
+    return without_test_items(own), np.bincount(user, minlength=dataset.num_users) > 0
+
+
+def prefers_personal(trained_rows: dict, personal_rows: dict, dataset: Dataset, variant: Variant) -> bool:
+    """Whether refitted rows rank the validation items better: by HR@k, where that is equal by NDCG@k; says so in the log.
+
+    Args:
+        trained_rows, personal_rows: parameters, see NCF.values.
+        dataset: Dataset, the original.
+        variant: Variant.
+    """
+    config = variant.config
+    validate, keys = Validation(dataset, config), (f"hr@{config.top_k}", f"ndcg@{config.top_k}")
+    before, after = (tuple(found[key] for key in keys) for found in map(validate, (trained_rows, personal_rows)))
+    personal = after > before
+    logger.info("--personal auto: %s of the validation items %.4f / %.4f with personal rows, %.4f / %.4f with trained ones: "
+                "%s serves its users with %s rows", " / ".join(key.upper() for key in keys), *after, *before, variant.model,
+                PERSONAL if personal else TRAINED)
+    return personal
+
+
+def _check_validation(variant):
+    """Raises InputError if no validation item is left that trained nothing."""
+    if variant.settings().holdout > 1:
+        return
+    why = "--holdout 1" if variant.config.holdout == 1 else f"{variant.model}, which trained on the validation items,"
+    raise InputError(f"--personal auto: {why} leaves no validation item to decide by; give --personal True or False")

@@ -1,0 +1,202 @@
+"""Personal rows: refitted rows serve, vetoed interactions count for nothing, validation items alone decide."""
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from eval import evaluate_and_report
+from eval import run as answer
+from src.common.errors import InputError
+from src.common.files import digest
+from src.common.variant import Variant, asked
+from src.dataset import HeldOut, evaluation_candidates, load_dataset
+from src.evaluation import personal
+from src.evaluation.compare import comparison_rows, comparison_table, not_comparable, rankings
+from src.evaluation.evaluate import evaluate
+from src.evaluation.recommend import top_items
+from src.game.decisions import read_decisions
+from src.game.preprocess import preprocess
+from src.influence.refit import refitted
+from src.metrics import all_metrics, ranks
+from src.ncf import build, score, user_rows
+from src.training.train import train
+from tests.small import SMALL
+
+KEYS = ["model", "dataset", "seed", "epoch", "personal", "num_users", "num_items", "num_interactions", "num_candidates",
+        "hr@10", "ndcg@10", "auc", "loss", "pos_loss", "wv", "total_wv", "willingness_weight", "reward", "ratings_sha256",
+        "candidates", "candidates_sha256", "training", "made_with", "seconds"]
+BOTH = ["hr@10_trained", "ndcg@10_trained", "hr@10_personal", "ndcg@10_personal"]
+
+
+@pytest.fixture
+def config(cpu, finished_run, tmp_path, monkeypatch):
+    """Settings of a finished run with vetoes: personal rows, results in a folder of the test, models with opinions."""
+    config = finished_run.replace(output_path=str(tmp_path), decisions_path=finished_run.output_path, personal="True")
+    net = build(load_dataset(config), config.replace(embedding_std=0.7))
+    values = net.values()
+    monkeypatch.setattr(personal, "load_checkpoint", lambda *a: (net.set_values(values) or net, {"epoch": 1}))
+    return config
+
+
+def parameters(config, masked):
+    """The dataset, a network, its parameters, and these with refitted rows, put together step by step."""
+    dataset, net = load_dataset(config), personal.load_checkpoint()[0]
+    values, own, trained = net.values(), dataset, np.ones(dataset.num_users, bool)
+    if masked:
+        decisions = read_decisions(config, dataset)
+        assert 0 < decisions.vetoed.sum() < (~decisions.disclosed).sum()
+        own = dataset.part(~decisions.vetoed)
+        trained = np.isin(np.arange(dataset.num_users), dataset.user[decisions.disclosed])
+    return dataset, net, values, refitted(net, values, own, trained, config)
+
+
+def test_refitted_rows_serve_and_both_results_are_told(config, tmp_path):
+    for masked in (False, True):
+        dataset, net, values, new = parameters(config, masked)
+        candidates = evaluation_candidates(dataset, "test", config)
+        expected, rank = {}, {}
+        for name, chosen in (("trained", values), ("personal", new)):
+            net.set_values(chosen)
+            scores = score(net, candidates, 100_000)
+            expected[name], rank[name] = all_metrics(scores, 10), ranks(scores)
+        assert (rank["trained"] != rank["personal"]).any()
+        name = "ifrqe" if masked else "ncf"
+        evaluate(asked(config.replace(masked=masked)))
+        record = json.loads((tmp_path / f"eval_{name}.json").read_text())
+        assert record["personal"] is True and list(record) == [*KEYS[:14], *BOTH, *KEYS[14:]]
+        assert {key: record[key] for key in expected["personal"]} == pytest.approx(expected["personal"], rel=1e-6)
+        for key in BOTH:
+            metric, rows = key.split("_")
+            assert record[key] == expected[rows][metric]
+        assert pd.read_csv(tmp_path / f"eval_{name}_users.csv")["rank"].tolist() == rank["personal"].tolist()
+        assert record["reward"] == pytest.approx(-record["loss"] - record["willingness_weight"] * record["wv"])
+
+
+def test_without_the_option_there_is_one_key_more(config, tmp_path):
+    evaluate(asked(config.replace(personal="False")))
+    record = json.loads((tmp_path / "eval_ncf.json").read_text())
+    assert record["personal"] is False and list(record) == KEYS
+
+
+def test_what_is_vetoed_has_no_influence_on_any_score(config, monkeypatch):
+    variant = Variant(config, True)
+    dataset = load_dataset(config)
+    decisions = read_decisions(config, dataset)
+    monkeypatch.setattr(personal, "read_decisions", lambda *a, **k: decisions)  # which would notice other items
+
+    def scores(changed):
+        items = dataset.item.copy()
+        items[changed] = dataset.item[changed[::-1]]
+        found = personal.load_serving(dataclasses.replace(dataset, item=items), variant).net
+        return score(found, np.tile(np.arange(dataset.num_items, dtype=np.int32), (dataset.num_users, 1)), 100_000)
+    before = scores(np.zeros(0, int))
+    vetoed, withheld = (np.flatnonzero(which) for which in (decisions.vetoed, ~decisions.disclosed & ~decisions.vetoed))
+    assert np.array_equal(scores(vetoed), before) and not np.allclose(scores(withheld), before)
+
+
+@pytest.mark.parametrize("before, after, chosen", [
+    ((0.5, 0.3), (0.6, 0.2), True), ((0.6, 0.2), (0.5, 0.3), False),
+    ((0.5, 0.2), (0.5, 0.3), True), ((0.5, 0.3), (0.5, 0.2), False), ((0.5, 0.3), (0.5, 0.3), False)])
+def test_the_better_rows_serve_and_ties_go_by_ndcg(config, monkeypatch, caplog, before, after, chosen):
+    monkeypatch.setattr(personal, "Validation", lambda *a: lambda found: {"ndcg@10": found[1], "hr@10": found[0]})
+    with caplog.at_level("INFO", logger="ifrqe"):
+        assert personal.prefers_personal(before, after, None, Variant(config)) is chosen
+    assert f"NCF serves its users with {'personal' if chosen else 'trained'} rows" in caplog.text
+
+
+def test_auto_looks_at_validation_items_only(config, monkeypatch):
+    dataset, asked_for, variant = load_dataset(config), [], Variant(config.replace(personal="auto"))
+    others = np.roll(dataset.test, 1)  # some of which their user has had already
+    other = dataclasses.replace(dataset, held=HeldOut(dataset.held.validations, others, dataset.held.rows))
+
+    def candidates(data, held_out, config):  # drawn outside all that a user has, test items too
+        asked_for.append((held_out, data.test is others))
+        return evaluation_candidates(dataset, held_out, config)
+    monkeypatch.setattr("src.training.train.evaluation_candidates", candidates)
+    _, net, values, new = parameters(config, False)
+    for before, after in ((values, new), (new, values)):
+        monkeypatch.setattr(personal, "refitted", lambda *a, after=after: after)
+        monkeypatch.setattr(personal, "load_checkpoint", lambda *a, before=before: (net.set_values(before) or net, {}))
+        found = [personal.load_serving(data, variant) for data in (dataset, other)]
+        assert found[0].personal == found[1].personal
+        serves = after if found[0].personal else before
+        assert np.array_equal(user_rows(found[1].net.values()), user_rows(serves))
+        asked_for.append(found[0].personal)
+    one = [("validation", False), ("validation", True)]
+    assert asked_for in ([*one, True, *one, False], [*one, False, *one, True])  # the same rows whatever they are called
+
+
+def test_no_file_holds_refitted_rows_and_the_report_names_what_serves(config, tmp_path, monkeypatch):
+    rows, checkpoints = [], sorted(Path(config.checkpoint_path).iterdir())
+    before = [digest(path) for path in checkpoints]
+
+    def kept(*arguments):
+        rows.append(user_rows(found := refitted(*arguments)))
+        return found
+    monkeypatch.setattr(personal, "refitted", kept)
+    for masked, choice in ((False, False), (True, True)):
+        monkeypatch.setattr(personal, "prefers_personal", lambda *a, choice=choice: choice)
+        evaluate_and_report(config.replace(masked=masked, personal="auto"))
+    assert len(rows) == 3  # two evaluations, and the lists of the report, where personal rows serve
+    assert sorted(Path(config.checkpoint_path).iterdir()) == checkpoints and [digest(path) for path in checkpoints] == before
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {path.name for path in files} >= {"eval_ncf.json", "eval_ifrqe_users.csv", "report.html", "eval.log"}
+    for path in files:
+        content = path.read_bytes()
+        for row in np.concatenate(rows):
+            assert row[:16].tobytes() not in content and row[16:].tobytes() not in content
+            assert f"{row[0]:.5f}".encode() not in content.replace(b"-", b"") or abs(row[0]) < 1, path
+    text = (tmp_path / "report.md").read_text()
+    assert "| user rows | trained | personal |" in text and "| hr@10_personal |" in text and "refitted on a user's" in text
+
+
+def record(rows, both=True, **more):
+    """Of an evaluation."""
+    metrics = {"hr@10": 0.5, "ndcg@10": 0.25, **({key: 0.5 + k / 8 for k, key in enumerate(BOTH)} if both else {})}
+    return {"model": "NCF", "dataset": "tiny", "seed": 1, "personal": rows == "personal", "num_users": 4, **metrics,
+            "loss": 1.0, "training": {"seed": 1}, **more}
+
+
+def test_the_table_says_which_rows_serve():
+    plain, masked = record("trained"), record("personal", model="IFRQE")
+    assert not_comparable(plain, masked) == "" and rankings(plain) == ["hr@10", "ndcg@10"]
+    rows = comparison_rows(plain, masked)[0]
+    assert rows[0] == ("user rows", "trained", "personal", "") and [row[0] for row in rows[3:7]] == BOTH
+    lines = str(comparison_table(plain, masked)).splitlines()
+    assert lines[5].split() == ["user", "rows", "trained", "personal"]
+    assert [line.split()[0] for line in lines[6:12]] == ["hr@10", "ndcg@10", *BOTH]
+    assert comparison_rows(record("trained", both=False), masked)[0][0] == ("user rows", "trained", "personal", "")
+    alone = comparison_rows(record("trained", both=False), record("trained", both=False))[0]
+    assert [row[0] for row in alone] == ["hr@10", "ndcg@10", "loss"]
+
+
+def test_recommendations_are_those_of_the_rows_that_serve(config, capsys):
+    from src.common.terminal import log_to
+    dataset, net, _, new = parameters(config, True)
+    net.set_values(new)
+    (items, _), = top_items(net, np.array([6]), dataset, 10, 100_000)
+    for rows in ("True", "False"):
+        with log_to(config.output_path, "run_eval.log", "normal", True):
+            answer(config.replace(masked=True, personal=rows, recommend=str(dataset.user_ids[6]), format="json"))
+        found = json.loads(capsys.readouterr().out)
+        same = [row["item_id"] for row in found["users"][0]["items"]] == dataset.item_ids[items].tolist()
+        assert found["personal"] is (rows == "True") and same is (rows == "True")
+    with log_to(config.output_path, "run_eval.log", "normal", False):
+        answer(config.replace(masked=True, recommend=str(dataset.user_ids[6])))
+    assert "IFRQE with personal rows recommends" in capsys.readouterr().out
+
+
+def test_a_model_that_trained_on_validation_items_lets_them_decide_nothing(cpu, ratings, settings):
+    config = settings(*SMALL, "--train_epochs", 1, "--strategy", "none+validation", "--veto")
+    preprocess(config)
+    train(asked(config.replace(masked=True)))
+    dataset = load_dataset(config)
+    own, trained = personal.own_interactions(dataset, Variant(config, True))
+    assert own.history_pairs().contains(np.arange(12), dataset.validation).all() and trained.all() and own.test is None
+    with pytest.raises(InputError, match="^--personal auto: IFRQE, .*, leaves no validation item .*; give --personal True"):
+        personal.load_serving(dataset, Variant(config.replace(personal="auto"), True))
+    with pytest.raises(InputError, match="disclosure.csv: no decisions on tiny, .*; run preprocess.py first"):
+        personal.own_interactions(dataset, Variant(config.replace(decisions_path="nowhere"), True))
