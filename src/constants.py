@@ -12,6 +12,7 @@ FIDELITY_FILE = "fidelity.json"
 FIDELITY_PLOT = "fidelity.png"
 PARTIAL_FILE = "influence.partial"
 TRADEOFF_FILE = "tradeoff.csv"
+AUDIT_FILE = "audit.json"
 
 TEXT_IDS, TIME_UNIT = "text_ids", "timestamp"  # keys of dataset.json: columns of ids that are text; the unit of times
 MASK_SETTINGS = "mask_settings"  # key of dataset.json in a masked dataset: the options that the mask depends on
