@@ -134,6 +134,32 @@ def _played_panel(axes, decisions):
     axes.legend(frameon=False, markerscale=4, loc="lower right")
 
 
+def auc_panel(axes: Axes, series: dict[str, dict[str, dict]], strategies: list[str], title: str) -> None:
+    """AUCs with their intervals, side by side for each strategy; .5, which is chance, is marked.
+
+    Args:
+        axes: to draw on.
+        series: by label, by strategy what has an `auc` and an `interval`, (low, high) or None.
+        strategies: in the order in which they are shown; those without any AUC are left out.
+        title: of the panel.
+    """
+    strategies = [strategy for strategy in strategies if any(strategy in found for found in series.values())]
+    for k, ((label, found), color, marker) in enumerate(zip(series.items(), (BLUE, ORANGE, GREY, "#4e9a06"), "osDv")):
+        place = [strategies.index(strategy) + 0.16 * (k - (len(series) - 1) / 2) for strategy in found]
+        value = np.array([one["auc"] for one in found.values()])
+        ends = np.array([one["interval"] or (one["auc"], one["auc"]) for one in found.values()])
+        spread = np.maximum([value - ends[:, 0], ends[:, 1] - value], 0)
+        axes.errorbar(place, value, spread, color=color, marker=marker, linestyle="none", markersize=5, capsize=2,
+                      linewidth=1, label=as_written(label))
+    axes.axhline(0.5, color=GREY, linestyle=":", linewidth=1)
+    axes.set_xticks(range(len(strategies)), list(map(as_written, strategies)), fontsize="small")
+    axes.set(xlim=(-0.6, len(strategies) - 0.4), ylabel="AUC")
+    axes.set_title(title, fontsize="medium")
+    axes.margins(y=0.12)
+    if len(series) > 1:  # below the panel, where it hides nothing
+        axes.legend(frameon=False, fontsize="x-small", ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.1))
+
+
 # by strategy: color, marker, line style
 STYLES = {"none": (GREY, None, "--"), "none+validation": (GREY, None, ":"), "random": ("#a88500", "v", "-"),
           "threshold": ("#4e9a06", "s", "-"), "recent": ("#9a5fc0", "^", "-"), "similarity": ("#dd3c3c", "D", "-"),

@@ -12,7 +12,7 @@ from ..common.files import write_text
 from ..common.stage import Stage
 from ..common.terminal import markdown_text, progress
 from ..common.variant import dataset_files, decision_files
-from ..constants import TRADEOFF_FILE, checkpoint_file, eval_file, train_file, users_file
+from ..constants import AUDIT_FILE, TRADEOFF_FILE, checkpoint_file, eval_file, train_file, users_file
 from ..device_adapter import set_device
 from .results import MODELS, read_results
 from .sections import SECTIONS
@@ -35,7 +35,7 @@ def write_report(variant):
     config = variant.config
     output = Path(config.output_path)
     optional = [output / name(model) for name in (eval_file, users_file, train_file) for model in MODELS]
-    optional += [output / TRADEOFF_FILE, *decision_files(config)]
+    optional += [output / TRADEOFF_FILE, output / AUDIT_FILE, *decision_files(config)]
     optional += [Path(config.checkpoint_path) / checkpoint_file(model) for model in MODELS]
     inputs = dataset_files(config) + [path for path in optional if path.is_file()]
     device = set_device(config)

@@ -75,6 +75,11 @@ def shares_by_name(axes, names, share, overall):
     axes.set(xlim=(0, 100), ylim=(-0.6, len(names) - 0.4), xlabel=f"disclosed (%); all: {overall:.0f}%")
 
 
+def aucs(axes, series, strategies, title):
+    """AUCs of the leakage audit with their intervals by strategy; see figures.auc_panel."""
+    figures.auc_panel(axes, series, strategies, title)
+
+
 def tradeoff(axes, table, metric):
     """A metric of the trade-off study by strategy; see figures.tradeoff_panel."""
     figures.tradeoff_panel(axes, table, metric)

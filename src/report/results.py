@@ -12,6 +12,7 @@ from ..common.stage import Stage
 from ..common.variant import dataset_folder, decision_files
 from ..config import TRAINED, options_of
 from ..constants import (
+    AUDIT_FILE,
     DISCLOSURE_FILE,
     MASKED_MODEL,
     PLAIN_MODEL,
@@ -80,6 +81,7 @@ class Results:
     models: dict of name to Evaluated, the plain one first.
     decisions, study: None if there are none.
     run: what was run.
+    audit: what audit.json says; None if there is none of these data.
     """
     dataset: Dataset
     catalogue: pd.DataFrame
@@ -87,6 +89,7 @@ class Results:
     decisions: Decisions | None
     study: Study | None
     run: Run
+    audit: dict | None = None
 
     @property
     def top_k(self):
@@ -135,7 +138,13 @@ def read_results(variant):
         study = _read_study(output / TRADEOFF_FILE, records.get("tradeoff", {}), models, config)
         if study is None:
             left_out.append(f"{TRADEOFF_FILE} (of another dataset, or of an unfinished study)")
-    return Results(dataset, load_catalogue(dataset, config), models, decisions, study, Run(records, left_out))
+    audit = None
+    if (output / AUDIT_FILE).is_file():
+        if _is_of_the_data(output / AUDIT_FILE, Stage.read_record(output, "audit"), config):
+            audit = read_json(output / AUDIT_FILE, _REMEDY)
+        else:
+            left_out.append(f"{AUDIT_FILE} (of other data, or of an unfinished audit: run scripts/run_audit.sh again)")
+    return Results(dataset, load_catalogue(dataset, config), models, decisions, study, Run(records, left_out), audit)
 
 
 def _read(path, config, left_out):
@@ -180,17 +189,23 @@ def _add_training(found, model, training, config):
 
 def _read_study(path, record, models, config):
     """The Study in the file `path`, of which `record` is the record; None if it is of other data, or unfinished."""
-    folder = dataset_folder(config)
-    for name, state in record.get("inputs", {}).items():
-        if (folder / name).is_file() and digest(folder / name) != state:
-            return None
-    if record.get("outputs", {}).get(path.name) != digest(path) or record["all_settings"]["holdout"] != config.holdout:
+    if not _is_of_the_data(path, record, config):
         return None
     differing = {}
     for found in models.values():
         differing.update(_differences(record, found))
     table = pd.read_csv(path, converters={"strategy": str})  # a strategy may be called NA or 007
     return Study(table, ", ".join(differing.values()))
+
+
+def _is_of_the_data(path, record, config):
+    """Whether the file `path` of a study, of which `record` is the record, is whole, and of the data of now."""
+    folder = dataset_folder(config)
+    for name, state in record.get("inputs", {}).items():
+        if (folder / name).is_file() and digest(folder / name) != state:
+            return False
+    return record.get("dataset") == config.dataset and record.get("outputs", {}).get(path.name) == digest(path) \
+        and record["all_settings"]["holdout"] == config.holdout
 
 
 def _differences(study, found):
@@ -215,7 +230,7 @@ def for_others(key, value):
         return ""
     if not isinstance(value, str):
         return value
-    parts = value.split(",") if key in ("tradeoff_strategies", "fidelity_solvers") else [value]
+    parts = value.split(",") if key in ("tradeoff_strategies", "fidelity_solvers", "audit_strategies") else [value]
     return ",".join(part.rstrip("/").rsplit("/", 1)[-1] for part in parts)
 
 

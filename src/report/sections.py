@@ -11,6 +11,7 @@ from ..evaluation.quarters import changes_in_quarters
 from ..game.strategies import ASK_FIRST
 from . import interactions, panels, run
 from .blocks import bullets, figures, table, text
+from .leakage import leakage
 
 Z95 = 1.96
 
@@ -198,4 +199,5 @@ SECTIONS = (("summary", "In short", summary), ("comparison", "Both models", comp
             ("training", "Training", run.training), ("influence", "Influences", interactions.influence),
             ("disclosed", "What is disclosed", interactions.disclosed),
             ("kinds", "Kinds of interaction", interactions.kinds), ("users", "Who gains, who pays", changes),
+            ("leakage", "What the models still tell", leakage),
             ("limits", "What these figures do not show", limits))

@@ -1,8 +1,20 @@
 """Pictures of the studies."""
 import numpy as np
 
-from ..common.figures import BLUE, GREY, ORANGE, as_written, histograms, picture, sample, style_of, tradeoff_panel
+from ..common.figures import (
+    BLUE,
+    GREY,
+    ORANGE,
+    as_written,
+    auc_panel,
+    histograms,
+    picture,
+    sample,
+    style_of,
+    tradeoff_panel,
+)
 from ..game.strategies import NONE_VALIDATION
+from ..report.leakage import PARTS, series_of
 from .tables import KINDS, grouped
 
 # by kind of users: column of `grouped`, factor, label
@@ -87,6 +99,17 @@ def users_plot(path, users, title):
             axes.set_xticks(range(len(values)), values.index, fontsize="small")
             axes.axhline(0, color=GREY, linewidth=0.8)
             axes.set(xlabel=KINDS[kind], ylabel=ylabel)
+
+
+def audit_plot(path, record):
+    """PNG of the AUCs of a leakage audit with their intervals, a panel for each part; `record` is what audit.json says."""
+    parts = {PARTS[part][0]: series for part in PARTS if (series := series_of(record, part))}
+    title = f"{record['dataset']}: what the models still tell at {100 * record['wv_budget']:g}% of the unwillingness"
+    with picture(path, title, len(parts)) as panels:
+        for axes, (name, series) in zip(panels, parts.items()):
+            auc_panel(axes, series, list(record["strategies"]), name)
+        for axes in panels[len(parts):]:
+            axes.set_axis_off()
 
 
 def _style(strategy):

@@ -62,6 +62,33 @@ def test_the_trade_off_study_of_the_same_dataset_is_shown(copied):
     assert read_results(asked(copied)).study is None
 
 
+def test_an_audit_of_the_same_data_is_shown(copied):
+    from src.common.stage import Stage
+    output = Path(copied.output_path)
+    found = {"auc": 0.8125, "interval": [0.75, 0.875]}
+    guessed = {"users": 60, **{name: {**found, "listed": 0.5} for name in ("own", "full", "popularity")},
+               **{f"own_less_{name}": {"difference": 0.0, "interval": [-0.1, 0.1]} for name in ("full", "popularity")}}
+    nothing = {"skipped": "it withholds nothing"}
+    rows = {name: {"wv_share": 0.6, "disclosed_share": 0.7, "withheld": 9, "users_without_disclosed": 0,
+                   "reinference": guessed, "membership": {"pairs": 9, "disclosed_untouched": found},
+                   "attribute": nothing, "taste": {"own": found, "matched": found}} for name in ("random", "mine")}
+    record = {"dataset": "simulation", "seed": 1, "wv_budget": 0.6, "negatives": 30, "top_k": 10, "strategies": rows,
+              "skipped": {"attribute": "no zip"}, "settings": {"recipe": "paper", "batch_size": 256, "train_epochs": 3}}
+    (output / "audit.json").write_text(json.dumps(record))
+    write_report(asked(copied))
+    text = read(copied, MARKDOWN)
+    assert "audit.json (of other data, or of an unfinished audit" in text and "still tell" not in text
+    inputs = [Path(copied.data_path) / "simulation" / name for name in ("ratings.csv", "unwillingness.csv")]
+    Stage("audit", copied, ("audit",), inputs, [output / "audit.json"]).finish()
+    write_report(asked(copied.replace(overwrite=True)))
+    text = read(copied, MARKDOWN)
+    assert "## What the models still tell" in text and "| mine | 0.812 (0.750 to 0.875) |" in text
+    assert "stays guessable: AUC 0.81 by" in text and "Skipped: gender from the user's row: no zip." in text
+    assert sum(tag == "svg" for tag, _ in Page(read(copied)).tags) == 8 + 3
+    inputs[1].write_text(inputs[1].read_text().replace("0.5", "0.6"))  # a dataset of the same name
+    assert read_results(asked(copied)).audit is None
+
+
 def test_both_rewards_are_at_one_price(copied):
     """The plain model was evaluated at the price of an earlier mask."""
     before = json.loads((Path(copied.output_path) / "eval_ncf.json").read_text())

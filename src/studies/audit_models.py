@@ -1,0 +1,131 @@
+"""The models that the leakage audit looks at: for each strategy its mask, and NCF trained on what that discloses.
+
+Each is kept in a checkpoint of its own, the mask with it, so that a mask and a model can never come apart.
+"""
+import logging
+
+import numpy as np
+from mindspore import Tensor
+
+from ..common.errors import InputError
+from ..common.files import digest
+from ..common.plugins import file_label, label, plugin_files
+from ..common.stage import Stage
+from ..config import TRAINED
+from ..game.anchors import load_models, trained_models
+from ..game.strategies import (
+    NONE_VALIDATION,
+    Kept,
+    Strategies,
+    influence_groups,
+    load_problem,
+    needs_model,
+    with_validation,
+)
+from ..ncf import build
+from ..sources.unwillingness import data_files
+from ..training.checkpoint import BEST, read_checkpoint, save_checkpoint, with_prefix
+from .retraining import Retraining
+
+logger = logging.getLogger("ifrqe")
+
+MASK = "mask."  # prefix of the mask among the arrays of a checkpoint
+FOLDER = "audit"  # under output_path, of the checkpoints
+
+
+def groups_of_models(config):
+    """Groups of options that masks and models depend on, beside strategy and budget."""
+    return ("split", "model", *TRAINED, *influence_groups(config), "unwillingness", "game")
+
+
+class Models:
+    """Masks and models of strategies at one budget, made once and kept.
+
+    Args:
+        config: the settings; the plain model that strategies look at is trained in the folders that they name.
+        folder: where the models are kept.
+        device: name of the device in use.
+        needed: whether any strategy looks at the plain model.
+
+    `trained`: names of the strategies whose model was trained here, not found.
+    """
+
+    def __init__(self, config, folder, device, needed):
+        self.config, self.folder, self.device, self.trained = config, folder, device, []
+        self.checkpoints = []
+        if needed:
+            self.checkpoints = trained_models(config, "give the audit the options of that training, remove it, or name "
+                                              "another --checkpoint_path")
+        self.files = data_files(config)
+        self.problem = load_problem(config)
+        self.dataset = self.problem.dataset
+        self.net = build(self.dataset, config)  # scores all models, so that its graph is compiled once
+        self._strategies = self._retraining = None
+
+    def __call__(self, strategy):
+        """What a strategy discloses, (n,) bool, and the parameters of the model trained on it, see NCF.values.
+
+        Raises:
+            InputError: it discloses nothing.
+        """
+        path = self.folder / f"{file_label(strategy)}.ckpt"
+        key = self._key(strategy)
+        found = None if self.config.overwrite else _read(path, key)
+        if found is None:
+            logger.info("%s: trained on what it discloses, kept in %s", label(strategy), path)
+            found = self._make(strategy)
+            save_checkpoint(path, {MASK: {"disclosed": found[0].astype(np.uint8)}, BEST: found[1]}, {"key": key})
+            self.trained.append(strategy)
+        return found
+
+    def _key(self, strategy):
+        """All that a mask and its model depend on, as JSON can hold it."""
+        files = [*self.files, *plugin_files(strategy)]
+        if needs_model(strategy):
+            files += [*self.checkpoints, *plugin_files(self.config.solver)]
+        stage = Stage(FOLDER, self.config, groups_of_models(self.config), [], [], self.device)
+        return {**stage.depends, "inputs": [digest(path) for path in files], "strategy": label(strategy),
+                "wv_budget": self.config.wv_budget}
+
+    def _make(self, strategy):
+        config, dataset = self.config, self.dataset
+        if self._strategies is None:
+            basis = Stage(FOLDER, config, (), self.files + self.checkpoints, [], self.device).basis
+            self._strategies = Strategies(self.problem, load_models(self.checkpoints, dataset, config), config, self.device,
+                                          Kept(self.folder, basis))
+            self._retraining = Retraining(dataset, config, self.device)
+        disclosed = self._strategies(strategy, config.wv_budget).disclosed
+        if not disclosed.any():
+            raise InputError(f"--wv_budget {config.wv_budget}: is too small for {strategy} to disclose anything; raise it")
+        control = strategy == NONE_VALIDATION
+        self._retraining(with_validation(dataset, disclosed, config) if control else dataset.part(disclosed), config.seed)
+        return disclosed, self._retraining.shown.values()
+
+    def finish(self):
+        """Removes what was kept for the case of an interruption."""
+        if self._strategies is not None:
+            self._strategies.forget()
+
+    def scores(self, values, user, item):
+        """(n,) float32 logits of a model, given by its parameters, for (n,) users and items."""
+        self.net.set_values(values)
+        size = min(len(user), self.config.eval_batch_size)
+        scores = np.empty(len(user), np.float32)
+        for start in range(0, len(user), size):
+            start = min(start, len(user) - size)  # every call has the same shape, so that the graph is compiled once
+            part = slice(start, start + size)
+            scores[part] = self.net(Tensor(user[part]), Tensor(item[part, None])).asnumpy()[:, 0]
+        return scores
+
+
+def _read(path, key):
+    """Mask and parameters of a checkpoint under the same key; None if there are none, or it is damaged."""
+    if not path.is_file():
+        return None
+    try:
+        values, info = read_checkpoint(path, "")
+    except InputError:
+        return None  # it is made again
+    if info.get("key") != key:
+        return None
+    return with_prefix(values, MASK)["disclosed"].astype(bool), with_prefix(values, BEST)
