@@ -168,7 +168,9 @@ def test_the_table_says_which_rows_serve():
     lines = str(comparison_table(plain, masked)).splitlines()
     assert lines[5].split() == ["user", "rows", "trained", "personal"]
     assert [line.split()[0] for line in lines[6:12]] == ["hr@10", "ndcg@10", *BOTH]
-    assert comparison_rows(record("trained", both=False), masked)[0][0] == ("user rows", "trained", "personal", "")
+    rows = comparison_rows(record("trained", both=False), masked)[0]
+    assert rows[0] == ("user rows", "trained", "personal", "")
+    assert rows[3] == ("hr@10_trained", "0.5000", "0.5000", "+0.0000")
     alone = comparison_rows(record("trained", both=False), record("trained", both=False))[0]
     assert [row[0] for row in alone] == ["hr@10", "ndcg@10", "loss"]
 
