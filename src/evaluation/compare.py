@@ -87,6 +87,7 @@ def comparison_rows(plain: dict, masked: dict) -> tuple[list, list]:
     if names_rows(plain, masked):
         rows.append(("user rows", rows_that_serve(plain), rows_that_serve(masked), ""))
         better.append(0)
+        plain, masked = (_with_trained(record) for record in (plain, masked))
     for key in masked:
         a, b = plain.get(key), masked[key]
         if key in NO_FIGURES or a is None or b is None:
@@ -99,6 +100,13 @@ def comparison_rows(plain: dict, masked: dict) -> tuple[list, list]:
         sign = 1 if key.startswith(HIGHER_IS_BETTER) else -1 if key.startswith(LOWER_IS_BETTER) else 0
         better.append(int(np.sign(b - a)) * sign)
     return rows, better
+
+
+def _with_trained(record):
+    """An evaluation with the metrics of trained rows by their own names, which --personal False does not write."""
+    if names_rows(record):
+        return record
+    return {**record, **{f"{key}_{TRAINED}": record[key] for key in rankings(record)}}
 
 
 def comparison_table(plain: dict, masked: dict) -> Painted:

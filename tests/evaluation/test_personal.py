@@ -97,13 +97,19 @@ def test_what_is_vetoed_has_no_influence_on_any_score(config, monkeypatch):
     assert np.array_equal(scores(vetoed), before) and not np.allclose(scores(withheld), before)
 
 
-@pytest.mark.parametrize("before, after, chosen", [
-    ((0.5, 0.3), (0.6, 0.2), True), ((0.6, 0.2), (0.5, 0.3), False),
-    ((0.5, 0.2), (0.5, 0.3), True), ((0.5, 0.3), (0.5, 0.2), False), ((0.5, 0.3), (0.5, 0.3), False)])
-def test_the_better_rows_serve_and_ties_go_by_ndcg(config, monkeypatch, caplog, before, after, chosen):
-    monkeypatch.setattr(personal, "Validation", lambda *a: lambda found: {"ndcg@10": found[1], "hr@10": found[0]})
+@pytest.mark.parametrize("gained, lost, chosen", [(9, 1, True), (5, 0, True), (4, 0, False), (9, 4, False), (0, 9, False),
+                                                  (0, 0, False)])
+def test_refitted_rows_serve_where_they_are_clearly_better(config, monkeypatch, caplog, gained, lost, chosen):
+    dataset = load_dataset(config)
+    ranks_of = iter(np.split(np.full(2 * dataset.num_users, 3), 2))
+    before, after = next(ranks_of), next(ranks_of)
+    before[:gained], after[gained:gained + lost] = config.top_k, config.top_k  # no hits
+    found = iter((before, after))
+    monkeypatch.setattr(personal, "score", lambda *a: None)
+    monkeypatch.setattr(personal.metrics, "ranks", lambda scores: next(found))
+    values = build(dataset, config).values()
     with caplog.at_level("INFO", logger="ifrqe"):
-        assert personal.prefers_personal(before, after, None, Variant(config)) is chosen
+        assert personal.prefers_personal(values, values, dataset, Variant(config)) is chosen
     assert f"NCF serves its users with {'personal' if chosen else 'trained'} rows" in caplog.text
 
 
@@ -115,7 +121,8 @@ def test_auto_looks_at_validation_items_only(config, monkeypatch):
     def candidates(data, held_out, config):  # drawn outside all that a user has, test items too
         asked_for.append((held_out, data.test is others))
         return evaluation_candidates(dataset, held_out, config)
-    monkeypatch.setattr("src.training.train.evaluation_candidates", candidates)
+    monkeypatch.setattr(personal, "evaluation_candidates", candidates)
+    monkeypatch.setattr(personal, "CLEARLY", 0)
     _, net, values, new = parameters(config, False)
     for before, after in ((values, new), (new, values)):
         monkeypatch.setattr(personal, "refitted", lambda *a, after=after: after)
@@ -168,7 +175,9 @@ def test_the_table_says_which_rows_serve():
     lines = str(comparison_table(plain, masked)).splitlines()
     assert lines[5].split() == ["user", "rows", "trained", "personal"]
     assert [line.split()[0] for line in lines[6:12]] == ["hr@10", "ndcg@10", *BOTH]
-    assert comparison_rows(record("trained", both=False), masked)[0][0] == ("user rows", "trained", "personal", "")
+    rows = comparison_rows(record("trained", both=False), masked)[0]
+    assert rows[0] == ("user rows", "trained", "personal", "")
+    assert rows[3] == ("hr@10_trained", "0.5000", "0.5000", "+0.0000")
     alone = comparison_rows(record("trained", both=False), record("trained", both=False))[0]
     assert [row[0] for row in alone] == ["hr@10", "ndcg@10", "loss"]
 
