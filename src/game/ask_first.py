@@ -20,9 +20,10 @@ from ..common.errors import InputError
 from ..config import TRAINED, Config
 from ..constants import INSTALMENT_FILE
 from ..influence.anchor import Anchor
+from ..influence.chunks import Chunks
 from ..influence.refit import refitted
 from ..influence_function import expected_at
-from ..ncf import build
+from ..ncf import UserRows, build
 from ..stat_utils import generator
 from ..training.checkpoint import read_checkpoint, save_checkpoint, with_prefix
 from ..training.trainer import Trainer, train_on
@@ -55,6 +56,8 @@ class AskFirst:
         self.critical = critical_payoff(config.prior, config.rounds, config.game_rate)
         self.seconds = {"training": 0.0, "influence": 0.0}
         self.files = []
+        self.net = build(self.dataset, config)  # refits rows, with one graph for all of them
+        self.jacobian = UserRows(self.net, Chunks(self.dataset, config).pairs_per_call)
 
     def __call__(self, limit: float, weight: float | None = None) -> Decisions:
         """The decision within a limit of unwillingness, or at a price.
@@ -109,10 +112,9 @@ class AskFirst:
         start, config, dataset = time.perf_counter(), self.config, self.dataset
         sets = self._model(disclosed, number)
         trained = np.bincount(dataset.user[disclosed], minlength=dataset.num_users) > 0
-        net = build(dataset, config)
         between = time.perf_counter()
-        found = expected_at(Anchor([lambda values=values: refitted(net, values, dataset, trained, config, STEPS)
-                                    for values in sets]), dataset, config)
+        found = expected_at(Anchor([lambda values=values: refitted(self.net, values, dataset, trained, config, STEPS,
+                                                                   self.jacobian) for values in sets]), dataset, config)
         self.seconds["training"] += between - start
         self.seconds["influence"] += time.perf_counter() - between
         return found

@@ -77,7 +77,8 @@ def refit(net: NCF, dataset: Dataset, prior: Prior, config: Config, start: np.nd
     return rows
 
 
-def refitted(net: NCF, values: dict, dataset: Dataset, trained: np.ndarray, config: Config, steps: int = STEPS) -> dict:
+def refitted(net: NCF, values: dict, dataset: Dataset, trained: np.ndarray, config: Config, steps: int = STEPS,
+             jacobian: UserRows | None = None) -> dict:
     """Parameters with the rows of all users refitted.
 
     Args:
@@ -86,13 +87,13 @@ def refitted(net: NCF, values: dict, dataset: Dataset, trained: np.ndarray, conf
         dataset: Dataset whose training interactions count, its users those of the parameters.
         trained: (num_users,) bool, the users that the parameters were trained on: their rows make up the prior, and theirs
             begin where they are.
-        config, steps: see refit.
+        config, steps, jacobian: see refit.
     """
     net.set_values(values)
     rows = user_rows(values)
     prior = prior_of(rows[trained])
     start = np.where(trained[:, None], rows, prior.mean)
-    return with_user_rows(values, refit(net, dataset, prior, config, start, steps))
+    return with_user_rows(values, refit(net, dataset, prior, config, start, steps, jacobian))
 
 
 class _Objective:
