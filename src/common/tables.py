@@ -14,7 +14,20 @@ from typing import BinaryIO
 import numpy as np
 import pandas as pd
 
-from ..constants import DISCLOSED, EXPECTED, GENRE, GENRES, INFLUENCE, ITEM, RATING, TIMESTAMP, TITLE, UNWILLINGNESS, USER
+from ..constants import (
+    DISCLOSED,
+    EXPECTED,
+    GENRE,
+    GENRES,
+    INFLUENCE,
+    INSTALMENT,
+    ITEM,
+    RATING,
+    TIMESTAMP,
+    TITLE,
+    UNWILLINGNESS,
+    USER,
+)
 from .columns import BLANKS
 from .errors import InputError
 from .terminal import progress
@@ -38,6 +51,7 @@ SYNONYMS = {
     INFLUENCE: ("influence",),
     EXPECTED: ("expectedinfluence",),
     DISCLOSED: ("disclosed",),
+    INSTALMENT: ("instalment",),
 }
 _IN_MOVIES = {**SYNONYMS, ITEM: (*SYNONYMS[ITEM], "id")}  # in a list of items their id may be called just that
 

@@ -10,8 +10,10 @@ from src.common.files import read_json
 from src.common.variant import Variant, dataset_folder
 from src.constants import DISCLOSED, INSTALMENT, INSTALMENT_FILE, ITEM, PREPROCESS_FILE, RATINGS_FILE, USER
 from src.dataset import load_dataset
+from src.evaluation.explain import Rule
 from src.game import ask_first
 from src.game.ask_first import AskFirst
+from src.game.decisions import read_decisions
 from src.game.mirror_descent import critical_payoff
 from src.game.preprocess import preprocess
 from src.game.problem import Kept, Problem, load_problem
@@ -267,6 +269,15 @@ def test_column_of_instalments(people, settings):
     table, record = decided(config)
     assert set(table[INSTALMENT]) <= {0, 1, 2, 3} and (table[INSTALMENT].gt(0) == table[DISCLOSED].eq(1)).all()
     assert len(record["instalment_wv"]) == 3 and len(record["instalment_weights"]) == 2
+    read = read_decisions(config, load_dataset(config))
+    np.testing.assert_array_equal(read.instalment, table[INSTALMENT])
+    rule = Rule(read)
+    read.expected[np.flatnonzero(read.instalment == 1)[:2]] = -1  # asked for before that was known
+    reasons = np.array(rule.reasons(read.expected, read.unwillingness, read.vetoed, read.disclosed))
+    against = rule.disclosed(read.expected, read.unwillingness, read.vetoed) != read.disclosed
+    assert ((reasons == "disclosed: in an earlier instalment, by what was known then") == against).all()
+    assert against.sum() >= 2
+    assert read.instalment[against].max() < 3  # the last instalment goes by the rule
     assert list(table.columns[:6]) == ["user_id", "item_id", "influence", "unwillingness", "disclosed", "expected_influence"]
 
 
