@@ -21,6 +21,7 @@ from ..common.terminal import RESULT, markdown_text, progress
 from ..common.wording import markdown_table
 from ..config import TRAINED
 from ..constants import AUDIT_FILE, GENRES
+from ..dataset import evaluation_candidates
 from ..device_adapter import set_device
 from ..game.strategies import NONE, STRATEGIES, needs_model
 from ..ncf import user_rows
@@ -116,6 +117,7 @@ class Audit:
         dataset, seed = self.dataset, self.config.seed
         self.user, self.item = dataset.user, dataset.item
         self.bootstrap = Bootstrap(dataset.num_users, RESAMPLES, generator(seed, "audit", "bootstrap"))
+        evaluation_candidates(dataset, "validation", self.config)  # raises InputError if users have too few items left
         self.pairs = dataset.all_pairs()
         self.untouched = sample_distinct_outside(self.pairs, self.config.num_eval_neg, generator(seed, "audit", "untouched"))
         self.skipped = {}

@@ -11,6 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 FOLDS = 5  # of the cross-validation
 FEWEST = 20  # users in each class; with fewer nothing is learned about them
@@ -163,7 +164,7 @@ def cross_validated(features, labels, user, bootstrap, seed):
     folds = []
     for fitted, left in StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(features, labels):
         model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), threadpool_limits(1):  # so small that threads only wait for each other
             warnings.simplefilter("ignore", ConvergenceWarning)
             model.fit(features[fitted], labels[fitted])
         folds.append(bootstrap.aucs(model.decision_function(features[left]), labels[left], user[left]))

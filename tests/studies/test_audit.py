@@ -142,12 +142,14 @@ def test_what_is_skipped_has_a_reason(cpu, ratings, settings, few, monkeypatch):
     assert len(remarks(record)) == 2
 
 
-def test_strategies_that_are_not_there(cpu, settings, caplog):
+def test_settings_that_do_not_fit_are_one_line(cpu, ratings, settings, caplog):
     assert audited._strategies(settings("--audit_strategies", "recent,none")) == ["none", "random", "recent"]
     with pytest.raises(InputError, match="--audit_strategies ifrqe,magic: there is no strategy 'magic'; name some of"):
         audit(settings("--audit_strategies", "ifrqe,magic"))
     with pytest.raises(InputError, match="--holdout 1: leaves no validation item"):
         audit(settings("--holdout", 1))
+    with pytest.raises(InputError, match="--num_eval_neg 15: user 1 has interacted with all but 11 of the 20 items"):
+        audit(settings(*SMALL, "--num_eval_neg", 15, "--audit_strategies", "threshold"))
     config = settings()
     with caplog.at_level(logging.INFO, logger="ifrqe"):
         assert audited._strategies(config.replace(audit_strategies="none,magic,ifrqe")) == ["none", "random", "ifrqe"]
