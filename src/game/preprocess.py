@@ -99,9 +99,12 @@ def _record(config, problem, models, decisions, seconds):
     played = config.strategy in PLAYED and decisions.expected is not None
     wv, total_wv = (willingness_violation(kept, problem.unwillingness, dataset.num_users)
                     for kept in (disclosed, np.ones(len(disclosed))))
+    trained = models[0][1]["settings"] if models else None
+    if config.strategy == ASK_FIRST:
+        trained = config.select("split", "model", *TRAINED)
     game = {}
     if played:
-        game = {"solver": config.solver, "damping": config.damping, "influence_models": len(models),
+        game = {"solver": config.solver, "damping": config.damping, "influence_models": max(1, len(models)),
                 "parameter_sets": len(parameter_sets(models)) or len(EPOCHS),
                 "anchors": len(decisions.record.get("anchor_wv", [wv])),
                 **{key: getattr(config, key) for key in ("prior", "rounds", "game_rate", "count_others")},
@@ -109,9 +112,8 @@ def _record(config, problem, models, decisions, seconds):
     return {"dataset": config.dataset, "seed": config.seed, "num_users": dataset.num_users, "num_items": dataset.num_items,
             "num_interactions": dataset.num_interactions, "strategy": config.strategy,
             "unwillingness": unwillingness_source(config), "willingness_file": Path(config.willingness_file).name or None,
-            "model_settings": models[0][1]["settings"] if models else None, **game, "seconds": seconds, "wv": wv,
-            "total_wv": total_wv, "spent_wv": total_wv if needs_model(config.strategy) else wv,
-            "willingness_weight": decisions.weight,
+            "model_settings": trained, **game, "seconds": seconds, "wv": wv, "total_wv": total_wv,
+            "spent_wv": total_wv if needs_model(config.strategy) else wv, "willingness_weight": decisions.weight,
             "wv_budget": config.wv_budget if config.willingness_weight is None or not played else None,
             "vetoed": int((~problem.allowed).sum()), "disclosed_share": float(disclosed.mean()),
             "peak_rss_mb": peak_rss_mb()}
