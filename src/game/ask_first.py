@@ -113,8 +113,11 @@ class AskFirst:
         sets = self._model(disclosed, number)
         trained = np.bincount(dataset.user[disclosed], minlength=dataset.num_users) > 0
         between = time.perf_counter()
-        found = expected_at(Anchor([lambda values=values: refitted(self.net, values, dataset, trained, config, STEPS,
-                                                                   self.jacobian) for values in sets]), dataset, config)
+        anchor = Anchor([lambda values=values: refitted(self.net, values, dataset, trained, config, STEPS, self.jacobian)
+                         for values in sets])
+        if config.solver == "lissa":  # its recursion samples all users: of each the trained row, and what is disclosed
+            anchor = Anchor(sets, disclosed)
+        found = expected_at(anchor, dataset, config)
         self.seconds["training"] += between - start
         self.seconds["influence"] += time.perf_counter() - between
         return found

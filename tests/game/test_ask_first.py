@@ -281,6 +281,15 @@ def test_column_of_instalments(people, settings):
     assert list(table.columns[:6]) == ["user_id", "item_id", "influence", "unwillingness", "disclosed", "expected_influence"]
 
 
+def test_lissa_samples_what_is_disclosed_and_no_refitted_row(people, settings, monkeypatch):
+    anchors, expected_at = [], ask_first.expected_at
+    monkeypatch.setattr(ask_first, "expected_at", lambda anchor, *rest: anchors.append(anchor) or expected_at(anchor, *rest))
+    monkeypatch.setattr(ask_first, "refitted", None)
+    problem, found = instalments(settings(*OPTIONS, "--solver", "lissa", "--lissa_depth", 2))
+    np.testing.assert_array_equal(anchors[0].disclosed, found.instalment == 1)
+    assert found.expected.any() and found.disclosed.any()
+
+
 @pytest.mark.parametrize("shares", [".5", ".5,.4,1", ".2,.2,1", ".2,.9"])
 def test_shares_must_rise_to_one(settings, shares):
     with pytest.raises(InputError, match="--instalments .*rising shares"):
