@@ -13,15 +13,8 @@ from ..common.plugins import file_label, label, plugin_files
 from ..common.stage import Stage
 from ..config import TRAINED
 from ..game.anchors import load_models, trained_models
-from ..game.strategies import (
-    NONE_VALIDATION,
-    Kept,
-    Strategies,
-    influence_groups,
-    load_problem,
-    needs_model,
-    with_validation,
-)
+from ..game.problem import Kept, load_problem
+from ..game.strategies import NONE_VALIDATION, Strategies, influence_groups, needs_model, with_validation
 from ..ncf import build
 from ..sources.unwillingness import data_files
 from ..training.checkpoint import BEST, read_checkpoint, save_checkpoint, with_prefix

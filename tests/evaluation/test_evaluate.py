@@ -14,7 +14,9 @@ from src.metrics import all_metrics
 from src.ncf import score
 from src.training.checkpoint import load_checkpoint
 from src.training.train import train
-from tests.small import SMALL
+from tests import small
+
+SMALL = [*small.SMALL, "--strategy", "ifrqe"]  # which trains the plain model too
 
 
 def test_evaluation_scores_the_test_item_among_candidates_of_the_original(cpu, ratings, settings, tmp_path):

@@ -239,7 +239,7 @@ def test_rows_are_in_order_of_time_or_as_they_stand(finished_run, write):
 def test_several_validation_items(cpu, settings, tmp_path):
     """--holdout 3: the two latest change places with the two before them; all are decided."""
     data = ["--dataset", "simulation", "--sim_users", 40, "--sim_items", 60, "--sim_ratings", 900]
-    config = settings(*SMALL, *data, "--holdout", 3)
+    config = settings(*SMALL, *data, "--holdout", 3, "--strategy", "ifrqe")
     prepare(config)
     preprocess(config)
     record = json.loads((tmp_path / "output" / "preprocess.json").read_text())

@@ -26,8 +26,8 @@ from src.training.train import train
 from tests.small import SMALL
 
 KEYS = ["model", "dataset", "seed", "epoch", "personal", "num_users", "num_items", "num_interactions", "num_candidates",
-        "hr@10", "ndcg@10", "auc", "loss", "pos_loss", "wv", "total_wv", "willingness_weight", "reward", "ratings_sha256",
-        "candidates", "candidates_sha256", "training", "made_with", "seconds"]
+        "hr@10", "ndcg@10", "auc", "loss", "pos_loss", "wv", "spent_wv", "total_wv", "willingness_weight", "reward",
+        "ratings_sha256", "candidates", "candidates_sha256", "training", "made_with", "seconds"]
 BOTH = ["hr@10_trained", "ndcg@10_trained", "hr@10_personal", "ndcg@10_personal"]
 
 

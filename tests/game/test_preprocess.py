@@ -18,7 +18,9 @@ from src.influence_function import influences
 from src.movielens import prepare
 from src.training.checkpoint import load_anchors
 from src.training.train import train
-from tests.small import SMALL
+from tests import small
+
+SMALL = [*small.SMALL, "--strategy", "ifrqe"]  # which trains the plain model too
 
 
 def test_masked_dataset_keeps_held_out_rows_and_nothing_withheld(ratings, settings, tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from src.dataset import load_dataset
-from src.evaluation.explain import Rule, _reason
+from src.evaluation.explain import ANCHORS, Rule, _reason
 from src.game.decisions import read_decisions
 from src.game.mirror_descent import Game
 from src.report.page import HTML
@@ -206,7 +206,7 @@ def test_the_page_says_the_same_sentences(visit):
     yes_no = (False, True)
     rows = [[e, p, v, d, s] for e in values for p in prices for v in yes_no for d in yes_no for s in yes_no]
     said = browser.execute_script("return arguments[0].map(row => reason(...row))", rows)
-    assert said == [_reason(*row, "their recommendations") for row in rows] and len(set(said)) > 15
+    assert said == [_reason(*row, "their recommendations", ANCHORS) for row in rows] and len(set(said)) > 15
 
 
 def test_an_address_that_is_none_does_no_harm(visit):

@@ -125,5 +125,5 @@ def test_personal_rows_are_refitted_on_all_that_is_not_vetoed(cpu, ratings, sett
             again = SeedRuns(config.replace(personal=personal), tmp_path / personal, "CPU", False, bar)
             assert np.array_equal(again.run("threshold", 0.5)[2], results)  # as it was kept
     assert list(found["False"]) == ["strategy", "budget", "seed", "hr@3", "ndcg@3", "loss", "pos_loss", "wv", "wv_share",
-                                    "disclosed_share", "willingness_weight", "reward"]
+                                    "spent_share", "disclosed_share", "willingness_weight", "reward"]
     assert {key: value for key, value in found["True"].items() if "personal" not in key} == found["False"]

@@ -8,22 +8,23 @@ from src.studies.tables import grouped, markdown, users_markdown
 
 
 def test_the_table_has_a_line_for_each_budget_and_strategy():
-    runs = pd.DataFrame([{"strategy": strategy, "budget": budget, "wv_share": budget, "disclosed_share": 0.5, "hr@10": hr,
-                          "loss": 1.0, "reward": None}
+    runs = pd.DataFrame([{"strategy": strategy, "budget": budget, "wv_share": budget, "spent_share": 1.0,
+                          "disclosed_share": 0.5, "hr@10": hr, "loss": 1.0, "reward": None}
                          for budget in (0.1, 1.0, 0.05) for strategy, hr in (("none", 0.5), ("ifrqe", 0.6), ("ifrqe", 0.8))])
     lines = markdown(runs, ["hr@10"]).splitlines()
-    assert lines[0] == "| budget | strategy | wv | disclosed | HR@10 | loss | reward |"
+    assert lines[0] == "| budget | strategy | wv | spent | disclosed | HR@10 | loss | reward |"
     assert [re.findall(r"[\w.]+", line)[:2] for line in lines[2:]] == [
         [b, s] for b in ("5", "10", "100") for s in ("none", "ifrqe")]
-    assert lines[3] == "| 5% | ifrqe | 5% | 50% | 0.7000 ± 0.1414 | 1.0000 ± 0.0000 |  |"
+    assert lines[3] == "| 5% | ifrqe | 5% | 100% | 50% | 0.7000 ± 0.1414 | 1.0000 ± 0.0000 |  |"
 
 
 def test_personal_rows_stand_beside_the_trained_ones():
-    runs = pd.DataFrame([{"strategy": "none", "budget": 1.0, "wv_share": 1.0, "disclosed_share": 1.0, "hr@10": 0.5,
+    runs = pd.DataFrame([{"strategy": "none", "budget": 1.0, "wv_share": 1.0, "spent_share": 1.0,
+                          "disclosed_share": 1.0, "hr@10": 0.5,
                           "personal_hr@10": 0.625, "loss": 1.0, "reward": None}])
     lines = markdown(runs, ["hr@10"]).splitlines()
-    assert lines[0] == "| budget | strategy | wv | disclosed | HR@10 | PERSONAL_HR@10 | loss | reward |"
-    assert lines[2] == "| 100% | none | 100% | 100% | 0.5000 | 0.6250 | 1.0000 |  |"
+    assert lines[0] == "| budget | strategy | wv | spent | disclosed | HR@10 | PERSONAL_HR@10 | loss | reward |"
+    assert lines[2] == "| 100% | none | 100% | 100% | 100% | 0.5000 | 0.6250 | 1.0000 |  |"
 
 
 def test_users_are_compared_by_what_they_are():
