@@ -116,7 +116,7 @@ def prefers_personal(trained_rows: dict, personal_rows: dict, dataset: Dataset, 
         net.set_values(values)
         hits.append(metrics.ranks(score(net, candidates, config.eval_batch_size)) < config.top_k)
     before, after = hits
-    gained, lost = (after & ~before).sum(), (before & ~after).sum()
+    gained, lost = int((after & ~before).sum()), int((before & ~after).sum())
     personal = bool(gained - lost > CLEARLY * np.sqrt(gained + lost))
     logger.info("--personal auto: HR@%d of the validation items %.4f with personal rows, %.4f with trained ones; %d users "
                 "gain, %d lose: %s serves its users with %s rows", config.top_k, after.mean(), before.mean(), gained, lost,
