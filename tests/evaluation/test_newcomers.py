@@ -10,7 +10,7 @@ import pytest
 from preprocess import run
 from src.common.errors import InputError
 from src.common.stage import main
-from src.common.variant import Variant, asked
+from src.common.variant import Variant
 from src.dataset import load_dataset
 from src.evaluation.explain import VETOED
 from src.evaluation.newcomers import Refits, decide
@@ -252,33 +252,41 @@ def test_several_validation_items(cpu, settings, tmp_path):
 
 
 @pytest.mark.slow
-def test_newcomers_decide_as_they_would_in_a_run_that_has_them(cpu, settings, tmp_path):
-    """Left out of the dataset and given as newcomers, users disclose what they do in a run that has them."""
-    data = ["--dataset", "simulation", "--sim_users", 150, "--sim_items", 200, "--sim_ratings", 6000]
-    config = settings("--recipe", "fast", "--batch_size", 1024, "--num_eval_neg", 50, *data)
+@pytest.mark.parametrize("strategy", ["ifrqe", "ask-first"])
+def test_newcomers_decide_as_they_would_in_a_run_that_has_them(cpu, settings, tmp_path, strategy, request):
+    """Left out of the dataset and given as newcomers, users disclose what they do in a run that has them.
+
+    After ask-first they join the masked model, which no withheld interaction has trained; that takes real data.
+    """
+    data = ["--dataset", "simulation", "--sim_users", 150, "--sim_items", 200, "--sim_ratings", 6000, "--batch_size", 1024]
+    if strategy == "ask-first":
+        archive = request.getfixturevalue("real_data") / "ml-100k.zip"
+        data = ["--dataset", "ml-100k", "--archive", archive, "--batch_size", 4096, "--learning_rate", 0.005]
+    config = settings("--recipe", "fast", "--num_eval_neg", 50, *data, "--strategy", strategy)
     prepare(config)
-    train(asked(config))
     preprocess(config)
-    folder, output = tmp_path / "data" / "simulation", tmp_path / "output"
-    run_decided = pd.read_csv(output / "disclosure.csv").query("user_id <= 30")
-    ratings, unwilling = (pd.read_csv(folder / name) for name in ("ratings.csv", "unwillingness.csv"))
+    folder, output = tmp_path / "data" / config.dataset, tmp_path / "output"
+    decided, ratings = pd.read_csv(output / "disclosure.csv"), pd.read_csv(folder / "ratings.csv")
+    run_decided = decided.query("user_id <= 30")
+    unwilling = decided[["user_id", "item_id", "unwillingness"]]
 
     (tmp_path / "data" / "rest").mkdir()
     ratings[ratings.user_id > 30].to_csv(tmp_path / "data" / "rest" / "ratings.csv", index=False)
     shutil.copy(folder / "movies.csv", tmp_path / "data" / "rest")
     unwilling[unwilling.user_id > 30].to_csv(tmp_path / "data" / "rest" / "unwillingness.csv", index=False)
     rest = config.replace(dataset="rest", output_path=str(tmp_path / "rest"), checkpoint_path=str(tmp_path / "rest"))
-    train(asked(rest))
     preprocess(rest)
+    joined = Variant(rest, strategy == "ask-first")
+    train(joined)
 
     mine = ratings[ratings.user_id <= 30].reset_index(names="row").sort_values(["user_id", "timestamp", "row"])
     mine = mine[mine.groupby("user_id").cumcount(ascending=False) > 0]  # the run has not looked at the test item
     mine = mine.merge(unwilling, how="left").fillna({"unwillingness": 0.5})
     mine[["user_id", "item_id", "timestamp", "unwillingness"]].to_csv(tmp_path / "new.csv", index=False)
-    dataset = load_dataset(rest)
+    dataset = load_dataset(joined.settings(), joined.masked)
     people = read_newcomers(dataset, rest.replace(newcomers=str(tmp_path / "new.csv")), 4, False)
     record = json.loads((tmp_path / "rest" / "preprocess.json").read_text())
-    anchors = list(load_anchors(Variant(rest).checkpoint, dataset, Variant(rest))[0].values())
+    anchors = list(load_anchors(joined.checkpoint, dataset, joined)[0].values())
     found = decide(people, Refits(build(dataset, rest), dataset, rest, 60000), anchors, record)
     both = pd.DataFrame({"user_id": people.ids[people.user], "item_id": dataset.item_ids[people.item],
                          "new": found.disclosed, "worth": found.expected}).merge(run_decided, on=["user_id", "item_id"])
