@@ -82,7 +82,7 @@ def finished_run(tmp_path_factory):
         *(f"--{name}_path={path / name}" for name in ("data", "output", "checkpoint")), "--device_target", "CPU",
         "--dataset", "simulation", "--sim_users", "60", "--sim_items", "120", "--sim_ratings", "1500",
         "--num_eval_neg", "30", "--train_epochs", "3", "--veto", "--report_users", "40",
-        "--report_vetoed", "--strategy", "ifrqe"])
+        "--report_vetoed"])
     src.movielens.prepare(config)
     unwilling = path / "data" / "simulation" / "unwillingness.csv"  # some interactions are forbidden, some cost nothing
     table = pd.read_csv(unwilling)
