@@ -3,7 +3,8 @@ import numpy as np
 from ifrqe.config import load_config
 from ifrqe.dataset import Ids, evaluation_candidates, split
 from ifrqe.device_adapter import set_device
-from ifrqe.game.strategies import Problem, play
+from ifrqe.game.problem import Problem
+from ifrqe.game.strategies import play
 from ifrqe.influence.anchor import Anchor
 from ifrqe.influence_function import expected_at
 from ifrqe.metrics import all_metrics, willingness_violation

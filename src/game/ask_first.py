@@ -16,7 +16,6 @@ from itertools import islice
 
 import numpy as np
 
-from ..common.errors import InputError
 from ..config import TRAINED, Config
 from ..constants import INSTALMENT_FILE
 from ..influence.anchor import Anchor
@@ -25,11 +24,11 @@ from ..influence.refit import refitted
 from ..influence_function import expected_at
 from ..ncf import UserRows, build
 from ..stat_utils import generator
-from ..training.checkpoint import read_checkpoint, save_checkpoint, with_prefix
+from ..training.checkpoint import read_kept, save_checkpoint, with_prefix
 from ..training.trainer import Trainer, train_on
 from .decisions import Decisions
 from .mirror_descent import critical_payoff, price_within_budget
-from .problem import Kept, Problem
+from .problem import Kept, Problem, first_in_order
 
 logger = logging.getLogger("ifrqe")
 
@@ -53,6 +52,7 @@ class AskFirst:
         # what is vetoed is not even refitted on
         self.dataset = problem.dataset.part(problem.allowed)
         self.unwillingness = problem.unwillingness[problem.allowed]
+        self.epochs = sorted({max(1, round(share * config.train_epochs)) for share in EPOCHS})
         self.critical = critical_payoff(config.prior, config.rounds, config.game_rate)
         self.seconds = {"training": 0.0, "influence": 0.0}
         self.files = []
@@ -72,10 +72,12 @@ class AskFirst:
         """
         b, shares = self.unwillingness, self.config.instalments
         disclosed = self._least_unwilling(limit * shares[0])
-        instalment, found, price, weights, spent = disclosed.astype(np.int8), None, None, [], [b[disclosed].sum()]
+        instalment, spent, weights = disclosed.astype(np.int8), [b[disclosed].sum()], []
+        found = price = None
         for number, share in enumerate(shares[1:], 2):
             if disclosed.any():
-                influence, expected, report = found = self._influences(disclosed, number)
+                found = self._influences(disclosed, number)
+                expected = found[1]
                 within = limit if weight is None else b[disclosed | (expected - weight * b > self.critical)].sum()
                 left = ~disclosed
                 price = price_within_budget(expected[left], b[left], max(share * within - b[disclosed].sum(), 0),
@@ -103,9 +105,7 @@ class AskFirst:
         b = self.unwillingness
         order = generator(self.config.seed, "first instalment").permutation(len(b))
         order = order[np.argsort(b[order], kind="stable")]
-        chosen = np.zeros(len(b), bool)
-        chosen[order[np.cumsum(b[order]) <= limit * (1 + 1e-12)]] = True
-        return chosen
+        return first_in_order(order, Problem(self.dataset, b, np.ones(len(b), bool)), limit)
 
     def _influences(self, disclosed, number):
         """What expected_at finds at rows that are refitted, the shared parameters trained on `disclosed`."""
@@ -128,28 +128,19 @@ class AskFirst:
         key = {**self.kept.key, "settings": config.select("model", *TRAINED),
                "disclosed": hashlib.sha256(np.packbits(disclosed).tobytes()).hexdigest()}
         self.files.append(path)
-        if (kept := self._read(path, key)) is not None:
+        values, info = (None, None) if config.overwrite else read_kept(path, key)
+        if values is not None:
             logger.info("%s: going on with the model that a run before this one has left", path)
-            return kept
+            return [with_prefix(values, name) for name in info["sets"]]
         part = self.dataset.part(disclosed)
         logger.info("instalment %d of %d: NCF is trained on the %s interactions that are disclosed by now", number - 1,
                     len(config.instalments), f"{part.num_interactions:,}")
-        taken = {max(1, round(share * config.train_epochs)) for share in EPOCHS}
         sets = {SET.format(epoch.number): epoch.values
-                for epoch in islice(train_on(Trainer(build(part, config), part, config, self.device)), max(taken))
-                if epoch.number in taken}
+                for epoch in islice(train_on(Trainer(build(part, config), part, config, self.device)), self.epochs[-1])
+                if epoch.number in self.epochs}
         path.parent.mkdir(parents=True, exist_ok=True)
         save_checkpoint(path, sets, {"key": key, "sets": list(sets)})
         return list(sets.values())
-
-    def _read(self, path, key):
-        if self.config.overwrite or not path.is_file():
-            return None
-        try:
-            values, info = read_checkpoint(path, "remove it")
-        except InputError:
-            return None  # damaged: it is trained again
-        return [with_prefix(values, name) for name in info["sets"]] if info.get("key") == key else None
 
     def _decisions(self, disclosed, instalment, found, price, record):
         """The Decisions about all interactions; the influence of what is vetoed is not known, and stands there as 0."""
@@ -164,5 +155,5 @@ class AskFirst:
                               instalment=spread(instalment, np.int8))
         if found is not None:
             decisions.influence, decisions.expected = spread(found[0]), spread(found[1])
-            decisions.record = {**found[2], **record}
+            decisions.record = {**found[2], **record, "parameter_sets": len(self.epochs)}
         return decisions

@@ -37,7 +37,6 @@ from ..metrics import willingness_violation
 from ..sources.catalogue import text_ids
 from ..sources.unwillingness import data_files, unwillingness_source
 from .anchors import load_models, parameter_sets, trained_models
-from .ask_first import EPOCHS
 from .problem import Kept, load_problem
 from .strategies import ASK_FIRST, NONE_VALIDATION, PLAYED, Strategies, influence_groups, needs_model, vetoed_validations
 
@@ -105,7 +104,7 @@ def _record(config, problem, models, decisions, seconds):
     game = {}
     if played:
         game = {"solver": config.solver, "damping": config.damping, "influence_models": max(1, len(models)),
-                "parameter_sets": len(parameter_sets(models)) or len(EPOCHS),
+                "parameter_sets": len(parameter_sets(models)),
                 "anchors": len(decisions.record.get("anchor_wv", [wv])),
                 **{key: getattr(config, key) for key in ("prior", "rounds", "game_rate", "count_others")},
                 **decisions.record}

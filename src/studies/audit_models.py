@@ -17,7 +17,7 @@ from ..game.problem import Kept, load_problem
 from ..game.strategies import NONE_VALIDATION, Strategies, influence_groups, needs_model, with_validation
 from ..ncf import build
 from ..sources.unwillingness import data_files
-from ..training.checkpoint import BEST, read_checkpoint, save_checkpoint, with_prefix
+from ..training.checkpoint import BEST, read_kept, save_checkpoint, with_prefix
 from .retraining import Retraining
 
 logger = logging.getLogger("ifrqe")
@@ -63,13 +63,14 @@ class Models:
         """
         path = self.folder / f"{file_label(strategy)}.ckpt"
         key = self._key(strategy)
-        found = None if self.config.overwrite else _read(path, key)
-        if found is None:
+        values, _ = (None, None) if self.config.overwrite else read_kept(path, key)
+        if values is None:
             logger.info("%s: trained on what it discloses, kept in %s", label(strategy), path)
             found = self._make(strategy)
             save_checkpoint(path, {MASK: {"disclosed": found[0].astype(np.uint8)}, BEST: found[1]}, {"key": key})
             self.trained.append(strategy)
-        return found
+            return found
+        return with_prefix(values, MASK)["disclosed"].astype(bool), with_prefix(values, BEST)
 
     def _key(self, strategy):
         """All that a mask and its model depend on, as JSON can hold it."""
@@ -109,16 +110,3 @@ class Models:
             part = slice(start, start + size)
             scores[part] = self.net(Tensor(user[part]), Tensor(item[part, None])).asnumpy()[:, 0]
         return scores
-
-
-def _read(path, key):
-    """Mask and parameters of a checkpoint under the same key; None if there are none, or it is damaged."""
-    if not path.is_file():
-        return None
-    try:
-        values, info = read_checkpoint(path, "")
-    except InputError:
-        return None  # it is made again
-    if info.get("key") != key:
-        return None
-    return with_prefix(values, MASK)["disclosed"].astype(bool), with_prefix(values, BEST)

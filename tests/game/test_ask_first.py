@@ -113,7 +113,6 @@ def test_nothing_is_trained_on_before_it_is_disclosed(people, settings, monkeypa
     table, record = decided(config)
     assert record["vetoed"] > 10 and not table[DISCLOSED][table.unwillingness == 1].any()
     assert record["spent_wv"] == record["wv"] <= 0.6 * record["total_wv"]
-    # a user with nothing disclosed would have the rows that they began with
     assert 0.2 < table[DISCLOSED].mean() < 0.9
 
 
