@@ -8,6 +8,7 @@ import hashlib
 import logging
 import re
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -174,13 +175,32 @@ def full_ranks(net: NCF, dataset: Dataset, batch_size: int) -> np.ndarray:
     Raises:
         FloatingPointError: a score is NaN or infinite.
     """
+    return ranks_among_untouched(dataset, dataset.test,
+                                 score_all(net, np.arange(dataset.num_users), dataset.num_items, batch_size))
+
+
+def ranks_among_untouched(dataset: Dataset, target: np.ndarray,
+                          scored: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """Rank of an item of each user among all items that are neither in their history nor one of their validation items.
+
+    Args:
+        dataset: the whole Dataset: what a mask withholds is not ranked either.
+        target: (num_users,) int, the items: the test or the validation items.
+        scored: pairs of (c,) int users and (c, num_items) scores of all items, the higher the better; all users together.
+
+    Returns:
+        See full_ranks.
+
+    Raises:
+        FloatingPointError: a score is NaN or infinite.
+    """
     seen = dataset.history_pairs()
     everything = np.arange(dataset.num_items)
     rank = np.empty(dataset.num_users, np.int64)
-    for users, scores in score_all(net, np.arange(dataset.num_users), dataset.num_items, batch_size):
-        row, test = np.arange(len(users))[:, None], dataset.test[users][:, None]
+    for users, scores in scored:
+        row, own = np.arange(len(users))[:, None], target[users][:, None]
         skipped = seen.contains(users[:, None], everything)
-        skipped[row, test] = True  # it is not ranked against itself
+        skipped[row, own] = True  # it is not ranked against itself
         skipped[row, dataset.held.validations[users]] = True
-        rank[users] = metrics.ranks(np.concatenate([scores[row, test], np.where(skipped, LOWEST, scores)], 1))
+        rank[users] = metrics.ranks(np.concatenate([scores[row, own], np.where(skipped, LOWEST, scores)], 1))
     return rank

@@ -8,13 +8,17 @@ from ..ncf import build, score
 from ..training.trainer import Trainer, train_on
 
 
-def names_of(config, option, kind, known):
-    """The names that an option lists; raises InputError if one is neither `known` nor a file, calling it a `kind`."""
+def names_of(config, option, kind, known, files=True):
+    """The names that an option lists; raises InputError if one is neither `known` nor, with `files`, a file of one's own.
+
+    The error calls it a `kind`.
+    """
     text = getattr(config, option)
     names = [name.strip() for name in text.split(",")]
     for name in names:
-        if name not in known and not is_file(name):
-            raise InputError(f"--{option} {text}: there is no {kind} {name!r}; name some of {','.join(known)},FILE.py")
+        if name not in known and not (files and is_file(name)):
+            raise InputError(f"--{option} {text}: there is no {kind} {name!r}; name some of "
+                             f"{','.join([*known, 'FILE.py'] if files else known)}")
     check_labels(names, option, known)
     return names
 

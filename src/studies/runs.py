@@ -66,19 +66,19 @@ def groups_of_runs(config):
     return ("split", "model", *TRAINED, *EVALUATED, *influence_groups(config), "unwillingness", "game")
 
 
-class SeedRuns:
-    """The runs of one seed.
+class SeedMasks:
+    """What strategies disclose, for one seed.
 
     Args:
         config: the settings with this seed; its model is trained in the folders that they name, if it is not there.
-        folder: where runs are kept.
+        folder: where results are kept.
         device: name of the device in use.
         needed: whether any strategy looks at a model.
-        bar: progress bar, moved on by each run.
+        option: name of the option that has the budgets, for error messages.
     """
 
-    def __init__(self, config, folder, device, needed, bar):
-        self.config, self.folder, self.bar = config, folder, bar
+    def __init__(self, config, folder, device, needed, option="tradeoff_budgets"):
+        self.config, self.folder, self.device, self.option = config, folder, device, option
         checkpoints = []
         if needed:
             checkpoints = trained_models(config, "give the study the options of that training, remove it, or name another "
@@ -90,6 +90,42 @@ class SeedRuns:
         self.dataset = self.problem.dataset
         self.strategies = Strategies(self.problem, load_models(checkpoints, self.dataset, config), config, device,
                                      Kept(self.folder / f"seed_{config.seed}", stage.basis))
+
+    def key(self, strategy, budget, **more):
+        """All that a result depends on, as JSON; `more` beside the settings, strategy and budget."""
+        files = {str(file): digest(file) for file in plugin_files(strategy)}
+        return json.dumps({**self.depends, "strategy": strategy, "budget": budget, **files, **more}, sort_keys=True)
+
+    def decide(self, strategy, budget):
+        """Decisions of a strategy at a budget; raises InputError if it discloses nothing."""
+        decision = self.strategies(strategy, budget)
+        if not decision.disclosed.any():
+            raise InputError(f"--{self.option} {budget}: is too small for {strategy} to disclose anything; raise it")
+        return decision
+
+    def part(self, strategy, disclosed):
+        """The Dataset that is trained on where (n,) bool `disclosed` is disclosed."""
+        control = strategy == NONE_VALIDATION
+        return with_validation(self.dataset, disclosed, self.config) if control else self.dataset.part(disclosed)
+
+    def violation(self, strategy, disclosed):
+        """wv of a selection, its share of the total, and the share that training violated on the way to the mask."""
+        wv, total = (metrics.willingness_violation(kept, self.problem.unwillingness, self.dataset.num_users)
+                     for kept in (disclosed, np.ones(len(disclosed))))
+        return wv, wv / total if total else 0.0, 1.0 if needs_model(strategy) or not total else wv / total
+
+
+class SeedRuns(SeedMasks):
+    """The runs of one seed.
+
+    Args:
+        config, folder, device, needed: see SeedMasks.
+        bar: progress bar, moved on by each run.
+    """
+
+    def __init__(self, config, folder, device, needed, bar):
+        super().__init__(config, folder, device, needed)
+        self.bar = bar
         self.retraining = Retraining(self.dataset, config, device)
         self.found = {}  # strategy, budget: what `run` returned
         self.trained = {}  # what is trained on: results of users
@@ -105,17 +141,15 @@ class SeedRuns:
 
     def _row(self, strategy, budget, weight):
         kept, _, values = self.run(strategy, budget)
-        wv, total = (metrics.willingness_violation(disclosed, self.problem.unwillingness, self.dataset.num_users)
-                     for disclosed in (kept, np.ones(len(kept))))
+        wv, wv_share, spent_share = self.violation(strategy, kept)
         k = self.config.top_k
         loss = float(values[LOSS].mean())
         ranks = {"": values[RANK], **({"personal_": values[PERSONAL]} if len(values) > PERSONAL else {})}
         ranking = {f"{rows}{name}@{k}": of_ranks(rank, k) for rows, rank in ranks.items()
                    for name, of_ranks in (("hr", metrics.hit_ratio_of_ranks), ("ndcg", metrics.ndcg_of_ranks))}
         return {"strategy": label(strategy), "budget": budget, "seed": self.config.seed, **ranking, "loss": loss,
-                "pos_loss": float(values[POS_LOSS].mean()), "wv": wv, "wv_share": wv / total if total else 0.0,
-                "spent_share": 1.0 if needs_model(strategy) or not total else wv / total,
-                "disclosed_share": float(kept.mean()), "willingness_weight": weight,
+                "pos_loss": float(values[POS_LOSS].mean()), "wv": wv, "wv_share": wv_share,
+                "spent_share": spent_share, "disclosed_share": float(kept.mean()), "willingness_weight": weight,
                 "reward": None if weight is None else -loss - weight * wv}
 
     def run(self, strategy, budget):
@@ -124,14 +158,10 @@ class SeedRuns:
             budget = 1.0
         if (strategy, budget) not in self.found:
             path = self.folder / f"{file_label(strategy)}_{budget:g}_{self.config.seed}.npz"
-            files = {str(file): digest(file) for file in plugin_files(strategy)}
-            key = json.dumps({**self.depends, "strategy": strategy, "budget": budget, **files}, sort_keys=True)
+            key = self.key(strategy, budget)
             result = read_run(path, key, self.config.overwrite)
             if result is None:
-                decision = self.strategies(strategy, budget)
-                if not decision.disclosed.any():
-                    raise InputError(f"--tradeoff_budgets {budget}: is too small for {strategy} to disclose anything; "
-                                     "raise it")
+                decision = self.decide(strategy, budget)
                 result = decision.disclosed, decision.weight, self._train(strategy, decision.disclosed)
                 write_run(path, key, *result)
             self.found[strategy, budget] = result
@@ -143,7 +173,7 @@ class SeedRuns:
         validation = strategy == NONE_VALIDATION
         name = validation, disclosed.tobytes()
         if name not in self.trained:
-            part = with_validation(self.dataset, disclosed, self.config) if validation else self.dataset.part(disclosed)
+            part = self.part(strategy, disclosed)
             scores, counts = self.retraining(part, self.config.seed)(self.retraining.test), self.retraining.counts
             results = [metrics.mean_loss(scores, counts), metrics.cross_entropy(scores)[:, 0], metrics.ranks(scores, counts)]
             if self.config.personal != "False":
