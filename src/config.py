@@ -55,6 +55,7 @@ GROUPS = {
         "fidelity_solvers": "str"},
     "tradeoff": {"tradeoff_strategies": "str", "tradeoff_budgets": "floats (0, 1]"},
     "audit": {"audit_strategies": "str"},
+    "carryover": {"carryover_strategies": "str", "carryover_judges": "str"},
     "repetition": {"seeds": "ints [0, inf)"},
     "report": {"report_users": "int [0, inf)", "report_vetoed": "bool"},
     "run": {  # no result depends on them, but by the files that they name
@@ -76,7 +77,8 @@ MASK = ("unwillingness", "decision", "game")
 EVALUATED = ("candidates", "protocol", "ranking", "serving", "randomness")
 
 # Names that the program gives to other files under output_path.
-_OWN_FILES = re.compile(r"(train|eval)_(ncf|ifrqe).*|settings_.*|run_.*\.log|seed_\d+|(tradeoff|fidelity|influence|audit).*|"
+_OWN_FILES = re.compile(r"(train|eval)_(ncf|ifrqe).*|settings_.*|run_.*\.log|seed_\d+|"
+                        r"(tradeoff|fidelity|influence|audit|carryover).*|"
                         r"(disclosure|preprocess|report|benchmark|scaling)\..*", re.I)
 
 

@@ -14,6 +14,7 @@ PARTIAL_FILE = "influence.partial"
 INSTALMENT_FILE = "instalment_{}.partial.ckpt"  # the model of an instalment, for the case of an interruption
 TRADEOFF_FILE = "tradeoff.csv"
 AUDIT_FILE = "audit.json"
+CARRYOVER_FILE = "carryover.csv"
 
 TEXT_IDS, TIME_UNIT = "text_ids", "timestamp"  # keys of dataset.json: columns of ids that are text; the unit of times
 MASK_SETTINGS = "mask_settings"  # key of dataset.json in a masked dataset: the options that the mask depends on
@@ -30,7 +31,7 @@ PLAIN_MODEL = "NCF"
 MASKED_MODEL = "IFRQE"
 MASKED_PREFIX = "masked_"
 SIMULATION = "simulation"
-STUDY_SEEDS = 3  # of the trade-off study, if --seeds names none
+STUDY_SEEDS = 3  # of the trade-off and the carry-over study, if --seeds names none
 
 
 def checkpoint_file(model: str) -> str:

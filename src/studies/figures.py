@@ -13,7 +13,7 @@ from ..common.figures import (
     style_of,
     tradeoff_panel,
 )
-from ..game.strategies import NONE_VALIDATION
+from ..game.strategies import NONE, NONE_VALIDATION
 from ..report.leakage import PARTS, series_of
 from .tables import KINDS, grouped
 
@@ -109,6 +109,30 @@ def audit_plot(path, record):
         for axes, (name, series) in zip(panels, parts.items()):
             auc_panel(axes, series, list(record["strategies"]), name)
         for axes in panels[len(parts):]:
+            axes.set_axis_off()
+
+
+def carryover_plot(path, table, metric, title):
+    """PNG of one metric by strategy, a panel for each judge, with standard deviations over seeds.
+
+    Args:
+        path, title: of the picture.
+        table: rows of JudgedSeed.rows, of all seeds.
+        metric: a column of it.
+    """
+    judges = list(table.groupby("judge", sort=False))
+    with picture(path, title, len(judges)) as panels:
+        for axes, (judge, rows) in zip(panels, judges):
+            runs = rows.groupby("strategy", sort=False)[metric]
+            value, spread = runs.mean(), runs.std().fillna(0)
+            colors = [style_of(name)[0] for name in value.index]
+            axes.bar(range(len(value)), value, 0.7, yerr=spread, capsize=3, color=colors)
+            if NONE in value.index:  # what all others are compared with
+                axes.axhline(value[NONE], color=GREY, linestyle="--", linewidth=1)
+            axes.set_xticks(range(len(value)), list(map(as_written, value.index)), fontsize="small")
+            axes.set(ylabel=metric.upper(), ylim=(0, 1.1 * (value + spread).max() or 1))
+            axes.set_title(as_written(judge), fontsize="medium")
+        for axes in panels[len(judges):]:
             axes.set_axis_off()
 
 

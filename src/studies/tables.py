@@ -1,7 +1,7 @@
-"""The tables of the trade-off study: the strategies, and who pays and who gains."""
+"""The tables of the trade-off study (the strategies, and who pays and who gains) and of the carry-over study."""
 import pandas as pd
 
-from ..common.wording import markdown_table, mean_and_std
+from ..common.wording import counted, markdown_table, mean_and_std
 from ..evaluation.quarters import changes_in_quarters
 
 KINDS = {"history": "history length", "unwillingness": "total unwillingness", "gap": "minutes from validation to test item"}
@@ -63,3 +63,36 @@ def users_markdown(users):
     if "gap" not in users:
         lines += ["", "The data have no times, so how long users waited for the test item is not known."]
     return "\n".join(lines)
+
+
+def carryover_markdown(table, quarters, config, settings, skipped):
+    """carryover.md: HR and NDCG by judge and strategy, HR by length of the history, and how the judges are set.
+
+    Args:
+        table: rows of JudgedSeed.rows, of all seeds.
+        quarters: shortest and longest history of each quarter.
+        config: dataset, wv_budget, top_k.
+        settings: by judge what it was set to, a dict, or None.
+        skipped: by judge that was left out the reason.
+    """
+    k, strategies = config.top_k, list(table.strategy.unique())
+    lines = [f"# {config.dataset}: masks at {100 * config.wv_budget:g}% of the unwillingness, judged by others", "",
+             "The test item among all items that a user has not touched; mean"
+             f"{' ± standard deviation' if table.seed.nunique() > 1 else ''} over {counted(table.seed.nunique(), 'seed')}."]
+    of_strategy = {name: runs for name, runs in table.groupby("strategy", sort=False)}
+    shares = [[title, *(f"{100 * of_strategy[name][column].mean():.0f}%" for name in strategies)] for title, column in
+              (("unwillingness disclosed", "wv_share"), ("spent on the way", "spent_share"))]
+    found = {pair: runs for pair, runs in table.groupby(["judge", "strategy"], sort=False)}
+    for metric in (f"hr@{k}", f"ndcg@{k}"):
+        rows = [[judge, *(mean_and_std(found[judge, name][metric]) for name in strategies)] for judge in settings]
+        lines += ["", markdown_table([metric.upper(), *strategies], rows + shares)]
+    lines += ["", f"HR@{k} by length of the history, mean over the seeds:", ""]
+    header = ["judge", "strategy", *(f"{low}" if low == high else f"{low} to {high}" for low, high in quarters)]
+    rows = [[judge, name, *(f"{found[judge, name][f'q{q + 1}'].mean():.4f}" for q in range(len(quarters)))]
+            for judge in settings for name in strategies]
+    lines += [markdown_table(header, rows), ""]
+    for judge, setting in settings.items():
+        said = "trained anew, as the training options say" if setting is None else ", ".join(
+            f"{key} {value:g}" for key, value in setting.items()) + " (chosen on the validation items, everything disclosed)"
+        lines.append(f"- {judge}: {said}")
+    return "\n".join(lines + [f"- {judge}: left out: {reason}" for judge, reason in skipped.items()]) + "\n"

@@ -1,0 +1,184 @@
+"""Does a mask carry over to recommenders that had no part in it? Started by scripts/run_carryover.sh.
+
+Each strategy decides at one budget, by the base model; each judge (carryover_judges.py) is trained on what is disclosed and
+ranks the test item among all items that the user has not touched, withheld ones left out. Masks and ranks are kept, each
+in a file of its own, so that a stopped study goes on, and more judges, strategies and seeds add to it. See docs/method.md.
+"""
+import logging
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from .. import metrics
+from ..common.errors import InputError
+from ..common.figures import drawn
+from ..common.files import atomic_write, write_text
+from ..common.plugins import file_label, label, plugin_files
+from ..common.stage import Stage, main
+from ..common.terminal import RESULT, progress
+from ..common.wording import counted
+from ..config import KINDS
+from ..constants import CARRYOVER_FILE, STUDY_SEEDS
+from ..device_adapter import set_device
+from ..evaluation.evaluate import full_ranks, ranks_among_untouched
+from ..evaluation.quarters import QUARTERS, quarter_of
+from ..game.problem import load_problem
+from ..game.strategies import NONE, NONE_VALIDATION, STRATEGIES, needs_model
+from ..sources.unwillingness import data_files
+from .carryover_judges import GRIDS, choose, fitted, in_chunks, known_judges, matrix_of, reason_against, version_of
+from .figures import carryover_plot
+from .retraining import Retraining, names_of
+from .runs import SeedMasks, groups_of_runs, read_run, settings_of_seed, write_run
+from .tables import carryover_markdown
+
+logger = logging.getLogger("ifrqe")
+
+FOLDER, TABLE, PLOT = "carryover", "carryover.md", "carryover.png"
+
+
+def carryover(config):
+    """The study on the dataset that the settings name; writes carryover.csv, .md and .png.
+
+    Raises:
+        InputError: an unknown strategy or judge, no judge that can judge, or the dataset, a checkpoint or unwillingness is
+            missing or unfit.
+    """
+    if config.holdout < 2:
+        raise InputError(f"--holdout {config.holdout}: leaves no validation item for the influences; use 2 here")
+    strategies = names_of(config, "carryover_strategies", "strategy", STRATEGIES)
+    if NONE not in strategies:
+        strategies.insert(0, NONE)  # what all others are compared with
+    asked = names_of(config, "carryover_judges", "judge", known_judges(), files=False)
+    device = set_device(config)
+    output, seeds = Path(config.output_path), config.seeds or [config.seed + k for k in range(STUDY_SEEDS)]
+    problem = load_problem(config)
+    skipped = {judge: reason for judge in asked if (reason := reason_against(judge, problem.dataset.num_items))}
+    for judge, reason in skipped.items():
+        logger.info("%s: left out: %s", judge, reason)
+    judges = [judge for judge in asked if judge not in skipped]
+    if not judges:
+        raise InputError(f"--carryover_judges {config.carryover_judges}: none of them can judge here "
+                         f"({'; '.join(f'{judge}: {reason}' for judge, reason in skipped.items())}); name others")
+    needed, rows = any(map(needs_model, strategies)), []
+    with progress(len(judges) + len(seeds) * len(strategies) * (1 + len(judges)), "carry-over", "step") as bar:
+        settings = _settings(judges, problem, config, device, bar)
+        for seed in seeds:
+            # what its trainings report is not what train.py has written under output_path
+            of_seed = settings_of_seed(config, seed, needed).replace(output_path=str(output / FOLDER / f"seed_{seed}"))
+            rows += JudgedSeed(of_seed, output / FOLDER, device, needed, settings, bar).rows(strategies)
+    table = pd.DataFrame(rows)
+    with atomic_write(output / CARRYOVER_FILE) as temporary:
+        table.to_csv(temporary, index=False)
+    text = carryover_markdown(table, _quarters(problem.dataset), config, settings, skipped)
+    write_text(output / TABLE, text)
+    Stage("carryover", config, (*groups_of_runs(config), "decision", "carryover", "repetition"),
+          data_files(config) + plugin_files(*strategies), [output / name for name in (CARRYOVER_FILE, TABLE)],
+          device).finish()
+    drawn(carryover_plot, output / PLOT, table, f"hr@{config.top_k}", f"{config.dataset}: masks at "
+          f"{100 * config.wv_budget:g}% of the unwillingness, {counted(len(seeds), 'seed')} (dashed: everything disclosed)")
+    logger.log(RESULT, "%s", text)
+    logger.info("written to %s, %s and %s", *(output / name for name in (CARRYOVER_FILE, TABLE, PLOT)))
+
+
+def _settings(judges, problem, config, device, bar):
+    """By judge what it is set to, a dict; None for base models, which go by the training options."""
+    settings = {}
+    for judge in judges:
+        settings[judge] = None
+        if judge in GRIDS:
+            depends = Stage(FOLDER, config, ("split", "candidates", "randomness", "unwillingness"), data_files(config), [],
+                            device).depends
+            key = {**depends, "grid": GRIDS[judge], "package": version_of(judge)}
+            settings[judge] = choose(judge, problem, config, Path(config.output_path) / FOLDER / judge / "setting.json", key)
+        bar.update()
+    return settings
+
+
+def _histories(dataset):
+    return np.bincount(dataset.user, minlength=dataset.num_users)
+
+
+def _quarters(dataset):
+    """List of the quarters of the users by length of their history: the shortest and the longest in each."""
+    history = _histories(dataset)
+    quarter = quarter_of(history)
+    return [(int(history[quarter == k].min()), int(history[quarter == k].max())) for k in np.unique(quarter)]
+
+
+class JudgedSeed(SeedMasks):
+    """The masks of one seed, and what the judges make of them.
+
+    Args:
+        config, folder, device, needed: see SeedMasks.
+        settings: by judge what it is set to.
+        bar: progress bar, moved on by each mask and each judgement.
+    """
+
+    def __init__(self, config, folder, device, needed, settings, bar):
+        super().__init__(config, folder, device, needed, "wv_budget")
+        self.settings, self.bar = settings, bar
+        self.quarter = quarter_of(_histories(self.dataset))
+        self.retrained = {}  # by base model what trains it, since its graph is compiled once
+
+    def rows(self, strategies):
+        """A dict for each strategy and judge."""
+        rows, k = [], self.config.top_k
+        for strategy in strategies:
+            disclosed = self.mask(strategy)
+            self.bar.update()
+            _, wv_share, spent_share = self.violation(strategy, disclosed)
+            for judge in self.settings:
+                rank = self.ranks(judge, strategy, disclosed)
+                quarters = {f"q{q + 1}": float((rank[self.quarter == q] < k).mean()) if (self.quarter == q).any() else None
+                            for q in range(QUARTERS)}
+                rows.append({"judge": judge, "strategy": label(strategy), "seed": self.config.seed, "wv_share": wv_share,
+                             "spent_share": spent_share, "disclosed_share": float(disclosed.mean()),
+                             f"hr@{k}": metrics.hit_ratio_of_ranks(rank, k), f"ndcg@{k}": metrics.ndcg_of_ranks(rank, k),
+                             **quarters})
+                self.bar.update()
+        self.strategies.forget()
+        return rows
+
+    def _place(self, strategy):
+        """Budget of a strategy, and the name of its files."""
+        budget = 1.0 if strategy in (NONE, NONE_VALIDATION) else self.config.wv_budget
+        return budget, f"{file_label(strategy)}_{budget:g}_{self.config.seed}.npz"
+
+    def mask(self, strategy):
+        """(n,) bool, what a strategy discloses."""
+        budget, name = self._place(strategy)
+        path, key = self.folder / name, self.key(strategy, budget)
+        found = read_run(path, key, self.config.overwrite)
+        if found is None:
+            decision = self.decide(strategy, budget)
+            found = decision.disclosed, decision.weight, np.zeros((0, self.dataset.num_users))
+            write_run(path, key, *found)
+        return found[0]
+
+    def ranks(self, judge, strategy, disclosed):
+        """(num_users,) 0-based ranks of the test items by a judge that was trained on what a strategy discloses."""
+        budget, name = self._place(strategy)
+        path = self.folder / judge / name
+        key = self.key(strategy, budget, judge=judge, setting=self.settings[judge], package=version_of(judge))
+        found = read_run(path, key, self.config.overwrite)
+        if found is None:
+            found = disclosed, None, self._judge(judge, self.part(strategy, disclosed))[None]
+            write_run(path, key, *found)
+        return found[2][0]
+
+    def _judge(self, judge, part):
+        dataset, config = self.dataset, self.config
+        if judge in GRIDS:
+            scores = fitted(judge, matrix_of(part), config.seed, self.settings[judge])
+            scored = in_chunks(scores, dataset.num_users, dataset.num_items, config.eval_batch_size)
+            return ranks_among_untouched(dataset, dataset.test, scored)
+        if judge not in self.retrained:
+            of_model = config.replace(model=judge) if "model" in KINDS else config
+            self.retrained[judge] = Retraining(dataset, of_model, self.device)
+        self.retrained[judge](part, config.seed)
+        return full_ranks(self.retrained[judge].shown, dataset, config.eval_batch_size)
+
+
+if __name__ == "__main__":
+    main(carryover, "run_carryover", __doc__)
