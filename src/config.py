@@ -48,6 +48,7 @@ GROUPS = {
         "wv_budget": "float (0, 1]", "willingness_weight": "optional float [0, inf)"},
     "game": {
         "prior": "float (0, 1)", "rounds": "int [1, inf)", "game_rate": "float (0, inf)", "count_others": "bool",
+        "shrinkage": "optional float [0, 1]",
         "instalments": "floats (0, 1]", "anchors": "int [1, inf)", "anchor_placing": ("successive", "binomial", "budget"),
         "anchor_use": ("nearest", "weighted"), "anchor_warm_epochs": "int [0, inf)"},
     "fidelity": {

@@ -21,7 +21,7 @@ from .influence.anchor import Anchor
 from .influence.block import Blend, Block
 from .influence.chunks import Chunks
 from .influence.cross_user import influence_on_others
-from .influence.expected import expected_influence, target_items
+from .influence.expected import default_shrinkage, expected_influence, shrunk, target_items
 from .influence.lissa import Lissa
 from .ncf import build
 
@@ -133,16 +133,19 @@ def expected_at(anchor: Anchor, dataset: Dataset, config: Config,
 
     Args:
         anchor, dataset, partial: see influences.
-        config: also influence_lags and count_others.
+        config: also influence_lags, shrinkage and count_others.
 
     Returns:
         influence: (n,) on the validation item, the mean where there are several; nats, positive = disclosing helps.
-        expected: (n,) float64, see expected_influence; with count_others that of the other users is added.
+        expected: (n,) float64, see expected_influence, and shrunk; with count_others that of the other users is added.
         report: dict.
     """
     targets = target_items(dataset, config.influence_lags)
     found, report = influences(anchor, dataset, config, targets, partial)
     expected, report["expectation"] = expected_influence(found, dataset)
+    shrinkage = default_shrinkage(dataset) if config.shrinkage is None else config.shrinkage
+    report.update(shrinkage=float(shrinkage), expected_mean=float(expected.mean()))
+    expected = shrunk(expected, shrinkage, report["expected_mean"])
     if config.count_others:
         others = influence_on_others(anchor, dataset, config, targets)
         added, report["expectation_others"] = expected_influence(others, dataset)

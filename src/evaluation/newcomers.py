@@ -19,7 +19,7 @@ from ..dataset import Dataset, HeldOut, Ids, load_dataset, split
 from ..device_adapter import set_device
 from ..game.decisions import PLAYED_KEYS, RECORD_KEYS, Decisions
 from ..influence.anchor import Anchor
-from ..influence.expected import expected_by, target_items
+from ..influence.expected import expected_by, shrunk, target_items
 from ..influence.refit import STEPS, prior_of, refit
 from ..influence_function import influences
 from ..ncf import UserRows, build, user_rows, with_user_rows
@@ -163,7 +163,8 @@ def decide(people: Newcomers, refits: Refits, anchors: list[dict], record: dict)
     to = place[both.rows[asked] % n]
     influence, expected = np.full((2, len(people.user)), np.nan)
     influence[to] = found[asked, :held].mean(1)
-    expected[to] = expected_by(record["expectation"], found, both)[asked]
+    by_history = expected_by(record["expectation"], found, both)[asked]
+    expected[to] = shrunk(by_history, record.get("shrinkage", 0.0), record.get("expected_mean", 0.0))
     decisions = Decisions(np.zeros(len(people.user), bool), people.unwillingness, record["willingness_weight"], influence,
                           expected, {**record, "vetoed": int(people.vetoed.sum()), "count_others": False})
     decisions.disclosed = Rule(decisions).disclosed(expected, people.unwillingness, people.vetoed)

@@ -6,6 +6,7 @@ the items before it. No test item is looked at. See docs/maths.md, section 4.
 import numpy as np
 
 LEAST = 100  # interactions: from fewer, no regression is fitted
+HALF = 25  # interactions an item at which half of what is expected of an interaction is its mean over all
 
 
 def target_items(dataset, lags):
@@ -79,6 +80,26 @@ def expected_by(report, influence, dataset):
         usable = from_end >= int(lags)
         expected[usable] = influence[usable, :len(slopes)] * scale @ slopes + fitted["intercept"]
     return expected
+
+
+def default_shrinkage(dataset):
+    """How far to shrink if nothing is said: the sparser the items, the further. See docs/maths.md, section 4.
+
+    Each interaction also trains the row of its item, which everyone meets; that part is the larger the fewer interactions
+    an item has, and no influence on its own user's row holds it.
+    """
+    return HALF / (HALF + dataset.num_interactions / max(1, len(np.unique(dataset.item))))
+
+
+def shrunk(expected, shrinkage, mean):
+    """Expected influences, shrunk towards their mean, which stands for what a disclosure does for everyone.
+
+    Args:
+        expected: (n,) nats, see expected_influence.
+        shrinkage: in [0, 1]; 0 leaves them as they are, at 1 the game discloses in the order of unwillingness.
+        mean: of the expected influences of the users that the game was played with, in nats; if negative, 0 is taken.
+    """
+    return (1 - shrinkage) * expected + shrinkage * max(mean, 0.0)
 
 
 def _from_end(dataset):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from src.dataset import load_dataset
-from src.influence.expected import expected_influence, target_items
+from src.influence.expected import HALF, default_shrinkage, expected_influence, shrunk, target_items
 
 
 def test_targets_are_the_validation_item_and_the_end_of_the_history(small, settings):
@@ -67,3 +67,24 @@ def test_too_few_interactions_leave_the_influence_as_it_is(small, settings):
     influence = np.arange(20.0).reshape(10, 2)
     expected, report = expected_influence(influence, dataset)
     assert expected.tolist() == influence[:, 0].tolist() and report == {}
+
+
+def test_shrinkage_joins_the_game_and_threshold():
+    expected, unwillingness = np.array([0.5, 0.1, 0.2, -0.4]), np.array([0.9, 0.2, 0.6, 0.1])
+
+    def order(shrinkage):
+        return np.argsort(-shrunk(expected, shrinkage, expected.mean()) / unwillingness).tolist()
+
+    assert order(0) == np.argsort(-expected / unwillingness).tolist()
+    assert order(1) == np.argsort(unwillingness).tolist()
+    half = shrunk(expected, 0.5, expected.mean())
+    assert half == pytest.approx((expected + 0.1) / 2) and half.mean() == pytest.approx(expected.mean())
+    assert shrunk(expected, 1, -0.2).tolist() == [0] * 4  # where all is expected to hurt, nothing is made to
+
+
+def test_sparser_items_are_shrunk_further(long_histories):
+    dataset = long_histories  # 30 users have 12 of the same items each
+    assert default_shrinkage(dataset) == pytest.approx(HALF / (HALF + 30))
+    fewer = dataset.part(dataset.user < 10)
+    assert default_shrinkage(fewer) == pytest.approx(HALF / (HALF + 10))
+    assert default_shrinkage(dataset.part(np.zeros(len(dataset.user), bool))) == 1
