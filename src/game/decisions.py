@@ -55,10 +55,6 @@ class Decisions:
             self.weight = float(np.median(weight[np.unique(user)]))
         return self
 
-    def price_of(self, place: slice | np.ndarray) -> float | np.ndarray | None:
-        """The price that some of the interactions were decided at: one number, or one for each of them."""
-        return self.weight if self.prices is None else self.prices[place]
-
     @property
     def wv_share(self) -> float:
         """Share of total_wv that is violated; 0 if nobody minds anything."""

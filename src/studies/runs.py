@@ -105,6 +105,8 @@ class SeedRuns:
 
     def _row(self, strategy, budget, weight):
         kept, _, values = self.run(strategy, budget)
+        if self.config.budget_scope == "user":
+            weight = None  # each has a price of their own
         wv, total = (metrics.willingness_violation(disclosed, self.problem.unwillingness, self.dataset.num_users)
                      for disclosed in (kept, np.ones(len(kept))))
         k = self.config.top_k
