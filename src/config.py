@@ -47,10 +47,12 @@ GROUPS = {
                      "ask-first", "FILE.py"),
         "wv_budget": "float (0, 1]", "willingness_weight": "optional float [0, inf)"},
     "game": {
+        "budget_scope": ("all", "user"), "protect": "bool",
         "prior": "float (0, 1)", "rounds": "int [1, inf)", "game_rate": "float (0, inf)", "count_others": "bool",
         "shrinkage": "optional float [0, 1]",
         "instalments": "floats (0, 1]", "anchors": "int [1, inf)", "anchor_placing": ("successive", "binomial", "budget"),
         "anchor_use": ("nearest", "weighted"), "anchor_warm_epochs": "int [0, inf)"},
+    "needs": {"needs": "bool"},
     "fidelity": {
         "fidelity_masks": "int [3, inf)", "fidelity_repeats": "int [1, inf)", "fidelity_keep": "float (0, 1)",
         "fidelity_solvers": "str"},
@@ -247,6 +249,8 @@ def _check_together(values):
     shares = values["instalments"]
     refuse(not shares or sorted(set(shares)) != shares or shares[-1] != 1, "instalments",
            "must be rising shares of the budget that end with 1, such as .2,.4,.6,.8,1")
+    refuse(values["budget_scope"] == "user" and values["willingness_weight"] is not None, "budget_scope",
+           "finds a price for each user, so none can be given; leave out --willingness_weight")
     refuse(len(set(values["seeds"])) < len(values["seeds"]), "seeds", "names a seed twice; name each once")
     refuse(values["weight_decay"] and values["lazy_adam"], "weight_decay",
            "decays all rows of the tables, lazy Adam touches only those of a batch; add --lazy_adam False")

@@ -22,6 +22,8 @@ from ..constants import (
     INFLUENCE,
     INSTALMENT,
     ITEM,
+    NEEDED,
+    PRICE,
     RATING,
     TIMESTAMP,
     TITLE,
@@ -52,6 +54,8 @@ SYNONYMS = {
     EXPECTED: ("expectedinfluence",),
     DISCLOSED: ("disclosed",),
     INSTALMENT: ("instalment",),
+    PRICE: ("willingnessweight",),
+    NEEDED: ("needed",),
 }
 _IN_MOVIES = {**SYNONYMS, ITEM: (*SYNONYMS[ITEM], "id")}  # in a list of items their id may be called just that
 

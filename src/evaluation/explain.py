@@ -21,7 +21,7 @@ from ..device_adapter import set_device
 from ..game.baselines import BASELINES
 from ..game.decisions import Decisions, read_decisions
 from ..game.mirror_descent import critical_payoff, prices_within_budgets
-from ..game.strategies import ASK_FIRST
+from ..game.strategies import ASK_FIRST, IFRQE
 from ..sources.catalogue import find_users, load_catalogue, original_id
 from .recommend import as_records, described, line_of, load_model, show_json, top_items
 
@@ -33,7 +33,7 @@ class Rule:
 
     At one anchor this is exactly what the game plays. At several, `expected` is the mean over the rounds at the price of
     the run, and the rule is close to the game; of `ask-first` it is the rule of the last instalment. `agreement` says how
-    much of what was decided follows from it.
+    much of what was decided follows from it. With `budget_scope` user each user has a price of their own.
     """
 
     def __init__(self, decisions: Decisions):
@@ -43,6 +43,8 @@ class Rule:
         self.weight = decisions.weight
         self.critical = critical_payoff(record["prior"], record["rounds"], record["game_rate"]) if self.played else None
         self.otherwise = INSTALMENTS if self.strategy == ASK_FIRST else ANCHORS
+        if "protection" in record:
+            self.otherwise = PROTECTED if self.strategy == IFRQE else f"{PROTECTED}, or {self.otherwise}"
         self.whose = "their recommendations and those of others" if record.get("count_others") else "their recommendations"
 
     @property
@@ -52,24 +54,24 @@ class Rule:
         return f"disclosed: {done}", f"withheld: {left}"
 
     def disclosed(self, expected: np.ndarray, unwillingness: np.ndarray, vetoed: np.ndarray,
-                  weight: float | None = None) -> np.ndarray:
-        """(n,) bool, what the rule discloses at a price, that of the run if none is given."""
+                  weight: float | np.ndarray | None = None) -> np.ndarray:
+        """(n,) bool, what the rule discloses at a price, or at (n,) prices; that of the run if none is given."""
         weight = self.weight if weight is None else weight
         return (expected - weight * unwillingness > self.critical) & ~vetoed
 
     def agreement(self, decisions: Decisions) -> float:
         """Share of the interactions that the rule decides as the run did."""
-        found = self.disclosed(decisions.expected, decisions.unwillingness, decisions.vetoed)
+        found = self.disclosed(decisions.expected, decisions.unwillingness, decisions.vetoed, decisions.prices)
         return float((found == decisions.disclosed).mean()) if len(found) else 1.0
 
-    def prices(self, decisions: Decisions, shares: Sequence[float]) -> list[float]:
-        """Prices at which the rule just keeps within shares of the total unwillingness."""
-        allowed = ~decisions.vetoed
-        budgets = np.asarray(shares) * decisions.unwillingness.sum()
-        return prices_within_budgets(decisions.expected[allowed], decisions.unwillingness[allowed], budgets, self.critical)
+    def prices(self, decisions: Decisions, shares: Sequence[float], place: slice | None = None) -> list[float]:
+        """Prices at which the rule just keeps within shares of the unwillingness of all, or of the interactions `place`."""
+        place = slice(None) if place is None else place
+        expected, b, allowed = decisions.expected[place], decisions.unwillingness[place], ~decisions.vetoed[place]
+        return prices_within_budgets(expected[allowed], b[allowed], np.asarray(shares) * b.sum(), self.critical)
 
     def reasons(self, expected: np.ndarray | None, unwillingness: np.ndarray, vetoed: np.ndarray, disclosed: np.ndarray,
-                weight: float | None = None) -> list[str]:
+                weight: float | np.ndarray | None = None) -> list[str]:
         """A sentence for each interaction; arrays (n,) in. A page in a browser says the same (report.js)."""
         if not self.played:
             done, left = self.sentences
@@ -83,6 +85,7 @@ class Rule:
 LISTS = {"plain": "before: trained on everything", "masked": "after: trained on what is disclosed"}  # of recommendations
 VETOED = "withheld: they forbade it"
 ANCHORS, INSTALMENTS = "a close call between the anchors", "in an earlier instalment, by what was known then"
+PROTECTED = "so that they are not worse off"
 EVERYTHING = ("everything is", "")  # nothing is withheld but what is vetoed
 OWN_STRATEGY = ("the strategy chose it", "the strategy did not choose it")
 BASELINE_REASONS = {**dict.fromkeys(("none", "none+validation"), EVERYTHING),
@@ -161,8 +164,9 @@ def of_user(user: int, dataset: Dataset, decisions: Decisions, catalogue: pd.Dat
     expected, b, chosen, vetoed, influence = (None if a is None else a[start:end] for a in (
         decisions.expected, decisions.unwillingness, decisions.disclosed, decisions.vetoed, decisions.influence))
     rule = Rule(decisions)
-    reasons = rule.reasons(expected, b, vetoed, chosen)
-    worth = expected - rule.weight * b if rule.played else chosen - b
+    weight = price_of_user(decisions, slice(start, end))
+    reasons = rule.reasons(expected, b, vetoed, chosen, weight)
+    worth = expected - weight * b if rule.played else chosen - b
     rows = []
     for k in np.argsort(-worth, kind="stable"):
         item = dataset.item[start + k]
@@ -173,9 +177,21 @@ def of_user(user: int, dataset: Dataset, decisions: Decisions, catalogue: pd.Dat
                      **({} if decisions.instalment is None else {INSTALMENT: int(decisions.instalment[start + k])}),
                      "reason": reasons[k]})
     total = float(b.sum())
-    return {USER: original_id(dataset.user_ids, user), "strategy": rule.strategy, "willingness_weight": rule.weight,
+    return {USER: original_id(dataset.user_ids, user), "strategy": rule.strategy, "willingness_weight": weight,
             "interactions": rows, "disclosed": int(chosen.sum()),
-            "violated_share": float(b[chosen].sum() / total) if total else 0.0}
+            "violated_share": float(b[chosen].sum() / total) if total else 0.0,
+            **({} if decisions.needed is None else {"needs": needs_of_user(decisions, slice(start, end))})}
+
+
+def price_of_user(decisions: Decisions, place: slice) -> float | None:
+    """The price that the user whose interactions `place` are was decided at: their own, or the one of all users."""
+    own = None if decisions.prices is None else decisions.prices[place]
+    return decisions.weight if own is None or not len(own) else float(own[0])
+
+
+def needs_of_user(decisions: Decisions, place: slice) -> dict[str, int]:
+    """How many of the user's interactions `place` serve them as well as all, and of how many: those not vetoed."""
+    return {"needed": int(decisions.needed[place].sum()), "interactions": int((~decisions.vetoed[place]).sum())}
 
 
 def show(answer: dict, config: Config, lists: dict[str, str] = LISTS) -> None:
@@ -185,6 +201,8 @@ def show(answer: dict, config: Config, lists: dict[str, str] = LISTS) -> None:
     summary = (f"{config.dataset}, user {answer[USER]}: {answer['disclosed']} of {len(rows)} interactions disclosed, "
                f"{100 * answer['violated_share']:.0f}% of their unwillingness")
     logger.log(RESULT, "%s", paint(summary, "bold"))
+    if needs := answer.get("needs"):
+        logger.log(RESULT, "needs %d of their %d interactions to be served as well", needs["needed"], needs["interactions"])
     logger.log(RESULT, "strategy %s%s; influences in nats, positive = disclosing helps them", label(answer["strategy"]),
                "" if weight is None else f", price of unwillingness {weight:.3g}")
     logger.log(RESULT, "%11s %9s %9s  %s", "unwilling", "influence", "expected", "interaction")

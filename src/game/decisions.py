@@ -13,7 +13,7 @@ from ..common.files import atomic_write, read_json, write_csv
 from ..common.tables import read_table
 from ..common.variant import REMEDY, check_mask, decision_files
 from ..config import Config
-from ..constants import DISCLOSED, EXPECTED, INFLUENCE, INSTALMENT, ITEM, UNWILLINGNESS, USER
+from ..constants import DISCLOSED, EXPECTED, INFLUENCE, INSTALMENT, ITEM, NEEDED, PRICE, UNWILLINGNESS, USER
 from ..dataset import Dataset
 
 # of preprocess.json, by what comes after it; the latter of a game only
@@ -28,11 +28,14 @@ class Decisions:
 
     disclosed: (n,) bool.
     unwillingness: (n,) float64 in [0, 1].
-    weight: willingness weight lambda at which the game was played; None where a baseline decided.
+    weight: willingness weight lambda at which the game was played; None where a baseline decided; with prices, their median
+        over the users.
     influence: (n,) float64, nats, on the validation items at the anchor of everything; None where a baseline decided.
     expected: (n,) float64, nats, what the game went by, at several anchors the mean over the rounds; None as well.
     record: dict, preprocess.json; before that is written, what the solver says for it.
     instalment: (n,) int8, in which each was disclosed, from 1, and 0 for what is withheld; None but for `ask-first`.
+    prices: (n,) float64, lambda of the user of each, with `budget_scope` user; None where one price goes for all.
+    needed: (n,) bool, the fewest that serve their user as well as all, with `needs`; None without.
     """
     disclosed: np.ndarray
     unwillingness: np.ndarray
@@ -41,6 +44,16 @@ class Decisions:
     expected: np.ndarray = None
     record: dict = field(default_factory=dict)
     instalment: np.ndarray = None
+    prices: np.ndarray = None
+    needed: np.ndarray = None
+
+    def at(self, weight: float | np.ndarray | None, user: np.ndarray) -> Decisions:
+        """These, made at a price, or at (num_users,) prices of the users of (n,) `user`."""
+        self.weight = weight
+        if np.ndim(weight):
+            self.prices = weight[user]
+            self.weight = float(np.median(weight[np.unique(user)]))
+        return self
 
     @property
     def wv_share(self) -> float:
@@ -61,6 +74,10 @@ class Decisions:
                               EXPECTED: empty if self.expected is None else self.expected})
         if self.instalment is not None:
             table[INSTALMENT] = self.instalment
+        if self.prices is not None:
+            table[PRICE] = self.prices
+        if self.needed is not None:
+            table[NEEDED] = self.needed.astype(np.int8)
         with atomic_write(path) as temporary:
             write_csv(table, temporary)
 
@@ -85,7 +102,7 @@ def read_decisions(config: Config, dataset: Dataset, masked: bool = False) -> De
     played = record["willingness_weight"] is not None
     read_json(record_path, REMEDY, RECORD_KEYS + PLAYED_KEYS if played else RECORD_KEYS)
     try:
-        table = read_table(path, (*COLUMNS, INSTALMENT), COLUMNS, float_precision="round_trip")
+        table = read_table(path, (*COLUMNS, INSTALMENT, PRICE, NEEDED), COLUMNS, float_precision="round_trip")
     except InputError as e:
         raise InputError(f"{e}; {REMEDY}") from e
     if not _lists(table, dataset, path):
@@ -95,7 +112,9 @@ def read_decisions(config: Config, dataset: Dataset, masked: bool = False) -> De
         check_mask(config)
     return Decisions(table[DISCLOSED].to_numpy() == 1, table[UNWILLINGNESS].to_numpy(), record["willingness_weight"],
                      _numbers(table[INFLUENCE]), _numbers(table[EXPECTED]), record,
-                     table[INSTALMENT].to_numpy() if INSTALMENT in table else None)
+                     table[INSTALMENT].to_numpy() if INSTALMENT in table else None,
+                     _numbers(table[PRICE]) if PRICE in table else None,
+                     table[NEEDED].to_numpy() == 1 if NEEDED in table else None)
 
 
 def _lists(table, dataset, path):

@@ -38,6 +38,7 @@ from ..sources.catalogue import text_ids
 from ..sources.unwillingness import data_files, unwillingness_source
 from .anchors import load_models, parameter_sets, trained_models
 from .problem import Kept, load_problem
+from .protect import needed
 from .strategies import ASK_FIRST, NONE_VALIDATION, PLAYED, Strategies, influence_groups, needs_model, vetoed_validations
 
 logger = logging.getLogger("ifrqe")
@@ -60,7 +61,8 @@ def preprocess(config: Config) -> None:
                *(target / name for name in (RATINGS_FILE, MOVIES_FILE, DATASET_FILE))]
     device = set_device(config)
     trains = TRAINED if config.strategy == ASK_FIRST else ()  # else their models say how they were trained
-    stage = Stage("preprocess", config, ("split", "model", *trains, *influence_groups(config), *MASK), inputs + checkpoints,
+    stage = Stage("preprocess", config, ("split", "model", *trains, *influence_groups(config), *MASK, "needs"),
+                  inputs + checkpoints,
                   written, device)
     if stage.is_done():
         return
@@ -74,6 +76,8 @@ def preprocess(config: Config) -> None:
     strategies = Strategies(problem, models, config, device, Kept(output, stage.basis))
     start = time.perf_counter()
     decisions = strategies(config.strategy, config.wv_budget, config.willingness_weight)
+    if config.needs and decisions.expected is not None:
+        _find_needs(strategies, decisions)
     decided = time.perf_counter()
     decisions.write(output / DISCLOSURE_FILE, dataset)
     control = config.strategy == NONE_VALIDATION
@@ -90,6 +94,18 @@ def preprocess(config: Config) -> None:
           f"{dataset.name}: what is disclosed ({as_written(label(config.strategy))})")
     _report(decisions, record, config.veto)
     logger.info("masked dataset written to %s, decisions to %s", target, output / DISCLOSURE_FILE)
+
+
+def _find_needs(strategies, decisions):
+    """Adds to Decisions the fewest interactions that serve each user as well as all that they allow."""
+    start, allowed = time.perf_counter(), strategies.problem.allowed
+    decisions.needed = np.zeros(len(allowed), bool)
+    decisions.needed[allowed] = needed(strategies.expected_loss(), decisions.expected[allowed])
+    strategies.seconds["needs"] = time.perf_counter() - start
+    user = strategies.problem.dataset.user
+    share = np.bincount(user, decisions.needed)[np.unique(user)] / np.bincount(user)[np.unique(user)]
+    logger.info("needed to be served as well as with everything: %.1f%% of the interactions of half the users, or fewer",
+                100 * float(np.median(share)))
 
 
 def _record(config, problem, models, decisions, seconds):
@@ -113,6 +129,7 @@ def _record(config, problem, models, decisions, seconds):
             "unwillingness": unwillingness_source(config), "willingness_file": Path(config.willingness_file).name or None,
             "model_settings": trained, **game, "seconds": seconds, "wv": wv, "total_wv": total_wv,
             "spent_wv": total_wv if needs_model(config.strategy) else wv, "willingness_weight": decisions.weight,
+            **({} if config.budget_scope == "all" else {"budget_scope": config.budget_scope}),
             "wv_budget": config.wv_budget if config.willingness_weight is None or not played else None,
             "vetoed": int((~problem.allowed).sum()), "disclosed_share": float(disclosed.mean()),
             "peak_rss_mb": peak_rss_mb()}

@@ -10,6 +10,7 @@ from ..common.errors import InputError
 from ..config import Config
 from ..dataset import Dataset, load_dataset
 from ..sources.unwillingness import ALL_VETOED, load_unwillingness, vetoed
+from .mirror_descent import FITS, running_sum
 
 
 @dataclass
@@ -39,6 +40,13 @@ def load_problem(config: Config) -> Problem:
     return Problem(dataset, unwillingness, allowed)
 
 
+def limit_of(problem: Problem, budget: float, config: Config) -> float | np.ndarray:
+    """Largest sum of unwillingness at a budget, a share: of all users, or with `budget_scope` user (num_users,) of each."""
+    if config.budget_scope == "user":
+        return budget * np.bincount(problem.dataset.user, problem.unwillingness, problem.dataset.num_users)
+    return budget * problem.unwillingness.sum()
+
+
 @dataclass
 class Kept:
     """Where an interrupted computation leaves its results.
@@ -50,15 +58,21 @@ class Kept:
     key: dict
 
 
-def first_in_order(order: np.ndarray, problem: Problem, limit: float) -> np.ndarray:
+def first_in_order(order: np.ndarray, problem: Problem, limit: float | np.ndarray) -> np.ndarray:
     """(n,) bool: of the allowed interactions of `order` the first ones, as far as the limit of unwillingness reaches.
 
     Args:
         order: (m,) positions, those to disclose first in front.
         problem: Problem.
-        limit: largest sum of unwillingness.
+        limit: largest sum of unwillingness; (num_users,) those of each user, whose first ones then are taken.
     """
     order = order[problem.allowed[order]]
     disclosed = np.zeros(len(problem.allowed), bool)
+    if np.ndim(limit):
+        order = order[np.argsort(problem.dataset.user[order], kind="stable")]
+        owner = problem.dataset.user[order]
+        spent = running_sum(problem.unwillingness[order], np.searchsorted(owner, owner))
+        disclosed[order[spent <= limit[owner] * (1 + FITS)]] = True
+        return disclosed
     disclosed[order[np.cumsum(problem.unwillingness[order]) <= limit * (1 + 1e-12)]] = True
     return disclosed

@@ -45,7 +45,8 @@ def prior_of(rows: np.ndarray) -> Prior:
 
 
 def refit(net: NCF, dataset: Dataset, prior: Prior, config: Config, start: np.ndarray | None = None,
-          steps: int = STEPS, jacobian: UserRows | None = None) -> np.ndarray:
+          steps: int = STEPS, jacobian: UserRows | None = None, counting: np.ndarray | None = None,
+          users: np.ndarray | None = None) -> np.ndarray:
     """The rows of all users of a dataset from its training interactions.
 
     Args:
@@ -56,6 +57,8 @@ def refit(net: NCF, dataset: Dataset, prior: Prior, config: Config, start: np.nd
         start: (num_users, d), rows to begin from; None for the prior's mean.
         steps: evaluations after the first. A step that does not lower the objective of its user is halved.
         jacobian: UserRows of the network, whose graph is then not compiled anew; None for one of its own.
+        counting: (n,) bool, the interactions that count, each with the negatives that it has when all do; None for all.
+        users: (num_users,) bool, whose rows are refitted; the others stay where they begin. None for all.
 
     Returns:
         (num_users, d) float32, in the form of ncf.user_rows; of a user without interactions the prior's mean.
@@ -63,16 +66,20 @@ def refit(net: NCF, dataset: Dataset, prior: Prior, config: Config, start: np.nd
     Raises:
         InputError: a user has interacted with every item.
     """
-    chunks = Chunks(dataset, config, purpose="refit negatives")
+    chunks = Chunks(dataset, config, counting, "refit negatives")
     jacobian = jacobian or UserRows(net, chunks.pairs_per_call)
     jacobian.start()
     rows = np.tile(prior.mean, (dataset.num_users, 1)).astype(np.float32)
     begin = rows if start is None else start
+    if users is not None:
+        rows = np.array(begin, np.float32)
     most = max((len(users) for _, users in chunks.parts), default=1)
     with progress(dataset.num_interactions, "refit", "interaction") as bar:
         for k in range(len(chunks)):
-            users = chunks.parts[k][1]
-            rows[users] = _Objective(jacobian, chunks[k], prior, most).minimum(begin[users], steps)
+            of_chunk = chunks.parts[k][1]
+            wanted = slice(None) if users is None else users[of_chunk]
+            if len(chosen := of_chunk[wanted]):
+                rows[chosen] = _Objective(jacobian, chunks[k].of(wanted), prior, most).minimum(begin[chosen], steps)
             bar.update(chunks.size(k))
     return rows
 
@@ -109,7 +116,7 @@ class _Objective:
     def __init__(self, jacobian, chunk, prior, most):
         self.jacobian, self.prior, self.most, self.items = jacobian, prior, most, chunk.items.ravel()
         users, length, group = chunk.items.shape
-        self.inside = np.repeat(chunk.inside, group, axis=1)  # (u, p)
+        self.inside = np.repeat(chunk.used, group, axis=1)  # (u, p)
         self.label = np.resize(np.eye(1, group)[0], (users, length * group))
         self.user = np.repeat(np.arange(users, dtype=np.int32), length * group)
 

@@ -5,9 +5,10 @@ import numpy as np
 
 from ..common.variant import Variant
 from ..constants import MASKED_MODEL
-from ..evaluation.explain import Rule
+from ..evaluation.explain import Rule, needs_of_user, price_of_user
 from ..evaluation.personal import load_serving
 from ..evaluation.recommend import top_items
+from ..game.strategies import IFRQE
 from ..stat_utils import generator
 
 LONGEST_TITLE = 200  # signs
@@ -43,9 +44,11 @@ def users_page(results, config):
     if not hide:
         shown.append(dataset.test[users])
     items = np.unique(np.concatenate(shown))  # the page has positions in these
-    rule = Rule(decisions)
+    rule, shares = Rule(decisions), [k / STEPS for k in range(STEPS + 1)]
+    slider = rule.played and decisions.unwillingness.sum() > 0
     pages = []
     for k, (user, part) in enumerate(zip(users, parts)):
+        whole = slice(*np.searchsorted(dataset.user, [user, user + 1]))
         page = {"id": str(dataset.user_ids[user]), "items": packed(np.searchsorted(items, dataset.item[part]), "<u4"),
                 "unwillingness": packed(decisions.unwillingness[part], "<f8"),
                 "disclosed": packed(decisions.disclosed[part], "<u1"),
@@ -55,13 +58,21 @@ def users_page(results, config):
         if rule.played:
             page["influence"] = packed(decisions.influence[part], "<f4")
             page["expected"] = packed(decisions.expected[part], "<f8")
+        if decisions.prices is not None:
+            b = decisions.unwillingness[whole]
+            page.update(weight=price_of_user(decisions, whole), prices=packed(rule.prices(decisions, shares, whole), "<f8"),
+                        share=float(b @ decisions.disclosed[whole] / b.sum()) if b.sum() else 0.0)
+        if decisions.needed is not None:
+            page["needs"] = needs_of_user(decisions, whole)
         pages.append(page)
-    slider = rule.played and decisions.unwillingness.sum() > 0
+    alike = [] if decisions.prices is not None else rule.prices(decisions, shares) if slider else None
     return {"played": rule.played, "veto": bool(decisions.vetoed.any()), "left_out": hide, "whose": rule.whose,
             "otherwise": rule.otherwise,
+            "stands": "leaves out who got back what they need" if rule.strategy == IFRQE else
+            "stands for a game at several anchors, or in instalments",
             "sentences": rule.sentences, "weight": rule.weight, "critical": rule.critical, "num_users": dataset.num_users,
             "num_candidates": next(iter(results.models.values())).record["num_candidates"],
-            "prices": rule.prices(decisions, [k / STEPS for k in range(STEPS + 1)]) if slider else None,
+            "prices": alike if slider else None,  # empty where each user has their own
             "share": decisions.wv_share if slider else None,
             "agreement": rule.agreement(decisions) if rule.played else None,
             "items": [[str(dataset.item_ids[i]), *(results.catalogue[column][i][:LONGEST_TITLE]

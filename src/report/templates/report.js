@@ -18,6 +18,8 @@ function columns(user) {
     expected: data.played ? unpack(user.expected, "<f8") : null,
     influence: data.played ? unpack(user.influence, "<f4") : null,
     vetoed: b.map(value => data.veto && value === 1),
+    prices: user.prices ? unpack(user.prices, "<f8") : data.prices,  // their own where the budget is each user's own
+    weight: user.weight ?? data.weight, share: user.share ?? data.share,
   };
 }
 
@@ -86,13 +88,13 @@ function showLists() {
 }
 
 function asDecided() {
-  if (data.prices) find("budget").value = Math.round(100 * data.share);
-  draw(shown.decided, data.weight, data.share, "It was decided: ");
+  if (data.prices) find("budget").value = Math.round(100 * shown.share);
+  draw(shown.decided, shown.weight, shown.share, "It was decided: ");
 }
 
 function atBudget() {
   const step = Number(find("budget").value);
-  draw(selection(shown, data.prices[step]), data.prices[step], step / 100, "By the rule of the game: ");
+  draw(selection(shown, shown.prices[step]), shown.prices[step], step / 100, "By the rule of the game: ");
 }
 
 function draw(chosen, price, share, words) {
@@ -103,8 +105,9 @@ function draw(chosen, price, share, words) {
   find("sum").textContent = `${words}${number} of their ${chosen.length} interactions are disclosed`
     + (total > 0 ? `, with ${percent(violated / total)} of their own unwillingness` : "")
     + (price === null ? "." : `. Price of unwillingness: ${price.toPrecision(3)}.`)
+    + (c.user.needs ? ` They need ${c.user.needs.needed} of their ${c.user.needs.interactions} interactions to be served as well.` : "")
     + (data.agreement !== null && data.agreement < 1
-      ? ` The rule stands for a game at several anchors, or in instalments; it decides ${(100 * data.agreement).toFixed(1)}% of all interactions alike.` : "");
+      ? ` The rule ${data.stands}; it decides ${(100 * data.agreement).toFixed(1)}% of all interactions alike.` : "");
   const says = data.played ? selection(c, price) : null;
   const worth = k => data.played ? c.expected[k] - price * c.b[k] : chosen[k] - c.b[k];
   const order = Array.from(chosen.keys()).sort((i, j) => worth(j) - worth(i) || i - j);
