@@ -1,8 +1,10 @@
 """The tables of the trade-off study (the strategies, and who pays and who gains) and of the carry-over study."""
+import numpy as np
 import pandas as pd
+from scipy.stats import t
 
 from ..common.wording import counted, markdown_table, mean_and_std
-from ..evaluation.quarters import changes_in_quarters
+from ..evaluation.quarters import changes_in_quarters, quarter_of
 
 KINDS = {"history": "history length", "unwillingness": "total unwillingness", "gap": "minutes from validation to test item"}
 
@@ -38,11 +40,20 @@ def grouped(users, kind=None):
         kind: key of KINDS; None takes all users together.
 
     Returns:
-        See changes_in_quarters; the index says the range of the number.
+        See changes_in_quarters; the index says the range of the number. `surely`: share of the users whose loss rose
+        beyond chance, by a paired t test over the seeds (two-sided, 95%, so that chance makes it 0.025); NaN for one seed.
     """
-    each = users.groupby("user")[[*known_kinds(users), "loss_change", "hit_change"]].mean()
+    runs = users.groupby("user")
+    each = runs[[*known_kinds(users), "loss_change", "hit_change"]].mean()
     number = pd.Series(0, each.index) if kind is None else each[kind]
     rows = changes_in_quarters(each, number)
+    seeds = runs.size().min()
+    if seeds > 1:
+        error = runs.loss_change.std() / np.sqrt(seeds)
+        surely = each.loss_change > t.ppf(0.975, seeds - 1) * error
+    else:
+        surely = pd.Series(np.nan, each.index)
+    rows["surely"] = surely.groupby(quarter_of(number)).mean()
     rows.index = ["all"] if number.nunique() == 1 else [f"{row.low:.3g} to {row.high:.3g}" for row in rows.itertuples()]
     return rows
 
@@ -57,9 +68,11 @@ def users_markdown(users):
             for row in grouped(part, kind).itertuples():
                 who = row.Index if kind is None else f"{KINDS[kind]}: {row.Index}"
                 rows.append([strategy, who, f"{row.users}", f"{row.loss_change:+.4f}", f"{100 * row.worse:.0f}%",
-                             f"{row.hit_change:+.3f}"])
+                             "" if np.isnan(row.surely) else f"{100 * row.surely:.1f}%", f"{row.hit_change:+.3f}"])
     lines = [f"Users at {100 * users.budget.iloc[0]:g}% of the unwillingness, against everything disclosed:", "",
-             markdown_table(["strategy", "users", "number", "loss change", "worse off", "HR change"], rows)]
+             markdown_table(["strategy", "users", "number", "loss change", "worse off", "surely", "HR change"], rows)]
+    if users.groupby(["strategy", "user"]).size().min() > 1:
+        lines += ["", "surely: worse off by a paired t test over the seeds (95%); chance alone makes it 2.5%."]
     if "gap" not in users:
         lines += ["", "The data have no times, so how long users waited for the test item is not known."]
     return "\n".join(lines)

@@ -39,5 +39,17 @@ def test_users_are_compared_by_what_they_are():
     assert "minutes" not in users_markdown(one.drop(columns="gap")) and "no times" in users_markdown(one.drop(columns="gap"))
     assert grouped(one, "unwillingness").users.tolist() == [8]
     text = users_markdown(one)
-    assert "| ifrqe | all | 8 | +0.2500 | 62% | +0.000 |" in text
-    assert "| ifrqe | history length: 10 to 11 | 2 | -1.0000 | 0% | +0.000 |" in text
+    assert "| ifrqe | all | 8 | +0.2500 | 62% |  | +0.000 |" in text
+    assert "| ifrqe | history length: 10 to 11 | 2 | -1.0000 | 0% |  | +0.000 |" in text
+
+
+def test_who_is_surely_worse_off():
+    def seeds(*changes):
+        same = {"strategy": "ifrqe", "budget": 0.6, "user": [0, 1, 2], "history": [1, 2, 3], "unwillingness": 1.0}
+        return pd.concat([pd.DataFrame({**same, "loss_change": change, "hit_change": 0.0}) for change in changes])
+
+    three = seeds([1.0, 1.0, -1.0], [1.1, 5.0, -1.1], [0.9, -3.0, -0.9])  # by t = 17, 0.4 and -17, where 4.3 is needed
+    assert grouped(three).surely.tolist() == [1 / 3]
+    assert grouped(three, "history").surely.tolist() == [1, 0, 0]
+    assert grouped(seeds([1.0, 1.0, -1.0])).surely.isna().all()
+    assert "33.3%" in users_markdown(three) and "surely: worse" in users_markdown(three)
