@@ -6,7 +6,7 @@ the items before it. No test item is looked at. See docs/maths.md, section 4.
 import numpy as np
 
 LEAST = 100  # interactions: from fewer, no regression is fitted
-HALF = 25  # interactions an item at which half of what is expected of an interaction is its mean over all
+DENSE = 40  # interactions an item from which on nothing is shrunk
 
 
 def target_items(dataset, lags):
@@ -88,7 +88,7 @@ def default_shrinkage(dataset):
     Each interaction also trains the row of its item, which everyone meets; that part is the larger the fewer interactions
     an item has, and no influence on its own user's row holds it.
     """
-    return HALF / (HALF + dataset.num_interactions / max(1, len(np.unique(dataset.item))))
+    return max(0.0, 1 - dataset.num_interactions / (DENSE * max(1, len(np.unique(dataset.item)))))
 
 
 def shrunk(expected, shrinkage, mean):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from src.dataset import load_dataset
-from src.influence.expected import HALF, default_shrinkage, expected_influence, shrunk, target_items
+from src.influence.expected import DENSE, default_shrinkage, expected_influence, shrunk, target_items
 
 
 def test_targets_are_the_validation_item_and_the_end_of_the_history(small, settings):
@@ -84,7 +84,11 @@ def test_shrinkage_joins_the_game_and_threshold():
 
 def test_sparser_items_are_shrunk_further(long_histories):
     dataset = long_histories  # 30 users have 12 of the same items each
-    assert default_shrinkage(dataset) == pytest.approx(HALF / (HALF + 30))
-    fewer = dataset.part(dataset.user < 10)
-    assert default_shrinkage(fewer) == pytest.approx(HALF / (HALF + 10))
+    assert default_shrinkage(dataset) == pytest.approx(1 - 30 / DENSE)
+    assert default_shrinkage(dataset.part(dataset.user < 10)) == pytest.approx(1 - 10 / DENSE)
     assert default_shrinkage(dataset.part(np.zeros(len(dataset.user), bool))) == 1
+
+
+def test_items_with_enough_interactions_are_not_shrunk(write_ratings, settings):
+    write_ratings([(u, i, i) for u in range(DENSE + 2) for i in range(5)], items=range(30))
+    assert default_shrinkage(load_dataset(settings())) == 0
