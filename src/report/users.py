@@ -14,6 +14,9 @@ from ..stat_utils import generator
 LONGEST_TITLE = 200  # signs
 MOST_INTERACTIONS = 60_000  # of all users in the page together: about 2 MB
 STEPS = 100  # of the slider
+# why the rule decides some interactions otherwise than the run
+GIVEN_BACK = "leaves out who got back what they need"
+APPROXIMATE = "stands for a game at several anchors, or in instalments"
 
 
 def users_page(results, config):
@@ -68,8 +71,7 @@ def users_page(results, config):
     alike = [] if decisions.prices is not None else rule.prices(decisions, shares) if slider else None
     return {"played": rule.played, "veto": bool(decisions.vetoed.any()), "left_out": hide, "whose": rule.whose,
             "otherwise": rule.otherwise,
-            "stands": "leaves out who got back what they need" if rule.strategy == IFRQE else
-            "stands for a game at several anchors, or in instalments",
+            "stands": GIVEN_BACK if rule.strategy == IFRQE else APPROXIMATE,
             "sentences": rule.sentences, "weight": rule.weight, "critical": rule.critical, "num_users": dataset.num_users,
             "num_candidates": next(iter(results.models.values())).record["num_candidates"],
             "prices": alike if slider else None,  # empty where each user has their own

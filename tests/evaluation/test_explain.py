@@ -164,15 +164,14 @@ def test_own_price_and_needs_are_said(finished_run, tmp_path, capsys):
     table["needed"] = (table.groupby("user_id").cumcount() < 4).astype(int)
     table.to_csv(tmp_path / "disclosure.csv", index=False)
 
-    def explained(*more):
+    def say(*more):
         folders = ["--output_path", tmp_path, "--decisions_path", tmp_path]
         main(answer, "run_eval", "", flags(finished_run, "--explain_user", "5", *folders, *more))
         return capsys.readouterr().out
-
-    found = json.loads(explained("--format", "json"))["users"][0]
+    found = json.loads(say("--format", "json"))["users"][0]
     mine = table[table.user_id == 5]
     assert found["willingness_weight"] == 0.005
     assert found["needs"] == {"needed": 4, "interactions": int((mine.unwillingness < 1).sum())}
-    shown = explained()
+    shown = say()
     assert f"needs 4 of their {found['needs']['interactions']} interactions to be served as well" in shown
     assert "price of unwillingness 0.005" in shown
