@@ -10,8 +10,10 @@ import re
 import sys
 from pathlib import Path
 
+from .common import plugins
 from .common.errors import InputError
 from .common.values import check, convert, described, load_yaml, read_comments
+from .constants import MASKED_MODEL, MODELS
 
 DEFAULT_CONFIG = Path(__file__).resolve().parent.parent / "default_config.yaml"
 RECIPES = "recipes"  # key of the YAML file
@@ -21,7 +23,7 @@ GROUPS = {
     "filter": {"min_ratings": "int [3, inf)", "max_ratings": "int [0, inf)", "duplicates": ("error", "last", "first")},
     "simulation": {"sim_users": "int [1, inf)", "sim_items": "int [20, inf)", "sim_ratings": "int [3, inf)"},
     "split": {"holdout": "int [1, inf)"},
-    "model": {"layers": "ints [1, inf)", "num_factors": "int [1, inf)"},
+    "model": {"model": (*MODELS, "FILE.py"), "layers": "ints [1, inf)", "num_factors": "int [1, inf)"},
     "training": {
         "train_epochs": "int [1, inf)", "batch_size": "int [2, inf)", "learning_rate": "float (0, inf)",
         "warmup_epochs": "int [0, inf)", "beta1": "float [0, 1)", "beta2": "float [0, 1)", "epsilon": "float (0, inf)",
@@ -76,7 +78,8 @@ MASK = ("unwillingness", "decision", "game")
 EVALUATED = ("candidates", "protocol", "ranking", "serving", "randomness")
 
 # Names that the program gives to other files under output_path.
-_OWN_FILES = re.compile(r"(train|eval)_(ncf|ifrqe).*|settings_.*|run_.*\.log|seed_\d+|(tradeoff|fidelity|influence|audit).*|"
+_OWN_FILES = re.compile(r"(train|eval)_(ncf|ifrqe|mf|lightgcn).*|(train|eval)_.*\.(json|csv|png)|settings_.*|run_.*\.log|"
+                        r"seed_\d+|(tradeoff|fidelity|influence|audit).*|"
                         r"(disclosure|preprocess|report|benchmark|scaling)\..*", re.I)
 
 
@@ -97,6 +100,11 @@ class Config:
         self.__dict__.update(values)
         self._values = dict(values)
         self.given = frozenset(given)
+
+    @property
+    def plain_model(self) -> str:
+        """Name of the plain model, in tables and names of files."""
+        return MODELS.get(self.model) or plugins.file_label(self.model)
 
     def select(self, *groups: str) -> dict:
         """The settings of some groups as a plain dict."""
@@ -245,6 +253,12 @@ def _check_together(values):
     refuse(not shares or sorted(set(shares)) != shares or shares[-1] != 1, "instalments",
            "must be rising shares of the budget that end with 1, such as .2,.4,.6,.8,1")
     refuse(len(set(values["seeds"])) < len(values["seeds"]), "seeds", "names a seed twice; name each once")
+    refuse(values["model"] not in MODELS and Path(values["model"]).stem.lower() in {MASKED_MODEL.lower(), *MODELS}, "model",
+           "has the name of another model; rename the file")
+    refuse(plugins.is_file(values["model"]) and not Path(values["model"]).is_file(), "model",
+           "no such file; name a Python file that defines Model")
+    refuse(values["model"] != "ncf" and values["solver"] == "lissa", "solver",
+           f"is written for the parameters of ncf; give --solver blend or block with --model {values['model']}")
     refuse(values["weight_decay"] and values["lazy_adam"], "weight_decay",
            "decays all rows of the tables, lazy Adam touches only those of a batch; add --lazy_adam False")
     refuse(values["holdout"] == 1 and values["masked"], "holdout",

@@ -60,7 +60,7 @@ def fidelity(config):
     if config.veto:
         groups += ("unwillingness",)
         files = data_files(config)
-    stage = Stage("fidelity", config, groups, files + checkpoints + plugin_files(*solvers),
+    stage = Stage("fidelity", config, groups, files + checkpoints + plugin_files(*solvers, config.model),
                   [output / FIDELITY_FILE], device)
     if stage.is_done():
         return

@@ -3,8 +3,6 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
-from ..ncf import TABLES
-
 
 class Loss(nn.Cell):
     """Binary cross-entropy of groups whose first item is the positive: (g, 1 + num_neg), in nats."""
@@ -15,15 +13,15 @@ class Loss(nn.Cell):
         self.label = Tensor(np.tile(np.eye(1, 1 + num_neg, dtype=np.float32), (groups, 1)))
         self.cross_entropy = ops.SigmoidCrossEntropyWithLogits()
 
-    def construct(self, user_gmf, user_mlp, item_gmf, item_mlp):
-        return self.cross_entropy(self.head(user_gmf, user_mlp, item_gmf, item_mlp), self.label)
+    def construct(self, *rows):
+        return self.cross_entropy(self.head(*rows), self.label)
 
 
 class TrainSteps(nn.Cell):
     """Many training steps of Adam in one graph call.
 
     Args:
-        net: NCF; its parameters are trained.
+        net: Network; its parameters are trained.
         groups: groups a step.
         config: num_neg; beta1, beta2 and epsilon of Adam; weight_decay, decoupled, of the tables (AdamW), needs "dense".
         update: how the embedding tables are updated. "lazy" updates the rows that occur in the batch and leaves the
@@ -38,9 +36,10 @@ class TrainSteps(nn.Cell):
         self.weights = ms.ParameterTuple(net.head.trainable_params())
         self.weights_m = self.weights.clone("m", "zeros")
         self.weights_v = self.weights.clone("v", "zeros")
-        self.tables = ms.ParameterTuple([getattr(net, name) for name in TABLES])
+        self.tables = ms.ParameterTuple([getattr(net, name) for name in net.TABLES])
         self.tables_m = self.tables.clone("m", "zeros")
         self.tables_v = self.tables.clone("v", "zeros")
+        self.user_tables = net.USER_TABLES
         self.loss = Loss(net.head, groups, config.num_neg)
         self.grad = ops.GradOperation(get_all=True, get_by_list=True, sens_param=True)
         shape = (groups, 1 + config.num_neg)
@@ -69,13 +68,14 @@ class TrainSteps(nn.Cell):
         """
         while step < steps:
             user, item = self.gather(users, step, 0), self.gather(items, step, 0)
-            rows = (self.gather(self.tables[0], user, 0), self.gather(self.tables[1], user, 0),
-                    self.gather(self.tables[2], item, 0), self.gather(self.tables[3], item, 0))
+            rows = ()
+            for k in range(len(self.tables)):
+                rows += (self.gather(self.tables[k], user if k < self.user_tables else item, 0),)
             total += self.loss(*rows)
             row_grads, grads = self.grad(self.loss, self.weights)(*rows, self.weight)
             rate = self.gather(rates, step, 0)
-            for k in range(4):
-                self._update_table(k, user if k < 2 else item, rows[k], row_grads[k], rate)
+            for k in range(len(self.tables)):
+                self._update_table(k, user if k < self.user_tables else item, rows[k], row_grads[k], rate)
             for k in range(len(self.weights)):
                 self._adam(self.weights[k], self.weights_m[k], self.weights_v[k], rate, grads[k])
             step += 1

@@ -30,7 +30,7 @@ class EpochAverage:
 
     def __init__(self, number):
         self.number = number
-        self.recent = []  # parameters after these epochs, see NCF.values
+        self.recent = []  # parameters after these epochs, see Network.values
 
     def __call__(self, values):
         """Adds the parameters after an epoch and returns the mean."""
@@ -45,7 +45,7 @@ class Epoch:
     number: from 1.
     loss: mean over its steps, in nats.
     seconds: that its steps took.
-    values: parameters of its model, see NCF.values and EpochAverage.
+    values: parameters of its model, see Network.values and EpochAverage.
     """
     number: int
     loss: float
@@ -74,7 +74,7 @@ class Trainer:
     """Trains a network epoch by epoch.
 
     Args:
-        net: NCF.
+        net: Network.
         dataset: Dataset with at least one training interaction.
         config: the training options, num_neg and seed.
         device: name of the device in use.
@@ -95,7 +95,7 @@ class Trainer:
         self.next = None  # number of the epoch whose samples are being drawn, and their future
 
     def moments(self):
-        """Adam's moments, as sets for save_checkpoint: prefixes "m." and "v.", names of the parameters as in NCF.values."""
+        """Adam's moments, as sets for save_checkpoint: prefixes "m." and "v.", names as in Network.values."""
         return {prefix: {name: p.asnumpy().copy() for name, p in named.items()} for prefix, named in self._moments()}
 
     def set_moments(self, values):
