@@ -23,7 +23,8 @@ GROUPS = {
     "filter": {"min_ratings": "int [3, inf)", "max_ratings": "int [0, inf)", "duplicates": ("error", "last", "first")},
     "simulation": {"sim_users": "int [1, inf)", "sim_items": "int [20, inf)", "sim_ratings": "int [3, inf)"},
     "split": {"holdout": "int [1, inf)"},
-    "model": {"model": (*MODELS, "FILE.py"), "layers": "ints [1, inf)", "num_factors": "int [1, inf)"},
+    "model": {"model": (*MODELS, "FILE.py"), "layers": "ints [1, inf)", "num_factors": "int [1, inf)",
+              "gcn_layers": "int [1, inf)"},
     "training": {
         "train_epochs": "int [1, inf)", "batch_size": "int [2, inf)", "learning_rate": "float (0, inf)",
         "warmup_epochs": "int [0, inf)", "beta1": "float [0, 1)", "beta2": "float [0, 1)", "epsilon": "float (0, inf)",
@@ -69,6 +70,7 @@ GROUPS = {
         "device_id": "int [0, inf)", "enable_modelarts": "bool", "data_url": "str", "train_url": "str",
         "checkpoint_url": "str"},
 }
+ONLY = {"layers": "ncf", "gcn_layers": "lightgcn"}  # options of the group "model" that one base model has alone
 KINDS = {key: kind for group in GROUPS.values() for key, kind in group.items()}
 
 # Groups that several stages share.
@@ -168,6 +170,7 @@ def load_config(arguments: list[str], description: str = "") -> Config:
     for key, kind in KINDS.items():
         check(key, values[key], kind)
     _check_together(values)
+    _check_model(values, {*given, *own})
     return Config(values, {*given, *own})
 
 
@@ -253,12 +256,6 @@ def _check_together(values):
     refuse(not shares or sorted(set(shares)) != shares or shares[-1] != 1, "instalments",
            "must be rising shares of the budget that end with 1, such as .2,.4,.6,.8,1")
     refuse(len(set(values["seeds"])) < len(values["seeds"]), "seeds", "names a seed twice; name each once")
-    refuse(values["model"] not in MODELS and Path(values["model"]).stem.lower() in {MASKED_MODEL.lower(), *MODELS}, "model",
-           "has the name of another model; rename the file")
-    refuse(plugins.is_file(values["model"]) and not Path(values["model"]).is_file(), "model",
-           "no such file; name a Python file that defines Model")
-    refuse(values["model"] != "ncf" and values["solver"] == "lissa", "solver",
-           f"is written for the parameters of ncf; give --solver blend or block with --model {values['model']}")
     refuse(values["weight_decay"] and values["lazy_adam"], "weight_decay",
            "decays all rows of the tables, lazy Adam touches only those of a batch; add --lazy_adam False")
     refuse(values["holdout"] == 1 and values["masked"], "holdout",
@@ -280,6 +277,21 @@ def _check_together(values):
                          "file with --archive")):
         if not re.fullmatch(r"\w[\w.+-]*", values[key]):
             raise InputError(f"--{key} {values[key]!r}: {remedy}")
+
+
+def _check_model(values, given):
+    """Refuses what is there for other base models than the one that is asked for."""
+    model = values["model"]
+    if model not in MODELS and Path(model).stem.lower() in {MASKED_MODEL.lower(), *MODELS}:
+        raise InputError(f"--model {model}: has the name of another model; rename the file")
+    if plugins.is_file(model) and not Path(model).is_file():
+        raise InputError(f"--model {model}: no such file; name a Python file that defines Model")
+    if model != "ncf" and values["solver"] == "lissa":
+        raise InputError(f"--solver lissa: is written for the parameters of ncf; with --model {model} give --solver "
+                         "blend or block")
+    for key, owner in ONLY.items():
+        if model in MODELS and model != owner and key in given:
+            raise InputError(f"--{key} {values[key]}: is an option of --model {owner} alone, not of {model}; leave it out")
 
 
 def options_table() -> str:

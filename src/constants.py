@@ -26,9 +26,9 @@ INSTALMENT = "instalment"  # column of disclosure.csv: in which an interaction w
 RATING_COLUMNS = [USER, ITEM, RATING, TIMESTAMP]
 MOVIE_COLUMNS = [ITEM, TITLE, GENRES]
 
-MODELS = {"ncf": "NCF"}  # base models: option, and the name of the plain model
+MODELS = {"ncf": "NCF", "mf": "MF", "lightgcn": "LightGCN"}  # base models: option, and the name of the plain model
 MASKED_MODEL = "IFRQE"
-EARLIER = {"model": "ncf"}  # options of the model that earlier versions did not record
+EARLIER = {"model": "ncf", "gcn_layers": 3}  # options of the model that earlier versions did not record
 MASKED_PREFIX = "masked_"
 SIMULATION = "simulation"
 STUDY_SEEDS = 3  # of the trade-off study, if --seeds names none

@@ -67,6 +67,9 @@ def train(variant):
     logger.info("%s on %s (%s): %s training interactions, %s parameters, %d epochs of %d steps", model, dataset.name, device,
                 f"{dataset.num_interactions:,}", f"{sum(p.size for p in trainer.net.trainable_params()):,}",
                 config.train_epochs, trainer.steps)
+    if config.lazy_adam and trainer.propagation is not None:
+        logger.info("--lazy_adam True: the graph of %s hands each step on to all rows, so all are updated",
+                    config.plain_model)
     run.find_interrupted()
     callbacks = _run_epochs(run, result)
     run.save(checkpoint)

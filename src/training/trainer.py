@@ -88,8 +88,10 @@ class Trainer:
         self.groups = min(config.batch_size // (1 + config.num_neg), dataset.num_interactions)
         self.steps = -(-dataset.num_interactions // self.groups)
         self.rates = learning_rates(config.learning_rate, self.steps, config.train_epochs, config.warmup_epochs)
-        update = "dense" if not config.lazy_adam else "lazy" if device == "CPU" else "lazy basic"
-        self.cell = TrainSteps(net, self.groups, config, update)
+        self.propagation = net.propagation(dataset)
+        lazy = config.lazy_adam and self.propagation is None  # a step moves every row that is near one of the batch
+        update = "dense" if not lazy else "lazy" if device == "CPU" else "lazy basic"
+        self.cell = TrainSteps(net, self.groups, config, update, self.propagation)
         self.cell.set_train()
         self.sampler = ThreadPoolExecutor(1)
         self.next = None  # number of the epoch whose samples are being drawn, and their future
@@ -150,7 +152,16 @@ class Trainer:
                                              f"to a mean of {loss / steps:.3g}; lower it")
                 total += loss
                 bar.update(steps)
+        self._propagate()
         return total / self.steps
+
+    def _propagate(self):
+        """Brings the tables that logits are read from up to those that are trained, where these are not the same."""
+        if self.propagation is not None:
+            net = self.net
+            tables = self.propagation(*(Tensor(getattr(net, name).asnumpy()) for name in net.TABLES))
+            for name, table in zip(net.SCORED, tables):
+                getattr(net, name).set_data(Tensor(table.asnumpy()))
 
     def run_steps(self, users, items, steps, per_call, first_step):
         """Sum of the mean losses of `steps` steps; the arrays are filled up to `per_call` steps, unused."""
