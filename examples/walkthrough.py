@@ -8,7 +8,7 @@ from ifrqe.game.strategies import play
 from ifrqe.influence.anchor import Anchor
 from ifrqe.influence_function import expected_at
 from ifrqe.metrics import all_metrics, willingness_violation
-from ifrqe.ncf import build, score
+from ifrqe.network import build, score
 from ifrqe.sources.simulation import simulate
 from ifrqe.training.train import Validation
 from ifrqe.training.trainer import Trainer, train_on

@@ -72,7 +72,8 @@ stage_arguments() {
     if [ ${#positional[@]} -gt 1 ]; then
         local checkpoints=${positional[1]}
         case "$checkpoints" in
-            */NCF.ckpt | */IFRQE.ckpt | NCF.ckpt | IFRQE.ckpt) checkpoints=$(dirname "$checkpoints") ;;
+            */NCF.ckpt | */IFRQE.ckpt | */MF.ckpt | */LightGCN.ckpt | NCF.ckpt | IFRQE.ckpt | MF.ckpt | LightGCN.ckpt)
+                checkpoints=$(dirname "$checkpoints") ;;
             *.ckpt)
                 echo "error: $checkpoints: a folder with NCF.ckpt and IFRQE.ckpt is needed, or the path of one of these" >&2
                 exit 2 ;;
@@ -102,9 +103,10 @@ named_dataset() {
 
 # train_both: the masked model, and the plain one if there is none.
 train_both() {
-    local folder
+    local folder model
     folder=$(run_module src.config checkpoint_path "${flags[@]}")
-    if [ ! -f "$folder/NCF.ckpt" ]; then
+    model=$(run_module src.config plain_model "${flags[@]}")
+    if [ ! -f "$folder/$model.ckpt" ]; then
         "$PY" "$root/train.py" "${flags[@]}"
     fi
     "$PY" "$root/train.py" "${flags[@]}" --masked

@@ -17,7 +17,7 @@ class Callback:
     """Base class; a record holds epoch (from 1), loss, the validation metrics if there are any, and seconds."""
 
     def on_epoch_end(self, history: list[dict], values: dict) -> None:
-        """Called after each epoch with the records of all epochs so far and the parameters (see NCF.values)."""
+        """Called after each epoch with the records of all epochs so far and the parameters (see Network.values)."""
 
     def on_train_end(self, history: list[dict]) -> None:
         """Called when the training is over and its checkpoint is written."""

@@ -10,8 +10,10 @@ import re
 import sys
 from pathlib import Path
 
+from .common import plugins
 from .common.errors import InputError
 from .common.values import check, convert, described, load_yaml, read_comments
+from .constants import MASKED_MODEL, MODELS
 
 DEFAULT_CONFIG = Path(__file__).resolve().parent.parent / "default_config.yaml"
 RECIPES = "recipes"  # key of the YAML file
@@ -21,7 +23,8 @@ GROUPS = {
     "filter": {"min_ratings": "int [3, inf)", "max_ratings": "int [0, inf)", "duplicates": ("error", "last", "first")},
     "simulation": {"sim_users": "int [1, inf)", "sim_items": "int [20, inf)", "sim_ratings": "int [3, inf)"},
     "split": {"holdout": "int [1, inf)"},
-    "model": {"layers": "ints [1, inf)", "num_factors": "int [1, inf)"},
+    "model": {"model": (*MODELS, "FILE.py"), "layers": "ints [1, inf)", "num_factors": "int [1, inf)",
+              "gcn_layers": "int [1, inf)"},
     "training": {
         "train_epochs": "int [1, inf)", "batch_size": "int [2, inf)", "learning_rate": "float (0, inf)",
         "warmup_epochs": "int [0, inf)", "beta1": "float [0, 1)", "beta2": "float [0, 1)", "epsilon": "float (0, inf)",
@@ -71,6 +74,7 @@ GROUPS = {
         "device_id": "int [0, inf)", "enable_modelarts": "bool", "data_url": "str", "train_url": "str",
         "checkpoint_url": "str"},
 }
+ONLY = {"layers": "ncf", "gcn_layers": "lightgcn"}  # options of the group "model" that one base model has alone
 KINDS = {key: kind for group in GROUPS.values() for key, kind in group.items()}
 
 # Groups that several stages share.
@@ -80,8 +84,8 @@ MASK = ("unwillingness", "decision", "game")
 EVALUATED = ("candidates", "protocol", "ranking", "serving", "randomness")
 
 # Names that the program gives to other files under output_path.
-_OWN_FILES = re.compile(r"(train|eval)_(ncf|ifrqe).*|settings_.*|run_.*\.log|seed_\d+|"
-                        r"(tradeoff|fidelity|influence|audit|carryover).*|"
+_OWN_FILES = re.compile(r"(train|eval)_(ncf|ifrqe|mf|lightgcn).*|(train|eval)_.*\.(json|csv|png)|settings_.*|run_.*\.log|"
+                        r"seed_\d+|(tradeoff|fidelity|influence|audit|carryover).*|"
                         r"(disclosure|preprocess|report|benchmark|scaling)\..*", re.I)
 
 
@@ -102,6 +106,11 @@ class Config:
         self.__dict__.update(values)
         self._values = dict(values)
         self.given = frozenset(given)
+
+    @property
+    def plain_model(self) -> str:
+        """Name of the plain model, in tables and names of files."""
+        return MODELS.get(self.model) or plugins.file_label(self.model)
 
     def select(self, *groups: str) -> dict:
         """The settings of some groups as a plain dict."""
@@ -165,6 +174,7 @@ def load_config(arguments: list[str], description: str = "") -> Config:
     for key, kind in KINDS.items():
         check(key, values[key], kind)
     _check_together(values)
+    _check_model(values, {*given, *own})
     return Config(values, {*given, *own})
 
 
@@ -273,6 +283,19 @@ def _check_together(values):
                          "file with --archive")):
         if not re.fullmatch(r"\w[\w.+-]*", values[key]):
             raise InputError(f"--{key} {values[key]!r}: {remedy}")
+
+
+def _check_model(values, given):
+    """Refuses what is there for other base models than the one that is asked for."""
+    model = values["model"]
+    if model not in MODELS and Path(model).stem.lower() in {MASKED_MODEL.lower(), *MODELS}:
+        raise InputError(f"--model {model}: has the name of another model; rename the file")
+    if model != "ncf" and values["solver"] == "lissa":
+        raise InputError(f"--solver lissa: is written for the parameters of ncf; with --model {model} give --solver "
+                         "blend or block")
+    for key, owner in ONLY.items():
+        if model in MODELS and model != owner and key in given:
+            raise InputError(f"--{key} {values[key]}: is an option of --model {owner} alone, not of {model}; leave it out")
 
 
 def options_table() -> str:

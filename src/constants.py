@@ -29,8 +29,9 @@ PRICE, NEEDED = "willingness_weight", "needed"
 RATING_COLUMNS = [USER, ITEM, RATING, TIMESTAMP]
 MOVIE_COLUMNS = [ITEM, TITLE, GENRES]
 
-PLAIN_MODEL = "NCF"
+MODELS = {"ncf": "NCF", "mf": "MF", "lightgcn": "LightGCN"}  # base models: option, and the name of the plain model
 MASKED_MODEL = "IFRQE"
+EARLIER = {"model": "ncf", "gcn_layers": 3}  # options of the model that earlier versions did not record
 MASKED_PREFIX = "masked_"
 SIMULATION = "simulation"
 STUDY_SEEDS = 3  # of the trade-off and the carry-over study, if --seeds names none

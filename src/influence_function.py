@@ -23,7 +23,7 @@ from .influence.chunks import Chunks
 from .influence.cross_user import influence_on_others
 from .influence.expected import default_shrinkage, expected_influence, shrunk, target_items
 from .influence.lissa import Lissa
-from .ncf import build
+from .network import build
 
 SOLVERS = {"block": Block, "blend": Blend, "lissa": Lissa}
 

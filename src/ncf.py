@@ -7,39 +7,16 @@ See docs/maths.md, section 1.
 """
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
-from .common.terminal import progress
 from .config import Config
-from .dataset import Dataset
+from .network import Network, Repeat, build, score, score_all  # noqa: F401 - where they were before there were other models
 from .stat_utils import generator
 
 TABLES = ("user_gmf", "user_mlp", "item_gmf", "item_mlp")
 NUM_TABLES, USER_TABLES = len(TABLES), 2  # the tables of users come first
-
-
-class Repeat(nn.Cell):
-    """Repeats every row: (g, width) and a number n -> (g * n, width).
-
-    Its gradient sums over the repeats by a product with stacked identities, on a CPU several times faster than a
-    reduction over the middle axis.
-    """
-
-    def __init__(self, width: int):
-        super().__init__()
-        self.identity = Tensor(np.eye(width, dtype=np.float32))
-        self.matmul = ops.MatMul()
-        self.tile = ops.Tile()
-
-    def construct(self, x, n):
-        return self.tile(x, (1, n)).reshape(-1, x.shape[1])
-
-    def bprop(self, x, n, out, dout):
-        return self.matmul(dout.reshape(x.shape[0], -1), self.tile(self.identity, (n, 1))), n
 
 
 class Head(nn.Cell):
@@ -96,7 +73,7 @@ def _uniform(rng, shape, fan_in, name):
     return Parameter(Tensor(rng.uniform(-bound, bound, shape).astype(np.float32)), name=name)
 
 
-class NCF(nn.Cell):
+class NCF(Network):
     """The network: four embedding tables and the head.
 
     Args:
@@ -105,109 +82,26 @@ class NCF(nn.Cell):
         seed: of the initial weights.
         embedding_std: standard deviation of the initial embeddings.
     """
+    TABLES, USER_TABLES = TABLES, USER_TABLES
 
     def __init__(self, num_users: int, num_items: int, num_factors: int, layers: list[int], seed: int,
                  embedding_std: float = 0.01):
-        super().__init__()
         rng = generator(seed, "initial weights")
-        self.shape = {"num_users": num_users, "num_items": num_items, "num_factors": num_factors, "layers": list(layers)}
         widths = {"gmf": num_factors, "mlp": layers[0] // 2}
         rows = {"user": num_users, "item": num_items}
-        tables = [rng.normal(0, embedding_std, (rows[name[:4]], widths[name[5:]])).astype(np.float32) for name in TABLES]
-        self.user_gmf, self.user_mlp, self.item_gmf, self.item_mlp = (
-            Parameter(Tensor(table), name=name) for name, table in zip(TABLES, tables))
-        self.head = Head(num_factors, layers, rng)
-        self.gather = ops.Gather()
+        tables = {name: rng.normal(0, embedding_std, (rows[name[:4]], widths[name[5:]])) for name in TABLES}
+        super().__init__(tables, Head(num_factors, layers, rng), {
+            "num_users": num_users, "num_items": num_items, "num_factors": num_factors, "layers": list(layers)})
 
-    def construct(self, user, item):
-        """(g,) users and (g, n) items of each, int32 -> (g, n) logits."""
-        item = item.reshape(-1)
-        return self.head(self.gather(self.user_gmf, user, 0), self.gather(self.user_mlp, user, 0),
-                         self.gather(self.item_gmf, item, 0), self.gather(self.item_mlp, item, 0))
+    @classmethod
+    def of(cls, num_users: int, num_items: int, config: Config) -> NCF:
+        return cls(num_users, num_items, config.num_factors, config.layers, config.seed, config.embedding_std)
 
-    def values(self) -> dict[str, np.ndarray]:
-        """Copies of all parameters: dict of name to float32 array."""
-        # the path of attributes, since a parameter's own name changes with the cells that contain it
-        return {name: p.asnumpy().copy() for name, p in self.parameters_and_names()}
+    def rows_of_users(self, size: int) -> UserRows:
+        return UserRows(self, size)
 
-    def set_values(self, values: dict) -> None:
-        """Puts back what `values` returned."""
-        for name, p in self.parameters_and_names():
-            p.set_data(Tensor(values[name]))
-
-
-def build(dataset: Dataset, config: Config) -> NCF:
-    """A fresh NCF for the dataset, as wide as the settings say."""
-    return NCF(dataset.num_users, dataset.num_items, config.num_factors, config.layers, config.seed, config.embedding_std)
-
-
-def score(net: NCF, candidates: np.ndarray, batch_size: int) -> np.ndarray:
-    """Logits of each user's candidates.
-
-    Args:
-        net: NCF.
-        candidates: (num_users, n) int32 items; row k belongs to user k.
-        batch_size: pairs scored in one call.
-
-    Returns:
-        (num_users, n) float32 logits.
-    """
-    num_users, n = candidates.shape
-    size = min(num_users, max(1, batch_size // n))
-    users = np.arange(num_users, dtype=np.int32)
-    scores = np.empty(candidates.shape, np.float32)
-    with progress(num_users, "scoring", "user") as bar:
-        for start in range(0, num_users, size):
-            start = min(start, num_users - size)  # every call has the same shape, so that the graph is compiled once
-            chunk = slice(start, start + size)
-            scores[chunk] = net(Tensor(users[chunk]), Tensor(candidates[chunk])).asnumpy()
-            bar.update(size)
-    return scores
-
-
-def score_all(net: NCF, users: np.ndarray, num_items: int, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Logits of all items, for a few users at a time; at most `batch_size` pairs in one call, but at least one user.
-
-    Args:
-        net: NCF.
-        users: (u,) int array.
-        num_items: of the network.
-        batch_size: pairs.
-
-    Yields:
-        part: (c,) int array, the next users.
-        scores: (c, num_items) float32, their logits.
-    """
-    users = np.asarray(users, np.int32)
-    size = min(len(users), max(1, batch_size // num_items))
-    items = Tensor(np.tile(np.arange(num_items, dtype=np.int32), (size, 1)))
-    with progress(len(users), "scoring all items", "user") as bar:
-        for first in range(0, len(users), size):
-            start = min(first, len(users) - size)  # every call has the same shape, so that the graph is compiled once
-            scores = net(Tensor(users[start:start + size]), items).asnumpy()[first - start:]
-            yield users[first:first + size], scores
-            bar.update(len(scores))
-
-
-# What influences need of the network; no other module knows its parameters by name.
-
-
-def item_embeddings(values: dict) -> np.ndarray:
-    """(num_items, d) float32: all that the network knows of each item, side by side, scaled to length 1; see NCF.values."""
-    embedding = np.concatenate([values["item_gmf"], values["item_mlp"]], 1)
-    return embedding / np.maximum(np.linalg.norm(embedding, axis=1, keepdims=True), 1e-12)
-
-
-def user_rows(values: dict) -> np.ndarray:
-    """(num_users, d) float32: each user's own embedding row, the GMF part beside the MLP part; see NCF.values."""
-    return np.concatenate([values["user_gmf"], values["user_mlp"]], 1)
-
-
-def with_user_rows(values: dict, rows: np.ndarray) -> dict:
-    """The parameters with other user rows, in the form of `user_rows`."""
-    f = values["user_gmf"].shape[1]
-    return {**values, "user_gmf": np.ascontiguousarray(rows[:, :f], np.float32),
-            "user_mlp": np.ascontiguousarray(rows[:, f:], np.float32)}
+    def rows_of_items(self, size: int) -> ItemRows:
+        return ItemRows(self, size)
 
 
 class _AfterFirst(nn.Cell):
@@ -267,7 +161,7 @@ class UserRows:
         self.bias, self.item_hidden = values["head.first_bias"], Tensor(values["item_mlp"] @ values["head.item_weight"].T)
         self.entry = np.zeros((f + weight.shape[0], f + weight.shape[1]), np.float32)
         self.entry[:f, :f], self.entry[f:, f:] = np.eye(f), weight
-        self.take(user_rows(values))
+        self.take(self.net.user_rows(values))
 
     def take(self, rows: np.ndarray) -> None:
         """Goes by other rows than the network has: user k is then row k of (u, d) `rows`, until `start`."""

@@ -1,4 +1,4 @@
-"""Strategies and solvers of one's own: a Python file, named where a built-in one would be. See docs/CONTRIBUTING.md."""
+"""Strategies, solvers, base models of one's own: a file, named where a built-in one would be. See docs/CONTRIBUTING.md."""
 from __future__ import annotations
 
 import contextlib
@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import logging
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -16,7 +17,7 @@ logger = logging.getLogger("ifrqe")
 
 
 def is_file(name: str) -> bool:
-    """Whether the value of --strategy or --solver names a file."""
+    """Whether the value of --strategy, --solver or --model names a file."""
     return name.endswith(".py")
 
 
@@ -56,7 +57,7 @@ def load(path: str | Path, option: str, needed: str) -> ModuleType:
     if not path.is_file():
         raise InputError(f"--{option} {path}: no such file; name a Python file that defines {needed}")
     spec = importlib.util.spec_from_file_location(f"ifrqe_plugin_{path.stem}", path)
-    module = importlib.util.module_from_spec(spec)
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)  # where MindSpore looks up the names of cells
     with guarded(path, option, "cannot be run"):
         spec.loader.exec_module(module)
     if not callable(getattr(module, needed, None)):

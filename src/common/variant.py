@@ -13,7 +13,6 @@ from ..constants import (
     MASKED_MODEL,
     MASKED_PREFIX,
     MOVIES_FILE,
-    PLAIN_MODEL,
     PREPROCESS_FILE,
     RATINGS_FILE,
     checkpoint_file,
@@ -66,7 +65,7 @@ class Variant:
     @property
     def model(self) -> str:
         """Its name."""
-        return MASKED_MODEL if self.masked else PLAIN_MODEL
+        return MASKED_MODEL if self.masked else self.config.plain_model
 
     @property
     def checkpoint(self) -> Path:
@@ -76,7 +75,8 @@ class Variant:
     @property
     def command(self) -> str:
         """What trains it, for messages."""
-        return f"train.py --dataset {self.config.dataset}{' --masked' if self.masked else ''}"
+        model = "" if self.config.model == "ncf" else f" --model {self.config.model}"
+        return f"train.py --dataset {self.config.dataset}{model}{' --masked' if self.masked else ''}"
 
     def settings(self) -> Config:
         """The settings that it is trained and evaluated with.

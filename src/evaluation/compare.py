@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from ..common.terminal import Painted, paint
+from ..constants import EARLIER
 
 # Equal in two evaluations, or there is no comparison; what is in `training` as well, option by option.
 COMPARED = ("dataset", "seed", "num_users", "num_items", "ratings_sha256", "num_candidates", "candidates",
@@ -35,7 +36,8 @@ def differ_beyond_seed(one: dict, other: dict) -> str:
 def _compared(record):
     """What must be the same in two evaluations; options that evaluation and training both have stand there twice."""
     compared = {**{key: record.get(key) for key in COMPARED}, "top_k": top_k_of(record)}
-    for key, value in record.get("training", {}).items():
+    training = record.get("training", {})
+    for key, value in ({**EARLIER, **training} if training else {}).items():
         compared[f"training {key}" if key in compared else key] = value
     return compared
 

@@ -17,15 +17,16 @@ import pandas as pd
 from .. import metrics
 from ..common.errors import InputError
 from ..common.files import atomic_write, read_json, write_csv, write_json
+from ..common.plugins import plugin_files
 from ..common.stage import Stage
 from ..common.terminal import RESULT
 from ..common.variant import Variant, decision_files
 from ..config import EVALUATED, MASK
-from ..constants import HOLDOUT, MASKED_MODEL, PLAIN_MODEL, RATINGS_FILE, USER, eval_file, users_file
+from ..constants import HOLDOUT, MASKED_MODEL, RATINGS_FILE, USER, eval_file, users_file
 from ..dataset import Dataset, counting, evaluation_candidates, load_dataset
 from ..device_adapter import set_device
 from ..game.decisions import read_decisions
-from ..ncf import NCF, score, score_all
+from ..network import Network, score, score_all
 from ..sources.unwillingness import data_files, load_unwillingness
 from .compare import PERSONAL, TRAINED, comparison_table, made_otherwise, not_comparable
 from .personal import load_serving
@@ -53,7 +54,7 @@ def evaluate(variant: Variant) -> None:
             raise InputError(f"{path}: no such file; run preprocess.py first, or set --decisions_path to its results")
     optional = [variant.checkpoint, *decision_files(config)]
     optional += [Path(name) for name in (config.eval_negatives, config.eval_item_list) if name]
-    inputs = data_files(config)
+    inputs = data_files(config) + plugin_files(config.model)
     inputs += [path for path in optional if path.is_file() and path not in inputs]
     _check_log(output / config.eval_file_name)
     device = set_device(config)
@@ -63,12 +64,12 @@ def evaluate(variant: Variant) -> None:
         _evaluate(variant, output, stage)
         stage.finish()
     if variant.masked:
-        _compare(output)
+        _compare(output, config)
 
 
-def _compare(output):
+def _compare(output, config):
     """Logs the table of both models, or why there is none."""
-    other, remedy = output / eval_file(PLAIN_MODEL), "run eval.py without --masked for the comparison"
+    other, remedy = output / eval_file(config.plain_model), "run eval.py without --masked for the comparison"
     if not other.exists():
         logger.info("%s: not there; %s", other, remedy)
         return
@@ -167,7 +168,7 @@ def _violation(variant, dataset, loss):
                              "reward": None if weight is None or each else -loss - weight * wv}
 
 
-def full_ranks(net: NCF, dataset: Dataset, batch_size: int) -> np.ndarray:
+def full_ranks(net: Network, dataset: Dataset, batch_size: int) -> np.ndarray:
     """Rank of each user's test item among all items that the user has not touched before.
 
     Returns:

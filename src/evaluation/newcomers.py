@@ -22,7 +22,7 @@ from ..influence.anchor import Anchor
 from ..influence.expected import expected_by, shrunk, target_items
 from ..influence.refit import STEPS, prior_of, refit
 from ..influence_function import influences
-from ..ncf import UserRows, build, user_rows, with_user_rows
+from ..network import build
 from ..sources.catalogue import load_catalogue
 from ..sources.newcomers import Newcomers, read_newcomers
 from ..training.checkpoint import load_anchors, load_checkpoint
@@ -102,7 +102,7 @@ class Refits:
     """Refits of the rows of users who were in no training.
 
     Args:
-        net: NCF, is given whatever parameters it is used with.
+        net: Network, is given whatever parameters it is used with.
         dataset: Dataset that it was trained on; the rows of its users with any interaction make up the prior.
         config: num_neg, seed, chunk_size, and the options of influences.
         pairs: of users and items that are looked at together.
@@ -110,7 +110,7 @@ class Refits:
 
     def __init__(self, net, dataset: Dataset, config: Config, pairs: int):
         self.net, self.name, self.items, self.config = net, dataset.name, dataset.item_ids, config
-        self.jacobian = UserRows(net, min(pairs, config.chunk_size))
+        self.jacobian = net.rows_of_users(min(pairs, config.chunk_size))
         self.trained = np.bincount(dataset.user, minlength=dataset.num_users) > 0
 
     def dataset_of(self, ids: np.ndarray, user: np.ndarray, item: np.ndarray) -> Dataset:
@@ -124,8 +124,8 @@ class Refits:
         `start`: (num_users, d), their rows at an epoch before; None for the prior's mean.
         """
         self.net.set_values(values)
-        prior = prior_of(user_rows(values)[self.trained])
-        return with_user_rows(values, refit(self.net, dataset, prior, self.config, start,
+        prior = prior_of(self.net.user_rows(values)[self.trained])
+        return self.net.with_user_rows(values, refit(self.net, dataset, prior, self.config, start,
                                             STEPS if start is None else _STEPS_ON, self.jacobian))
 
 
@@ -140,7 +140,7 @@ def decide(people: Newcomers, refits: Refits, anchors: list[dict], record: dict)
     Args:
         people: Newcomers.
         refits: Refits.
-        anchors: list of sets of parameters, see NCF.values.
+        anchors: list of sets of parameters, see Network.values.
         record: preprocess.json, whose price, regression and critical payoff count.
 
     Returns:
@@ -157,7 +157,7 @@ def decide(people: Newcomers, refits: Refits, anchors: list[dict], record: dict)
     parameters, start = [], None
     for values in anchors:
         parameters.append(refits(values, both, start))
-        start = user_rows(parameters[-1])
+        start = refits.net.user_rows(parameters[-1])
     found = influences(Anchor(parameters), both, refits.config, targets)[0]
     asked = (both.rows < n) | (back[both.rows % n] < held)  # of those who changed places the latest alone
     to = place[both.rows[asked] % n]

@@ -17,7 +17,7 @@ from ..common.variant import Variant, decision_files
 from ..dataset import Dataset, evaluation_candidates, load_dataset, without_test_items
 from ..game.decisions import read_decisions
 from ..influence.refit import refitted
-from ..ncf import NCF, build, score
+from ..network import Network, build, score
 from ..training.checkpoint import load_checkpoint
 from .compare import PERSONAL, TRAINED
 
@@ -30,12 +30,12 @@ CLEARLY = 2  # standard deviations that a sum of as many fair coins has
 class Serving:
     """A model as it serves its users.
 
-    net: NCF, with the rows that serve.
+    net: Network, with the rows that serve.
     info: dict of what was saved with its checkpoint.
     personal: whether these rows are refitted.
-    other: its parameters with the rows that do not serve, see NCF.values; None with --personal False.
+    other: its parameters with the rows that do not serve, see Network.values; None with --personal False.
     """
-    net: NCF
+    net: Network
     info: dict
     personal: bool = False
     other: dict | None = None
@@ -105,7 +105,7 @@ def prefers_personal(trained_rows: dict, personal_rows: dict, dataset: Dataset, 
     chance alone would hardly do it. A difference within the noise is no reason to leave what the model was evaluated with.
 
     Args:
-        trained_rows, personal_rows: parameters, see NCF.values.
+        trained_rows, personal_rows: parameters, see Network.values.
         dataset: Dataset, the original.
         variant: Variant.
     """

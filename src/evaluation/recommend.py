@@ -12,7 +12,7 @@ from ..common.variant import Variant
 from ..constants import GENRES, ITEM, USER
 from ..dataset import Dataset, load_dataset
 from ..device_adapter import set_device
-from ..ncf import NCF, score_all
+from ..network import Network, score_all
 from ..sources.catalogue import find_users, load_catalogue, original_id
 from ..stat_utils import sigmoid
 from ..training.checkpoint import load_checkpoint
@@ -21,12 +21,12 @@ from .personal import load_serving
 logger = logging.getLogger("ifrqe")
 
 
-def load_model(dataset: Dataset, variant: Variant) -> NCF:
+def load_model(dataset: Dataset, variant: Variant) -> Network:
     """The model of a Variant as it was trained; raises InputError if its checkpoint is not there or does not fit."""
     return load_checkpoint(variant.checkpoint, dataset, variant)[0]
 
 
-def top_items(net: NCF, users: np.ndarray, dataset: Dataset, k: int,
+def top_items(net: Network, users: np.ndarray, dataset: Dataset, k: int,
               batch_size: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """The k best items of each of the users (u,) among those that the user has not had, withheld and held out ones included.
 

@@ -18,7 +18,7 @@ from ..common.variant import Variant
 from ..config import TRAINED, Config, options_of
 from ..dataset import Dataset
 from ..influence.anchor import Anchor
-from ..ncf import build
+from ..network import build
 from ..training.checkpoint import load_anchors, read_checkpoint
 from ..training.train import train
 from ..training.trainer import Trainer, train_on

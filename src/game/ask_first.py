@@ -22,7 +22,7 @@ from ..influence.anchor import Anchor
 from ..influence.chunks import Chunks
 from ..influence.refit import refitted
 from ..influence_function import expected_at
-from ..ncf import UserRows, build
+from ..network import build
 from ..stat_utils import generator
 from ..training.checkpoint import read_kept, save_checkpoint, with_prefix
 from ..training.trainer import Trainer, train_on
@@ -59,7 +59,7 @@ class AskFirst:
         self.files, self._loss = [], None
         self.last = self.trained = None  # parameters of the last model, and (num_users,) bool whom it was trained on
         self.net = build(self.dataset, config)  # refits rows, with one graph for all of them
-        self.jacobian = UserRows(self.net, Chunks(self.dataset, config).pairs_per_call)
+        self.jacobian = self.net.rows_of_users(Chunks(self.dataset, config).pairs_per_call)
 
     def __call__(self, limit: float | np.ndarray, weight: float | None = None) -> Decisions:
         """The decision within a limit of unwillingness, or at a price.
@@ -165,8 +165,8 @@ class AskFirst:
             logger.info("%s: going on with the model that a run before this one has left", path)
             return [with_prefix(values, name) for name in info["sets"]]
         part = self.dataset.part(disclosed)
-        logger.info("instalment %d of %d: NCF is trained on the %s interactions that are disclosed by now", number - 1,
-                    len(config.instalments), f"{part.num_interactions:,}")
+        logger.info("instalment %d of %d: %s is trained on the %s interactions that are disclosed by now", number - 1,
+                    len(config.instalments), config.plain_model, f"{part.num_interactions:,}")
         sets = {SET.format(epoch.number): epoch.values
                 for epoch in islice(train_on(Trainer(build(part, config), part, config, self.device)), self.epochs[-1])
                 if epoch.number in self.epochs}

@@ -3,7 +3,7 @@
 An order is a function of
     dataset: Dataset,
     unwillingness: (n,) array in [0, 1], in the order of dataset.user,
-    parameters: list of sets of parameters of the plain model (see NCF.values), empty unless the baseline needs a model,
+    parameters: list of sets of parameters of the plain model (see Network.values), empty unless the baseline needs a model,
     config: the settings,
 and returns the interactions as an (m,) int array, m <= n, those to disclose first in front.
 """
@@ -19,7 +19,7 @@ from ..common.errors import InputError
 from ..config import Config
 from ..dataset import Dataset, without_test_items
 from ..influence.block import TINY
-from ..ncf import item_embeddings
+from ..network import model_class
 from ..stat_utils import generator
 
 
@@ -52,9 +52,9 @@ def latest(dataset: Dataset, unwillingness: np.ndarray, parameters: list, config
 
 
 def most_similar(dataset: Dataset, unwillingness: np.ndarray, parameters: list, config: Config) -> np.ndarray:
-    total = np.zeros(dataset.num_interactions)
+    total, model = np.zeros(dataset.num_interactions), model_class(config.model)
     for values in parameters:
-        embedding = item_embeddings(values)
+        embedding = model.item_embeddings(values)
         total += np.einsum("nd,nd->n", embedding[dataset.item], embedding[dataset.validation[dataset.user]])
     similarity = total / len(parameters)
     order = np.argsort(-similarity / np.maximum(unwillingness, TINY), kind="stable")

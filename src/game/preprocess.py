@@ -54,7 +54,7 @@ def preprocess(config: Config) -> None:
     """
     if config.holdout < 2:
         raise InputError(f"--holdout {config.holdout}: leaves no validation item for the influences; use 2 here")
-    inputs = data_files(config) + plugin_files(config.strategy, config.solver)
+    inputs = data_files(config) + plugin_files(config.model, config.strategy, config.solver)
     checkpoints = trained_models(config) if needs_model(config.strategy) else []
     output, target = Path(config.output_path), dataset_folder(config, masked=True)
     written = [output / DISCLOSURE_FILE, output / PREPROCESS_FILE,

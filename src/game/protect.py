@@ -17,7 +17,7 @@ from ..influence.block import TINY
 from ..influence.chunks import Chunks
 from ..influence.expected import target_items
 from ..influence.refit import STEPS, prior_of, refit
-from ..ncf import UserRows, build, user_rows
+from ..network import build
 from .mirror_descent import FITS
 
 logger = logging.getLogger("ifrqe")
@@ -36,7 +36,7 @@ class ExpectedLoss:
     so that losses of two differ by what they disclose alone.
 
     Args:
-        values: the shared parameters, and the rows of the users who were trained on; see NCF.values.
+        values: the shared parameters, and the rows of the users who were trained on; see Network.values.
         dataset: Dataset of all that may be disclosed.
         trained: (num_users,) bool, whose rows make up the prior.
         config: influence_lags, num_neg, seed, chunk_size, num_factors, layers.
@@ -56,8 +56,8 @@ class ExpectedLoss:
         self.seen = ~whole[dataset.user] | (from_end > lags)
         self.net = build(dataset, config)
         self.net.set_values(values)
-        self.prior = prior_of(user_rows(values)[trained])
-        self.jacobian = UserRows(self.net, Chunks(dataset, self.config).pairs_per_call)
+        self.prior = prior_of(self.net.user_rows(values)[trained])
+        self.jacobian = self.net.rows_of_users(Chunks(dataset, self.config).pairs_per_call)
         # where refits of any selection begin, that of everything among them, so that it is treated like all others
         self.rows = refit(self.net, dataset, self.prior, self.config, None, STEPS, self.jacobian, self.seen)
         self.everything = self(np.ones(dataset.num_interactions, bool))

@@ -249,8 +249,8 @@ class Strategies:
             if not selection.any():
                 logger.warning("anchor %d of %d would withhold everything: there are no more", number + 1, config.anchors)
                 break
-            logger.info("anchor %d of %d: NCF is trained on %.1f%% of the interactions", number + 1, config.anchors,
-                        100 * selection.mean())
+            logger.info("anchor %d of %d: %s is trained on %.1f%% of the interactions", number + 1, config.anchors,
+                        config.plain_model, 100 * selection.mean())
             retrained = Retrained(self.models, problem.dataset, selection, config, self.device)
             selections.append(selection)
             found.append(self._at(retrained.anchor(), number)[1])

@@ -6,7 +6,6 @@ See docs/maths.md, section 3.
 """
 import numpy as np
 
-from ..ncf import UserRows, item_embeddings
 from ..stat_utils import sigmoid
 
 TINY = 1e-12  # least diagonal of a block: a user whose every prediction is certain has a zero Hessian
@@ -16,7 +15,7 @@ class Block:
     """Solver `block`.
 
     Args:
-        net: NCF.
+        net: Network.
         dataset: Dataset; its test items are not looked at.
         chunks: Chunks of it.
         config: damping (relative).
@@ -25,7 +24,7 @@ class Block:
 
     def __init__(self, net, dataset, chunks, config, targets):
         self.net, self.dataset, self.config, self.targets = net, dataset, config, targets
-        self.jacobian = UserRows(net, chunks.pairs_per_call)
+        self.jacobian = net.rows_of_users(chunks.pairs_per_call)
 
     def report(self):
         """What preprocess.json says about the solution beside the settings."""
@@ -68,7 +67,7 @@ class Blend(Block):
 
     def start(self):
         super().start()
-        self.embedding = item_embeddings(self.net.values())
+        self.embedding = self.net.item_embeddings(self.net.values())
 
     def __call__(self, chunk):
         history = self.embedding[chunk.items[:, :, 0]]  # (u, m, d)

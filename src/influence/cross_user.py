@@ -8,7 +8,7 @@ import numpy as np
 
 from ..common.terminal import progress
 from ..dataset import training_groups
-from ..ncf import ItemRows, build
+from ..network import build
 from ..stat_utils import generator, sigmoid
 from .block import TINY
 
@@ -28,7 +28,7 @@ def influence_on_others(anchor, dataset, config, targets):
     users, items, numbers = _by_item(dataset, config, wanted)
     kept = np.ones(dataset.num_interactions, bool) if anchor.disclosed is None else anchor.disclosed
     width = 1 + config.num_neg
-    rows = ItemRows(net, max(1, min(config.chunk_size, len(users))))
+    rows = net.rows_of_items(max(1, min(config.chunk_size, len(users))))
     total = np.zeros((dataset.num_interactions, targets.shape[1]))
     everyone = np.repeat(np.arange(len(targets), dtype=np.int32), targets.shape[1])
     with progress(len(anchor.parameters) * len(users), "influence on others", "sample") as bar:

@@ -14,7 +14,7 @@ import numpy as np
 from ..common.terminal import progress
 from ..config import Config
 from ..dataset import Dataset
-from ..ncf import NCF, UserRows, user_rows, with_user_rows
+from ..network import Network, Rows
 from ..stat_utils import sigmoid
 from .block import gram
 from .chunks import Chunks
@@ -44,30 +44,30 @@ def prior_of(rows: np.ndarray) -> Prior:
     return Prior(mean, np.linalg.inv(covariance + ridge * np.eye(len(covariance))))
 
 
-def refit(net: NCF, dataset: Dataset, prior: Prior, config: Config, start: np.ndarray | None = None,
-          steps: int = STEPS, jacobian: UserRows | None = None, counting: np.ndarray | None = None,
+def refit(net: Network, dataset: Dataset, prior: Prior, config: Config, start: np.ndarray | None = None,
+          steps: int = STEPS, jacobian: Rows | None = None, counting: np.ndarray | None = None,
           users: np.ndarray | None = None) -> np.ndarray:
     """The rows of all users of a dataset from its training interactions.
 
     Args:
-        net: NCF with the shared parameters; its own user rows are not looked at, and may be of other users.
+        net: Network with the shared parameters; its own user rows are not looked at, and may be of other users.
         dataset: Dataset of the same items; its held-out items are not looked at.
         prior: Prior.
         config: num_neg, seed (of the negatives), chunk_size.
         start: (num_users, d), rows to begin from; None for the prior's mean.
         steps: evaluations after the first. A step that does not lower the objective of its user is halved.
-        jacobian: UserRows of the network, whose graph is then not compiled anew; None for one of its own.
+        jacobian: Rows of the network, whose graph is then not compiled anew; None for one of its own.
         counting: (n,) bool, the interactions that count, each with the negatives that it has when all do; None for all.
         users: (num_users,) bool, whose rows are refitted; the others stay where they begin. None for all.
 
     Returns:
-        (num_users, d) float32, in the form of ncf.user_rows; of a user without interactions the prior's mean.
+        (num_users, d) float32, in the form of Network.user_rows; of a user without interactions the prior's mean.
 
     Raises:
         InputError: a user has interacted with every item.
     """
     chunks = Chunks(dataset, config, counting, "refit negatives")
-    jacobian = jacobian or UserRows(net, chunks.pairs_per_call)
+    jacobian = jacobian or net.rows_of_users(chunks.pairs_per_call)
     jacobian.start()
     rows = np.tile(prior.mean, (dataset.num_users, 1)).astype(np.float32)
     begin = rows if start is None else start
@@ -84,30 +84,30 @@ def refit(net: NCF, dataset: Dataset, prior: Prior, config: Config, start: np.nd
     return rows
 
 
-def refitted(net: NCF, values: dict, dataset: Dataset, trained: np.ndarray, config: Config, steps: int = STEPS,
-             jacobian: UserRows | None = None) -> dict:
+def refitted(net: Network, values: dict, dataset: Dataset, trained: np.ndarray, config: Config, steps: int = STEPS,
+             jacobian: Rows | None = None) -> dict:
     """Parameters with the rows of all users refitted.
 
     Args:
-        net: NCF, of the shape of the parameters; is given them.
-        values: see NCF.values.
+        net: Network, of the shape of the parameters; is given them.
+        values: see Network.values.
         dataset: Dataset whose training interactions count, its users those of the parameters.
         trained: (num_users,) bool, the users that the parameters were trained on: their rows make up the prior, and theirs
             begin where they are.
         config, steps, jacobian: see refit.
     """
     net.set_values(values)
-    rows = user_rows(values)
+    rows = net.user_rows(values)
     prior = prior_of(rows[trained])
     start = np.where(trained[:, None], rows, prior.mean)
-    return with_user_rows(values, refit(net, dataset, prior, config, start, steps, jacobian))
+    return net.with_user_rows(values, refit(net, dataset, prior, config, start, steps, jacobian))
 
 
 class _Objective:
     """What the rows of the users of a chunk minimise, each for itself.
 
     Args:
-        jacobian: UserRows.
+        jacobian: Rows of users.
         chunk: Chunk.
         prior: Prior.
         most: users of the largest chunk, so that the graph is compiled once.
@@ -121,7 +121,7 @@ class _Objective:
         self.user = np.repeat(np.arange(users, dtype=np.int32), length * group)
 
     def __call__(self, rows):
-        """(u,) values at (u, d) rows in nats, (u, p) logits, and (u, p, w) their gradients as UserRows gives them."""
+        """(u,) values at (u, d) rows in nats, (u, p) logits, and (u, p, w) their gradients as Rows gives them."""
         padded = np.zeros((self.most, rows.shape[1]), np.float32)
         padded[:len(rows)] = rows
         self.jacobian.take(padded)

@@ -9,12 +9,13 @@ from pathlib import Path
 
 from .. import __version__
 from ..common.files import write_text
+from ..common.plugins import plugin_files
 from ..common.stage import Stage
 from ..common.terminal import markdown_text, progress
 from ..common.variant import dataset_files, decision_files
-from ..constants import AUDIT_FILE, TRADEOFF_FILE, checkpoint_file, eval_file, train_file, users_file
+from ..constants import AUDIT_FILE, MASKED_MODEL, TRADEOFF_FILE, checkpoint_file, eval_file, train_file, users_file
 from ..device_adapter import set_device
-from .results import MODELS, read_results
+from .results import read_results
 from .sections import SECTIONS
 from .users import users_page
 
@@ -34,12 +35,13 @@ def write_report(variant):
     """
     config = variant.config
     output = Path(config.output_path)
-    optional = [output / name(model) for name in (eval_file, users_file, train_file) for model in MODELS]
+    models = config.plain_model, MASKED_MODEL
+    optional = [output / name(model) for name in (eval_file, users_file, train_file) for model in models]
     optional += [output / TRADEOFF_FILE, output / AUDIT_FILE, *decision_files(config)]
-    optional += [Path(config.checkpoint_path) / checkpoint_file(model) for model in MODELS]
-    inputs = dataset_files(config) + [path for path in optional if path.is_file()]
+    optional += [Path(config.checkpoint_path) / checkpoint_file(model) for model in models]
+    inputs = dataset_files(config) + plugin_files(config.model) + [path for path in optional if path.is_file()]
     device = set_device(config)
-    stage = Stage("report", config, ("report", "unwillingness", "randomness", "split"), inputs,
+    stage = Stage("report", config, ("report", "model", "unwillingness", "randomness", "split"), inputs,
                   [output / HTML, output / MARKDOWN], device)
     if stage.is_done():
         return

@@ -7,7 +7,7 @@ import numpy as np
 
 from ..common import figures
 from ..common.figures import BLUE, GREY, ORANGE, as_written
-from ..constants import PLAIN_MODEL
+from ..constants import MASKED_MODEL
 
 _HEADER = re.compile(r"^.*?(?=<svg)", re.S)
 _SIZE = re.compile(r'<svg[^>]*?viewBox="([^"]*)"[^>]*>', re.S)
@@ -43,7 +43,7 @@ def picture(name, label, draw, *arguments, height=3.0):
 def learning_curves(axes, histories, key, ylabel):
     """The quantity `key` by epoch; `histories` is a dict of model to its history and the epoch to mark."""
     for model, (history, marked) in histories.items():
-        color = GREY if model == PLAIN_MODEL else BLUE
+        color = BLUE if model == MASKED_MODEL else GREY
         figures.curve(axes, history, key, color, model)
         value = [record[key] for record in history if record["epoch"] == marked]
         axes.plot([marked] * len(value), value, "o", color=color, markersize=5)

@@ -14,8 +14,8 @@ from ..config import TRAINED, options_of
 from ..constants import (
     AUDIT_FILE,
     DISCLOSURE_FILE,
+    EARLIER,
     MASKED_MODEL,
-    PLAIN_MODEL,
     RATINGS_FILE,
     TRADEOFF_FILE,
     checkpoint_file,
@@ -28,7 +28,6 @@ from ..evaluation.compare import not_comparable, top_k_of
 from ..game.decisions import Decisions, read_decisions
 from ..sources.catalogue import id_types, load_catalogue
 
-MODELS = (PLAIN_MODEL, MASKED_MODEL)
 # options that may hold addresses and passwords, or that name users
 PRIVATE = ("mirror", "data_url", "train_url", "checkpoint_url", "recommend", "explain_user")
 _REMEDY = "remove it, and run the stage that writes it again"
@@ -109,7 +108,8 @@ def read_results(variant):
     dataset = load_dataset(config)
     decisions = read_decisions(config, dataset) if config.holdout > 1 else None
     left_out, models, trainings = [], {}, {}
-    for model in MODELS:
+    plain = config.plain_model
+    for model in (plain, MASKED_MODEL):
         record = _read(output / eval_file(model), config, left_out)
         if record is not None and (output / users_file(model)).is_file():
             models[model] = Evaluated(record, _read_users(output / users_file(model), dataset),
@@ -124,7 +124,7 @@ def read_results(variant):
         if why := _misfit(model, found.stage, decisions, config):
             leave_out(model, why)
     if len(models) == 2 and (differing := not_comparable(*(found.record for found in models.values()))):
-        leave_out(PLAIN_MODEL if variant.masked else MASKED_MODEL, f"of other data or settings; {PLAIN_MODEL}: {differing}")
+        leave_out(plain if variant.masked else MASKED_MODEL, f"of other data or settings; {plain}: {differing}")
     for model, training in trainings.items():
         if model in models:
             left_out += _add_training(models[model], model, training, config)
@@ -210,7 +210,8 @@ def _is_of_the_data(path, record, config):
 
 def _differences(study, found):
     """Dict of what differs between a study, of which `study` is the record, and an Evaluated, to how."""
-    asked, wanted = study["all_settings"], {**found.stage["settings"], **found.record.get("training", {})}
+    asked = {**EARLIER, **study["all_settings"]}
+    wanted = {**EARLIER, **found.stage["settings"], **found.record.get("training", {})}
     said = {}
     for key in options_of("split", "model", *TRAINED, "unwillingness", "protocol"):
         if key != "seed" and asked.get(key) != wanted.get(key):

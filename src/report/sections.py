@@ -4,7 +4,6 @@ import pandas as pd
 
 from .. import metrics
 from ..common.wording import counted
-from ..constants import MASKED_MODEL, PLAIN_MODEL
 from ..evaluation.compare import comparison_rows, names_rows, rankings, rows_that_serve
 from ..evaluation.explain import Rule
 from ..evaluation.quarters import changes_in_quarters
@@ -55,7 +54,7 @@ def comparison(results, config):
     marks = {1: "\N{NO-BREAK SPACE}▲", -1: "\N{NO-BREAK SPACE}▼", 0: ""}
     rows = [(key, before, after, change + marks[better], " to ".join(f"{end:+.4f}" for end in intervals.get(key, ())))
             for (key, before, after, change), better in zip(*comparison_rows(*(found.record for found in results.pair)))]
-    blocks = [table(["", PLAIN_MODEL, MASKED_MODEL, "change", "95% interval"], rows,
+    blocks = [table(["", *results.models, "change", "95% interval"], rows,
                     "Test items, ranked among candidates that the user never interacted with. ▲ for the better, ▼ for the "
                     "worse. Intervals: paired over users, for one training of each model."),
               text("loss and pos_loss in nats (mean cross-entropy of all candidates; of the test items). wv: unwillingness "

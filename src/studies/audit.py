@@ -24,7 +24,6 @@ from ..constants import AUDIT_FILE, GENRES
 from ..dataset import evaluation_candidates
 from ..device_adapter import set_device
 from ..game.strategies import NONE, STRATEGIES, needs_model
-from ..ncf import user_rows
 from ..report import leakage
 from ..sources.attributes import genders_of, users_file_of
 from ..sources.catalogue import load_catalogue
@@ -71,7 +70,7 @@ def audit(config):
     models = Models(of_models, folder, device, needed)
     people = users_file_of(config)
     stage = Stage("audit", config, (*groups_of_models(config), "decision", "audit"),
-                  [*data_files(config), *models.checkpoints, *plugin_files(*strategies, config.solver),
+                  [*data_files(config), *models.checkpoints, *plugin_files(*strategies, config.solver, config.model),
                    *([people] if people else [])], [output / AUDIT_FILE, output / TABLE], device)
     if stage.is_done():
         return
@@ -232,7 +231,7 @@ class Audit:
 
     def _attribute(self, values):
         users, female = self.female
-        found = cross_validated(user_rows(values)[users], female, users, self.bootstrap, self.config.seed)
+        found = cross_validated(self.models.net.user_rows(values)[users], female, users, self.bootstrap, self.config.seed)
         return {**self.bootstrap.summary(found), "users": len(users), "female_share": float(female.mean())}
 
     def _taste(self, disclosed):

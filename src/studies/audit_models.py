@@ -15,7 +15,7 @@ from ..config import TRAINED
 from ..game.anchors import load_models, trained_models
 from ..game.problem import Kept, load_problem
 from ..game.strategies import NONE_VALIDATION, Strategies, influence_groups, needs_model, with_validation
-from ..ncf import build
+from ..network import build
 from ..sources.unwillingness import data_files
 from ..training.checkpoint import BEST, read_kept, save_checkpoint, with_prefix
 from .retraining import Retraining
@@ -49,14 +49,14 @@ class Models:
         if needed:
             self.checkpoints = trained_models(config, "give the audit the options of that training, remove it, or name "
                                               "another --checkpoint_path")
-        self.files = data_files(config)
+        self.files = data_files(config) + plugin_files(config.model)
         self.problem = load_problem(config)
         self.dataset = self.problem.dataset
         self.net = build(self.dataset, config)  # scores all models, so that its graph is compiled once
         self._strategies = self._retraining = None
 
     def __call__(self, strategy):
-        """What a strategy discloses, (n,) bool, and the parameters of the model trained on it, see NCF.values.
+        """What a strategy discloses, (n,) bool, and the parameters of the model trained on it, see Network.values.
 
         Raises:
             InputError: it discloses nothing.

@@ -17,7 +17,7 @@ from ..common.stage import main
 from ..config import load_config
 from ..dataset import evaluation_candidates, load_dataset
 from ..device_adapter import set_device
-from ..ncf import build, score
+from ..network import build, score
 from ..training.trainer import STEPS_PER_CALL, Trainer, train_on
 from .process import ROOT, ask
 

@@ -50,6 +50,11 @@ def fidelity(config):
         InputError: an unknown solver, or the dataset or a checkpoint is missing or unfit.
     """
     solvers = names_of(config, "fidelity_solvers", "solver", SOLVERS)
+    if config.model != "ncf" and "lissa" in solvers:
+        if "fidelity_solvers" in config.given:
+            raise InputError(f"--fidelity_solvers {config.fidelity_solvers}: lissa is written for the parameters of ncf; "
+                             f"with --model {config.model} leave it out")
+        solvers.remove("lissa")
     if config.holdout < 2:
         raise InputError(f"--holdout {config.holdout}: leaves no validation item to predict the loss of; use 2 here")
     checkpoints = trained_models(config)
@@ -60,7 +65,7 @@ def fidelity(config):
     if config.veto:
         groups += ("unwillingness",)
         files = data_files(config)
-    stage = Stage("fidelity", config, groups, files + checkpoints + plugin_files(*solvers),
+    stage = Stage("fidelity", config, groups, files + checkpoints + plugin_files(*solvers, config.model),
                   [output / FIDELITY_FILE], device)
     if stage.is_done():
         return

@@ -4,7 +4,7 @@ from collections import deque
 from ..common.errors import InputError
 from ..common.plugins import check_labels, is_file
 from ..dataset import counting, evaluation_candidates
-from ..ncf import build, score
+from ..network import build, score
 from ..training.trainer import Trainer, train_on
 
 

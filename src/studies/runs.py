@@ -21,7 +21,7 @@ from ..game.anchors import load_models, trained_models
 from ..game.problem import Kept, load_problem
 from ..game.strategies import IFRQE, NONE, NONE_VALIDATION, Strategies, influence_groups, needs_model, with_validation
 from ..influence.refit import refitted
-from ..ncf import score
+from ..network import score
 from ..sources.unwillingness import data_files
 from ..training.checkpoint import read_checkpoint
 from .retraining import Retraining
@@ -84,7 +84,7 @@ class SeedMasks:
             checkpoints = trained_models(config, "give the study the options of that training, remove it, or name another "
                                          "--checkpoint_path")
         stage = Stage("tradeoff", config, groups_of_runs(config),
-                      data_files(config) + plugin_files(config.solver) + checkpoints, [], device)
+                      data_files(config) + plugin_files(config.solver, config.model) + checkpoints, [], device)
         self.depends = stage.depends
         self.problem = load_problem(config)
         self.dataset = self.problem.dataset

@@ -19,7 +19,7 @@ from ..dataset import Ids, split
 from ..device_adapter import set_device
 from ..influence.anchor import Anchor
 from ..influence_function import influences
-from ..ncf import build
+from ..network import build
 from ..sources.simulation import simulate
 from .figures import scaling_plot
 from .process import ask

@@ -13,6 +13,7 @@ import pandas as pd
 from ..common.errors import InputError
 from ..common.figures import drawn
 from ..common.files import atomic_write, write_text
+from ..common.plugins import plugin_files
 from ..common.stage import Stage, main
 from ..common.terminal import RESULT, progress
 from ..common.wording import counted
@@ -70,8 +71,9 @@ def tradeoff(config):
     text = f"{markdown(table, shown)}\n\n{users_markdown(users)}\n"
     write_text(output / TABLE, text)
     title = f"{config.dataset}: {counted(len(seeds), 'seed')}"
-    Stage("tradeoff", config, (*groups_of_runs(config), "decision", "tradeoff", "repetition"), data_files(config),
-          [output / name for name in (TRADEOFF_FILE, TABLE)], device).finish()
+    Stage("tradeoff", config, (*groups_of_runs(config), "decision", "tradeoff", "repetition"),
+          data_files(config) + plugin_files(config.model), [output / name for name in (TRADEOFF_FILE, TABLE)],
+          device).finish()
     drawn(tradeoff_plot, output / PLOT, table, [*shown, "loss", "reward"], title)
     drawn(users_plot, output / USERS_PLOT, users, title)
     logger.log(RESULT, "%s", text)

@@ -10,8 +10,8 @@ from mindspore import Tensor
 from ..common.errors import InputError
 from ..common.files import atomic_write, digest
 from ..common.variant import ratings_path
-from ..constants import MOVIES_FILE, RATINGS_FILE
-from ..ncf import build
+from ..constants import EARLIER, MOVIES_FILE, RATINGS_FILE
+from ..network import build
 
 BEST, ANCHOR = "best.", "anchor{}."  # prefixes of the sets of parameters in a checkpoint; {} is the number of an epoch
 
@@ -21,7 +21,7 @@ def save_checkpoint(path, sets, info):
 
     Args:
         path: of the checkpoint.
-        sets: dict of prefix to dict of name to array, such as NCF.values() gives.
+        sets: dict of prefix to dict of name to array, such as Network.values() gives.
         info: dict of what belongs to them, as JSON can hold it.
     """
     parameters = [{"name": prefix + name, "data": Tensor(value)} for prefix, values in sets.items()
@@ -55,6 +55,8 @@ def read_checkpoint(path, remedy):
     try:
         content = ms.load_checkpoint(str(path))
         info = json.loads(content.pop("info"))
+        if "settings" in info:
+            info["settings"] = {**EARLIER, **info["settings"]}
         return {name: p.asnumpy() for name, p in content.items()}, info
     except (ValueError, KeyError, TypeError, RuntimeError) as e:
         raise InputError(f"{path}: is no checkpoint of this program, or is damaged; {remedy}") from e
@@ -97,10 +99,10 @@ def load_checkpoint(path, dataset, variant):
     Args:
         path: written by save_checkpoint.
         dataset: Dataset that it must have been trained for.
-        variant: Variant whose ratings and settings (dataset, num_factors, layers, holdout) must be those of the checkpoint.
+        variant: Variant whose ratings and settings (dataset, holdout, those of the model) must be those of the checkpoint.
 
     Returns:
-        net: NCF.
+        net: Network.
         info: dict of what was saved with it.
 
     Raises:
@@ -118,7 +120,7 @@ def load_anchors(path, dataset, variant):
     Takes and raises what load_checkpoint does.
 
     Returns:
-        anchors: dict of epoch to parameters, see NCF.values; the last is the anchor.
+        anchors: dict of epoch to parameters, see Network.values; the last is the anchor.
         info: dict of what was saved with them.
     """
     def prefixes(info):
@@ -137,13 +139,13 @@ def _read_sets(path, dataset, variant, prefixes):
         raise InputError(f"{path}: no such checkpoint; make it with {command} first, or set --checkpoint_path")
     values, info = read_checkpoint(path, f"train anew with {command}")
     remedy = f"train anew with {command}, or name another --checkpoint_path"
-    check_checkpoint(path, info, {"dataset": config.dataset, "holdout": config.holdout, "num_users": dataset.num_users,
-                                  "num_items": dataset.num_items, "num_factors": config.num_factors,
-                                  "layers": list(config.layers)}, remedy)
+    net = build(dataset, config)
+    check_checkpoint(path, info.get("settings", EARLIER), {"model": config.model}, remedy)
+    check_checkpoint(path, info, {"dataset": config.dataset, "holdout": config.holdout, **net.shape}, remedy)
     check_checkpoint(path, info, {"ratings_sha256": digest(ratings_path(config, variant.masked)),
                                   "catalogue_sha256": dataset.catalogue_sha256()}, remedy)
     sets = [with_prefix(values, prefix) for prefix in prefixes(info)]
-    shapes = {name: value.shape for name, value in build(dataset, config).values().items()}
+    shapes = {name: value.shape for name, value in net.values().items()}
     if any({name: value.shape for name, value in one.items()} != shapes for one in sets):
         raise InputError(f"{path}: lacks parameters or has others than this network; train anew with {command}")
     return sets, info

@@ -13,6 +13,7 @@ from .. import metrics
 from ..callbacks import AnchorEpochs, BestEpoch, EpochReport, HistoryFile, LearningCurve
 from ..common.errors import InputError
 from ..common.files import write_json
+from ..common.plugins import plugin_files
 from ..common.stage import Stage
 from ..common.variant import check_mask, dataset_files
 from ..config import TRAINED
@@ -22,7 +23,7 @@ from ..constants import (
 )
 from ..dataset import evaluation_candidates, load_dataset
 from ..device_adapter import set_device
-from ..ncf import build, score
+from ..network import build, score
 from .checkpoint import ANCHOR, BEST, check_checkpoint, read_checkpoint, save_checkpoint, with_prefix
 from .trainer import Trainer, train_on
 
@@ -46,8 +47,8 @@ def train(variant):
     if variant.masked:
         check_mask(config)
     device = set_device(config)
-    stage = Stage(f"train_{model.lower()}", config, ("split", "model", *TRAINED), dataset_files(config, variant.masked),
-                  [checkpoint, result], device)
+    stage = Stage(f"train_{model.lower()}", config, ("split", "model", *TRAINED),
+                  dataset_files(config, variant.masked) + plugin_files(config.model), [checkpoint, result], device)
     if stage.is_done():
         return
     checkpoint.parent.mkdir(parents=True, exist_ok=True)  # a path that cannot be written is better known now than later
@@ -64,8 +65,11 @@ def train(variant):
         "ratings_sha256": stage.depends["inputs"][RATINGS_FILE], "device": device, "mindspore": stage.depends["mindspore"],
         "settings": stage.depends["settings"]})
     logger.info("%s on %s (%s): %s training interactions, %s parameters, %d epochs of %d steps", model, dataset.name, device,
-                f"{dataset.num_interactions:,}", f"{sum(p.size for p in trainer.net.get_parameters()):,}",
+                f"{dataset.num_interactions:,}", f"{sum(p.size for p in trainer.net.trainable_params()):,}",
                 config.train_epochs, trainer.steps)
+    if config.lazy_adam and trainer.propagation is not None:
+        logger.info("--lazy_adam True: the graph of %s hands each step on to all rows, so all are updated",
+                    config.plain_model)
     run.find_interrupted()
     callbacks = _run_epochs(run, result)
     run.save(checkpoint)

@@ -30,7 +30,7 @@ class EpochAverage:
 
     def __init__(self, number):
         self.number = number
-        self.recent = []  # parameters after these epochs, see NCF.values
+        self.recent = []  # parameters after these epochs, see Network.values
 
     def __call__(self, values):
         """Adds the parameters after an epoch and returns the mean."""
@@ -45,7 +45,7 @@ class Epoch:
     number: from 1.
     loss: mean over its steps, in nats.
     seconds: that its steps took.
-    values: parameters of its model, see NCF.values and EpochAverage.
+    values: parameters of its model, see Network.values and EpochAverage.
     """
     number: int
     loss: float
@@ -74,7 +74,7 @@ class Trainer:
     """Trains a network epoch by epoch.
 
     Args:
-        net: NCF.
+        net: Network.
         dataset: Dataset with at least one training interaction.
         config: the training options, num_neg and seed.
         device: name of the device in use.
@@ -88,14 +88,16 @@ class Trainer:
         self.groups = min(config.batch_size // (1 + config.num_neg), dataset.num_interactions)
         self.steps = -(-dataset.num_interactions // self.groups)
         self.rates = learning_rates(config.learning_rate, self.steps, config.train_epochs, config.warmup_epochs)
-        update = "dense" if not config.lazy_adam else "lazy" if device == "CPU" else "lazy basic"
-        self.cell = TrainSteps(net, self.groups, config, update)
+        self.propagation = net.propagation(dataset)
+        lazy = config.lazy_adam and self.propagation is None  # a step moves every row that is near one of the batch
+        update = "dense" if not lazy else "lazy" if device == "CPU" else "lazy basic"
+        self.cell = TrainSteps(net, self.groups, config, update, self.propagation)
         self.cell.set_train()
         self.sampler = ThreadPoolExecutor(1)
         self.next = None  # number of the epoch whose samples are being drawn, and their future
 
     def moments(self):
-        """Adam's moments, as sets for save_checkpoint: prefixes "m." and "v.", names of the parameters as in NCF.values."""
+        """Adam's moments, as sets for save_checkpoint: prefixes "m." and "v.", names as in Network.values."""
         return {prefix: {name: p.asnumpy().copy() for name, p in named.items()} for prefix, named in self._moments()}
 
     def set_moments(self, values):
@@ -150,7 +152,16 @@ class Trainer:
                                              f"to a mean of {loss / steps:.3g}; lower it")
                 total += loss
                 bar.update(steps)
+        self._propagate()
         return total / self.steps
+
+    def _propagate(self):
+        """Brings the tables that logits are read from up to those that are trained, where these are not the same."""
+        if self.propagation is not None:
+            net = self.net
+            tables = self.propagation(*(Tensor(getattr(net, name).asnumpy()) for name in net.TABLES))
+            for name, table in zip(net.SCORED, tables):
+                getattr(net, name).set_data(Tensor(table.asnumpy()))
 
     def run_steps(self, users, items, steps, per_call, first_step):
         """Sum of the mean losses of `steps` steps; the arrays are filled up to `per_call` steps, unused."""

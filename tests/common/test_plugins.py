@@ -13,7 +13,7 @@ from src.game.preprocess import preprocess
 from tests.small import SMALL
 
 GUIDE = (Path(__file__).resolve().parents[2] / "docs" / "CONTRIBUTING.md").read_text()
-STRATEGY, SOLVER = re.findall(r"```python\n(.*?)```", GUIDE, re.S)
+STRATEGY, SOLVER, _ = re.findall(r"```python\n(.*?)```", GUIDE, re.S)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from src.influence.anchor import Anchor
 from src.influence.refit import prior_of, refit
 from src.influence_function import influences
 from src.movielens import prepare
-from src.ncf import build, user_rows, with_user_rows
+from src.ncf import NCF, build
 from src.sources.newcomers import read_newcomers
 from src.training.checkpoint import load_anchors
 from src.training.train import train
@@ -78,7 +78,7 @@ def by_hand(config, items):
     for values in sets.values():
         net = build(dataset, config)
         net.set_values(values)
-        parameters.append(with_user_rows(values, refit(net, twice, prior_of(user_rows(values)), config)))
+        parameters.append(NCF.with_user_rows(values, refit(net, twice, prior_of(NCF.user_rows(values)), config)))
     found = influences(Anchor(parameters), twice, config, np.array([[e, d, c], [d, e, c]], np.int32))[0]
     return found[:4], found[7, 0]
 

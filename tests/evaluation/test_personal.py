@@ -21,7 +21,7 @@ from src.game.decisions import read_decisions
 from src.game.preprocess import preprocess
 from src.influence.refit import refitted
 from src.metrics import all_metrics, ranks
-from src.ncf import build, score, user_rows
+from src.ncf import NCF, build, score
 from src.training.train import train
 from tests.small import SMALL
 
@@ -130,7 +130,7 @@ def test_auto_looks_at_validation_items_only(config, monkeypatch):
         found = [personal.load_serving(data, variant) for data in (dataset, other)]
         assert found[0].personal == found[1].personal
         serves = after if found[0].personal else before
-        assert np.array_equal(user_rows(found[1].net.values()), user_rows(serves))
+        assert np.array_equal(NCF.user_rows(found[1].net.values()), NCF.user_rows(serves))
         asked_for.append(found[0].personal)
     one = [("validation", False), ("validation", True)]
     assert asked_for in ([*one, True, *one, False], [*one, False, *one, True])  # the same rows whatever they are called
@@ -141,7 +141,7 @@ def test_no_file_holds_refitted_rows_and_the_report_names_what_serves(config, tm
     before = [digest(path) for path in checkpoints]
 
     def kept(*arguments):
-        rows.append(user_rows(found := refitted(*arguments)))
+        rows.append(NCF.user_rows(found := refitted(*arguments)))
         return found
     monkeypatch.setattr(personal, "refitted", kept)
     for masked, choice in ((False, False), (True, True)):

@@ -19,7 +19,7 @@ from src.game.preprocess import preprocess
 from src.game.problem import Kept, Problem, load_problem
 from src.game.strategies import Strategies
 from src.influence import refit
-from src.ncf import build, user_rows
+from src.ncf import NCF, build
 from src.training.train import train
 from src.training.trainer import Trainer
 
@@ -301,7 +301,7 @@ def test_rows_of_users_without_disclosure_stay_as_they_began(people, settings, m
     monkeypatch.setattr(ask_first, "refitted", lambda net, values, *rest: sets.append(values) or refit.refitted(net, values,
                                                                                                                 *rest))
     problem, found = instalments(config)
-    start = user_rows(build(problem.dataset, config).values())
+    start = NCF.user_rows(build(problem.dataset, config).values())
     first = np.bincount(problem.dataset.user[found.instalment == 1], minlength=16)
     for user in range(16):
-        assert np.array_equal(user_rows(sets[0])[user], start[user]) == (first[user] == 0)
+        assert np.array_equal(NCF.user_rows(sets[0])[user], start[user]) == (first[user] == 0)

@@ -9,7 +9,7 @@ from src.common.errors import InputError
 from src.dataset import Ids, load_dataset
 from src.influence.chunks import Chunks
 from src.influence.refit import Prior, prior_of, refit, refitted
-from src.ncf import build, user_rows, with_user_rows
+from src.ncf import NCF, build
 
 from ..reference import logits
 from ..small import SMALL
@@ -41,7 +41,7 @@ def compared(network, steps):
     """Of each user the row, the best that BFGS finds from there and from the prior's mean, and the objective at both."""
     config, dataset, net = network
     values = {name: value.astype(np.float64) for name, value in net.values().items()}
-    prior = prior_of(user_rows(values))
+    prior = prior_of(NCF.user_rows(values))
     rows = refit(net, dataset, prior, config, steps=steps)
     chunks = Chunks(dataset, config, purpose="refit negatives")
     for number in range(len(chunks)):
@@ -67,7 +67,7 @@ def test_refit_is_as_low_as_brute_force_where_relus_have_kinks(network):
 
 def test_refit_of_a_part_knows_nothing_of_the_rest(network):
     config, dataset, net = network
-    prior = prior_of(user_rows(net.values()))
+    prior = prior_of(NCF.user_rows(net.values()))
     kept = np.arange(dataset.num_interactions) % 3 == 0
     kept[dataset.user == 4] = False
     rows = refit(net, dataset.part(kept), prior, config)
@@ -79,9 +79,9 @@ def test_refit_of_a_part_knows_nothing_of_the_rest(network):
 
 def test_refit_does_not_depend_on_chunks_or_the_rows_there(network):
     config, dataset, net = network
-    prior = prior_of(user_rows(net.values()))
+    prior = prior_of(NCF.user_rows(net.values()))
     rows = refit(net, dataset, prior, config)
-    net.set_values(with_user_rows(net.values(), np.zeros_like(rows)))
+    net.set_values(NCF.with_user_rows(net.values(), np.zeros_like(rows)))
     np.testing.assert_allclose(refit(net, dataset, prior, config.replace(chunk_size=30)), rows, atol=1e-4)
 
 
@@ -103,10 +103,10 @@ def test_refitted_parameters_keep_what_is_shared(network):
     for name, value in values.items():
         assert np.array_equal(value, new[name]) == (name not in ("user_gmf", "user_mlp"))
     # rows of users who were not trained on count for nothing
-    rows = user_rows(values)
+    rows = NCF.user_rows(values)
     rows[8:] = 9
-    again = refitted(net, with_user_rows(values, rows), dataset, trained, config)
-    np.testing.assert_array_equal(user_rows(again), user_rows(new))
+    again = refitted(net, NCF.with_user_rows(values, rows), dataset, trained, config)
+    np.testing.assert_array_equal(NCF.user_rows(again), NCF.user_rows(new))
 
 
 def test_a_user_with_every_item_is_named(settings, write_ratings, cpu):

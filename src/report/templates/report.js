@@ -67,7 +67,6 @@ function showLists() {
   const place = find("lists");
   place.replaceChildren();
   const models = Object.keys(shown.user.lists);
-  const names = {NCF: "Recommended before, from everything", IFRQE: "Recommended after, from what is disclosed"};
   for (const model of models) {
     const others = new Set(models.filter(m => m !== model).flatMap(m => shown.user.lists[m].map(([item]) => item)));
     const list = element("ol");
@@ -78,7 +77,8 @@ function showLists() {
       list.append(line);
     }
     const box = element("div");
-    box.append(element("h3", names[model] || model), list);
+    box.append(element("h3", model === "IFRQE" ? "Recommended after, from what is disclosed"
+      : "Recommended before, from everything"), list);
     place.append(box);
   }
   const ranks = Object.values(shown.user.ranks);  // of the plain model, then of the masked one

@@ -1,0 +1,158 @@
+"""Base models through the whole pipeline, models of one's own, and what is refused."""
+import json
+import logging
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from src.common.errors import InputError
+from src.common.variant import Variant, asked
+from src.config import load_config
+from src.constants import MODELS
+from src.dataset import load_dataset
+from src.evaluation.explain import explain
+from src.evaluation.newcomers import newcomers
+from src.evaluation.recommend import recommend
+from src.game.anchors import load_models
+from src.game.preprocess import preprocess
+from src.network import build, model_class
+from src.studies.fidelity import fidelity
+from src.training.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
+from src.training.train import train
+from tests.small import SMALL
+
+TINY = ["--num_factors", 3, "--num_neg", 2, "--num_eval_neg", 5, "--train_epochs", 2, "--top_k", 3, "--lazy_adam", "False",
+        "--learning_rate", 0.05, "--unwillingness", "uniform"]
+GUIDE = (Path(__file__).resolve().parents[1] / "docs" / "CONTRIBUTING.md").read_text()
+MODEL, = (text for text in re.findall(r"```python\n(.*?)```", GUIDE, re.S) if "class Model" in text)
+
+
+@pytest.fixture
+def own(tmp_path):
+    """own(text) -> path of a file with it."""
+    def write(text, name="mine.py"):
+        path = tmp_path / name
+        path.write_text(text)
+        return path
+    return write
+
+
+@pytest.mark.parametrize("model", ["mf", "lightgcn", "mine"])
+def test_every_stage_runs_with_it(cpu, ratings, settings, tmp_path, own, caplog, model):
+    from eval import evaluate_and_report
+    name = MODELS.get(model, model)
+    config = settings("--model", own(MODEL) if model == "mine" else model, *TINY, "--personal", "True")
+    output = tmp_path / "output"
+    caplog.set_level(logging.INFO, logger="ifrqe")
+    preprocess(config.replace(strategy="ifrqe", count_others=True))  # trains the plain model
+    assert (tmp_path / "checkpoint" / f"{name}.ckpt").exists() and (output / f"train_{name.lower()}.json").exists()
+    found = np.genfromtxt(output / "disclosure.csv", delimiter=",", names=True)
+    assert np.isfinite(found["influence"]).all() and found["influence"].std() > 0
+    people = tmp_path / "people.csv"
+    people.write_text("user_id,item_id,timestamp\n" + "".join(f"99,{item},{item}\n" for item in (3, 4, 7, 8, 11)))
+    newcomers(asked(config.replace(newcomers=str(people), strategy="ifrqe")))
+    preprocess(config.replace(strategy="ask-first"))
+    record = json.loads((output / "preprocess.json").read_text())
+    assert 0 < record["wv"] <= 0.6 * record["total_wv"] and record["model_settings"]["model"] == config.model
+    train(asked(config.replace(masked=True)))
+    for masked in (False, True):
+        evaluate_and_report(config.replace(masked=masked))
+    plain, masked = (json.loads((output / f"eval_{m}.json").read_text()) for m in (name.lower(), "ifrqe"))
+    assert (plain["model"], masked["model"]) == (name, "IFRQE") and plain["training"]["model"] == config.model
+    assert f"{name} on tiny" in caplog.text and f"{name} is trained on" in caplog.text and "NCF" not in caplog.text
+    assert f"|  | {name} | IFRQE | change |" in (output / "report.md").read_text()
+    assert "NCF" not in (output / "report.html").read_text()
+    recommend(asked(config.replace(recommend="3")))
+    explain(asked(config.replace(explain_user="3")))
+    assert f"{name} with personal rows recommends" in caplog.text and "without the recommendations" not in caplog.text
+
+
+def test_the_fidelity_study_leaves_lissa_to_ncf(cpu, ratings, settings, tmp_path):
+    few = ["--fidelity_masks", 3, "--fidelity_repeats", 1, "--model", "mf"]
+    fidelity(settings(*TINY, *few))
+    assert set(json.loads((tmp_path / "output" / "fidelity.json").read_text())["solvers"]) == {"blend", "block"}
+    with pytest.raises(InputError, match="--fidelity_solvers block,lissa: lissa is written for the parameters of ncf"):
+        fidelity(settings(*TINY, *few, "--fidelity_solvers", "block,lissa"))
+
+
+def test_the_model_of_the_guide_is_what_its_file_says(cpu, ratings, settings, own):
+    config = settings("--model", own(MODEL), *TINY)
+    dataset = load_dataset(config)
+    net = build(dataset, config)
+    values = {key: np.random.default_rng(0).normal(size=value.shape).astype(np.float32)
+              for key, value in net.values().items()}
+    net.set_values(values)
+    rows = net.rows_of_users(4)
+    rows.start()
+    user, item = np.array([1, 5, 5], np.int32), np.array([0, 3, 19], np.int32)
+    logit, gradient = rows(user, item)
+    assert gradient.shape == (3, net.user_rows(values).shape[1])
+    step = 1e-2  # a logit that is linear in the row is the gradient times it, up to what the row has no part in
+    moved = net.user_rows(values) + step
+    rows.take(moved)
+    assert rows(user, item)[0] - logit == pytest.approx(step * gradient.sum(1), rel=1e-2, abs=1e-5)
+
+
+@pytest.mark.parametrize("text, words", [
+    ("class Model(:", "cannot be run (SyntaxError"), ("x = 1", "does not define Model"),
+    ("class Model: pass", "Model must be a Network with TABLES"),
+    ("from src.network import Network\nclass Model(Network): TABLES = ('a', 'b')", "failed (TypeError"),
+    (MODEL.replace(".reshape(g, n)", ""), "mine.py: "),
+])
+def test_an_unfit_file_is_named(cpu, ratings, settings, own, text, words):
+    config = settings("--model", own(text), *TINY)
+    with pytest.raises(InputError, match=rf"--model .*mine.py: .*{re.escape(words.replace('mine.py: ', ''))}"):
+        train(asked(config))
+
+
+@pytest.mark.parametrize("arguments, words", [
+    (["--model", "bpr"], "--model bpr: must be one of ncf, mf, lightgcn, FILE.py"),
+    (["--model", "none.py"], "--model none.py: no such file"),
+    (["--model", "mf", "--layers", "8,4"], "--layers .*: is an option of --model ncf alone, not of mf; leave it out"),
+    (["--gcn_layers", "2"], "--gcn_layers 2: is an option of --model lightgcn alone, not of ncf; leave it out"),
+    (["--model", "lightgcn", "--solver", "lissa"], "--solver lissa: is written for the parameters of ncf; with --model "),
+])
+def test_what_does_not_go_together_is_refused(arguments, words):
+    with pytest.raises(InputError, match=words):
+        load_config(arguments)
+
+
+@pytest.mark.parametrize("name", ["NCF.py", "ifrqe.py"])
+def test_a_file_takes_no_other_models_name(own, name):
+    with pytest.raises(InputError, match="has the name of another model; rename the file"):
+        load_config(["--model", str(own(MODEL, name))])
+
+
+def test_a_masked_model_of_another_base_model_is_refused(cpu, ratings, settings):
+    config = settings("--model", "mf", *TINY)
+    preprocess(config.replace(strategy="threshold"))
+    train(asked(config.replace(masked=True)))
+    other = settings("--model", "lightgcn", *TINY)
+    with pytest.raises(InputError, match=r"IFRQE.ckpt: was trained with model=mf, but model=lightgcn is needed here; train "
+                       "anew with train.py --dataset tiny --model lightgcn --masked"):
+        load_checkpoint(Variant(other, True).checkpoint, load_dataset(other, True), Variant(other, True))
+
+
+def test_checkpoints_of_versions_without_other_models_are_of_ncf(cpu, ratings, settings, tmp_path):
+    config = settings(*SMALL)
+    train(asked(config))
+    path = tmp_path / "checkpoint" / "NCF.ckpt"
+    values, info = read_checkpoint(path, "remove it")
+    for key in ("model", "gcn_layers"):
+        del info["settings"][key]
+    save_checkpoint(path, {"": values}, info)
+    dataset = load_dataset(config)
+    assert load_checkpoint(path, dataset, Variant(config))[1]["settings"]["model"] == "ncf"
+    load_models([path], dataset, config)
+    shutil.copy(path, path.with_name("MF.ckpt"))
+    other = settings("--model", "mf", *TINY)
+    with pytest.raises(InputError, match="MF.ckpt: was trained with model=ncf, but model=mf is needed here"):
+        load_checkpoint(path.with_name("MF.ckpt"), dataset, Variant(other))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_built_in_model_is_the_module_of_its_name(name):
+    assert model_class(name).__name__ == MODELS[name]
