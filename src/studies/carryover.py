@@ -18,7 +18,7 @@ from ..common.plugins import file_label, label, plugin_files
 from ..common.stage import Stage, main
 from ..common.terminal import RESULT, progress
 from ..common.wording import counted
-from ..config import KINDS
+from ..config import TRAINED
 from ..constants import CARRYOVER_FILE, STUDY_SEEDS
 from ..device_adapter import set_device
 from ..evaluation.evaluate import full_ranks, ranks_among_untouched
@@ -26,7 +26,17 @@ from ..evaluation.quarters import QUARTERS, quarter_of
 from ..game.problem import load_problem
 from ..game.strategies import NONE, NONE_VALIDATION, STRATEGIES, needs_model
 from ..sources.unwillingness import data_files
-from .carryover_judges import GRIDS, choose, fitted, in_chunks, known_judges, matrix_of, reason_against, version_of
+from .carryover_judges import (
+    GRIDS,
+    base_model,
+    choose,
+    fitted,
+    in_chunks,
+    known_judges,
+    matrix_of,
+    reason_against,
+    version_of,
+)
 from .figures import carryover_plot
 from .retraining import Retraining, names_of
 from .runs import SeedMasks, groups_of_runs, read_run, settings_of_seed, write_run
@@ -160,7 +170,8 @@ class JudgedSeed(SeedMasks):
         """(num_users,) 0-based ranks of the test items by a judge that was trained on what a strategy discloses."""
         budget, name = self._place(strategy)
         path = self.folder / judge / name
-        key = self.key(strategy, budget, judge=judge, setting=self.settings[judge], package=version_of(judge))
+        own = {} if judge in GRIDS else {"training": base_model(judge, self.config).select("model", *TRAINED)}
+        key = self.key(strategy, budget, judge=judge, setting=self.settings[judge], package=version_of(judge), **own)
         found = read_run(path, key, self.config.overwrite)
         if found is None:
             found = disclosed, None, self._judge(judge, self.part(strategy, disclosed))[None]
@@ -174,8 +185,7 @@ class JudgedSeed(SeedMasks):
             scored = in_chunks(scores, dataset.num_users, dataset.num_items, config.eval_batch_size)
             return ranks_among_untouched(dataset, dataset.test, scored)
         if judge not in self.retrained:
-            of_model = config.replace(model=judge) if "model" in KINDS else config
-            self.retrained[judge] = Retraining(dataset, of_model, self.device)
+            self.retrained[judge] = Retraining(dataset, base_model(judge, config), self.device)
         self.retrained[judge](part, config.seed)
         return full_ranks(self.retrained[judge].shown, dataset, config.eval_batch_size)
 

@@ -15,7 +15,8 @@ from threadpoolctl import threadpool_limits
 
 from .. import metrics
 from ..common.files import read_json, write_json
-from ..config import KINDS
+from ..config import shipped
+from ..constants import MODELS
 from ..dataset import without_test_items
 from ..evaluation.evaluate import ranks_among_untouched
 
@@ -35,14 +36,15 @@ GRIDS = {
 }
 
 
-def base_models():
-    """Names of this program's own base models; a judge of such a name is one of them, retrained."""
-    return KINDS.get("model", ("ncf",))
+def base_model(judge, config):
+    """Settings of a base model as a judge: the training options for the one that decides, else the recipe of its name."""
+    recipe = {} if judge == config.model else shipped()[1].get(judge) or {}
+    return config.replace(model=judge, **recipe)
 
 
 def known_judges():
     """Names of all judges."""
-    return (*GRIDS, *base_models())
+    return (*GRIDS, *MODELS)
 
 
 def reason_against(judge, num_items):

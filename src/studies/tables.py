@@ -105,7 +105,8 @@ def carryover_markdown(table, quarters, config, settings, skipped):
             for judge in settings for name in strategies]
     lines += [markdown_table(header, rows), ""]
     for judge, setting in settings.items():
-        said = "trained anew, as the training options say" if setting is None else ", ".join(
+        by = "training options" if judge == config.model else "recipe of its name"
+        said = f"trained anew by the {by}" if setting is None else ", ".join(
             f"{key} {value:g}" for key, value in setting.items()) + " (chosen on the validation items, everything disclosed)"
         lines.append(f"- {judge}: {said}")
     return "\n".join(lines + [f"- {judge}: left out: {reason}" for judge, reason in skipped.items()]) + "\n"

@@ -6,12 +6,11 @@ import pandas as pd
 import pytest
 
 from src.common.errors import InputError
-from src.config import KINDS
+from src.config import shipped
 from src.constants import CARRYOVER_FILE
 from src.dataset import load_dataset
 from src.movielens import prepare
 from src.studies import carryover as study
-from src.studies import carryover_judges
 from src.studies.carryover import PLOT, TABLE, JudgedSeed, carryover
 from tests.common.test_figures import is_png
 from tests.small import SMALL
@@ -119,30 +118,30 @@ def test_the_table_says_means_over_seeds_by_judge(cpu, ratings, settings, tmp_pa
     assert "| judge | strategy | 7 |" in text and "| ncf | random | 0.2500 |" in text
 
 
-def test_a_base_model_judges_once_there_is_a_choice(cpu, ratings, settings, tmp_path, monkeypatch):
+def test_other_base_models_judge_by_their_recipes(cpu, ratings, settings, tmp_path, monkeypatch):
     asked = []
 
     class Retrained:
         shown = None
 
         def __init__(self, dataset, config, device):
-            asked.append(getattr(config, "model", None))
+            asked.append((config.model, config.num_factors))
 
         def __call__(self, part, seed):
             asked.append((part.num_interactions, seed))
     monkeypatch.setattr(study, "Retraining", Retrained)
     monkeypatch.setattr(study, "full_ranks", lambda net, dataset, size: np.zeros(12, int))
-    for module in (study, carryover_judges):
-        monkeypatch.setattr(module, "KINDS", {**KINDS, "model": ("ncf", "other")})
     flags = [*SMALL, "--carryover_strategies", "none", "--seeds", 5]
-    carryover(settings(*flags).replace(carryover_judges="other,ncf"))
-    assert asked == ["other", (84, 5), "ncf", (84, 5)]
+    carryover(settings(*flags, "--carryover_judges", "mf,ncf"))
+    width = shipped()[1]["mf"]["num_factors"]
+    assert asked == [("mf", width), (84, 5), ("ncf", settings(*SMALL).num_factors), (84, 5)]
+    assert width != settings(*SMALL).num_factors
 
 
 @pytest.mark.parametrize("flags, words", [
     (["--carryover_strategies", "magic"], "--carryover_strategies magic: there is no strategy 'magic'; name some of"),
     (["--carryover_judges", "ease,mine.py"],
-     "--carryover_judges ease,mine.py: there is no judge 'mine.py'; name some of item-knn,ease,als,bpr,ncf"),
+     "--carryover_judges ease,mine.py: there is no judge 'mine.py'; name some of item-knn,ease,als,bpr,ncf,mf,lightgcn"),
     (["--carryover_judges", "ease,ease"], "--carryover_judges ease,ease: 'ease' would stand for two"),
     (["--holdout", 1], "--holdout 1: leaves no validation item"),
     (["--carryover_judges", "als"], "--carryover_judges als: none of them can judge here .als: the package implicit is not"),
