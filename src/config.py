@@ -58,6 +58,7 @@ GROUPS = {
         "fidelity_solvers": "str"},
     "tradeoff": {"tradeoff_strategies": "str", "tradeoff_budgets": "floats (0, 1]"},
     "audit": {"audit_strategies": "str"},
+    "paper": {"paper_models": "str"},
     "repetition": {"seeds": "ints [0, inf)"},
     "report": {"report_users": "int [0, inf)", "report_vetoed": "bool"},
     "run": {  # no result depends on them, but by the files that they name
@@ -81,7 +82,7 @@ EVALUATED = ("candidates", "protocol", "ranking", "serving", "randomness")
 
 # Names that the program gives to other files under output_path.
 _OWN_FILES = re.compile(r"(train|eval)_(ncf|ifrqe|mf|lightgcn).*|(train|eval)_.*\.(json|csv|png)|settings_.*|run_.*\.log|"
-                        r"seed_\d+|(tradeoff|fidelity|influence|audit).*|"
+                        r"seed_\d+|(tradeoff|fidelity|influence|audit|paper).*|"
                         r"(disclosure|preprocess|report|benchmark|scaling)\..*", re.I)
 
 
