@@ -285,8 +285,6 @@ def _check_model(values, given):
     model = values["model"]
     if model not in MODELS and Path(model).stem.lower() in {MASKED_MODEL.lower(), *MODELS}:
         raise InputError(f"--model {model}: has the name of another model; rename the file")
-    if plugins.is_file(model) and not Path(model).is_file():
-        raise InputError(f"--model {model}: no such file; name a Python file that defines Model")
     if model != "ncf" and values["solver"] == "lissa":
         raise InputError(f"--solver lissa: is written for the parameters of ncf; with --model {model} give --solver "
                          "blend or block")

@@ -19,17 +19,22 @@ MOST_PAIRS = 1 << 25  # of users and items whose adjacency is a dense matrix, 13
 
 
 class Head(nn.Cell):
-    """Inner product; `width`: of the embeddings."""
+    """Inner product, plus a bias of all pairs, which changes no ranking but is needed by a loss of probabilities.
 
-    def __init__(self, width: int):
+    Args:
+        width, num_neg: see mf.Head.
+    """
+
+    def __init__(self, width: int, num_neg: int):
         super().__init__()
+        self.bias = Parameter(Tensor(np.full(1, -np.log(num_neg), np.float32)), name="bias")
         self.repeat = Repeat(width)
 
     def construct(self, user, item):
         """(g, f), (g*n, f) rows of g users and n items for each -> (g, n) logits."""
         g = user.shape[0]
         n = item.shape[0] // g
-        return (self.repeat(user, n) * item).sum(1).reshape(g, n)
+        return (self.repeat(user, n) * item).sum(1).reshape(g, n) + self.bias
 
 
 class Propagation(nn.Cell):
@@ -76,7 +81,7 @@ class LightGCN(Network):
 
     Args:
         num_users, num_items: rows of the tables.
-        config: num_factors, gcn_layers; embedding_std and seed of the initial embeddings. Until it is trained E is E_0.
+        config: num_factors, gcn_layers, num_neg; embedding_std and seed of the initial embeddings. Before training E is E_0.
     """
     TABLES, SCORED = ("user_embedding", "item_embedding"), ("user_final", "item_final")
 
@@ -84,8 +89,8 @@ class LightGCN(Network):
         rng, width = generator(config.seed, "initial weights"), config.num_factors
         tables = {name: rng.normal(0, config.embedding_std, (rows, width))
                   for name, rows in zip(self.TABLES, (num_users, num_items))}
-        super().__init__(tables, Head(width), {"num_users": num_users, "num_items": num_items, "num_factors": width,
-                                               "gcn_layers": config.gcn_layers})
+        super().__init__(tables, Head(width, config.num_neg), {
+            "num_users": num_users, "num_items": num_items, "num_factors": width, "gcn_layers": config.gcn_layers})
         for name, table in zip(self.SCORED, tables.values()):
             setattr(self, name, Parameter(Tensor(table.astype(np.float32)), name=name, requires_grad=False))
 

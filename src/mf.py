@@ -13,11 +13,17 @@ from .stat_utils import generator
 
 
 class Head(nn.Cell):
-    """Inner product plus biases; `width`: of the factors."""
+    """Inner product plus biases.
 
-    def __init__(self, width: int):
+    Args:
+        width: of the factors.
+        num_neg: the bias begins where the probability is the share of positives among samples: else the loss of positives
+            would be lowest before anything is learnt, and the anchor epoch the first.
+    """
+
+    def __init__(self, width: int, num_neg: int):
         super().__init__()
-        self.bias = Parameter(Tensor(np.zeros(1, np.float32)), name="bias")
+        self.bias = Parameter(Tensor(np.full(1, -np.log(num_neg), np.float32)), name="bias")
         self.repeat = Repeat(width)
 
     def construct(self, user, user_bias, item, item_bias):
@@ -33,7 +39,7 @@ class MF(Network):
 
     Args:
         num_users, num_items: rows of the tables.
-        config: num_factors; embedding_std and seed of the initial factors. Biases begin at 0.
+        config: num_factors, num_neg; embedding_std and seed of the initial factors. Biases of users and items begin at 0.
     """
     TABLES, USER_TABLES = ("user_factors", "user_bias", "item_factors", "item_bias"), 2
 
@@ -43,7 +49,8 @@ class MF(Network):
         for name, rows in (("user", num_users), ("item", num_items)):
             tables[f"{name}_factors"] = rng.normal(0, config.embedding_std, (rows, width))
             tables[f"{name}_bias"] = np.zeros((rows, 1))
-        super().__init__(tables, Head(width), {"num_users": num_users, "num_items": num_items, "num_factors": width})
+        super().__init__(tables, Head(width, config.num_neg), {
+            "num_users": num_users, "num_items": num_items, "num_factors": width})
 
     @classmethod
     def item_embeddings(cls, values: dict) -> np.ndarray:
@@ -61,8 +68,8 @@ class LinearRows:
     """What network.Rows is, in closed form for logits that are linear in a row: its product with the other side's features.
 
     Args:
-        net: Network whose logit is the product of a user's and an item's row; with `biased` the last columns of the rows
-            are no factors but added to the logit, and so is head.bias.
+        net: Network whose logit is the product of a user's and an item's row, plus head.bias; with `biased` the last
+            columns of the rows are no factors but added to the logit.
         of_items: whether gradients are in the item's row.
     """
 
@@ -76,10 +83,10 @@ class LinearRows:
         self.rows = net.user_rows(values)
         if self.of_items:
             self.rows, others = others, self.rows
-        self.features, self.offset = others, np.zeros(len(others), np.float32)
+        self.features, self.offset = others, np.repeat(values["head.bias"], len(others))
         if self.biased:
             self.features = np.concatenate([others[:, :-1], np.ones_like(others[:, -1:])], 1)
-            self.offset = others[:, -1] + values["head.bias"]
+            self.offset = self.offset + others[:, -1]
         self.entry = np.eye(others.shape[1], dtype=np.float32)
 
     def take(self, rows: np.ndarray) -> None:

@@ -100,7 +100,7 @@ def test_a_recipe_replaces_defaults_and_options_win(tmp_path):
     mine = load_config(["--config_path", str(path)])
     assert (mine.batch_size, mine.learning_rate) == (1000, fast.learning_rate)
     assert load_config(["--config_path", str(path), "--recipe", "paper"]).learning_rate == 0.001
-    with pytest.raises(InputError, match="--recipe slow: must be one of paper, fast, accurate"):
+    with pytest.raises(InputError, match="--recipe slow: must be one of paper, fast, accurate, mf, lightgcn"):
         load_config(["--recipe", "slow"])
     path.write_text("recipe: slow\nrecipes:\n  slow:\n    train_epochs: 99\n")  # of the user's own
     assert load_config(["--config_path", str(path)]).train_epochs == 99

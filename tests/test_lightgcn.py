@@ -54,8 +54,8 @@ def test_logits_are_products_of_what_was_propagated(made):
     values = net.values()
     users, items = propagated(dataset, [values[name] for name in net.TABLES], 2)
     user, item = np.array([0, 3, 2], np.int32), np.array([[8, 0], [1, 1], [2, 7]], np.int32)
-    np.testing.assert_allclose(net(Tensor(user), Tensor(item)).asnumpy(), np.einsum("uf,unf->un", users[user], items[item]),
-                               rtol=1e-4, atol=1e-5)
+    expected = np.einsum("uf,unf->un", users[user], items[item]) + values["head.bias"]
+    np.testing.assert_allclose(net(Tensor(user), Tensor(item)).asnumpy(), expected, rtol=1e-4, atol=1e-5)
     rows, by_graph = net.rows_of_users(4), Rows(net, 4)
     for each in (rows, by_graph):
         each.start()
@@ -71,7 +71,7 @@ def test_a_step_goes_along_the_gradient_in_the_trained_tables(made):
 
     def loss():
         user, item = propagated(dataset, tables, 2)
-        logit = np.einsum("gf,gnf->gn", user[users[0]], item[items.reshape(3, 3)])
+        logit = np.einsum("gf,gnf->gn", user[users[0]], item[items.reshape(3, 3)]) + before["head.bias"][0]
         return cross_entropy(logit, np.eye(1, 3)).mean()
 
     gradients = [np.zeros_like(table) for table in tables]
@@ -106,7 +106,7 @@ def test_training_on_a_part_is_training_on_data_that_never_had_the_rest(made):
     assert np.array_equal(without.item, item) and np.array_equal(without.test, dataset.test)
     results = [[epoch.values for epoch in train_on(Trainer(build(source, config), part, config, "CPU"))][-1]
                for source, part in ((dataset, dataset.part(kept)), (without, without))]
-    assert set(results[0]) == {*LightGCN.TABLES, *LightGCN.SCORED}
+    assert set(results[0]) == {*LightGCN.TABLES, *LightGCN.SCORED, "head.bias"}
     for name, value in results[0].items():
         assert np.array_equal(value, results[1][name])
     whole = list(train_on(Trainer(build(dataset, config), dataset, config, "CPU")))[-1].values
@@ -128,4 +128,4 @@ def test_other_user_rows_are_what_logits_are_read_from(made):
     values = net.values()
     assert np.allclose(net.user_rows(values), rows)
     logit = net(Tensor(np.array([2], np.int32)), Tensor(np.array([[5]], np.int32))).asnumpy()
-    assert logit[0, 0] == pytest.approx(rows[2] @ values["item_final"][5], rel=1e-4)
+    assert logit[0, 0] == pytest.approx(rows[2] @ values["item_final"][5] - np.log(2), rel=1e-4)

@@ -44,17 +44,17 @@ def own(tmp_path):
 def test_every_stage_runs_with_it(cpu, ratings, settings, tmp_path, own, caplog, model):
     from eval import evaluate_and_report
     name = MODELS.get(model, model)
-    config = settings("--model", own(MODEL) if model == "mine" else model, *TINY, "--count_others", "--personal", "True")
+    config = settings("--model", own(MODEL) if model == "mine" else model, *TINY, "--personal", "True")
     output = tmp_path / "output"
     caplog.set_level(logging.INFO, logger="ifrqe")
-    preprocess(config.replace(strategy="ifrqe"))  # trains the plain model
+    preprocess(config.replace(strategy="ifrqe", count_others=True))  # trains the plain model
     assert (tmp_path / "checkpoint" / f"{name}.ckpt").exists() and (output / f"train_{name.lower()}.json").exists()
     found = np.genfromtxt(output / "disclosure.csv", delimiter=",", names=True)
     assert np.isfinite(found["influence"]).all() and found["influence"].std() > 0
     people = tmp_path / "people.csv"
     people.write_text("user_id,item_id,timestamp\n" + "".join(f"99,{item},{item}\n" for item in (3, 4, 7, 8, 11)))
     newcomers(asked(config.replace(newcomers=str(people), strategy="ifrqe")))
-    preprocess(config.replace(strategy="ask-first", count_others=False))
+    preprocess(config.replace(strategy="ask-first"))
     record = json.loads((output / "preprocess.json").read_text())
     assert 0 < record["wv"] <= 0.6 * record["total_wv"] and record["model_settings"]["model"] == config.model
     train(asked(config.replace(masked=True)))
@@ -63,8 +63,8 @@ def test_every_stage_runs_with_it(cpu, ratings, settings, tmp_path, own, caplog,
     plain, masked = (json.loads((output / f"eval_{m}.json").read_text()) for m in (name.lower(), "ifrqe"))
     assert (plain["model"], masked["model"]) == (name, "IFRQE") and plain["training"]["model"] == config.model
     assert f"{name} on tiny" in caplog.text and f"{name} is trained on" in caplog.text and "NCF" not in caplog.text
-    report = (output / "report.html").read_text()
-    assert f"<th>{name}</th>" in report and "NCF" not in report
+    assert f"|  | {name} | IFRQE | change |" in (output / "report.md").read_text()
+    assert "NCF" not in (output / "report.html").read_text()
     recommend(asked(config.replace(recommend="3")))
     explain(asked(config.replace(explain_user="3")))
     assert f"{name} with personal rows recommends" in caplog.text and "without the recommendations" not in caplog.text
@@ -109,7 +109,8 @@ def test_an_unfit_file_is_named(cpu, ratings, settings, own, text, words):
 
 
 @pytest.mark.parametrize("arguments, words", [
-    (["--model", "bpr"], "--model 'bpr'"), (["--model", "none.py"], "--model none.py: no such file"),
+    (["--model", "bpr"], "--model bpr: must be one of ncf, mf, lightgcn, FILE.py"),
+    (["--model", "none.py"], "--model none.py: no such file"),
     (["--model", "mf", "--layers", "8,4"], "--layers .*: is an option of --model ncf alone, not of mf; leave it out"),
     (["--gcn_layers", "2"], "--gcn_layers 2: is an option of --model lightgcn alone, not of ncf; leave it out"),
     (["--model", "lightgcn", "--solver", "lissa"], "--solver lissa: is written for the parameters of ncf; with --model "),
