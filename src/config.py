@@ -62,6 +62,7 @@ GROUPS = {
     "tradeoff": {"tradeoff_strategies": "str", "tradeoff_budgets": "floats (0, 1]"},
     "audit": {"audit_strategies": "str"},
     "carryover": {"carryover_strategies": "str", "carryover_judges": "str"},
+    "paper": {"paper_models": "str"},
     "repetition": {"seeds": "ints [0, inf)"},
     "report": {"report_users": "int [0, inf)", "report_vetoed": "bool"},
     "run": {  # no result depends on them, but by the files that they name
@@ -85,7 +86,7 @@ EVALUATED = ("candidates", "protocol", "ranking", "serving", "randomness")
 
 # Names that the program gives to other files under output_path.
 _OWN_FILES = re.compile(r"(train|eval)_(ncf|ifrqe|mf|lightgcn).*|(train|eval)_.*\.(json|csv|png)|settings_.*|run_.*\.log|"
-                        r"seed_\d+|(tradeoff|fidelity|influence|audit|carryover).*|"
+                        r"seed_\d+|(tradeoff|fidelity|influence|audit|carryover|paper).*|"
                         r"(disclosure|preprocess|report|benchmark|scaling)\..*", re.I)
 
 

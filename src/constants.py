@@ -15,6 +15,7 @@ INSTALMENT_FILE = "instalment_{}.partial.ckpt"  # the model of an instalment, fo
 TRADEOFF_FILE = "tradeoff.csv"
 AUDIT_FILE = "audit.json"
 CARRYOVER_FILE = "carryover.csv"
+PAPER_FILE = "paper.csv"
 
 TEXT_IDS, TIME_UNIT = "text_ids", "timestamp"  # keys of dataset.json: columns of ids that are text; the unit of times
 MASK_SETTINGS = "mask_settings"  # key of dataset.json in a masked dataset: the options that the mask depends on

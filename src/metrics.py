@@ -42,6 +42,21 @@ def ndcg_of_ranks(rank: np.ndarray, k: int) -> float:
     return float(gains_of_ranks(rank, k).mean())
 
 
+def mrr_of_ranks(rank: np.ndarray, k: int) -> float:
+    """MRR@k with one relevant item: mean over users of 1 / (rank + 1) where the 0-based rank is below k, else 0."""
+    return float(np.where(rank < k, 1 / (rank + 1), 0).mean())
+
+
+def precision_of_ranks(rank: np.ndarray, k: int) -> float:
+    """P@k with one relevant item: HR@k / k, of 0-based ranks."""
+    return hit_ratio_of_ranks(rank, k) / k
+
+
+def f1_of_ranks(rank: np.ndarray, k: int) -> float:
+    """F1@k of 0-based ranks with one relevant item: mean over users of 2PR / (P + R); a hit has P = 1 / k and R = 1."""
+    return hit_ratio_of_ranks(rank, k) * 2 / (k + 1)
+
+
 def gains_of_ranks(rank: np.ndarray, k: int) -> np.ndarray:
     """What each user adds to NDCG@k, an array like `rank`."""
     return np.where(rank < k, 1 / np.log2(rank + 2), 0)

@@ -25,6 +25,16 @@ def test_hit_ratio_and_ndcg_by_hand():
     assert metrics.ndcg(SCORES, 4) == pytest.approx((1 + 1 / math.log2(3) + 1 / math.log2(5)) / 3)
 
 
+def test_mrr_precision_and_f1_by_hand():
+    rank = metrics.ranks(SCORES)  # 0, 1 and 3
+    assert metrics.mrr_of_ranks(rank, 2) == pytest.approx((1 + 1 / 2) / 3)
+    assert metrics.mrr_of_ranks(rank, 4) == pytest.approx((1 + 1 / 2 + 1 / 4) / 3)
+    assert metrics.precision_of_ranks(rank, 2) == pytest.approx((1 / 2 + 1 / 2) / 3)
+    # each hit has P = 1 / 2 and R = 1
+    assert metrics.f1_of_ranks(rank, 2) == pytest.approx(2 * (2 * 0.5 * 1 / (0.5 + 1)) / 3)
+    assert metrics.f1_of_ranks(rank, 5) == pytest.approx(1 / 3) and metrics.f1_of_ranks(rank + 5, 5) == 0
+
+
 def test_softmax_loss_by_hand_and_without_overflow():
     losses = metrics.softmax_loss(np.array([[0.0, 0.0, 0.0], [1.0, 2.0, 0.0], [-1000.0, 1000.0, 0.0]], np.float32))
     assert losses == pytest.approx([math.log(3), math.log(1 + math.e + math.exp(-1)), 2000])

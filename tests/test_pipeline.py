@@ -166,6 +166,8 @@ def test_relative_paths_stay_the_callers_in_all_forms(tmp_path, stub):
     ("run_train_gpu.sh", ["train.py --device_target GPU", "train.py --device_target GPU --masked"]),
     ("run_eval_cpu.sh", ["eval.py --device_target CPU", "eval.py --device_target CPU --masked"]),
     ("run_tradeoff.sh", ["src.movielens --dataset simulation", "src.studies.tradeoff --dataset simulation"]),
+    ("run_paper.sh", [f"src.{module} --dataset simulation --data_path ./data/paper --sim_users 1000 --sim_items 1000 "
+                      "--sim_ratings 6148" for module in ("movielens", "studies.paper")]),
     ("run_audit.sh", ["src.movielens --dataset simulation", "src.studies.audit --dataset simulation"]),
     ("run_carryover.sh", ["src.movielens --dataset simulation", "src.studies.carryover --dataset simulation"]),
     ("run_all.sh", ["src.movielens --dataset simulation", "train.py --dataset simulation",
@@ -177,6 +179,15 @@ def test_scripts_without_arguments_call_their_programs(tmp_path, stub, name, pro
     assert process.returncode == 0 and {call[-1] for call in found} == {str(tmp_path)}
     said = [" ".join(call[:-1]).replace(f"{ROOT}/", "").replace(f"{ROOT} ", "") for call in found]
     assert [line for line in said if "src.config" not in line] == programs
+
+
+def test_the_papers_table_takes_an_archive_by_path(tmp_path, stub):
+    process = script("run_paper.sh", "in/steam.inter", "--seeds", "1", cwd=tmp_path, PYTHON=stub)
+    wanted = ["--archive", "in/steam.inter", "--dataset", "steam", "--max_ratings", "10", "--seeds", "1", str(tmp_path)]
+    assert [call[-len(wanted):] for call in calls(process)] == [wanted] * 2
+    process = script("run_paper.sh", "a.inter", "--dataset=b", "--max_ratings", "0", cwd=tmp_path, PYTHON=stub)
+    assert calls(process)[0][2:-1] == ["src.movielens", "--archive", "a.inter", "--dataset=b", "--max_ratings", "0"]
+    assert script("run_paper.sh", "a", "b", PYTHON=stub).returncode == 2
 
 
 def test_scripts_run_from_anywhere_and_in_any_environment(tmp_path, stub):

@@ -33,6 +33,7 @@ USES = {  # what a program writes, and what it only reads; MASKED is the masked 
     "run_preprocess": ((RESULTS, CHECKPOINTS, MASKED), (DATA,)),
     "run_eval": ((RESULTS,), (CHECKPOINTS, DATA, MASKED)),
     "run_tradeoff": ((RESULTS, CHECKPOINTS), (DATA,)),
+    "run_paper": ((RESULTS, CHECKPOINTS), (DATA,)),
     "run_audit": ((RESULTS, CHECKPOINTS), (DATA,)),
     "run_fidelity": ((RESULTS, CHECKPOINTS), (DATA,)),
     "run_benchmark": ((RESULTS,), (DATA,)),

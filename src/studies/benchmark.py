@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import metrics
+from ..common.errors import InputError
 from ..common.files import write_json
 from ..common.machine import hardware, peak_rss_mb
 from ..common.stage import main
@@ -115,6 +116,8 @@ def time_to_target(config, start):
 
 def benchmark(config):
     """Measures and prints; writes benchmark.json under output_path."""
+    if config.model != "ncf":
+        raise InputError(f"--model {config.model}: the benchmark is one of NCF; leave it out")
     device = set_device(config)
     dataset = load_dataset(config)
     report = {"hardware": hardware(), "device": device, "dataset": dataset.name,

@@ -136,5 +136,32 @@ def carryover_plot(path, table, metric, title):
             axes.set_axis_off()
 
 
+def paper_plot(path, table, metric, chance, title):
+    """PNG of a metric of the paper's table by violated unwillingness, a panel for each model; chance is a line.
+
+    Args:
+        path, title: of the picture.
+        table: rows of paper.csv.
+        metric: its column, a share.
+        chance: what it is where ranks are drawn at random.
+    """
+    models = list(dict.fromkeys(table.model))
+    with picture(path, title, len(models)) as panels:
+        for axes, model in zip(panels, models):
+            part = table[table.model == model]
+            for strategy, rows in part.groupby("strategy", sort=False):
+                color, marker, style = style_of(strategy)
+                found = 100 * rows.groupby("point")[["wv_share", metric]].agg(["mean", "std"]).fillna(0)
+                found = found.sort_values(("wv_share", "mean"))
+                axes.errorbar(found["wv_share"]["mean"], found[metric]["mean"], found[metric]["std"], color=color, capsize=2,
+                              marker=marker or "X", linestyle=style, linewidth=1, markersize=5, label=as_written(strategy))
+            axes.axhline(100 * chance, color=GREY, linestyle=":", label="chance")
+            axes.set(xlabel="violated unwillingness (% of total_wv)", ylabel=f"{metric.upper()} (%)")
+            axes.set_title(as_written(model), fontsize="medium")
+        panels[0].legend(frameon=False, fontsize="small")
+        for axes in panels[len(models):]:
+            axes.set_axis_off()
+
+
 def _style(strategy):
     return {"color": style_of(strategy)[0], "label": as_written(strategy)}
