@@ -65,9 +65,9 @@ MEASURES = {"f1": metrics.f1_of_ranks, "precision": metrics.precision_of_ranks, 
 
 NOTE = """Mean ± standard deviation over {seeds}; F1, P, NDCG, MRR and HR in %, each test item among {negatives} negatives. \
 Reward: -loss - {price:g} wv.
-At "price {price:g}" `ifrqe` and `ifrqe++` play the game at that price, as the paper does, and `random`, `threshold` and \
-`ask-first` get as much wv as `ifrqe++` of the same seed. At "wv {budget:g}%" all keep within that share of the \
-unwillingness.
+At "price {price:g}" `ifrqe` and `ifrqe++` play the game at that price, as the paper does; at "wv {budget:g}%" they keep \
+within that share of the unwillingness, but disclose nothing that harms. At either, `random`, `threshold` and `ask-first` \
+get as much wv as `ifrqe++` of the same seed.
 Solver of `ifrqe` and `ifrqe++`: the paper's recursion (`lissa`) for NeuMF, which it is written for here; `block` for the \
 others. `ask-first` is ours and goes by our defaults."""
 NOTE_PUBLISHED = """
@@ -134,19 +134,16 @@ class PaperRuns(SeedRuns):
 
 
 def rows_of_seed(config, folder, device, bar):
-    """The rows of one base model and seed, as dicts: everything, all strategies at the price, all within the budget."""
+    """The rows of one base model and seed, as dicts: everything, all strategies at the price and within the budget."""
     method = with_options(config, METHOD).replace(solver=solver_of(config, config.model))
     theirs = PaperRuns(method, folder, device, True, bar)
     ours = PaperRuns(config, folder, device, False, bar)
     ours.retraining, ours.trained = theirs.retraining, theirs.trained  # the same trainings, with one graph for all of them
-    price = config.willingness_weight
     rows = [theirs.at(WHOLE, NONE)]
-    played = [theirs.at(PRICE, name, weight=price) for name in (IFRQE, IFRQE_PP)]
-    share = played[-1]["wv_share"]
-    for name in LIKEWISE:
-        runs = ours if name == ASK_FIRST else theirs
-        rows.append(next((row for row in played if row["strategy"] == name), None) or runs.at(PRICE, name, share))
-    rows += [(ours if name == ASK_FIRST else theirs).at(BUDGET, name, config.wv_budget) for name in LIKEWISE]
+    for point, budget, weight in ((PRICE, 1.0, config.willingness_weight), (BUDGET, config.wv_budget, None)):
+        played = {name: theirs.at(point, name, budget, weight) for name in (IFRQE, IFRQE_PP)}
+        share = played[IFRQE_PP]["wv_share"]
+        rows += [played.get(name) or (ours if name == ASK_FIRST else theirs).at(point, name, share) for name in LIKEWISE]
     for runs in (theirs, ours):
         runs.strategies.forget()
     return rows
