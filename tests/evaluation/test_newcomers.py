@@ -98,15 +98,22 @@ def test_the_rule_recomputed(finished_run, write, ask):
     dataset = load_dataset(finished_run)
     known = [int(np.flatnonzero(dataset.item_ids == item)[0]) for item in (58, 33, 27, 14, 3)]
     influence, last = by_hand(finished_run, known)  # in order of time: 3 is the latest
+    share = record["shrinkage"]
+    assert 0 < share < 1
+
+    def shrunk(expected):
+        return (1 - share) * expected + share * record["expected_mean"]
+
     for back, item in enumerate((14, 27, 33, 58), 1):
         assert rows.influence[item] == pytest.approx(influence[4 - back, 0], rel=1e-3, abs=1e-7)
         fitted = record["expectation"][str(min(back, 3))]
         expected = fitted["intercept"] + sum(slope * scale * influence[4 - back, k] for k, (slope, scale) in
                                              enumerate(zip(fitted["slopes"], fitted["scale"])))
-        assert rows.expected_influence[item] == pytest.approx(expected, rel=1e-3, abs=1e-7)
+        assert rows.expected_influence[item] == pytest.approx(shrunk(expected), rel=1e-3, abs=1e-7)
     assert rows.influence[3] == pytest.approx(last, rel=1e-3, abs=1e-7)
     fitted = record["expectation"]["1"]
-    assert rows.expected_influence[3] == pytest.approx(fitted["intercept"] + fitted["slopes"][0] * last, rel=1e-3, abs=1e-7)
+    expected = shrunk(fitted["intercept"] + fitted["slopes"][0] * last)
+    assert rows.expected_influence[3] == pytest.approx(expected, rel=1e-3, abs=1e-7)
 
     open_ones = rows.drop([9, 41])
     worth = open_ones.expected_influence - record["willingness_weight"] * open_ones.unwillingness

@@ -91,11 +91,21 @@ def test_what_is_vetoed_is_never_disclosed(make, monkeypatch, name):
 
 
 def test_the_game_goes_by_the_validation_item_without_lags(make):
-    dataset, decide, values = make("--influence_lags", 0)
+    dataset, decide, values = make("--influence_lags", 0, "--shrinkage", 0)
     decision = decide("ifrqe", 0.5)
     assert np.array_equal(decision.influence, decision.expected)
     assert decision.influence == pytest.approx(influences(Anchor([values]), dataset, decide.config)[0], rel=1e-5)
     assert np.array_equal(decide("ifrqe", 0.5, weight=0.0).disclosed, decision.influence > 0)
+
+
+def test_shrinkage_goes_from_the_game_to_the_order_of_threshold(make):
+    _, decide, _ = make("--shrinkage", 0)
+    own, whole = decide("ifrqe", 0.5), make("--shrinkage", 1)[1]("ifrqe", 0.5)
+    half = make("--shrinkage", 0.5)[1]("ifrqe", 0.5)
+    mean = max(own.expected.mean(), 0)
+    assert half.expected == pytest.approx((own.expected + mean) / 2) and whole.expected == pytest.approx(np.full(10, mean))
+    assert (half.record["shrinkage"], half.record["expected_mean"]) == (0.5, pytest.approx(own.expected.mean()))
+    assert np.array_equal(whole.disclosed, decide("threshold", 0.5).disclosed)
 
 
 def test_what_it_does_for_others_is_added(make):
