@@ -18,6 +18,7 @@ from ..influence.chunks import Chunks
 from ..influence.expected import target_items
 from ..influence.refit import STEPS, prior_of, refit
 from ..network import build
+from ..stat_utils import generator, sample_outside
 from .mirror_descent import FITS
 
 logger = logging.getLogger("ifrqe")
@@ -29,8 +30,9 @@ ROUNDS = 3  # of playing again without what harms users
 
 
 class ExpectedLoss:
-    """Mean cross-entropy of a user's held-out items at the row refitted to what they disclose, for any selection.
+    """Cross-entropy of a user's candidates at the row refitted to what they disclose, for any selection.
 
+    Candidates as in the evaluation: a held-out item (the mean over those that there are), and `num_eval_neg` negatives.
     The held-out items: those of validation, and where at least half of the history is left without them the last
     `influence_lags` interactions, which then enter no refit. An interaction keeps its sampled negatives in all selections,
     so that losses of two differ by what they disclose alone.
@@ -39,7 +41,7 @@ class ExpectedLoss:
         values: the shared parameters, and the rows of the users who were trained on; see Network.values.
         dataset: Dataset of all that may be disclosed.
         trained: (num_users,) bool, whose rows make up the prior.
-        config: influence_lags, num_neg, seed, chunk_size, num_factors, layers.
+        config: influence_lags, num_neg, num_eval_neg, seed, chunk_size, and the options of the model.
 
     `everything`: (num_users,) float64 losses in nats where all is disclosed.
     """
@@ -54,6 +56,8 @@ class ExpectedLoss:
         self.counts = np.arange(self.items.shape[1]) < np.where(whole, self.items.shape[1], validations)[:, None]
         from_end = np.cumsum(self.length)[dataset.user] - np.arange(dataset.num_interactions)
         self.seen = ~whole[dataset.user] | (from_end > lags)
+        self.negatives = sample_outside(np.arange(dataset.num_users), dataset.history_pairs(),
+                                        generator(config.seed, "protection negatives"), config.num_eval_neg)
         self.net = build(dataset, config)
         self.net.set_values(values)
         self.prior = prior_of(self.net.user_rows(values)[trained])
@@ -70,9 +74,17 @@ class ExpectedLoss:
         asked = np.flatnonzero(users)
         owner, column = np.nonzero(self.counts[asked])
         self.jacobian.take(rows)
-        logit = self.jacobian(asked[owner].astype(np.int32), self.items[asked[owner], column])[0]
-        loss = np.bincount(asked[owner], np.logaddexp(0, -logit.astype(np.float64)), len(users))
-        return loss / np.maximum(self.counts.sum(1), 1)
+        loss = np.bincount(asked[owner], self._entropy(asked[owner], self.items[asked[owner], column], 1), len(users))
+        loss /= np.maximum(self.counts.sum(1), 1)
+        number = self.negatives.shape[1]
+        of_negatives = self._entropy(np.repeat(asked, number), self.negatives[asked].ravel(), 0)
+        loss[asked] += of_negatives.reshape(len(asked), number).sum(1)
+        return loss / (1 + number)
+
+    def _entropy(self, user, item, label):
+        """(p,) float64 cross-entropies of pairs, in nats."""
+        logit = self.jacobian(user.astype(np.int32), item)[0].astype(np.float64)
+        return np.logaddexp(0, -logit if label else logit)
 
     def fits(self, disclosed: np.ndarray, users: np.ndarray | None = None) -> np.ndarray:
         """(num_users,) bool: whether a selection serves each user as well as everything does."""

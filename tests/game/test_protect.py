@@ -234,7 +234,11 @@ def test_expected_loss_is_that_of_the_held_out_items_at_the_refitted_row(loss):
     for user in (0, 7, 15):
         history = dataset.item[dataset.user == user]
         z = logits(values, rows[user], np.array([dataset.validation[user], history[-1], history[-2]]))
-        assert found[user] == pytest.approx(np.log1p(np.exp(-z)).mean(), rel=1e-4)
+        negatives = expected.negatives[user]
+        assert len(negatives) == config.num_eval_neg and not set(negatives) & set(history)
+        z_negative = logits(values, rows[user], negatives)
+        total = np.log1p(np.exp(-z)).mean() + np.log1p(np.exp(z_negative)).sum()
+        assert found[user] == pytest.approx(total / (1 + len(negatives)), rel=1e-4)
 
 
 def test_last_items_and_test_items_change_no_refit(loss):
