@@ -4,7 +4,6 @@ Each seed draws the unwillingness, the candidates and the initial weights anew; 
 -loss - lambda * wv at the paper's price of 1. Each run is kept in a file of its own, so that a stopped study goes on.
 See docs/method.md.
 """
-import json
 import logging
 from pathlib import Path
 
@@ -104,7 +103,7 @@ class PaperRuns(SeedRuns):
     def at(self, point, strategy, budget=1.0, weight=None):
         """What a strategy discloses within a budget, or at a price, (n,) bool, and its row of the table."""
         path = self.folder / f"{file_label(strategy)}_{point}_{self.config.seed}.npz"
-        key = json.dumps({**self.depends, "strategy": strategy, "budget": budget, "weight": weight}, sort_keys=True)
+        key = self.key(strategy, budget, weight=weight)
         result = read_run(path, key, self.config.overwrite)
         if result is None:
             disclosed = self.strategies(strategy, budget, weight).disclosed
@@ -114,13 +113,12 @@ class PaperRuns(SeedRuns):
         return self._measured(point, strategy, result[0], result[2])
 
     def _measured(self, point, strategy, disclosed, values):
-        k, number = self.config.top_k, self.dataset.num_users
-        wv, total = (metrics.willingness_violation(kept, self.problem.unwillingness, number)
-                     for kept in (disclosed, np.ones(len(disclosed))))
+        k = self.config.top_k
+        wv, wv_share, _ = self.violation(strategy, disclosed)
         loss = float(values[LOSS].mean())
         return {"model": label(self.config.model), "strategy": strategy, "point": point, "seed": self.config.seed,
                 **{f"{name}@{k}": of_ranks(values[RANK], k) for name, of_ranks in MEASURES.items()}, "loss": loss,
-                "wv": wv, "wv_share": wv / total if total else 0.0, "disclosed_share": float(disclosed.mean()),
+                "wv": wv, "wv_share": wv_share, "disclosed_share": float(disclosed.mean()),
                 "reward": -loss - self.config.willingness_weight * wv}
 
     def _train(self, strategy, disclosed):
