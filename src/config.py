@@ -64,6 +64,7 @@ GROUPS = {
     "carryover": {"carryover_strategies": "str", "carryover_judges": "str"},
     "paper": {"paper_models": "str"},
     "repetition": {"seeds": "ints [0, inf)"},
+    "processes": {"ranks": "int [1, inf)"},
     "report": {"report_users": "int [0, inf)", "report_vetoed": "bool"},
     "run": {  # no result depends on them, but by the files that they name
         "data_path": "str", "dataset": "str", "archive": "str", "mirror": "str", "recipe": "str", "resume": "bool",

@@ -16,6 +16,7 @@ import pandas as pd
 from .common.columns import UNITS, clean_ids, in_order, numbers, positions, times
 from .common.errors import InputError
 from .common.files import read_json
+from .common.share import WHOLE, Share
 from .common.tables import read_table
 from .common.variant import ratings_path
 from .config import Config, shipped
@@ -68,6 +69,7 @@ class Dataset:
     user, item: (n,) int32, the training interactions, by user and in order of time within a user.
     rows: (n,) int64, rows of ratings.csv of the training interactions.
     held: HeldOut.
+    share: Share of all users that these are; of several ranks each has the Dataset of its own users.
     """
     name: str
     ids: Ids
@@ -75,6 +77,7 @@ class Dataset:
     item: np.ndarray
     rows: np.ndarray
     held: HeldOut
+    share: Share = WHOLE
 
     @property
     def user_ids(self) -> np.ndarray:
@@ -114,26 +117,62 @@ class Dataset:
         """(num_users, holdout) int64, rows of ratings.csv that hold the validation items (if any) and the test item."""
         return self.held.rows
 
+    @property
+    def all_user_ids(self) -> np.ndarray:
+        """Original ids of the users of all ranks."""
+        return self.user_ids if self.share is WHOLE else self.share.user_ids
+
+    @property
+    def all_interactions(self) -> int:
+        """Training interactions of all ranks."""
+        return int(self.share.total(self.num_interactions))
+
     def catalogue_sha256(self) -> str:
         """Digest of the users and items behind the positions: models of others are not models of this dataset."""
-        names = ["\n".join(map(str, ids)) for ids in (self.user_ids, self.item_ids)]
+        names = ["\n".join(map(str, ids)) for ids in (self.all_user_ids, self.item_ids)]
         return hashlib.sha256("\0".join(names).encode("utf-8", "surrogatepass")).hexdigest()
 
     def part(self, kept: np.ndarray) -> Dataset:
         """The Dataset with some of the training interactions, `kept` (n,) bool."""
         rows = None if self.rows is None else self.rows[kept]
-        return dataclasses.replace(self, user=self.user[kept], item=self.item[kept], rows=rows)
+        user = self.user[kept]
+        share = self.share.part(np.bincount(user, minlength=self.num_users))
+        return dataclasses.replace(self, user=user, item=self.item[kept], rows=rows, share=share)
 
     def history_pairs(self) -> PairSet:
         """PairSet of the training interactions, which training negatives avoid."""
         return PairSet(self.user, self.item, self.num_users, self.num_items)
 
     def all_pairs(self) -> PairSet:
-        """PairSet of all interactions, held-out ones included, which evaluation negatives avoid."""
+        """PairSet of all interactions of all ranks, held-out ones included, which evaluation negatives avoid."""
         held_out = [self.test, *self.held.validations.T]
         everyone = np.arange(self.num_users, dtype=np.int32)
-        return PairSet(np.concatenate([self.user, *[everyone] * len(held_out)]), np.concatenate([self.item, *held_out]),
-                       self.num_users, self.num_items)
+        own = PairSet(np.concatenate([self.user, *[everyone] * len(held_out)]), np.concatenate([self.item, *held_out]),
+                      self.num_users, self.num_items)
+        return own if self.share is WHOLE else SharedPairs(own, self.share)
+
+
+class SharedPairs:
+    """The pairs of all ranks as a PairSet: each rank answers for its own users, and all ask together.
+
+    Args:
+        own: PairSet of a rank's own users.
+        share: Part.
+    """
+
+    def __init__(self, own: PairSet, share: Share):
+        self.pairs, self.share, self.num_users, self.num_items = own, share, len(share.order), own.num_items
+        self.counts = share.of_all(own.counts)
+
+    def contains(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """See PairSet.contains; the users are places among all."""
+        users, items = np.broadcast_arrays(users, items)
+        place = self.share.place[users.ravel()]
+        mine = np.flatnonzero(place >= 0)
+        found = np.zeros(users.size, bool)
+        found[mine] = self.pairs.contains(place[mine], items.ravel()[mine])
+        either = np.bitwise_or.reduce(self.share.each(np.packbits(found)))
+        return np.unpackbits(either, count=users.size).astype(bool).reshape(users.shape)
 
 
 def without_test_items(dataset: Dataset) -> Dataset:
@@ -171,6 +210,12 @@ def load_dataset(config: Config, masked: bool = False) -> Dataset:
         InputError: a file is missing or wrong, a user has fewer than two interactions, or an option contradicts what
             the dataset was made with.
     """
+    ids, ratings = read_interactions(config, masked)
+    return split(ratings_path(config, masked).parent.name, ids, ratings, config.holdout)
+
+
+def read_interactions(config: Config, masked: bool = False) -> tuple[Ids, tuple]:
+    """What `load_dataset` splits: Ids, and as `split` takes them the positions of users and of items, and the times."""
     path = ratings_path(config, masked)
     record = _check_record(path.with_name(DATASET_FILE), config)
     if record.get(UNFINISHED):
@@ -203,7 +248,7 @@ def load_dataset(config: Config, masked: bool = False) -> Dataset:
     if lone.any():
         raise InputError(f"{path}: user {user_ids[lone][0]} has fewer than {least} interactions, but test and validation "
                          "items are held out of each user; remove such users (the data stage does, by min_ratings)")
-    return split(path.parent.name, Ids(user_ids, item_ids), (user, item, stamp), holdout)
+    return Ids(user_ids, item_ids), (user, item, stamp)
 
 
 def read_ratings_column(config: Config, column: str) -> np.ndarray | None:
@@ -315,9 +360,11 @@ def evaluation_candidates(dataset: Dataset, held_out: str, config: Config) -> np
             lower = f"set it to {left.min()} or less, or " if left.min() else ""
             leave = f"leave such users out with --max_ratings {most} in the data stage" if most >= config.min_ratings \
                 else "give a dataset with more items"
-            raise InputError(f"--num_eval_neg {config.num_eval_neg}: user {dataset.user_ids[left.argmin()]} has interacted "
+            user = dataset.all_user_ids[left.argmin()]
+            raise InputError(f"--num_eval_neg {config.num_eval_neg}: user {user} has interacted "
                              f"with all but {left.min()} of the {dataset.num_items} items; {lower}{leave}")
         negatives = sample_distinct_outside(pairs, config.num_eval_neg, generator(config.seed, "candidates", held_out))
+        negatives = dataset.share.own(negatives)
     candidates = np.concatenate([positive[:, None], negatives], axis=1)
     counts = counting(candidates)
     number = candidates.shape[1] if counts is None else int(counts.sum(1).min())

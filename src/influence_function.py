@@ -144,7 +144,8 @@ def expected_at(anchor: Anchor, dataset: Dataset, config: Config,
     found, report = influences(anchor, dataset, config, targets, partial)
     expected, report["expectation"] = expected_influence(found, dataset)
     shrinkage = default_shrinkage(dataset) if config.shrinkage is None else config.shrinkage
-    report.update(shrinkage=float(shrinkage), expected_mean=float(expected.mean()))
+    report.update(shrinkage=float(shrinkage),
+                  expected_mean=float(dataset.share.total(expected.sum()) / max(1, dataset.all_interactions)))
     expected = shrunk(expected, shrinkage, report["expected_mean"])
     if config.count_others:
         others = influence_on_others(anchor, dataset, config, targets)

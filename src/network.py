@@ -14,6 +14,7 @@ from mindspore import Parameter, Tensor, nn, ops
 
 from .common import plugins
 from .common.errors import InputError
+from .common.share import WHOLE, Share
 from .common.terminal import progress
 from .config import Config
 from .constants import MODELS
@@ -119,6 +120,20 @@ class Network(nn.Cell):
     def with_user_rows(cls, values: dict, rows: np.ndarray) -> dict:
         """The parameters with other user rows, in the form of `user_rows`."""
         return {**values, **dict(zip(cls.SCORED, parted(rows, values, cls.SCORED[:cls.USER_TABLES])))}
+
+    @classmethod
+    def own_values(cls, values: dict, share: Share) -> dict:
+        """Of the parameters of all users those of a rank: its own users' rows and all that is shared."""
+        return {name: share.own(value) if name in cls._of_users() else value for name, value in values.items()}
+
+    @classmethod
+    def all_values(cls, values: dict, share: Share) -> dict:
+        """The parameters of all users, of what each rank has; all ranks ask together."""
+        return {name: share.of_all(value) if name in cls._of_users() else value for name, value in values.items()}
+
+    @classmethod
+    def _of_users(cls):
+        return {*cls.TABLES[:cls.USER_TABLES], *cls.SCORED[:cls.USER_TABLES]}
 
     def rows_of_users(self, size: int) -> Rows:
         """Logits of user-item pairs with their gradients in the user's row, `size` pairs in one call."""
@@ -227,10 +242,21 @@ def build(dataset: Dataset, config: Config) -> Network:
     """
     made = model_class(config.model)
     if not plugins.is_file(config.model):
-        return made.of(dataset.num_users, dataset.num_items, config)
+        return _of_share(made, dataset, config)
     with plugins.guarded(config.model, "model", "failed"):
-        net = made.of(dataset.num_users, dataset.num_items, config)
+        net = _of_share(made, dataset, config)
         _try(net, config.model)
+    return net
+
+
+def _of_share(made, dataset, config):
+    """The network of all users, or of several ranks the rank's part of it."""
+    share, items = dataset.share, dataset.num_items
+    if share is WHOLE:
+        return made.of(dataset.num_users, items, config)
+    everyone, net = made.of(len(dataset.all_user_ids), items, config), made.of(dataset.num_users, items, config)
+    net.set_values(net.own_values(everyone.values(), share))
+    net.shape = everyone.shape
     return net
 
 

@@ -18,21 +18,25 @@ from .. import metrics
 from ..common.errors import InputError
 from ..common.files import atomic_write, read_json, write_csv, write_json
 from ..common.plugins import plugin_files
+from ..common.ranks import in_ranks, rank_folder
+from ..common.share import Exchange
 from ..common.stage import Stage
 from ..common.terminal import RESULT
 from ..common.variant import Variant, decision_files
-from ..config import EVALUATED, MASK
+from ..config import EVALUATED, MASK, Config
 from ..constants import HOLDOUT, MASKED_MODEL, RATINGS_FILE, USER, eval_file, users_file
 from ..dataset import Dataset, counting, evaluation_candidates, load_dataset
 from ..device_adapter import set_device
 from ..game.decisions import read_decisions
 from ..network import Network, score, score_all
+from ..sources.deal import deal, load_share
 from ..sources.unwillingness import data_files, load_unwillingness
 from .compare import PERSONAL, TRAINED, comparison_table, made_otherwise, not_comparable
 from .personal import load_serving
 
 logger = logging.getLogger("ifrqe")
 
+_USERS = "users.npz"  # of a rank folder
 LOWEST = np.finfo(np.float32).min  # score of what takes no part in a ranking
 
 
@@ -95,48 +99,84 @@ def _check_log(path):
 
 def _evaluate(variant, output, stage):
     begin, config, model = time.perf_counter(), variant.config, variant.model
-    dataset = load_dataset(config)
+    if config.ranks == 1:
+        dataset = load_dataset(config)
+        said, users = _score(variant, dataset)
+    else:
+        said, users = _score_in_ranks(variant)
+        dataset = load_dataset(config)
+    found, info = said["metrics"], said["info"]
+    used, game = _violation(variant, dataset, found["loss"])
+    result = {"model": model, "dataset": config.dataset, "seed": config.seed, "epoch": info["epoch"],
+              "personal": said["personal"],
+              "num_users": dataset.num_users, "num_items": dataset.num_items, "num_interactions": used,
+              "num_candidates": said["num_candidates"], **found, **game}
+    with atomic_write(output / users_file(model)) as temporary:
+        write_csv(pd.DataFrame({USER: dataset.user_ids, **users}), temporary)
+    trained = {**info.get("settings", {}), **{key: info.get(key) for key in ("device", "mindspore")}}
+    trained[HOLDOUT] = config.holdout  # the control that trains on validation items as well holds less out, and is to
+    write_json(output / eval_file(model), {
+        **result, "ratings_sha256": stage.depends["inputs"][RATINGS_FILE],
+        "candidates": Path(config.eval_negatives).name if config.eval_negatives else "drawn",
+        "candidates_sha256": said["candidates_sha256"], "training": trained,
+        "made_with": {key: stage.depends[key] for key in ("code", "mindspore", "device")},
+        "seconds": time.perf_counter() - begin})
+    line = "  ".join(f"{k} {v:.5g}" if isinstance(v, float) else f"{k} {v}" for k, v in result.items())
+    with open(output / config.eval_file_name, "a", encoding="utf-8") as log:
+        log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}\n")
+    logger.info("%s on %s (%s): %s pairs scored in %.1f s", model, dataset.name, stage.depends["device"],
+                f"{dataset.num_users * said['num_candidates']:,}", said["seconds"])
+    logger.info("%s", line)
+
+
+def _score(variant, dataset):
+    """What the model of a Variant makes of a dataset, or of a rank's share of it, and the columns of all users' file."""
+    config, share = variant.config, dataset.share
     serving = load_serving(dataset, variant)
-    net, info = serving.net, serving.info
+    net = serving.net
     candidates = evaluation_candidates(dataset, "test", config)
     counts = counting(candidates)
     if counts is not None:
         logger.info("%s candidates are their user's own test item once more, and do not count", f"{int((~counts).sum()):,}")
     start = time.perf_counter()
-    scores = score(net, candidates, config.eval_batch_size)
+    scores = share.of_all(score(net, candidates, config.eval_batch_size))
     seconds = time.perf_counter() - start
     found = metrics.all_metrics(scores, config.top_k, counts)
-    used, game = _violation(variant, dataset, found["loss"])
     if config.eval_mode == "full":
-        rank = full_ranks(net, dataset, config.eval_batch_size)
+        rank = share.of_all(full_ranks(net, dataset, config.eval_batch_size))
         found = {**found, f"full_hr@{config.top_k}": metrics.hit_ratio_of_ranks(rank, config.top_k),
                  f"full_ndcg@{config.top_k}": metrics.ndcg_of_ranks(rank, config.top_k)}
     if serving.other is not None:
         net.set_values(serving.other)
         rest = metrics.ranks(score(net, candidates, config.eval_batch_size), counts)
         found.update(_of_both(metrics.ranks(scores, counts), rest, serving.personal, config.top_k))
-    result = {"model": model, "dataset": config.dataset, "seed": config.seed, "epoch": info["epoch"],
-              "personal": serving.personal,
-              "num_users": dataset.num_users, "num_items": dataset.num_items, "num_interactions": used,
-              "num_candidates": candidates.shape[1], **found, **game}
-    users = pd.DataFrame({USER: dataset.user_ids, "rank": metrics.ranks(scores, counts),
-                          "loss": metrics.mean_loss(scores, counts), "pos_loss": metrics.cross_entropy(scores)[:, 0]})
-    with atomic_write(output / users_file(model)) as temporary:
-        write_csv(users, temporary)
-    trained = {**info.get("settings", {}), **{key: info.get(key) for key in ("device", "mindspore")}}
-    trained[HOLDOUT] = config.holdout  # the control that trains on validation items as well holds less out, and is to
-    write_json(output / eval_file(model), {
-        **result, "ratings_sha256": stage.depends["inputs"][RATINGS_FILE],
-        "candidates": Path(config.eval_negatives).name if config.eval_negatives else "drawn",
-        "candidates_sha256": hashlib.sha256(candidates.tobytes()).hexdigest(), "training": trained,
-        "made_with": {key: stage.depends[key] for key in ("code", "mindspore", "device")},
-        "seconds": time.perf_counter() - begin})
-    line = "  ".join(f"{k} {v:.5g}" if isinstance(v, float) else f"{k} {v}" for k, v in result.items())
-    with open(output / config.eval_file_name, "a", encoding="utf-8") as log:
-        log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}\n")
-    logger.info("%s on %s (%s): %s pairs scored in %.1f s", model, dataset.name, stage.depends["device"], f"{scores.size:,}",
-                seconds)
-    logger.info("%s", line)
+    info = {key: serving.info.get(key) for key in ("epoch", "settings", "device", "mindspore")}
+    said = {"metrics": found, "info": {key: value for key, value in info.items() if value is not None},
+            "personal": serving.personal, "num_candidates": candidates.shape[1], "seconds": seconds,
+            "candidates_sha256": hashlib.sha256(share.of_all(candidates).tobytes()).hexdigest()}
+    return said, {"rank": metrics.ranks(scores, counts), "loss": metrics.mean_loss(scores, counts),
+                  "pos_loss": metrics.cross_entropy(scores)[:, 0]}
+
+
+def _score_in_ranks(variant):
+    """As `_score`, of several ranks."""
+    config = variant.config
+    for key, known in {"personal": "False", "eval_negatives": ""}.items():
+        if getattr(config, key) != known:
+            raise InputError(f"--ranks {config.ranks}: does not go with --{key} {getattr(config, key)}; give --ranks 1")
+    with rank_folder(config) as folder:
+        deal(config, False, folder)
+        said = in_ranks(config, folder, __name__, "score_in_rank", variant.masked)
+        with np.load(folder / _USERS) as columns:
+            return said, dict(columns)
+
+
+def score_in_rank(config: Config, folder: Path, exchange: Exchange, masked: bool) -> dict:
+    """What each rank does of `evaluate`; the first leaves what is known of each user."""
+    said, users = _score(Variant(config, masked), load_share(config, False, folder, exchange))
+    if exchange.rank == 0:
+        np.savez(folder / _USERS, **users)
+    return said
 
 
 def _of_both(rank, other, personal, k):

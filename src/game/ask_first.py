@@ -28,7 +28,7 @@ from ..training.checkpoint import read_kept, save_checkpoint, with_prefix
 from ..training.trainer import Trainer, train_on
 from .decisions import Decisions
 from .mirror_descent import critical_payoff, price_within_budget, prices_of_users
-from .problem import Kept, Problem, first_in_order
+from .problem import Kept, Problem, first_of_keys
 from .protect import ExpectedLoss, Protection
 
 logger = logging.getLogger("ifrqe")
@@ -74,29 +74,34 @@ class AskFirst:
         """
         b, shares = self.unwillingness, self.config.instalments
         disclosed = self._least_unwilling(limit * shares[0])
-        instalment, spent, weights = disclosed.astype(np.int8), [b[disclosed].sum()], []
+        instalment, spent, weights = disclosed.astype(np.int8), [self._sum(b[disclosed])], []
         found = price = None
         for number, share in enumerate(shares[1:], 2):
-            if disclosed.any():
+            if self._sum(disclosed):
                 fixed, found = disclosed, self._influences(disclosed, number)
                 expected = found[1]
-                within = limit if weight is None else b[disclosed | (expected - weight * b > self.critical)].sum()
+                within = limit if weight is None else self._sum(b[disclosed | (expected - weight * b > self.critical)])
                 more, price = self._play(expected, disclosed, share * within, weight)
                 weights.append(float(np.median(price)))
             else:  # the shares so far were too small for anything
                 more = self._least_unwilling(limit * share)
             instalment[more] = number
             disclosed = disclosed | more
-            spent.append(b[disclosed].sum())
+            spent.append(self._sum(b[disclosed]))
             logger.info("instalment %d of %d: %s more interactions are disclosed, %s in all", number, len(shares),
-                        f"{more.sum():,}", f"{disclosed.sum():,}")
+                        f"{self._sum(more):,.0f}", f"{self._sum(disclosed):,.0f}")
         report = {}
         if self.config.protect and found is not None:
             disclosed, price, report["protection"] = self._protect(disclosed, expected, fixed, limit, weight)
             instalment = np.where(disclosed, np.where(fixed, instalment, len(shares)), 0)
-            spent[-1], weights[-1] = b[disclosed].sum(), float(np.median(price))
-        record = {"instalment_wv": [float(x / self.dataset.num_users) for x in spent], "instalment_weights": weights}
+            spent[-1], weights[-1] = self._sum(b[disclosed]), float(np.median(price))
+        users = len(self.dataset.all_user_ids)
+        record = {"instalment_wv": [float(x / users) for x in spent], "instalment_weights": weights}
         return self._decisions(disclosed, instalment, found, price, {**record, **report})
+
+    def _sum(self, values):
+        """Of all ranks."""
+        return float(self.dataset.share.total(values.sum()))
 
     def _play(self, expected, disclosed, limit, weight, may=True):
         """What is disclosed beside (n,) `disclosed`, of what `may` be, and the price, or (num_users,) prices."""
@@ -105,7 +110,8 @@ class AskFirst:
             rest = np.maximum(limit - np.bincount(user, b * disclosed, len(limit)), 0)
             price = prices_of_users(expected[left], b[left], user[left], rest, self.critical)
             return left & (expected - price[user] * b > self.critical), price
-        price = price_within_budget(expected[left], b[left], max(limit - b[disclosed].sum(), 0), self.critical)
+        price = price_within_budget(expected[left], b[left], max(limit - self._sum(b[disclosed]), 0), self.critical,
+                                    self.dataset.share)
         price = price if weight is None else max(price, weight)
         return left & (expected - price * b > self.critical), price
 
@@ -133,10 +139,9 @@ class AskFirst:
 
     def _least_unwilling(self, limit):
         """(n,) bool: those of the least unwillingness, ties in random order, as far as the limit reaches."""
-        b = self.unwillingness
-        order = generator(self.config.seed, "first instalment").permutation(len(b))
-        order = order[np.argsort(b[order], kind="stable")]
-        return first_in_order(order, Problem(self.dataset, b, np.ones(len(b), bool)), limit)
+        b, share = self.unwillingness, self.dataset.share
+        keys = b, share.shuffled(generator(self.config.seed, "first instalment"), len(b))
+        return first_of_keys(keys, Problem(self.dataset, b, np.ones(len(b), bool)), limit)
 
     def _influences(self, disclosed, number):
         """What expected_at finds at rows that are refitted, the shared parameters trained on `disclosed`."""
@@ -166,7 +171,7 @@ class AskFirst:
             return [with_prefix(values, name) for name in info["sets"]]
         part = self.dataset.part(disclosed)
         logger.info("instalment %d of %d: %s is trained on the %s interactions that are disclosed by now", number - 1,
-                    len(config.instalments), config.plain_model, f"{part.num_interactions:,}")
+                    len(config.instalments), config.plain_model, f"{part.all_interactions:,}")
         sets = {SET.format(epoch.number): epoch.values
                 for epoch in islice(train_on(Trainer(build(part, config), part, config, self.device)), self.epochs[-1])
                 if epoch.number in self.epochs}

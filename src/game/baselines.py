@@ -30,19 +30,22 @@ class Baseline:
     order: see above.
     disclosed, withheld: why, as the end of a sentence about one interaction.
     needs_model: whether it looks at the plain model.
+    keys: instead of order, where several ranks can follow it: a function of dataset, unwillingness and config to the keys
+        of problem.first_of_keys.
     """
-    order: Callable
+    order: Callable | None
     disclosed: str
     withheld: str
     needs_model: bool = False
+    keys: Callable | None = None
 
 
-def at_random(dataset: Dataset, unwillingness: np.ndarray, parameters: list, config: Config) -> np.ndarray:
-    return generator(config.seed, "random disclosure").permutation(dataset.num_interactions)
+def at_random(dataset: Dataset, unwillingness: np.ndarray, config: Config) -> tuple:
+    return (dataset.share.shuffled(generator(config.seed, "random disclosure"), dataset.num_interactions),)
 
 
-def least_unwilling(dataset: Dataset, unwillingness: np.ndarray, parameters: list, config: Config) -> np.ndarray:
-    return np.argsort(unwillingness, kind="stable")
+def least_unwilling(dataset: Dataset, unwillingness: np.ndarray, config: Config) -> tuple:
+    return unwillingness, dataset.share.positions(dataset.num_interactions)
 
 
 def latest(dataset: Dataset, unwillingness: np.ndarray, parameters: list, config: Config) -> np.ndarray:
@@ -62,8 +65,9 @@ def most_similar(dataset: Dataset, unwillingness: np.ndarray, parameters: list, 
 
 
 BASELINES = {
-    "random": Baseline(at_random, "it was drawn at random", "it was not drawn before the budget was spent"),
-    "threshold": Baseline(least_unwilling, "it is among what users mind least", "the budget went to what users mind less"),
+    "random": Baseline(None, "it was drawn at random", "it was not drawn before the budget was spent", keys=at_random),
+    "threshold": Baseline(None, "it is among what users mind least", "the budget went to what users mind less",
+                          keys=least_unwilling),
     "recent": Baseline(latest, "it is among their latest", "it is not among their latest, or exceeds the budget"),
     "similarity": Baseline(most_similar, "it is like the item they chose last, for what they mind",
                            "it is too unlike the item they chose last, for what they mind", needs_model=True),

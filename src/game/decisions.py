@@ -110,6 +110,11 @@ def read_decisions(config: Config, dataset: Dataset, masked: bool = False) -> De
                          "or set --decisions_path to where its results are")
     if masked:
         check_mask(config)
+    return decisions_of(table, record)
+
+
+def decisions_of(table: pd.DataFrame, record: dict) -> Decisions:
+    """The Decisions of the rows of disclosure.csv and of preprocess.json."""
     return Decisions(table[DISCLOSED].to_numpy() == 1, table[UNWILLINGNESS].to_numpy(), record["willingness_weight"],
                      _numbers(table[INFLUENCE]), _numbers(table[EXPECTED]), record,
                      table[INSTALMENT].to_numpy() if INSTALMENT in table else None,

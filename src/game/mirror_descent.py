@@ -12,8 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from ..common.share import WHOLE, Share
 from ..common.terminal import progress
 from ..config import Config
+from .prefix import Prefix
 
 _BLOCK = 1 << 16  # interactions that go through all rounds together: they fit into the processor's cache
 _NEAR = 1e-6  # distance below which an anchor is the play itself
@@ -112,8 +114,8 @@ def critical_payoff(prior: float, rounds: int, rate: float) -> float:
     return -2 * _logit(prior) / (rate * (rounds + 1))
 
 
-def prices_within_budgets(influence: np.ndarray, unwillingness: np.ndarray, budgets: list[float],
-                          critical: float) -> list[float]:
+def prices_within_budgets(influence: np.ndarray, unwillingness: np.ndarray, budgets: list[float], critical: float,
+                          share: Share = WHOLE) -> list[float]:
     """For each budget a willingness weight (lambda >= 0) at which the disclosed unwillingness just stays within it.
 
     At one anchor: interaction k is disclosed as long as I_k - lambda b_k exceeds the critical payoff, that is, until lambda
@@ -124,28 +126,27 @@ def prices_within_budgets(influence: np.ndarray, unwillingness: np.ndarray, budg
         influence, unwillingness: (n,) arrays.
         budgets: list of largest sums of unwillingness over the disclosed interactions.
         critical: see critical_payoff.
+        share: Share of all interactions that these are.
 
     Returns:
         list of lambdas.
     """
     priced = unwillingness > 0
     limit = (influence[priced] - critical) / unwillingness[priced]  # the price up to which each is disclosed
-    order = np.argsort(-limit, kind="stable")
-    limit, spent = limit[order], np.cumsum(unwillingness[priced][order])
-    prices = []
-    for inside in np.searchsorted(spent, np.asarray(budgets, float) * (1 + 1e-12), side="right"):
-        if inside == len(limit) or limit[inside] <= 0:
+    prefix, prices = Prefix(-limit, unwillingness[priced], share), []
+    for budget in budgets:
+        last_in, first_out, _ = (-x for x in prefix.within(float(budget)))
+        if first_out <= 0:  # of several at the same price, none fits unless all do
             prices.append(0.0)
-            continue
-        first_out = limit[inside]
-        above = np.searchsorted(-limit, -first_out)  # of several at the same price, none fits unless all do
-        prices.append(float((first_out + limit[above - 1]) / 2 if above else first_out * (1 + 1e-9)))
+        else:
+            prices.append(float((first_out + last_in) / 2 if last_in < np.inf else first_out * (1 + 1e-9)))
     return prices
 
 
-def price_within_budget(influence: np.ndarray, unwillingness: np.ndarray, budget: float, critical: float) -> float:
+def price_within_budget(influence: np.ndarray, unwillingness: np.ndarray, budget: float, critical: float,
+                        share: Share = WHOLE) -> float:
     """The price of prices_within_budgets for a single budget."""
-    return prices_within_budgets(influence, unwillingness, [budget], critical)[0]
+    return prices_within_budgets(influence, unwillingness, [budget], critical, share)[0]
 
 
 def prices_of_users(influence: np.ndarray, unwillingness: np.ndarray, user: np.ndarray, budgets: np.ndarray,
@@ -198,9 +199,9 @@ class Game:
     """
 
     def __init__(self, influence: np.ndarray, unwillingness: np.ndarray, config: Config,
-                 selections: np.ndarray | None = None, user: np.ndarray | None = None):
+                 selections: np.ndarray | None = None, user: np.ndarray | None = None, share: Share = WHOLE):
         self.influence, self.unwillingness, self.config = np.atleast_2d(influence), unwillingness, config
-        self.selections, self.user = selections, user
+        self.selections, self.user, self.share = selections, user, share
 
     def play(self, weight: float | np.ndarray, place: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """The selection at a willingness weight.
@@ -240,7 +241,7 @@ class Game:
         budget, left = max(budget - self.unwillingness[kept].sum(), 0.0), ~kept
 
         def price(influence):
-            return price_within_budget(influence[left], self.unwillingness[left], budget, critical)
+            return price_within_budget(influence[left], self.unwillingness[left], budget, critical, self.share)
         if len(self.influence) == 1:
             weight = price(self.influence[0])
             return self.play(weight)[0] | kept, weight

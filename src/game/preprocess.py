@@ -13,16 +13,21 @@ from ..common.figures import as_written, disclosure_plot, drawn
 from ..common.files import atomic_write, digest, read_json, write_csv, write_json
 from ..common.machine import peak_rss_mb
 from ..common.plugins import label, plugin_files
+from ..common.ranks import in_ranks, rank_folder
+from ..common.share import Exchange
 from ..common.stage import Stage
-from ..common.tables import read_rows
+from ..common.tables import read_rows, read_table
 from ..common.variant import dataset_folder, is_masked
 from ..config import MASK, TRAINED, Config
 from ..constants import (
     DATASET_FILE,
+    DISCLOSED,
     DISCLOSURE_FILE,
     DISCLOSURE_PLOT,
+    EXPECTED,
     GENRES,
     HOLDOUT,
+    INFLUENCE,
     ITEM,
     MASK_SETTINGS,
     MOVIES_FILE,
@@ -30,18 +35,33 @@ from ..constants import (
     RATINGS_FILE,
     TEXT_IDS,
     TITLE,
+    UNWILLINGNESS,
 )
-from ..dataset import UNFINISHED, Dataset
+from ..dataset import UNFINISHED, Dataset, HeldOut
 from ..device_adapter import set_device
 from ..metrics import willingness_violation
 from ..sources.catalogue import text_ids
+from ..sources.deal import deal, join, load_share
 from ..sources.unwillingness import data_files, unwillingness_source
 from .anchors import load_models, parameter_sets, trained_models
-from .problem import Kept, load_problem
+from .decisions import decisions_of
+from .problem import Kept, load_problem, problem_of
 from .protect import needed
-from .strategies import ASK_FIRST, NONE_VALIDATION, PLAYED, Strategies, influence_groups, needs_model, vetoed_validations
+from .strategies import (
+    ASK_FIRST,
+    IFRQE,
+    NONE,
+    NONE_VALIDATION,
+    PLAYED,
+    Strategies,
+    influence_groups,
+    needs_model,
+    vetoed_validations,
+)
 
 logger = logging.getLogger("ifrqe")
+
+_PART, _ROWS = "disclosure_{}.csv", "rows_{}.npy"  # of each rank
 
 
 def preprocess(config: Config) -> None:
@@ -66,34 +86,83 @@ def preprocess(config: Config) -> None:
                   written, device)
     if stage.is_done():
         return
-    problem = load_problem(config)
-    dataset = problem.dataset
-    models = load_models(checkpoints, dataset, config)
-    logger.info("mask of %s (%s): %s interactions of %s users, strategy %s%s", dataset.name, device,
-                f"{dataset.num_interactions:,}", f"{dataset.num_users:,}", config.strategy,
-                f", solver {config.solver}, {len(models)} model{'s' if len(models) > 1 else ''} at "
-                f"{len(parameter_sets(models))} epochs in all" if models and config.strategy in PLAYED else "")
-    strategies = Strategies(problem, models, config, device, Kept(output, stage.basis))
     start = time.perf_counter()
-    decisions = strategies(config.strategy, config.wv_budget, config.willingness_weight)
-    if config.needs and decisions.expected is not None:
-        _find_needs(strategies, decisions)
+    if config.ranks == 1:
+        problem = load_problem(config)
+        decisions, record, strategies = _decide(problem, checkpoints, config, device, Kept(output, stage.basis))
+        dataset, kept = problem.dataset, decisions.disclosed
+        decisions.write(output / DISCLOSURE_FILE, dataset)
+    else:
+        dataset, decisions, record = _decide_in_ranks(config, output, checkpoints, device, stage.basis)
+        kept = np.ones(len(dataset.rows), bool)
     decided = time.perf_counter()
-    decisions.write(output / DISCLOSURE_FILE, dataset)
     control = config.strategy == NONE_VALIDATION
-    write_masked_dataset(config, dataset, decisions.disclosed, {
+    write_masked_dataset(config, dataset, kept, {
         "disclosure_sha256": digest(output / DISCLOSURE_FILE), MASK_SETTINGS: config.select("influence", *MASK),
         **({HOLDOUT: 1} if control else {})}, vetoed_validations(dataset, config) if control else ())
     end = time.perf_counter()
-    record = _record(config, problem, models, decisions,
-                     {**strategies.seconds, "mask": end - decided, "total": end - start})
+    record["seconds"].update(mask=end - decided, total=end - start)
     write_json(output / PREPROCESS_FILE, record)
     stage.finish()
-    strategies.forget()
+    if config.ranks == 1:
+        strategies.forget()
+        _report(dataset, decisions, record, config.veto)
     drawn(disclosure_plot, output / DISCLOSURE_PLOT, decisions,
           f"{dataset.name}: what is disclosed ({as_written(label(config.strategy))})")
-    _report(decisions, record, config.veto)
     logger.info("masked dataset written to %s, decisions to %s", target, output / DISCLOSURE_FILE)
+
+
+def _decide(problem, checkpoints, config, device, kept):
+    """The Decisions about a problem, or about a rank's share of it, what preprocess.json says, and the Strategies."""
+    dataset = problem.dataset
+    models = load_models(checkpoints, dataset, config)
+    logger.info("mask of %s (%s%s): %s interactions of %s users, strategy %s%s", dataset.name, device,
+                f", {dataset.share.size} ranks" if dataset.share.size > 1 else "", f"{dataset.all_interactions:,}",
+                f"{len(dataset.all_user_ids):,}", config.strategy,
+                f", solver {config.solver}, {len(models)} model{'s' if len(models) > 1 else ''} at "
+                f"{len(parameter_sets(models))} epochs in all" if models and config.strategy in PLAYED else "")
+    strategies = Strategies(problem, models, config, device, kept)
+    decisions = strategies(config.strategy, config.wv_budget, config.willingness_weight)
+    if config.needs and decisions.expected is not None:
+        _find_needs(strategies, decisions)
+    return decisions, _record(config, problem, models, decisions, strategies.seconds), strategies
+
+
+def _decide_in_ranks(config, output, checkpoints, device, basis):
+    """Writes disclosure.csv, of several ranks' decisions; returns a Dataset of the rows kept, the Decisions, the record."""
+    others = {"strategy": (NONE, "random", "threshold", IFRQE, ASK_FIRST), "solver": ("blend", "block"), "protect": (False,),
+              "needs": (False,), "count_others": (False,), "budget_scope": ("all",)}
+    for key, known in others.items():
+        if getattr(config, key) not in known:
+            raise InputError(f"--ranks {config.ranks}: does not go with --{key} {getattr(config, key)}, only with "
+                             f"{', '.join(map(str, known))}; give --ranks 1")
+    with rank_folder(config) as folder:
+        ids = deal(config, False, folder, ratings=unwillingness_source(config) == "ratings")
+        record = in_ranks(config, folder, __name__, "decide_in_rank", [str(path) for path in checkpoints], device, basis)
+        join(folder, [_PART.format(k) for k in range(config.ranks)], output / DISCLOSURE_FILE)
+        rows = np.concatenate([np.load(folder / _ROWS.format(k)) for k in range(config.ranks)])
+    table = read_table(output / DISCLOSURE_FILE, (INFLUENCE, UNWILLINGNESS, DISCLOSED, EXPECTED),
+                       float_precision="round_trip", extra="quiet")
+    decisions = decisions_of(table, record)
+    dataset = Dataset(dataset_folder(config).name, ids, None, None, rows, HeldOut(None, None, np.zeros(0, np.int64)))
+    return dataset, decisions, record
+
+
+def decide_in_rank(config: Config, folder: Path, exchange: Exchange, checkpoints: list[str], device: str,
+                   basis: dict) -> dict:
+    """What each rank does of `preprocess`; leaves its part of disclosure.csv, and the rows that its users keep."""
+    problem = problem_of(load_share(config, False, folder, exchange), config)
+    dataset, rank = problem.dataset, [exchange.rank, config.ranks]
+    kept = Kept(Path(config.output_path) / "rank_{}_of_{}".format(*rank), {**basis, "rank": rank})
+    decisions, record, strategies = _decide(problem, list(map(Path, checkpoints)), config, device, kept)
+    decisions.write(folder / _PART.format(exchange.rank), dataset)
+    np.save(folder / _ROWS.format(exchange.rank),
+            np.concatenate([dataset.rows[decisions.disclosed], dataset.held_out.ravel()]))
+    _report(dataset, decisions, record, config.veto)
+    strategies.forget()
+    if kept.folder.exists() and not any(kept.folder.iterdir()):
+        kept.folder.rmdir()
+    return record
 
 
 def _find_needs(strategies, decisions):
@@ -111,8 +180,9 @@ def _find_needs(strategies, decisions):
 def _record(config, problem, models, decisions, seconds):
     """What preprocess.json says."""
     dataset, disclosed = problem.dataset, decisions.disclosed
+    users, total = len(dataset.all_user_ids), dataset.share.total
     played = config.strategy in PLAYED and decisions.expected is not None
-    wv, total_wv = (willingness_violation(kept, problem.unwillingness, dataset.num_users)
+    wv, total_wv = (float(total(willingness_violation(kept, problem.unwillingness, users)))
                     for kept in (disclosed, np.ones(len(disclosed))))
     trained = models[0][1]["settings"] if models else None
     if config.strategy == ASK_FIRST:
@@ -124,29 +194,33 @@ def _record(config, problem, models, decisions, seconds):
                 "anchors": len(decisions.record.get("anchor_wv", [wv])),
                 **{key: getattr(config, key) for key in ("prior", "rounds", "game_rate", "count_others")},
                 **decisions.record}
-    return {"dataset": config.dataset, "seed": config.seed, "num_users": dataset.num_users, "num_items": dataset.num_items,
-            "num_interactions": dataset.num_interactions, "strategy": config.strategy,
+    return {"dataset": config.dataset, "seed": config.seed, "num_users": users, "num_items": dataset.num_items,
+            "num_interactions": dataset.all_interactions, "strategy": config.strategy,
             "unwillingness": unwillingness_source(config), "willingness_file": Path(config.willingness_file).name or None,
             "model_settings": trained, **game, "seconds": seconds, "wv": wv, "total_wv": total_wv,
             "spent_wv": total_wv if needs_model(config.strategy) else wv, "willingness_weight": decisions.weight,
             **({} if config.budget_scope == "all" else {"budget_scope": config.budget_scope}),
             "wv_budget": config.wv_budget if config.willingness_weight is None or not played else None,
-            "vetoed": int((~problem.allowed).sum()), "disclosed_share": float(disclosed.mean()),
-            "peak_rss_mb": peak_rss_mb()}
+            "vetoed": int(total((~problem.allowed).sum())),
+            "disclosed_share": float(total(disclosed.sum()) / dataset.all_interactions),
+            "peak_rss_mb": float(dataset.share.each(peak_rss_mb()).max())}
 
 
-def _report(decisions, record, veto):
+def _report(dataset, decisions, record, veto):
     """Says in the log what came of it."""
     disclosed, wv, total_wv, weight = decisions.disclosed, record["wv"], record["total_wv"], decisions.weight
+    total, every = dataset.share.total, dataset.all_interactions
+    number = int(total(disclosed.sum()))
     logger.info("disclosed: %s of %s interactions (%.1f%%), wv %.4f of %.4f (%.1f%%)%s; trained on to find that out: "
-                "%.4f", f"{disclosed.sum():,}", f"{len(disclosed):,}", 100 * disclosed.mean(), wv, total_wv,
+                "%.4f", f"{number:,}", f"{every:,}", 100 * number / every, wv, total_wv,
                 100 * wv / total_wv if total_wv else 0, "" if weight is None else f" at willingness_weight {weight:.6g}",
                 record["spent_wv"])
     if decisions.influence is not None:
         helpful = decisions.influence > 0
+        good, kept = total([helpful.sum(), (helpful & disclosed).sum()])
         logger.info("helpful to the validation item (influence > 0): %.1f%% of the interactions; of these %.1f%% are "
-                    "disclosed, of the harmful %.1f%%", 100 * helpful.mean(), 100 * _mean(disclosed[helpful]),
-                    100 * _mean(disclosed[~helpful]))
+                    "disclosed, of the harmful %.1f%%", 100 * good / every, 100 * kept / max(good, 1),
+                    100 * (number - kept) / max(every - good, 1))
     if veto:
         logger.info("vetoed: %s interactions, none of them disclosed", f"{record['vetoed']:,}")
 
@@ -185,7 +259,3 @@ def write_masked_dataset(config: Config, dataset: Dataset, disclosed: np.ndarray
     made = read_json(source / DATASET_FILE, "make the dataset anew") if (source / DATASET_FILE).exists() else {}
     write_json(target / DATASET_FILE, {**made, **start, **record, "num_ratings": len(rows),
                                        TEXT_IDS: text_ids(dataset.user_ids, dataset.item_ids)})
-
-
-def _mean(flags):
-    return float(flags.mean()) if len(flags) else 0.0

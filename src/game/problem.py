@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from ..common.errors import InputError
+from ..common.share import WHOLE
 from ..config import Config
 from ..dataset import Dataset, load_dataset
 from ..sources.unwillingness import ALL_VETOED, load_unwillingness, vetoed
 from .mirror_descent import FITS, running_sum
+from .prefix import SLACK, first_by_keys
 
 
 @dataclass
@@ -32,10 +34,14 @@ def load_problem(config: Config) -> Problem:
     Raises:
         InputError: the dataset or the unwillingness is missing or unfit, or everything is vetoed.
     """
-    dataset = load_dataset(config)
+    return problem_of(load_dataset(config), config)
+
+
+def problem_of(dataset: Dataset, config: Config) -> Problem:
+    """The Problem about a dataset, or about a rank's share of it; raises as load_problem does."""
     unwillingness = load_unwillingness(dataset, config)
     allowed = ~vetoed(unwillingness, config)
-    if not allowed.any():
+    if not dataset.share.total(allowed.sum()):
         raise InputError(ALL_VETOED)
     return Problem(dataset, unwillingness, allowed)
 
@@ -44,7 +50,7 @@ def limit_of(problem: Problem, budget: float, config: Config) -> float | np.ndar
     """Largest sum of unwillingness at a budget, a share: of all users, or with `budget_scope` user (num_users,) of each."""
     if config.budget_scope == "user":
         return budget * np.bincount(problem.dataset.user, problem.unwillingness, problem.dataset.num_users)
-    return budget * problem.unwillingness.sum()
+    return budget * float(problem.dataset.share.total(problem.unwillingness.sum()))
 
 
 @dataclass
@@ -56,6 +62,21 @@ class Kept:
     """
     folder: Path
     key: dict
+
+
+def first_of_keys(keys: tuple[np.ndarray, ...], problem: Problem, limit: float | np.ndarray) -> np.ndarray:
+    """(n,) bool: of the allowed interactions the first ones in ascending order of keys, as far as the limit reaches.
+
+    Args:
+        keys: (n,) arrays, the first of which counts most; no two interactions agree in all.
+        problem, limit: see first_in_order.
+    """
+    if problem.dataset.share is WHOLE:
+        return first_in_order(np.lexsort(keys[::-1]), problem, limit)
+    disclosed, allowed = np.zeros(len(problem.allowed), bool), problem.allowed
+    disclosed[allowed] = first_by_keys(tuple(key[allowed] for key in keys), problem.unwillingness[allowed], limit,
+                                       problem.dataset.share)
+    return disclosed
 
 
 def first_in_order(order: np.ndarray, problem: Problem, limit: float | np.ndarray) -> np.ndarray:
@@ -74,5 +95,5 @@ def first_in_order(order: np.ndarray, problem: Problem, limit: float | np.ndarra
         spent = running_sum(problem.unwillingness[order], np.searchsorted(owner, owner))
         disclosed[order[spent <= limit[owner] * (1 + FITS)]] = True
         return disclosed
-    disclosed[order[np.cumsum(problem.unwillingness[order]) <= limit * (1 + 1e-12)]] = True
+    disclosed[order[np.cumsum(problem.unwillingness[order]) <= limit * SLACK]] = True
     return disclosed

@@ -24,7 +24,7 @@ from .ask_first import AskFirst
 from .baselines import BASELINES, find
 from .decisions import Decisions
 from .mirror_descent import Game
-from .problem import Kept, Problem, first_in_order, limit_of
+from .problem import Kept, Problem, first_in_order, first_of_keys, limit_of
 from .protect import ExpectedLoss, Protection
 
 logger = logging.getLogger("ifrqe")
@@ -83,7 +83,8 @@ def play(expected: list[np.ndarray], problem: Problem, config: Config, limit: fl
     """
     allowed = problem.allowed
     game = Game(np.stack(expected)[:, allowed], problem.unwillingness[allowed], config,
-                None if selections is None else np.stack(selections)[:, allowed], problem.dataset.user[allowed])
+                None if selections is None else np.stack(selections)[:, allowed], problem.dataset.user[allowed],
+                problem.dataset.share)
     disclosed, kept = np.zeros(len(allowed), bool), None if kept is None else kept[allowed]
     if weight is None:
         disclosed[allowed], weight = (game.within_each if np.ndim(limit) else game.within)(limit, kept)
@@ -128,6 +129,9 @@ class Strategies:
             return Decisions(problem.allowed.copy(), problem.unwillingness)
         if strategy not in PLAYED:
             baseline = find(strategy)
+            if baseline.keys:
+                keys = baseline.keys(problem.dataset, problem.unwillingness, self.config)
+                return Decisions(first_of_keys(keys, problem, limit), problem.unwillingness)
             parameters = parameter_sets(self.models) if baseline.needs_model else []
             order = baseline.order(problem.dataset, problem.unwillingness, parameters, self.config)
             return Decisions(first_in_order(order, problem, limit), problem.unwillingness)

@@ -3,11 +3,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..dataset import check_negatives
+from ..common.share import cut
+from ..dataset import SharedPairs, check_negatives
 from ..stat_utils import PairSet, generator, sample_outside
 
 MAX_TABLE_BITS = 1 << 28  # of a table of all pairs of some users and the items: 32 MB, else pairs are searched
-DRAWN_TOGETHER = 1 << 16  # interactions whose negatives one generator draws: results do not depend on chunk_size
 
 
 @dataclass
@@ -45,25 +45,18 @@ class Chunks:
         self.length = np.bincount(dataset.user, minlength=dataset.num_users)
         check_negatives(dataset, self.length)
         self.first = np.cumsum(self.length) - self.length
-        order = np.argsort(self.length, kind="stable")[::-1]  # from the longest history down: the first sets the padding
-        order = order[self.length[order] > 0].astype(np.int32)
         pairs = max(1, config.chunk_size // (1 + config.num_neg))
-        self.parts = [(k, users) for k, block in enumerate(self._cut(order, DRAWN_TOGETHER))
-                      for users in self._cut(block, pairs)]
+        # from the longest history down: the first sets the padding
+        self.parts = [(k, users) for k, block in dataset.share.blocks(self.length)
+                      for users in cut(block, self.length, pairs)]
         self._drawn = None  # number of a block, its users and their items
-
-    def _cut(self, users, interactions):
-        """Splits users, sorted by falling length, into parts of at most `interactions` padded interactions."""
-        start = 0
-        while start < len(users):
-            end = start + max(1, interactions // self.length[users[start]])
-            yield users[start:end]
-            start = end
+        self._together = self._draw_together() if dataset.share.splits else {}
 
     @property
     def pairs_per_call(self):
-        """Largest number of user-item pairs of a chunk."""
-        return max((len(users) * self.length[users[0]] for _, users in self.parts), default=1) * (1 + self.config.num_neg)
+        """Largest number of user-item pairs of a chunk, of any rank: the shape of a graph moves last bits."""
+        mine = max((len(users) * self.length[users[0]] for _, users in self.parts), default=1)
+        return int(self.dataset.share.each(mine).max()) * (1 + self.config.num_neg)
 
     def __len__(self):
         return len(self.parts)
@@ -106,7 +99,19 @@ class Chunks:
         offset = np.zeros(self.dataset.num_users, np.int64)
         offset[users] = np.cumsum(length) - length
         item = self.dataset.item[self._positions_of(users)]
+        if block in self._together:
+            return offset, np.concatenate([item[:, None], self._together[block]], 1)
         owner = np.repeat(np.arange(len(users)), length)
         negatives = sample_outside(owner, self.pairs_of(users), generator(config.seed, self.purpose, block),
                                    config.num_neg)
         return offset, np.concatenate([item[:, None], negatives], 1)
+
+    def _draw_together(self):
+        """By block the (n, num_neg) negatives of this rank's interactions, of all that ranks draw together."""
+        config, share, drawn = self.config, self.dataset.share, {}
+        pairs = SharedPairs(self.dataset.history_pairs(), share)
+        for block, users in enumerate(share.all_blocks):
+            users = np.repeat(users, share.length[users])
+            negatives = sample_outside(users, pairs, generator(config.seed, self.purpose, block), config.num_neg)
+            drawn[block] = negatives[share.place[users] >= 0]
+        return drawn

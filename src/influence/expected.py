@@ -40,23 +40,28 @@ def expected_influence(influence, dataset):
             influence on the validation item, with several of these the mean.
     """
     influence = np.asarray(influence, np.float64)
-    from_end, validations = _from_end(dataset), dataset.held.validations.shape[1]
+    from_end, validations, total = _from_end(dataset), dataset.held.validations.shape[1], dataset.share.total
     report = {}
     for items in range(validations, influence.shape[1]):  # so many are looked at
         lags = items - validations + 1  # so many of the history are needed where the next item is known
-        known = from_end > lags  # the others are, or come after, one of the items whose losses are looked at
-        wanted, seen = influence[known, 0], influence[known, 1:1 + items]
-        spread = seen.std(0)
-        if known.sum() < LEAST or not wanted.std() > 0 or not (spread > 0).all():
+        # the others are, or come after, one of the items whose losses are looked at
+        known = influence[from_end > lags, :1 + items]
+        number = int(total(len(known)))
+        if number < LEAST:
             break
-        scale = np.concatenate([[1], wanted.std() / spread])
-        design = np.concatenate([seen * scale[1:], np.ones((len(seen), 1))], 1)
-        weights = np.linalg.lstsq(design, wanted, rcond=None)[0]
-        slopes = np.maximum(weights[:-1], 0)  # an influence is no evidence of its opposite
-        intercept = wanted.mean() - slopes @ design[:, :-1].mean(0)
-        fitted = design[:, :-1] @ slopes
+        mean = total(known.sum(0)) / number
+        away = known - mean
+        moments = total(away.T @ away) / number
+        spread = np.sqrt(np.diag(moments))
+        if not (spread > 0).all():
+            break
+        scale = np.concatenate([[1], spread[0] / spread[1:]])
+        inner, outer = moments[1:, 1:] * np.outer(scale[1:], scale[1:]), moments[0, 1:] * scale[1:]
+        slopes = np.maximum(np.linalg.lstsq(inner, outer, rcond=None)[0], 0)  # an influence is no evidence of its opposite
+        intercept = mean[0] - slopes @ (mean[1:] * scale[1:])
+        fitted = slopes @ inner @ slopes  # variance of what is predicted
         report[str(lags)] = {"slopes": slopes.tolist(), "intercept": float(intercept), "scale": scale[:items].tolist(),
-                             "correlation": float(np.corrcoef(fitted, wanted)[0, 1]) if fitted.std() > 0 else 0.0}
+                             "correlation": float(slopes @ outer / np.sqrt(fitted * moments[0, 0])) if fitted > 0 else 0.0}
     return expected_by(report, influence, dataset), report
 
 
@@ -88,7 +93,8 @@ def default_shrinkage(dataset):
     Each interaction also trains the row of its item, which everyone meets; that part is the larger the fewer interactions
     an item has, and no influence on its own user's row holds it.
     """
-    return max(0.0, 1 - dataset.num_interactions / (DENSE * max(1, len(np.unique(dataset.item)))))
+    occur = int((dataset.share.total(np.bincount(dataset.item, minlength=dataset.num_items)) > 0).sum())
+    return max(0.0, 1 - dataset.all_interactions / (DENSE * max(1, occur)))
 
 
 def shrunk(expected, shrinkage, mean):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..common.share import WHOLE, Share
 from ..common.terminal import progress
 from ..config import Config
 from ..dataset import Dataset
@@ -35,11 +36,12 @@ class Prior:
     precision: np.ndarray
 
 
-def prior_of(rows: np.ndarray) -> Prior:
-    """The Prior that the rows (n, d) of users who were trained on make up: their mean and full covariance."""
-    mean = np.mean(rows, 0, dtype=np.float64)
+def prior_of(rows: np.ndarray, share: Share = WHOLE) -> Prior:
+    """The Prior that the rows (n, d) of users who were trained on make up, of all ranks: mean and full covariance."""
+    number = share.total(len(rows))
+    mean = share.total(rows.sum(0, dtype=np.float64)) / number
     away = rows - mean
-    covariance = away.T @ away / len(rows)
+    covariance = share.total(away.T @ away) / number
     ridge = max(RIDGE * np.trace(covariance) / len(covariance), LEAST)
     return Prior(mean, np.linalg.inv(covariance + ridge * np.eye(len(covariance))))
 
@@ -98,7 +100,7 @@ def refitted(net: Network, values: dict, dataset: Dataset, trained: np.ndarray, 
     """
     net.set_values(values)
     rows = net.user_rows(values)
-    prior = prior_of(rows[trained])
+    prior = prior_of(rows[trained], dataset.share)
     start = np.where(trained[:, None], rows, prior.mean)
     return net.with_user_rows(values, refit(net, dataset, prior, config, start, steps, jacobian))
 

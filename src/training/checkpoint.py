@@ -144,7 +144,7 @@ def _read_sets(path, dataset, variant, prefixes):
     check_checkpoint(path, info, {"dataset": config.dataset, "holdout": config.holdout, **net.shape}, remedy)
     check_checkpoint(path, info, {"ratings_sha256": digest(ratings_path(config, variant.masked)),
                                   "catalogue_sha256": dataset.catalogue_sha256()}, remedy)
-    sets = [with_prefix(values, prefix) for prefix in prefixes(info)]
+    sets = [net.own_values(with_prefix(values, prefix), dataset.share) for prefix in prefixes(info)]
     shapes = {name: value.shape for name, value in net.values().items()}
     if any({name: value.shape for name, value in one.items()} != shapes for one in sets):
         raise InputError(f"{path}: lacks parameters or has others than this network; train anew with {command}")

@@ -14,16 +14,15 @@ from ..callbacks import AnchorEpochs, BestEpoch, EpochReport, HistoryFile, Learn
 from ..common.errors import InputError
 from ..common.files import write_json
 from ..common.plugins import plugin_files
+from ..common.ranks import in_ranks, rank_folder
 from ..common.stage import Stage
-from ..common.variant import check_mask, dataset_files
+from ..common.variant import Variant, check_mask, dataset_files
 from ..config import TRAINED
-from ..constants import (
-    RATINGS_FILE,
-    train_file,
-)
+from ..constants import RATINGS_FILE, train_file
 from ..dataset import evaluation_candidates, load_dataset
 from ..device_adapter import set_device
 from ..network import build, score
+from ..sources.deal import deal, load_share
 from .checkpoint import ANCHOR, BEST, check_checkpoint, read_checkpoint, save_checkpoint, with_prefix
 from .trainer import Trainer, train_on
 
@@ -47,25 +46,44 @@ def train(variant):
     if variant.masked:
         check_mask(config)
     device = set_device(config)
-    stage = Stage(f"train_{model.lower()}", config, ("split", "model", *TRAINED),
+    stage = Stage(f"train_{model.lower()}", config, ("split", "model", *TRAINED, "processes"),
                   dataset_files(config, variant.masked) + plugin_files(config.model), [checkpoint, result], device)
     if stage.is_done():
         return
     checkpoint.parent.mkdir(parents=True, exist_ok=True)  # a path that cannot be written is better known now than later
-    dataset = load_dataset(config, variant.masked)
-    if not dataset.num_interactions:
+    info = {"model": model, "dataset": config.dataset, "holdout": config.holdout,
+            "ratings_sha256": stage.depends["inputs"][RATINGS_FILE], "device": device,
+            "mindspore": stage.depends["mindspore"], "settings": stage.depends["settings"]}
+    if config.ranks == 1:
+        record = _train(config, load_dataset(config, variant.masked), variant, info)
+    else:
+        with rank_folder(config) as folder:
+            deal(config, variant.masked, folder)
+            record = in_ranks(config, folder, __name__, "train_in_rank", variant.masked, info)
+    write_json(result, record)
+    stage.finish()
+
+
+def train_in_rank(config, folder, exchange, masked, info):
+    """What each rank does of `train`; see common.ranks.in_ranks."""
+    return _train(config, load_share(config, masked, folder, exchange), Variant(config, masked), info)
+
+
+def _train(config, dataset, variant, info):
+    """Trains on a dataset, or on a rank's share of it, and writes the checkpoint; returns what train_MODEL.json says."""
+    if not dataset.all_interactions:
         raise InputError(f"dataset {dataset.name}: holds no training interaction; "
                          + ("raise --wv_budget in preprocess.py, or take back vetoes" if variant.masked
                             else "users need more than the held-out ones"))
     start = time.perf_counter()
-    trainer = Trainer(build(dataset, config), dataset, config, device)
-    run = Run(trainer, checkpoint, {
-        **trainer.net.shape, "model": model, "dataset": config.dataset, "holdout": config.holdout,
-        "catalogue_sha256": dataset.catalogue_sha256(),
-        "ratings_sha256": stage.depends["inputs"][RATINGS_FILE], "device": device, "mindspore": stage.depends["mindspore"],
-        "settings": stage.depends["settings"]})
-    logger.info("%s on %s (%s): %s training interactions, %s parameters, %d epochs of %d steps", model, dataset.name, device,
-                f"{dataset.num_interactions:,}", f"{sum(p.size for p in trainer.net.trainable_params()):,}",
+    model, checkpoint = variant.model, variant.checkpoint
+    result = Path(config.output_path) / train_file(model)
+    trainer = Trainer(build(dataset, config), dataset, config, info["device"])
+    run = Run(trainer, checkpoint, {**trainer.net.shape, "catalogue_sha256": dataset.catalogue_sha256(), **info})
+    logger.info("%s on %s (%s%s): %s training interactions, %s parameters, %d epochs of %d steps", model, dataset.name,
+                info["device"], f", {dataset.share.size} ranks" if dataset.share.size > 1 else "",
+                f"{dataset.all_interactions:,}",
+                f"{sum(value.size for value in trainer.net.all_values(trainer.net.values(), dataset.share).values()):,}",
                 config.train_epochs, trainer.steps)
     if config.lazy_adam and trainer.propagation is not None:
         logger.info("--lazy_adam True: the graph of %s hands each step on to all rows, so all are updated",
@@ -73,22 +91,20 @@ def train(variant):
     run.find_interrupted()
     callbacks = _run_epochs(run, result)
     run.save(checkpoint)
-    write_json(result, {**_record(run, model), "seconds": time.perf_counter() - start, **run.speed(),
-                        "history": [{key: value for key, value in record.items() if key != "seconds"}
-                                    for record in run.history]})
-    stage.finish()
     for callback in callbacks:
         callback.on_train_end(run.history)
     logger.info("%s: epoch %d (%s), written to %s", model, run.best.record["epoch"],
                 f"best by validation {run.best.metric}" if config.holdout > 1 else "the last", checkpoint)
+    return {**_record(run, model), "seconds": time.perf_counter() - start, **run.speed(),
+            "history": [{key: value for key, value in record.items() if key != "seconds"} for record in run.history]}
 
 
 def _record(run, model):
     """What train_MODEL.json says about a training."""
     dataset, config = run.trainer.dataset, run.config
     best = {key: value for key, value in run.best.record.items() if key not in ("epoch", "loss", "pos_loss", "seconds")}
-    return {"model": model, "dataset": config.dataset, "seed": config.seed, "num_users": dataset.num_users,
-            "num_items": dataset.num_items, "num_interactions": dataset.num_interactions, "device": run.info["device"],
+    return {"model": model, "dataset": config.dataset, "seed": config.seed, "num_users": len(dataset.all_user_ids),
+            "num_items": dataset.num_items, "num_interactions": dataset.all_interactions, "device": run.info["device"],
             "epochs": len(run.history), "best_epoch": run.best.record["epoch"],
             "anchor_epoch": run.anchor.record["epoch"], **best}
 
@@ -121,14 +137,17 @@ class Run:
             sets.update({f"gathered{epoch}.": values for epoch, values in self.anchor.gathered.items()})
             kept = {"history": self.history, "recent": len(self.trainer.average.recent),
                     "gathered": list(self.anchor.gathered)}
-        save_checkpoint(path, sets, {**self.info, "epoch": self.best.record["epoch"],
-                                     "anchor_epochs": list(self.anchor.kept), **kept})
+        net, share = self.trainer.net, self.trainer.share
+        sets = {prefix: net.all_values(values, share) for prefix, values in sets.items()}
+        if share.rank == 0:
+            save_checkpoint(path, sets, {**self.info, "epoch": self.best.record["epoch"],
+                                         "anchor_epochs": list(self.anchor.kept), **kept})
 
     def speed(self):
         """Samples a second, and milliseconds a step, of the epochs so far."""
         seconds, trainer = sum(record["seconds"] for record in self.history), self.trainer
         steps = trainer.steps * len(self.history)
-        return {"samples_per_second": steps * trainer.groups * (1 + self.config.num_neg) / seconds,
+        return {"samples_per_second": steps * trainer.batch * (1 + self.config.num_neg) / seconds,
                 "ms_per_step": 1e3 * seconds / steps}
 
     def find_interrupted(self):
@@ -155,13 +174,17 @@ class Run:
                 logger.info("%s: an interrupted training of %d epochs with these settings; --resume would go on from there",
                             self.path, finished)
             return
+        trainer = self.trainer
+
+        def own(prefix):
+            return trainer.net.own_values(with_prefix(values, prefix), trainer.share)
         self.history = info["history"]
-        self.trainer.average.recent = [with_prefix(values, f"epoch{k}.") for k in range(info["recent"])]
-        self.trainer.net.set_values(self.trainer.average.recent[-1])
-        self.trainer.set_moments(values)
-        self.best.record, self.best.values = self.history[info["epoch"] - 1], with_prefix(values, BEST)
-        self.anchor.kept = {epoch: with_prefix(values, ANCHOR.format(epoch)) for epoch in info["anchor_epochs"]}
-        self.anchor.gathered = {epoch: with_prefix(values, f"gathered{epoch}.") for epoch in info["gathered"]}
+        trainer.average.recent = [own(f"epoch{k}.") for k in range(info["recent"])]
+        trainer.net.set_values(trainer.average.recent[-1])
+        trainer.set_moments({prefix: own(prefix) for prefix in ("m.", "v.")})
+        self.best.record, self.best.values = self.history[info["epoch"] - 1], own(BEST)
+        self.anchor.kept = {epoch: own(ANCHOR.format(epoch)) for epoch in info["anchor_epochs"]}
+        self.anchor.gathered = {epoch: own(f"gathered{epoch}.") for epoch in info["gathered"]}
         self.anchor.record = self.history[info["anchor_epochs"][-1] - 1]
         logger.info("%s: %s", self.path, f"finished after epoch {finished}" if over else f"going on after epoch {finished}")
 
@@ -179,10 +202,11 @@ def _run_epochs(run, result):
     config, dataset = run.config, run.trainer.dataset
     ndcg = f"ndcg@{config.top_k}"
     validate = Validation(dataset, config) if config.holdout > 1 else lambda values: {}
-    callbacks = [run.best, run.anchor, EpochReport(config.train_epochs, len(run.history)),
-                 HistoryFile(result.with_suffix(".csv")),
-                 LearningCurve(result.with_suffix(".png"), f"{run.info['model']} on {dataset.name}", ndcg, run.best,
-                               run.anchor)]
+    callbacks = [run.best, run.anchor, EpochReport(config.train_epochs, len(run.history))]
+    if dataset.share.rank == 0:
+        callbacks += [HistoryFile(result.with_suffix(".csv")),
+                      LearningCurve(result.with_suffix(".png"), f"{run.info['model']} on {dataset.name}", ndcg, run.best,
+                                    run.anchor)]
     epochs = train_on(run.trainer, len(run.history))
     while len(run.history) < config.train_epochs:
         number = len(run.history)
@@ -210,14 +234,16 @@ class Validation:
     """
 
     def __init__(self, dataset, config):
-        self.config, self.candidates = config, evaluation_candidates(dataset, "validation", config)
+        self.config, self.share = config, dataset.share
+        self.candidates = evaluation_candidates(dataset, "validation", config)
         self.net = build(dataset, config)  # scores averaged parameters, while training goes on with its own
 
     def __call__(self, values):
         """Dict of HR@k, NDCG@k and pos_loss, the mean cross-entropy of the validation items in nats."""
-        config = self.config
+        config, of_all = self.config, self.share.of_all
         self.net.set_values(values)
         scores = score(self.net, self.candidates, config.eval_batch_size)
-        return {f"hr@{config.top_k}": metrics.hit_ratio(scores, config.top_k),
-                f"ndcg@{config.top_k}": metrics.ndcg(scores, config.top_k),
-                "pos_loss": float(metrics.cross_entropy(scores)[:, 0].mean())}
+        rank = of_all(metrics.ranks(scores))
+        return {f"hr@{config.top_k}": metrics.hit_ratio_of_ranks(rank, config.top_k),
+                f"ndcg@{config.top_k}": metrics.ndcg_of_ranks(rank, config.top_k),
+                "pos_loss": float(of_all(metrics.cross_entropy(scores)[:, 0]).mean())}

@@ -7,9 +7,12 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor
 
+from ..common.errors import InputError
+from ..common.share import WHOLE
 from ..common.terminal import progress
 from ..dataset import training_groups
 from ..stat_utils import generator
+from .shared_steps import SharedSteps
 from .steps import TrainSteps
 
 DIVERGED = 2 * np.log(2)  # mean loss, in nats: twice that of a model that gives every item the probability 1/2
@@ -83,28 +86,50 @@ class Trainer:
     def __init__(self, net, dataset, config, device):
         self.net, self.dataset, self.config = net, dataset, config
         self.average = EpochAverage(config.average_epochs)
-        self.pairs = dataset.history_pairs()
+        self.pairs, self.share = dataset.history_pairs(), dataset.share
         # groups a step, and enough steps for all; the last one is filled up with groups from the epoch's beginning
-        self.groups = min(config.batch_size // (1 + config.num_neg), dataset.num_interactions)
-        self.steps = -(-dataset.num_interactions // self.groups)
+        everyone = dataset.all_interactions
+        self.batch = self.groups = min(config.batch_size // (1 + config.num_neg), everyone)
+        self.steps = -(-everyone // self.groups)
         self.rates = learning_rates(config.learning_rate, self.steps, config.train_epochs, config.warmup_epochs)
         self.propagation = net.propagation(dataset)
+        if self.propagation is not None and self.share is not WHOLE:
+            raise InputError(f"--ranks {self.share.size}: {config.plain_model} trains every row on everyone's data, so that "
+                             "users cannot be shared out; give --ranks 1")
         lazy = config.lazy_adam and self.propagation is None  # a step moves every row that is near one of the batch
         update = "dense" if not lazy else "lazy" if device == "CPU" else "lazy basic"
-        self.cell = TrainSteps(net, self.groups, config, update, self.propagation)
+        if self.share is WHOLE:
+            self.cell = TrainSteps(net, self.groups, config, update, self.propagation)
+        else:
+            self._share_out()
+            self.cell = SharedSteps(net, self.groups, config, update)
         self.cell.set_train()
         self.sampler = ThreadPoolExecutor(1)
         self.next = None  # number of the epoch whose samples are being drawn, and their future
 
+    def _share_out(self):
+        """Spreads each rank's interactions evenly over the steps; all have as many groups a step, some without weight.
+
+        `starts` (steps + 1,) says where this rank's steps begin among its own; `weights` (steps, groups) is what a sample of
+        each group counts in the mean loss of a step of all ranks.
+        """
+        numbers = self.share.each(self.dataset.num_interactions)  # of each rank
+        starts = np.arange(self.steps + 1) * numbers[:, None] // self.steps
+        counts = np.diff(starts, axis=1)
+        self.groups, mine = int(counts.max()), self.share.rank
+        self.starts = starts[mine]
+        counted = np.arange(self.groups) < counts[mine][:, None]
+        self.weights = (counted / (counts.sum(0)[:, None] * (1 + self.config.num_neg))).astype(np.float32)
+
     def moments(self):
-        """Adam's moments, as sets for save_checkpoint: prefixes "m." and "v.", names as in Network.values."""
+        """Adam's moments, as sets for save_checkpoint: by the prefixes "m." and "v." dicts as of Network.values."""
         return {prefix: {name: p.asnumpy().copy() for name, p in named.items()} for prefix, named in self._moments()}
 
-    def set_moments(self, values):
-        """Puts back what `moments` returned, from the content of a checkpoint; to be called before the first epoch."""
+    def set_moments(self, sets):
+        """Puts back what `moments` returned; to be called before the first epoch."""
         for prefix, named in self._moments():
             for name, p in named.items():
-                p.set_data(Tensor(values[prefix + name]))
+                p.set_data(Tensor(sets[prefix][name]))
 
     def _moments(self):
         cell = self.cell
@@ -116,10 +141,17 @@ class Trainer:
     def samples(self, number):
         """Users (steps * g,) and items (steps * g, 1 + num_neg) of epoch `number`: fresh negatives in a fresh order."""
         config = self.config
-        order = generator(config.seed, "order", number).permutation(self.dataset.num_interactions)
-        order = np.resize(order, self.steps * self.groups)
-        items = training_groups(self.dataset, config.num_neg, generator(config.seed, "negatives", number), self.pairs, order)
-        return self.dataset.user[order], items
+        who = () if self.share is WHOLE else ("rank", self.share.rank)
+        order = generator(config.seed, "order", number, *who).permutation(self.dataset.num_interactions)
+        if not len(order):  # of this rank; nothing of what it then takes has weight
+            return tuple(np.zeros((self.steps * self.groups, *more), np.int32) for more in ((), (1 + config.num_neg,)))
+        if self.share is WHOLE:
+            order = np.resize(order, self.steps * self.groups)
+        else:  # what fills a step up has no weight, so it is taken from the same step
+            count = np.maximum(np.diff(self.starts), 1)[:, None]
+            order = order[np.minimum(self.starts[:-1, None] + np.arange(self.groups) % count, len(order) - 1).ravel()]
+        rng = generator(config.seed, "negatives", number, *who)
+        return self.dataset.user[order], training_groups(self.dataset, config.num_neg, rng, self.pairs, order)
 
     def _next_samples(self, number):
         """`samples(number)`, drawn in the background during the epoch before; starts on those of the next epoch."""
@@ -168,8 +200,11 @@ class Trainer:
         at = first_step + np.arange(per_call)
         correction = np.sqrt(1 - self.config.beta2 ** (at + 1)) / (1 - self.config.beta1 ** (at + 1))
         rates = (self.rates[np.minimum(at, len(self.rates) - 1)] * correction).astype(np.float32)
-        width = 1 + self.config.num_neg
+        width, weights = 1 + self.config.num_neg, ()
+        if self.share is not WHOLE:
+            weights = (Tensor(np.resize(self.weights[first_step % self.steps:][:steps], (per_call, self.groups))),)
         total = self.cell(Tensor(np.resize(users, (per_call, self.groups))),
-                          Tensor(np.resize(items, (per_call, self.groups * width))), Tensor(rates),
+                          Tensor(np.resize(items, (per_call, self.groups * width))), *weights, Tensor(rates),
                           Tensor(steps, ms.int32), Tensor(0, ms.int32), Tensor(np.zeros((self.groups, width), np.float32)))
-        return float(total.asnumpy().mean(dtype=np.float64))
+        total = total.asnumpy().astype(np.float64)
+        return float(total.mean() if self.share is WHOLE else self.share.total(total.sum()))

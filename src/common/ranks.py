@@ -1,0 +1,265 @@
+"""Several processes: starts a function in each rank under MindSpore's launcher, and watches over them.
+
+Every rank runs `function(config, folder, exchange, *arguments)` of a module; the answer is that of rank 0. When one dies,
+hangs or cannot join, all are ended, and one line names it. See docs/maths.md, section 9.
+"""
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import logging
+import os
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..config import Config
+from .errors import InputError
+from .files import write_text
+
+logger = logging.getLogger("ifrqe")
+
+FOLDER = "ranks"  # under output_path, while they run
+TASK, ANSWER, LOG, STATE, LAUNCHER = "task.json", "answer.json", "log.jsonl", "rank_{}.json", "launcher.log"
+STARTED, JOINING, JOINED, DONE, FAILED = "started", "joining", "joined", "done", "failed"
+PARENT = "IFRQE_PARENT"  # variable of the environment: the process that started the ranks
+SILENT = 30  # seconds without a sign of life after which a rank is given up
+JOIN = 40  # seconds that a rank may take to reach the others, once all are ready to
+START = 300  # seconds until all have loaded MindSpore
+BEAT = 1  # seconds between signs of life
+_CODE = "import sys; sys.path.insert(0, sys.argv[1]); from src.common.ranks import serve; serve(sys.argv[2])"
+_ROOT = str(Path(__file__).resolve().parents[2])
+_RAISED = {kind.__name__: kind for kind in (InputError, FloatingPointError, MemoryError)}
+
+
+@contextlib.contextmanager
+def rank_folder(config: Config) -> Iterator[Path]:
+    """Yields the folder for what ranks are given and leave; it holds what is personal, and is removed in any case."""
+    folder = Path(config.output_path).resolve() / FOLDER
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def in_ranks(config: Config, folder: Path, module: str, function: str, *arguments: object) -> dict:
+    """What `function(config, folder, exchange, *arguments)` of a module returns in rank 0; all `ranks` run it.
+
+    Args:
+        config: also ranks, device_target.
+        folder: see rank_folder.
+        arguments: as JSON can hold them, like the answer.
+
+    Raises:
+        InputError, FloatingPointError, MemoryError: that of a rank.
+        ChildProcessError: a rank has died, hangs, or cannot reach the others.
+    """
+    write_text(folder / TASK, json.dumps([module, function, config.as_dict(), sorted(config.given), arguments]))
+    port = _free_port()
+    command = [sys.executable, "-m", "mindspore.parallel.cluster.run", f"--worker_num={config.ranks}",
+               f"--local_worker_num={config.ranks}", "--master_addr=127.0.0.1", f"--master_port={port}",
+               f"--log_dir={folder}", "--join=True", "python", "-c", _CODE, _ROOT, str(folder)]
+    # the launcher starts what is called python on the path
+    write_text(folder / "bin" / "python", f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
+    (folder / "bin" / "python").chmod(0o700)
+    threads = str(max(1, (os.cpu_count() or 1) // config.ranks))
+    environment = {**os.environ, "OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads,
+                   "PATH": f"{folder / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}", PARENT: str(os.getpid())}
+    with open(folder / LAUNCHER, "w") as output:
+        launcher = subprocess.Popen(command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=output,
+                                    stderr=output, start_new_session=True)
+    watch = _Watch(config.ranks, folder, port)
+    try:
+        while not watch.over():
+            if launcher.poll() is not None and not watch.over():
+                time.sleep(BEAT)  # for what the ranks have left to say
+                watch.look(launcher_gone=True)
+            time.sleep(0.1)
+    finally:
+        watch.end(launcher)
+    return json.loads((folder / ANSWER).read_text(encoding="utf-8"))
+
+
+def _free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class _Watch:
+    """Looks after the ranks of a folder."""
+
+    def __init__(self, size, folder, port):
+        self.size, self.folder, self.port = size, folder, port
+        self.begin, self.ready, self.read = time.monotonic(), None, 0
+
+    def over(self):
+        """Whether all are done; raises if one has failed, and passes on what they have logged."""
+        self._pass_on()
+        return self.look()
+
+    def look(self, launcher_gone=False):
+        now, running = time.monotonic(), [_is_running(self._state(k).get("process", 0)) for k in range(self.size)]
+        states = [self._state(k) for k in range(self.size)]  # later, since what has just ended has said so before
+        failed = [state for state in states if state.get("state") == FAILED]
+        for state in failed:
+            if state["kind"] in _RAISED:
+                raise _RAISED[state["kind"]](state["error"])
+        for k, state in enumerate(states):
+            where = f"rank {k} of {self.size} (process {state.get('process')})"
+            if state.get("state") not in (STARTED, JOINING, JOINED):
+                continue
+            if not running[k]:
+                raise ChildProcessError(f"{where} has died; {self._last_words(k)}")
+            if time.time() - (self.folder / STATE.format(k)).stat().st_mtime > SILENT:
+                raise ChildProcessError(f"{where} has given no sign of life for {SILENT} seconds; {self._last_words(k)}")
+        if failed:  # after those who have died, since the others fail for that reason
+            raise RuntimeError(failed[0]["error"])
+        reached = [state.get("state") for state in states]
+        late = next((k for k, state in enumerate(reached) if state in (None, STARTED)), None)
+        if late is not None and (launcher_gone or now - self.begin > START):
+            raise ChildProcessError(f"rank {late} of {self.size} has not started; {self._last_words(late)}")
+        if late is None and self.ready is None:
+            self.ready = now
+        late = next((k for k, state in enumerate(reached) if state == JOINING), None)
+        if late is not None and self.ready is not None and now - self.ready > JOIN:
+            raise ChildProcessError(f"rank {late} of {self.size} cannot reach the others at port {self.port} of this "
+                                    f"machine; see whether a firewall is in the way; {self._last_words(late)}")
+        return all(state == DONE for state in reached)
+
+    def _state(self, k):
+        try:
+            return json.loads((self.folder / STATE.format(k)).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+
+    def _last_words(self, k):
+        """Puts the end of a rank's log into ours; returns what helps."""
+        path = self.folder / f"worker_{k}.log"
+        if path.exists():
+            logger.debug("rank %d, end of its log:\n%s", k, "\n".join(path.read_text(errors="replace").splitlines()[-30:]))
+        return "the others were ended; the same command starts anew, with --resume from the last epoch of a training"
+
+    def _pass_on(self):
+        path = self.folder / LOG
+        if not path.exists():
+            return
+        with open(path, "rb") as file:
+            file.seek(self.read)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break
+                self.read += len(line)
+                level, message = json.loads(line)
+                logger.log(level, "%s", message)
+
+    def end(self, launcher):
+        """Ends what is left of the ranks, their scheduler and their launcher."""
+        self._pass_on()
+        left = [self._state(k).get("process") for k in (*range(self.size), "scheduler")]
+        left = [process for process in left if process]
+        deadline = time.monotonic() + (5 if all(self._state(k).get("state") == DONE for k in range(self.size)) else 0)
+        while time.monotonic() < deadline and launcher.poll() is None:
+            time.sleep(0.05)
+        for process in (*left, launcher.pid):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                if _is_running(process):
+                    os.kill(process, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(launcher.pid, signal.SIGKILL)
+        launcher.wait()
+
+
+def _is_running(process):
+    """Whether a process is there and is no zombie."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except OSError:
+        if Path("/proc/self").exists():
+            return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+class _Sender(logging.Handler):
+    """Leaves log lines for the process that started the ranks."""
+
+    def __init__(self, path):
+        super().__init__(logging.DEBUG)
+        self.file = open(path, "a", encoding="utf-8")
+
+    def emit(self, record):
+        self.file.write(json.dumps([record.levelno, record.getMessage()]) + "\n")
+        self.file.flush()
+
+
+def serve(folder: str) -> None:
+    """What each process does that MindSpore's launcher starts: a rank, or the scheduler through which ranks meet."""
+    folder, scheduler = Path(folder), os.environ.get("MS_ROLE") == "MS_SCHED"
+    name = "scheduler" if scheduler else int(os.environ["RANK_ID"])
+    path, parent, state = folder / STATE.format(name), int(os.environ[PARENT]), {"process": os.getpid()}
+
+    def say(**what):
+        state.update(what)
+        with contextlib.suppress(FileNotFoundError):  # the folder is gone: nobody listens any more
+            write_text(path, json.dumps(state))
+
+    def beat():
+        while True:
+            time.sleep(BEAT)
+            try:
+                os.utime(path)
+            except OSError:
+                os._exit(1)
+            if not _is_running(parent):
+                os._exit(1)
+
+    say(state=STARTED)
+    threading.Thread(target=beat, daemon=True).start()
+    module, function, values, given, arguments = json.loads((folder / TASK).read_text(encoding="utf-8"))
+    config = Config(values, given)
+    try:
+        if not scheduler:
+            config = config.replace(device_id=int(os.environ["DEVICE_ID"]))
+        _join(config, say)
+        if scheduler:
+            return
+        if name == 0:
+            logger.setLevel(logging.DEBUG)
+            logger.addHandler(_Sender(folder / LOG))
+        logger.propagate = False
+        from .share import Exchange
+        found = getattr(importlib.import_module(module), function)(config, folder, Exchange(name), *arguments)
+        if name == 0:
+            write_text(folder / ANSWER, json.dumps(found))
+        say(state=DONE)
+    except BaseException as e:
+        import traceback
+        traceback.print_exc()
+        say(state=FAILED, kind=type(e).__name__, error=str(e))
+        os._exit(1)
+    os._exit(0)  # without the wait for others that MindSpore makes at its end
+
+
+def _join(config, say):
+    """Sets the device and meets the other ranks."""
+    from mindspore import communication
+
+    from ..device_adapter import set_device
+    set_device(config)
+    say(state=JOINING)
+    communication.init()
+    say(state=JOINED)

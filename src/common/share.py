@@ -1,0 +1,199 @@
+"""A rank's share of the users, and what ranks tell each other: sums, and numbers about users. See docs/maths.md, section 9.
+
+One process has the share of all: its sums are those of all already.
+"""
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+
+DRAWN_TOGETHER = 1 << 16  # interactions whose negatives one generator draws: results depend on no chunk_size, no ranks
+_WORDS = 1 << 10  # least numbers of one exchange, which has a power of two, so that few graphs are compiled
+_MOST = 1 << 20
+
+
+def by_length(length: np.ndarray) -> np.ndarray:
+    """(u,) int32, the users with (num_users,) history lengths above 0, from the longest history down."""
+    order = np.argsort(length, kind="stable")[::-1]
+    return order[length[order] > 0].astype(np.int32)
+
+
+def cut(users: np.ndarray, length: np.ndarray, interactions: int):
+    """Parts of (u,) users, sorted by falling length, of so many interactions at most, padded; but at least one user."""
+    start = 0
+    while start < len(users):
+        end = start + max(1, interactions // int(length[users[start]]))
+        yield users[start:end]
+        start = end
+
+
+class Share:
+    """All users: what one process has.
+
+    rank, size: this process, from 0, and how many there are.
+    splits: whether some blocks, see `blocks`, have users of several ranks, which then draw their negatives together.
+    ratings: of a part, the (n,) ratings of its own interactions, the lowest and the highest of all, where these are needed.
+    """
+    rank, size, splits, ratings = 0, 1, False, None
+
+    def each(self, values: np.ndarray) -> np.ndarray:
+        """(size, ...) what every rank has said."""
+        return np.asarray(values)[None]
+
+    def total(self, values: np.ndarray) -> np.ndarray:
+        """Sum over the ranks of a number or an array, added in their order: the same everywhere."""
+        return np.asarray(values)
+
+    def of_all(self, values: np.ndarray) -> np.ndarray:
+        """(all users, ...) of what each rank says about its own, (own users, ...), in the order of users."""
+        return values
+
+    def part(self, length: np.ndarray) -> Share:
+        """The share of some of the interactions, of which its users have (own users,) `length`."""
+        return self
+
+    def own(self, values: np.ndarray) -> np.ndarray:
+        """(own users, ...) of what is known about all."""
+        return values
+
+    def positions(self, interactions: int) -> np.ndarray:
+        """(n,) int64, the place of each own interaction among those of all, ordered by user."""
+        return np.arange(interactions)
+
+    def drawn(self, rng: np.random.Generator, interactions: int) -> np.ndarray:
+        """(n,) float64 in [0, 1), a number for each own interaction of all that are drawn, in their order."""
+        return rng.random(interactions)
+
+    def shuffled(self, rng: np.random.Generator, interactions: int) -> np.ndarray:
+        """(n,) int, the place of each own interaction in a random order of all."""
+        return _inverse(rng.permutation(interactions))
+
+    def blocks(self, length: np.ndarray) -> list[tuple[int, np.ndarray]]:
+        """Number and users of each block whose negatives one generator draws; `length` (own users,)."""
+        return list(enumerate(cut(by_length(length), length, DRAWN_TOGETHER)))
+
+
+WHOLE = Share()
+
+
+class Part(Share):
+    """The share of one of several ranks.
+
+    Args:
+        rank, size: see Share.
+        owner: (all users,) int, the rank that owns each user.
+        length: (all users,) int, training interactions of each.
+        users: (all users,) original ids.
+        exchange: the Exchange through which ranks talk.
+    """
+
+    def __init__(self, rank: int, size: int, owner: np.ndarray, length: np.ndarray, users: np.ndarray, exchange):
+        self.rank, self.size, self.length, self.user_ids, self.exchange = rank, size, length, users, exchange
+        self.users = np.flatnonzero(owner == rank)  # positions of its own users among all
+        self.order = np.argsort(owner, kind="stable")  # all users, those of the first rank first
+        self.counts = np.bincount(owner, minlength=size)
+        self.place = np.full(len(owner), -1, np.int32)  # of each user among its own, or -1
+        self.place[self.users] = np.arange(len(self.users))
+        self.all_blocks = list(cut(by_length(length), length, DRAWN_TOGETHER))
+        self.own_blocks = [(k, places[places >= 0]) for k, places in enumerate(self.place[b] for b in self.all_blocks)]
+        self.splits = any(0 < len(own) < len(self.all_blocks[k]) for k, own in self.own_blocks)
+
+    def part(self, length):
+        if self.length is not None and np.array_equal(length, self.length[self.users]):
+            return self
+        changed = copy.copy(self)
+        changed.length, changed.own_length, changed.own_blocks, changed.splits = None, length, None, False
+        return changed
+
+    def each(self, values):
+        return self.exchange.each(np.asarray(values))
+
+    def total(self, values):
+        return self.each(values).sum(0)
+
+    def of_all(self, values):
+        values = np.asarray(values)
+        padded = np.zeros((self.counts.max(), *values.shape[1:]), values.dtype)
+        padded[:len(values)] = values
+        found = self.each(padded)
+        result = np.empty((len(self.order), *values.shape[1:]), values.dtype)
+        result[self.order] = np.concatenate([found[k, :count] for k, count in enumerate(self.counts)])
+        return result
+
+    def own(self, values):
+        return values[self.users]
+
+    def positions(self, interactions):
+        if self.length is None:
+            self.length = self.of_all(self.own_length)
+        first = np.cumsum(self.length, dtype=np.int64) - self.length
+        length = self.length[self.users]
+        begin = np.cumsum(length) - length
+        return np.arange(length.sum()) + np.repeat(first[self.users] - begin, length)
+
+    def drawn(self, rng, interactions):
+        places, every = self.positions(interactions), int(self.length.sum())
+        values = np.empty(len(places))
+        for start in range(0, every, _MOST):
+            block = rng.random(min(_MOST, every - start))
+            part = slice(*np.searchsorted(places, (start, start + _MOST)))
+            values[part] = block[places[part] - start]
+        return values
+
+    def shuffled(self, rng, interactions):
+        places = self.positions(interactions)
+        return _inverse(rng.permutation(int(self.length.sum())))[places]
+
+    def blocks(self, length):
+        """As everyone's blocks are cut; of a part of the interactions, blocks of this rank's own."""
+        if self.own_blocks is None:
+            return [(k * self.size + self.rank, users) for k, users in super().blocks(length)]
+        return self.own_blocks
+
+
+def _inverse(order):
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    return place
+
+
+class Exchange:
+    """Arrays from every rank to every rank, by MindSpore's AllGather; `init` of its communication comes before.
+
+    Args:
+        rank: of this process.
+
+    `sent`: bytes that it has given to each of the others so far.
+    """
+
+    def __init__(self, rank: int):
+        from mindspore import nn, ops
+
+        class Gather(nn.Cell):
+            def __init__(self):
+                super().__init__()
+                self.gather = ops.AllGather()
+
+            def construct(self, x):
+                return self.gather(x)
+
+        self.gather, self.rank, self.sent = Gather(), rank, 0
+
+    def each(self, values: np.ndarray) -> np.ndarray:
+        """(size, ...) arrays of one shape and kind from all ranks, which all call this at the same point."""
+        from mindspore import Tensor
+        content = np.frombuffer(values.tobytes(), np.uint8)
+        words = np.zeros(-(-len(content) // 4) * 4, np.uint8)
+        words[:len(content)] = content
+        words = words.view(np.int32)
+        parts = []
+        for start in range(0, max(len(words), 1), _MOST):
+            part = words[start:start + _MOST]
+            padded = np.zeros(max(_WORDS, 1 << (len(part) - 1).bit_length() if len(part) else 0), np.int32)
+            padded[:len(part)] = part
+            self.sent += padded.nbytes
+            found = self.gather(Tensor(padded)).asnumpy()
+            parts.append(found.reshape(-1, len(padded))[:, :len(part)])
+        each = np.ascontiguousarray(np.concatenate(parts, 1)).view(np.uint8)[:, :len(content)]
+        return np.frombuffer(each.tobytes(), values.dtype).reshape(-1, *values.shape)
