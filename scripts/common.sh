@@ -84,6 +84,17 @@ stage_arguments() {
     flags=("${given[@]+"${given[@]}"}" "${flags[@]+"${flags[@]}"}")
 }
 
+# ranks_argument "$@": [RANKS] before what stage_arguments takes.
+ranks_argument() {
+    local ranks=2
+    if [ $# -gt 0 ] && [ "${1#--}" = "$1" ]; then
+        ranks=$1
+        shift
+    fi
+    stage_arguments "$@"
+    flags=(--ranks "$ranks" "${flags[@]+"${flags[@]}"}")
+}
+
 # named_dataset "$@": [NAME] [PATH] [--flag value ...] become `flags`; without a name the simulation.
 named_dataset() {
     split_arguments "$@"

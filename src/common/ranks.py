@@ -1,12 +1,13 @@
 """Several processes: starts a function in each rank under MindSpore's launcher, and watches over them.
 
 Every rank runs `function(config, folder, exchange, *arguments)` of a module; the answer is that of rank 0. When one dies,
-hangs or cannot join, all are ended, and one line names it. See docs/maths.md, section 9.
+hangs or cannot join, all are ended, and one line names it. See docs/maths.md, section 11.
 """
 from __future__ import annotations
 
 import contextlib
 import importlib
+import importlib.util
 import json
 import logging
 import os
@@ -24,6 +25,7 @@ from pathlib import Path
 from ..config import Config
 from .errors import InputError
 from .files import write_text
+from .terminal import progress, tell_progress
 
 logger = logging.getLogger("ifrqe")
 
@@ -32,12 +34,14 @@ TASK, ANSWER, LOG, STATE, LAUNCHER = "task.json", "answer.json", "log.jsonl", "r
 STARTED, JOINING, JOINED, DONE, FAILED = "started", "joining", "joined", "done", "failed"
 PARENT = "IFRQE_PARENT"  # variable of the environment: the process that started the ranks
 SILENT = 30  # seconds without a sign of life after which a rank is given up
-JOIN = 40  # seconds that a rank may take to reach the others, once all are ready to
-START = 300  # seconds until all have loaded MindSpore
+JOIN = 40  # seconds that a rank may take to start, and to reach the others once all are ready to
+LOAD = 300  # seconds until all have loaded MindSpore
 BEAT = 1  # seconds between signs of life
-_CODE = "import sys; sys.path.insert(0, sys.argv[1]); from src.common.ranks import serve; serve(sys.argv[2])"
+# sys.path[0] is the folder of the caller, whose files are none of the program's
+_LAUNCH = "import sys; del sys.path[0]; from mindspore.parallel.cluster.run import main; main()"
+_SERVE = "import sys; sys.path[0] = sys.argv[1]; from src.common.ranks import serve; serve(sys.argv[2])"
 _ROOT = str(Path(__file__).resolve().parents[2])
-_RAISED = {kind.__name__: kind for kind in (InputError, FloatingPointError, MemoryError)}
+_RAISED = {kind.__name__: kind for kind in (InputError, FloatingPointError, MemoryError, OSError)}
 
 
 @contextlib.contextmanager
@@ -64,20 +68,24 @@ def in_ranks(config: Config, folder: Path, module: str, function: str, *argument
         InputError, FloatingPointError, MemoryError: that of a rank.
         ChildProcessError: a rank has died, hangs, or cannot reach the others.
     """
+    if importlib.util.find_spec("mindspore.parallel.cluster") is None:
+        raise InputError(f"--ranks {config.ranks}: this version of MindSpore has no launcher; install 2.3 or later, or give "
+                         "--ranks 1")
     write_text(folder / TASK, json.dumps([module, function, config.as_dict(), sorted(config.given), arguments]))
     port = _free_port()
-    command = [sys.executable, "-m", "mindspore.parallel.cluster.run", f"--worker_num={config.ranks}",
-               f"--local_worker_num={config.ranks}", "--master_addr=127.0.0.1", f"--master_port={port}",
-               f"--log_dir={folder}", "--join=True", "python", "-c", _CODE, _ROOT, str(folder)]
+    command = [sys.executable, "-c", _LAUNCH, f"--worker_num={config.ranks}", f"--local_worker_num={config.ranks}",
+               "--master_addr=127.0.0.1", f"--master_port={port}", f"--log_dir={folder}", "--join=True",
+               "python", "-c", _SERVE, _ROOT, str(folder)]
     # the launcher starts what is called python on the path
     write_text(folder / "bin" / "python", f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
     (folder / "bin" / "python").chmod(0o700)
     threads = str(max(1, (os.cpu_count() or 1) // config.ranks))
     environment = {**os.environ, "OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads,
                    "PATH": f"{folder / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}", PARENT: str(os.getpid())}
+    environment.pop("PYTHONSAFEPATH", None)
     with open(folder / LAUNCHER, "w") as output:
-        launcher = subprocess.Popen(command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=output,
-                                    stderr=output, start_new_session=True)
+        launcher = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                                    start_new_session=True)
     watch = _Watch(config.ranks, folder, port)
     try:
         while not watch.over():
@@ -101,7 +109,7 @@ class _Watch:
 
     def __init__(self, size, folder, port):
         self.size, self.folder, self.port = size, folder, port
-        self.begin, self.ready, self.read = time.monotonic(), None, 0
+        self.begin, self.ready, self.read, self.bar = time.monotonic(), None, 0, None
 
     def over(self):
         """Whether all are done; raises if one has failed, and passes on what they have logged."""
@@ -111,23 +119,25 @@ class _Watch:
     def look(self, launcher_gone=False):
         now, running = time.monotonic(), [_is_running(self._state(k).get("process", 0)) for k in range(self.size)]
         states = [self._state(k) for k in range(self.size)]  # later, since what has just ended has said so before
-        failed = [state for state in states if state.get("state") == FAILED]
-        for state in failed:
-            if state["kind"] in _RAISED:
-                raise _RAISED[state["kind"]](state["error"])
-        for k, state in enumerate(states):
-            where = f"rank {k} of {self.size} (process {state.get('process')})"
-            if state.get("state") not in (STARTED, JOINING, JOINED):
-                continue
-            if not running[k]:
-                raise ChildProcessError(f"{where} has died; {self._last_words(k)}")
+        failed = [k for k, state in enumerate(states) if state.get("state") == FAILED]
+        for k in failed:
+            if (kind := _RAISED.get(states[k]["kind"], OSError)) is not OSError:
+                raise kind(states[k]["error"])
+        there = [k for k, state in enumerate(states) if state.get("state") in (STARTED, JOINING, JOINED)]
+        where = [f"rank {k} of {self.size} (process {state.get('process')})" for k, state in enumerate(states)]
+        if dead := [k for k in there if not running[k]]:
+            log = (self.folder / LAUNCHER).read_text(errors="replace")  # the launcher ends the others
+            first = min(dead, key=lambda k: f"Worker process {states[k]['process']} exit" not in log)
+            raise ChildProcessError(f"{where[first]} has died; {self._last_words(first)}")
+        for k in there:
             if time.time() - (self.folder / STATE.format(k)).stat().st_mtime > SILENT:
-                raise ChildProcessError(f"{where} has given no sign of life for {SILENT} seconds; {self._last_words(k)}")
+                raise ChildProcessError(f"{where[k]} has given no sign of life for {SILENT} seconds; {self._last_words(k)}")
         if failed:  # after those who have died, since the others fail for that reason
-            raise RuntimeError(failed[0]["error"])
+            self._last_words(failed[0])
+            raise _RAISED.get(states[failed[0]]["kind"], RuntimeError)(f"rank {failed[0]}: {states[failed[0]]['error']}")
         reached = [state.get("state") for state in states]
         late = next((k for k, state in enumerate(reached) if state in (None, STARTED)), None)
-        if late is not None and (launcher_gone or now - self.begin > START):
+        if late is not None and (launcher_gone or now - self.begin > (LOAD if reached[late] else JOIN)):
             raise ChildProcessError(f"rank {late} of {self.size} has not started; {self._last_words(late)}")
         if late is None and self.ready is None:
             self.ready = now
@@ -160,12 +170,26 @@ class _Watch:
                 if not line.endswith(b"\n"):
                     break
                 self.read += len(line)
-                level, message = json.loads(line)
-                logger.log(level, "%s", message)
+                level, told = json.loads(line)
+                if level is None:
+                    self._show(*told)
+                else:
+                    logger.log(level, "%s", told)
+
+    def _show(self, total, desc, unit, done):
+        """Shows the progress of rank 0."""
+        if self.bar is not None and (done is None or self.bar.desc != desc):
+            self.bar.close()
+            self.bar = None
+        if done is not None:
+            self.bar = self.bar or progress(total, desc, unit)
+            self.bar.update(done - self.bar.n)
 
     def end(self, launcher):
         """Ends what is left of the ranks, their scheduler and their launcher."""
         self._pass_on()
+        if self.bar is not None:
+            self.bar.close()
         left = [self._state(k).get("process") for k in (*range(self.size), "scheduler")]
         left = [process for process in left if process]
         deadline = time.monotonic() + (5 if all(self._state(k).get("state") == DONE for k in range(self.size)) else 0)
@@ -195,14 +219,17 @@ def _is_running(process):
 
 
 class _Sender(logging.Handler):
-    """Leaves log lines for the process that started the ranks."""
+    """Leaves log lines and progress for the process that started the ranks."""
 
     def __init__(self, path):
         super().__init__(logging.DEBUG)
         self.file = open(path, "a", encoding="utf-8")
 
     def emit(self, record):
-        self.file.write(json.dumps([record.levelno, record.getMessage()]) + "\n")
+        self.send(record.levelno, record.getMessage())
+
+    def send(self, *what):
+        self.file.write(json.dumps(what) + "\n")
         self.file.flush()
 
 
@@ -239,7 +266,9 @@ def serve(folder: str) -> None:
             return
         if name == 0:
             logger.setLevel(logging.DEBUG)
-            logger.addHandler(_Sender(folder / LOG))
+            sender = _Sender(folder / LOG)
+            logger.addHandler(sender)
+            tell_progress(lambda *bar: sender.send(None, bar))
         logger.propagate = False
         from .share import Exchange
         found = getattr(importlib.import_module(module), function)(config, folder, Exchange(name), *arguments)
@@ -249,7 +278,8 @@ def serve(folder: str) -> None:
     except BaseException as e:
         import traceback
         traceback.print_exc()
-        say(state=FAILED, kind=type(e).__name__, error=str(e))
+        kind = next((name for name, kind in _RAISED.items() if isinstance(e, kind)), "")
+        say(state=FAILED, kind=kind, error=str(e))
         os._exit(1)
     os._exit(0)  # without the wait for others that MindSpore makes at its end
 

@@ -1,4 +1,4 @@
-"""A rank's share of the users, and what ranks tell each other: sums, and numbers about users. See docs/maths.md, section 9.
+"""A rank's share of the users, and what ranks tell each other: sums, and numbers about users. See docs/maths.md, section 11.
 
 One process has the share of all: its sums are those of all already.
 """
@@ -196,4 +196,4 @@ class Exchange:
             found = self.gather(Tensor(padded)).asnumpy()
             parts.append(found.reshape(-1, len(padded))[:, :len(part)])
         each = np.ascontiguousarray(np.concatenate(parts, 1)).view(np.uint8)[:, :len(content)]
-        return np.frombuffer(each.tobytes(), values.dtype).reshape(-1, *values.shape)
+        return np.frombuffer(each.tobytes(), values.dtype).reshape(len(each), *values.shape)

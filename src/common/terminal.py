@@ -7,7 +7,8 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TextIO
 
@@ -29,6 +30,7 @@ _UNSAFE = re.compile(f"[{_STEERING}]")
 _NO_LINE = re.compile(f"[\t\n{_STEERING}]+")
 
 _bars_shown = True
+_told = None
 
 
 class Painted(str):
@@ -217,5 +219,32 @@ def progress(total: int | None, desc: str, unit: str, initial: int = 0) -> tqdm:
 
     There is none where that is no terminal, or the program is quiet.
     """
+    if _told is not None:
+        return _Told(total, desc, unit)
     return tqdm(total=total, desc=desc, unit=unit, initial=initial, leave=False, delay=0.5, dynamic_ncols=True,
                 unit_scale=total is None or total >= 100_000, disable=None if _bars_shown else True)
+
+
+class _Told:
+    """Stands for a progress bar that another process shows: tells it about twice a second how far the work is."""
+
+    def __init__(self, total, desc, unit):
+        self.bar, self.done, self.last = (total if total is None else int(total), desc, unit), 0, time.monotonic()
+
+    def update(self, number):
+        self.done += int(number)
+        if time.monotonic() - self.last > 0.5:
+            self.last = time.monotonic()
+            _told(*self.bar, self.done)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        _told(*self.bar, None)
+
+
+def tell_progress(told: Callable[[int | None, str, str, int | None], None] | None) -> None:
+    """From now on bars are not shown here, but told by their total, description, unit and what is done, None for its end."""
+    global _told
+    _told = told

@@ -1,4 +1,4 @@
-"""What fits within a limit if interactions are taken in order; over all ranks by sums. See docs/maths.md, section 9."""
+"""What fits within a limit if interactions are taken in order; over all ranks by sums. See docs/maths.md, section 11."""
 from __future__ import annotations
 
 import numpy as np

@@ -80,7 +80,7 @@ def preprocess(config: Config) -> None:
     written = [output / DISCLOSURE_FILE, output / PREPROCESS_FILE,
                *(target / name for name in (RATINGS_FILE, MOVIES_FILE, DATASET_FILE))]
     device = set_device(config)
-    trains = TRAINED if config.strategy == ASK_FIRST else ()  # else their models say how they were trained
+    trains = (*TRAINED, "processes") if config.strategy == ASK_FIRST else ()  # else their models say how they were trained
     stage = Stage("preprocess", config, ("split", "model", *trains, *influence_groups(config), *MASK, "needs"),
                   inputs + checkpoints,
                   written, device)

@@ -1,4 +1,4 @@
-"""Users dealt out to ranks, in the blocks by which influence negatives are drawn. See docs/maths.md, section 9.
+"""Users dealt out to ranks, in the blocks by which influence negatives are drawn. See docs/maths.md, section 11.
 
 Each rank gets a file with the interactions of its own users alone; of the others it knows how long their histories are.
 """

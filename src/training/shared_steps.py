@@ -2,7 +2,7 @@
 
 A step's batch is that of all ranks together. Rows of users are updated where they are. The gradients of item tables and
 dense weights are summed over the ranks, so that these stay the same everywhere: with "dense" whole tables in one AllReduce,
-with "lazy" the rows of the batch, while others keep their moments, in one AllGather. See docs/maths.md, section 9.
+with "lazy" the rows of the batch, while others keep their moments, in one AllGather. See docs/maths.md, section 11.
 """
 import numpy as np
 from mindspore import ops

@@ -15,6 +15,7 @@ from ..common.errors import InputError
 from ..common.files import write_json
 from ..common.plugins import plugin_files
 from ..common.ranks import in_ranks, rank_folder
+from ..common.share import WHOLE
 from ..common.stage import Stage
 from ..common.variant import Variant, check_mask, dataset_files
 from ..config import TRAINED
@@ -144,11 +145,12 @@ class Run:
                                          "anchor_epochs": list(self.anchor.kept), **kept})
 
     def speed(self):
-        """Samples a second, and milliseconds a step, of the epochs so far."""
+        """Samples a second, milliseconds a step, and the bytes that each of several ranks tells the others in one."""
         seconds, trainer = sum(record["seconds"] for record in self.history), self.trainer
         steps = trainer.steps * len(self.history)
+        shared = {} if trainer.share is WHOLE else {"ranks": trainer.share.size, "bytes_per_step": trainer.cell.bytes_sent}
         return {"samples_per_second": steps * trainer.batch * (1 + self.config.num_neg) / seconds,
-                "ms_per_step": 1e3 * seconds / steps}
+                "ms_per_step": 1e3 * seconds / steps, **shared}
 
     def find_interrupted(self):
         """With --resume: puts back the state after the last finished epoch, if there is one.

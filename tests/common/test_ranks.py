@@ -1,0 +1,105 @@
+"""Several processes: the same results as one, and one line when a rank fails."""
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from src.common.errors import InputError
+from src.common.ranks import in_ranks, rank_folder
+from src.dataset import load_dataset
+from src.influence.anchor import Anchor
+from src.influence_function import expected_at
+from src.network import build
+from src.sources.deal import deal
+from src.training.checkpoint import read_checkpoint
+from src.training.trainer import Trainer
+from tests.small import SMALL
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+@pytest.fixture
+def many(write_ratings):
+    """24 users with 16 of 40 items each, so that each rank has as many interactions in every step."""
+    rng = np.random.default_rng(0)
+    write_ratings([(u, i, t) for u in range(24) for t, i in enumerate(rng.permutation(40)[:16])], items=range(40))
+
+
+def test_ranks_train_and_compute_what_one_process_does(many, settings, cpu):
+    config = settings(*SMALL, "--batch_size", 126, "--ranks", 2)  # 42 of 336 positives a step, 21 of each rank
+    with rank_folder(config) as folder:
+        deal(config, False, folder)
+        found = in_ranks(config, folder, "tests.ranks", "trained_and_influences")
+    dataset = load_dataset(config)
+    for kind in ("lazy", "dense"):
+        there = found[kind]
+        assert np.allclose(there["weights"], 1 / 126) and there["steps"] == 8
+        users, items = (np.concatenate([np.array(one).reshape(8, 21, *np.shape(one)[1:]) for one in there[key]], 1)
+                        for key in ("users", "items"))
+        assert len(np.unique(users)) == 24
+        trainer = Trainer(build(dataset, config), dataset, config.replace(lazy_adam=kind == "lazy"), "CPU")
+        loss = trainer.run_steps(users.ravel().astype(np.int32), items.reshape(-1, 3).astype(np.int32), 8, 8, 0)
+        assert there["loss"] == pytest.approx(loss, rel=1e-5)
+        values = trainer.net.values()
+        start = build(dataset, config).values()
+        for name, value in values.items():
+            assert np.abs(value - start[name]).max() > 1e-4, name
+            np.testing.assert_allclose(there["values"][name], value, atol=1e-5, err_msg=f"{kind} {name}")
+    influence, expected, report = expected_at(Anchor([values]), dataset, config)
+    assert report["expectation"].keys() == found["report"]["expectation"].keys() == {"1", "2", "3"}
+    assert np.abs(influence).max() > 1e-4
+    np.testing.assert_allclose(found["influence"], influence, atol=1e-5 * np.abs(influence).max())
+    np.testing.assert_allclose(found["expected"], expected, atol=1e-4 * np.abs(expected).max())
+    # what a rank gives to the others: whole item tables, or the item and its rows of 63 samples; and the dense weights
+    dense = 4 * sum(value.size for name, value in values.items() if not name.startswith("user_"))
+    assert found["dense"]["bytes"] == dense
+    rows = 63 * (1 + values["item_gmf"].shape[1] + values["item_mlp"].shape[1])
+    weights = sum(value.size for name, value in values.items() if name.startswith("head."))
+    assert found["lazy"]["bytes"] == 4 * (rows + weights)
+    assert not folder.exists()
+
+
+def test_an_error_of_one_rank_is_that_of_all(many, settings):
+    config = settings("--ranks", 2)
+    with rank_folder(config) as folder, pytest.raises(InputError, match="^one: is wrong$"):
+        in_ranks(config, folder, "tests.ranks", "refuse_in_one")
+    assert not folder.exists()
+
+
+def arguments(config, *more):
+    shown = [str(x) for x in (*SMALL, "--train_epochs", 40, *more)]
+    for key in ("data_path", "output_path", "checkpoint_path", "dataset"):
+        shown += [f"--{key}", str(getattr(config, key))]
+    return [sys.executable, os.path.join(ROOT, "train.py"), *shown, "--device_target", "CPU", "--ranks", "2"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sign, said", [(signal.SIGKILL, "has died"), (signal.SIGSTOP, "no sign of life")])
+def test_a_rank_that_ends_or_hangs_ends_all_and_resume_goes_on(many, settings, tmp_path, sign, said):
+    config = settings()
+    whole = config.replace(output_path=str(tmp_path / "whole"), checkpoint_path=str(tmp_path / "whole"))
+    subprocess.run(arguments(whole), check=True, capture_output=True)
+    run = subprocess.Popen(arguments(config), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    state, kept = tmp_path / "output/ranks/rank_1.json", tmp_path / "checkpoint/NCF.last.ckpt"
+    while not kept.exists():
+        assert run.poll() is None
+        time.sleep(0.05)
+    process = int(re.search(r'"process": (\d+)', state.read_text())[1])
+    begin = time.monotonic()
+    os.kill(process, sign)
+    _, error = run.communicate(timeout=60)
+    assert time.monotonic() - begin < 60 and run.returncode == 2
+    assert re.fullmatch(rf"error: rank 1 of 2 \(process {process}\) has .*\n", error) and said in error
+    assert not any(str(tmp_path) in line for line in subprocess.run(["ps", "axo", "args"], capture_output=True, text=True
+                                                                    ).stdout.splitlines() if "common.ranks" in line)
+    done = subprocess.run(arguments(config, "--resume"), check=True, capture_output=True, text=True)
+    assert "going on after epoch" in done.stdout
+    one, other = (read_checkpoint(folder / "NCF.ckpt", "")[0] for folder in (tmp_path / "checkpoint", tmp_path / "whole"))
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        np.testing.assert_array_equal(value, other[name])

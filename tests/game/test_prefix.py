@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+
+from src.common.share import WHOLE, Part
+from src.game.mirror_descent import prices_within_budgets
+from src.game.prefix import Prefix, first_by_keys
+from tests.ranks import in_threads
+
+
+def in_parts(size, number, work):
+    """What work(share, mine) returns in each of several ranks, `mine` (number,) bool, as a list with these masks."""
+    owner = np.random.default_rng(number).integers(size, size=number)
+    zeros = np.zeros(size, int)
+
+    def of_rank(exchange):
+        return work(Part(exchange.rank, size, zeros, zeros, zeros, exchange), owner == exchange.rank)
+    return list(zip(in_threads(size, of_rank), [owner == rank for rank in range(size)]))
+
+
+def test_a_prefix_with_known_ends():
+    prefix = Prefix(np.array([3.0, 1, 2, 2]), np.array([1.0, 4, 2, 2]))
+    assert prefix.within(3) == (-np.inf, 1, 0)
+    assert prefix.within(4) == (1, 2, 4)
+    assert prefix.within(7.9) == (1, 2, 4)  # both of key 2, or none
+    assert prefix.within(8) == (2, 3, 8)
+    assert prefix.within(9) == (3, np.inf, 9)
+    assert Prefix(np.zeros(0), np.zeros(0)).within(1) == (-np.inf, np.inf, 0)
+
+
+@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize("seed", range(4))
+def test_ranks_find_the_ends_that_one_process_finds(size, seed):
+    rng = np.random.default_rng(seed)
+    number = 200
+    key = rng.normal(size=number) * 10.0 ** rng.integers(-9, 9, number) if seed % 2 else rng.integers(-5, 6, number) * 0.25
+    weight = rng.random(number) * (rng.random(number) > 0.2)
+    limits = [share * weight.sum() for share in (0, 0.1, 0.6, 1, 2)]
+
+    def ends(share, mine):
+        prefix = Prefix(key[mine], weight[mine], share)
+        return [prefix.within(limit) for limit in limits]
+    wanted = ends(WHOLE, np.ones(number, bool))
+    for found, _ in in_parts(size, number, ends):
+        np.testing.assert_allclose(found, wanted, rtol=1e-12)
+        assert [one[:2] for one in found] == [one[:2] for one in wanted]
+
+
+def test_ties_are_broken_by_the_next_key():
+    keys, weight = (np.array([1.0, 2, 2, 2, 3]), np.array([0, 3, 1, 2, 0])), np.ones(5)
+    assert first_by_keys(keys, weight, 3, WHOLE).tolist() == [True, False, True, True, False]
+    for found, mine in in_parts(2, 5, lambda share, mine: first_by_keys(
+            tuple(key[mine] for key in keys), weight[mine], 3, share)):
+        assert found.tolist() == np.array([True, False, True, True, False])[mine].tolist()
+
+
+def test_ranks_find_the_price_of_one_process():
+    rng = np.random.default_rng(1)
+    influence, unwillingness = rng.normal(0, 0.01, 300), rng.random(300)
+    budgets = [0.1 * unwillingness.sum(), 0.4 * unwillingness.sum(), unwillingness.sum()]
+    one = prices_within_budgets(influence, unwillingness, budgets, 0.001)
+    assert one[0] > one[1] > 0 and one[2] == 0
+    for found, _ in in_parts(3, 300, lambda share, mine: prices_within_budgets(
+            influence[mine], unwillingness[mine], budgets, 0.001, share)):
+        assert found == one

@@ -1,0 +1,138 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from src.common.errors import InputError
+from src.dataset import evaluation_candidates, load_dataset
+from src.game.problem import problem_of
+from src.influence.chunks import Chunks
+from src.influence.expected import default_shrinkage, expected_influence
+from src.influence.refit import prior_of
+from src.sources import deal as deal_module
+from src.sources.deal import join, owners
+from src.sources.unwillingness import load_unwillingness
+from tests.ranks import on_shares
+from tests.small import SMALL
+
+
+@pytest.fixture
+def uneven(write_ratings):
+    """30 users with 3 to 15 of 40 items, rows in random order, ratings that tell them apart."""
+    rng = np.random.default_rng(0)
+    rows = [(f"u{u}", i, int(rng.integers(9))) for u in range(30) for i in rng.permutation(40)[:3 + u * 7 % 13]]
+    folder = write_ratings([rows[k] for k in rng.permutation(len(rows))], items=range(40))
+    table = pd.read_csv(folder / "ratings.csv")
+    table["rating"] = rng.integers(1, 6, len(table))
+    table.to_csv(folder / "ratings.csv", index=False)
+
+
+@pytest.fixture(params=[1, 100], ids=["blocks are shared out", "whole blocks"])
+def blocks(request, monkeypatch):
+    """How users are dealt: with blocks of few interactions there are enough for each rank."""
+    if request.param > 1:
+        for module in ("src.common.share", "src.sources.deal"):
+            monkeypatch.setattr(f"{module}.DRAWN_TOGETHER", 15)
+    return request.param
+
+
+def put_together(parts, whole):
+    """(n, ...) of what each rank has for its own interactions, as [(users, owner of each interaction, values)]."""
+    result = np.empty((whole.num_interactions, *parts[0][1].shape[1:]), parts[0][1].dtype)
+    for share, values in parts:
+        result[share.positions(0)] = values
+    return result
+
+
+def test_few_blocks_are_shared_out_and_many_are_kept_whole(monkeypatch):
+    length = np.array([9, 8, 7, 6, 0, 5])
+    assert np.bincount(owners(length, 2), length).tolist() == [21, 14]
+    monkeypatch.setattr(deal_module, "DRAWN_TOGETHER", 1)  # each user is a block
+    monkeypatch.setattr(deal_module, "FEW", 1)
+    assert np.bincount(owners(length, 2), length).tolist() == [20, 15]  # each to the one with less
+    assert set(owners(length, 5)[length > 0]) == set(range(5))
+    with pytest.raises(InputError, match="--ranks 6: only 5 users"):
+        owners(length, 6)
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_a_share_has_its_own_users_alone_and_all_together_are_the_dataset(uneven, settings, tmp_path, ranks, blocks):
+    config = settings("--ranks", ranks)
+    whole = load_dataset(config)
+    parts = on_shares(config, tmp_path, lambda part: part)
+    assert sorted(np.concatenate([part.user_ids for part in parts])) == sorted(whole.user_ids)
+    for part in parts:
+        users = part.share.users
+        assert part.user_ids.tolist() == whole.user_ids[users].tolist() and part.num_items == whole.num_items
+        mine = np.isin(whole.user, users)
+        assert part.item.tolist() == whole.item[mine].tolist() and part.rows.tolist() == whole.rows[mine].tolist()
+        assert users[part.user].tolist() == whole.user[mine].tolist()
+        assert part.test.tolist() == whole.test[users].tolist() and part.held_out.tolist() == whole.held_out[users].tolist()
+        with np.load(tmp_path / f"share_{part.share.rank}.npz") as file:  # that is all that the rank is given of anybody
+            assert len(file["user"]) == mine.sum() + 2 * len(users)
+    assert {part.share.splits for part in parts} == {blocks == 1}
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_ranks_draw_the_candidates_and_the_negatives_of_one_process(uneven, settings, tmp_path, ranks, blocks):
+    config = settings(*SMALL, "--ranks", ranks)
+    whole = load_dataset(config)
+    wanted = evaluation_candidates(whole, "test", config)
+
+    def work(part):
+        chunks = Chunks(part, config)
+        items = np.zeros((part.num_interactions, 3), np.int32)
+        for k in range(len(chunks)):
+            chunk = chunks[k]
+            items[chunks.positions(k)] = chunk.items[chunk.inside]
+        return part.share, items, evaluation_candidates(part, "test", config), chunks.pairs_per_call
+    chunks, items = Chunks(whole, config), np.zeros((whole.num_interactions, 3), np.int32)
+    for k in range(len(chunks)):
+        items[chunks.positions(k)] = chunks[k].items[chunks[k].inside]
+    found = on_shares(config, tmp_path, work)
+    for share, _, candidates, _ in found:
+        assert candidates.tolist() == wanted[share.users].tolist()
+    assert put_together([(share, drawn) for share, drawn, _, _ in found], whole).tolist() == items.tolist()
+    assert len({pairs for *_, pairs in found}) == 1
+
+
+@pytest.mark.parametrize("source", ["uniform", "ratings", "constant"])
+def test_ranks_know_the_unwillingness_of_one_process(uneven, settings, tmp_path, source):
+    rules = tmp_path / "rules.csv"
+    rules.write_text("user_id,item_id,unwillingness\nu3,,1\n,5,0.25\n")
+    config = settings("--unwillingness", source, "--ranks", 2, "--willingness_file", rules, "--veto")
+    whole = load_dataset(config)
+    found = on_shares(config, tmp_path, lambda part: (part.share, problem_of(part, config).unwillingness),
+                      ratings=source == "ratings")
+    assert put_together(found, whole).tolist() == load_unwillingness(whole, config).tolist()
+
+
+def test_ranks_fit_the_regression_and_the_prior_of_one_process(uneven, settings, tmp_path):
+    config = settings("--ranks", 3)
+    whole = load_dataset(config)
+    rng = np.random.default_rng(0)
+    influence = rng.normal(size=(whole.num_interactions, 4))
+    influence[:, 0] += influence[:, 1]
+    rows = rng.normal(size=(whole.num_users, 3))
+
+    def work(part):
+        own = influence[part.share.positions(0)]
+        prior = prior_of(part.share.own(rows), part.share)
+        return part.share, *expected_influence(own, part), prior, default_shrinkage(part)
+    expected, report = expected_influence(influence, whole)
+    assert set(report) == {"1", "2", "3"} and report["1"]["slopes"][0] > 0.5
+    found = on_shares(config, tmp_path, work)
+    assert {shrinkage for *_, shrinkage in found} == {default_shrinkage(whole)}
+    np.testing.assert_allclose(put_together([one[:2] for one in found], whole), expected, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(found[1][3].mean, prior_of(rows).mean, rtol=1e-12)
+    np.testing.assert_allclose(found[1][3].precision, prior_of(rows).precision, rtol=1e-9)
+
+
+def test_tables_of_ranks_are_joined_in_the_order_of_users(uneven, settings, tmp_path):
+    config = settings("--ranks", 3)
+    whole = load_dataset(config)
+    for part in on_shares(config, tmp_path, lambda part: part):
+        lines = [f"{u},{i}\n" for u, i in zip(part.user_ids[part.user], part.item_ids[part.item])]
+        (tmp_path / f"{part.share.rank}.csv").write_text("user,item\n" + "".join(lines))
+    join(tmp_path, ["0.csv", "1.csv", "2.csv"], tmp_path / "whole.csv")
+    wanted = [f"{u},{i}" for u, i in zip(whole.user_ids[whole.user], whole.item_ids[whole.item])]
+    assert (tmp_path / "whole.csv").read_text().splitlines() == ["user,item", *wanted]
