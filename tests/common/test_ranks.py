@@ -2,6 +2,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -103,3 +104,15 @@ def test_a_rank_that_ends_or_hangs_ends_all_and_resume_goes_on(many, settings, t
     assert one.keys() == other.keys()
     for name, value in one.items():
         np.testing.assert_array_equal(value, other[name])
+
+
+@pytest.mark.slow
+def test_a_port_that_is_taken_ends_all(many, settings, monkeypatch):
+    config = settings("--ranks", 2)
+    with socket.create_server(("127.0.0.1", 0)) as taken, rank_folder(config) as folder:
+        port = taken.getsockname()[1]
+        monkeypatch.setattr("src.common.ranks._free_port", lambda: port)
+        begin = time.monotonic()
+        with pytest.raises(ChildProcessError, match=rf"^rank \d of 2 cannot reach the others at port {port}"):
+            in_ranks(config, folder, "tests.ranks", "refuse_in_one")
+    assert time.monotonic() - begin < 90  # a minute, and the start of the interpreters
