@@ -44,6 +44,14 @@ _ROOT = str(Path(__file__).resolve().parents[2])
 _RAISED = {kind.__name__: kind for kind in (InputError, FloatingPointError, MemoryError, OSError)}
 
 
+def check_ranks(config: Config, known: dict[str, tuple]) -> None:
+    """Raises InputError if several ranks are asked for with an option that is none of the values that go with them."""
+    for key, values in known.items() if config.ranks > 1 else ():
+        if (value := getattr(config, key)) not in values:
+            raise InputError(f"--ranks {config.ranks}: does not go with --{key} {value}, only with "
+                             f"{', '.join(map(str, values)) or 'none'}; give --ranks 1")
+
+
 @contextlib.contextmanager
 def rank_folder(config: Config) -> Iterator[Path]:
     """Yields the folder for what ranks are given and leave; it holds what is personal, and is removed in any case."""

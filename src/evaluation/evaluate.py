@@ -18,7 +18,7 @@ from .. import metrics
 from ..common.errors import InputError
 from ..common.files import atomic_write, read_json, write_csv, write_json
 from ..common.plugins import plugin_files
-from ..common.ranks import in_ranks, rank_folder
+from ..common.ranks import check_ranks, in_ranks, rank_folder
 from ..common.share import Exchange
 from ..common.stage import Stage
 from ..common.terminal import RESULT
@@ -53,6 +53,7 @@ def evaluate(variant: Variant) -> None:
     """
     config, model = variant.config, variant.model
     output = Path(config.output_path)
+    check_ranks(config, {"personal": ("False",), "eval_negatives": ("",)})
     for path in decision_files(config):
         if variant.masked and not path.exists():
             raise InputError(f"{path}: no such file; run preprocess.py first, or set --decisions_path to its results")
@@ -161,9 +162,6 @@ def _score(variant, dataset):
 def _score_in_ranks(variant):
     """As `_score`, of several ranks."""
     config = variant.config
-    for key, known in {"personal": "False", "eval_negatives": ""}.items():
-        if getattr(config, key) != known:
-            raise InputError(f"--ranks {config.ranks}: does not go with --{key} {getattr(config, key)}; give --ranks 1")
     with rank_folder(config) as folder:
         deal(config, False, folder)
         said = in_ranks(config, folder, __name__, "score_in_rank", variant.masked)

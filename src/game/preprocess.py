@@ -13,7 +13,7 @@ from ..common.figures import as_written, disclosure_plot, drawn
 from ..common.files import atomic_write, digest, read_json, write_csv, write_json
 from ..common.machine import peak_rss_mb
 from ..common.plugins import label, plugin_files
-from ..common.ranks import in_ranks, rank_folder
+from ..common.ranks import check_ranks, in_ranks, rank_folder
 from ..common.share import Exchange
 from ..common.stage import Stage
 from ..common.tables import read_rows, read_table
@@ -62,6 +62,8 @@ from .strategies import (
 logger = logging.getLogger("ifrqe")
 
 _PART, _ROWS = "disclosure_{}.csv", "rows_{}.npy"  # of each rank
+_IN_RANKS = {"strategy": (NONE, "random", "threshold", IFRQE, ASK_FIRST), "solver": ("blend", "block"), "protect": (False,),
+             "needs": (False,), "count_others": (False,), "budget_scope": ("all",)}
 
 
 def preprocess(config: Config) -> None:
@@ -74,6 +76,7 @@ def preprocess(config: Config) -> None:
     """
     if config.holdout < 2:
         raise InputError(f"--holdout {config.holdout}: leaves no validation item for the influences; use 2 here")
+    check_ranks(config, _IN_RANKS)
     inputs = data_files(config) + plugin_files(config.model, config.strategy, config.solver)
     checkpoints = trained_models(config) if needs_model(config.strategy) else []
     output, target = Path(config.output_path), dataset_folder(config, masked=True)
@@ -130,12 +133,6 @@ def _decide(problem, checkpoints, config, device, kept):
 
 def _decide_in_ranks(config, output, checkpoints, device, basis):
     """Writes disclosure.csv, of several ranks' decisions; returns a Dataset of the rows kept, the Decisions, the record."""
-    others = {"strategy": (NONE, "random", "threshold", IFRQE, ASK_FIRST), "solver": ("blend", "block"), "protect": (False,),
-              "needs": (False,), "count_others": (False,), "budget_scope": ("all",)}
-    for key, known in others.items():
-        if getattr(config, key) not in known:
-            raise InputError(f"--ranks {config.ranks}: does not go with --{key} {getattr(config, key)}, only with "
-                             f"{', '.join(map(str, known))}; give --ranks 1")
     with rank_folder(config) as folder:
         ids = deal(config, False, folder, ratings=unwillingness_source(config) == "ratings")
         record = in_ranks(config, folder, __name__, "decide_in_rank", [str(path) for path in checkpoints], device, basis)

@@ -8,16 +8,22 @@ import sys
 import time
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from src.common.errors import InputError
+from src.common.files import read_json
 from src.common.ranks import in_ranks, rank_folder
+from src.common.variant import Variant
 from src.dataset import load_dataset
+from src.evaluation.evaluate import evaluate
+from src.game.preprocess import preprocess
 from src.influence.anchor import Anchor
 from src.influence_function import expected_at
 from src.network import build
 from src.sources.deal import deal
 from src.training.checkpoint import read_checkpoint
+from src.training.train import train
 from src.training.trainer import Trainer
 from tests.small import SMALL
 
@@ -70,6 +76,47 @@ def test_an_error_of_one_rank_is_that_of_all(many, settings):
     with rank_folder(config) as folder, pytest.raises(InputError, match="^one: is wrong$"):
         in_ranks(config, folder, "tests.ranks", "refuse_in_one")
     assert not folder.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ifrqe", "ask-first", "threshold"])
+def test_stages_in_ranks_write_what_one_process_writes(many, settings, tmp_path, cpu, strategy):
+    options = *SMALL, "--strategy", strategy, "--batch_size", 126, "--anchor_epochs", 1
+    train(Variant(settings(*options)))
+    files = {}
+    for ranks in (1, 2):
+        config = settings(*options, "--ranks", ranks, "--overwrite")
+        preprocess(config)
+        output, masked = tmp_path / "output", tmp_path / "data" / "masked_tiny"
+        assert not (output / "ranks").exists() and not list(output.glob("rank_*"))
+        train(Variant(settings(*options, "--overwrite"), masked=True))
+        evaluate(Variant(config, masked=True))
+        files[ranks] = (pd.read_csv(output / "disclosure.csv"), (masked / "ratings.csv").read_text(),
+                        read_json(output / "preprocess.json", ""), read_json(output / "eval_ifrqe.json", ""),
+                        pd.read_csv(output / "eval_ifrqe_users.csv"))
+        assert (output / "disclosure.png").exists()
+    one, two = files[1], files[2]
+    if strategy == "ask-first":  # its trainings shuffle otherwise, so that masks differ
+        assert one[0].disclosed.mean() == pytest.approx(two[0].disclosed.mean(), abs=0.1)
+        assert (one[0].unwillingness == two[0].unwillingness).all()
+        assert two[2]["wv"] == two[2]["spent_wv"] <= 0.6 * two[2]["total_wv"] * (1 + 1e-9)
+        assert (two[0].instalment.isin(range(6))).all()
+        return
+    assert one[1] == two[1]
+    pd.testing.assert_frame_equal(one[0], two[0], rtol=1e-4, atol=1e-9)
+    pd.testing.assert_frame_equal(one[4], two[4], rtol=1e-5)
+    for k in (2, 3):
+        assert one[k].keys() == two[k].keys()
+        for key, value in one[k].items():
+            if isinstance(value, float) and "seconds" not in key and key != "peak_rss_mb":
+                assert two[k][key] == pytest.approx(value, rel=1e-5), key
+    assert one[3]["candidates_sha256"] == two[3]["candidates_sha256"]
+
+
+@pytest.mark.parametrize("option", [("--strategy", "ifrqe++"), ("--solver", "lissa"), ("--protect",), ("--count_others",)])
+def test_what_does_not_go_with_ranks_is_refused(many, settings, cpu, option):
+    with pytest.raises(InputError, match=f"^--ranks 2: does not go with {option[0]} .*; give --ranks 1$"):
+        preprocess(settings(*option, "--ranks", 2))
 
 
 def arguments(config, *more):
