@@ -34,11 +34,15 @@ def differ_beyond_seed(one: dict, other: dict) -> str:
 
 
 def _compared(record):
-    """What must be the same in two evaluations; options that evaluation and training both have stand there twice."""
+    """What must be the same in two evaluations; options that evaluation and training both have stand there twice.
+
+    How many ranks trained is no such thing: it changes a model as another order of the samples would.
+    """
     compared = {**{key: record.get(key) for key in COMPARED}, "top_k": top_k_of(record)}
     training = record.get("training", {})
     for key, value in ({**EARLIER, **training} if training else {}).items():
         compared[f"training {key}" if key in compared else key] = value
+    compared.pop("ranks", None)
     return compared
 
 

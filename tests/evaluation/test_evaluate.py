@@ -8,6 +8,7 @@ import pytest
 from src.common.errors import InputError
 from src.common.variant import Variant, asked
 from src.dataset import evaluation_candidates, load_dataset
+from src.evaluation.compare import not_comparable
 from src.evaluation.evaluate import evaluate, full_ranks
 from src.game.preprocess import preprocess
 from src.metrics import all_metrics
@@ -92,6 +93,12 @@ def test_no_comparison_of_results_that_do_not_belong_together(cpu, ratings, sett
             evaluate(asked(config.replace(masked=True)))
         named = ", ".join(f"{key} {value} against {record[key]}" for key, value in change.items())
         assert f"of other data or settings ({named})" in caplog.text and "plain against masked" not in caplog.text
+
+
+def test_models_of_other_numbers_of_ranks_may_be_compared():
+    one, two = ({"dataset": "x", "training": {"train_epochs": 2, **more}} for more in ({}, {"ranks": 2}))
+    assert not_comparable(one, two) == ""
+    assert not_comparable(one, {**two, "training": {"train_epochs": 3}}) == "train_epochs 2 against 3"
 
 
 def test_a_changed_unwillingness_file_is_noticed(cpu, ratings, settings, tmp_path):
