@@ -218,6 +218,7 @@ class Validation:
         config = self.config
         self.net.set_values(values)
         scores = score(self.net, self.candidates, config.eval_batch_size)
-        return {f"hr@{config.top_k}": metrics.hit_ratio(scores, config.top_k),
-                f"ndcg@{config.top_k}": metrics.ndcg(scores, config.top_k),
-                "pos_loss": float(metrics.cross_entropy(scores)[:, 0].mean())}
+        rank = metrics.ranks(scores)
+        return {f"hr@{config.top_k}": metrics.hit_ratio_of_ranks(rank, config.top_k),
+                f"ndcg@{config.top_k}": metrics.ndcg_of_ranks(rank, config.top_k),
+                "pos_loss": float(metrics.cross_entropy(scores[:, :1]).mean())}

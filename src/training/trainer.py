@@ -169,7 +169,12 @@ class Trainer:
         correction = np.sqrt(1 - self.config.beta2 ** (at + 1)) / (1 - self.config.beta1 ** (at + 1))
         rates = (self.rates[np.minimum(at, len(self.rates) - 1)] * correction).astype(np.float32)
         width = 1 + self.config.num_neg
-        total = self.cell(Tensor(np.resize(users, (per_call, self.groups))),
-                          Tensor(np.resize(items, (per_call, self.groups * width))), Tensor(rates),
+        total = self.cell(Tensor(_filled(users, (per_call, self.groups))),
+                          Tensor(_filled(items, (per_call, self.groups * width))), Tensor(rates),
                           Tensor(steps, ms.int32), Tensor(0, ms.int32), Tensor(np.zeros((self.groups, width), np.float32)))
         return float(total.asnumpy().mean(dtype=np.float64))
+
+
+def _filled(values, shape):
+    """`values` in a shape, repeated where they are too few, but not copied where they are enough."""
+    return values.reshape(shape) if values.size == np.prod(shape) else np.resize(values, shape)
