@@ -48,9 +48,10 @@ class Chunks:
         order = np.argsort(self.length, kind="stable")[::-1]  # from the longest history down: the first sets the padding
         order = order[self.length[order] > 0].astype(np.int32)
         pairs = max(1, config.chunk_size // (1 + config.num_neg))
-        self.parts = [(k, users) for k, block in enumerate(self._cut(order, DRAWN_TOGETHER))
-                      for users in self._cut(block, pairs)]
-        self._drawn = None  # number of a block, its users and their items
+        self.blocks = list(self._cut(order, DRAWN_TOGETHER))
+        self.parts = [(k, users) for k, block in enumerate(self.blocks) for users in self._cut(block, pairs)]
+        self._drawn = None  # number of a block, and the items of its users
+        self._offset = np.zeros(dataset.num_users, np.int64)  # of the block that was drawn last
 
     def _cut(self, users, interactions):
         """Splits users, sorted by falling length, into parts of at most `interactions` padded interactions."""
@@ -90,23 +91,21 @@ class Chunks:
     def __getitem__(self, k):
         block, users = self.parts[k]
         if self._drawn is None or self._drawn[0] != block:
-            self._drawn = block, *self._draw(block)
-        _, offset, items = self._drawn
+            self._drawn = block, self._draw(block)
+        items = self._drawn[1]
         place = np.arange(self.length[users[0]])
         inside = place < self.length[users][:, None]
         place = np.where(inside, place, 0)
         used = inside & self.disclosed[self.first[users][:, None] + place]
-        return Chunk(users, inside, used, items[offset[users][:, None] + place])
+        return Chunk(users, inside, used, items[self._offset[users][:, None] + place])
 
     def _draw(self, block):
-        """Where the interactions of each user of a block begin among them, and their (n, 1 + num_neg) items."""
-        config = self.config
-        users = np.concatenate([users for k, users in self.parts if k == block])
+        """(n, 1 + num_neg) items of the users of a block; notes where those of each begin."""
+        config, users = self.config, self.blocks[block]
         length = self.length[users]
-        offset = np.zeros(self.dataset.num_users, np.int64)
-        offset[users] = np.cumsum(length) - length
+        self._offset[users] = np.cumsum(length) - length
         item = self.dataset.item[self._positions_of(users)]
         owner = np.repeat(np.arange(len(users)), length)
         negatives = sample_outside(owner, self.pairs_of(users), generator(config.seed, self.purpose, block),
                                    config.num_neg)
-        return offset, np.concatenate([item[:, None], negatives], 1)
+        return np.concatenate([item[:, None], negatives], 1)
