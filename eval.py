@@ -20,8 +20,7 @@ from src.report.page import write_report  # noqa: E402
 
 def evaluate_and_report(config):
     """Evaluates the model that --masked names; the report shows both if both are there."""
-    evaluate(asked(config))
-    write_report(asked(config))
+    write_report(asked(config), evaluate(asked(config)))
 
 
 def run(config):

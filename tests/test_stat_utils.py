@@ -20,6 +20,15 @@ def test_membership(pairs):
     assert np.array_equal(pair_set.counts, dense.sum(1))
 
 
+def test_membership_does_not_depend_on_how_many_are_looked_up_together(pairs, monkeypatch):
+    pair_set, dense = pairs
+    whole = sample_outside(np.arange(20), pair_set, generator(1, "test"), 4)
+    monkeypatch.setattr(stat_utils, "_TOGETHER", 7)
+    assert np.array_equal(pair_set.contains(np.arange(20)[:, None], np.arange(30)), dense)
+    assert np.array_equal(pair_set.contains(*np.nonzero(dense)), np.ones(dense.sum(), bool))
+    assert np.array_equal(sample_outside(np.arange(20), PairSet(*np.nonzero(dense), 20, 30), generator(1, "test"), 4), whole)
+
+
 def test_empty_set_contains_nothing(monkeypatch):
     nothing = np.array([], np.int32)
     assert not PairSet(nothing, nothing, 3, 4).contains(np.arange(3)[:, None], np.arange(4)).any()

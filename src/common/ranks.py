@@ -25,6 +25,7 @@ from pathlib import Path
 from ..config import Config
 from .errors import InputError
 from .files import write_text
+from .machine import peak_rss_mb
 from .terminal import progress, tell_progress
 
 logger = logging.getLogger("ifrqe")
@@ -101,6 +102,7 @@ def in_ranks(config: Config, folder: Path, module: str, function: str, *argument
                 time.sleep(BEAT)  # for what the ranks have left to say
                 watch.look(launcher_gone=True)
             time.sleep(0.1)
+        watch.say_memory()
     finally:
         watch.end(launcher)
     return json.loads((folder / ANSWER).read_text(encoding="utf-8"))
@@ -195,6 +197,11 @@ class _Watch:
             self.bar = self.bar or progress(total, desc, unit)
             self.bar.update(done - self.bar.n)
 
+    def say_memory(self):
+        """Logs the largest memory that each rank has had."""
+        peaks = ", ".join(f"{self._state(k)['peak']:.0f}" for k in range(self.size))
+        logger.debug("peak memory of the ranks: %s MB", peaks)
+
     def end(self, launcher):
         """Ends what is left of the ranks, their scheduler and their launcher."""
         self._pass_on()
@@ -284,7 +291,7 @@ def serve(folder: str) -> None:
         found = getattr(importlib.import_module(module), function)(config, folder, Exchange(name), *arguments)
         if name == 0:
             write_text(folder / ANSWER, json.dumps(found))
-        say(state=DONE)
+        say(state=DONE, peak=peak_rss_mb())
     except BaseException as e:
         import traceback
         traceback.print_exc()

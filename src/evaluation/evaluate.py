@@ -27,7 +27,7 @@ from ..config import EVALUATED, MASK, Config
 from ..constants import HOLDOUT, MASKED_MODEL, RATINGS_FILE, USER, eval_file, users_file
 from ..dataset import Dataset, counting, evaluation_candidates, load_dataset
 from ..device_adapter import set_device
-from ..game.decisions import read_decisions
+from ..game.decisions import Decisions, read_decisions
 from ..network import Network, score, score_all
 from ..sources.deal import deal, load_share
 from ..sources.unwillingness import data_files, load_unwillingness
@@ -40,7 +40,7 @@ _USERS = "users.npz"  # of a rank folder
 LOWEST = np.finfo(np.float32).min  # score of what takes no part in a ranking
 
 
-def evaluate(variant: Variant) -> None:
+def evaluate(variant: Variant) -> tuple[Dataset, Decisions | None] | None:
     """Evaluates the model of a Variant on the test items.
 
     Writes eval_MODEL.json, eval_MODEL_users.csv (user_id; rank of the user's test item from 0; loss, the mean cross-entropy
@@ -48,10 +48,13 @@ def evaluate(variant: Variant) -> None:
     ORIGINAL dataset's test items and candidates, with the user rows that --personal names; with True and auto the record
     has HR@k and NDCG@k with either rows as well. After the masked one the table of both follows, if they may be compared.
 
+    Returns:
+        What it has read, for the report: the Dataset, and the Decisions if there are any; None if it was done before.
+
     Raises:
         InputError: a checkpoint, the dataset or the decisions are missing or do not fit together.
     """
-    config, model = variant.config, variant.model
+    config, model, read = variant.config, variant.model, None
     output = Path(config.output_path)
     check_ranks(config, {"personal": ("False",), "eval_negatives": ("",)})
     for path in decision_files(config):
@@ -66,10 +69,11 @@ def evaluate(variant: Variant) -> None:
     stage = Stage(f"eval_{model.lower()}", config, ("split", "model", *EVALUATED, *MASK), inputs,
                   [output / eval_file(model), output / users_file(model)], device)
     if not stage.is_done():
-        _evaluate(variant, output, stage)
+        read = _evaluate(variant, output, stage)
         stage.finish()
     if variant.masked:
         _compare(output, config)
+    return read
 
 
 def _compare(output, config):
@@ -107,7 +111,8 @@ def _evaluate(variant, output, stage):
         said, users = _score_in_ranks(variant)
         dataset = load_dataset(config)
     found, info = said["metrics"], said["info"]
-    used, game = _violation(variant, dataset, found["loss"])
+    decisions = read_decisions(config, dataset, variant.masked) if config.holdout > 1 else None
+    used, game = _violation(variant, dataset, decisions, found["loss"])
     result = {"model": model, "dataset": config.dataset, "seed": config.seed, "epoch": info["epoch"],
               "personal": said["personal"],
               "num_users": dataset.num_users, "num_items": dataset.num_items, "num_interactions": used,
@@ -128,6 +133,7 @@ def _evaluate(variant, output, stage):
     logger.info("%s on %s (%s): %s pairs scored in %.1f s", model, dataset.name, stage.depends["device"],
                 f"{dataset.num_users * said['num_candidates']:,}", said["seconds"])
     logger.info("%s", line)
+    return dataset, decisions
 
 
 def _score(variant, dataset):
@@ -186,7 +192,7 @@ def _of_both(rank, other, personal, k):
     return found
 
 
-def _violation(variant, dataset, loss):
+def _violation(variant, dataset, decisions, loss):
     """How many interactions train the model, and its wv, spent_wv, total_wv, willingness_weight and reward.
 
     spent_wv is the wv of all that any parameter was trained on, up to the mask and by it.
@@ -195,7 +201,6 @@ def _violation(variant, dataset, loss):
     config, everything = variant.config, np.ones(dataset.num_interactions, bool)
     if config.holdout == 1:
         return dataset.num_interactions, {}
-    decisions = read_decisions(config, dataset, variant.masked)
     unwillingness = load_unwillingness(dataset, config) if decisions is None else decisions.unwillingness
     weight = config.willingness_weight if decisions is None else decisions.weight
     used = decisions.disclosed if variant.masked else everything

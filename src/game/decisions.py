@@ -71,7 +71,7 @@ class Decisions:
         table = pd.DataFrame({USER: dataset.user_ids[dataset.user], ITEM: dataset.item_ids[dataset.item],
                               INFLUENCE: empty if self.influence is None else self.influence,
                               UNWILLINGNESS: self.unwillingness, DISCLOSED: self.disclosed.astype(np.int8),
-                              EXPECTED: empty if self.expected is None else self.expected})
+                              EXPECTED: empty if self.expected is None else self.expected}, copy=False)
         if self.instalment is not None:
             table[INSTALMENT] = self.instalment
         if self.prices is not None:

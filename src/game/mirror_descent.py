@@ -21,6 +21,7 @@ _BLOCK = 1 << 16  # interactions that go through all rounds together: they fit i
 _NEAR = 1e-6  # distance below which an anchor is the play itself
 _STEP = 0.004  # by how much, relatively, the first guess of a price is overshot to bracket it; doubled each time
 _EXACT = 1e-12  # relative width of a bracket that is not halved any more
+_CLOSE = 1e-6  # distance from the critical payoff, relative to what moves a logit, within which the rounds are played
 FITS = 1e-9  # relative excess of a user's sum of unwillingness over their budget that is rounding
 
 
@@ -216,11 +217,21 @@ class Game:
         """
         config, place = self.config, slice(None) if place is None else place
         cost = (weight if np.ndim(weight) == 0 else weight[place]) * self.unwillingness[place]
-        several = len(self.influence) > 1
+        if len(self.influence) == 1:
+            return self._selection(self.influence[0, place] - cost), self.influence[0, place]
         average, payoff = mirror_descent(self.influence[:, place] - cost, config.prior, config.rounds, config.game_rate,
-                                         self.selections[:, place] if several else None,
-                                         self.user[place] if several else None, config.anchor_use)
+                                         self.selections[:, place], self.user[place], config.anchor_use)
         return average > 0.5, payoff + cost
+
+    def _selection(self, payoff):
+        """(n,) bool, what is disclosed at one anchor: in closed form, and by playing where rounding could tell otherwise."""
+        config = self.config
+        critical = critical_payoff(config.prior, config.rounds, config.game_rate)
+        disclosed = payoff > critical
+        close = _CLOSE * max(1 / (config.game_rate * config.rounds), abs(critical))
+        near = np.flatnonzero(np.abs(payoff - critical) <= close)
+        disclosed[near] = mirror_descent(payoff[near], config.prior, config.rounds, config.game_rate)[0] > 0.5
+        return disclosed
 
     def within(self, budget: float, kept: np.ndarray | None = None) -> tuple[np.ndarray, float]:
         """The largest selection that a price leads to and whose unwillingness sums to `budget` at most.

@@ -16,7 +16,7 @@ from ..common.plugins import label, plugin_files
 from ..common.ranks import check_ranks, in_ranks, rank_folder
 from ..common.share import Exchange
 from ..common.stage import Stage
-from ..common.tables import read_rows, read_table
+from ..common.tables import copy_rows, read_table
 from ..common.variant import dataset_folder, is_masked
 from ..config import MASK, TRAINED, Config
 from ..constants import (
@@ -244,10 +244,9 @@ def write_masked_dataset(config: Config, dataset: Dataset, disclosed: np.ndarray
     if (target / RATINGS_FILE).exists() and not is_masked(target):
         raise InputError(f"{target}: was not written by preprocess.py, which would replace it; move it to another place")
     write_json(target / DATASET_FILE, {**start, UNFINISHED: True})  # what is there belongs together only after the last file
-    ratings = read_rows(source / RATINGS_FILE)
     rows = np.sort(np.concatenate([dataset.rows[disclosed], np.setdiff1d(dataset.held_out, left_out)]))
     with atomic_write(target / RATINGS_FILE) as temporary:
-        write_csv(ratings.iloc[rows], temporary)
+        copy_rows(source / RATINGS_FILE, rows, temporary)
     with atomic_write(target / MOVIES_FILE) as temporary:
         if (source / MOVIES_FILE).exists():
             temporary.write_bytes((source / MOVIES_FILE).read_bytes())

@@ -47,9 +47,10 @@ class Chunks:
         self.first = np.cumsum(self.length) - self.length
         pairs = max(1, config.chunk_size // (1 + config.num_neg))
         # from the longest history down: the first sets the padding
-        self.parts = [(k, users) for k, block in dataset.share.blocks(self.length)
-                      for users in cut(block, self.length, pairs)]
-        self._drawn = None  # number of a block, its users and their items
+        self.blocks = dict(dataset.share.blocks(self.length))
+        self.parts = [(k, users) for k, block in self.blocks.items() for users in cut(block, self.length, pairs)]
+        self._drawn = None  # number of a block, and the items of its users
+        self._offset = np.zeros(dataset.num_users, np.int64)  # of the block that was drawn last
         self._together = self._draw_together() if dataset.share.splits else {}
 
     @property
@@ -83,28 +84,26 @@ class Chunks:
     def __getitem__(self, k):
         block, users = self.parts[k]
         if self._drawn is None or self._drawn[0] != block:
-            self._drawn = block, *self._draw(block)
-        _, offset, items = self._drawn
+            self._drawn = block, self._draw(block)
+        items = self._drawn[1]
         place = np.arange(self.length[users[0]])
         inside = place < self.length[users][:, None]
         place = np.where(inside, place, 0)
         used = inside & self.disclosed[self.first[users][:, None] + place]
-        return Chunk(users, inside, used, items[offset[users][:, None] + place])
+        return Chunk(users, inside, used, items[self._offset[users][:, None] + place])
 
     def _draw(self, block):
-        """Where the interactions of each user of a block begin among them, and their (n, 1 + num_neg) items."""
-        config = self.config
-        users = np.concatenate([users for k, users in self.parts if k == block])
+        """(n, 1 + num_neg) items of the users of a block; notes where those of each begin."""
+        config, users = self.config, self.blocks[block]
         length = self.length[users]
-        offset = np.zeros(self.dataset.num_users, np.int64)
-        offset[users] = np.cumsum(length) - length
+        self._offset[users] = np.cumsum(length) - length
         item = self.dataset.item[self._positions_of(users)]
         if block in self._together:
-            return offset, np.concatenate([item[:, None], self._together[block]], 1)
+            return np.concatenate([item[:, None], self._together[block]], 1)
         owner = np.repeat(np.arange(len(users)), length)
         negatives = sample_outside(owner, self.pairs_of(users), generator(config.seed, self.purpose, block),
                                    config.num_neg)
-        return offset, np.concatenate([item[:, None], negatives], 1)
+        return np.concatenate([item[:, None], negatives], 1)
 
     def _draw_together(self):
         """By block the (n, num_neg) negatives of this rank's interactions, of all that ranks draw together."""

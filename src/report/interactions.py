@@ -96,12 +96,16 @@ def _kinds(results):
     popularity = np.bincount(dataset.item, minlength=dataset.num_items)
     place = np.argsort(np.argsort(-popularity, kind="stable"), kind="stable") / max(dataset.num_items, 1)
     level = np.searchsorted([end for end, _ in POPULARITY], place, side="right").clip(max=len(POPULARITY) - 1)
+    values = decisions.influence
+    middle = values.mean()  # of all, so that squares are of about the spread
+    sums = np.stack([np.bincount(dataset.item, weights, dataset.num_items) for weights in (
+        None, values - middle, (values - middle) ** 2, values > 0, decisions.disclosed)])
     found = []
     for k, (_, name) in enumerate(POPULARITY):
-        for genre in genres:
-            chosen = (genres[genre].to_numpy() & (level == k))[dataset.item]
-            if chosen.sum() >= LEAST_OF_KIND:
-                values = decisions.influence[chosen]
-                found.append((f"{genre}, {name}", len(values), values.mean(), values.std(ddof=1) / np.sqrt(len(values)),
-                              (values > 0).mean(), decisions.disclosed[chosen].mean()))
+        by_genre = (sums * (level == k)) @ genres.to_numpy()
+        for genre, (number, first, second, positive, kept) in zip(genres, by_genre.T):
+            if number >= LEAST_OF_KIND:
+                error = np.sqrt((second - first ** 2 / number) / (number - 1) / number)
+                found.append((f"{genre}, {name}", int(number), middle + first / number, error, positive / number,
+                              kept / number))
     return found

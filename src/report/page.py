@@ -24,11 +24,12 @@ logger = logging.getLogger("ifrqe")
 HTML, MARKDOWN = "report.html", "report.md"
 
 
-def write_report(variant):
+def write_report(variant, read=None):
     """Writes report.html and report.md under output_path; skipped if they are there for the same results.
 
     Args:
         variant: the Variant whose evaluation counts where those of both do not fit together.
+        read: what evaluate has returned, so that it is not read again.
 
     Raises:
         InputError: a result is damaged; the message names the file.
@@ -47,7 +48,7 @@ def write_report(variant):
         return
     start = time.perf_counter()
     with progress(len(SECTIONS) + 2, "report", "part") as bar:
-        results = read_results(variant)
+        results = read_results(variant, read)
         bar.update()
         if not results.models:
             return

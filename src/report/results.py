@@ -101,12 +101,17 @@ class Results:
         return tuple(self.models.values()) if len(self.models) == 2 else None
 
 
-def read_results(variant):
-    """Results of the dataset of a Variant; of two evaluations that do not fit together, its own."""
+def read_results(variant, read=None):
+    """Results of the dataset of a Variant; of two evaluations that do not fit together, its own.
+
+    `read` is what evaluate has returned: Dataset and Decisions that need not be read again.
+    """
     config = variant.config
     output = Path(config.output_path)
-    dataset = load_dataset(config)
-    decisions = read_decisions(config, dataset) if config.holdout > 1 else None
+    if read is None:
+        dataset = load_dataset(config)
+        read = dataset, read_decisions(config, dataset) if config.holdout > 1 else None
+    dataset, decisions = read
     left_out, models, trainings = [], {}, {}
     plain = config.plain_model
     for model in (plain, MASKED_MODEL):

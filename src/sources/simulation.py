@@ -64,9 +64,9 @@ def simulate(num_users, num_items, num_ratings, seed):
     sensitivity = rng.beta(0.8, 1.6, len(GENRE_NAMES)) + rng.normal(0, 0.2, (num_users, len(GENRE_NAMES)))
     unwilling = _of_genres(np.clip(sensitivity, 0, 1), user, genres_of, item) + rng.normal(0, 0.05, num_ratings)
 
-    ratings = pd.DataFrame(dict(zip(RATING_COLUMNS, (user + 1, item + 1, rating, timestamp))))
+    ratings = pd.DataFrame(dict(zip(RATING_COLUMNS, (user + 1, item + 1, rating, timestamp))), copy=False)
     unwillingness = pd.DataFrame({USER: user + 1, ITEM: item + 1,
-                                  UNWILLINGNESS: np.round(np.clip(unwilling, 0, 1), 4)})
+                                  UNWILLINGNESS: np.round(np.clip(unwilling, 0, 1), 4)}, copy=False)
     return ratings, _movies(genres_of, rng), unwillingness
 
 
@@ -128,23 +128,27 @@ def _choose_items(user, genre, genres_of, popularity, rng):
         place = np.searchsorted(cumulative, genre[rows] + rng.random(len(genre[rows])))
         return items[np.minimum(place, len(items) - 1)].astype(np.int32)
 
-    item = draw(slice(None))
+    item, rows = draw(slice(None)), np.arange(len(user))
     for _ in range(12):
-        again = _repeats(user, item, len(genres_of))
+        again = _repeats(user, item, len(genres_of), rows)
         if not len(again):
             return item
         item[again] = draw(again)
-    while len(again := _repeats(user, item, len(genres_of))):  # few users have used up what they like
+        drawn_anew = np.zeros(user[-1] + 1, bool)
+        drawn_anew[user[again]] = True
+        rows = rows[drawn_anew[user[rows]]]  # all others are known to have no repeats
+    while len(again := _repeats(user, item, len(genres_of), rows)):  # few users have used up what they like
         seen = PairSet(user, item, user[-1] + 1, len(genres_of))
         item[again] = sample_outside(user[again], seen, rng)[:, 0]
     return item
 
 
-def _repeats(user, item, num_items):
-    """Rows whose (user, item) pair occurred in an earlier row."""
-    key = user.astype(np.int64) * num_items + item
+def _repeats(user, item, num_items, rows):
+    """Those of ascending `rows` whose (user, item) pair occurred in an earlier one of them."""
+    key = user[rows].astype(np.int64) * num_items + item[rows]
     order = np.argsort(key, kind="stable")
-    return np.sort(order[1:][key[order][1:] == key[order][:-1]])
+    key = key[order]
+    return np.sort(rows[order[1:][key[1:] == key[:-1]]])
 
 
 def _place_unseen_items(user, item, num_items, rng):
@@ -152,6 +156,8 @@ def _place_unseen_items(user, item, num_items, rng):
     counts = np.bincount(item, minlength=num_items)
     unseen = np.flatnonzero(counts == 0)
     order = rng.permutation(len(item))
+    if not len(unseen):
+        return item
     first = np.zeros(len(item), bool)
     first[np.unique(item[order], return_index=True)[1]] = True  # one rating of each item stays
     item = item.copy()

@@ -156,13 +156,20 @@ def _apply_rules(value, path, dataset, config, needed=()):
         if not level:
             value[:], covered[:], met[chosen.index] = chosen[UNWILLINGNESS].iloc[0], True, len(value) > 0
             continue
+        if level == [USER, ITEM]:
+            place, rule = _of_pairs(chosen, dataset)
+            value[place], covered[place], met[rule] = rules[UNWILLINGNESS].to_numpy()[rule], True, True
+            continue
         chosen = chosen[[*level, UNWILLINGNESS]].reset_index(names="rule")
+        if USER in level:
+            chosen = chosen.sort_values(USER)
         for start in range(0, len(value), _ROWS):
             part = slice(start, start + _ROWS)
             asked = pd.DataFrame({"place": np.arange(len(value))[part], USER: dataset.user[part], ITEM: dataset.item[part]})
             near = chosen
             if USER in level:  # interactions are by user
-                near = chosen[chosen[USER].between(asked[USER].iloc[0], asked[USER].iloc[-1])]
+                first, last = asked[USER].iloc[0], asked[USER].iloc[-1]
+                near = chosen[slice(*np.searchsorted(chosen[USER], [first, last + 1]))]
             if GENRE in level:
                 asked = asked.merge(pairs, on=ITEM)
             found = asked.merge(near, on=level)
@@ -171,6 +178,18 @@ def _apply_rules(value, path, dataset, config, needed=()):
             covered[strongest.index] = True
             met[found["rule"]] = True
     return int(dataset.share.total(covered.sum())), rows[dataset.share.total(met) == 0]
+
+
+def _of_pairs(rules, dataset):
+    """Where rules of a user and an item, different ones by _read_rules, apply: (k,) places of interactions, (k,) rules."""
+    known = rules[(rules[USER] != _UNKNOWN) & (rules[ITEM] != _UNKNOWN)]
+    key = known[USER].to_numpy(np.int64) * dataset.num_items + known[ITEM].to_numpy()
+    order = np.argsort(key, kind="stable")
+    key, rule = key[order], known.index.to_numpy()[order]
+    asked = dataset.user.astype(np.int64) * dataset.num_items + dataset.item
+    at = np.searchsorted(key, asked)
+    place = np.flatnonzero(np.append(key, -1)[at] == asked)
+    return place, rule[at[place]]
 
 
 def _read_rules(path, dataset, needed):
@@ -209,8 +228,10 @@ def _read_rules(path, dataset, needed):
     if GENRE in table:
         genre = table[GENRE].map(_plain_genre)
         rules[GENRE] = genre.where(genre != "", _ALL)
-    refuse(rules.duplicated(_COLUMNS) & (rules[[USER, ITEM]] != _UNKNOWN).all(axis=1),
-           "repeats the rule of an earlier line; remove it")
+    pair = np.sort((rules[USER].to_numpy(np.int64) - _ALL) * (dataset.num_items - _ALL) + rules[ITEM].to_numpy() - _ALL)
+    if (pair[1:] == pair[:-1]).any():  # else all rules differ
+        refuse(rules.duplicated(_COLUMNS) & (rules[[USER, ITEM]] != _UNKNOWN).all(axis=1),
+               "repeats the rule of an earlier line; remove it")
     return rules, rows
 
 

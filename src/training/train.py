@@ -248,4 +248,4 @@ class Validation:
         rank = of_all(metrics.ranks(scores))
         return {f"hr@{config.top_k}": metrics.hit_ratio_of_ranks(rank, config.top_k),
                 f"ndcg@{config.top_k}": metrics.ndcg_of_ranks(rank, config.top_k),
-                "pos_loss": float(of_all(metrics.cross_entropy(scores)[:, 0]).mean())}
+                "pos_loss": float(of_all(metrics.cross_entropy(scores[:, :1])[:, 0]).mean())}

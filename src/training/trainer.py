@@ -203,8 +203,13 @@ class Trainer:
         width, weights = 1 + self.config.num_neg, ()
         if self.share is not WHOLE:
             weights = (Tensor(np.resize(self.weights[first_step % self.steps:][:steps], (per_call, self.groups))),)
-        total = self.cell(Tensor(np.resize(users, (per_call, self.groups))),
-                          Tensor(np.resize(items, (per_call, self.groups * width))), *weights, Tensor(rates),
+        total = self.cell(Tensor(_filled(users, (per_call, self.groups))),
+                          Tensor(_filled(items, (per_call, self.groups * width))), *weights, Tensor(rates),
                           Tensor(steps, ms.int32), Tensor(0, ms.int32), Tensor(np.zeros((self.groups, width), np.float32)))
         total = total.asnumpy().astype(np.float64)
         return float(total.mean() if self.share is WHOLE else self.share.total(total.sum()))
+
+
+def _filled(values, shape):
+    """`values` in a shape, repeated where they are too few, but not copied where they are enough."""
+    return values.reshape(shape) if values.size == np.prod(shape) else np.resize(values, shape)

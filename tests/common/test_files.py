@@ -112,3 +112,25 @@ def test_a_table_written_in_parts_is_the_same_file(tmp_path, monkeypatch, rows):
     write_csv(table, tmp_path / "parts.csv")
     table.to_csv(tmp_path / "whole.csv", index=False)
     assert (tmp_path / "parts.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+
+
+def test_numbers_are_written_as_pandas_writes_them(tmp_path):
+    rng = np.random.default_rng(0)
+    number = rng.integers(0, 2 ** 63, 3000).view(np.float64)  # of all magnitudes
+    number[:11] = [0.0, -0.0, np.nan, np.inf, -np.inf, 1e-4, 1e-5, 1e15, 1e16, 0.1, 1 / 3]
+    table = pd.DataFrame({"id": rng.integers(-2 ** 63, 2 ** 63 - 1, 3000), "flag": rng.integers(0, 2, 3000).astype(np.int8),
+                          "x": number, "rounded": np.round(rng.random(3000), 2), "empty": np.nan})
+    write_csv(table, tmp_path / "x.csv")
+    assert (tmp_path / "x.csv").read_text() == table.to_csv(index=False, lineterminator="\n")
+    table["x"] = table.rounded.astype(np.float32)
+    write_csv(table, tmp_path / "x.csv")
+    assert (tmp_path / "x.csv").read_text() == table.to_csv(index=False, lineterminator="\n")
+
+
+def test_a_large_file_that_changes_has_another_digest(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "_LARGE", 0)
+    seen = []
+    for content in ("one", "two", "one"):
+        files.write_text(tmp_path / "x", content)
+        seen += [digest(tmp_path / "x"), digest(tmp_path / "x")]
+    assert seen == [seen[0], seen[0], seen[2], seen[2], seen[0], seen[0]] and seen[0] != seen[2]

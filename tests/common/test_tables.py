@@ -5,11 +5,12 @@ import logging
 import re
 import zipfile
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from src.common.errors import InputError
-from src.common.tables import read_stream
+from src.common.tables import copy_rows, read_rows, read_stream
 from src.dataset import load_dataset, timestamp_seconds
 from src.movielens import prepare
 from src.sources.catalogue import find_users, load_catalogue
@@ -260,3 +261,17 @@ def test_titles_that_are_lost_are_named(tmp_path, settings, caplog, movies, word
         archive.writestr("movies.csv", movies)
     prepare(settings("--archive", tmp_path / "x.zip"))
     assert "x.zip" in caplog.text and re.search(words, caplog.text)
+
+
+@pytest.mark.parametrize("text", [
+    "u,i,t\n1,2,3\n4,5,6\n7,8,9\n", "u,i,t\n1,2,3\n4,5,6\n7,8,9", "u,i\n\u00e4 b,2\n4,\n7,8\n", "u,i\n1,2\n\n4,5\n7,8\n",
+    'u,i\n"1,1",2\n4,"5"\n7,8\n', "u,i\n1, 2\n4,5\n7,8\n", "u,i\r\n1,2\r\n4,5\r\n7,8\r\n", "u,i,t\n1,2\n4,5,6\n7,8\n",
+    "\ufeffu,i\n1,2\n4,5\n7,8\n", "u,u\n1,2\n4,5\n7,8\n", "u\n1\n4\n7\n", "u,\n1,2\n4,5\n7,8\n"])
+@pytest.mark.parametrize("block", [5, 1 << 24])
+def test_rows_are_copied_as_they_would_be_read_and_written(tmp_path, monkeypatch, text, block):
+    monkeypatch.setattr("src.common.tables._BLOCK", block)
+    source, target = tmp_path / "source.csv", tmp_path / "target.csv"
+    source.write_bytes(text.encode())
+    for rows in ([], [1], [0, 2], [0, 1, 2]):
+        copy_rows(source, np.array(rows, int), target)
+        assert target.read_text() == read_rows(source).iloc[rows].to_csv(index=False, lineterminator="\n")

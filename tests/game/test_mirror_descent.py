@@ -128,3 +128,14 @@ def test_nothing_fits_an_empty_budget():
     influence, unwillingness = np.array([2.0, 1.0]), np.array([0.5, 0.5])
     weight = price_within_budget(influence, unwillingness, 0.1, 0.0)
     assert not (influence > weight * unwillingness).any()
+
+
+@pytest.mark.parametrize("prior, rounds, rate", [(0.9, 1000, 100), (0.5, 3, 0.1), (0.5, 1000, 100), (0.999, 50, 1e6)])
+def test_one_anchor_in_closed_form_is_the_game_in_rounds(settings, prior, rounds, rate):
+    rng = np.random.default_rng(0)
+    critical = critical_payoff(prior, rounds, rate)
+    near = 10.0 ** -np.arange(1, 18)
+    payoff = np.concatenate([rng.normal(0, 0.01, 500), critical * (1 + near), critical * (1 - near), [critical, 0, -1e-30],
+                             10.0 ** -np.arange(300)])
+    game = Game(payoff, np.zeros(len(payoff)), settings("--prior", prior, "--rounds", rounds, "--game_rate", rate))
+    assert np.array_equal(game.play(0.0)[0], mirror_descent(payoff, prior, rounds, rate)[0] > 0.5)

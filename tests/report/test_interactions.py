@@ -23,6 +23,13 @@ def test_kinds_are_ranked_by_their_mean_influence(finished_run):
     assert len(best["rows"]) <= KINDS and "(none listed)" in names
     assert sum(int(row[1]) for row in best["rows"] if row[0].startswith("Good")) == (results.dataset.item < 30).sum()
     assert best["rows"][0][2].startswith("+500") or best["rows"][0][2].startswith("+499")
+    popularity = np.bincount(results.dataset.item, minlength=100)
+    chosen = (np.argsort(np.argsort(-popularity, kind="stable")) < 10)[results.dataset.item] & (results.dataset.item < 30)
+    row = next(row for row in best["rows"] if row[0] == "Good, the most popular tenth")
+    influence = 1e3 * results.decisions.influence[chosen]
+    assert row[1] == str(chosen.sum())
+    assert row[2] == f"{influence.mean():+.2f} ± {influence.std(ddof=1) / chosen.sum() ** 0.5:.2f}"
+    assert row[4] == f"{100 * results.decisions.disclosed[chosen].mean():.0f}%"
 
 
 @pytest.mark.parametrize("genre", ["{x}", "A$^$", "$5 to $10", "<img src=x onerror=alert(1)>", "two\nlines", "*"])
