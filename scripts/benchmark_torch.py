@@ -1,6 +1,8 @@
 """The training step of src/training/trainer.py in PyTorch, for run_benchmark.sh: it answers each line with ms per step.
 
-  python scripts/benchmark_torch.py NUM_USERS NUM_ITEMS GROUPS NUM_NEG NUM_FACTORS STEPS LAYER LAYER ...
+  python scripts/benchmark_torch.py UPDATE NUM_USERS NUM_ITEMS GROUPS NUM_NEG NUM_FACTORS STEPS LAYER LAYER ...
+
+Adam is dense whatever UPDATE says: that of sparse gradients is slower.
 """
 import sys
 import time
@@ -30,7 +32,7 @@ def main():
     # Freeing a large block once makes glibc keep freed memory from then on, as in any program that has read a dataset;
     # else each step would fetch the memory of its gradients from the kernel anew, at almost twice the time.
     torch.ones(2 ** 22)
-    num_users, num_items, groups, num_neg, num_factors, steps, *layers = map(int, sys.argv[1:])
+    num_users, num_items, groups, num_neg, num_factors, steps, *layers = map(int, sys.argv[2:])
     net = NCF(num_users, num_items, num_factors, layers)
     optimizer = torch.optim.Adam(net.parameters(), 0.001)
     loss_of = nn.BCEWithLogitsLoss()

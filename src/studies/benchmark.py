@@ -1,6 +1,6 @@
-"""Speed of the training on this machine, beside the same step in PyTorch where that is installed.
+"""Speed of the program on this machine; of the training step also that of PyTorch and JAX, where these are installed.
 
-Started by scripts/run_benchmark.sh. The interpreter with PyTorch is that of the variable TORCH_PYTHON, else this one.
+Started by scripts/run_benchmark.sh. The variables TORCH_PYTHON and JAX_PYTHON name their interpreters, else it is this one.
 """
 import os
 import subprocess
@@ -23,6 +23,7 @@ from ..training.trainer import STEPS_PER_CALL, Trainer, train_on
 from .process import ROOT, ask
 
 RUNS = 5  # of each side, in turn
+OTHERS = {"torch": "PyTorch", "jax": "JAX"}
 TARGET = 0.6846  # HR@10 on ml-1m that MindSpore's model zoo publishes for its NCF on Ascend
 FILE = "benchmark.json"
 
@@ -44,17 +45,21 @@ class Steps:
         return 1e3 * (time.perf_counter() - start) / self.per_call
 
 
-class TorchSteps:
-    """The same in PyTorch, in a process of its own that waits while this one computes."""
+class OtherSteps:
+    """The same elsewhere, by a script in a process of its own that waits while this one computes.
 
-    def __init__(self, dataset, config, steps):
+    `version` is that of what computes there, empty where it is missing.
+    """
+
+    def __init__(self, name, dataset, config, steps):
         sizes = (dataset.num_users, dataset.num_items, steps.trainer.groups, config.num_neg, config.num_factors,
                  steps.per_call, *config.layers)
         # the environment as it was at the start: MindSpore has set OMP_NUM_THREADS to 1 since, behind Python's back
-        self.process = subprocess.Popen([os.environ.get("TORCH_PYTHON", sys.executable),
-                                         ROOT / "scripts" / "benchmark_torch.py", *map(str, sizes)], env=dict(os.environ),
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        self.version = self.process.stdout.readline().strip()  # empty where PyTorch is missing
+        self.process = subprocess.Popen([os.environ.get(f"{name.upper()}_PYTHON", sys.executable),
+                                         ROOT / "scripts" / f"benchmark_{name}.py", "lazy" if config.lazy_adam else "dense",
+                                         *map(str, sizes)], env=dict(os.environ), stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        self.version = self.process.stdout.readline().strip()
 
     def ms_per_step(self):
         self.process.stdin.write("run\n")
@@ -63,16 +68,20 @@ class TorchSteps:
 
 
 def compare(dataset, config, device):
-    """Median ms per step of RUNS runs of each side in turn: (ours, PyTorch's or None, PyTorch's version)."""
+    """Median ms per step of RUNS runs of each side in turn.
+
+    Returns:
+        ours: float.
+        others: dict of name in OTHERS to (version, float), of those that are installed.
+    """
     steps = Steps(dataset, config, device)
-    torch = TorchSteps(dataset, config, steps)
-    ours, theirs = [], []
-    for _ in range(RUNS):
-        ours.append(steps.ms_per_step())
-        if torch.version:
-            theirs.append(torch.ms_per_step())
-    torch.process.communicate()
-    return float(np.median(ours)), float(np.median(theirs)) if theirs else None, torch.version
+    sides = {name: OtherSteps(name, dataset, config, steps) for name in OTHERS}
+    there = {name: side for name, side in sides.items() if side.version}
+    spent = [[side.ms_per_step() for side in (steps, *there.values())] for _ in range(RUNS)]
+    for side in sides.values():
+        side.process.communicate()
+    ours, *others = (float(ms) for ms in np.median(spent, 0))
+    return ours, {name: (side.version, ms) for (name, side), ms in zip(there.items(), others)}
 
 
 def shares(dataset, config, device):
@@ -133,11 +142,12 @@ def benchmark(config):
         options = load_config(["--recipe", recipe])
         chosen = config.replace(**{key: getattr(options, key) for key in ("batch_size", "learning_rate", "lazy_adam",
                                                                           "weight_decay", "num_neg")})
-        ours, theirs, version = compare(dataset, chosen, device)
-        text = f"{ours:.3f}" + (f"; PyTorch {version} {theirs:.3f}; ratio {ours / theirs:.2f}" if theirs else "")
-        show(f"{recipe}: ms per step, batch {chosen.batch_size:,}", f"{recipe}_ms_per_step", ours, text)
-        if theirs:
-            report.update({f"{recipe}_torch_ms_per_step": theirs, "torch": version})
+        ours, others = compare(dataset, chosen, device)
+        show(f"{recipe}: ms per step, batch {chosen.batch_size:,}", f"{recipe}_ms_per_step", ours, f"{ours:.3f}")
+        for name, (version, theirs) in others.items():
+            report[name] = version
+            show(f"{recipe}: the same in {OTHERS[name]} {version}", f"{recipe}_{name}_ms_per_step", theirs,
+                 f"{theirs:.3f}, ratio {ours / theirs:.2f}")
         total, evaluation, sampling = shares(dataset, chosen, device)
         other = evaluation + sampling
         show(f"{recipe}: seconds per epoch, sampling and validation included", f"{recipe}_seconds_per_epoch", total,
