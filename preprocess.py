@@ -9,15 +9,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))  # where PYTHONSAFEPATH
 
 from src.common.stage import main  # noqa: E402
 from src.common.variant import asked  # noqa: E402
-from src.evaluation.newcomers import newcomers  # noqa: E402
-from src.game.preprocess import preprocess  # noqa: E402
 
 
 def run(config):
     """The influence stage, or decisions for newcomers."""
     if config.newcomers:
+        from src.evaluation.newcomers import newcomers  # not for --help: MindSpore takes a second to import
         newcomers(asked(config))
     else:
+        from src.game.preprocess import preprocess
         preprocess(config)
 
 

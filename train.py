@@ -8,11 +8,11 @@ from src.common.seeds import over_seeds  # noqa: E402
 from src.common.stage import main  # noqa: E402
 from src.common.variant import asked  # noqa: E402
 from src.constants import train_file  # noqa: E402
-from src.training.train import train  # noqa: E402
 
 
 def run(config):
     """Trains the model that --masked names."""
+    from src.training.train import train  # not for --help: MindSpore takes a second to import
     train(asked(config))
 
 
