@@ -18,6 +18,8 @@ from ..common.stage import main
 from ..config import load_config
 from ..dataset import evaluation_candidates, load_dataset
 from ..device_adapter import set_device
+from ..influence.anchor import Anchor
+from ..influence_function import influences
 from ..network import build, score
 from ..training.trainer import STEPS_PER_CALL, Trainer, train_on
 from .process import ROOT, ask
@@ -104,6 +106,24 @@ def shares(dataset, config, device):
     return [float(value) for value in np.mean(spent[1:], 0)]
 
 
+def seconds_to_start(*arguments):
+    """Median seconds of three runs of the interpreter with these arguments, in the project's folder."""
+    spent = []
+    for _ in range(3):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, *arguments], cwd=ROOT, env=dict(os.environ), stdout=subprocess.DEVNULL, check=True)
+        spent.append(time.perf_counter() - start)
+    return float(np.median(spent))
+
+
+def seconds_of_influences(dataset, config):
+    """Seconds of the influences at one set of parameters, which are untrained: their values do not matter here."""
+    anchor = Anchor([build(dataset, config.replace(embedding_std=0.3)).values()])
+    start = time.perf_counter()
+    influences(anchor, dataset, config)
+    return time.perf_counter() - start
+
+
 def time_to_target(config, start):
     """Seconds from `start` (of time.time()) until a training without the test items has TARGET on them; None if never.
 
@@ -136,7 +156,7 @@ def benchmark(config):
 
     def show(name, key, value, text):
         report[key] = value
-        print(f"{name:<58} {text}", flush=True)
+        print(f"{name:<64} {text}", flush=True)
 
     for recipe in ("paper", "fast"):
         options = load_config(["--recipe", recipe])
@@ -154,6 +174,12 @@ def benchmark(config):
              f"{total:.2f}, so {options.train_epochs} epochs in {total * options.train_epochs:.0f} s")
         show(f"{recipe}: validation and sampling, each on its own", f"{recipe}_other_seconds", other,
              f"{evaluation:.2f} s and {sampling:.2f} s, {100 * other / total:.0f}% of the epoch")
+    for name, key, arguments in (("train.py --help", "help", ["train.py", "--help"]),
+                                 ("the imports of train.py", "import", ["-c", "import src.training.train"])):
+        seconds = seconds_to_start(*arguments)
+        show(f"seconds of {name}", f"{key}_seconds", seconds, f"{seconds:.2f}")
+    seconds = seconds_of_influences(dataset, config)
+    show(f"seconds of influences ({config.solver}) at one set of parameters", "influence_seconds", seconds, f"{seconds:.1f}")
     if config.eval_negatives:
         fast = load_config([*sys.argv[1:], "--recipe", "fast", "--holdout", "1"])
         seconds = ask("src.studies.benchmark", "time_to_target", fast, time.time())
