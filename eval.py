@@ -16,7 +16,7 @@ from src.evaluation.compare import differ_beyond_seed  # noqa: E402
 
 def evaluate_and_report(config):
     """Evaluates the model that --masked names; the report shows both if both are there."""
-    from src.evaluation.evaluate import evaluate  # not for --help: MindSpore takes a second to import
+    from src.evaluation.evaluate import evaluate  # not at the top: --help does without MindSpore
     from src.report.page import write_report
     evaluate(asked(config))
     write_report(asked(config))
@@ -35,4 +35,4 @@ def run(config):
 
 
 if __name__ == "__main__":
-    main(run, "run_eval", __doc__)
+    main(run, "run_eval", __doc__, needs="mindspore")

@@ -14,7 +14,7 @@ from src.common.variant import asked  # noqa: E402
 def run(config):
     """The influence stage, or decisions for newcomers."""
     if config.newcomers:
-        from src.evaluation.newcomers import newcomers  # not for --help: MindSpore takes a second to import
+        from src.evaluation.newcomers import newcomers  # not at the top: --help does without MindSpore
         newcomers(asked(config))
     else:
         from src.game.preprocess import preprocess
@@ -22,4 +22,4 @@ def run(config):
 
 
 if __name__ == "__main__":
-    main(run, "run_preprocess", __doc__)
+    main(run, "run_preprocess", __doc__, needs="mindspore")

@@ -12,9 +12,9 @@ from src.constants import train_file  # noqa: E402
 
 def run(config):
     """Trains the model that --masked names."""
-    from src.training.train import train  # not for --help: MindSpore takes a second to import
+    from src.training.train import train  # not at the top: --help does without MindSpore
     train(asked(config))
 
 
 if __name__ == "__main__":
-    main(over_seeds(run, train_file), "run_train", __doc__)
+    main(over_seeds(run, train_file), "run_train", __doc__, needs="mindspore")
