@@ -12,26 +12,26 @@ from src.common.stage import main  # noqa: E402
 from src.common.variant import asked  # noqa: E402
 from src.constants import eval_file  # noqa: E402
 from src.evaluation.compare import differ_beyond_seed  # noqa: E402
-from src.evaluation.evaluate import evaluate  # noqa: E402
-from src.evaluation.explain import explain  # noqa: E402
-from src.evaluation.recommend import recommend  # noqa: E402
-from src.report.page import write_report  # noqa: E402
 
 
 def evaluate_and_report(config):
     """Evaluates the model that --masked names; the report shows both if both are there."""
+    from src.evaluation.evaluate import evaluate  # not at the top: --help does without MindSpore
+    from src.report.page import write_report
     write_report(asked(config), evaluate(asked(config)))
 
 
 def run(config):
     """Evaluation and report, or recommendations, or the explanation of users."""
     if config.recommend:
+        from src.evaluation.recommend import recommend
         recommend(asked(config))
     elif config.explain_user:
+        from src.evaluation.explain import explain
         explain(asked(config))
     else:
         over_seeds(evaluate_and_report, eval_file, differ_beyond_seed)(config)
 
 
 if __name__ == "__main__":
-    main(run, "run_eval", __doc__)
+    main(run, "run_eval", __doc__, needs="mindspore")

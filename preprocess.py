@@ -9,17 +9,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))  # where PYTHONSAFEPATH
 
 from src.common.stage import main  # noqa: E402
 from src.common.variant import asked  # noqa: E402
-from src.evaluation.newcomers import newcomers  # noqa: E402
-from src.game.preprocess import preprocess  # noqa: E402
 
 
 def run(config):
     """The influence stage, or decisions for newcomers."""
     if config.newcomers:
+        from src.evaluation.newcomers import newcomers  # not at the top: --help does without MindSpore
         newcomers(asked(config))
     else:
+        from src.game.preprocess import preprocess
         preprocess(config)
 
 
 if __name__ == "__main__":
-    main(run, "run_preprocess", __doc__)
+    main(run, "run_preprocess", __doc__, needs="mindspore")

@@ -8,13 +8,13 @@ from src.common.seeds import over_seeds  # noqa: E402
 from src.common.stage import main  # noqa: E402
 from src.common.variant import asked  # noqa: E402
 from src.constants import train_file  # noqa: E402
-from src.training.train import train  # noqa: E402
 
 
 def run(config):
     """Trains the model that --masked names."""
+    from src.training.train import train  # not at the top: --help does without MindSpore
     train(asked(config))
 
 
 if __name__ == "__main__":
-    main(over_seeds(run, train_file), "run_train", __doc__)
+    main(over_seeds(run, train_file), "run_train", __doc__, needs="mindspore")

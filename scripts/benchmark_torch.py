@@ -1,6 +1,8 @@
 """The training step of src/training/trainer.py in PyTorch, for run_benchmark.sh: it answers each line with ms per step.
 
-  python scripts/benchmark_torch.py NUM_USERS NUM_ITEMS GROUPS NUM_NEG NUM_FACTORS STEPS LAYER LAYER ...
+  python scripts/benchmark_torch.py UPDATE NUM_USERS NUM_ITEMS GROUPS NUM_NEG NUM_FACTORS STEPS LAYER LAYER ...
+
+UPDATE is lazy (Adam moves the rows of a batch alone) or dense.
 """
 import sys
 import time
@@ -12,11 +14,11 @@ from torch import nn
 class NCF(nn.Module):
     """Both embeddings of a user, or of an item, lie in one table, which PyTorch handles faster than two."""
 
-    def __init__(self, num_users, num_items, num_factors, layers):
+    def __init__(self, num_users, num_items, num_factors, layers, lazy):
         super().__init__()
         self.num_factors = num_factors
         width = num_factors + layers[0] // 2
-        self.user, self.item = nn.Embedding(num_users, width), nn.Embedding(num_items, width)
+        self.user, self.item = (nn.Embedding(rows, width, sparse=lazy) for rows in (num_users, num_items))
         self.mlp = nn.Sequential(*[module for a, b in zip(layers, layers[1:]) for module in (nn.Linear(a, b), nn.ReLU())])
         self.out = nn.Linear(num_factors + layers[-1], 1)
 
@@ -30,9 +32,14 @@ def main():
     # Freeing a large block once makes glibc keep freed memory from then on, as in any program that has read a dataset;
     # else each step would fetch the memory of its gradients from the kernel anew, at almost twice the time.
     torch.ones(2 ** 22)
-    num_users, num_items, groups, num_neg, num_factors, steps, *layers = map(int, sys.argv[1:])
-    net = NCF(num_users, num_items, num_factors, layers)
-    optimizer = torch.optim.Adam(net.parameters(), 0.001)
+    lazy = sys.argv[1] == "lazy"
+    num_users, num_items, groups, num_neg, num_factors, steps, *layers = map(int, sys.argv[2:])
+    net = NCF(num_users, num_items, num_factors, layers, lazy)
+    if lazy:
+        optimizers = [torch.optim.SparseAdam([*net.user.parameters(), *net.item.parameters()], 0.001),
+                      torch.optim.Adam([*net.mlp.parameters(), *net.out.parameters()], 0.001)]
+    else:
+        optimizers = [torch.optim.Adam(net.parameters(), 0.001)]
     loss_of = nn.BCEWithLogitsLoss()
     width = groups * (1 + num_neg)
     label = (torch.arange(width) % (1 + num_neg) == 0).float()
@@ -42,9 +49,11 @@ def main():
     def run():
         for user, item in batches:
             loss = loss_of(net(user, item), label)
-            optimizer.zero_grad(set_to_none=True)
+            for optimizer in optimizers:
+                optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            optimizer.step()
+            for optimizer in optimizers:
+                optimizer.step()
 
     run()  # warms up
     print(torch.__version__, flush=True)

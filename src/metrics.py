@@ -7,7 +7,6 @@ See docs/maths.md, section 2.
 from __future__ import annotations
 
 import numpy as np
-from sklearn.metrics import roc_auc_score
 
 
 def ranks(scores: np.ndarray, counts: np.ndarray | None = None) -> np.ndarray:
@@ -83,6 +82,7 @@ def mean_loss(scores: np.ndarray, counts: np.ndarray | None = None) -> np.ndarra
 
 def auc(scores: np.ndarray, counts: np.ndarray | None = None) -> float:
     """Area under the ROC curve of all candidates of all users pooled."""
+    from sklearn.metrics import roc_auc_score  # takes a second to import
     labels = np.zeros(scores.shape, bool)
     labels[:, 0] = True
     chosen = slice(None) if counts is None else counts.ravel()

@@ -96,3 +96,13 @@ def test_file_names_may_be_no_text(trained, tmp_path):
     done = run(["eval.py"], flags)
     assert done.returncode == 0 and b"Traceback" not in done.stderr, done.stderr
     assert (tmp_path / "o" / "report.html").exists()
+
+
+@pytest.mark.parametrize("program", ["train.py", "preprocess.py", "eval.py"])
+@pytest.mark.parametrize("option, code", [("--help", 0), ("--bad_option", 2)])
+def test_help_and_bad_options_import_nothing_slow(program, option, code):
+    done = subprocess.run([sys.executable, "-X", "importtime", ROOT / program, option], capture_output=True, text=True)
+    lines = [line for line in done.stderr.splitlines() if line.startswith("import time")]
+    imported = {line.split("|")[-1].strip().split(".")[0] for line in lines}
+    assert done.returncode == code and "src" in imported
+    assert not imported & {"mindspore", "pandas", "matplotlib", "sklearn", "scipy"}

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
 import sys
 from collections.abc import Callable
@@ -106,14 +107,19 @@ def _one_line(error):
     return " ".join(str(error).split())
 
 
-def main(stage: Callable[[Config], None], name: str, description: str, arguments: list[str] | None = None) -> None:
+def main(stage: Callable[[Config], None], name: str, description: str, arguments: list[str] | None = None,
+         needs: str | None = None) -> None:
     """Runs `stage(config)` as a program: parses the command line, locks its folders, logs.
 
     Bad input becomes one line and exit 2; any other error one line that names the log with its traceback, and exit 1.
+    `needs` names a module that takes long to import, without which --help and bad options do. It is imported before the
+    log takes standard error, since MindSpore keeps the stream that it finds.
     """
     open_streams()
     try:
         config = load_config(sys.argv[1:] if arguments is None else arguments, description)
+        if needs:
+            importlib.import_module(needs)
         log = log_to(config.output_path, f"{name}.log", config.log_level, config.format == "json")
         with locked(name, config), log, _errors_to_log(config, name):
             logger.debug("%s %s with the settings %s", name, __version__, config.as_dict())

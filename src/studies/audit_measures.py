@@ -6,12 +6,6 @@ counting half: .5 is chance, 1 is certainty. No function here knows where scores
 import warnings
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
-from threadpoolctl import threadpool_limits
 
 FOLDS = 5  # of the cross-validation
 FEWEST = 20  # users in each class; with fewer nothing is learned about them
@@ -161,6 +155,12 @@ def cross_validated(features, labels, user, bootstrap, seed):
     """
     if min(labels.sum(), (~labels).sum()) < FEWEST:
         return None
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedKFold
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+    from threadpoolctl import threadpool_limits
     folds = []
     for fitted, left in StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(features, labels):
         model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))

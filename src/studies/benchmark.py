@@ -1,6 +1,6 @@
-"""Speed of the training on this machine, beside the same step in PyTorch where that is installed.
+"""Speed of the program on this machine; of the training step also that of PyTorch and JAX, where these are installed.
 
-Started by scripts/run_benchmark.sh. The interpreter with PyTorch is that of the variable TORCH_PYTHON, else this one.
+Started by scripts/run_benchmark.sh. The variables TORCH_PYTHON and JAX_PYTHON name their interpreters, else it is this one.
 """
 import os
 import subprocess
@@ -18,11 +18,14 @@ from ..common.stage import main
 from ..config import load_config
 from ..dataset import evaluation_candidates, load_dataset
 from ..device_adapter import set_device
+from ..influence.anchor import Anchor
+from ..influence_function import influences
 from ..network import build, score
 from ..training.trainer import STEPS_PER_CALL, Trainer, train_on
 from .process import ROOT, ask
 
 RUNS = 5  # of each side, in turn
+OTHERS = {"torch": "PyTorch", "jax": "JAX"}
 TARGET = 0.6846  # HR@10 on ml-1m that MindSpore's model zoo publishes for its NCF on Ascend
 FILE = "benchmark.json"
 
@@ -44,17 +47,21 @@ class Steps:
         return 1e3 * (time.perf_counter() - start) / self.per_call
 
 
-class TorchSteps:
-    """The same in PyTorch, in a process of its own that waits while this one computes."""
+class OtherSteps:
+    """The same elsewhere, by a script in a process of its own that waits while this one computes.
 
-    def __init__(self, dataset, config, steps):
+    `version` is that of what computes there, empty where it is missing.
+    """
+
+    def __init__(self, name, dataset, config, steps):
         sizes = (dataset.num_users, dataset.num_items, steps.trainer.groups, config.num_neg, config.num_factors,
                  steps.per_call, *config.layers)
         # the environment as it was at the start: MindSpore has set OMP_NUM_THREADS to 1 since, behind Python's back
-        self.process = subprocess.Popen([os.environ.get("TORCH_PYTHON", sys.executable),
-                                         ROOT / "scripts" / "benchmark_torch.py", *map(str, sizes)], env=dict(os.environ),
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        self.version = self.process.stdout.readline().strip()  # empty where PyTorch is missing
+        self.process = subprocess.Popen([os.environ.get(f"{name.upper()}_PYTHON", sys.executable),
+                                         ROOT / "scripts" / f"benchmark_{name}.py", "lazy" if config.lazy_adam else "dense",
+                                         *map(str, sizes)], env=dict(os.environ), stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        self.version = self.process.stdout.readline().strip()
 
     def ms_per_step(self):
         self.process.stdin.write("run\n")
@@ -63,16 +70,20 @@ class TorchSteps:
 
 
 def compare(dataset, config, device):
-    """Median ms per step of RUNS runs of each side in turn: (ours, PyTorch's or None, PyTorch's version)."""
+    """Median ms per step of RUNS runs of each side in turn.
+
+    Returns:
+        ours: float.
+        others: dict of name in OTHERS to (version, float), of those that are installed.
+    """
     steps = Steps(dataset, config, device)
-    torch = TorchSteps(dataset, config, steps)
-    ours, theirs = [], []
-    for _ in range(RUNS):
-        ours.append(steps.ms_per_step())
-        if torch.version:
-            theirs.append(torch.ms_per_step())
-    torch.process.communicate()
-    return float(np.median(ours)), float(np.median(theirs)) if theirs else None, torch.version
+    sides = {name: OtherSteps(name, dataset, config, steps) for name in OTHERS}
+    there = {name: side for name, side in sides.items() if side.version}
+    spent = [[side.ms_per_step() for side in (steps, *there.values())] for _ in range(RUNS)]
+    for side in sides.values():
+        side.process.communicate()
+    ours, *others = (float(ms) for ms in np.median(spent, 0))
+    return ours, {name: (side.version, ms) for (name, side), ms in zip(there.items(), others)}
 
 
 def shares(dataset, config, device):
@@ -93,6 +104,24 @@ def shares(dataset, config, device):
         trainer.samples(number)
         spent.append((end - start, end - trained, time.perf_counter() - end))
     return [float(value) for value in np.mean(spent[1:], 0)]
+
+
+def seconds_to_start(*arguments):
+    """Median seconds of three runs of the interpreter with these arguments, in the project's folder."""
+    spent = []
+    for _ in range(3):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, *arguments], cwd=ROOT, env=dict(os.environ), stdout=subprocess.DEVNULL, check=True)
+        spent.append(time.perf_counter() - start)
+    return float(np.median(spent))
+
+
+def seconds_of_influences(dataset, config):
+    """Seconds of the influences at one set of parameters, which are untrained: their values do not matter here."""
+    anchor = Anchor([build(dataset, config.replace(embedding_std=0.3)).values()])
+    start = time.perf_counter()
+    influences(anchor, dataset, config)
+    return time.perf_counter() - start
 
 
 def time_to_target(config, start):
@@ -127,23 +156,30 @@ def benchmark(config):
 
     def show(name, key, value, text):
         report[key] = value
-        print(f"{name:<58} {text}", flush=True)
+        print(f"{name:<64} {text}", flush=True)
 
     for recipe in ("paper", "fast"):
         options = load_config(["--recipe", recipe])
         chosen = config.replace(**{key: getattr(options, key) for key in ("batch_size", "learning_rate", "lazy_adam",
                                                                           "weight_decay", "num_neg")})
-        ours, theirs, version = compare(dataset, chosen, device)
-        text = f"{ours:.3f}" + (f"; PyTorch {version} {theirs:.3f}; ratio {ours / theirs:.2f}" if theirs else "")
-        show(f"{recipe}: ms per step, batch {chosen.batch_size:,}", f"{recipe}_ms_per_step", ours, text)
-        if theirs:
-            report.update({f"{recipe}_torch_ms_per_step": theirs, "torch": version})
+        ours, others = compare(dataset, chosen, device)
+        show(f"{recipe}: ms per step, batch {chosen.batch_size:,}", f"{recipe}_ms_per_step", ours, f"{ours:.3f}")
+        for name, (version, theirs) in others.items():
+            report[name] = version
+            show(f"{recipe}: the same in {OTHERS[name]} {version}", f"{recipe}_{name}_ms_per_step", theirs,
+                 f"{theirs:.3f}, ratio {ours / theirs:.2f}")
         total, evaluation, sampling = shares(dataset, chosen, device)
         other = evaluation + sampling
         show(f"{recipe}: seconds per epoch, sampling and validation included", f"{recipe}_seconds_per_epoch", total,
              f"{total:.2f}, so {options.train_epochs} epochs in {total * options.train_epochs:.0f} s")
         show(f"{recipe}: validation and sampling, each on its own", f"{recipe}_other_seconds", other,
              f"{evaluation:.2f} s and {sampling:.2f} s, {100 * other / total:.0f}% of the epoch")
+    for name, key, arguments in (("train.py --help", "help", ["train.py", "--help"]),
+                                 ("the imports of train.py", "import", ["-c", "import src.training.train"])):
+        seconds = seconds_to_start(*arguments)
+        show(f"seconds of {name}", f"{key}_seconds", seconds, f"{seconds:.2f}")
+    seconds = seconds_of_influences(dataset, config)
+    show(f"seconds of influences ({config.solver}) at one set of parameters", "influence_seconds", seconds, f"{seconds:.1f}")
     if config.eval_negatives:
         fast = load_config([*sys.argv[1:], "--recipe", "fast", "--holdout", "1"])
         seconds = ask("src.studies.benchmark", "time_to_target", fast, time.time())

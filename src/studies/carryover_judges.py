@@ -9,9 +9,6 @@ import logging
 import warnings
 
 import numpy as np
-from scipy import sparse
-from scipy.linalg import lapack
-from threadpoolctl import threadpool_limits
 
 from .. import metrics
 from ..common.files import read_json, write_json
@@ -72,6 +69,7 @@ def version_of(judge):
 
 def matrix_of(part):
     """The training interactions of a Dataset as a (num_users, num_items) sparse matrix of ones, float32."""
+    from scipy import sparse
     shape = part.num_users, part.num_items
     return sparse.csr_matrix((np.ones(part.num_interactions, np.float32), (part.user, part.item)), shape)
 
@@ -88,6 +86,7 @@ def ease_weights(matrix, ridge):
     Returns:
         (num_items, num_items) float64; the scores are X W.
     """
+    from scipy.linalg import lapack
     gram = (matrix.T @ matrix).toarray(order="F").astype(np.float64)
     gram[np.diag_indices_from(gram)] += ridge
     # in place, and a third of the operations of a general inverse; only the upper triangle is filled
@@ -115,6 +114,7 @@ def fitted(judge, matrix, seed, setting):
     if judge == EASE:
         weights = np.ascontiguousarray(ease_weights(matrix, **setting), np.float32)
         return lambda users: matrix[users] @ weights
+    from threadpoolctl import threadpool_limits
     # as `implicit` asks for, which has threads of its own; it warns of formats that it has made itself
     with threadpool_limits(1, "blas"), warnings.catch_warnings():
         warnings.simplefilter("ignore")

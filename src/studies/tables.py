@@ -1,7 +1,6 @@
 """The tables of the trade-off study (the strategies, and who pays and who gains) and of the carry-over study."""
 import numpy as np
 import pandas as pd
-from scipy.stats import t
 
 from ..common.wording import counted, markdown_table, mean_and_std
 from ..evaluation.quarters import changes_in_quarters, quarter_of
@@ -49,6 +48,7 @@ def grouped(users, kind=None):
     rows = changes_in_quarters(each, number)
     seeds = runs.size().min()
     if seeds > 1:
+        from scipy.stats import t  # takes a second to import
         error = runs.loss_change.std() / np.sqrt(seeds)
         surely = each.loss_change > t.ppf(0.975, seeds - 1) * error
     else:
