@@ -28,7 +28,7 @@ GROUPS = {
     "training": {
         "train_epochs": "int [1, inf)", "batch_size": "int [2, inf)", "learning_rate": "float (0, inf)",
         "warmup_epochs": "int [0, inf)", "beta1": "float [0, 1)", "beta2": "float [0, 1)", "epsilon": "float (0, inf)",
-        "embedding_std": "float (0, inf)", "lazy_adam": "bool", "weight_decay": "float [0, inf)",
+        "embedding_std": "float (0, inf)", "lazy_adam": "bool", "compiled": "bool", "weight_decay": "float [0, inf)",
         "average_epochs": "int [1, inf)", "anchor_epochs": "int [1, inf)", "patience": "int [0, inf)"},
     "negatives": {"num_neg": "int [1, inf)"},
     "candidates": {"num_eval_neg": "int [1, inf)", "top_k": "int [1, inf)"},

@@ -97,6 +97,14 @@ class NCF(Network):
     def of(cls, num_users: int, num_items: int, config: Config) -> NCF:
         return cls(num_users, num_items, config.num_factors, config.layers, config.seed, config.embedding_std)
 
+    def in_layers(self) -> list[Parameter]:
+        """All parameters as training/compiled.c takes them: tables, then the weights with the bias of each layer."""
+        head = self.head
+        further = [p for both in zip(head.weights, head.biases) for p in both]
+        last = [head.out_weight, head.out_bias] if head.has_hidden else []
+        return [*(getattr(self, name) for name in TABLES), head.gmf_weight, head.user_weight, head.item_weight,
+                head.first_bias, *further, *last]
+
     def rows_of_users(self, size: int) -> UserRows:
         return UserRows(self, size)
 

@@ -35,7 +35,7 @@ def code_digest() -> str:
     """Hexadecimal digest of the program's source, on which all that it writes depends."""
     folder = Path(__file__).resolve().parent.parent
     state = hashlib.sha256()
-    for path in sorted(p for p in folder.rglob("*") if p.suffix in (".py", ".html", ".css", ".js", ".md")):
+    for path in sorted(p for p in folder.rglob("*") if p.suffix in (".py", ".c", ".html", ".css", ".js", ".md")):
         state.update(f"{path.relative_to(folder).as_posix()}\0".encode() + path.read_bytes() + b"\0")
     return state.hexdigest()
 

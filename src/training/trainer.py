@@ -12,6 +12,7 @@ from ..common.share import WHOLE
 from ..common.terminal import progress
 from ..dataset import training_groups
 from ..stat_utils import generator
+from .compiled import CompiledSteps, program
 from .shared_steps import SharedSteps
 from .steps import TrainSteps
 
@@ -104,6 +105,10 @@ class Trainer:
             self._share_out()
             self.cell = SharedSteps(net, self.groups, config, update)
         self.cell.set_train()
+        # other models, devices, several ranks and machines without a compiler take the graph's steps
+        compiled = config.compiled and device == "CPU" and self.share is WHOLE and hasattr(net, "in_layers")
+        compiled = compiled and program() is not None
+        self.compiled = CompiledSteps(self.cell, config) if compiled else None
         self.sampler = ThreadPoolExecutor(1)
         self.next = None  # number of the epoch whose samples are being drawn, and their future
 
@@ -201,6 +206,8 @@ class Trainer:
         correction = np.sqrt(1 - self.config.beta2 ** (at + 1)) / (1 - self.config.beta1 ** (at + 1))
         rates = (self.rates[np.minimum(at, len(self.rates) - 1)] * correction).astype(np.float32)
         width, weights = 1 + self.config.num_neg, ()
+        if self.compiled:
+            return self.compiled(users.reshape(steps, -1), items.reshape(steps, -1, width), rates[:steps])
         if self.share is not WHOLE:
             weights = (Tensor(np.resize(self.weights[first_step % self.steps:][:steps], (per_call, self.groups))),)
         total = self.cell(Tensor(_filled(users, (per_call, self.groups))),

@@ -1,0 +1,71 @@
+import numpy as np
+import pytest
+
+from src.dataset import load_dataset
+from src.network import build
+from src.training import compiled, trainer
+from src.training.trainer import Trainer
+
+pytestmark = pytest.mark.skipif(compiled.program() is None, reason="there is no compiler")
+
+SIZES = {"default": (), "odd": ("--layers", "10,7,3", "--num_factors", 5),
+         "wide": ("--layers", "66,40", "--num_factors", 17), "linear": ("--layers", "6", "--num_factors", 3)}
+
+
+@pytest.fixture
+def ratings(write_ratings):
+    rng = np.random.default_rng(0)
+    write_ratings([(u, i, t) for u in range(70) for t, i in enumerate(rng.permutation(30)[:6])], items=range(30))
+
+
+def state_after(config, steps=4, **attributes):
+    """Parameters and moments after some steps, and the sum of their losses."""
+    dataset = load_dataset(config)
+    one = Trainer(build(dataset, config), dataset, config, "CPU")
+    for name, value in attributes.items():
+        setattr(one.compiled, name, value)
+    users, items = one.samples(0)
+    size = steps * one.groups
+    loss = one.run_steps(np.resize(users, size), np.resize(items, (size, items.shape[1])), steps, steps, 0)
+    assert (one.compiled is not None) == config.compiled
+    return {"p.": one.net.values(), **one.moments()}, loss
+
+
+@pytest.mark.parametrize("sizes", SIZES)
+@pytest.mark.parametrize("update", [("--lazy_adam", True), ("--lazy_adam", False, "--weight_decay", 0.5)])
+def test_it_does_what_the_graph_does(cpu, ratings, settings, sizes, update):
+    # rows of 0.3 make every gradient large enough that Adam's quotient of two small numbers does not blow up rounding
+    config = settings(*SIZES[sizes], *update, "--batch_size", 400, "--embedding_std", 0.3, "--learning_rate", 0.01)
+    found, loss = state_after(config)
+    wanted, wanted_loss = state_after(config.replace(compiled=False))
+    assert loss == pytest.approx(wanted_loss, rel=1e-6)
+    for kind, arrays in wanted.items():
+        for name, array in arrays.items():
+            largest = np.abs(array).max()
+            assert largest > 0 and np.abs(found[kind][name] - array).max() <= 1e-5 * largest, (kind, name)
+
+
+def test_results_do_not_depend_on_the_number_of_threads(cpu, ratings, settings, monkeypatch):
+    monkeypatch.setattr(compiled, "FEW", 1)
+    config = settings("--batch_size", 2000)
+    one, *others = (state_after(config, cores=cores) for cores in (1, 2, 3))
+    for state, loss in others:
+        assert loss == one[1]
+        assert all((array == one[0][kind][name]).all() for kind in state for name, array in state[kind].items())
+
+
+def test_without_a_compiler_the_graph_trains(cpu, ratings, settings, monkeypatch):
+    monkeypatch.setenv("CC", "no-such-compiler")
+    monkeypatch.setattr(trainer, "program", compiled.program.__wrapped__)
+    dataset = load_dataset(config := settings())
+    assert Trainer(build(dataset, config), dataset, config, "CPU").compiled is None
+
+
+def test_what_is_no_number_is_seen(cpu, ratings, settings):
+    dataset = load_dataset(config := settings())
+    one = Trainer(build(dataset, config), dataset, config, "CPU")
+    values = one.net.values()
+    values["head.item_weight"][:] = np.nan
+    one.net.set_values(values)
+    with pytest.raises(FloatingPointError, match="diverged"):
+        one.epoch(0)
