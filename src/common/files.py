@@ -138,6 +138,7 @@ def _rows_of_numbers(table):
 
 def _texts(values):
     """(n,) bytes: numbers as they are written, each different one of them once; "" for NaN."""
+    import pandas as pd  # which programs that only say what is wrong do without
     whole = _is_whole(values.dtype)
     code, unique = pd.factorize(values if whole else values.view(np.int64))  # by their bits: 0.0 is not -0.0
     if whole:

@@ -14,6 +14,7 @@ from .. import metrics
 from ..common.errors import InputError
 from ..common.files import write_json
 from ..common.machine import hardware, peak_rss_mb
+from ..common.ranks import in_ranks, rank_folder
 from ..common.stage import main
 from ..config import load_config
 from ..dataset import evaluation_candidates, load_dataset
@@ -21,6 +22,7 @@ from ..device_adapter import set_device
 from ..influence.anchor import Anchor
 from ..influence_function import influences
 from ..network import build, score
+from ..sources.deal import deal, load_share
 from ..training.trainer import STEPS_PER_CALL, Trainer, train_on
 from .process import ROOT, ask
 
@@ -84,6 +86,20 @@ def compare(dataset, config, device):
         side.process.communicate()
     ours, *others = (float(ms) for ms in np.median(spent, 0))
     return ours, {name: (side.version, ms) for (name, side), ms in zip(there.items(), others)}
+
+
+def in_two_ranks(config, device):
+    """Median ms per step of two ranks on this machine, and the bytes that each tells the other in a step."""
+    config = config.replace(ranks=2)
+    with rank_folder(config) as folder:
+        deal(config, False, folder)
+        return in_ranks(config, folder, __name__, "steps_in_rank", device)
+
+
+def steps_in_rank(config, folder, exchange, device):
+    """What each rank does of `in_two_ranks`."""
+    steps = Steps(load_share(config, False, folder, exchange), config, device)
+    return float(np.median([steps.ms_per_step() for _ in range(RUNS)])), steps.trainer.cell.bytes_sent
 
 
 def shares(dataset, config, device):
@@ -168,6 +184,15 @@ def benchmark(config):
             report[name] = version
             show(f"{recipe}: the same in {OTHERS[name]} {version}", f"{recipe}_{name}_ms_per_step", theirs,
                  f"{theirs:.3f}, ratio {ours / theirs:.2f}")
+        if device == "CPU":  # else each rank would need an accelerator of its own
+            graph = chosen.replace(compiled=False)
+            for size, name in ((1, ""), (2, ", half the batch")):
+                steps = Steps(dataset, graph.replace(batch_size=chosen.batch_size // size), device)
+                ms = float(np.median([steps.ms_per_step() for _ in range(RUNS)]))
+                show(f"{recipe}: the same by the graph{name}", f"{recipe}_graph_{size}_ms_per_step", ms, f"{ms:.3f}")
+            ms, sent = in_two_ranks(graph, device)
+            show(f"{recipe}: the same in 2 ranks", f"{recipe}_ranks_ms_per_step", ms,
+                 f"{ms:.3f}, each telling the other {sent:,} bytes")
         total, evaluation, sampling = shares(dataset, chosen, device)
         other = evaluation + sampling
         show(f"{recipe}: seconds per epoch, sampling and validation included", f"{recipe}_seconds_per_epoch", total,
