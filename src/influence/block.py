@@ -49,35 +49,41 @@ class Block:
 
     def __call__(self, chunk):
         """(u, m, t) influences of the interactions of a chunk, in nats."""
-        shape = chunk.items.shape
-        pairs = shape[1] * shape[2]
-        logit, rows = self.jacobian(np.repeat(chunk.users, pairs), chunk.items.ravel())
-        probability, rows = sigmoid(logit).reshape(shape), rows.reshape(*shape, -1)
-        size = max(1, _PAIRS // pairs)
+        size = max(1, _PAIRS // chunk.items[0].size)
+        needed = self.prepared(chunk)
 
         def part(start):
             users = slice(start, start + size)
-            return self.of_users(chunk.of(users), probability[users], rows[users])
-        return np.concatenate(list(self.pool.map(part, range(0, shape[0], size))))
+            return self.of_users(*(None if array is None else array[users] for array in needed))
+        return np.concatenate(list(self.pool.map(part, range(0, len(chunk.users), size))))
 
-    def of_users(self, chunk, probability, rows):
-        """What the call returns, for some users of a chunk.
+    def prepared(self, chunk):
+        """What of_users takes, of all users of a chunk: the graph and the long products, which have threads of their own.
 
-        Args:
-            chunk: Chunk of these users.
-            probability: (u, m, 1 + num_neg), of each sample that it is a positive.
-            rows: (u, m, 1 + num_neg, w), gradients of their logits; see network.Rows.
+        Returns:
+            users: (u,).
+            residual: (u, m, 1), d loss / d logit of each positive.
+            positives: (u, m, w), gradients of their logits; see network.Rows.
+            used, inside: (u, w, w) float64 sums of s (1 - s) times the outer products of the gradients of the samples, of
+                the interactions that the model was trained on and of all; `inside` is None where these are the same.
         """
+        shape = chunk.items.shape
+        pairs = shape[1] * shape[2]
+        logit, rows = self.jacobian(np.repeat(chunk.users, pairs), chunk.items.ravel())
+        probability = sigmoid(logit).reshape(shape)
+        rows = rows.reshape(len(chunk.users), pairs, -1)
         weight = np.sqrt(probability * (1 - probability))
-        flat = rows.reshape(len(rows), -1, rows.shape[3])
 
-        def hessian(samples):  # of the samples' losses in the user's row
-            kept = (weight * samples[..., None]).reshape(*flat.shape[:2], 1)
-            return self.entry.T @ gram(flat * kept) @ self.entry
+        def sums(samples):
+            return gram(rows * (weight * samples[..., None]).reshape(len(chunk.users), pairs, 1))
+        positives = rows.reshape(*shape, -1)[:, :, 0]
+        return chunk.users, probability[:, :, :1] - 1, positives, *_of_used_and_inside(sums, chunk)
 
-        direction = self.entry @ _damped_solve(hessian, chunk, self.gradient[chunk.users], self.config.damping)
-        residual = probability[:, :, :1] - 1  # d loss / d logit of each positive
-        return np.matmul(rows[:, :, 0], direction) * residual
+    def of_users(self, users, residual, positives, used, inside):
+        """(u, m, t) influences, for some users of a chunk; see `prepared`."""
+        used, inside = (None if sums is None else self.entry.T @ sums @ self.entry for sums in (used, inside))
+        direction = self.entry @ _damped_solve(used, inside, self.gradient[users], self.config.damping)
+        return np.matmul(positives, direction) * residual
 
 
 class Blend(Block):
@@ -87,11 +93,15 @@ class Blend(Block):
         super().start()
         self.embedding = self.net.item_embeddings(self.net.values())
 
-    def of_users(self, chunk, probability, rows):
+    def prepared(self, chunk):
         history = self.embedding[chunk.items[:, :, 0]]  # (u, m, d)
-        wanted = self.embedding[self.targets[chunk.users]].transpose(0, 2, 1)
-        weights = _damped_solve(lambda kept: gram(history * kept[..., None]), chunk, wanted, self.config.similarity_damping)
-        return super().of_users(chunk, probability, rows) + self.slope[chunk.users][:, None] * np.matmul(history, weights)
+        return *super().prepared(chunk), history, *_of_used_and_inside(lambda kept: gram(history * kept[..., None]), chunk)
+
+    def of_users(self, users, residual, positives, used, inside, history, alike_used, alike_inside):
+        wanted = self.embedding[self.targets[users]].transpose(0, 2, 1)
+        weights = _damped_solve(alike_used, alike_inside, wanted, self.config.similarity_damping)
+        return super().of_users(users, residual, positives, used, inside) \
+            + self.slope[users][:, None] * np.matmul(history, weights)
 
 
 def gram(rows):
@@ -99,18 +109,20 @@ def gram(rows):
     return np.matmul(rows.transpose(0, 2, 1), rows).astype(np.float64)
 
 
-def _damped_solve(matrix, chunk, vectors, damping):
-    """(u, d, t) float32: solutions for the right-hand sides `vectors` (u, d, t) of a damped system for each user of a chunk.
+def _of_used_and_inside(matrix, chunk):
+    """A function of (u, m) bool, the interactions that count, of `used` and of `inside`; None for the latter if the same."""
+    return matrix(chunk.used), None if np.array_equal(chunk.used, chunk.inside) else matrix(chunk.inside)
 
-    The system's matrix is that of the interactions that the model was trained on; `damping` times the mean diagonal of the
-    matrix of ALL their interactions is added to its diagonal, so that withholding does not weaken the damping.
+
+def _damped_solve(system, whole, vectors, damping):
+    """(u, d, t) float32: solutions for the right-hand sides `vectors` (u, d, t) of a damped system for each user.
 
     Args:
-        matrix: function of a (u, m) bool array, the interactions that count, to (u, d, d) float64.
+        system: (u, d, d) float64, of the interactions that the model was trained on; is changed.
+        whole: (u, d, d) float64, of ALL their interactions, None if these are the same: `damping` times its mean diagonal is
+            added to the diagonal, so that withholding does not weaken the damping.
     """
-    system = matrix(chunk.used)
-    whole = system if np.array_equal(chunk.used, chunk.inside) else matrix(chunk.inside)
-    added = np.maximum(damping * np.einsum("udd->ud", whole).mean(1, keepdims=True), TINY)
+    added = np.maximum(damping * np.einsum("udd->ud", system if whole is None else whole).mean(1, keepdims=True), TINY)
     diagonal = np.einsum("udd->ud", system)
     diagonal += added
     return np.linalg.solve(system, vectors).astype(np.float32)
