@@ -4,14 +4,10 @@ The logit is piecewise linear in that row, so `block` is exactly the sum of s (1
 the sigmoid of the logit and J its gradient in the row. `blend` adds a ridge regression on the embeddings of the items.
 See docs/maths.md, section 3.
 """
-import os
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 
 from ..stat_utils import sigmoid
 
-_PAIRS = 1 << 13  # of a chunk that a thread has in hand: they fit into the processor's cache
 TINY = 1e-12  # least diagonal of a block: a user whose every prediction is certain has a zero Hessian
 
 
@@ -29,7 +25,6 @@ class Block:
     def __init__(self, net, dataset, chunks, config, targets):
         self.net, self.dataset, self.config, self.targets = net, dataset, config, targets
         self.jacobian = net.rows_of_users(chunks.pairs_per_call)
-        self.pool = ThreadPoolExecutor(os.cpu_count())
 
     def report(self):
         """What preprocess.json says about the solution beside the settings."""
@@ -49,24 +44,6 @@ class Block:
 
     def __call__(self, chunk):
         """(u, m, t) influences of the interactions of a chunk, in nats."""
-        size = max(1, _PAIRS // chunk.items[0].size)
-        needed = self.prepared(chunk)
-
-        def part(start):
-            users = slice(start, start + size)
-            return self.of_users(*(None if array is None else array[users] for array in needed))
-        return np.concatenate(list(self.pool.map(part, range(0, len(chunk.users), size))))
-
-    def prepared(self, chunk):
-        """What of_users takes, of all users of a chunk: the graph and the long products, which have threads of their own.
-
-        Returns:
-            users: (u,).
-            residual: (u, m, 1), d loss / d logit of each positive.
-            positives: (u, m, w), gradients of their logits; see network.Rows.
-            used, inside: (u, w, w) float64 sums of s (1 - s) times the outer products of the gradients of the samples, of
-                the interactions that the model was trained on and of all; `inside` is None where these are the same.
-        """
         shape = chunk.items.shape
         pairs = shape[1] * shape[2]
         logit, rows = self.jacobian(np.repeat(chunk.users, pairs), chunk.items.ravel())
@@ -74,16 +51,15 @@ class Block:
         rows = rows.reshape(len(chunk.users), pairs, -1)
         weight = np.sqrt(probability * (1 - probability))
 
-        def sums(samples):
-            return gram(rows * (weight * samples[..., None]).reshape(len(chunk.users), pairs, 1))
-        positives = rows.reshape(*shape, -1)[:, :, 0]
-        return chunk.users, probability[:, :, :1] - 1, positives, *_of_used_and_inside(sums, chunk)
+        def hessian(samples):  # of the samples' losses in the user's row
+            kept = (weight * samples[..., None]).reshape(len(chunk.users), pairs, 1)
+            return self.entry.T @ gram(rows * kept) @ self.entry
 
-    def of_users(self, users, residual, positives, used, inside):
-        """(u, m, t) influences, for some users of a chunk; see `prepared`."""
-        used, inside = (None if sums is None else self.entry.T @ sums @ self.entry for sums in (used, inside))
-        direction = self.entry @ _damped_solve(used, inside, self.gradient[users], self.config.damping)
-        return np.matmul(positives, direction) * residual
+        direction = self.entry @ _damped_solve(hessian, chunk, self.gradient[chunk.users], self.config.damping)
+        residual = probability
+        residual[:, :, 0] -= 1  # d loss / d logit of each sample
+        positives = rows.reshape(*shape, -1)[:, :, 0]
+        return np.matmul(positives, direction) * residual[:, :, :1]
 
 
 class Blend(Block):
@@ -93,15 +69,11 @@ class Blend(Block):
         super().start()
         self.embedding = self.net.item_embeddings(self.net.values())
 
-    def prepared(self, chunk):
+    def __call__(self, chunk):
         history = self.embedding[chunk.items[:, :, 0]]  # (u, m, d)
-        return *super().prepared(chunk), history, *_of_used_and_inside(lambda kept: gram(history * kept[..., None]), chunk)
-
-    def of_users(self, users, residual, positives, used, inside, history, alike_used, alike_inside):
-        wanted = self.embedding[self.targets[users]].transpose(0, 2, 1)
-        weights = _damped_solve(alike_used, alike_inside, wanted, self.config.similarity_damping)
-        return super().of_users(users, residual, positives, used, inside) \
-            + self.slope[users][:, None] * np.matmul(history, weights)
+        wanted = self.embedding[self.targets[chunk.users]].transpose(0, 2, 1)
+        weights = _damped_solve(lambda kept: gram(history * kept[..., None]), chunk, wanted, self.config.similarity_damping)
+        return super().__call__(chunk) + self.slope[chunk.users][:, None] * np.matmul(history, weights)
 
 
 def gram(rows):
@@ -109,20 +81,18 @@ def gram(rows):
     return np.matmul(rows.transpose(0, 2, 1), rows).astype(np.float64)
 
 
-def _of_used_and_inside(matrix, chunk):
-    """A function of (u, m) bool, the interactions that count, of `used` and of `inside`; None for the latter if the same."""
-    return matrix(chunk.used), None if np.array_equal(chunk.used, chunk.inside) else matrix(chunk.inside)
+def _damped_solve(matrix, chunk, vectors, damping):
+    """(u, d, t) float32: solutions for the right-hand sides `vectors` (u, d, t) of a damped system for each user of a chunk.
 
-
-def _damped_solve(system, whole, vectors, damping):
-    """(u, d, t) float32: solutions for the right-hand sides `vectors` (u, d, t) of a damped system for each user.
+    The system's matrix is that of the interactions that the model was trained on; `damping` times the mean diagonal of the
+    matrix of ALL their interactions is added to its diagonal, so that withholding does not weaken the damping.
 
     Args:
-        system: (u, d, d) float64, of the interactions that the model was trained on; is changed.
-        whole: (u, d, d) float64, of ALL their interactions, None if these are the same: `damping` times its mean diagonal is
-            added to the diagonal, so that withholding does not weaken the damping.
+        matrix: function of a (u, m) bool array, the interactions that count, to (u, d, d) float64.
     """
-    added = np.maximum(damping * np.einsum("udd->ud", system if whole is None else whole).mean(1, keepdims=True), TINY)
+    system = matrix(chunk.used)
+    whole = system if np.array_equal(chunk.used, chunk.inside) else matrix(chunk.inside)
+    added = np.maximum(damping * np.einsum("udd->ud", whole).mean(1, keepdims=True), TINY)
     diagonal = np.einsum("udd->ud", system)
     diagonal += added
     return np.linalg.solve(system, vectors).astype(np.float32)
