@@ -226,9 +226,9 @@ def read_interactions(config: Config, masked: bool = False) -> tuple[Ids, tuple]
     if len(ratings) == 0:
         raise InputError(f"{path}: holds no ratings; {_ANEW}")
     users, items = (clean_ids(ratings[column], path, column) for column in (USER, ITEM))
-    repeated = pd.DataFrame({USER: users.code, ITEM: items.code}).duplicated().to_numpy()
-    if repeated.any():
-        k = int(repeated.argmax())
+    pair = np.sort(users.code * len(items.unique) + items.code)
+    if (pair[1:] == pair[:-1]).any():
+        k = int(pd.DataFrame({USER: users.code, ITEM: items.code}).duplicated().to_numpy().argmax())
         raise InputError(f"{path}: user {users.unique[users.code[k]]} has item {items.unique[items.code[k]]} more than "
                          "once; remove the repeated row")
     catalogue = path.with_name(MOVIES_FILE)
@@ -242,7 +242,7 @@ def read_interactions(config: Config, masked: bool = False) -> tuple[Ids, tuple]
     item_ids, _ = in_order(known, ITEM in text)
     item = positions(item_ids, items.unique)[items.code]
     stamp, _ = times(ratings[TIMESTAMP], path)
-    del ratings, users, items
+    del ratings, users, items, pair
     least = holdout if masked else max(2, holdout)  # a mask may leave nothing but the test item
     lone = np.bincount(user, minlength=len(user_ids)) < least
     if lone.any():

@@ -35,16 +35,24 @@ def top_items(net: Network, users: np.ndarray, dataset: Dataset, k: int,
         interaction that the model gives them, which order items; with `num_neg` negatives for each positive they are no
         frequencies.
     """
-    seen = dataset.all_pairs()
-    everything = np.arange(dataset.num_items)
     lists = []
     for part, scores in score_all(net, users, dataset.num_items, batch_size):
-        scores = np.where(seen.contains(part[:, None], everything), -np.inf, scores)
+        scores = np.where(_had(part, dataset), -np.inf, scores)
         order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
         for row, chosen in zip(scores, order):
             items = chosen[np.isfinite(row[chosen])]
             lists.append((items, sigmoid(row[items].astype(np.float64))))
     return lists
+
+
+def _had(users, dataset):
+    """(u, num_items) bool: the items that each of some users has had."""
+    had = np.zeros((len(users), dataset.num_items), bool)
+    had[np.arange(len(users)), dataset.test[users]] = True
+    had[np.arange(len(users))[:, None], dataset.held.validations[users]] = True
+    for row, start, end in zip(had, *(np.searchsorted(dataset.user, users, side) for side in ("left", "right"))):
+        row[dataset.item[start:end]] = True
+    return had
 
 
 def recommend(variant: Variant) -> None:

@@ -4,14 +4,10 @@ The logit is piecewise linear in that row, so `block` is exactly the sum of s (1
 the sigmoid of the logit and J its gradient in the row. `blend` adds a ridge regression on the embeddings of the items.
 See docs/maths.md, section 3.
 """
-import os
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 
 from ..stat_utils import sigmoid
 
-_PAIRS = 1 << 13  # of a chunk that a thread has in hand: they fit into the processor's cache
 TINY = 1e-12  # least diagonal of a block: a user whose every prediction is certain has a zero Hessian
 
 
@@ -29,7 +25,6 @@ class Block:
     def __init__(self, net, dataset, chunks, config, targets):
         self.net, self.dataset, self.config, self.targets = net, dataset, config, targets
         self.jacobian = net.rows_of_users(chunks.pairs_per_call)
-        self.pool = ThreadPoolExecutor(os.cpu_count())
 
     def report(self):
         """What preprocess.json says about the solution beside the settings."""
@@ -52,32 +47,19 @@ class Block:
         shape = chunk.items.shape
         pairs = shape[1] * shape[2]
         logit, rows = self.jacobian(np.repeat(chunk.users, pairs), chunk.items.ravel())
-        probability, rows = sigmoid(logit).reshape(shape), rows.reshape(*shape, -1)
-        size = max(1, _PAIRS // pairs)
-
-        def part(start):
-            users = slice(start, start + size)
-            return self.of_users(chunk.of(users), probability[users], rows[users])
-        return np.concatenate(list(self.pool.map(part, range(0, shape[0], size))))
-
-    def of_users(self, chunk, probability, rows):
-        """What the call returns, for some users of a chunk.
-
-        Args:
-            chunk: Chunk of these users.
-            probability: (u, m, 1 + num_neg), of each sample that it is a positive.
-            rows: (u, m, 1 + num_neg, w), gradients of their logits; see network.Rows.
-        """
+        probability = sigmoid(logit).reshape(shape)
+        rows = rows.reshape(len(chunk.users), pairs, -1)
         weight = np.sqrt(probability * (1 - probability))
-        flat = rows.reshape(len(rows), -1, rows.shape[3])
 
         def hessian(samples):  # of the samples' losses in the user's row
-            kept = (weight * samples[..., None]).reshape(*flat.shape[:2], 1)
-            return self.entry.T @ gram(flat * kept) @ self.entry
+            kept = (weight * samples[..., None]).reshape(len(chunk.users), pairs, 1)
+            return self.entry.T @ gram(rows * kept) @ self.entry
 
         direction = self.entry @ _damped_solve(hessian, chunk, self.gradient[chunk.users], self.config.damping)
-        residual = probability[:, :, :1] - 1  # d loss / d logit of each positive
-        return np.matmul(rows[:, :, 0], direction) * residual
+        residual = probability
+        residual[:, :, 0] -= 1  # d loss / d logit of each sample
+        positives = rows.reshape(*shape, -1)[:, :, 0]
+        return np.matmul(positives, direction) * residual[:, :, :1]
 
 
 class Blend(Block):
@@ -87,11 +69,11 @@ class Blend(Block):
         super().start()
         self.embedding = self.net.item_embeddings(self.net.values())
 
-    def of_users(self, chunk, probability, rows):
+    def __call__(self, chunk):
         history = self.embedding[chunk.items[:, :, 0]]  # (u, m, d)
         wanted = self.embedding[self.targets[chunk.users]].transpose(0, 2, 1)
         weights = _damped_solve(lambda kept: gram(history * kept[..., None]), chunk, wanted, self.config.similarity_damping)
-        return super().of_users(chunk, probability, rows) + self.slope[chunk.users][:, None] * np.matmul(history, weights)
+        return super().__call__(chunk) + self.slope[chunk.users][:, None] * np.matmul(history, weights)
 
 
 def gram(rows):

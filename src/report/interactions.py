@@ -67,8 +67,10 @@ def _genres(results):
         return None
     one = listed.where(listed != "", "(none listed)").str.split("|").explode().map(lambda name: " ".join(name.split()))
     kept = one.value_counts().index[:MOST_GENRES]
-    one = one.where(one.isin(kept), "(others)")
-    return pd.crosstab(one.index, one).astype(bool)
+    code, names = pd.factorize(one.where(one.isin(kept), "(others)"), sort=True)
+    has = np.zeros((len(listed), len(names)), bool)
+    has[one.index, code] = True
+    return pd.DataFrame(has, columns=names)
 
 
 def kinds(results, config):
