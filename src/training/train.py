@@ -150,7 +150,7 @@ class Run:
         steps = trainer.steps * len(self.history)
         shared = {} if trainer.share is WHOLE else {"ranks": trainer.share.size, "bytes_per_step": trainer.cell.bytes_sent}
         return {"samples_per_second": steps * trainer.batch * (1 + self.config.num_neg) / seconds,
-                "ms_per_step": 1e3 * seconds / steps, **shared}
+                "ms_per_step": 1e3 * seconds / steps, "compiled": trainer.compiled is not None, **shared}
 
     def find_interrupted(self):
         """With --resume: puts back the state after the last finished epoch, if there is one.
