@@ -93,7 +93,7 @@ def in_two_ranks(config, device):
     config = config.replace(ranks=2)
     with rank_folder(config) as folder:
         deal(config, False, folder)
-        return in_ranks(config, folder, __name__, "steps_in_rank", device)
+        return in_ranks(config, folder, "src.studies.benchmark", "steps_in_rank", device)
 
 
 def steps_in_rank(config, folder, exchange, device):
