@@ -16,7 +16,7 @@ import pandas as pd
 from .common.columns import UNITS, clean_ids, in_order, numbers, positions, times
 from .common.errors import InputError
 from .common.files import read_json
-from .common.share import WHOLE, Share
+from .common.share import WHOLE, Share, SharedPairs
 from .common.tables import read_table
 from .common.variant import ratings_path
 from .config import Config, shipped
@@ -150,29 +150,6 @@ class Dataset:
         own = PairSet(np.concatenate([self.user, *[everyone] * len(held_out)]), np.concatenate([self.item, *held_out]),
                       self.num_users, self.num_items)
         return own if self.share is WHOLE else SharedPairs(own, self.share)
-
-
-class SharedPairs:
-    """The pairs of all ranks as a PairSet: each rank answers for its own users, and all ask together.
-
-    Args:
-        own: PairSet of a rank's own users.
-        share: Part.
-    """
-
-    def __init__(self, own: PairSet, share: Share):
-        self.pairs, self.share, self.num_users, self.num_items = own, share, len(share.order), own.num_items
-        self.counts = share.of_all(own.counts)
-
-    def contains(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """See PairSet.contains; the users are places among all."""
-        users, items = np.broadcast_arrays(users, items)
-        place = self.share.place[users.ravel()]
-        mine = np.flatnonzero(place >= 0)
-        found = np.zeros(users.size, bool)
-        found[mine] = self.pairs.contains(place[mine], items.ravel()[mine])
-        either = np.bitwise_or.reduce(self.share.each(np.packbits(found)))
-        return np.unpackbits(either, count=users.size).astype(bool).reshape(users.shape)
 
 
 def without_test_items(dataset: Dataset) -> Dataset:

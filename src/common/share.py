@@ -152,6 +152,29 @@ class Part(Share):
         return self.own_blocks
 
 
+class SharedPairs:
+    """The pairs of all ranks as a stat_utils.PairSet: each rank answers for its own users, and all ask together.
+
+    Args:
+        own: PairSet of a rank's own users.
+        share: of it.
+    """
+
+    def __init__(self, own, share: Part):
+        self.pairs, self.share, self.num_users, self.num_items = own, share, len(share.order), own.num_items
+        self.counts = share.of_all(own.counts)
+
+    def contains(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """See PairSet.contains; the users are places among all."""
+        users, items = np.broadcast_arrays(users, items)
+        place = self.share.place[users.ravel()]
+        mine = np.flatnonzero(place >= 0)
+        found = np.zeros(users.size, bool)
+        found[mine] = self.pairs.contains(place[mine], items.ravel()[mine])
+        either = np.bitwise_or.reduce(self.share.each(np.packbits(found)))
+        return np.unpackbits(either, count=users.size).astype(bool).reshape(users.shape)
+
+
 def _inverse(order):
     place = np.empty(len(order), np.int64)
     place[order] = np.arange(len(order))

@@ -3,8 +3,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..common.share import cut
-from ..dataset import SharedPairs, check_negatives
+from ..common.share import SharedPairs, cut
+from ..dataset import check_negatives
 from ..stat_utils import PairSet, generator, sample_outside
 
 MAX_TABLE_BITS = 1 << 28  # of a table of all pairs of some users and the items: 32 MB, else pairs are searched
