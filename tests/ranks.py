@@ -33,9 +33,9 @@ def in_threads(size, work):
         return list(pool.map(lambda rank: work(Exchange(rank, barrier, said)), range(size)))
 
 
-def on_shares(config, folder, work, ratings=False):
+def on_shares(config, folder, work, unwillingness=False):
     """What work(dataset) returns in each of config.ranks ranks, for its share of the dataset."""
-    deal(config, False, folder, ratings)
+    deal(config, False, folder, unwillingness)
     return in_threads(config.ranks, lambda exchange: work(load_share(config, False, folder, exchange)))
 
 

@@ -33,9 +33,9 @@ class Share:
 
     rank, size: this process, from 0, and how many there are.
     splits: whether some blocks, see `blocks`, have users of several ranks, which then draw their negatives together.
-    ratings: of a part, the (n,) ratings of its own interactions, the lowest and the highest of all, where these are needed.
+    unwillingness: of a part, (n,) that about its own interactions, where a rank needs to know it.
     """
-    rank, size, splits, ratings = 0, 1, False, None
+    rank, size, splits, unwillingness = 0, 1, False, None
 
     def each(self, values: np.ndarray) -> np.ndarray:
         """(size, ...) what every rank has said."""
@@ -60,10 +60,6 @@ class Share:
     def positions(self, interactions: int) -> np.ndarray:
         """(n,) int64, the place of each own interaction among those of all, ordered by user."""
         return np.arange(interactions)
-
-    def drawn(self, rng: np.random.Generator, interactions: int) -> np.ndarray:
-        """(n,) float64 in [0, 1), a number for each own interaction of all that are drawn, in their order."""
-        return rng.random(interactions)
 
     def shuffled(self, rng: np.random.Generator, interactions: int) -> np.ndarray:
         """(n,) int, the place of each own interaction in a random order of all."""
@@ -131,15 +127,6 @@ class Part(Share):
         length = self.length[self.users]
         begin = np.cumsum(length) - length
         return np.arange(length.sum()) + np.repeat(first[self.users] - begin, length)
-
-    def drawn(self, rng, interactions):
-        places, every = self.positions(interactions), int(self.length.sum())
-        values = np.empty(len(places))
-        for start in range(0, every, _MOST):
-            block = rng.random(min(_MOST, every - start))
-            part = slice(*np.searchsorted(places, (start, start + _MOST)))
-            values[part] = block[places[part] - start]
-        return values
 
     def shuffled(self, rng, interactions):
         places = self.positions(interactions)

@@ -134,7 +134,7 @@ def _decide(problem, checkpoints, config, device, kept):
 def _decide_in_ranks(config, output, checkpoints, device, basis):
     """Writes disclosure.csv, of several ranks' decisions; returns a Dataset of the rows kept, the Decisions, the record."""
     with rank_folder(config) as folder:
-        ids = deal(config, False, folder, ratings=unwillingness_source(config) == "ratings")
+        ids = deal(config, False, folder, unwillingness=True)
         record = in_ranks(config, folder, __name__, "decide_in_rank", [str(path) for path in checkpoints], device, basis)
         join(folder, [_PART.format(k) for k in range(config.ranks)], output / DISCLOSURE_FILE)
         rows = np.concatenate([np.load(folder / _ROWS.format(k)) for k in range(config.ranks)])

@@ -39,7 +39,9 @@ def load_problem(config: Config) -> Problem:
 
 def problem_of(dataset: Dataset, config: Config) -> Problem:
     """The Problem about a dataset, or about a rank's share of it; raises as load_problem does."""
-    unwillingness = load_unwillingness(dataset, config)
+    unwillingness = dataset.share.unwillingness
+    if unwillingness is None:
+        unwillingness = load_unwillingness(dataset, config)
     allowed = ~vetoed(unwillingness, config)
     if not dataset.share.total(allowed.sum()):
         raise InputError(ALL_VETOED)

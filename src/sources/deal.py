@@ -15,8 +15,8 @@ from ..common.files import atomic_write
 from ..common.share import DRAWN_TOGETHER, Part, by_length, cut
 from ..common.variant import ratings_path
 from ..config import Config
-from ..constants import RATING
-from ..dataset import Dataset, Ids, read_interactions, read_ratings_column, split
+from ..dataset import Dataset, Ids, read_interactions, split
+from .unwillingness import load_unwillingness
 
 FEW = 4  # blocks a rank, below which blocks are shared out
 _EVERYONE, _OWN = "everyone.npz", "share_{}.npz"
@@ -47,14 +47,14 @@ def owners(length: np.ndarray, ranks: int) -> np.ndarray:
     return owner
 
 
-def deal(config: Config, masked: bool, folder: Path, ratings: bool = False) -> Ids:
+def deal(config: Config, masked: bool, folder: Path, unwillingness: bool = False) -> Ids:
     """Reads the dataset that the settings name, or its masked twin, and writes each rank's share of it to `folder`.
 
     Args:
         config: also ranks and holdout.
         masked: whether it is the twin.
         folder: that ranks are started with.
-        ratings: whether they need the ratings too.
+        unwillingness: whether they need to know it, each that of their own users.
 
     Returns:
         The ids of all users and items.
@@ -66,13 +66,16 @@ def deal(config: Config, masked: bool, folder: Path, ratings: bool = False) -> I
     length = np.bincount(user, minlength=len(ids.users)) - config.holdout
     owner = owners(length, config.ranks)
     np.savez(folder / _EVERYONE, users=ids.users, items=ids.items, owner=owner, length=length)
-    rating = read_ratings_column(config, RATING) if ratings else None
+    value = None
+    if unwillingness:
+        whole = split(ratings_path(config, masked).parent.name, ids, (user, item, time), config.holdout)
+        value, of_rank = load_unwillingness(whole, config), owner[whole.user]
     place = np.zeros(len(owner), np.int32)
     for rank in range(config.ranks):
         mine = np.flatnonzero(owner == rank)
         place[mine] = np.arange(len(mine))
         rows = np.flatnonzero(owner[user] == rank)
-        extra = {} if rating is None else {"rating": rating[rows], "range": [rating.min(), rating.max()]}
+        extra = {} if value is None else {"unwillingness": value[of_rank == rank]}
         np.savez(folder / _OWN.format(rank), user=place[user[rows]], item=item[rows].astype(np.int32), time=time[rows],
                  rows=rows, **extra)
     return ids
@@ -114,8 +117,7 @@ def load_share(config: Config, masked: bool, folder: Path, exchange) -> Dataset:
         ratings = own["user"], own["item"], own["time"]
         dataset = split(ratings_path(config, masked).parent.name, ids, ratings, config.holdout)
         rows = own["rows"]
-        if "rating" in own:
-            share.ratings = own["rating"][dataset.rows], *own["range"]
+        share.unwillingness = own.get("unwillingness")
     dataset.rows, dataset.held.rows = rows[dataset.rows], rows[dataset.held.rows]
     dataset.share = share
     return dataset

@@ -88,7 +88,7 @@ def load_unwillingness(dataset, config):
     if config.willingness_file:
         covered, unmatched = _apply_rules(value, _given(config), dataset, config)
         logger.info("%s: states the unwillingness of %s of %s training interactions; the rest: %s", config.willingness_file,
-                    f"{covered:,}", f"{dataset.all_interactions:,}", "0" if source == "willing" else source)
+                    f"{covered:,}", f"{len(value):,}", "0" if source == "willing" else source)
         if len(unmatched):
             lines = f"lines {_lines(unmatched)} meet" if len(unmatched) > 1 else f"line {_lines(unmatched)} meets"
             logger.warning("%s: %s no training interaction (held-out ones are never trained on)", config.willingness_file,
@@ -125,7 +125,7 @@ def _of_source(source, dataset, config):
     if source == "genres":
         return _by_genre(dataset, config)
     if source == "uniform":
-        return dataset.share.drawn(generator(config.seed, "unwillingness"), n)
+        return generator(config.seed, "unwillingness").random(n)
     return np.full(n, 0.0 if source == "willing" else config.unwillingness_value)
 
 
@@ -177,7 +177,7 @@ def _apply_rules(value, path, dataset, config, needed=()):
             value[strongest.index] = strongest
             covered[strongest.index] = True
             met[found["rule"]] = True
-    return int(dataset.share.total(covered.sum())), rows[dataset.share.total(met) == 0]
+    return int(covered.sum()), rows[~met]
 
 
 def _of_pairs(rules, dataset):
@@ -268,13 +268,11 @@ def _genres(dataset, config):
 
 
 def _by_rating(dataset, config):
-    rating, low, high = dataset.share.ratings or (read_ratings_column(config, RATING), None, None)
-    if low is None and rating is not None:
-        low, high, rating = rating.min(), rating.max(), rating[dataset.rows]
-    if rating is None or low == high:
+    rating = read_ratings_column(config, RATING)
+    if rating is None or np.ptp(rating) == 0:
         raise InputError(f"{dataset_folder(config) / RATINGS_FILE}: has no column {RATING} with different numbers, which "
                          "--unwillingness ratings needs; choose another")
-    return (high - rating) / (high - low)
+    return ((rating.max() - rating) / np.ptp(rating))[dataset.rows]
 
 
 def _by_genre(dataset, config):

@@ -102,7 +102,7 @@ def test_ranks_know_the_unwillingness_of_one_process(uneven, settings, tmp_path,
     config = settings("--unwillingness", source, "--ranks", 2, "--willingness_file", rules, "--veto")
     whole = load_dataset(config)
     found = on_shares(config, tmp_path, lambda part: (part.share, problem_of(part, config).unwillingness),
-                      ratings=source == "ratings")
+                      unwillingness=True)
     assert put_together(found, whole).tolist() == load_unwillingness(whole, config).tolist()
 
 
