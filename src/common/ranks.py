@@ -119,7 +119,8 @@ class _Watch:
 
     def __init__(self, size, folder, port):
         self.size, self.folder, self.port = size, folder, port
-        self.begin, self.ready, self.read, self.bar = time.monotonic(), None, 0, None
+        self.begin, self.ready, self.read = time.monotonic(), None, 0
+        self.bar, self.shown = None, ""
 
     def over(self):
         """Whether all are done; raises if one has failed, and passes on what they have logged."""
@@ -190,11 +191,12 @@ class _Watch:
 
     def _show(self, total, desc, unit, done):
         """Shows the progress of rank 0."""
-        if self.bar is not None and (done is None or self.bar.desc != desc):
+        if self.bar is not None and (done is None or self.shown != desc):
             self.bar.close()
             self.bar = None
         if done is not None:
-            self.bar = self.bar or progress(total, desc, unit)
+            if self.bar is None:
+                self.bar, self.shown = progress(total, desc, unit), desc
             self.bar.update(done - self.bar.n)
 
     def say_memory(self):

@@ -1,4 +1,5 @@
 """Several processes: the same results as one, and one line when a rank fails."""
+import json
 import os
 import re
 import signal
@@ -13,7 +14,8 @@ import pytest
 
 from src.common.errors import InputError
 from src.common.files import read_json
-from src.common.ranks import in_ranks, rank_folder
+from src.common.ranks import _Watch, in_ranks, rank_folder
+from src.common.terminal import progress, tell_progress
 from src.common.variant import Variant
 from src.dataset import load_dataset
 from src.evaluation.evaluate import evaluate
@@ -69,6 +71,26 @@ def test_ranks_train_and_compute_what_one_process_does(many, settings, cpu):
     weights = sum(value.size for name, value in values.items() if name.startswith("head."))
     assert found["lazy"]["bytes"] == 4 * (rows + weights)
     assert not folder.exists()
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_the_progress_of_the_first_rank_is_shown_where_there_is_a_terminal(tmp_path, monkeypatch, capsys, terminal):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: terminal, raising=False)
+    watch, told = _Watch(2, tmp_path, 1), []
+    tell_progress(lambda *bar: told.append([None, bar]))
+    try:
+        with progress(10, "counting", "step") as bar:
+            bar.last -= 1
+            bar.update(np.int64(4))
+        with progress(None, "more", "step") as bar:
+            bar.last -= 1
+            bar.update(1)
+    finally:
+        tell_progress(None)
+    assert [one[1][-1] for one in told] == [4, None, 1, None]
+    for line in json.loads(json.dumps(told)):
+        watch._show(*line[1])
+        assert (watch.bar is None) == (line[1][-1] is None)
 
 
 def test_an_error_of_one_rank_is_that_of_all(many, settings):
