@@ -57,7 +57,7 @@ def test_a_masked_dataset_that_was_not_finished_is_not_used(ratings, settings, t
     dataset = load_dataset(settings())
     everything = np.ones(dataset.num_interactions, bool)
     write_masked_dataset(settings(), dataset, everything, {"holdout": 1})
-    monkeypatch.setattr("src.game.preprocess.write_csv", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr("src.game.preprocess.copy_rows", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         write_masked_dataset(settings(), dataset, ~everything, {})
     with pytest.raises(InputError, match="masked_tiny: was being written when preprocess.py stopped; run preprocess.py"):
