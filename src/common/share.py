@@ -96,7 +96,8 @@ class Part(Share):
         self.splits = any(0 < len(own) < len(self.all_blocks[k]) for k, own in self.own_blocks)
 
     def part(self, length):
-        if self.length is not None and np.array_equal(length, self.length[self.users]):
+        same = self.length is not None and np.array_equal(length, self.length[self.users])
+        if self.each(same).all():  # for one rank alone it must not be, since all draw together
             return self
         changed = copy.copy(self)
         changed.length, changed.own_length, changed.own_blocks, changed.splits = None, length, None, False

@@ -166,7 +166,7 @@ class AskFirst:
                "disclosed": hashlib.sha256(np.packbits(disclosed).tobytes()).hexdigest()}
         self.files.append(path)
         values, info = (None, None) if config.overwrite else read_kept(path, key)
-        if values is not None:
+        if self.dataset.share.each(values is not None).all():  # a training needs all ranks
             logger.info("%s: going on with the model that a run before this one has left", path)
             return [with_prefix(values, name) for name in info["sets"]]
         part = self.dataset.part(disclosed)

@@ -51,6 +51,17 @@ def test_the_share_of_a_part_of_the_interactions_has_its_own_places_and_blocks()
     assert [[users.tolist() for _, users in one[2]] for one in (first, second)] == [[[0, 1, 2]], [[1, 2]]]
 
 
+def test_a_part_that_takes_nothing_from_one_rank_is_a_part_to_it_too():
+    kept = LENGTH - ((OWNER == 1) & (LENGTH > 0))
+
+    def work(share):
+        part = share.part(share.own(kept))
+        return part is share, part.splits, part.positions(0)
+    found = shares(work)
+    assert [one[:2] for one in found] == [(False, False)] * 2
+    assert sorted(np.concatenate([one[2] for one in found])) == list(range(kept.sum()))
+
+
 @pytest.mark.parametrize("shape", [(), (3,), (2, 5000)])
 def test_of_all_takes_any_shape(shape):
     values = np.random.default_rng(0).random((6, *shape))
