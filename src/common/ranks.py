@@ -55,7 +55,10 @@ def check_ranks(config: Config, known: dict[str, tuple]) -> None:
 
 @contextlib.contextmanager
 def rank_folder(config: Config) -> Iterator[Path]:
-    """Yields the folder for what ranks are given and leave; it holds what is personal, and is removed in any case."""
+    """Yields the folder for what ranks are given and leave.
+
+    It holds what is personal: it is removed at the end, and what a killed run has left by the next one.
+    """
     folder = Path(config.output_path).resolve() / FOLDER
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)

@@ -174,8 +174,6 @@ class Exchange:
 
     Args:
         rank: of this process.
-
-    `sent`: bytes that it has given to each of the others so far.
     """
 
     def __init__(self, rank: int):
@@ -189,7 +187,7 @@ class Exchange:
             def construct(self, x):
                 return self.gather(x)
 
-        self.gather, self.rank, self.sent = Gather(), rank, 0
+        self.gather, self.rank = Gather(), rank
 
     def each(self, values: np.ndarray) -> np.ndarray:
         """(size, ...) arrays of one shape and kind from all ranks, which all call this at the same point."""
@@ -203,7 +201,6 @@ class Exchange:
             part = words[start:start + _MOST]
             padded = np.zeros(max(_WORDS, 1 << (len(part) - 1).bit_length() if len(part) else 0), np.int32)
             padded[:len(part)] = part
-            self.sent += padded.nbytes
             found = self.gather(Tensor(padded)).asnumpy()
             parts.append(found.reshape(-1, len(padded))[:, :len(part)])
         each = np.ascontiguousarray(np.concatenate(parts, 1)).view(np.uint8)[:, :len(content)]
