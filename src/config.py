@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import json
 import re
 import sys
 from pathlib import Path
@@ -69,7 +70,7 @@ GROUPS = {
     "run": {  # no result depends on them, but by the files that they name
         "data_path": "str", "dataset": "str", "archive": "str", "mirror": "str", "recipe": "str", "resume": "bool",
         "masked": "bool", "other_model": "bool", "willingness_file": "str", "eval_batch_size": "int [1, inf)",
-        "eval_file_name": "str", "recommend": "str", "explain_user": "str", "newcomers": "str",
+        "eval_file_name": "str", "recommend": "str", "explain_user": "str", "newcomers": "str", "why": "pair", "receipt": "str", "verify_receipt": "str", "withdraw": "str", "audit": "bool",
         "format": ("table", "json"),
         "output_path": "str", "checkpoint_path": "str", "decisions_path": "str", "overwrite": "bool",
         "log_level": ("quiet", "normal", "verbose"), "device_target": ("auto", "CPU", "GPU", "Ascend"),
@@ -227,6 +228,8 @@ def _with_values(arguments):
     joined, words = [], list(arguments)
     while words:
         word = words.pop(0)
+        if KINDS.get(word[2:]) == "pair" and len(words) > 1:
+            word = f"{word}={json.dumps([words.pop(0), words.pop(0)])}"
         takes = word.startswith("--") and not _stands_alone(KINDS.get(word[2:], "bool"))
         if takes and words and words[0].startswith("-") and words[0] not in ("-h", "--help") \
                 and words[0].split("=")[0][2:] not in KINDS:
@@ -252,7 +255,7 @@ def _check_together(values):
             raise InputError(f"--{option} {values[option]}: {why}")
 
     layers = values["layers"]
-    asked = values["recommend"] or values["explain_user"] or values["newcomers"]
+    asked = any(values[key] for key in ("recommend", "explain_user", "newcomers", "why", "receipt"))
     if not layers:
         raise InputError("--layers '': needs whole numbers such as 64,32,16")
     if layers[0] % 2:

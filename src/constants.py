@@ -4,6 +4,7 @@ from __future__ import annotations
 RATINGS_FILE = "ratings.csv"
 MOVIES_FILE = "movies.csv"
 UNWILLINGNESS_FILE = "unwillingness.csv"
+WITHDRAWN_FILE = "withdrawn.jsonl"
 DATASET_FILE = "dataset.json"
 DISCLOSURE_FILE = "disclosure.csv"
 DISCLOSURE_PLOT = "disclosure.png"

@@ -1,6 +1,7 @@
 """YAML files of options, and values as the types that options have."""
 from __future__ import annotations
 
+import json
 import math
 import re
 from pathlib import Path
@@ -89,8 +90,23 @@ def _list_of(parse):
     return lambda text: [parse(word) for word in re.split(r"[,\s]+", text.strip().strip("[]()").strip()) if word]
 
 
+def _parse_pair(text):
+    try:
+        pair = json.loads(text) if text else []
+    except ValueError:
+        pair = text.split()
+    return _pair(pair)
+
+
+def _pair(values):
+    if not isinstance(values, list) or len(values) not in (0, 2):
+        raise ValueError("needs two of them, such as 42 50")
+    return [str(value) for value in values]
+
+
 _PARSERS = {"str": str, "bool": _parse_bool, "int": _parse_int, "float": _parse_float,
-            "optional float": _parse_optional_float, "ints": _list_of(_parse_int), "floats": _list_of(_parse_float)}
+            "optional float": _parse_optional_float, "ints": _list_of(_parse_int), "floats": _list_of(_parse_float),
+            "pair": _parse_pair}
 
 
 def _split(kind):
@@ -120,6 +136,8 @@ def convert(value: object, kind: str | tuple[str, ...]) -> object:
         return [_parse_float(v) for v in value]
     if name == "ints" and isinstance(value, list) and all(type(v) is int for v in value):
         return value
+    if name == "pair" and isinstance(value, list):
+        return _pair(value)
     if type(value).__name__ == name:
         return value
     raise ValueError(f"must be of type {name}")
