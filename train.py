@@ -1,4 +1,7 @@
-"""Trains NCF on a dataset, or with --masked on its masked twin; writes the checkpoint and train_*.json."""
+"""Trains NCF on a dataset, or with --masked on its masked twin; writes the checkpoint and train_*.json.
+
+--withdraw takes interactions back from that model without a training.
+"""
 import sys
 from pathlib import Path
 
@@ -11,9 +14,13 @@ from src.constants import train_file  # noqa: E402
 
 
 def run(config):
-    """Trains the model that --masked names."""
-    from src.training.train import train  # not at the top: --help does without MindSpore
-    train(asked(config))
+    """Trains the model that --masked names, or takes back from it what the file --withdraw lists."""
+    if config.withdraw:
+        from src.evaluation.withdraw import withdraw  # not at the top: --help does without MindSpore
+        withdraw(asked(config))
+    else:
+        from src.training.train import train
+        train(asked(config))
 
 
 if __name__ == "__main__":

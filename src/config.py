@@ -70,7 +70,8 @@ GROUPS = {
     "run": {  # no result depends on them, but by the files that they name
         "data_path": "str", "dataset": "str", "archive": "str", "mirror": "str", "recipe": "str", "resume": "bool",
         "masked": "bool", "other_model": "bool", "willingness_file": "str", "eval_batch_size": "int [1, inf)",
-        "eval_file_name": "str", "recommend": "str", "explain_user": "str", "newcomers": "str", "why": "pair", "receipt": "str", "verify_receipt": "str", "withdraw": "str", "audit": "bool",
+        "eval_file_name": "str", "recommend": "str", "explain_user": "str", "newcomers": "str", "why": "pair",
+        "receipt": "str", "verify_receipt": "str", "withdraw": "str", "audit": "bool",
         "format": ("table", "json"),
         "output_path": "str", "checkpoint_path": "str", "decisions_path": "str", "overwrite": "bool",
         "log_level": ("quiet", "normal", "verbose"), "device_target": ("auto", "CPU", "GPU", "Ascend"),
@@ -267,6 +268,9 @@ def _check_together(values):
     refuse(values["budget_scope"] == "user" and values["willingness_weight"] is not None, "budget_scope",
            "finds a price for each user, so none can be given; leave out --willingness_weight")
     refuse(len(set(values["seeds"])) < len(values["seeds"]), "seeds", "names a seed twice; name each once")
+    refuse(values["withdraw"] and values["seeds"], "withdraw",
+           "changes one model; leave out --seeds, and name its folders with --checkpoint_path and --output_path")
+    refuse(values["audit"] and not values["withdraw"], "audit", "compares a withdrawal with a training; add --withdraw FILE")
     refuse(values["weight_decay"] and values["lazy_adam"], "weight_decay",
            "decays all rows of the tables, lazy Adam touches only those of a batch; add --lazy_adam False")
     refuse(values["holdout"] == 1 and values["masked"], "holdout",

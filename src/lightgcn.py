@@ -103,8 +103,8 @@ class LightGCN(Network):
         rows = np.ascontiguousarray(rows, np.float32)
         return {**values, "user_embedding": rows, "user_final": rows}
 
-    def rows_of_users(self, size: int) -> LinearRows:
+    def rows_of_users(self, size: int, graph: bool = True) -> LinearRows:
         return LinearRows(self)
 
-    def rows_of_items(self, size: int) -> LinearRows:
+    def rows_of_items(self, size: int, graph: bool = True) -> LinearRows:
         return LinearRows(self, of_items=True)

@@ -57,10 +57,10 @@ class MF(Network):
         """See Network; without the bias, which says how popular an item is, not what it is like."""
         return super().item_embeddings({**values, "item_bias": values["item_bias"][:, :0]})
 
-    def rows_of_users(self, size: int) -> LinearRows:
+    def rows_of_users(self, size: int, graph: bool = True) -> LinearRows:
         return LinearRows(self, biased=True)
 
-    def rows_of_items(self, size: int) -> LinearRows:
+    def rows_of_items(self, size: int, graph: bool = True) -> LinearRows:
         return LinearRows(self, biased=True, of_items=True)
 
 

@@ -36,6 +36,7 @@ from .sources.checks import catalogue, clean, filter_users
 from .sources.download import fetch
 from .sources.readers import items_beside, read_source
 from .sources.simulation import simulate
+from .sources.withdrawn import without_withdrawn
 
 logger = logging.getLogger("ifrqe")
 
@@ -73,7 +74,7 @@ def prepare(config: Config) -> None:
             source = _digests(path)
         ratings, movies = read_source(path)
     ratings, unit = clean(ratings, source["source"], config.duplicates)
-    ratings = filter_users(ratings, config.min_ratings, config.max_ratings)
+    ratings = without_withdrawn(filter_users(ratings, config.min_ratings, config.max_ratings), config)
     tables = {RATINGS_FILE: ratings, MOVIES_FILE: catalogue(ratings, movies, source["source"])}
     if simulated and not _is_edited(folder, settings):
         tables[UNWILLINGNESS_FILE] = unwillingness[unwillingness[USER].isin(ratings[USER].unique())]

@@ -105,11 +105,11 @@ class NCF(Network):
         return [*(getattr(self, name) for name in TABLES), head.gmf_weight, head.user_weight, head.item_weight,
                 head.first_bias, *further, *last]
 
-    def rows_of_users(self, size: int) -> UserRows:
-        return UserRows(self, size)
+    def rows_of_users(self, size: int, graph: bool = True) -> UserRows | PlainRows:
+        return UserRows(self, size) if graph else PlainRows(self)
 
-    def rows_of_items(self, size: int) -> ItemRows:
-        return ItemRows(self, size)
+    def rows_of_items(self, size: int, graph: bool = True) -> ItemRows | PlainRows:
+        return ItemRows(self, size) if graph else PlainRows(self, of_items=True)
 
 
 class _AfterFirst(nn.Cell):
@@ -201,6 +201,54 @@ class ItemRows(UserRows):
         logit, gradient = super().__call__(user, item)
         f = self.weighted_users.shape[1]
         return logit, np.concatenate([self.weighted_users[user], gradient[:, f:] @ self.item_weight], 1)
+
+
+class PlainRows:
+    """What UserRows and ItemRows are, without a graph: it takes longer to compile than some ten thousand pairs take.
+
+    Args:
+        net: NCF.
+        of_items: whether gradients are in the item's row.
+    """
+
+    def __init__(self, net: NCF, of_items: bool = False):
+        self.net, self.of_items = net, of_items
+
+    def start(self) -> None:
+        """Takes over the parameters that the network has now."""
+        values = self.net.values()
+        self.gmf_weight, f = values["head.gmf_weight"], values["user_gmf"].shape[1]
+        first, self.bias, *further = dense_weights(values)[1:]
+        half = values["user_mlp"].shape[1]
+        self.user_weight, self.item_weight = first[:, :half], first[:, half:]
+        self.layers = list(zip(further[::2], further[1::2]))
+        self.item_gmf = values["item_gmf"] * self.gmf_weight
+        self.item_hidden = values["item_mlp"] @ self.item_weight.T
+        self.entry = np.eye(f + half, dtype=np.float32)
+        if not self.of_items:
+            self.entry = np.zeros((f + len(first), f + half), np.float32)
+            self.entry[:f, :f], self.entry[f:, f:] = np.eye(f), self.user_weight
+        self.take(self.net.user_rows(values))
+
+    def take(self, rows: np.ndarray) -> None:
+        """Goes by other rows than the network has: user k is then row k of (u, d) `rows`, until `start`."""
+        f = len(self.gmf_weight)
+        self.user_gmf, self.user_hidden = rows[:, :f], rows[:, f:] @ self.user_weight.T + self.bias
+
+    def __call__(self, user: np.ndarray, item: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(p,) users and items -> (p,) logits and (p, w) gradients; of items (p, d)."""
+        x, inside = self.user_hidden[user] + self.item_hidden[item], []
+        for weight, bias in self.layers:
+            inside.append(x > 0)
+            x = (x * inside[-1]) @ weight.T + bias
+        gradient = np.ones_like(x)
+        for (weight, _), on in zip(self.layers[::-1], inside[::-1]):
+            gradient = (gradient @ weight) * on
+        user_gmf, item_gmf = self.user_gmf[user], self.item_gmf[item]
+        logit = x[:, 0] + np.einsum("pf,pf->p", user_gmf, item_gmf)
+        if self.of_items:
+            return logit, np.concatenate([user_gmf * self.gmf_weight, gradient @ self.item_weight], 1)
+        return logit, np.concatenate([item_gmf, gradient], 1)
 
 
 def dense_weights(values: dict) -> list[np.ndarray]:

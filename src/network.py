@@ -122,6 +122,17 @@ class Network(nn.Cell):
         return {**values, **dict(zip(cls.SCORED, parted(rows, values, cls.SCORED[:cls.USER_TABLES])))}
 
     @classmethod
+    def item_rows(cls, values: dict) -> np.ndarray:
+        """(num_items, d) float32: each item's embedding row, its tables side by side; see values."""
+        return np.concatenate([values[name] for name in cls.SCORED[cls.USER_TABLES:]], 1)
+
+    @classmethod
+    def with_item_rows(cls, values: dict, rows: np.ndarray) -> dict:
+        """The parameters with other item rows, in the form of `item_rows`."""
+        names = cls.SCORED[cls.USER_TABLES:]
+        return {**values, **dict(zip(names, parted(rows, values, names)))}
+
+    @classmethod
     def own_values(cls, values: dict, share: Share) -> dict:
         """Of the parameters of all users those of a rank: its own users' rows and all that is shared."""
         return {name: share.own(value) if name in cls._of_users() else value for name, value in values.items()}
@@ -135,11 +146,14 @@ class Network(nn.Cell):
     def _of_users(cls):
         return {*cls.TABLES[:cls.USER_TABLES], *cls.SCORED[:cls.USER_TABLES]}
 
-    def rows_of_users(self, size: int) -> Rows:
-        """Logits of user-item pairs with their gradients in the user's row, `size` pairs in one call."""
+    def rows_of_users(self, size: int, graph: bool = True) -> Rows:
+        """Logits of user-item pairs with their gradients in the user's row, `size` pairs in one call.
+
+        Without `graph` a model that can do without compiling one, for few pairs, does so.
+        """
         return Rows(self, size)
 
-    def rows_of_items(self, size: int) -> Rows:
+    def rows_of_items(self, size: int, graph: bool = True) -> Rows:
         """The same with gradients in the item's row: its tables side by side."""
         return Rows(self, size, of_items=True)
 

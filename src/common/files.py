@@ -36,24 +36,32 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         OSError: it cannot be written; the error has the name of the file.
     """
     path = Path(os.path.realpath(path))
+    with staged(path) as temporary:
+        try:
+            yield temporary
+            sync(temporary)
+            os.replace(temporary, path)
+            sync(path.parent)
+        finally:
+            for left in path.parent.glob(glob.escape(temporary.name) + "*"):  # MindSpore adds an ending while it writes
+                left.unlink()
+
+
+@contextlib.contextmanager
+def staged(path: Path) -> Iterator[Path]:
+    """Yields a temporary path beside `path`, which is no link; errors have the name of `path`."""
     temporary = path.with_name(f".{path.name[:100]}.{_HOST}.{os.getpid()}.{secrets.token_hex(4)}.tmp{path.suffix[:20]}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(path)
         yield temporary
-        _sync(temporary)
-        os.replace(temporary, path)
-        _sync(path.parent)
     except OSError as e:
         if e.errno is None or e.filename not in (None, str(temporary)):
             raise
         raise OSError(e.errno, e.strerror, str(path)) from e
-    finally:
-        for left in path.parent.glob(glob.escape(temporary.name) + "*"):  # MindSpore adds an ending while it writes
-            left.unlink()
 
 
-def _sync(path):
+def sync(path: str | Path) -> None:
     """Waits until a file, or the names in a folder, are on the disk, where that can be asked for."""
     with contextlib.suppress(PermissionError):
         handle = os.open(path, os.O_RDONLY)

@@ -38,6 +38,7 @@ USES = {  # what a program writes, and what it only reads; MASKED is the masked 
     "run_fidelity": ((RESULTS, CHECKPOINTS), (DATA,)),
     "run_benchmark": ((RESULTS,), (DATA,)),
     "run_scaling": ((RESULTS,), ()),
+    "withdraw": ((RESULTS, CHECKPOINTS, DATA, MASKED), ()),
 }
 
 
@@ -48,11 +49,12 @@ def locked(program: str, config: Config) -> Iterator[None]:
     Raises:
         InputError: another run does so; the message names the folder, and that run's host, process and program.
     """
-    asks = {"run_eval": config.recommend or config.explain_user, "run_preprocess": config.newcomers}.get(program)
+    asks = {"run_eval": config.recommend or config.explain_user or config.why or config.verify_receipt,
+            "run_preprocess": config.newcomers}.get(program)
     if fcntl is None or asks:  # who only asks, reads whole files and writes none
         yield
         return
-    writes, reads = USES.get(program, ((), ()))
+    writes, reads = USES.get("withdraw" if config.withdraw and program == "run_train" else program, ((), ()))
     if not config.masked:
         reads = [name for name in reads if name != MASKED]
     exclusive = {}  # by lock file

@@ -12,12 +12,15 @@ import yaml
 
 from .. import __version__
 from ..config import Config, load_config
+from ..constants import PENDING_FILE
 from ..device_adapter import adapter
 from .errors import InputError
 from .files import digest, write_text
 from .locks import locked
 from .machine import code_digest, hardware, mindspore_version
 from .terminal import log_to, open_streams, show_error
+from .together import finish
+from .variant import dataset_folder
 
 logger = logging.getLogger("ifrqe")
 
@@ -123,6 +126,8 @@ def main(stage: Callable[[Config], None], name: str, description: str, arguments
         log = log_to(config.output_path, f"{name}.log", config.log_level, config.format == "json")
         with locked(name, config), log, _errors_to_log(config, name):
             logger.debug("%s %s with the settings %s", name, __version__, config.as_dict())
+            if finish(dataset_folder(config) / PENDING_FILE):
+                logger.info("a withdrawal that was stopped while its files were put in place is complete now")
             with adapter(config).session(config), _errors_to_log(config, name):  # a session may send the log elsewhere
                 stage(config)
     except _EXPECTED as e:  # there is no log: the settings themselves are at fault, or folders are in use

@@ -37,7 +37,7 @@ def top_items(net: Network, users: np.ndarray, dataset: Dataset, k: int,
     """
     lists = []
     for part, scores in score_all(net, users, dataset.num_items, batch_size):
-        scores = np.where(_had(part, dataset), -np.inf, scores)
+        scores = np.where(had(part, dataset), -np.inf, scores)
         order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
         for row, chosen in zip(scores, order):
             items = chosen[np.isfinite(row[chosen])]
@@ -45,7 +45,7 @@ def top_items(net: Network, users: np.ndarray, dataset: Dataset, k: int,
     return lists
 
 
-def _had(users, dataset):
+def had(users, dataset):
     """(u, num_items) bool: the items that each of some users has had."""
     had = np.zeros((len(users), dataset.num_items), bool)
     had[np.arange(len(users)), dataset.test[users]] = True

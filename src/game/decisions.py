@@ -15,6 +15,7 @@ from ..common.variant import REMEDY, check_mask, decision_files
 from ..config import Config
 from ..constants import DISCLOSED, EXPECTED, INFLUENCE, INSTALMENT, ITEM, NEEDED, PRICE, UNWILLINGNESS, USER
 from ..dataset import Dataset
+from ..sources.withdrawn import withdrawn_from
 
 # of preprocess.json, by what comes after it; the latter of a game only
 RECORD_KEYS = ("strategy", "unwillingness", "wv", "total_wv", "wv_budget", "disclosed_share", "seconds", "peak_rss_mb")
@@ -36,6 +37,9 @@ class Decisions:
     instalment: (n,) int8, in which each was disclosed, from 1, and 0 for what is withheld; None but for `ask-first`.
     prices: (n,) float64, lambda of the user of each, with `budget_scope` user; None where one price goes for all.
     needed: (n,) bool, the fewest that serve their user as well as all, with `needs`; None without.
+    withdrawn: (n,) bool, what was ever withdrawn; None where nothing was.
+    listed: (n,) bool, what disclosure.csv has a row for; None for all. Of the others, which were withdrawn after it was
+        decided, the unwillingness is 1 and influences are 0.
     """
     disclosed: np.ndarray
     unwillingness: np.ndarray
@@ -46,6 +50,8 @@ class Decisions:
     instalment: np.ndarray = None
     prices: np.ndarray = None
     needed: np.ndarray = None
+    withdrawn: np.ndarray = None
+    listed: np.ndarray = None
 
     def at(self, weight: float | np.ndarray | None, user: np.ndarray) -> Decisions:
         """These, made at a price, or at (num_users,) prices of the users of (n,) `user`."""
@@ -62,8 +68,9 @@ class Decisions:
 
     @property
     def vetoed(self) -> np.ndarray:
-        """(n,) bool: what its user has forbidden."""
-        return (self.unwillingness == 1) & (self.record.get("vetoed", 0) > 0)
+        """(n,) bool: what its user has forbidden, or withdrawn."""
+        forbidden = (self.unwillingness == 1) & (self.record.get("vetoed", 0) > 0)
+        return forbidden if self.withdrawn is None else forbidden | self.withdrawn
 
     def write(self, path: str | Path, dataset: Dataset) -> None:
         """Writes disclosure.csv: a row for each training interaction, original ids; influences are empty for a baseline."""
@@ -105,12 +112,16 @@ def read_decisions(config: Config, dataset: Dataset, masked: bool = False) -> De
         table = read_table(path, (*COLUMNS, INSTALMENT, PRICE, NEEDED), COLUMNS, float_precision="round_trip")
     except InputError as e:
         raise InputError(f"{e}; {REMEDY}") from e
-    if not _lists(table, dataset, path):
+    withdrawn = withdrawn_from(dataset, config)
+    if (listed := _listed(table, dataset, path, withdrawn)) is None:
         raise InputError(f"{path}: does not list the training interactions of {dataset.name}; run preprocess.py anew, "
                          "or set --decisions_path to where its results are")
     if masked:
         check_mask(config)
-    return decisions_of(table, record)
+    decisions = decisions_of(_filled(table, listed, record), record)
+    decisions.withdrawn = withdrawn if withdrawn.any() else None
+    decisions.listed = None if listed.all() else listed
+    return decisions
 
 
 def decisions_of(table: pd.DataFrame, record: dict) -> Decisions:
@@ -122,15 +133,29 @@ def decisions_of(table: pd.DataFrame, record: dict) -> Decisions:
                      table[NEEDED].to_numpy() == 1 if NEEDED in table else None)
 
 
-def _lists(table, dataset, path):
-    """Whether the rows are the training interactions, in their order."""
-    if len(table) != dataset.num_interactions:
-        return False
-    for column, ids, wanted in ((USER, dataset.user_ids, dataset.user), (ITEM, dataset.item_ids, dataset.item)):
-        found = clean_ids(table[column], path, column)
-        if not np.array_equal(positions(ids, found.unique)[found.code], wanted):
-            return False
-    return True
+def _listed(table, dataset, path, withdrawn):
+    """(n,) bool: the training interactions that the rows are, in their order; None if others than withdrawn ones lack."""
+    user, item = (positions(ids, found.unique)[found.code] for ids, found in (
+        (dataset.user_ids, clean_ids(table[USER], path, USER)), (dataset.item_ids, clean_ids(table[ITEM], path, ITEM))))
+    if len(table) == dataset.num_interactions:
+        same = np.array_equal(user, dataset.user) and np.array_equal(item, dataset.item)
+        return np.ones(len(table), bool) if same else None
+    own, rows = dataset.user.astype(np.int64) * dataset.num_items + dataset.item, user * dataset.num_items + item
+    listed = np.isin(own, rows)
+    same = np.array_equal(own[listed], rows) and withdrawn[~listed].all()
+    return listed if same else None
+
+
+def _filled(table, listed, record):
+    """The rows of disclosure.csv with one for each interaction, see Decisions.withdrawn."""
+    if listed.all():
+        return table
+    full = table.set_index(np.flatnonzero(listed)).reindex(np.arange(len(listed)))
+    missing = {INFLUENCE: 0.0, EXPECTED: 0.0, UNWILLINGNESS: 1.0, DISCLOSED: 0, INSTALMENT: 0, NEEDED: 0,
+               PRICE: record["willingness_weight"]}
+    for column in set(missing) & set(full):
+        full[column] = full[column].where(listed, missing[column])
+    return full.astype({column: table[column].dtype for column in (DISCLOSED, INSTALMENT, NEEDED) if column in table})
 
 
 def _numbers(column):

@@ -198,7 +198,7 @@ def _record(config, problem, models, decisions, seconds):
             "spent_wv": total_wv if needs_model(config.strategy) else wv, "willingness_weight": decisions.weight,
             **({} if config.budget_scope == "all" else {"budget_scope": config.budget_scope}),
             "wv_budget": config.wv_budget if config.willingness_weight is None or not played else None,
-            "vetoed": int(total((~problem.allowed).sum())),
+            "vetoed": int(total((problem.unwillingness == 1).sum())) if config.veto else 0,
             "disclosed_share": float(total(disclosed.sum()) / dataset.all_interactions),
             "peak_rss_mb": float(dataset.share.each(peak_rss_mb()).max())}
 

@@ -42,7 +42,7 @@ def problem_of(dataset: Dataset, config: Config) -> Problem:
     unwillingness = dataset.share.unwillingness
     if unwillingness is None:
         unwillingness = load_unwillingness(dataset, config)
-    allowed = ~vetoed(unwillingness, config)
+    allowed = ~vetoed(dataset, unwillingness, config)
     if not dataset.share.total(allowed.sum()):
         raise InputError(ALL_VETOED)
     return Problem(dataset, unwillingness, allowed)

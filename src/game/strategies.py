@@ -18,6 +18,7 @@ from ..dataset import Dataset, load_dataset
 from ..influence.anchor import Anchor
 from ..influence_function import expected_at
 from ..sources.unwillingness import stated_unwillingness, vetoed
+from ..sources.withdrawn import withdrawn_path
 from ..stat_utils import generator
 from .anchors import Retrained, parameter_sets
 from .ask_first import AskFirst
@@ -49,12 +50,12 @@ def with_validation(dataset: Dataset, disclosed: np.ndarray, config: Config) -> 
 
 
 def vetoed_validations(dataset: Dataset, config: Config) -> np.ndarray:
-    """(v,) rows of ratings.csv that hold the vetoed validation items, as far as their unwillingness is known."""
-    if not config.veto:
+    """(v,) rows of ratings.csv that hold the vetoed and withdrawn validation items, as far as that is known."""
+    if not config.veto and not withdrawn_path(config).exists():
         return np.zeros(0, np.int64)
     whole = load_dataset(config.replace(holdout=1))
     held_out = np.isin(whole.rows, dataset.held_out)
-    return whole.rows[held_out & vetoed(stated_unwillingness(whole, config), config)]
+    return whole.rows[held_out & vetoed(whole, stated_unwillingness(whole, config), config)]
 
 
 def influence_groups(config: Config, solvers: tuple[str, ...] = ()) -> tuple[str, ...]:

@@ -81,7 +81,7 @@ def refit(net: Network, dataset: Dataset, prior: Prior, config: Config, start: n
             of_chunk = chunks.parts[k][1]
             wanted = slice(None) if users is None else users[of_chunk]
             if len(chosen := of_chunk[wanted]):
-                rows[chosen] = _Objective(jacobian, chunks[k].of(wanted), prior, most).minimum(begin[chosen], steps)
+                rows[chosen] = _of_chunk(jacobian, chunks[k].of(wanted), prior, most).minimum(begin[chosen], steps)
             bar.update(chunks.size(k))
     return rows
 
@@ -105,22 +105,60 @@ def refitted(net: Network, values: dict, dataset: Dataset, trained: np.ndarray, 
     return net.with_user_rows(values, refit(net, dataset, prior, config, start, steps, jacobian))
 
 
+def refit_to_all(jacobian: Rows, kept: np.ndarray, prior: Prior, start: np.ndarray, num_neg: int, steps: int = STEPS,
+                 pairs: int = 1 << 16) -> np.ndarray:
+    """The rows of some users from their interactions, with every other item as a negative: no sampling, so no noise.
+
+    A negative weighs as often as it is drawn in an epoch on average: num_neg * interactions / other items.
+
+    Args:
+        jacobian: Rows of users, started.
+        kept: (u, num_items) bool, the interactions.
+        prior: Prior.
+        start: (u, d), rows to begin from.
+        num_neg: negatives drawn for each positive in training.
+        steps: see refit.
+        pairs: of users and items that are looked at together, but at least one user.
+
+    Returns:
+        (u, d) float32; of a user without interactions the prior's mean.
+    """
+    rows = np.tile(prior.mean, (len(kept), 1)).astype(np.float32)
+    number = kept.sum(1)
+    some = np.flatnonzero(number)
+    size = min(max(1, pairs // kept.shape[1]), max(1, len(some)))
+    items = np.arange(kept.shape[1], dtype=np.int32)
+    for users in (some[first:first + size] for first in range(0, len(some), size)):
+        label = kept[users]
+        negative = num_neg * number[users] / np.maximum(kept.shape[1] - number[users], 1)
+        rows[users] = _Objective(jacobian, np.tile(items, (len(users), 1)), np.where(label, 1, negative[:, None]), label,
+                                 prior, size).minimum(start[users], steps)
+    return rows
+
+
+def _of_chunk(jacobian, chunk, prior, most):
+    """The _Objective of the users of a Chunk: each interaction and each of its negatives counts once."""
+    users, length, group = chunk.items.shape
+    label = np.tile(np.resize(np.eye(1, group)[0], length * group), (users, 1))
+    return _Objective(jacobian, chunk.items.reshape(users, -1), np.repeat(chunk.used, group, axis=1), label, prior, most)
+
+
 class _Objective:
-    """What the rows of the users of a chunk minimise, each for itself.
+    """What the rows of some users minimise, each for itself.
 
     Args:
         jacobian: Rows of users.
-        chunk: Chunk.
+        items: (u, p) int32, their samples.
+        weight: (u, p), how much each counts.
+        label: (u, p), 1 for a positive and 0 for a negative.
         prior: Prior.
-        most: users of the largest chunk, so that the graph is compiled once.
+        most: users of the largest call, so that the graph is compiled once.
     """
 
-    def __init__(self, jacobian, chunk, prior, most):
-        self.jacobian, self.prior, self.most, self.items = jacobian, prior, most, chunk.items.ravel()
-        users, length, group = chunk.items.shape
-        self.inside = np.repeat(chunk.used, group, axis=1)  # (u, p)
-        self.label = np.resize(np.eye(1, group)[0], (users, length * group))
-        self.user = np.repeat(np.arange(users, dtype=np.int32), length * group)
+    def __init__(self, jacobian, items, weight, label, prior, most):
+        self.jacobian, self.prior, self.most, self.items = jacobian, prior, most, items.ravel()
+        self.weight, self.label = weight, label
+        self.user = np.repeat(np.arange(len(items), dtype=np.int32), items.shape[1])
 
     def __call__(self, rows):
         """(u,) values at (u, d) rows in nats, (u, p) logits, and (u, p, w) their gradients as Rows gives them."""
@@ -131,16 +169,16 @@ class _Objective:
         logit = logit.reshape(self.label.shape).astype(np.float64)
         loss = np.logaddexp(0, logit) - self.label * logit
         away = rows - self.prior.mean
-        value = (self.inside * loss).sum(1) + 0.5 * ((away @ self.prior.precision) * away).sum(1)
+        value = (self.weight * loss).sum(1) + 0.5 * ((away @ self.prior.precision) * away).sum(1)
         return value, logit, gradient.reshape(*self.label.shape, -1)
 
     def slopes(self, rows, logit, gradient):
         """(u, d) gradients of the objective, and (u, d, d) its Hessians."""
         probability = sigmoid(logit)
-        curvature = np.sqrt(self.inside * probability * (1 - probability)).astype(np.float32)
+        curvature = np.sqrt(self.weight * probability * (1 - probability)).astype(np.float32)
         entry = self.jacobian.entry
         hessian = entry.T @ gram(gradient * curvature[..., None]) @ entry + self.prior.precision
-        residual = (self.inside * (probability - self.label)).astype(np.float32)
+        residual = (self.weight * (probability - self.label)).astype(np.float32)
         slope = np.matmul(residual[:, None], gradient)[:, 0] @ entry
         return slope + (rows - self.prior.mean) @ self.prior.precision, hessian
 

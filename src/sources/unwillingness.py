@@ -19,6 +19,7 @@ from ..constants import GENRE, GENRES, ITEM, MOVIES_FILE, RATING, RATINGS_FILE, 
 from ..dataset import read_ratings_column
 from ..stat_utils import generator
 from .catalogue import load_catalogue
+from .withdrawn import withdrawn_from, withdrawn_path
 
 logger = logging.getLogger("ifrqe")
 
@@ -50,7 +51,8 @@ def unwillingness_files(config):
 
 def data_files(config):
     """The files of the dataset and of its unwillingness, as inputs of a stage, each once."""
-    return list(dict.fromkeys([*dataset_files(config), *unwillingness_files(config)]))
+    record = [path] if (path := withdrawn_path(config)).exists() else []
+    return list(dict.fromkeys([*dataset_files(config), *unwillingness_files(config), *record]))
 
 
 def _given(config):
@@ -94,6 +96,7 @@ def load_unwillingness(dataset, config):
             logger.warning("%s: %s no training interaction (held-out ones are never trained on)", config.willingness_file,
                            lines)
     value[value < _NOTHING] = 0
+    value[withdrawn_from(dataset, config)] = 1
     return value
 
 
@@ -108,9 +111,9 @@ def stated_unwillingness(dataset, config):
     return value
 
 
-def vetoed(unwillingness, config):
-    """(n,) bool: the interactions that may never be disclosed, those of unwillingness 1 under --veto."""
-    return (unwillingness == 1) & config.veto
+def vetoed(dataset, unwillingness, config):
+    """(n,) bool: what may never be disclosed: of unwillingness 1 under --veto, and what was withdrawn from any model."""
+    return (unwillingness == 1) & config.veto | withdrawn_from(dataset, config)
 
 
 def _of_source(source, dataset, config):
@@ -145,7 +148,7 @@ def _apply_rules(value, path, dataset, config, needed=()):
     rules, rows = _read_rules(path, dataset, needed)
     by_genre = rules[GENRE] != _ALL
     if by_genre.any():
-        pairs, names = _genres(dataset, config)
+        pairs, names = genres_of(dataset, config)
         rules[GENRE] = np.where(by_genre, names.get_indexer(rules[GENRE]), _ALL)  # -1, that is _UNKNOWN, if not in names
         pairs = pairs[pairs[GENRE].isin(rules[GENRE])]
     covered, met = np.zeros(len(value), bool), np.zeros(len(rules), bool)
@@ -226,7 +229,7 @@ def _read_rules(path, dataset, needed):
             refuse(rules[column] == _ALL, f"no {column}; name it")
     rules[GENRE] = _ALL
     if GENRE in table:
-        genre = table[GENRE].map(_plain_genre)
+        genre = table[GENRE].map(plain_genre)
         rules[GENRE] = genre.where(genre != "", _ALL)
     pair = np.sort((rules[USER].to_numpy(np.int64) - _ALL) * (dataset.num_items - _ALL) + rules[ITEM].to_numpy() - _ALL)
     if (pair[1:] == pair[:-1]).any():  # else all rules differ
@@ -243,11 +246,12 @@ def _is_blank(column):
     return np.array([text.strip() == "" for text in column.categories], bool)[column.codes]
 
 
-def _plain_genre(text):
+def plain_genre(text):
+    """The name of a genre as names are compared."""
     return clean_genre(text).casefold()
 
 
-def _genres(dataset, config):
+def genres_of(dataset, config):
     """The genres of the items, by their lower-case names; an item without one has the genre "(no genres listed)".
 
     Returns:
@@ -261,7 +265,7 @@ def _genres(dataset, config):
     listed = load_catalogue(dataset, config)[GENRES]
     if (listed == "").all():
         raise InputError(f"{path}: lists no genres; {remedy}")
-    each = listed.where(listed != "", NO_GENRE).str.split("|").explode().map(_plain_genre)
+    each = listed.where(listed != "", NO_GENRE).str.split("|").explode().map(plain_genre)
     pairs = each.rename_axis(ITEM).reset_index(name=GENRE).drop_duplicates()
     pairs[GENRE], names = pd.factorize(pairs[GENRE], sort=True)
     return pairs, names
@@ -277,7 +281,7 @@ def _by_rating(dataset, config):
 
 def _by_genre(dataset, config):
     """1 minus the mean share of the interaction's genres in its user's history."""
-    pairs, names = _genres(dataset, config)
+    pairs, names = genres_of(dataset, config)
     genre = pairs[GENRE].to_numpy()
     number = np.bincount(pairs[ITEM], minlength=dataset.num_items)  # of genres of an item
     first = np.cumsum(number) - number

@@ -10,12 +10,13 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from ..common.columns import positions
 from ..common.errors import InputError
 from ..common.variant import dataset_folder
 from ..config import Config
-from ..constants import WITHDRAWN_FILE
+from ..constants import ITEM, MASKED_MODEL, USER, WITHDRAWN_FILE
 from ..dataset import Dataset
 
 _KEYS = ("request", "time", "model", "file_sha256", "interactions", "before", "after", "previous_sha256")
@@ -64,12 +65,26 @@ def _text(request):
 
 def withdrawn_from(dataset: Dataset, config: Config, model: str | None = None) -> np.ndarray:
     """(n,) bool: the interactions of a dataset that were withdrawn from any model, or from the one named."""
-    found = np.zeros(dataset.num_interactions, bool)
-    pairs = [pair for request in read_requests(config) if model in (None, request["model"])
+    return _listed([pair for request in read_requests(config) if model in (None, request["model"])
+                    for pair in request["interactions"]], dataset)
+
+
+def _listed(pairs, dataset):
+    """(n,) bool: the interactions that are among `pairs` of original ids."""
+    if not pairs:
+        return np.zeros(dataset.num_interactions, bool)
+    user, item = (positions(ids, list(map(str, column))) for ids, column in
+                  zip((dataset.user_ids, dataset.item_ids), zip(*pairs)))
+    known = (user >= 0) & (item >= 0)
+    return np.isin(dataset.user.astype(np.int64) * dataset.num_items + dataset.item,
+                   (user * dataset.num_items + item)[known])
+
+
+def without_withdrawn(ratings: pd.DataFrame, config: Config) -> pd.DataFrame:
+    """Ratings of a source without what was withdrawn from a plain model, which else would come back with them."""
+    pairs = [tuple(map(str, pair)) for request in read_requests(config) if request["model"] != MASKED_MODEL
              for pair in request["interactions"]]
-    if pairs:
-        user, item = (positions(ids, map(str, column)) for ids, column in
-                      zip((dataset.user_ids, dataset.item_ids), zip(*pairs)))
-        key = user.astype(np.int64) * dataset.num_items + item
-        found = np.isin(dataset.user.astype(np.int64) * dataset.num_items + dataset.item, key[(user >= 0) & (item >= 0)])
-    return found
+    if not pairs:
+        return ratings
+    listed = pd.MultiIndex.from_arrays([ratings[USER].astype(str), ratings[ITEM].astype(str)]).isin(pairs)
+    return ratings[~listed]

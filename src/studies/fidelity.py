@@ -106,7 +106,7 @@ def _studied(config):
     """The dataset of the study; what is vetoed trains no model of it."""
     dataset = load_dataset(config)
     if config.veto:
-        dataset = dataset.part(~vetoed(load_unwillingness(dataset, config), config))
+        dataset = dataset.part(~vetoed(dataset, load_unwillingness(dataset, config), config))
         if not dataset.num_interactions:
             raise InputError(ALL_VETOED)
     if subset(dataset, np.zeros(dataset.num_interactions), config.fidelity_keep).all():

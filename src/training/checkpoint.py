@@ -132,6 +132,20 @@ def load_anchors(path, dataset, variant):
     return dict(zip(info["anchor_epochs"], sets)), info
 
 
+def load_sets(path, dataset, variant):
+    """All sets of parameters that others read of a checkpoint: a dict as save_checkpoint takes it, and its info.
+
+    Takes and raises what load_checkpoint does.
+    """
+    prefixes = []
+
+    def of(info):
+        prefixes.extend([BEST, *(ANCHOR.format(epoch) for epoch in info.get("anchor_epochs", []))])
+        return prefixes
+    sets, info = _read_sets(path, dataset, variant, of)
+    return dict(zip(prefixes, sets)), info
+
+
 def _read_sets(path, dataset, variant, prefixes):
     """The sets of parameters under `prefixes(info)` of a checkpoint that must fit, and its info."""
     config, command = variant.settings(), variant.command

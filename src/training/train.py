@@ -227,6 +227,17 @@ def _run_epochs(run, result):
     return callbacks
 
 
+def train_in_memory(config, dataset, device):
+    """The parameters of the best epoch of a training that writes nothing; see train for the choice."""
+    best = BestEpoch(f"ndcg@{config.top_k}" if config.holdout > 1 else "epoch")
+    validate = Validation(dataset, config) if config.holdout > 1 else lambda values: {}
+    history = []
+    for epoch in train_on(Trainer(build(dataset, config), dataset, config, device)):
+        history.append({"epoch": epoch.number, **validate(epoch.values)})
+        best.on_epoch_end(history, epoch.values)
+    return best.values
+
+
 class Validation:
     """Metrics of sets of parameters on the validation items.
 

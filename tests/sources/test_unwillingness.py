@@ -239,7 +239,8 @@ def test_by_genre_in_parts_is_by_genre_in_one(movies, monkeypatch):
     assert rules(movies, "user_id,genre,unwillingness\n7,drama,0.5\n9,Horror,1\n").tolist() == [0.5, 0.5, 1]
 
 
-def test_only_unwillingness_1_is_a_veto(settings):
-    b = np.array([0, 0.999, 1])
-    assert vetoed(b, settings("--veto")).tolist() == [False, False, True]
-    assert not vetoed(b, settings()).any()
+def test_only_unwillingness_1_is_a_veto(ratings, settings):
+    dataset = load_dataset(settings())
+    b = np.resize([0, 0.999, 1], dataset.num_interactions)
+    assert vetoed(dataset, b, settings("--veto")).tolist() == (b == 1).tolist()
+    assert not vetoed(dataset, b, settings()).any()

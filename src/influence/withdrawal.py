@@ -1,0 +1,131 @@
+"""Withdrawing interactions from a trained model, without training it again.
+
+The rows of the users who withdraw are refitted without what they take back; one influence (Newton) step moves the rows of
+the items in their histories by the change in gradient that this makes; their own rows are refitted to these. What the dense
+weights and the rows of other users have learnt from it stays: a step of the weights was measured, and changed nothing. See
+docs/maths.md, section 12.
+"""
+from __future__ import annotations
+
+import numpy as np
+
+from ..config import Config
+from ..dataset import Dataset
+from ..network import Network
+from ..stat_utils import generator, sigmoid
+from .block import gram
+from .refit import Prior, prior_of, refit_to_all
+
+ROW_PRIOR = 0.4  # weight of the prior at which the refits of users who withdraw nothing come nearest to their trained rows
+ITEM_PRIOR = 0.1  # the same of items: it only has to keep the rows of rare ones
+SAMPLED = 128  # positives, and as many negatives, that the Hessian of an item is the weighted sum over
+FIRST, AGAIN = 4, 2  # steps of Newton's method before and after the items
+
+
+class Withdrawal:
+    """Takes interactions out of sets of parameters of a model; what it needs of the data is found once.
+
+    Args:
+        net: Network, is given whatever parameters it is used with; not one that propagates over a graph.
+        dataset: Dataset that it was trained on.
+        config: num_neg, seed, chunk_size.
+    """
+
+    def __init__(self, net: Network, dataset: Dataset, config: Config):
+        self.net, self.dataset, self.config = net, dataset, config
+        self.length = np.bincount(dataset.user, minlength=dataset.num_users)
+        self.first = np.cumsum(self.length) - self.length
+        self.by_item = dataset.user[np.argsort(dataset.item, kind="stable")]
+        self.item_length = np.bincount(dataset.item, minlength=dataset.num_items)
+        self.users, self.items = (of(dataset.num_items, graph=False) for of in (net.rows_of_users, net.rows_of_items))
+        self.gone = np.zeros(dataset.num_interactions, bool)
+
+    def __call__(self, sets: dict[str, dict], withdrawn: np.ndarray) -> dict[str, dict]:
+        """The same sets of parameters, see Network.values, without what is withdrawn now, (n,) bool."""
+        return {name: self._without(values, withdrawn) for name, values in sets.items()}
+
+    def done(self, withdrawn: np.ndarray) -> None:
+        """Says that (n,) bool interactions are withdrawn from all sets: those that follow begin without them."""
+        self.gone |= withdrawn
+
+    def _without(self, values, withdrawn):
+        net, dataset = self.net, self.dataset
+        users = np.unique(dataset.user[withdrawn])
+        kept = np.zeros((len(users), dataset.num_items), bool)
+        place = np.concatenate([np.arange(self.first[u], self.first[u] + self.length[u]) for u in users])
+        place = place[~self.gone[place]]  # of what they disclosed before this request
+        owner, item, stays = np.searchsorted(users, dataset.user[place]), dataset.item[place], ~withdrawn[place]
+        kept[owner[stays], item[stays]] = True
+        rows = net.user_rows(values)
+        left = np.bincount(dataset.user[~self.gone], minlength=dataset.num_users)
+        known = prior_of(rows[left > 0])
+        prior = Prior(known.mean, ROW_PRIOR * known.precision)
+        net.set_values(values)
+        old = self._of_pairs(users[owner], item)
+        refitted = self._refit(kept, prior, rows[users], FIRST)
+        moved = net.with_user_rows(values, _replaced(rows, users, refitted))
+        net.set_values(moved)
+        moved = net.with_item_rows(moved, self._item_rows(moved, users, owner, item, stays, old))
+        net.set_values(moved)
+        return net.with_user_rows(moved, _replaced(rows, users, self._refit(kept, prior, refitted, AGAIN)))
+
+    def _refit(self, kept, prior, start, steps):
+        self.users.start()
+        return refit_to_all(self.users, kept, prior, start, self.config.num_neg, steps, self.config.chunk_size)
+
+    def _of_pairs(self, user, item):
+        """(p,) probabilities of pairs and (p, d) gradients of their logits in the item's row."""
+        self.items.start()
+        logit, gradient = self.items(user.astype(np.int32), item)
+        return sigmoid(logit.astype(np.float64)), gradient
+
+    def _item_rows(self, values, users, owner, item, stays, old):
+        """(num_items, d) rows of all items after one Newton step of those that the users had.
+
+        The step is that of the change in gradient from the old rows of the users to the refitted ones, since a trained row
+        is no minimum and must stay where nothing changes.
+        """
+        dataset, num_neg = self.dataset, self.config.num_neg
+        number = np.bincount(owner[stays], minlength=len(users))
+        negative = (num_neg * number / np.maximum(dataset.num_items - number, 1))[owner]
+        probability, gradient = self._of_pairs(users[owner], item)
+        weight = np.where(stays, 1, negative)  # what is withdrawn may be drawn as a negative from now on
+        change = (weight * (probability - stays))[:, None] * gradient - (old[0] - 1)[:, None] * old[1]
+        items, at = np.unique(item, return_inverse=True)
+        slope = np.zeros((len(items), gradient.shape[1]))
+        np.add.at(slope, at, change)
+        rows = self.net.item_rows(values)
+        hessian = self._hessian_of_others(items, users) + ITEM_PRIOR * prior_of(rows).precision
+        curved = gradient * np.sqrt(weight * probability * (1 - probability))[:, None]
+        order = np.argsort(at, kind="stable")
+        ends = np.cumsum(np.bincount(at))
+        for k, (start, end) in enumerate(zip(ends - np.bincount(at), ends)):
+            own = curved[order[start:end]]
+            hessian[k] += own.T @ own
+        return _replaced(rows, items, rows[items] - np.linalg.solve(hessian, slope[..., None])[..., 0])
+
+    def _hessian_of_others(self, items, users):
+        """(t, d, d) Hessians in the rows of (t,) items of the losses of all users but those who withdraw, from a sample."""
+        dataset, rng = self.dataset, generator(self.config.seed, "withdrawal", int(items[0]), len(items))
+        length = self.item_length[items]
+        begin = (np.cumsum(self.item_length) - self.item_length)[items]
+        spread = (np.arange(SAMPLED) + rng.random((len(items), 1))) / SAMPLED
+        place = begin[:, None] + (spread * length[:, None]).astype(np.int64)
+        positive = self.by_item[np.minimum(place, len(self.by_item) - 1)]
+        drawn = self.config.num_neg * self.length / np.maximum(dataset.num_items - self.length, 1)  # of each user, an item
+        cumulated = np.cumsum(drawn)
+        negative = np.searchsorted(cumulated, rng.random((len(items), SAMPLED)) * cumulated[-1])
+        negative = np.minimum(negative, dataset.num_users - 1)
+        weight = np.repeat(np.stack([length, cumulated[-1] * (1 - length / dataset.num_users)], 1) / SAMPLED, SAMPLED, 1)
+        user = np.concatenate([positive, negative], 1)
+        weight[np.isin(user, users)] = 0
+        probability, gradient = self._of_pairs(user.ravel(), np.repeat(items, 2 * SAMPLED))
+        scale = np.sqrt(weight.ravel() * probability * (1 - probability)).astype(np.float32)
+        return gram((gradient * scale[:, None]).reshape(*user.shape, -1))
+
+
+def _replaced(rows, places, new):
+    """A copy of (n, d) rows with others in some places."""
+    rows = rows.copy()
+    rows[places] = new
+    return rows

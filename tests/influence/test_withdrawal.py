@@ -1,0 +1,110 @@
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+
+from src.dataset import load_dataset
+from src.influence.refit import Prior, refit_to_all
+from src.influence.withdrawal import ITEM_PRIOR, SAMPLED, Withdrawal
+from src.network import build
+
+
+@pytest.mark.parametrize("layers", ["8,4,2", "8,4", "8", "8,6,4,2"])
+def test_rows_without_a_graph_are_those_of_the_graph(cpu, ratings, settings, layers):
+    config = settings("--layers", layers, "--num_factors", 3, "--embedding_std", 1)
+    net = build(load_dataset(config), config)
+    rng = np.random.default_rng(0)
+    user, item = rng.integers(0, 12, 50).astype(np.int32), rng.integers(0, 20, 50).astype(np.int32)
+    for of in (net.rows_of_users, net.rows_of_items):
+        graph, plain = of(50), of(50, graph=False)
+        for one in (graph, plain):
+            one.start()
+        for a, b in zip(graph(user, item), plain(user, item)):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+        if of == net.rows_of_users:
+            np.testing.assert_array_equal(graph.entry, plain.entry)
+
+
+def test_a_refit_to_all_items_is_the_minimum(cpu, ratings, settings):
+    config = settings("--model", "mf", "--num_factors", 3, "--embedding_std", 1)
+    dataset = load_dataset(config)
+    net = build(dataset, config)
+    values = net.values()
+    jacobian = net.rows_of_users(20, graph=False)
+    jacobian.start()
+    kept = np.zeros((3, 20), bool)
+    kept[0, [1, 4, 7]] = kept[1, [2, 3]] = True
+    prior = Prior(np.array([.1, -.2, .3, 0]), np.diag([1., 2, 3, 4]))
+    found = refit_to_all(jacobian, kept, prior, np.zeros((3, 4)), 4, 20)
+    items, bias = values["item_factors"].astype(float), values["item_bias"][:, 0]
+    for k in range(2):
+        weight = np.where(kept[k], 1, 4 * kept[k].sum() / (20 - kept[k].sum()))
+
+        def value(row, weight=weight, label=kept[k]):
+            logit = items @ row[:3] + row[3] + bias + values["head.bias"][0]
+            away = row - prior.mean
+            return (weight * (np.logaddexp(0, logit) - label * logit)).sum() + away @ prior.precision @ away / 2
+        best = minimize(value, prior.mean, tol=1e-10)
+        np.testing.assert_allclose(found[k], best.x, atol=1e-4)
+    np.testing.assert_allclose(found[2], prior.mean, atol=1e-7)
+
+
+def test_items_take_one_newton_step_by_the_change_in_gradient(cpu, ratings, settings):
+    """MF, whose Hessian in an item's row is that of logistic regression; the sample of others is summed over by hand."""
+    config = settings("--model", "mf", "--num_factors", 3, "--embedding_std", .5)
+    dataset = load_dataset(config)
+    net = build(dataset, config)
+    values = net.values()
+    withdrawn = np.zeros(dataset.num_interactions, bool)
+    withdrawn[[0, 1]] = True
+    user = dataset.user[0]
+    found = Withdrawal(net, dataset, config)({"a": values}, withdrawn)["a"]
+    history = dataset.item[dataset.user == user]
+    moved = (net.item_rows(found) != net.item_rows(values)).any(1)
+    assert set(np.flatnonzero(moved)) == set(history)
+    probe = Withdrawal(net, dataset, config)
+    seen = {}
+    original = probe._hessian_of_others
+    probe._hessian_of_others = lambda items, users: seen.setdefault("h", original(items, users))
+    middle = {}
+    refit = probe._refit
+
+    def noting(kept, prior, start, steps):
+        middle.setdefault("row", refit(kept, prior, start, steps)[0])
+        return middle["row"][None]
+    probe._refit = noting
+    probe({"a": values}, withdrawn)
+    item_rows = net.item_rows(values).astype(float)
+    mean = item_rows.mean(0)
+    covariance = (item_rows - mean).T @ (item_rows - mean) / len(item_rows)
+    precision = np.linalg.inv(covariance + 1e-3 * np.trace(covariance) / 4 * np.eye(4))
+    items = np.unique(history)
+    stays = {int(i): k >= 2 for k, i in enumerate(history)}
+    number = len(history) - 2
+    for k, item in enumerate(items):
+        def probability(row, item=item):
+            logit = row[:3] @ item_rows[item, :3] + row[3] + item_rows[item, 3] + values["head.bias"][0]
+            return 1 / (1 + np.exp(-logit)), np.r_[row[:3], 1]
+        old, j_old = probability(net.user_rows(values)[user].astype(float))
+        new, j_new = probability(middle["row"].astype(float))
+        weight = 1 if stays[int(item)] else config.num_neg * number / (20 - number)
+        slope = weight * (new - stays[int(item)]) * j_new - (old - 1) * j_old
+        hessian = seen["h"][k] + ITEM_PRIOR * precision + weight * new * (1 - new) * np.outer(j_new, j_new)
+        step = np.linalg.solve(hessian, slope)
+        np.testing.assert_allclose(net.item_rows(found)[item], item_rows[item] - step, rtol=1e-3, atol=1e-4)
+
+
+def test_the_sampled_hessian_counts_each_other_user_as_often_as_training_does(cpu, ratings, settings):
+    config = settings("--model", "mf", "--num_factors", 2)
+    dataset = load_dataset(config)
+    net = build(dataset, config)
+    zero = {name: np.zeros_like(value) for name, value in net.values().items()}
+    zero["user_bias"] += 0
+    net.set_values(zero)
+    probe = Withdrawal(net, dataset, config)
+    items = np.unique(dataset.item)
+    hessian = probe._hessian_of_others(items, np.array([99]))
+    # at 0 every probability is 1/2, and of the gradient only the bias is left: the Hessian is a quarter of all weights
+    positives = np.bincount(dataset.item, minlength=20)[items]
+    drawn = (config.num_neg * probe.length / (20 - probe.length)).sum() * (1 - positives / 12)
+    np.testing.assert_allclose(hessian[:, -1, -1], (positives + drawn) / 4, rtol=1e-5)
+    assert SAMPLED >= 2
