@@ -6,6 +6,7 @@ MOVIES_FILE = "movies.csv"
 UNWILLINGNESS_FILE = "unwillingness.csv"
 WITHDRAWN_FILE = "withdrawn.jsonl"
 WITHDRAW_FILE = "withdraw.json"
+WITHDRAWAL_FILE = "withdrawal.csv"
 PENDING_FILE = ".withdrawal.json"  # beside ratings.csv, while the files of a withdrawal are put in place
 DATASET_FILE = "dataset.json"
 DISCLOSURE_FILE = "disclosure.csv"

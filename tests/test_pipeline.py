@@ -169,6 +169,7 @@ def test_relative_paths_stay_the_callers_in_all_forms(tmp_path, stub):
     ("run_paper.sh", [f"src.{module} --dataset simulation --data_path ./data/paper --sim_users 1000 --sim_items 1000 "
                       "--sim_ratings 6148" for module in ("movielens", "studies.paper")]),
     ("run_audit.sh", ["src.movielens --dataset simulation", "src.studies.audit --dataset simulation"]),
+    ("run_withdrawal.sh", ["src.movielens --dataset simulation", "src.studies.withdrawals --dataset simulation"]),
     ("run_carryover.sh", ["src.movielens --dataset simulation", "src.studies.carryover --dataset simulation"]),
     ("run_all.sh", ["src.movielens --dataset simulation", "train.py --dataset simulation",
                     "preprocess.py --dataset simulation", "train.py --dataset simulation --masked",

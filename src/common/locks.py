@@ -35,6 +35,7 @@ USES = {  # what a program writes, and what it only reads; MASKED is the masked 
     "run_tradeoff": ((RESULTS, CHECKPOINTS), (DATA,)),
     "run_paper": ((RESULTS, CHECKPOINTS), (DATA,)),
     "run_audit": ((RESULTS, CHECKPOINTS), (DATA,)),
+    "run_withdrawal": ((RESULTS,), (DATA, MASKED)),
     "run_fidelity": ((RESULTS, CHECKPOINTS), (DATA,)),
     "run_benchmark": ((RESULTS,), (DATA,)),
     "run_scaling": ((RESULTS,), ()),

@@ -165,3 +165,17 @@ def paper_plot(path, table, metric, chance, title):
 
 def _style(strategy):
     return {"color": style_of(strategy)[0], "label": as_written(strategy)}
+
+
+def withdrawal_plot(path, table, title):
+    """PNG of the membership AUC of withdrawn pairs before, after, and after a training without, by kind of request."""
+    with picture(path, title, 1) as (panel,):
+        names = list(dict.fromkeys(table.request))
+        for k, (name, label, colour) in enumerate((("original", "before", GREY), ("withdrawn", "withdrawn", BLUE),
+                                                   ("retrained", "trained anew", ORANGE))):
+            values = [table[table.request == request][f"auc_{name}"] for request in names]
+            panel.bar(np.arange(len(names)) + 0.27 * (k - 1), [v.mean() for v in values], 0.25, label=label, color=colour,
+                      yerr=[v.std() if len(v) > 1 else 0 for v in values])
+        panel.set(ylim=(0.5, 1), ylabel="membership AUC of what was withdrawn")
+        panel.set_xticks(np.arange(len(names)), [name.replace(", ", ",\n").replace(" of ", "\nof ") for name in names])
+        panel.legend(frameon=False, loc="upper right")

@@ -1,0 +1,269 @@
+"""Is withdrawing as good as training anew, and does the button work? Started by scripts/run_withdrawal.sh.
+
+Requests of several kinds are carried out on the models of several seeds, and beside each a model is trained without what was
+withdrawn. The same for users who hide a genre, or a film: how many of the alike items leave their lists, against users who
+hide nothing. Trained models are kept, each in a file of its own, so that a stopped study goes on. See docs/results.md.
+"""
+import hashlib
+import logging
+import re
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ..common.errors import InputError
+from ..common.figures import drawn
+from ..common.files import atomic_write, write_text
+from ..common.stage import Stage, main
+from ..common.terminal import RESULT, progress
+from ..common.variant import asked, dataset_files
+from ..common.wording import markdown_table, mean_and_std
+from ..config import TRAINED
+from ..constants import GENRES, STUDY_SEEDS, WITHDRAWAL_FILE
+from ..dataset import load_dataset
+from ..device_adapter import set_device
+from ..evaluation.forgetting import Judge
+from ..influence.withdrawal import Withdrawal
+from ..network import build
+from ..sources.catalogue import load_catalogue
+from ..stat_utils import generator
+from ..training.checkpoint import BEST, read_kept, save_checkpoint, with_prefix
+from ..training.train import train_in_memory
+from .figures import withdrawal_plot
+
+logger = logging.getLogger("ifrqe")
+
+FOLDER, TABLE, PLOT = "withdrawal", "withdrawal.md", "withdrawal.png"
+IN_A_ROW, OF_GENRE, HIDING, NEAREST = 100, 100, 500, 20  # requests; users; users of the button study; alike items
+EVERYTHING, SINGLE, USER, ONE_PERCENT, FIVE_PERCENT, GENRE = (
+    "nothing", "1 interaction, 100 in a row", "one user", "1% of users", "5% of users", "a genre of 100 users")
+HIDE_GENRE, HIDE_ITEM = "a genre", "one item"
+ROADS = ("retrained", "withdrawn", "filtered")
+
+
+def withdrawal(config):
+    """The study on the data of the model that --masked names; writes withdrawal.csv, .md and .png.
+
+    Raises:
+        InputError: the dataset is missing or unfit.
+    """
+    variant = asked(config)
+    dataset, whole = load_dataset(variant.settings(), variant.masked), load_dataset(config)
+    config, device = variant.settings(), set_device(config)
+    if build(dataset, config).propagation(dataset) is not None:
+        raise InputError(f"--model {config.model}: nothing can be withdrawn from it; see train.py --withdraw")
+    output, seeds = Path(config.output_path), config.seeds or [config.seed + k for k in range(STUDY_SEEDS)]
+    genres = load_catalogue(whole, config)[GENRES].str.split("|")
+    requests = _requests(dataset, genres, generator(config.seed, "withdrawal study"))
+    stage = Stage("withdrawal", config, ("split", "model", *TRAINED, "repetition"), dataset_files(config, variant.masked),
+                  [output / WITHDRAWAL_FILE, output / TABLE], device)
+    nothing, models, trained = np.zeros(dataset.num_interactions, bool), Models(config, dataset, stage.basis, device), {}
+    buttons = Buttons(dataset, whole, genres, config, models(EVERYTHING, nothing, seeds[0])[0])
+    jobs = {EVERYTHING: nothing, **requests, **buttons.hidden}
+    with progress(len(seeds) * len(jobs), "withdrawal study", "training") as bar:
+        for seed in seeds:
+            for name, gone in jobs.items():
+                trained[name, seed] = models(name, gone, seed)
+                bar.update()
+    rows = [row for name, gone in requests.items() for row in _compare(name, gone, trained, seeds, dataset, whole, config)]
+    table, hidden = pd.DataFrame(rows), pd.DataFrame(buttons.rows(trained, seeds))
+    with atomic_write(output / WITHDRAWAL_FILE) as temporary:
+        pd.concat([table, hidden]).to_csv(temporary, index=False)
+    text = f"{_markdown(table)}\n{_buttons_markdown(hidden)}"
+    write_text(output / TABLE, text)
+    drawn(withdrawal_plot, output / PLOT, table, f"{dataset.name}: what is left of what was withdrawn")
+    stage.finish()
+    logger.log(RESULT, "%s", text)
+    logger.info("written to %s, %s and %s", *(output / name for name in (WITHDRAWAL_FILE, TABLE, PLOT)))
+
+
+def _requests(dataset, genres, rng):
+    """By kind of request the (n,) interactions that are withdrawn; the kinds have different users."""
+    length = np.bincount(dataset.user, minlength=dataset.num_users)
+    users = rng.permutation(np.flatnonzero(length > 1))
+    numbers = {USER: 1, ONE_PERCENT: max(1, dataset.num_users // 100), FIVE_PERCENT: max(1, dataset.num_users // 20)}
+    found, start = {}, 0
+    first = np.searchsorted(dataset.user, users[:IN_A_ROW])
+    found[SINGLE] = np.zeros(dataset.num_interactions, bool)
+    found[SINGLE][first + rng.integers(0, length[users[:IN_A_ROW]])] = True
+    start += IN_A_ROW
+    for name, number in numbers.items():
+        found[name] = np.isin(dataset.user, users[start:start + number])
+        start += number
+    most = _most_frequent(genres, dataset)
+    if most is not None:
+        of_genre = genres.map(lambda names: most in names).to_numpy()
+        found[GENRE] = np.isin(dataset.user, users[start:start + OF_GENRE]) & of_genre[dataset.item]
+    return found
+
+
+def _most_frequent(genres, dataset):
+    """The genre that most interactions have; None where none is known."""
+    counted = genres[dataset.item].explode()
+    counted = counted[counted != ""]
+    return counted.mode()[0] if len(counted) else None
+
+
+class Models:
+    """Trained models without some interactions, kept under output_path/withdrawal."""
+
+    def __init__(self, config, dataset, basis, device):
+        self.config, self.dataset, self.basis, self.device = config, dataset, basis, device
+
+    def __call__(self, name, gone, seed):
+        """Parameters of the best epoch, and the seconds of the training."""
+        config = self.config.replace(seed=seed)
+        name = re.sub(r"\W+", "_", name)
+        path = Path(config.output_path) / FOLDER / f"{name}_{seed}.ckpt"
+        key = {**self.basis, "settings": config.select("split", "model", *TRAINED),
+               "gone_sha256": hashlib.sha256(np.packbits(gone).tobytes()).hexdigest()}
+        values, info = read_kept(path, key)
+        if values is None:
+            start = time.perf_counter()
+            found = train_in_memory(config, self.dataset.part(~gone), self.device)
+            values, info = {BEST + name: value for name, value in found.items()}, {"seconds": time.perf_counter() - start}
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_checkpoint(path, {BEST: found}, {"key": key, **info})
+        return with_prefix(values, BEST), info["seconds"]
+
+
+def _compare(name, gone, trained, seeds, dataset, whole, config):
+    """A dict for each seed: a request on its model against the training without."""
+    judge = Judge(whole, dataset.user[gone], dataset.item[gone], config)
+    for k, seed in enumerate(seeds):
+        original, (retrained, seconds) = trained[EVERYTHING, seed][0], trained[name, seed]
+        other = trained[name, seeds[(k + 1) % len(seeds)]][0]
+        of_seed = config.replace(seed=seed)
+        parts = [np.arange(len(gone)) == place for place in np.flatnonzero(gone)] if name == SINGLE else [gone]
+        found, times = _carried_out(original, parts, dataset, of_seed, 1 + config.anchor_epochs)
+        result = judge.compared(original, found, retrained, other)
+        yield {"request": name, "seed": seed, "interactions": int(gone.sum()), "ms": 1e3 * float(np.median(times)),
+               "retrain_seconds": seconds, "faster": seconds / float(np.median(times)), "hr_gap": result["hr_gap"],
+               "overlap_relative": result["overlap_relative"],
+               **{f"hr_{key}": value for key, value in result["hr"].items()},
+               **{f"overlap_{key}": value for key, value in result["overlap"].items()},
+               **{f"auc_{key}": value for key, value in result["membership_auc"].items()}}
+
+
+def _carried_out(original, parts, dataset, config, sets):
+    """The parameters after requests in a row, each (n,) bool, and the seconds that each took for so many sets of parameters.
+
+    A checkpoint holds several.
+    """
+    carried, values, times = Withdrawal(build(dataset, config), dataset, config), original, []
+    for part in parts:
+        start = time.perf_counter()
+        found = carried({str(k): values for k in range(sets)}, part)
+        times.append(time.perf_counter() - start)
+        carried.done(part)
+        values = found["0"]
+    return values, times
+
+
+class Buttons:
+    """Users who hide a genre, or one item, all that is alike in their lists, and as many users who hide nothing.
+
+    Alike are the items of the genre, or the nearest by the item embeddings of the first model. Asked is who has something
+    alike in their list.
+
+    Attributes:
+        hidden: by kind the (n,) interactions that are hidden.
+    """
+
+    def __init__(self, dataset, whole, genres, config, values):
+        self.dataset, self.whole, self.config = dataset, whole, config
+        net = build(dataset, config)
+        embedding = net.item_embeddings(values)
+        near = np.argsort(-(embedding @ embedding.T), axis=1)[:, :NEAREST + 1]
+        nearest = np.zeros((dataset.num_items, dataset.num_items), bool)
+        nearest[np.arange(len(near))[:, None], near] = True
+        np.fill_diagonal(nearest, False)
+        rng = generator(config.seed, "hiding users")
+        users = rng.permutation(np.unique(dataset.user))
+        lists = dict(zip(users.tolist(), Judge(whole, dataset.user[:1], dataset.item[:1], config).lists(values, users)))
+        self.hidden, self.asked = {}, {}
+        for kind in (HIDE_GENRE, HIDE_ITEM):
+            chosen = {}
+            for user in users.tolist():
+                start, end = np.searchsorted(dataset.user, [user, user + 1])
+                mine = dataset.item[start:end]
+                for item in rng.permutation(mine)[:5]:
+                    if kind == HIDE_ITEM:
+                        alike, gone = nearest[item], mine == item
+                    else:
+                        genre = rng.choice(genres[item])
+                        alike = genres.map(lambda names, genre=genre: genre in names).to_numpy() if genre else None
+                        gone = None if alike is None else alike[mine]
+                    if gone is not None and not gone.all() and alike[lists[user]].any():
+                        chosen[user] = alike, start + np.flatnonzero(gone)
+                        break
+                if len(chosen) == 2 * HIDING:
+                    break
+            both = list(chosen)
+            hide, control = both[:len(both) // 2], both[len(both) // 2:]
+            self.asked[kind] = {name: {user: chosen[user][0] for user in names}
+                                for name, names in (("hide", hide), ("control", control))}
+            gone = np.zeros(dataset.num_interactions, bool)
+            gone[np.concatenate([chosen[user][1] for user in hide] or [[]]).astype(int)] = True
+            if gone.any():
+                self.hidden[kind] = gone
+
+    def rows(self, trained, seeds):
+        """A dict for each kind, road, group and seed: the share of the alike items that left, and how many there are."""
+        for kind, gone in self.hidden.items():
+            for seed in seeds:
+                config, original = self.config.replace(seed=seed), trained[EVERYTHING, seed][0]
+                judge = Judge(self.whole, self.dataset.user[gone], self.dataset.item[gone], config)
+                after = {"retrained": trained[kind, seed][0],
+                         "withdrawn": _carried_out(original, [gone], self.dataset, config, 1)[0]}
+                for group, asked_for in self.asked[kind].items():
+                    users = np.array(sorted(asked_for))
+                    alike = [asked_for[user] for user in users.tolist()]
+                    before = judge.lists(original, users)
+                    for road in ROADS:
+                        if road in after:
+                            now = judge.lists(after[road], users)
+                        else:  # the hidden item itself is in no list; of a genre the list loses all that is left of it
+                            now = [items[~some[items]] if kind == HIDE_GENRE and group == "hide" else items
+                                   for items, some in zip(before, alike)]
+                        yield {"hidden": kind, "road": road, "group": group, "seed": seed, "users": len(users),
+                               **_left(before, now, alike)}
+
+
+def _left(before, after, alike):
+    """Of the alike items in the lists before, the share that is not there after, and the mean number in a list."""
+    left = [np.setdiff1d(was[some[was]], now).size for was, now, some in zip(before, after, alike)]
+    number = [int(some[was].sum()) for was, some in zip(before, alike)]
+    now = [int(some[items].sum()) for items, some in zip(after, alike)]
+    return {"left": sum(left) / max(1, sum(number)), "before": float(np.mean(number)), "after": float(np.mean(now))}
+
+
+def _markdown(table):
+    header = ["withdrawn", "interactions", "ms a request", "retraining, s", "times faster", "HR gap", "overlap", "two seeds",
+              "relative", "AUC before", "withdrawn", "retrained", "distance left"]
+    rows = []
+    for name, runs in table.groupby("request", sort=False):
+        distance = abs(runs.auc_withdrawn - runs.auc_retrained).mean() / abs(runs.auc_original - runs.auc_retrained).mean()
+        rows.append([name, f"{runs.interactions.iloc[0]:,}", f"{runs.ms.mean():.0f}", f"{runs.retrain_seconds.mean():.1f}",
+                     f"{runs.faster.mean():.0f}", mean_and_std(runs.hr_gap), mean_and_std(runs.overlap_withdrawn),
+                     f"{runs.overlap_seeds.mean():.3f}", f"{runs.overlap_relative.mean():.2f}",
+                     f"{runs.auc_original.mean():.3f}", f"{runs.auc_withdrawn.mean():.3f}",
+                     f"{runs.auc_retrained.mean():.3f}", f"{100 * distance:.0f}%"])
+    return markdown_table(header, rows)
+
+
+def _buttons_markdown(hidden):
+    header = ["hidden", "by", "alike items that leave", "of users who hide nothing", "alike in a list, before", "after",
+              "of the others, after"]
+    rows = []
+    for (kind, road), runs in hidden.groupby(["hidden", "road"], sort=False):
+        hide, control = (runs[runs.group == name] for name in ("hide", "control"))
+        rows.append([kind, road, f"{100 * hide.left.mean():.1f}%", f"{100 * control.left.mean():.1f}%",
+                     f"{hide.before.mean():.2f}", f"{hide.after.mean():.2f}", f"{control.after.mean():.2f}"])
+    return markdown_table(header, rows)
+
+
+if __name__ == "__main__":
+    main(withdrawal, "run_withdrawal", __doc__)
