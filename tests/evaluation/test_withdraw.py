@@ -62,7 +62,7 @@ def test_what_is_withdrawn_is_in_no_file_that_a_training_reads(cpu, run):
     user, item = before.user[5], before.item[5]
     pair = (int(before.user_ids[user]), int(before.item_ids[item]))
     old, sets = pd.read_csv(ratings), load_sets(asked(run).checkpoint, before, asked(run))[0]
-    withdraw(asked(asking(run, "%d,%d" % pair)))
+    withdraw(asked(asking(run, f"{pair[0]},{pair[1]}")))
     assert pairs_of(old) - pairs_of(pd.read_csv(ratings)) == {pair} and len(pd.read_csv(ratings)) == len(old) - 1
     table = pd.read_csv(Path(run.output_path) / "disclosure.csv")
     assert pair not in pairs_of(table) and len(table) == load_dataset(run).num_interactions - 1
