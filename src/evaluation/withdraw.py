@@ -68,7 +68,7 @@ def withdraw(variant: Variant) -> None:
     whole = load_dataset(config)
     dataset = load_dataset(variant.settings(), masked=True) if variant.masked else whole
     requests = read_requests(config)
-    withdrawn = read_withdrawal(config, dataset, variant.model)
+    withdrawn, meant = read_withdrawal(config, dataset, whole, variant.model)
     if withdrawn.all():
         raise InputError(f"{config.withdraw}: takes back all that {variant.model} was trained on; remove its checkpoint "
                          "instead, and make no mask that discloses it")
@@ -95,7 +95,7 @@ def withdraw(variant: Variant) -> None:
                                  "original": judge.membership_auc(sets[BEST])},
               "drift": {"requests": len(lost["requests"]), "interactions": lost["interactions"], "share": share},
               "retrain_advised": share > LEAST_SHARE}
-    _write(variant, whole, dataset, withdrawn, found, {**info, "withdrawn": lost}, requests, record)
+    _write(variant, whole, dataset, (withdrawn, meant), found, {**info, "withdrawn": lost}, requests, record)
     logger.info("%s: %s interactions of %s users withdrawn in %.3f s (%.1f s with its files); the record is %s",
                 variant.model, f"{len(user):,}", f"{len(judge.users):,}", seconds, time.perf_counter() - start,
                 withdrawn_path(config))
@@ -131,9 +131,10 @@ def _pair(dataset):
     return dataset.user.astype(np.int64) * dataset.num_items + dataset.item
 
 
-def _write(variant, whole: Dataset, dataset: Dataset, withdrawn, sets, info, requests, record):
-    """Puts all files of a withdrawal in place together."""
-    config, checkpoint = variant.config, variant.checkpoint
+def _write(variant, whole: Dataset, dataset: Dataset, asked_for, sets, info, requests, record):
+    """Puts all files of a withdrawal in place together; `asked_for`: what read_withdrawal returns."""
+    config, checkpoint, (withdrawn, meant) = variant.config, variant.checkpoint, asked_for
+    gone = np.isin(_pair(whole), _pair(dataset)[withdrawn])
     ratings, (disclosure, decided) = ratings_path(config, variant.masked), decision_files(config)
     movies, described = ratings.with_name(MOVIES_FILE), ratings.with_name(DATASET_FILE)
     decisions = read_decisions(config, whole, variant.masked) if config.holdout > 1 else None
@@ -150,7 +151,6 @@ def _write(variant, whole: Dataset, dataset: Dataset, withdrawn, sets, info, req
                 write_csv(pd.DataFrame({ITEM: dataset.item_ids, TITLE: "", GENRES: ""}), temporary)
         made = read_json(described, REMEDY) if described.exists() else {}
         if decisions is not None:
-            gone = np.isin(_pair(whole), _pair(dataset)[withdrawn])
             listed = np.ones(len(gone), bool) if decisions.listed is None else decisions.listed
             with files.write(disclosure) as temporary:
                 copy_rows(disclosure, np.flatnonzero(~gone[listed]), temporary)
@@ -167,14 +167,19 @@ def _write(variant, whole: Dataset, dataset: Dataset, withdrawn, sets, info, req
         after[checkpoint.name] = digest(temporary)
         files.remove(checkpoint.with_suffix(LAST_SUFFIX))  # the training itself, which knows all of it
         record["time"] = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-        pairs = [[original_id(dataset.user_ids, u), original_id(dataset.item_ids, i)]
-                 for u, i in zip(dataset.user[withdrawn], dataset.item[withdrawn])]
         line = line_of({"time": record["time"], "model": variant.model, "file_sha256": digest(config.withdraw),
-                        "interactions": pairs, "before": before, "after": after}, requests)
+                        "interactions": _original(dataset, withdrawn), "forbidden": _original(whole, meant & ~gone),
+                        "before": before, "after": after}, requests)
         path = withdrawn_path(config)
         with files.write(path) as temporary:
             temporary.write_bytes((path.read_bytes() if path.exists() else b"") + line.encode() + b"\n")
         files.write_json(Path(config.output_path) / WITHDRAW_FILE, record)
+
+
+def _original(dataset, chosen):
+    """Pairs of original ids of some interactions, as JSON can hold them."""
+    return [[original_id(dataset.user_ids, user), original_id(dataset.item_ids, item)]
+            for user, item in zip(dataset.user[chosen], dataset.item[chosen])]
 
 
 def _decided(decisions, whole, gone, masked):

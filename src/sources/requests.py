@@ -15,7 +15,7 @@ from .withdrawn import read_requests
 _ALL = -2  # position of what a line does not name
 
 
-def read_withdrawal(config: Config, dataset: Dataset, model: str) -> np.ndarray:
+def read_withdrawal(config: Config, dataset: Dataset, whole: Dataset, model: str) -> tuple[np.ndarray, np.ndarray]:
     """What the file `withdraw` takes back from a model.
 
     A line names a user and an item; a user alone, for all that is theirs; or a user and a genre, of which all is meant.
@@ -23,10 +23,13 @@ def read_withdrawal(config: Config, dataset: Dataset, model: str) -> np.ndarray:
     Args:
         config: withdraw, and where the dataset is.
         dataset: Dataset that the model was trained on.
+        whole: Dataset, the original, of the same users and items.
         model: its name.
 
     Returns:
-        (n,) bool, in the order of dataset.user.
+        withdrawn: (n,) bool, in the order of dataset.user.
+        meant: (m,) bool, in the order of whole.user: all that the lines name, what is withheld too, since who takes back all
+            of something wants none of it disclosed later.
 
     Raises:
         InputError: the file is missing or wrong, or a line names nothing that trained the model, or what an earlier line or
@@ -61,25 +64,29 @@ def read_withdrawal(config: Config, dataset: Dataset, model: str) -> np.ndarray:
             ids[column] = np.append(positions(known, found.unique), _ALL)[found.code]
     genres = [plain_genre(text) for text in fields.get(GENRE, [""] * len(table))]
     of_genre = _items_by_genre(dataset, config) if any(genres) else None
-    taken = np.zeros(dataset.num_interactions, bool)
-    first = np.searchsorted(dataset.user, np.arange(dataset.num_users + 1))
+    taken, meant = np.zeros(dataset.num_interactions, bool), np.zeros(whole.num_interactions, bool)
     for row, (user, item) in enumerate(zip(ids[USER].tolist(), ids[ITEM].tolist())):
         said = ", ".join(f"{column.removesuffix('_id')} {fields[column][row]}" for column in named if fields[column][row])
         if user == _ALL:
             refuse(row, f"no {USER}; a request names whose interactions are taken back")
         if user < 0:
             refuse(row, f"there is no user {fields[USER][row]} in {dataset.name}")
-        place = np.arange(first[user], first[user + 1])
-        if item != _ALL:
-            place = place[dataset.item[place] == item]
-        if genres[row]:
-            place = place[np.isin(dataset.item[place], of_genre.get(genres[row], []))]
+        place, all_places = (_named(data, user, item, of_genre.get(genres[row], ()) if genres[row] else None)
+                             for data in (dataset, whole))
         if not len(place):
             refuse(row, _why_nothing(config, dataset, model, user, item, genres[row], said))
         if taken[place].all():
             refuse(row, f"{said} is withdrawn by an earlier line already; remove it")
-        taken[place] = True
-    return taken
+        taken[place] = meant[all_places] = True
+    return taken, meant
+
+
+def _named(dataset, user, item, items):
+    """Positions of a user's interactions: all, or with an item (unless _ALL) and with some of `items` (unless None)."""
+    place = np.arange(*np.searchsorted(dataset.user, [user, user + 1]))
+    if item != _ALL:
+        place = place[dataset.item[place] == item]
+    return place if items is None else place[np.isin(dataset.item[place], items)]
 
 
 def _items_by_genre(dataset, config):

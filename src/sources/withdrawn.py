@@ -19,7 +19,7 @@ from ..config import Config
 from ..constants import ITEM, MASKED_MODEL, USER, WITHDRAWN_FILE
 from ..dataset import Dataset
 
-_KEYS = ("request", "time", "model", "file_sha256", "interactions", "before", "after", "previous_sha256")
+_KEYS = ("request", "time", "model", "file_sha256", "interactions", "forbidden", "before", "after", "previous_sha256")
 
 
 def withdrawn_path(config: Config) -> Path:
@@ -32,8 +32,9 @@ def read_requests(config: Config) -> list[dict]:
 
     Returns:
         Dicts with the number of the request from 1, `time` (ISO 8601, UTC), `model` (IFRQE, or the plain one's name),
-        `file_sha256` of the request's file, `interactions` (list of [user_id, item_id], original ids), `before` and `after`
-        (dicts of name of a file to its SHA-256), and `previous_sha256` of the line before, "" for the first.
+        `file_sha256` of the request's file, `interactions` (list of [user_id, item_id], original ids) that left the model,
+        `forbidden`, such pairs that were withheld but are named by the request, `before` and `after` (dicts of name of a
+        file to its SHA-256), and `previous_sha256` of the line before, "" for the first.
 
     Raises:
         InputError: a line is damaged, or one is missing: names it.
@@ -63,10 +64,10 @@ def _text(request):
     return json.dumps({key: request[key] for key in _KEYS}, ensure_ascii=True)
 
 
-def withdrawn_from(dataset: Dataset, config: Config, model: str | None = None) -> np.ndarray:
-    """(n,) bool: the interactions of a dataset that were withdrawn from any model, or from the one named."""
-    return _listed([pair for request in read_requests(config) if model in (None, request["model"])
-                    for pair in request["interactions"]], dataset)
+def withdrawn_from(dataset: Dataset, config: Config) -> np.ndarray:
+    """(n,) bool: the interactions of a dataset that requests name: withdrawn from a model, or forbidden with them."""
+    return _listed([pair for request in read_requests(config)
+                    for pair in request["interactions"] + request["forbidden"]], dataset)
 
 
 def _listed(pairs, dataset):

@@ -157,15 +157,20 @@ def test_bad_requests_are_named_by_line_and_change_nothing(cpu, run):
     assert state(run) == before
 
 
-def test_no_later_mask_discloses_it(cpu, run):
-    before = disclosed(run)
+def test_no_later_mask_discloses_it_nor_what_is_withheld_of_a_user_who_left(cpu, run):
+    before, whole = disclosed(run), load_dataset(run)
     user, item = before.user[3], before.item[3]
-    withdraw(asked(asking(run, f"{before.user_ids[user]},{before.item_ids[item]}")))
+    leaving = next(u for u in np.unique(before.user)[::-1] if 0 < (before.user == u).sum() < (whole.user == u).sum())
+    withdraw(asked(asking(run, f"{before.user_ids[user]},{before.item_ids[item]}", f"{before.user_ids[leaving]},")))
+    request, = read_requests(run)
+    assert len(request["interactions"]) == 1 + (before.user == leaving).sum()
+    assert len(request["forbidden"]) == ((whole.user == leaving).sum() - (before.user == leaving).sum())
     plain = run.replace(masked=False, veto=False, strategy="none", wv_budget=1.0)
     preprocess(plain)
-    assert pairs(load_dataset(plain)) - pairs(disclosed(plain)) == {(user, item)}
+    gone = {(user, item), *((leaving, i) for i in whole.item[whole.user == leaving])}
+    assert pairs(whole) - pairs(disclosed(plain)) == gone
     decisions = read_decisions(plain, load_dataset(plain))
-    assert decisions.vetoed.sum() == 1 and not decisions.disclosed[decisions.vetoed].any()
+    assert decisions.vetoed.sum() == len(gone) and not decisions.disclosed[decisions.vetoed].any()
 
 
 def test_from_the_plain_model_after_the_masked_one_and_not_back_with_the_source(cpu, run):
