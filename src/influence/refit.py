@@ -81,7 +81,7 @@ def refit(net: Network, dataset: Dataset, prior: Prior, config: Config, start: n
             of_chunk = chunks.parts[k][1]
             wanted = slice(None) if users is None else users[of_chunk]
             if len(chosen := of_chunk[wanted]):
-                rows[chosen] = _Objective(jacobian, chunks[k].of(wanted), prior, most).minimum(begin[chosen], steps)
+                rows[chosen] = Objective(jacobian, chunks[k].of(wanted), prior, most).minimum(begin[chosen], steps)
             bar.update(chunks.size(k))
     return rows
 
@@ -105,7 +105,7 @@ def refitted(net: Network, values: dict, dataset: Dataset, trained: np.ndarray, 
     return net.with_user_rows(values, refit(net, dataset, prior, config, start, steps, jacobian))
 
 
-class _Objective:
+class Objective:
     """What the rows of the users of a chunk minimise, each for itself.
 
     Args:
