@@ -1,6 +1,7 @@
 """Evaluates the plain model, or with --masked the masked one, on the test items; then prints both side by side and reports.
 
---recommend shows recommendations instead, --explain_user what was decided for a user and why.
+--recommend shows recommendations instead, --explain_user what was decided for a user and why, --why the fewest interactions
+without which an item is not recommended.
 """
 import sys
 from pathlib import Path
@@ -29,6 +30,9 @@ def run(config):
     elif config.explain_user:
         from src.evaluation.explain import explain
         explain(asked(config))
+    elif config.why:
+        from src.evaluation.why import why
+        why(asked(config))
     else:
         over_seeds(evaluate_and_report, eval_file, differ_beyond_seed)(config)
 

@@ -171,6 +171,7 @@ def test_relative_paths_stay_the_callers_in_all_forms(tmp_path, stub):
     ("run_audit.sh", ["src.movielens --dataset simulation", "src.studies.audit --dataset simulation"]),
     ("run_withdrawal.sh", ["src.movielens --dataset simulation", "src.studies.withdrawals --dataset simulation"]),
     ("run_carryover.sh", ["src.movielens --dataset simulation", "src.studies.carryover --dataset simulation"]),
+    ("run_why.sh", ["src.movielens --dataset simulation", "src.studies.counterfactuals --dataset simulation"]),
     ("run_all.sh", ["src.movielens --dataset simulation", "train.py --dataset simulation",
                     "preprocess.py --dataset simulation", "train.py --dataset simulation --masked",
                     "eval.py --dataset simulation", "eval.py --dataset simulation --masked"])])

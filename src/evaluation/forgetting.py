@@ -11,7 +11,7 @@ from .. import metrics
 from ..config import Config
 from ..dataset import Dataset, counting, evaluation_candidates
 from ..network import Network, build, score, score_all
-from .recommend import had, top_items
+from .recommend import have_had, top_items
 
 
 class Judge:
@@ -37,7 +37,7 @@ class Judge:
         self.net.set_values(values)
         found = []
         for part, scores in score_all(self.net, self.users, self.dataset.num_items, self.config.eval_batch_size):
-            for u, row, taken in zip(part, scores, had(part, self.dataset)):
+            for u, row, taken in zip(part, scores, have_had(part, self.dataset)):
                 mine = self.item[self.user == u]
                 rest = np.flatnonzero(~taken)
                 found.append(roc_auc_score(np.r_[np.ones(len(mine)), np.zeros(len(rest))], np.r_[row[mine], row[rest]]))

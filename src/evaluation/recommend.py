@@ -37,7 +37,7 @@ def top_items(net: Network, users: np.ndarray, dataset: Dataset, k: int,
     """
     lists = []
     for part, scores in score_all(net, users, dataset.num_items, batch_size):
-        scores = np.where(had(part, dataset), -np.inf, scores)
+        scores = np.where(have_had(part, dataset), -np.inf, scores)
         order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
         for row, chosen in zip(scores, order):
             items = chosen[np.isfinite(row[chosen])]
@@ -45,8 +45,8 @@ def top_items(net: Network, users: np.ndarray, dataset: Dataset, k: int,
     return lists
 
 
-def had(users, dataset):
-    """(u, num_items) bool: the items that each of some users has had."""
+def have_had(users: np.ndarray, dataset: Dataset) -> np.ndarray:
+    """(u, num_items) bool: the items that each of (u,) users has had, held-out ones included."""
     had = np.zeros((len(users), dataset.num_items), bool)
     had[np.arange(len(users)), dataset.test[users]] = True
     had[np.arange(len(users))[:, None], dataset.held.validations[users]] = True

@@ -130,20 +130,25 @@ def refit_to_all(jacobian: Rows, kept: np.ndarray, prior: Prior, start: np.ndarr
     items = np.arange(kept.shape[1], dtype=np.int32)
     for users in (some[first:first + size] for first in range(0, len(some), size)):
         label = kept[users]
-        negative = num_neg * number[users] / np.maximum(kept.shape[1] - number[users], 1)
-        rows[users] = _Objective(jacobian, np.tile(items, (len(users), 1)), np.where(label, 1, negative[:, None]), label,
+        negative = expected_draws(number[users], kept.shape[1], num_neg)
+        rows[users] = Objective(jacobian, np.tile(items, (len(users), 1)), np.where(label, 1, negative[:, None]), label,
                                  prior, size).minimum(start[users], steps)
     return rows
 
 
+def expected_draws(positives: np.ndarray, num_items: int, num_neg: int) -> np.ndarray:
+    """How often an epoch draws an item that is no positive as a negative, on average, of a user with so many positives."""
+    return num_neg * positives / np.maximum(num_items - positives, 1)
+
+
 def _of_chunk(jacobian, chunk, prior, most):
-    """The _Objective of the users of a Chunk: each interaction and each of its negatives counts once."""
+    """The Objective of the users of a Chunk: each interaction and each of its negatives counts once."""
     users, length, group = chunk.items.shape
     label = np.tile(np.resize(np.eye(1, group)[0], length * group), (users, 1))
-    return _Objective(jacobian, chunk.items.reshape(users, -1), np.repeat(chunk.used, group, axis=1), label, prior, most)
+    return Objective(jacobian, chunk.items.reshape(users, -1), np.repeat(chunk.used, group, axis=1), label, prior, most)
 
 
-class _Objective:
+class Objective:
     """What the rows of some users minimise, each for itself.
 
     Args:

@@ -14,7 +14,7 @@ from ..dataset import Dataset
 from ..network import Network
 from ..stat_utils import generator, sigmoid
 from .block import gram
-from .refit import Prior, prior_of, refit_to_all
+from .refit import Prior, expected_draws, prior_of, refit_to_all
 
 ROW_PRIOR = 0.4  # weight of the prior at which the refits of users who withdraw nothing come nearest to their trained rows
 ITEM_PRIOR = 0.1  # the same of items: it only has to keep the rows of rare ones
@@ -85,9 +85,9 @@ class Withdrawal:
         The step is that of the change in gradient from the old rows of the users to the refitted ones, since a trained row
         is no minimum and must stay where nothing changes.
         """
-        dataset, num_neg = self.dataset, self.config.num_neg
+        dataset = self.dataset
         number = np.bincount(owner[stays], minlength=len(users))
-        negative = (num_neg * number / np.maximum(dataset.num_items - number, 1))[owner]
+        negative = expected_draws(number, dataset.num_items, self.config.num_neg)[owner]
         probability, gradient = self._of_pairs(users[owner], item)
         weight = np.where(stays, 1, negative)  # what is withdrawn may be drawn as a negative from now on
         change = (weight * (probability - stays))[:, None] * gradient - (old[0] - 1)[:, None] * old[1]
@@ -112,7 +112,7 @@ class Withdrawal:
         spread = (np.arange(SAMPLED) + rng.random((len(items), 1))) / SAMPLED
         place = begin[:, None] + (spread * length[:, None]).astype(np.int64)
         positive = self.by_item[np.minimum(place, len(self.by_item) - 1)]
-        drawn = self.config.num_neg * self.length / np.maximum(dataset.num_items - self.length, 1)  # of each user, an item
+        drawn = expected_draws(self.length, dataset.num_items, self.config.num_neg)  # of each user, an item
         cumulated = np.cumsum(drawn)
         negative = np.searchsorted(cumulated, rng.random((len(items), SAMPLED)) * cumulated[-1])
         negative = np.minimum(negative, dataset.num_users - 1)
