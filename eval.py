@@ -1,6 +1,7 @@
 """Evaluates the plain model, or with --masked the masked one, on the test items; then prints both side by side and reports.
 
---recommend shows recommendations instead, --explain_user what was decided for a user and why.
+--recommend shows recommendations instead, --explain_user what was decided for a user and why; --receipt writes that to a
+file for them, --verify_receipt checks such a file.
 """
 import sys
 from pathlib import Path
@@ -22,13 +23,19 @@ def evaluate_and_report(config):
 
 
 def run(config):
-    """Evaluation and report, or recommendations, or the explanation of users."""
+    """Evaluation and report, or recommendations, or what was decided for users, shown or written as receipts."""
     if config.recommend:
         from src.evaluation.recommend import recommend
         recommend(asked(config))
     elif config.explain_user:
         from src.evaluation.explain import explain
         explain(asked(config))
+    elif config.receipt:
+        from src.report.receipt_page import write_receipts
+        write_receipts(config)
+    elif config.verify_receipt:
+        from src.report.receipt_page import verify_receipt
+        verify_receipt(config)
     else:
         over_seeds(evaluate_and_report, eval_file, differ_beyond_seed)(config)
 

@@ -59,17 +59,18 @@ def write_report(variant, read=None):
             bar.update()
         page = users_page(results, config) if results.decisions is not None else None
         bar.update()
-    environment = _environment()
+    templates = environment()
     content = {"title": f"{results.dataset.name}: " + " and ".join(results.models), "sections": sections, "page": page,
                "version": __version__, "made": time.strftime("%Y-%m-%d %H:%M")}
-    write_text(output / HTML, environment.get_template("report.html").render(**content))
-    write_text(output / MARKDOWN, environment.get_template("report.md").render(**content))
+    write_text(output / HTML, templates.get_template("report.html").render(**content))
+    write_text(output / MARKDOWN, templates.get_template("report.md").render(**content))
     stage.finish()
     logger.info("report written to %s and %s (%.1f MB, %.1f s)", output / HTML, output / MARKDOWN,
                 (output / HTML).stat().st_size / 1e6, time.perf_counter() - start)
 
 
-def _environment():
+def environment():
+    """The templates of the report and of receipts; those whose names end with .html escape what they are given."""
     import jinja2
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")), trim_blocks=True,
                                      lstrip_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined,
