@@ -15,6 +15,7 @@ from ..common.terminal import markdown_text, progress
 from ..common.variant import dataset_files, decision_files
 from ..constants import AUDIT_FILE, MASKED_MODEL, TRADEOFF_FILE, checkpoint_file, eval_file, train_file, users_file
 from ..device_adapter import set_device
+from ..sources.withdrawn import withdrawn_path
 from .results import read_results
 from .sections import SECTIONS
 from .users import users_page
@@ -38,7 +39,7 @@ def write_report(variant, read=None):
     output = Path(config.output_path)
     models = config.plain_model, MASKED_MODEL
     optional = [output / name(model) for name in (eval_file, users_file, train_file) for model in models]
-    optional += [output / TRADEOFF_FILE, output / AUDIT_FILE, *decision_files(config)]
+    optional += [output / TRADEOFF_FILE, output / AUDIT_FILE, *decision_files(config), withdrawn_path(config)]
     optional += [Path(config.checkpoint_path) / checkpoint_file(model) for model in models]
     inputs = dataset_files(config) + plugin_files(config.model) + [path for path in optional if path.is_file()]
     device = set_device(config)
