@@ -1,7 +1,7 @@
 """Evaluates the plain model, or with --masked the masked one, on the test items; then prints both side by side and reports.
 
 --recommend shows recommendations instead, --explain_user what was decided for a user and why, --why the fewest interactions
-without which an item is not recommended.
+without which an item is not recommended; --receipt writes what was decided to a file for them, --verify_receipt checks one.
 """
 import sys
 from pathlib import Path
@@ -23,7 +23,7 @@ def evaluate_and_report(config):
 
 
 def run(config):
-    """Evaluation and report, or recommendations, or the explanation of users."""
+    """Evaluation and report, or recommendations, or what was decided for users, shown or written as receipts."""
     if config.recommend:
         from src.evaluation.recommend import recommend
         recommend(asked(config))
@@ -33,6 +33,12 @@ def run(config):
     elif config.why:
         from src.evaluation.why import why
         why(asked(config))
+    elif config.receipt:
+        from src.report.receipt_page import write_receipts
+        write_receipts(config)
+    elif config.verify_receipt:
+        from src.report.receipt_page import verify_receipt
+        verify_receipt(config)
     else:
         over_seeds(evaluate_and_report, eval_file, differ_beyond_seed)(config)
 

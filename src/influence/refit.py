@@ -197,11 +197,13 @@ class Objective:
         value, *parts = self(rows)
         slope, hessian = self.slopes(rows, *parts)
         reach, towards = np.ones((len(rows), 1)), slope
-        for _ in range(steps):
+        for step in range(steps):
             tried = rows - reach * np.linalg.solve(hessian, towards[..., None])[..., 0]
             found, *parts = self(tried)
-            beyond, curved = self.slopes(tried, *parts)
             lower = (found < value)[:, None]
+            if step == steps - 1:  # no other step needs slopes
+                return np.where(lower, tried, rows)
+            beyond, curved = self.slopes(tried, *parts)
             mixed = _shortest(slope, beyond, hessian)
             rows, value = np.where(lower, tried, rows), np.minimum(found, value)
             slope, hessian = np.where(lower, beyond, slope), np.where(lower[..., None], curved, hessian)

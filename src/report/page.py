@@ -15,6 +15,7 @@ from ..common.terminal import markdown_text, progress
 from ..common.variant import dataset_files, decision_files
 from ..constants import AUDIT_FILE, MASKED_MODEL, TRADEOFF_FILE, checkpoint_file, eval_file, train_file, users_file
 from ..device_adapter import set_device
+from ..sources.withdrawn import withdrawn_path
 from .results import read_results
 from .sections import SECTIONS
 from .users import users_page
@@ -38,7 +39,7 @@ def write_report(variant, read=None):
     output = Path(config.output_path)
     models = config.plain_model, MASKED_MODEL
     optional = [output / name(model) for name in (eval_file, users_file, train_file) for model in models]
-    optional += [output / TRADEOFF_FILE, output / AUDIT_FILE, *decision_files(config)]
+    optional += [output / TRADEOFF_FILE, output / AUDIT_FILE, *decision_files(config), withdrawn_path(config)]
     optional += [Path(config.checkpoint_path) / checkpoint_file(model) for model in models]
     inputs = dataset_files(config) + plugin_files(config.model) + [path for path in optional if path.is_file()]
     device = set_device(config)
@@ -59,17 +60,18 @@ def write_report(variant, read=None):
             bar.update()
         page = users_page(results, config) if results.decisions is not None else None
         bar.update()
-    environment = _environment()
+    templates = environment()
     content = {"title": f"{results.dataset.name}: " + " and ".join(results.models), "sections": sections, "page": page,
                "version": __version__, "made": time.strftime("%Y-%m-%d %H:%M")}
-    write_text(output / HTML, environment.get_template("report.html").render(**content))
-    write_text(output / MARKDOWN, environment.get_template("report.md").render(**content))
+    write_text(output / HTML, templates.get_template("report.html").render(**content))
+    write_text(output / MARKDOWN, templates.get_template("report.md").render(**content))
     stage.finish()
     logger.info("report written to %s and %s (%.1f MB, %.1f s)", output / HTML, output / MARKDOWN,
                 (output / HTML).stat().st_size / 1e6, time.perf_counter() - start)
 
 
-def _environment():
+def environment():
+    """The templates of the report and of receipts; those whose names end with .html escape what they are given."""
     import jinja2
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")), trim_blocks=True,
                                      lstrip_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined,

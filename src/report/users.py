@@ -9,7 +9,9 @@ from ..evaluation.explain import Rule, needs_of_user, price_of_user
 from ..evaluation.personal import load_serving
 from ..evaluation.recommend import top_items
 from ..game.strategies import IFRQE
+from ..sources.withdrawn import withdrawn_from
 from ..stat_utils import generator
+from .live import SIZES, live_lists, live_users
 
 LONGEST_TITLE = 200  # signs
 MOST_INTERACTIONS = 60_000  # of all users in the page together: about 2 MB
@@ -35,20 +37,25 @@ def users_page(results, config):
     asked = results.run.records.get("preprocess", {}).get("all_settings", {}).get("veto")
     hide = bool(config.veto or asked or decisions.vetoed.any()) and not config.report_vetoed
     parts = [np.arange(*np.searchsorted(dataset.user, [user, user + 1])) for user in users]
-    if hide:
-        parts = [part[~decisions.vetoed[part]] for part in parts]
-    lists = {}
+    withdrawn = withdrawn_from(dataset, config)
+    left_out = withdrawn | decisions.vetoed if hide else withdrawn
+    parts = [part[~left_out[part]] for part in parts]
+    rule, shares = Rule(decisions), [k / STEPS for k in range(STEPS + 1)]
+    slider = rule.played and decisions.unwillingness.sum() > 0
+    lists, live = {}, []
     for model, found in results.models.items():
         if found.recommends:
             as_evaluated = config.replace(personal=str(bool(found.record.get("personal"))))
-            net = load_serving(dataset, Variant(as_evaluated, model == MASKED_MODEL)).net
-            lists[model] = top_items(net, users, dataset, results.top_k, config.eval_batch_size)
+            serving = load_serving(dataset, Variant(as_evaluated, model == MASKED_MODEL))
+            lists[model] = top_items(serving.net, users, dataset, results.top_k, config.eval_batch_size)
+            if model == MASKED_MODEL and slider:
+                live = live_lists(live_users(users, dataset), dataset, decisions, serving, withdrawn | decisions.vetoed,
+                                  results.top_k, config)
     shown = [dataset.item[part] for part in parts] + [items for found in lists.values() for items, _ in found]
+    shown += [items for found in live for items in found]
     if not hide:
         shown.append(dataset.test[users])
     items = np.unique(np.concatenate(shown))  # the page has positions in these
-    rule, shares = Rule(decisions), [k / STEPS for k in range(STEPS + 1)]
-    slider = rule.played and decisions.unwillingness.sum() > 0
     pages = []
     for k, (user, part) in enumerate(zip(users, parts)):
         whole = slice(*np.searchsorted(dataset.user, [user, user + 1]))
@@ -65,12 +72,14 @@ def users_page(results, config):
             b = decisions.unwillingness[whole]
             page.update(weight=price_of_user(decisions, whole), prices=packed(rule.prices(decisions, shares, whole), "<f8"),
                         share=float(b @ decisions.disclosed[whole] / b.sum()) if b.sum() else 0.0)
+        if k < len(live):  # from the smallest selection to the largest, then of all that may be selected
+            page["live"] = [np.searchsorted(items, found).tolist() for found in live[k]]
         if decisions.needed is not None:
             page["needs"] = needs_of_user(decisions, whole)
         pages.append(page)
     alike = [] if decisions.prices is not None else rule.prices(decisions, shares) if slider else None
-    return {"played": rule.played, "veto": bool(decisions.vetoed.any()), "left_out": hide, "whose": rule.whose,
-            "otherwise": rule.otherwise,
+    return {"played": rule.played, "veto": bool(decisions.vetoed.any()), "left_out": hide,
+            "num_live": len(live), "sizes": SIZES, "whose": rule.whose, "otherwise": rule.otherwise,
             "stands": GIVEN_BACK if rule.strategy == IFRQE else APPROXIMATE,
             "sentences": rule.sentences, "weight": rule.weight, "critical": rule.critical, "num_users": dataset.num_users,
             "num_candidates": next(iter(results.models.values())).record["num_candidates"],

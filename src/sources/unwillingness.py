@@ -3,8 +3,9 @@
 The sources (`unwillingness`) are uniform on [0, 1] by seed; constant; ratings, from 0 for the best to 1 for the worst that
 occurs; genres, the rarer in the user's own history the more unwilling; file, `unwillingness.csv` beside the dataset. A
 `willingness_file` states rules over any of these: a CSV with the column unwillingness and some of user_id, item_id and
-genre, where an empty field, like a missing column, stands for all. Of the rules that an interaction meets the most specific
-wins: user and item, user and genre, user, item, genre, none; of several genres the most unwilling.
+genre, where an empty field, like a missing column, stands for all; or a receipt, see receipts.py. Of the rules that an
+interaction meets the most specific wins: user and item, user and genre, user, item, genre, none; of several genres the most
+unwilling.
 """
 import logging
 
@@ -19,6 +20,7 @@ from ..constants import GENRE, GENRES, ITEM, MOVIES_FILE, RATING, RATINGS_FILE, 
 from ..dataset import read_ratings_column
 from ..stat_utils import generator
 from .catalogue import load_catalogue
+from .receipts import is_receipt, rules_of
 from .withdrawn import withdrawn_from, withdrawn_path
 
 logger = logging.getLogger("ifrqe")
@@ -200,7 +202,8 @@ def _read_rules(path, dataset, needed):
 
     Ids are positions in the dataset, genres text; _ALL stands for what is not named, _UNKNOWN for an id of no position.
     """
-    table = read_table(path, [*_COLUMNS, UNWILLINGNESS], [*needed, UNWILLINGNESS], extra="refused", skip_blank_lines=False)
+    table = rules_of(path) if is_receipt(path) else read_table(path, [*_COLUMNS, UNWILLINGNESS], [*needed, UNWILLINGNESS],
+                                                               extra="refused", skip_blank_lines=False)
     blank = {column: _is_blank(table[column]) for column in table}
     empty = np.all(list(blank.values()), axis=0)
     rows = table.index

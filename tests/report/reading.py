@@ -6,8 +6,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from src.common.variant import asked
-from src.dataset import Dataset, HeldOut, Ids
+from src.common.variant import Variant, asked
+from src.dataset import Dataset, HeldOut, Ids, load_dataset
+from src.evaluation.explain import Rule
+from src.evaluation.personal import load_serving
+from src.game.decisions import read_decisions
+from src.report.live import Selections
 from src.report.page import HTML
 from src.report.results import Evaluated, read_results
 
@@ -60,3 +64,32 @@ def simulated_results(finished_run, users, length, items):
         setattr(results.decisions, name, rng.normal(0, 0.01, n))
     results.decisions.unwillingness, results.decisions.disclosed = rng.random(n), rng.random(n) < 0.6
     return results
+
+
+CONVERGED = 24  # steps of Newton's method from the prior's mean
+
+
+def selections_of(config, users):
+    """Selections of users at some positions, all Decisions, and (n,) bool: theirs that are not vetoed."""
+    dataset = load_dataset(config)
+    decisions = read_decisions(config, dataset)
+    serving = load_serving(dataset, Variant(config.replace(personal="False"), masked=True))
+    mine = np.isin(dataset.user, users) & ~decisions.vetoed
+    return Selections(users, dataset, decisions, serving, decisions.vetoed, config), decisions, mine
+
+
+def exact_lists(config, users, steps, k=10):
+    """By step of the slider the k best items, by original id, of each user: rows refitted on just what the rule selects."""
+    selections, decisions, mine = selections_of(config, users)
+    rule = Rule(decisions)
+    expected, b = decisions.expected[mine], decisions.unwillingness[mine]
+    mean = np.tile(selections.prior.mean, (len(users), 1)).astype(np.float32)
+    prices, lists = rule.prices(decisions, [step / 100 for step in steps]), {}
+    for step, price in zip(steps, prices):
+        rows = selections.refit(rule.disclosed(expected, b, np.zeros(len(b), bool), price), CONVERGED, mean)
+        lists[step] = [selections.own.item_ids[items] for items in selections.top(rows, k)]
+    return lists
+
+
+def overlap(a, b):
+    return len(set(a) & set(b)) / max(len(a), 1)

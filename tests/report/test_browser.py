@@ -5,11 +5,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from eval import evaluate_and_report
+from src.common.variant import asked
 from src.dataset import load_dataset
 from src.evaluation.explain import ANCHORS, Rule, _reason
 from src.game.decisions import read_decisions
 from src.game.mirror_descent import Game
+from src.game.preprocess import preprocess
+from src.movielens import prepare
 from src.report.page import HTML
+from src.training.train import train
+from tests.report.reading import exact_lists, overlap
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 DRIVER = shutil.which("chromedriver")
@@ -170,6 +176,55 @@ def test_it_begins_with_what_was_decided_and_goes_back_to_it(visit, finished_run
     assert interactions(browser) == first
 
 
+def followed(browser):
+    """Item ids of the list that follows from the selection, and which of them are marked as new."""
+    rows = browser.execute_script("return Array.from(document.querySelectorAll('#follows li'), "
+                                  "e => [Number(e.dataset.item), e.textContent.endsWith(' (new)')])")
+    return [item for item, _ in rows], [item for item, new in rows if new]
+
+
+def shown_users(browser):
+    """Positions of the users of whom the page has such lists, where ids are numbers from 1."""
+    return np.array(browser.execute_script("return data.users.slice(0, data.num_live).map(u => Number(u.id))")) - 1
+
+
+def agreement(browser, config, number):
+    """(positions, users) overlap of the lists on the page with exact refits at 20 positions, and seconds of each move.
+
+    The exact ones are of all users that the page has lists of, so that the same negatives are drawn.
+    """
+    dataset = load_dataset(config)
+    steps, users = list(range(3, 100, 5)), shown_users(browser)
+    exact, found, seconds = exact_lists(config, users, steps), np.empty((20, number)), []
+    for k, user in enumerate(users[:number]):
+        browser.execute_script("show(data.users.find(u => u.id === arguments[0]))", str(dataset.user_ids[user]))
+        for row, step in enumerate(steps):
+            seconds.append(browser.execute_script(
+                "const s = document.getElementById('budget'); s.value = arguments[0]; const start = performance.now(); "
+                "s.dispatchEvent(new Event('input')); document.body.offsetHeight; return performance.now() - start",
+                step) / 1e3)
+            found[row, k] = overlap(exact[step][k], followed(browser)[0])
+    return found, seconds
+
+
+def test_the_list_follows_the_slider(cpu, visit, finished_run):
+    browser = visit()
+    found, seconds = agreement(browser, finished_run, 10)
+    assert found.mean() > 0.8 and np.median(seconds) < 0.1
+    show = "show(data.users[3]); return data.users[3].live.map(items => items.map(i => Number(data.items[i][0])))"
+    lists = browser.execute_script(show)
+    slide(browser, 0)
+    items, new = followed(browser)
+    assert items in lists and new == [item for item in items if item not in lists[-1]]
+    assert browser.find_element("id", "fresh").text.startswith(f"{len(new)} of 10 are new")
+    slide(browser, 100)
+    assert followed(browser)[0] == lists[-2]
+    browser.find_element("id", "budget").send_keys(*["\ue012"] * 90)  # the left arrow
+    assert followed(browser)[0] in lists[:5] and browser.find_element("id", "share").text == "10%"
+    browser.execute_script("delete data.users[3].live; show(data.users[3])")  # one of whom the file has none
+    assert not browser.find_element("id", "live").is_displayed()
+
+
 def test_users_are_picked_by_id_at_random_or_not_found(visit):
     browser = visit(PHONE)
     assert browser.find_element("id", "user").get_attribute("value") != ""
@@ -220,3 +275,23 @@ def test_a_baseline_gives_its_reasons(visit):
     browser.execute_script("data.played = false; data.sentences = ['disclosed: yes', 'withheld: no']; data.prices = null;"
                            "data.agreement = null; data.weight = null; show(data.users[0])")
     assert {why for _, _, why in interactions(browser)} <= {"disclosed: yes", "withheld: no", "withheld: they forbade it"}
+
+
+@pytest.mark.slow
+@pytest.mark.realdata
+def test_on_ml_1m_the_list_is_that_of_the_exact_refit(cpu, browser, real_data, settings):
+    config = settings("--dataset", "ml-1m", "--archive", real_data / "ml-1m.zip", "--recipe", "fast")
+    prepare(config)
+    train(asked(config))
+    preprocess(config)
+    masked = config.replace(masked=True)
+    train(asked(masked))
+    evaluate_and_report(masked)
+    page = Path(config.output_path) / HTML
+    assert page.stat().st_size < 5e6
+    browser.get(page.resolve().as_uri())
+    found, seconds = agreement(browser, config, 50)
+    print(f"overlap {found.mean():.3f}, at least {found.mean(1).min():.3f} by position, {found.mean(0).min():.3f} by user; "
+          f"a move takes {1e3 * np.median(seconds):.1f} ms (median), at most {1e3 * max(seconds):.0f}")
+    assert found.mean() > 0.8 and found.mean(1).min() > 0.7
+    assert np.median(seconds) < 0.03 and np.quantile(seconds, 0.99) < 0.1

@@ -87,6 +87,20 @@ function showLists() {
     + `${ranks.length > 1 ? " after" : ""} among ${data.num_candidates}.${models.length > 1 ? " * only in this list." : ""}`));
 }
 
+// The list of the refitted selection nearest in number; the last is that of everything that is not forbidden or withdrawn.
+function showLive(number) {
+  const place = find("live"), lists = data.played && shown.user.live;
+  place.hidden = !lists;
+  if (!lists) return;
+  const most = selection(shown, 0).filter(Boolean).length, last = lists.length - 2;
+  const items = lists[most ? Math.min(last, Math.round(last * number / most)) : 0], all = new Set(lists[last + 1]);
+  const list = find("follows");
+  list.replaceChildren(...items.map(item => element("li", data.items[item][1] + (all.has(item) ? "" : " (new)"))));
+  items.forEach((item, k) => { list.children[k].dataset.item = data.items[item][0]; });
+  find("fresh").textContent = `${items.filter(item => !all.has(item)).length} of ${items.length} are new against the list `
+    + "with everything allowed.";
+}
+
 function asDecided() {
   if (data.prices) find("budget").value = Math.round(100 * shown.share);
   draw(shown.decided, shown.weight, shown.share, "It was decided: ");
@@ -108,6 +122,7 @@ function draw(chosen, price, share, words) {
     + (c.user.needs ? ` They need ${c.user.needs.needed} of their ${c.user.needs.interactions} interactions to be served as well.` : "")
     + (data.agreement !== null && data.agreement < 1
       ? ` The rule ${data.stands}; it decides ${(100 * data.agreement).toFixed(1)}% of all interactions alike.` : "");
+  showLive(number);
   const says = data.played ? selection(c, price) : null;
   const worth = k => data.played ? c.expected[k] - price * c.b[k] : chosen[k] - c.b[k];
   const order = Array.from(chosen.keys()).sort((i, j) => worth(j) - worth(i) || i - j);

@@ -1,0 +1,109 @@
+"""What follows from a selection: the recommendations to some users by how many of their interactions they disclose.
+
+For the slider of their pages. Each list is that of a row refitted on a selection, see influence/refit.py; the parameters
+that users share stay those of the masked model, so nobody else's data change. The rule's selections are nested, larger at
+lower prices: a few of them, equally far apart in number, stand for all, and each is refitted from the row of the next larger
+one. See docs/report.md, "A user's page".
+"""
+from __future__ import annotations
+
+import numpy as np
+
+from ..config import Config
+from ..dataset import Dataset, HeldOut, Ids
+from ..evaluation.explain import Rule
+from ..evaluation.personal import Serving
+from ..evaluation.recommend import top_items
+from ..game.decisions import Decisions
+from ..influence.chunks import Chunks
+from ..influence.refit import STEPS, prior_of, refit
+from ..network import build
+
+SIZES = 16  # selections of a user that are refitted, the empty one and the largest included
+MOST_PAIRS = 200_000  # of users and items to be scored for each of them, which keeps the report within seconds
+
+
+def live_users(users: np.ndarray, dataset: Dataset) -> np.ndarray:
+    """The first of some users (u,), as many as there is time for."""
+    return users[:max(1, MOST_PAIRS // dataset.num_items)]
+
+
+def sizes_of(most: int | np.ndarray) -> np.ndarray:
+    """(..., SIZES) int: how many interactions the selections hold that are refitted, if the largest holds `most`."""
+    return np.rint(np.multiply.outer(most, np.arange(SIZES)) / (SIZES - 1)).astype(np.int64)
+
+
+def live_lists(users: np.ndarray, dataset: Dataset, decisions: Decisions, serving: Serving, barred: np.ndarray, k: int,
+               config: Config) -> list[list[np.ndarray]]:
+    """The k best items of each of some users that they have not had, by selection.
+
+    Args:
+        users: (u,) ascending positions.
+        dataset: Dataset, the original.
+        decisions: Decisions that a game made.
+        serving: Serving of the masked model.
+        barred: (n,) bool, the interactions that are in no selection: vetoed or withdrawn.
+        k: length of a list.
+        config: seed, chunk_size, eval_batch_size and those of the model.
+
+    Returns:
+        For each user SIZES lists of items, of the smallest selection first, then that of all that is not barred.
+    """
+    selections = Selections(users, dataset, decisions, serving, barred, config)
+    rows, lists = selections.refit(np.ones(len(selections.rank), bool), STEPS), []
+    lists.append(selections.top(rows, k))
+    for count in sizes_of(selections.most).T[::-1]:
+        rows = selections.refit(selections.rank < count[selections.own.user], 1, rows)
+        lists.append(selections.top(rows, k))
+    return [[*reversed(found[1:]), found[0]] for found in zip(*lists)]
+
+
+class Selections:
+    """Refits of some users' rows on selections of their interactions; takes what live_lists does.
+
+    own: Dataset of the users, of their interactions that are not barred.
+    rank: (m,) int, by interaction of `own` the number of their user's that the rule discloses at a higher price.
+    most: (u,) int, how many the rule discloses at the price 0.
+    """
+
+    def __init__(self, users, dataset, decisions, serving, barred, config):
+        place = np.flatnonzero(np.isin(dataset.user, users))
+        user = np.searchsorted(users, dataset.user[place]).astype(np.int32)
+        self.everything = Dataset(dataset.name, Ids(dataset.user_ids[users], dataset.item_ids), user, dataset.item[place],
+                                  None, HeldOut(dataset.held.validations[users], dataset.test[users]))
+        self.own, place = self.everything.part(~barred[place]), place[~barred[place]]
+        self.config = config.replace(num_neg=serving.info.get("settings", {}).get("num_neg", config.num_neg))
+        self.values = serving.other if serving.personal else serving.net.values()  # the rows as they were trained
+        self.net, self.shown = serving.net, build(self.everything, config)
+        self.net.set_values(self.values)
+        trained = np.bincount(dataset.user[decisions.disclosed], minlength=dataset.num_users) > 0
+        rows = self.net.user_rows(self.values)
+        self.prior = prior_of(rows[trained])
+        self.start = np.where(trained[users, None], rows[users], self.prior.mean)
+        self.jacobian = self.net.rows_of_users(Chunks(self.own, self.config).pairs_per_call)
+        self.rank, self.most = _ranked(self.own.user, len(users), decisions.expected[place] - Rule(decisions).critical,
+                                       decisions.unwillingness[place])
+
+    def refit(self, selection: np.ndarray, steps: int, start: np.ndarray | None = None) -> np.ndarray:
+        """(u, d) rows from a selection, (m,) bool, from rows to start at: as trained if none are given."""
+        return refit(self.net, self.own, self.prior, self.config, self.start if start is None else start, steps,
+                     self.jacobian, selection)
+
+    def top(self, rows: np.ndarray, k: int) -> list[np.ndarray]:
+        """The k best items for each user's row."""
+        self.shown.set_values(self.net.with_user_rows(self.values, rows))
+        found = top_items(self.shown, np.arange(len(rows)), self.everything, k, self.config.eval_batch_size)
+        return [items for items, _ in found]
+
+
+def _ranked(user, number, worth, unwillingness):
+    """The place of each interaction among its user's in the order that the rule discloses them in, and how many it does.
+
+    An interaction is disclosed at prices below worth / unwillingness, where worth is above 0.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        price = np.where(worth > 0, worth / unwillingness, -np.inf)  # infinite where nobody minds
+    order = np.lexsort((-price, user))
+    rank = np.empty(len(user), np.int64)
+    rank[order] = np.arange(len(user)) - np.searchsorted(user, user[order])
+    return rank, np.bincount(user[price > 0], minlength=number)

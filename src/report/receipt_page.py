@@ -1,0 +1,73 @@
+"""The receipts of users as files, JSON and a page of the same content that needs no network, and their check."""
+from __future__ import annotations
+
+import contextlib
+import logging
+from pathlib import Path
+
+import jinja2
+
+from .. import __version__
+from ..common.errors import InputError
+from ..common.files import write_text
+from ..common.terminal import RESULT, paint, printable
+from ..config import Config
+from ..evaluation.receipt import STATE, STATES, Receipts, check, file_stem
+from ..evaluation.recommend import show_json
+from ..sources.catalogue import find_users
+from ..sources.receipts import PAGE, read_receipt, text_of
+from .page import environment
+
+logger = logging.getLogger("ifrqe")
+
+
+def write_receipts(config: Config) -> None:
+    """Writes receipt_USER.json and receipt_USER.html under output_path for each of the users `receipt`.
+
+    Raises:
+        InputError: there is no such user, nothing is decided yet, or a file is unfit.
+    """
+    receipts = Receipts(config)
+    for user in find_users(receipts.dataset, config.receipt, "receipt"):
+        receipt = receipts.of(user)
+        paths = [Path(config.output_path) / (file_stem(receipt["user_id"]) + ending) for ending in (".json", PAGE)]
+        for path, text in zip(paths, (text_of(receipt), page_of(receipt))):
+            write_text(path, text)
+        logger.log(RESULT, "receipt written to %s and %s", *paths)
+
+
+def page_of(receipt: dict) -> str:
+    """A receipt as a page."""
+    parts = {state: [row for row in receipt["interactions"] if row[STATE] == state] for state in STATES}
+    return environment().get_template("receipt.html").render(receipt=receipt, parts=parts)
+
+
+def verify_receipt(config: Config) -> None:
+    """Checks the receipt in the file `verify_receipt`, JSON or page, against the files that are there: a line each.
+
+    Raises:
+        InputError: the file is no receipt, or a check has failed.
+    """
+    path = Path(config.verify_receipt)
+    receipt = read_receipt(path)
+    found = [("the file is as it was written", _altered(path, receipt)), *check(receipt, config)]
+    faults = [fault for _, fault in found if fault]
+    if config.format == "json":
+        checks = [{"check": name, "ok": not fault, "fault": fault} for name, fault in found]
+        show_json({"receipt": str(path), "checks": checks})
+    else:
+        for name, fault in found:
+            logger.log(RESULT, "%s  %s", paint("fault" if fault else "ok   ", "yellow" if fault else "green"),
+                       printable(f"{name}: {fault}" if fault else name))
+    if faults:
+        raise InputError(f"{path}: {len(faults)} of {len(found)} checks failed; the first: {printable(faults[0])}")
+
+
+def _altered(path, receipt):
+    """The fault of a page whose bytes are not those that its content makes; JSON was compared when it was read."""
+    with contextlib.suppress(jinja2.TemplateError, LookupError, TypeError, ValueError):  # of content that was made up
+        if path.suffix != PAGE or path.read_bytes() == page_of(receipt).encode("utf-8", "backslashreplace"):
+            return ""
+    if receipt.get("program") != __version__:
+        return f"the page is of version {receipt.get('program')}, this is {__version__}; check the JSON file of the receipt"
+    return "the page was altered; its JSON was not"

@@ -1,0 +1,79 @@
+"""The file of a receipt: what a user was told about the decisions on their interactions, as JSON or within a page.
+
+The last key of the JSON is a digest over all before it, and the file's bytes follow from its content, so that an altered one
+is noticed; whether the content is true, evaluation/receipt.py says. Its `rules` are rules as a `willingness_file` has them.
+"""
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from ..common.errors import InputError
+from ..constants import ITEM, UNWILLINGNESS, USER
+
+FORMAT = 1
+DIGEST = "receipt_sha256"  # the last key
+PAGE = ".html"  # ending of a receipt that is a page; one that is JSON alone ends with ".json"
+_IN_PAGE = re.compile(r'<script id="receipt" type="application/json">(.*?)</script>', re.S)
+_ANEW = "get a new one with eval.py --receipt USER"
+
+
+def is_receipt(path: str | Path) -> bool:
+    """Whether a file is a receipt, by the ending of its name."""
+    return Path(path).suffix in (".json", PAGE)
+
+
+def sealed(content: dict) -> dict:
+    """A receipt: the content, and the digest over it."""
+    return {**content, DIGEST: _digest(content)}
+
+
+def text_of(receipt: dict) -> str:
+    """A receipt as the text of its JSON file."""
+    return json.dumps(receipt, indent=1, allow_nan=False) + "\n"
+
+
+def read_receipt(path: str | Path) -> dict:
+    """The receipt in a JSON file or a page; of a page what is around the JSON is not looked at.
+
+    Raises:
+        InputError: it is no receipt, or was altered.
+    """
+    path = Path(path)
+    try:
+        text = path.read_bytes().decode()
+        found = _IN_PAGE.search(text)[1] if path.suffix == PAGE else text
+        receipt = json.loads(found)
+        content = {key: value for key, value in receipt.items() if key != DIGEST}
+        sound = list(receipt)[-1] == DIGEST and receipt[DIGEST] == _digest(content)
+        sound = sound and (path.suffix == PAGE or text == text_of(receipt))
+    except OSError as e:
+        raise InputError(f"{path}: {e.strerror}; name a receipt, receipt_USER.json or receipt_USER.html") from e
+    except (ValueError, TypeError, AttributeError, IndexError, RecursionError):
+        sound = False
+    if not sound:
+        raise InputError(f"{path}: is no receipt, or was altered after it was written; {_ANEW}")
+    if receipt.get("format") != FORMAT:
+        raise InputError(f"{path}: has the format {receipt.get('format')} of another version; {_ANEW}")
+    return receipt
+
+
+def rules_of(path: str | Path) -> pd.DataFrame:
+    """The rules of a receipt as the table that a `willingness_file` is.
+
+    Raises:
+        InputError: it is no receipt, or was altered.
+    """
+    try:
+        table = pd.DataFrame(read_receipt(path)["rules"], columns=[USER, ITEM, UNWILLINGNESS])
+        return table.astype({USER: str, ITEM: str, UNWILLINGNESS: float})
+    except (ValueError, TypeError, KeyError) as e:
+        raise InputError(f"{path}: has no rules that could be read; {_ANEW}") from e
+
+
+def _digest(content):
+    return hashlib.sha256(json.dumps(content, allow_nan=False).encode()).hexdigest()

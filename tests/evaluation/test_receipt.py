@@ -1,0 +1,288 @@
+"""Receipts: that they say what the files say, that every kind of change is found, and that they can be imported."""
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from eval import run as answer
+from src.common.errors import InputError
+from src.common.stage import main
+from src.dataset import load_dataset
+from src.evaluation.receipt import file_stem
+from src.game.decisions import read_decisions
+from src.report.receipt_page import page_of
+from src.sources.receipts import read_receipt, sealed, text_of
+from src.sources.unwillingness import load_unwillingness
+from src.sources.withdrawn import line_of, read_requests, withdrawn_path
+from tests.evaluation.test_recommend import flags
+from tests.report.conftest import copied  # noqa: F401, a fixture
+from tests.report.reading import Page
+
+USER = 7
+
+
+@pytest.fixture
+def run(copied, capsys):  # noqa: F811
+    """run(*flags) -> what eval.py prints, its error line and whether it ended well, in a run that may be changed."""
+    def go(*more):
+        try:
+            main(answer, "run_eval", "", flags(copied, "--log_level", "quiet", *more))
+            ended = 0
+        except SystemExit as e:
+            ended = e.code
+        said = capsys.readouterr()
+        return said.out, said.err, ended
+    return go
+
+
+@pytest.fixture
+def receipt(run, copied):  # noqa: F811
+    """Path of the JSON of a receipt of USER; the page lies beside it."""
+    assert run("--receipt", USER)[2] == 0
+    return Path(copied.output_path) / f"receipt_{USER}.json"
+
+
+def faults(run, path):
+    """The names of the checks that fail, by the fault; the program must end as it should."""
+    out, err, ended = run("--verify_receipt", path, "--format", "json")
+    found = {row["check"]: row["fault"] for row in json.loads(out)["checks"] if not row["ok"]}
+    assert ended == (2 if found else 0) and err.count("\n") == bool(found)
+    return found
+
+
+def refused(run, path):
+    out, err, ended = run("--verify_receipt", path)
+    return ended == 2 and err.count("\n") == 1 and f"{path}: is no receipt, or was altered" in err and out == ""
+
+
+def withdraw(config, items, model="IFRQE"):
+    requests = read_requests(config)
+    with open(withdrawn_path(config), "a") as file:
+        file.write(line_of({"time": "2026-11-26T10:00:00Z", "model": model, "file_sha256": "0" * 64, "before": {},
+                            "after": {"IFRQE.ckpt": "1" * 64}, "interactions": [[USER, int(i)] for i in items]},
+                           requests) + "\n")
+
+
+def of_user(config, name="disclosure.csv"):
+    table = pd.read_csv(Path(config.output_path) / name, float_precision="round_trip")
+    return table[table.user_id == USER].set_index("item_id")
+
+
+def masked_ratings(config):
+    return Path(config.data_path) / "masked_simulation" / "ratings.csv"
+
+
+def plant(config, item):
+    """Adds a pair of USER to the masked ratings, early enough to train."""
+    path = masked_ratings(config)
+    table = pd.read_csv(path)
+    row = table[table.user_id == USER].iloc[[0]].assign(item_id=item, timestamp=table.timestamp.min())
+    pd.concat([table, row]).to_csv(path, index=False)
+
+
+def test_it_says_what_the_files_say(run, receipt, copied):  # noqa: F811
+    found, table, dataset = read_receipt(receipt), of_user(copied), load_dataset(copied)
+    rows = pd.DataFrame(found["interactions"]).set_index("item_id")
+    assert found["user_id"] == USER and sorted(rows.index) == sorted(table.index)
+    for column in ("unwillingness", "influence", "expected_influence", "disclosed"):
+        assert rows[column].to_dict() == table[column].to_dict()
+    assert set(found["vetoes"]) == set(table.index[table.unwillingness == 1]) and found["vetoes"]
+    assert (rows.state == "vetoed").sum() == len(found["vetoes"])
+    assert rows.loc[found["vetoes"], "reason"].unique() == ["withheld: they forbade it"]
+    held = [dataset.item_ids[i] for i in (dataset.test[USER - 1], dataset.validation[USER - 1])]
+    assert [(row["item_id"], row["trains"]) for row in found["held_out"]] == [(i, False) for i in held]
+    assert list(found["files"]) == ["simulation/ratings.csv", "masked_simulation/ratings.csv", "disclosure.csv",
+                                    "preprocess.json", "IFRQE.ckpt"]
+    assert all(len(file["sha256"]) == 64 for file in found["files"].values())
+    assert found["files"]["IFRQE.ckpt"]["ratings_sha256"] == found["files"]["masked_simulation/ratings.csv"]["sha256"]
+    assert found["rules"] == [[USER, item, row.unwillingness] for item, row in rows.iterrows()]
+    page = Page(receipt.with_suffix(".html").read_text())
+    assert all(title in page.text for title in rows.title)
+    assert not any(name in ("src", "href") and not value.startswith("data:") for _, given in page.tags
+                   for name, value in given.items())
+    for path in (receipt, receipt.with_suffix(".html")):
+        assert read_receipt(path) == found and faults(run, path) == {}
+    assert "ok     nothing vetoed is in the masked data" in run("--verify_receipt", receipt)[0]
+
+
+def is_found(path):
+    """Whether an altered receipt is refused when it is read, or is no page of what it holds."""
+    try:
+        return page_of(read_receipt(path)).encode() != path.read_bytes() and path.suffix == ".html"
+    except InputError as e:
+        return "is no receipt, or was altered after it was written" in str(e)
+
+
+def test_every_altered_byte_is_found(run, receipt, tmp_path):
+    for original in (receipt, receipt.with_suffix(".html")):
+        path, content = tmp_path / original.name, original.read_bytes()
+        for place in np.linspace(0, len(content) - 1, 150).astype(int):
+            for put in (bytes([content[place] ^ 1]), b" " + content[place:place + 1], b""):
+                path.write_bytes(content[:place] + put + content[place + 1:])
+                assert path.read_bytes() == content or is_found(path), place
+    for altered in (content.replace(b"Used: these", b"Not used: these"), content + b"\n"):
+        path.write_bytes(altered)
+        assert faults(run, path) == {"the file is as it was written": "the page was altered; its JSON was not"}
+    path, content = tmp_path / receipt.name, receipt.read_bytes()
+    for altered in (content.replace(b"false", b"true", 1), content.replace(b'"format": 1', b'"format":  1'), content[:-1],
+                    content + b" ", b"", b"[]", b"{}", b"\xff" + content, content.replace(b"{", b'{"made": 1,', 1)):
+        path.write_bytes(altered)
+        assert refused(run, path)
+
+
+@pytest.mark.parametrize("key, change, named", [
+    ("interactions", lambda rows: [{**rows[0], "unwillingness": 0.5}, *rows[1:]], "interactions"),
+    ("interactions", lambda rows: rows[1:], "interactions"),
+    ("interactions", lambda rows: [*rows, rows[0]], "interactions"),
+    ("interactions", lambda rows: [{**rows[0], "title": "<b>"}, *rows[1:]], "interactions"),
+    ("interactions", lambda rows: 5, "interactions"),
+    ("vetoes", lambda items: [], "vetoes"),
+    ("rules", lambda rows: rows[::-1], "rules"),
+    ("withdrawals", lambda found: [{"request": 1}], "withdrawals"),
+    ("decision", lambda found: {**found, "wv_budget": 0.1}, "decision"),
+    ("held_out", lambda rows: [{**row, "trains": True} for row in rows], "held_out"),
+    ("files", lambda found: {**found, "disclosure.csv": {"sha256": "0" * 64}}, "disclosure.csv"),
+    ("files", lambda found: None, "preprocess.json"),
+])
+def test_a_forged_content_with_a_digest_of_its_own_is_found(run, receipt, key, change, named):
+    content = read_receipt(receipt)
+    del content["receipt_sha256"]
+    receipt.write_text(text_of(sealed({**content, key: change(content[key])})))
+    found = faults(run, receipt)
+    assert any(name.startswith(named) for name in found) and (key == "files" or len(found) == 1)
+
+
+@pytest.mark.parametrize("state", ["vetoed", "withheld"])
+def test_what_is_not_disclosed_is_found_in_the_masked_data(run, receipt, copied, state):  # noqa: F811
+    row = next(row for row in read_receipt(receipt)["interactions"] if row["state"] == state)
+    plant(copied, row["item_id"])
+    found = faults(run, receipt)
+    assert set(found) == {"masked_simulation/ratings.csv is what it was", "IFRQE.ckpt is what it was",
+                          f"nothing {state} is in the masked data"}
+    assert f"item {row['item_id']} ({row['title']}) is" in found[f"nothing {state} is in the masked data"]
+    assert "is stale" in found["IFRQE.ckpt is what it was"]
+    assert run("--receipt", USER)[2] == 0  # a new receipt is no way out
+    assert list(faults(run, receipt)) == [f"nothing {state} is in the masked data"]
+
+
+def test_what_they_never_had_and_what_is_missing_is_found(run, receipt, copied):  # noqa: F811
+    found = read_receipt(receipt)
+    known = {row["item_id"] for part in ("interactions", "held_out") for row in found[part]}
+    odd = min(set(range(1, 121)) - known)
+    plant(copied, odd)
+    assert faults(run, receipt)["nothing else is in the masked data"].startswith(f"item {odd} is")
+    lost = next(row["item_id"] for row in found["interactions"] if row["disclosed"])
+    table = pd.read_csv(masked_ratings(copied))
+    table[(table.user_id != USER) | (table.item_id != lost)].to_csv(masked_ratings(copied), index=False)
+    assert faults(run, receipt)["all that is disclosed is in the masked data"].startswith(f"item {lost} ")
+
+
+def test_other_decisions_are_found(run, receipt, copied):  # noqa: F811
+    path = Path(copied.output_path) / "disclosure.csv"
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    place = table.index[(table.user_id == str(USER)) & (table.disclosed == "1")][0]
+    table.loc[place, "disclosed"] = "0"
+    table.to_csv(path, index=False)
+    found = faults(run, receipt)
+    assert {"disclosure.csv is what it was", "interactions: as the files say",
+            "nothing withheld is in the masked data"} <= set(found)
+    assert f"item {table.item_id[place]} differs" in found["interactions: as the files say"]
+
+
+def test_a_checkpoint_that_is_gone_stale_or_another(run, receipt, copied):  # noqa: F811
+    checkpoint = Path(copied.checkpoint_path) / "IFRQE.ckpt"
+    kept = checkpoint.read_bytes()
+    for content, said in ((None, "no model was trained"), (b"damaged", "is damaged"),
+                          ((checkpoint.parent / "NCF.ckpt").read_bytes(), "is stale"), (kept + b"\0", "")):
+        checkpoint.write_bytes(content) if content else checkpoint.unlink()
+        found = faults(run, receipt)
+        assert list(found) == ["IFRQE.ckpt is what it was"] and said in found["IFRQE.ckpt is what it was"]
+    checkpoint.unlink()
+    assert run("--receipt", USER)[2] == 0
+    entry = read_receipt(receipt)["files"]["IFRQE.ckpt"]
+    assert entry["sha256"] is None and "train.py --dataset simulation --masked" in entry["why"] and not faults(run, receipt)
+    checkpoint.write_bytes(kept)
+    assert "get a new receipt" in faults(run, receipt)["IFRQE.ckpt is what it was"]
+
+
+def test_withdrawals_are_on_it_and_later_ones_are_missed(run, receipt, copied):  # noqa: F811
+    rows = [row for row in read_receipt(receipt)["interactions"] if row["disclosed"]]
+    withdraw(copied, [rows[0]["item_id"]])
+    found = faults(run, receipt)
+    assert "request 1 of 2026-11-26 is not on it yet; get a new receipt" in found["withdrawals: as the files say"]
+    assert f"item {rows[0]['item_id']} " in found["nothing withdrawn is in the masked data"]
+    withdraw(copied, [rows[0]["item_id"] + 500], "NCF")
+    assert run("--receipt", USER)[2] == 0
+    now = read_receipt(receipt)
+    row = next(row for row in now["interactions"] if row["item_id"] == rows[0]["item_id"])
+    assert (row["state"], row["disclosed"]) == ("withdrawn", False)
+    assert row["reason"] == "withdrawn on 2026-11-26 (request 1)"
+    assert [USER, row["item_id"], 1.0] in now["rules"] and [w["request"] for w in now["withdrawals"]] == [1, 2]
+    assert "withdrawn on 2026-11-26 (request 1)" in receipt.with_suffix(".html").read_text()
+    table = pd.read_csv(masked_ratings(copied))
+    table[(table.user_id != USER) | (table.item_id != row["item_id"])].to_csv(masked_ratings(copied), index=False)
+    assert set(faults(run, receipt)) == {"masked_simulation/ratings.csv is what it was", "IFRQE.ckpt is what it was"}
+    withdrawn_path(copied).write_text(withdrawn_path(copied).read_text().replace("NCF", "XYZ").replace("10:00", "11:00"))
+    assert "line 2 was changed, or one before it" in faults(run, receipt)["the decisions can be read"]
+
+
+def test_importing_it_gives_the_same_unwillingness(run, receipt, copied, tmp_path):  # noqa: F811
+    dataset = load_dataset(copied)
+    decisions, mine = read_decisions(copied, dataset), dataset.user == USER - 1
+    for path in (receipt, receipt.with_suffix(".html")):
+        found = load_unwillingness(dataset, copied.replace(willingness_file=str(path)))
+        assert np.array_equal(found[mine], decisions.unwillingness[mine]) and (found[mine] == 1).any()
+        assert (found[~mine] == 0).all()  # whom no rule meets has nothing against it
+        found = load_unwillingness(dataset, copied.replace(willingness_file=str(path), unwillingness="constant"))
+        assert np.array_equal(found[mine], decisions.unwillingness[mine]) and (found[~mine] == 0.5).all()
+    content = read_receipt(receipt)
+    del content["receipt_sha256"]
+    path = tmp_path / "bad.json"
+    for change in ({"rules": 5}, {"rules": [[1, 2, "x"]]}, {"rules": [[USER, 1, 1.5]]}, {"format": 9}, None):
+        path.write_text(text_of(sealed({**content, **change})) if change else "none of ours")
+        with pytest.raises(InputError, match=str(path)):
+            load_unwillingness(dataset, copied.replace(willingness_file=str(path)))
+
+
+def test_hostile_titles_and_ids_do_no_harm(run, copied):  # noqa: F811
+    path = Path(copied.data_path) / "simulation" / "movies.csv"
+    movies = pd.read_csv(path)
+    movies["title"] = [f"</script><img src=x>{{{{ 7*7 }}}}\u202e\u2028{k}" for k in range(len(movies))]
+    movies.to_csv(path, index=False)
+    assert run("--receipt", f"{USER},8")[2] == 0
+    for user in (USER, 8):
+        receipt = Path(copied.output_path) / f"receipt_{user}.html"
+        text = receipt.read_text()
+        assert "<img" not in text and text.count("</script>") == 1 and "{{ 7*7 }}" in text and faults(run, receipt) == {}
+        assert faults(run, receipt.with_suffix(".json")) == {}
+
+
+def test_names_of_files_are_safe_and_different():
+    ids = ["../../etc/passwd", "a/b", "a%2Fb", "a b", ".", "Ä", "A\u0308", "x" * 300, "x" * 301, "<b>", "a\\b", 42, "-rf"]
+    stems = [file_stem(i) for i in ids]
+    assert len(set(stems)) == len(ids) and file_stem(42) == "receipt_42"
+    assert all(len(stem) < 120 and "/" not in stem and "\\" not in stem and stem.isascii() for stem in stems)
+    assert file_stem(file_stem("x" * 300)[len("receipt_"):]) != file_stem("x" * 300)
+
+
+def test_errors_are_one_line(run, copied, receipt, tmp_path):  # noqa: F811
+    for more, said in ((("--receipt", "999"), "--receipt 999: no user '999' in simulation"),
+                       (("--receipt", "7", "--holdout", "1"), "--holdout 1: leaves no validation item"),
+                       (("--receipt", "7", "--decisions_path", tmp_path / "none"), "no decisions on simulation"),
+                       (("--verify_receipt", tmp_path / "none.json"), "No such file or directory; name a receipt"),
+                       (("--verify_receipt", tmp_path), "name a receipt")):
+        out, err, ended = run(*more)
+        assert ended == 2 and err.count("\n") == 1 and said in err and out == ""
+    content = read_receipt(receipt)
+    del content["receipt_sha256"]
+    receipt.write_text(text_of(sealed({**content, "dataset": "ml-1m"})))
+    assert "is about the dataset ml-1m; give --dataset ml-1m" in run("--verify_receipt", receipt)[1]
+    receipt.write_text(text_of(sealed({**content, "user_id": "nobody"})))
+    assert faults(run, receipt) == {"the decisions can be read": "simulation has no user nobody"}
+    shutil.rmtree(masked_ratings(copied).parent)
+    assert run("--receipt", USER)[2] == 0
+    assert read_receipt(receipt)["files"]["masked_simulation/ratings.csv"] == {"sha256": None, "why": "no such file yet"}
+    assert faults(run, receipt) == {}
