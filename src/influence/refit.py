@@ -21,6 +21,7 @@ from .block import gram
 from .chunks import Chunks
 
 STEPS = 6  # of Newton's method: from the prior's mean; more change no ranking
+ROW_PRIOR = 0.4  # weight of the prior at which rows that refit_to_all fits to everything come nearest to the trained ones
 RIDGE = 1e-3  # added to the prior's variances, relative to their mean: few users leave directions without any
 LEAST = 1e-12  # variance, where all rows are the same
 
@@ -44,6 +45,12 @@ def prior_of(rows: np.ndarray, share: Share = WHOLE) -> Prior:
     covariance = share.total(away.T @ away) / number
     ridge = max(RIDGE * np.trace(covariance) / len(covariance), LEAST)
     return Prior(mean, np.linalg.inv(covariance + ridge * np.eye(len(covariance))))
+
+
+def row_prior(rows: np.ndarray) -> Prior:
+    """prior_of with the weight that refit_to_all needs, see ROW_PRIOR."""
+    prior = prior_of(rows)
+    return Prior(prior.mean, ROW_PRIOR * prior.precision)
 
 
 def refit(net: Network, dataset: Dataset, prior: Prior, config: Config, start: np.ndarray | None = None,
@@ -114,7 +121,7 @@ def refit_to_all(jacobian: Rows, kept: np.ndarray, prior: Prior, start: np.ndarr
     Args:
         jacobian: Rows of users, started.
         kept: (u, num_items) bool, the interactions.
-        prior: Prior.
+        prior: Prior, as a rule row_prior.
         start: (u, d), rows to begin from.
         num_neg: negatives drawn for each positive in training.
         steps: see refit.

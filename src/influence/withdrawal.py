@@ -14,10 +14,9 @@ from ..dataset import Dataset
 from ..network import Network
 from ..stat_utils import generator, sigmoid
 from .block import gram
-from .refit import Prior, expected_draws, prior_of, refit_to_all
+from .refit import expected_draws, prior_of, refit_to_all, row_prior
 
-ROW_PRIOR = 0.4  # weight of the prior at which the refits of users who withdraw nothing come nearest to their trained rows
-ITEM_PRIOR = 0.1  # the same of items: it only has to keep the rows of rare ones
+ITEM_PRIOR = 0.1  # weight of the prior of items: it only has to keep the rows of rare ones
 SAMPLED = 128  # positives, and as many negatives, that the Hessian of an item is the weighted sum over
 FIRST, AGAIN = 4, 2  # steps of Newton's method before and after the items
 
@@ -38,44 +37,50 @@ class Withdrawal:
         self.by_item = dataset.user[np.argsort(dataset.item, kind="stable")]
         self.item_length = np.bincount(dataset.item, minlength=dataset.num_items)
         self.users, self.items = (of(dataset.num_items, graph=False) for of in (net.rows_of_users, net.rows_of_items))
-        self.gone = np.zeros(dataset.num_interactions, bool)
+        self.gone, self.left = np.zeros(dataset.num_interactions, bool), self.length.copy()
 
     def __call__(self, sets: dict[str, dict], withdrawn: np.ndarray) -> dict[str, dict]:
         """The same sets of parameters, see Network.values, without what is withdrawn now, (n,) bool."""
-        return {name: self._without(values, withdrawn) for name, values in sets.items()}
+        dataset = self.dataset
+        gone = np.flatnonzero(withdrawn)
+        users = np.unique(dataset.user[gone])
+        place = np.concatenate([np.arange(self.first[u], self.first[u] + self.length[u]) for u in users])
+        place = place[~self.gone[place]]  # of what they disclosed before this request
+        pairs = np.searchsorted(users, dataset.user[place]), dataset.item[place], ~np.isin(place, gone)
+        return {name: self._without(values, users, *pairs) for name, values in sets.items()}
 
     def done(self, withdrawn: np.ndarray) -> None:
         """Says that (n,) bool interactions are withdrawn from all sets: those that follow begin without them."""
         self.gone |= withdrawn
+        self.left -= np.bincount(self.dataset.user[withdrawn], minlength=len(self.left))
 
-    def _without(self, values, withdrawn):
-        net, dataset = self.net, self.dataset
-        users = np.unique(dataset.user[withdrawn])
-        kept = np.zeros((len(users), dataset.num_items), bool)
-        place = np.concatenate([np.arange(self.first[u], self.first[u] + self.length[u]) for u in users])
-        place = place[~self.gone[place]]  # of what they disclosed before this request
-        owner, item, stays = np.searchsorted(users, dataset.user[place]), dataset.item[place], ~withdrawn[place]
+    def _without(self, values, users, owner, item, stays):
+        """One set of parameters without some pairs of (u,) users: (p,) place of the user, item, and whether each stays."""
+        net = self.net
+        kept = np.zeros((len(users), self.dataset.num_items), bool)
         kept[owner[stays], item[stays]] = True
         rows = net.user_rows(values)
-        left = np.bincount(dataset.user[~self.gone], minlength=dataset.num_users)
-        known = prior_of(rows[left > 0])
-        prior = Prior(known.mean, ROW_PRIOR * known.precision)
+        prior = row_prior(rows[self.left > 0])
         net.set_values(values)
+        self.items.start()
         old = self._of_pairs(users[owner], item)
         refitted = self._refit(kept, prior, rows[users], FIRST)
         moved = net.with_user_rows(values, _replaced(rows, users, refitted))
         net.set_values(moved)
+        self.items.start()
         moved = net.with_item_rows(moved, self._item_rows(moved, users, owner, item, stays, old))
-        net.set_values(moved)
-        return net.with_user_rows(moved, _replaced(rows, users, self._refit(kept, prior, refitted, AGAIN)))
+        if stays.any():
+            net.set_values(moved)
+            refitted = self._refit(kept, prior, refitted, AGAIN)
+        return net.with_user_rows(moved, _replaced(rows, users, refitted))
 
     def _refit(self, kept, prior, start, steps):
-        self.users.start()
+        if kept.any():
+            self.users.start()
         return refit_to_all(self.users, kept, prior, start, self.config.num_neg, steps, self.config.chunk_size)
 
     def _of_pairs(self, user, item):
         """(p,) probabilities of pairs and (p, d) gradients of their logits in the item's row."""
-        self.items.start()
         logit, gradient = self.items(user.astype(np.int32), item)
         return sigmoid(logit.astype(np.float64)), gradient
 

@@ -1,6 +1,6 @@
 """What follows from a selection: the recommendations to some users by how many of their interactions they disclose.
 
-For the slider of their pages. Each list is that of a row refitted on a selection, see influence/refit.py; the parameters
+For the slider of their pages. Each list is that of a row refitted on a selection, see refit_to_all; the parameters
 that users share stay those of the masked model, so nobody else's data change. The rule's selections are nested, larger at
 lower prices: a few of them, equally far apart in number, stand for all, and each is refitted from the row of the next larger
 one. See docs/report.md, "A user's page".
@@ -15,8 +15,7 @@ from ..evaluation.explain import Rule
 from ..evaluation.personal import Serving
 from ..evaluation.recommend import top_items
 from ..game.decisions import Decisions
-from ..influence.chunks import Chunks
-from ..influence.refit import STEPS, prior_of, refit
+from ..influence.refit import STEPS, refit_to_all, row_prior
 from ..network import build
 
 SIZES = 16  # selections of a user that are refitted, the empty one and the largest included
@@ -78,16 +77,19 @@ class Selections:
         self.net.set_values(self.values)
         trained = np.bincount(dataset.user[decisions.disclosed], minlength=dataset.num_users) > 0
         rows = self.net.user_rows(self.values)
-        self.prior = prior_of(rows[trained])
+        self.prior = row_prior(rows[trained])
         self.start = np.where(trained[users, None], rows[users], self.prior.mean)
-        self.jacobian = self.net.rows_of_users(Chunks(self.own, self.config).pairs_per_call)
+        self.jacobian = self.net.rows_of_users(dataset.num_items, graph=False)
+        self.jacobian.start()
         self.rank, self.most = _ranked(self.own.user, len(users), decisions.expected[place] - Rule(decisions).critical,
                                        decisions.unwillingness[place])
 
     def refit(self, selection: np.ndarray, steps: int, start: np.ndarray | None = None) -> np.ndarray:
         """(u, d) rows from a selection, (m,) bool, from rows to start at: as trained if none are given."""
-        return refit(self.net, self.own, self.prior, self.config, self.start if start is None else start, steps,
-                     self.jacobian, selection)
+        kept = np.zeros((len(self.start), self.own.num_items), bool)
+        kept[self.own.user[selection], self.own.item[selection]] = True
+        return refit_to_all(self.jacobian, kept, self.prior, self.start if start is None else start, self.config.num_neg,
+                            steps, self.config.chunk_size)
 
     def top(self, rows: np.ndarray, k: int) -> list[np.ndarray]:
         """The k best items for each user's row."""

@@ -176,6 +176,6 @@ def withdrawal_plot(path, table, title):
             values = [table[table.request == request][f"auc_{name}"] for request in names]
             panel.bar(np.arange(len(names)) + 0.27 * (k - 1), [v.mean() for v in values], 0.25, label=label, color=colour,
                       yerr=[v.std() if len(v) > 1 else 0 for v in values])
-        panel.set(ylim=(0.5, 1), ylabel="membership AUC of what was withdrawn")
+        panel.set(ylim=(0.5, 1.05), ylabel="membership AUC of what was withdrawn")
         panel.set_xticks(np.arange(len(names)), [name.replace(", ", ",\n").replace(" of ", "\nof ") for name in names])
-        panel.legend(frameon=False, loc="upper right")
+        panel.legend(frameon=False, loc="upper center", ncols=3)

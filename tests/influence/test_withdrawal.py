@@ -101,6 +101,7 @@ def test_the_sampled_hessian_counts_each_other_user_as_often_as_training_does(cp
     zero["user_bias"] += 0
     net.set_values(zero)
     probe = Withdrawal(net, dataset, config)
+    probe.items.start()
     items = np.unique(dataset.item)
     hessian = probe._hessian_of_others(items, np.array([99]))
     # at 0 every probability is 1/2, and of the gradient only the bias is left: the Hessian is a quarter of all weights
