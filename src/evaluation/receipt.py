@@ -73,8 +73,8 @@ class Receipts:
     def of(self, user: int, made: str | None = None, program: str = __version__) -> dict:
         """The receipt of a user, by position: a dict that JSON can hold. `made` (ISO 8601, UTC) is now if not given."""
         own = original_id(self.dataset.user_ids, user)
-        withdrawals = [found for request in self.requests if (found := _of_user(request, own))["items"]]
-        at = {str(item): found for found in withdrawals for item in found["items"]}
+        withdrawals = [found for request in self.requests if (found := _of_user(request, own))["items"] + found["forbidden"]]
+        at = {str(item): found for found in withdrawals for item in found["items"] + found["forbidden"]}
         explained = of_user(user, self.dataset, self.decisions, self.catalogue)
         rows = [_with_state(row, at.get(str(row[ITEM]))) for row in explained["interactions"]]
         held = [("test", self.dataset.test[user]), *(("validation", item) for item in self.dataset.held.validations[user])]
@@ -94,9 +94,11 @@ class Receipts:
 
 
 def _of_user(request, user):
-    """What a request withdrew of a user."""
-    items = [item for name, item in request["interactions"] if str(name) == str(user)]
-    return {**{key: request[key] for key in ("request", "time", "model")}, "items": items, "after": request["after"]}
+    """What a request withdrew of a user, and what it forbade that was withheld."""
+    items, forbidden = ([item for name, item in request[key] if str(name) == str(user)]
+                        for key in ("interactions", "forbidden"))
+    return {**{key: request[key] for key in ("request", "time", "model")}, "items": items, "forbidden": forbidden,
+            "after": request["after"]}
 
 
 def _with_state(row, withdrawal):

@@ -10,8 +10,10 @@ import pytest
 from eval import run as answer
 from src.common.errors import InputError
 from src.common.stage import main
+from src.common.variant import asked
 from src.dataset import load_dataset
 from src.evaluation.receipt import file_stem
+from src.evaluation.withdraw import withdraw as carry_out
 from src.game.decisions import read_decisions
 from src.report.receipt_page import page_of
 from src.sources.receipts import read_receipt, sealed, text_of
@@ -62,8 +64,8 @@ def withdraw(config, items, model="IFRQE"):
     requests = read_requests(config)
     with open(withdrawn_path(config), "a") as file:
         file.write(line_of({"time": "2026-11-26T10:00:00Z", "model": model, "file_sha256": "0" * 64, "before": {},
-                            "after": {"IFRQE.ckpt": "1" * 64}, "interactions": [[USER, int(i)] for i in items]},
-                           requests) + "\n")
+                            "after": {"IFRQE.ckpt": "1" * 64}, "interactions": [[USER, int(i)] for i in items],
+                            "forbidden": []}, requests) + "\n")
 
 
 def of_user(config, name="disclosure.csv"):
@@ -286,3 +288,19 @@ def test_errors_are_one_line(run, copied, receipt, tmp_path):  # noqa: F811
     assert run("--receipt", USER)[2] == 0
     assert read_receipt(receipt)["files"]["masked_simulation/ratings.csv"] == {"sha256": None, "why": "no such file yet"}
     assert faults(run, receipt) == {}
+
+
+def test_a_withdrawal_is_on_the_receipt_that_follows(cpu, run, copied):  # noqa: F811
+    before = of_user(copied)
+    path = Path(copied.output_path).parent / "request.csv"
+    path.write_text(f"user_id\n{USER}\n")
+    carry_out(asked(copied.replace(masked=True, withdraw=str(path))))
+    assert run("--receipt", USER)[2] == 0
+    file = Path(copied.output_path) / f"receipt_{USER}.json"
+    assert faults(run, file) == {} and faults(run, file.with_suffix(".html")) == {}
+    receipt = json.loads(file.read_text())
+    request, = receipt["withdrawals"]
+    assert set(request["items"]) == set(before.index[before.disclosed == 1])
+    assert set(request["forbidden"]) == set(before.index[before.disclosed == 0])
+    assert {row["state"] for row in receipt["interactions"]} == {"withdrawn"}
+    assert len(receipt["interactions"]) == len(before) and all(rule[2] == 1 for rule in receipt["rules"])
