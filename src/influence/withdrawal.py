@@ -17,7 +17,8 @@ from .block import gram
 from .refit import expected_draws, prior_of, refit_to_all, row_prior
 
 ITEM_PRIOR = 0.1  # weight of the prior of items: it only has to keep the rows of rare ones
-SAMPLED = 128  # positives, and as many negatives, that the Hessian of an item is the weighted sum over
+SAMPLED = 64, 128  # positives, and as many negatives, that the Hessian of an item is summed over: at least, and at most
+ALL_SAMPLED = 1 << 15  # of all items of a request together, where that leaves each the least
 FIRST, AGAIN = 4, 2  # steps of Newton's method before and after the items
 
 
@@ -112,19 +113,19 @@ class Withdrawal:
     def _hessian_of_others(self, items, users):
         """(t, d, d) Hessians in the rows of (t,) items of the losses of all users but those who withdraw, from a sample."""
         dataset, rng = self.dataset, generator(self.config.seed, "withdrawal", int(items[0]), len(items))
-        length = self.item_length[items]
+        length, size = self.item_length[items], min(max(SAMPLED[0], ALL_SAMPLED // len(items)), SAMPLED[1])
         begin = (np.cumsum(self.item_length) - self.item_length)[items]
-        spread = (np.arange(SAMPLED) + rng.random((len(items), 1))) / SAMPLED
+        spread = (np.arange(size) + rng.random((len(items), 1))) / size
         place = begin[:, None] + (spread * length[:, None]).astype(np.int64)
         positive = self.by_item[np.minimum(place, len(self.by_item) - 1)]
         drawn = expected_draws(self.length, dataset.num_items, self.config.num_neg)  # of each user, an item
         cumulated = np.cumsum(drawn)
-        negative = np.searchsorted(cumulated, rng.random((len(items), SAMPLED)) * cumulated[-1])
+        negative = np.searchsorted(cumulated, rng.random((len(items), size)) * cumulated[-1])
         negative = np.minimum(negative, dataset.num_users - 1)
-        weight = np.repeat(np.stack([length, cumulated[-1] * (1 - length / dataset.num_users)], 1) / SAMPLED, SAMPLED, 1)
+        weight = np.repeat(np.stack([length, cumulated[-1] * (1 - length / dataset.num_users)], 1) / size, size, 1)
         user = np.concatenate([positive, negative], 1)
         weight[np.isin(user, users)] = 0
-        probability, gradient = self._of_pairs(user.ravel(), np.repeat(items, 2 * SAMPLED))
+        probability, gradient = self._of_pairs(user.ravel(), np.repeat(items, 2 * size))
         scale = np.sqrt(weight.ravel() * probability * (1 - probability)).astype(np.float32)
         return gram((gradient * scale[:, None]).reshape(*user.shape, -1))
 
