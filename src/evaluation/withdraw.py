@@ -50,7 +50,7 @@ from .forgetting import Judge
 
 logger = logging.getLogger("ifrqe")
 
-LEAST_SHARE = 0.05  # of what a model was trained on; up to it what is left of a training was measured, see docs/results.md
+MEASURED = 0.05  # of what a model was trained on; up to it what is left of a training was measured, see docs/results.md
 
 
 def withdraw(variant: Variant) -> None:
@@ -94,20 +94,29 @@ def withdraw(variant: Variant) -> None:
               "membership_auc": {"withdrawn": judge.membership_auc(found[BEST]), "retrained": None,
                                  "original": judge.membership_auc(sets[BEST])},
               "drift": {"requests": len(lost["requests"]), "interactions": lost["interactions"], "share": share},
-              "retrain_advised": share > LEAST_SHARE}
+              "retrain_advised": share > MEASURED}
     _write(variant, whole, dataset, (withdrawn, meant), found, {**info, "withdrawn": lost}, requests, record)
     logger.info("%s: %s interactions of %s users withdrawn in %.3f s (%.1f s with its files); the record is %s",
                 variant.model, f"{len(user):,}", f"{len(judge.users):,}", seconds, time.perf_counter() - start,
                 withdrawn_path(config))
-    if variant.masked and Path(Variant(config).checkpoint).is_file():
-        logger.info("%s may still know them: withdraw them there too, without --masked", config.plain_model)
+    _name_what_still_knows(variant)
     if record["retrain_advised"]:
         logger.warning("%s has lost %.1f%% of what it was trained on since its last training; up to %.0f%% was measured, so "
-                       "train it anew: %s --overwrite", variant.model, 100 * share, 100 * LEAST_SHARE, variant.command)
-    logger.info("evaluation and report are those of before: eval.py%s makes them anew", " --masked" * variant.masked)
+                       "train it anew: %s --overwrite", variant.model, 100 * share, 100 * MEASURED, variant.command)
+    logger.info("evaluation and report are those of before: eval.py%s makes them anew",
+                " --masked" if variant.masked else "")
     if config.audit:
         _audit(variant, dataset.part(~withdrawn), judge, sets[BEST], found[BEST], info, record)
     _show(record)
+
+
+def _name_what_still_knows(variant):
+    """Says which other models may have been trained on what was withdrawn."""
+    config = variant.config
+    if variant.masked and Variant(config).checkpoint.is_file():
+        logger.info("%s may still know them: withdraw them there too, without --masked", config.plain_model)
+    for path in sorted(Path(config.checkpoint_path).glob(f"seed_*/{variant.checkpoint.name}")):
+        logger.warning("%s: may still know them, and no longer fits the data; remove it, or train it anew", path)
 
 
 def _as_trained(config, info):

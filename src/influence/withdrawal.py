@@ -41,14 +41,21 @@ class Withdrawal:
         self.gone, self.left = np.zeros(dataset.num_interactions, bool), self.length.copy()
 
     def __call__(self, sets: dict[str, dict], withdrawn: np.ndarray) -> dict[str, dict]:
-        """The same sets of parameters, see Network.values, without what is withdrawn now, (n,) bool."""
+        """The same sets of parameters, see Network.values, without what is withdrawn now, (n,) bool.
+
+        Raises:
+            FloatingPointError: they would not be finite.
+        """
         dataset = self.dataset
         gone = np.flatnonzero(withdrawn)
         users = np.unique(dataset.user[gone])
         place = np.concatenate([np.arange(self.first[u], self.first[u] + self.length[u]) for u in users])
         place = place[~self.gone[place]]  # of what they disclosed before this request
         pairs = np.searchsorted(users, dataset.user[place]), dataset.item[place], ~np.isin(place, gone)
-        return {name: self._without(values, users, *pairs) for name, values in sets.items()}
+        found = {name: self._without(values, users, *pairs) for name, values in sets.items()}
+        if not all(np.isfinite(value).all() for values in found.values() for value in values.values()):
+            raise FloatingPointError("the rows without what is withdrawn are not finite; train the model anew without it")
+        return found
 
     def done(self, withdrawn: np.ndarray) -> None:
         """Says that (n,) bool interactions are withdrawn from all sets: those that follow begin without them."""
