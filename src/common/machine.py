@@ -9,6 +9,7 @@ import platform
 import re
 import resource
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -23,6 +24,19 @@ def hardware() -> str:
         memory = f", {os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2 ** 30:.0f} GB"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return f"{processor}, {cores} cores{memory}; Python {platform.python_version()}, MindSpore {mindspore_version()}"
+
+
+@contextlib.contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Many small products in one thread each: several wait for each other longer than they compute."""
+    with _blas().limit(limits=1, user_api="blas"):
+        yield
+
+
+@functools.cache
+def _blas():
+    from threadpoolctl import ThreadpoolController
+    return ThreadpoolController()  # which looks through the libraries that are loaded, once
 
 
 def mindspore_version() -> str:

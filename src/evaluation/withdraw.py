@@ -103,8 +103,7 @@ def withdraw(variant: Variant) -> None:
     if record["retrain_advised"]:
         logger.warning("%s has lost %.1f%% of what it was trained on since its last training; up to %.0f%% was measured, so "
                        "train it anew: %s --overwrite", variant.model, 100 * share, 100 * MEASURED, variant.command)
-    logger.info("evaluation and report are those of before: eval.py%s makes them anew",
-                " --masked" if variant.masked else "")
+    logger.info("evaluations and report are those of before: eval.py and eval.py --masked make them anew")
     if config.audit:
         _audit(variant, dataset.part(~withdrawn), judge, sets[BEST], found[BEST], info, record)
     _show(record)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..common.machine import one_blas_thread
 from ..config import Config
 from ..dataset import Dataset
 from ..network import Network
@@ -52,7 +53,8 @@ class Withdrawal:
         place = np.concatenate([np.arange(self.first[u], self.first[u] + self.length[u]) for u in users])
         place = place[~self.gone[place]]  # of what they disclosed before this request
         pairs = np.searchsorted(users, dataset.user[place]), dataset.item[place], ~np.isin(place, gone)
-        found = {name: self._without(values, users, *pairs) for name, values in sets.items()}
+        with one_blas_thread():
+            found = {name: self._without(values, users, *pairs) for name, values in sets.items()}
         if not all(np.isfinite(value).all() for values in found.values() for value in values.values()):
             raise FloatingPointError("the rows without what is withdrawn are not finite; train the model anew without it")
         return found

@@ -14,6 +14,7 @@ from itertools import combinations
 
 import numpy as np
 
+from ..common.machine import one_blas_thread
 from ..common.terminal import progress
 from ..config import Config
 from ..dataset import Dataset, check_negatives
@@ -79,8 +80,9 @@ class Without:
         with progress(len(users), "refit", "row") as bar:
             for start in range(0, len(users), self.together):
                 part = slice(start, start + self.together)
-                objective = self._objective(users[part], withheld[part])
-                found[part] = objective(objective.minimum(self.trained[users[part]], STEPS))[1]
+                with one_blas_thread():
+                    objective = self._objective(users[part], withheld[part])
+                    found[part] = objective(objective.minimum(self.trained[users[part]], STEPS))[1]
                 bar.update(len(users[part]))
         return found
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..common.machine import one_blas_thread
 from ..config import Config
 from ..dataset import Dataset, HeldOut, Ids
 from ..evaluation.explain import Rule
@@ -88,8 +89,9 @@ class Selections:
         """(u, d) rows from a selection, (m,) bool, from rows to start at: as trained if none are given."""
         kept = np.zeros((len(self.start), self.own.num_items), bool)
         kept[self.own.user[selection], self.own.item[selection]] = True
-        return refit_to_all(self.jacobian, kept, self.prior, self.start if start is None else start, self.config.num_neg,
-                            steps, self.config.chunk_size)
+        with one_blas_thread():
+            return refit_to_all(self.jacobian, kept, self.prior, self.start if start is None else start,
+                                self.config.num_neg, steps, self.config.chunk_size)
 
     def top(self, rows: np.ndarray, k: int) -> list[np.ndarray]:
         """The k best items for each user's row."""
