@@ -84,6 +84,7 @@ class Rule:
 
 LISTS = {"plain": "before: trained on everything", "masked": "after: trained on what is disclosed"}  # of recommendations
 VETOED = "withheld: they forbade it"
+WITHDRAWN = "withheld: they took it back"
 ANCHORS, INSTALMENTS = "a close call between the anchors", "in an earlier instalment, by what was known then"
 PROTECTED = "so that they are not worse off"
 EVERYTHING = ("everything is", "")  # nothing is withheld but what is vetoed
@@ -167,15 +168,15 @@ def of_user(user: int, dataset: Dataset, decisions: Decisions, catalogue: pd.Dat
     weight = price_of_user(decisions, slice(start, end))
     reasons = rule.reasons(expected, b, vetoed, chosen, weight)
     worth = expected - weight * b if rule.played else chosen - b
-    rows = []
+    rows, taken_back = [], np.zeros(len(b), bool) if decisions.withdrawn is None else decisions.withdrawn[start:end]
     for k in np.argsort(-worth, kind="stable"):
-        item = dataset.item[start + k]
+        item, back = dataset.item[start + k], taken_back[k]  # of what was taken back no influence is kept
         rows.append({ITEM: original_id(dataset.item_ids, item), "title": catalogue["title"][item],
-                     GENRES: catalogue[GENRES][item], UNWILLINGNESS: float(b[k]),
-                     INFLUENCE: None if influence is None else float(influence[k]),
-                     EXPECTED: None if expected is None else float(expected[k]), DISCLOSED: bool(chosen[k]),
+                     GENRES: catalogue[GENRES][item], UNWILLINGNESS: 1.0 if back else float(b[k]),
+                     INFLUENCE: None if influence is None or back else float(influence[k]),
+                     EXPECTED: None if expected is None or back else float(expected[k]), DISCLOSED: bool(chosen[k]),
                      **({} if decisions.instalment is None else {INSTALMENT: int(decisions.instalment[start + k])}),
-                     "reason": reasons[k]})
+                     "reason": WITHDRAWN if back else reasons[k]})
     total = float(b.sum())
     return {USER: original_id(dataset.user_ids, user), "strategy": rule.strategy, "willingness_weight": weight,
             "interactions": rows, "disclosed": int(chosen.sum()),

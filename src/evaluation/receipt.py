@@ -90,7 +90,7 @@ class Receipts:
                          for name, item in held],
             "vetoes": [row[ITEM] for row in rows if row[STATE] == FORBIDDEN], "withdrawals": withdrawals,
             "files": self.files,
-            "rules": [[own, row[ITEM], 1.0 if row[STATE] == WITHDRAWN else row[UNWILLINGNESS]] for row in rows]})
+            "rules": [[own, row[ITEM], row[UNWILLINGNESS]] for row in rows]})
 
 
 def _of_user(request, user):

@@ -302,5 +302,6 @@ def test_a_withdrawal_is_on_the_receipt_that_follows(cpu, run, copied):  # noqa:
     request, = receipt["withdrawals"]
     assert set(request["items"]) == set(before.index[before.disclosed == 1])
     assert set(request["forbidden"]) == set(before.index[before.disclosed == 0])
-    assert {row["state"] for row in receipt["interactions"]} == {"withdrawn"}
+    assert {(row["state"], row["influence"], row["reason"][:12]) for row in receipt["interactions"]} == {
+        ("withdrawn", None, "withdrawn on")}
     assert len(receipt["interactions"]) == len(before) and all(rule[2] == 1 for rule in receipt["rules"])
