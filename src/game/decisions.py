@@ -67,9 +67,14 @@ class Decisions:
         return self.record["wv"] / self.record["total_wv"] if self.record["total_wv"] else 0.0
 
     @property
+    def under_veto(self) -> bool:
+        """Whether unwillingness 1 was a veto, and anybody had one."""
+        return self.record.get("vetoed", 0) > 0
+
+    @property
     def vetoed(self) -> np.ndarray:
         """(n,) bool: what its user has forbidden, or withdrawn."""
-        forbidden = (self.unwillingness == 1) & (self.record.get("vetoed", 0) > 0)
+        forbidden = (self.unwillingness == 1) & self.under_veto
         return forbidden if self.withdrawn is None else forbidden | self.withdrawn
 
     def write(self, path: str | Path, dataset: Dataset) -> None:

@@ -35,7 +35,7 @@ def users_page(results, config):
     if not len(users):
         return None
     asked = results.run.records.get("preprocess", {}).get("all_settings", {}).get("veto")
-    hide = bool(config.veto or asked or decisions.vetoed.any()) and not config.report_vetoed
+    hide = bool(config.veto or asked or decisions.under_veto) and not config.report_vetoed
     parts = [np.arange(*np.searchsorted(dataset.user, [user, user + 1])) for user in users]
     withdrawn = withdrawn_from(dataset, config)
     left_out = withdrawn | decisions.vetoed if hide else withdrawn
@@ -78,7 +78,7 @@ def users_page(results, config):
             page["needs"] = needs_of_user(decisions, whole)
         pages.append(page)
     alike = [] if decisions.prices is not None else rule.prices(decisions, shares) if slider else None
-    return {"played": rule.played, "veto": bool(decisions.vetoed.any()), "left_out": hide,
+    return {"played": rule.played, "veto": decisions.under_veto, "left_out": hide,
             "num_live": len(live), "sizes": SIZES, "whose": rule.whose, "otherwise": rule.otherwise,
             "stands": GIVEN_BACK if rule.strategy == IFRQE else APPROXIMATE,
             "sentences": rule.sentences, "weight": rule.weight, "critical": rule.critical, "num_users": dataset.num_users,

@@ -2,6 +2,7 @@
 import base64
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from src.report import users as report_users
 from src.report.page import write_report
 from src.report.results import read_results
 from src.report.users import sample_users, users_page
+from src.sources.withdrawn import line_of, withdrawn_path
 from tests.report.reading import data_of, read, simulated_results
 
 
@@ -52,6 +54,24 @@ def test_what_is_vetoed_is_in_the_report_only_if_asked_for(cpu, copied):
                 assert len(np.frombuffer(base64.b64decode(user[column]), kind)) == mine.sum()
             assert shown or 1.0 not in np.frombuffer(base64.b64decode(user["unwillingness"]), "<f8")
         assert ("vetoed is left out here" in page) != shown
+
+
+def test_a_withdrawal_makes_no_veto_of_what_others_are_unwilling_with(cpu, copied):
+    record = Path(copied.output_path) / "preprocess.json"
+    record.write_text(json.dumps({**json.loads(record.read_text()), "vetoed": 0}))
+    dataset = load_dataset(copied)
+    back = int(np.flatnonzero(read_decisions(copied, dataset).unwillingness == 1)[0])
+    pair = [int(dataset.user_ids[dataset.user[back]]), int(dataset.item_ids[dataset.item[back]])]
+    withdrawn_path(copied).write_text(line_of({"time": "", "model": "IFRQE", "file_sha256": "", "interactions": [pair],
+                                               "forbidden": [], "before": {}, "after": {}}, []) + "\n")
+    decisions = read_decisions(copied, dataset)
+    assert decisions.vetoed.sum() == 1 and decisions.vetoed[back] and (decisions.unwillingness == 1).sum() > 1
+    write_report(asked(copied))
+    data = data_of(copied)
+    assert data["veto"] is False
+    user = next(user for user in data["users"] if user["id"] == str(pair[0]))
+    items = [int(data["items"][i][0]) for i in np.frombuffer(base64.b64decode(user["items"]), "<u4")]
+    assert items == dataset.item_ids[dataset.item[(dataset.user == dataset.user[back]) & ~decisions.vetoed]].tolist()
 
 
 def test_it_stays_small_whatever_the_data(cpu, finished_run, monkeypatch):
