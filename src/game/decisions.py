@@ -67,6 +67,11 @@ class Decisions:
         return self.record["wv"] / self.record["total_wv"] if self.record["total_wv"] else 0.0
 
     @property
+    def known(self) -> np.ndarray | slice:
+        """Index of the interactions whose influences are known: those that disclosure.csv lists."""
+        return slice(None) if self.listed is None else self.listed
+
+    @property
     def under_veto(self) -> bool:
         """Whether unwillingness 1 was a veto, and anybody had one."""
         return self.record.get("vetoed", 0) > 0

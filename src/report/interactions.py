@@ -19,7 +19,8 @@ def influence(results, config):
     decisions = results.decisions
     if decisions is None or decisions.influence is None or not len(decisions.influence):
         return []
-    series = {"on the validation item": decisions.influence, "expected on the next item": decisions.expected}
+    known = decisions.known
+    series = {"on the validation item": decisions.influence[known], "expected on the next item": decisions.expected[known]}
     quantiles = {name: np.quantile(values, QUANTILES) for name, values in series.items()}
     positive = {name: f"{100 * (values > 0).mean():.0f}%" for name, values in series.items()}
     said = "; ".join(f"{name}: from {q[0]:.2g} (1%) over {q[2]:.2g} (median) to {q[4]:.2g} (99%), {positive[name]} positive"
@@ -98,10 +99,11 @@ def _kinds(results):
     popularity = np.bincount(dataset.item, minlength=dataset.num_items)
     place = np.argsort(np.argsort(-popularity, kind="stable"), kind="stable") / max(dataset.num_items, 1)
     level = np.searchsorted([end for end, _ in POPULARITY], place, side="right").clip(max=len(POPULARITY) - 1)
-    values = decisions.influence
+    known = decisions.known
+    values, item = decisions.influence[known], dataset.item[known]
     middle = values.mean()  # of all, so that squares are of about the spread
-    sums = np.stack([np.bincount(dataset.item, weights, dataset.num_items) for weights in (
-        None, values - middle, (values - middle) ** 2, values > 0, decisions.disclosed)])
+    sums = np.stack([np.bincount(item, weights, dataset.num_items) for weights in (
+        None, values - middle, (values - middle) ** 2, values > 0, decisions.disclosed[known])])
     found = []
     for k, (_, name) in enumerate(POPULARITY):
         by_genre = (sums * (level == k)) @ genres.to_numpy()
