@@ -43,11 +43,11 @@ class Judge:
                 found.append(roc_auc_score(np.r_[np.ones(len(mine)), np.zeros(len(rest))], np.r_[row[mine], row[rest]]))
         return float(np.mean(found))
 
-    def lists(self, values: dict, users: np.ndarray | None = None) -> list[np.ndarray]:
-        """The top_k items of the users who withdraw, or of others, see top_items."""
+    def lists(self, values: dict) -> list[np.ndarray]:
+        """The top_k items of the users who withdraw, see top_items."""
         self.net.set_values(values)
-        users, config = self.users if users is None else users, self.config
-        return [items for items, _ in top_items(self.net, users, self.dataset, config.top_k, config.eval_batch_size)]
+        found = top_items(self.net, self.users, self.dataset, self.config.top_k, self.config.eval_batch_size)
+        return [items for items, _ in found]
 
     def hit_ratio(self, values: dict) -> float:
         """HR@top_k of the test items of all users."""

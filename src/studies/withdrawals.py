@@ -25,6 +25,7 @@ from ..constants import GENRES, STUDY_SEEDS, WITHDRAWAL_FILE
 from ..dataset import load_dataset
 from ..device_adapter import set_device
 from ..evaluation.forgetting import Judge
+from ..evaluation.recommend import top_items
 from ..influence.withdrawal import Withdrawal
 from ..network import build
 from ..sources.catalogue import load_catalogue
@@ -41,6 +42,7 @@ EVERYTHING, SINGLE, USER, ONE_PERCENT, FIVE_PERCENT, GENRE = (
     "nothing", "1 interaction, 100 in a row", "one user", "1% of users", "5% of users", "a genre of 100 users")
 HIDE_GENRE, HIDE_ITEM = "a genre", "one item"
 ROADS = ("retrained", "withdrawn", "filtered")
+_FILE = re.compile(r"\W+")  # what a file's name does not have
 
 
 def withdrawal(config):
@@ -115,18 +117,17 @@ class Models:
     def __call__(self, name, gone, seed):
         """Parameters of the best epoch, and the seconds of the training."""
         config = self.config.replace(seed=seed)
-        name = re.sub(r"\W+", "_", name)
-        path = Path(config.output_path) / FOLDER / f"{name}_{seed}.ckpt"
+        path = Path(config.output_path) / FOLDER / f"{_FILE.sub('_', name)}_{seed}.ckpt"
         key = {**self.basis, "settings": config.select("split", "model", *TRAINED),
                "gone_sha256": hashlib.sha256(np.packbits(gone).tobytes()).hexdigest()}
-        values, info = read_kept(path, key)
-        if values is None:
-            start = time.perf_counter()
-            found = train_in_memory(config, self.dataset.part(~gone), self.device)
-            values, info = {BEST + name: value for name, value in found.items()}, {"seconds": time.perf_counter() - start}
-            path.parent.mkdir(parents=True, exist_ok=True)
-            save_checkpoint(path, {BEST: found}, {"key": key, **info})
-        return with_prefix(values, BEST), info["seconds"]
+        kept, info = read_kept(path, key)
+        if kept is not None:
+            return with_prefix(kept, BEST), info["seconds"]
+        start = time.perf_counter()
+        values = train_in_memory(config, self.dataset.part(~gone), self.device)
+        seconds = time.perf_counter() - start
+        save_checkpoint(path, {BEST: values}, {"key": key, "seconds": seconds})
+        return values, seconds
 
 
 def _compare(name, gone, trained, seeds, dataset, whole, config):
@@ -174,15 +175,17 @@ class Buttons:
 
     def __init__(self, dataset, whole, genres, config, values):
         self.dataset, self.whole, self.config = dataset, whole, config
-        net = build(dataset, config)
-        embedding = net.item_embeddings(values)
+        self.net = build(dataset, config)
+        embedding = self.net.item_embeddings(values)
         near = np.argsort(-(embedding @ embedding.T), axis=1)[:, :NEAREST + 1]
         nearest = np.zeros((dataset.num_items, dataset.num_items), bool)
         nearest[np.arange(len(near))[:, None], near] = True
         np.fill_diagonal(nearest, False)
         rng = generator(config.seed, "hiding users")
         users = rng.permutation(np.unique(dataset.user))
-        lists = dict(zip(users.tolist(), Judge(whole, dataset.user[:1], dataset.item[:1], config).lists(values, users)))
+        lists = dict(zip(users.tolist(), self._lists(values, users)))
+        of_genre = {name: genres.map(lambda of_item, name=name: name in of_item).to_numpy()
+                    for name in genres.explode().unique()}
         self.hidden, self.asked = {}, {}
         for kind in (HIDE_GENRE, HIDE_ITEM):
             chosen = {}
@@ -193,9 +196,8 @@ class Buttons:
                     if kind == HIDE_ITEM:
                         alike, gone = nearest[item], mine == item
                     else:
-                        genre = rng.choice(genres[item])
-                        alike = genres.map(lambda names, genre=genre: genre in names).to_numpy() if genre else None
-                        gone = None if alike is None else alike[mine]
+                        genre = rng.choice(genres[item])  # "" where none is known
+                        alike, gone = (of_genre[genre], of_genre[genre][mine]) if genre else (None, None)
                     if gone is not None and not gone.all() and alike[lists[user]].any():
                         chosen[user] = alike, start + np.flatnonzero(gone)
                         break
@@ -210,21 +212,26 @@ class Buttons:
             if gone.any():
                 self.hidden[kind] = gone
 
+    def _lists(self, values, users):
+        """The top_k items of some users by some parameters."""
+        self.net.set_values(values)
+        found = top_items(self.net, users, self.whole, self.config.top_k, self.config.eval_batch_size)
+        return [items for items, _ in found]
+
     def rows(self, trained, seeds):
         """A dict for each kind, road, group and seed: the share of the alike items that left, and how many there are."""
         for kind, gone in self.hidden.items():
             for seed in seeds:
                 config, original = self.config.replace(seed=seed), trained[EVERYTHING, seed][0]
-                judge = Judge(self.whole, self.dataset.user[gone], self.dataset.item[gone], config)
                 after = {"retrained": trained[kind, seed][0],
                          "withdrawn": _carried_out(original, [gone], self.dataset, config, 1)[0]}
                 for group, asked_for in self.asked[kind].items():
                     users = np.array(sorted(asked_for))
                     alike = [asked_for[user] for user in users.tolist()]
-                    before = judge.lists(original, users)
+                    before = self._lists(original, users)
                     for road in ROADS:
                         if road in after:
-                            now = judge.lists(after[road], users)
+                            now = self._lists(after[road], users)
                         else:  # the hidden item itself is in no list; of a genre the list loses all that is left of it
                             now = [items[~some[items]] if kind == HIDE_GENRE and group == "hide" else items
                                    for items, some in zip(before, alike)]
