@@ -3,9 +3,12 @@ import pytest
 from scipy.optimize import minimize
 
 from src.dataset import load_dataset
+from src.evaluation.forgetting import Judge
 from src.influence.refit import Prior, refit_to_all
 from src.influence.withdrawal import ITEM_PRIOR, Withdrawal
+from src.movielens import prepare
 from src.network import build
+from src.training.train import train_in_memory
 
 
 @pytest.mark.parametrize("layers", ["8,4,2", "8,4", "8", "8,6,4,2"])
@@ -107,3 +110,18 @@ def test_the_sampled_hessian_counts_each_other_user_as_often_as_training_does(cp
     positives = np.bincount(dataset.item, minlength=20)[items]
     drawn = (config.num_neg * probe.length / (20 - probe.length)).sum() * (1 - positives / 12)
     np.testing.assert_allclose(hessian[:, -1, -1], (positives + drawn) / 4, rtol=1e-5)
+
+
+def test_the_model_comes_near_to_one_that_never_saw_them(cpu, settings):
+    """Users who like one half of the items take back what they have of the other: their scores follow a training without."""
+    config = settings("--dataset", "simulation", "--sim_users", 150, "--sim_items", 120, "--sim_ratings", 4500,
+                      "--num_eval_neg", 30, "--recipe", "fast", "--batch_size", 500, "--train_epochs", 8)
+    prepare(config)
+    dataset = load_dataset(config)
+    users = np.unique(dataset.user)[::8]
+    gone = np.isin(dataset.user, users) & (np.arange(dataset.num_interactions) % 3 == 0)
+    original, retrained = (train_in_memory(config, dataset.part(kept), "CPU") for kept in (gone | True, ~gone))
+    found = Withdrawal(build(dataset, config), dataset, config)({"a": original}, gone)["a"]
+    judge = Judge(dataset, dataset.user[gone], dataset.item[gone], config)
+    before, now, target = (judge.membership_auc(values) for values in (original, found, retrained))
+    assert before - target > 0.05 and abs(now - target) < (before - target) / 2
