@@ -39,7 +39,7 @@ class Together:
     def write_json(self, path: str | Path, values: dict) -> None:
         """Writes a JSON file as files.write_json does."""
         with self.write(path) as temporary:
-            temporary.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+            write_json(temporary, values)
 
     def remove(self, path: str | Path) -> None:
         """Removes a file, if it is there."""

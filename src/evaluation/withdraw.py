@@ -28,11 +28,8 @@ from ..common.variant import (
 )
 from ..constants import (
     DATASET_FILE,
-    GENRES,
-    ITEM,
     MOVIES_FILE,
     PENDING_FILE,
-    TITLE,
     WITHDRAW_FILE,
 )
 from ..dataset import Dataset, load_dataset
@@ -41,7 +38,7 @@ from ..game.decisions import read_decisions
 from ..influence.withdrawal import Withdrawal
 from ..metrics import willingness_violation
 from ..network import build
-from ..sources.catalogue import original_id
+from ..sources.catalogue import nameless, original_id
 from ..sources.requests import read_withdrawal
 from ..sources.withdrawn import line_of, read_requests, withdrawn_path
 from ..training.checkpoint import BEST, load_sets, save_checkpoint
@@ -128,21 +125,18 @@ def _check_not_in_mask(config, dataset, withdrawn):
     if not is_masked(dataset_folder(config, masked=True)):
         return
     masked = load_dataset(Variant(config.replace(masked=True), True).settings(), masked=True)
-    both = np.isin(_pair(dataset)[withdrawn], _pair(masked))
+    users, items = dataset.user[withdrawn], dataset.item[withdrawn]
+    both = masked.history_pairs().contains(users, items)
     if both.any():
-        user, item = dataset.user[withdrawn][both][0], dataset.item[withdrawn][both][0]
+        user, item = users[both][0], items[both][0]
         raise InputError(f"{config.withdraw}: user {dataset.user_ids[user]}, item {dataset.item_ids[item]} is disclosed in "
                          f"{masked.name} too; withdraw it there first, with --masked")
-
-
-def _pair(dataset):
-    return dataset.user.astype(np.int64) * dataset.num_items + dataset.item
 
 
 def _write(variant, whole: Dataset, dataset: Dataset, asked_for, sets, info, requests, record):
     """Puts all files of a withdrawal in place together; `asked_for`: what read_withdrawal returns."""
     config, checkpoint, (withdrawn, meant) = variant.config, variant.checkpoint, asked_for
-    gone = np.isin(_pair(whole), _pair(dataset)[withdrawn])
+    gone = dataset.part(withdrawn).history_pairs().contains(whole.user, whole.item)
     ratings, (disclosure, decided) = ratings_path(config, variant.masked), decision_files(config)
     movies, described = ratings.with_name(MOVIES_FILE), ratings.with_name(DATASET_FILE)
     decisions = read_decisions(config, whole, variant.masked) if config.holdout > 1 else None
@@ -154,14 +148,12 @@ def _write(variant, whole: Dataset, dataset: Dataset, asked_for, sets, info, req
             copy_rows(ratings, rows, temporary)
         after[ratings.name] = digest(temporary)
         if not movies.exists():  # the items that occur: some may occur no more
-            import pandas as pd
             with files.write(movies) as temporary:
-                write_csv(pd.DataFrame({ITEM: dataset.item_ids, TITLE: "", GENRES: ""}), temporary)
+                write_csv(nameless(dataset.item_ids), temporary)
         made = read_json(described, REMEDY) if described.exists() else {}
         if decisions is not None:
-            listed = np.ones(len(gone), bool) if decisions.listed is None else decisions.listed
             with files.write(disclosure) as temporary:
-                copy_rows(disclosure, np.flatnonzero(~gone[listed]), temporary)
+                copy_rows(disclosure, np.flatnonzero(~gone[decisions.known]), temporary)
             after[disclosure.name] = digest(temporary)
             files.write_json(decided, _decided(decisions, whole, gone, variant.masked))
         if described.exists():

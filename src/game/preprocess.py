@@ -6,7 +6,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from ..common.errors import InputError
 from ..common.figures import as_written, disclosure_plot, drawn
@@ -25,22 +24,19 @@ from ..constants import (
     DISCLOSURE_FILE,
     DISCLOSURE_PLOT,
     EXPECTED,
-    GENRES,
     HOLDOUT,
     INFLUENCE,
-    ITEM,
     MASK_SETTINGS,
     MOVIES_FILE,
     PREPROCESS_FILE,
     RATINGS_FILE,
     TEXT_IDS,
-    TITLE,
     UNWILLINGNESS,
 )
 from ..dataset import UNFINISHED, Dataset, HeldOut
 from ..device_adapter import set_device
 from ..metrics import willingness_violation
-from ..sources.catalogue import text_ids
+from ..sources.catalogue import nameless, text_ids
 from ..sources.deal import deal, join, load_share
 from ..sources.unwillingness import data_files, unwillingness_source
 from .anchors import load_models, parameter_sets, trained_models
@@ -251,7 +247,7 @@ def write_masked_dataset(config: Config, dataset: Dataset, disclosed: np.ndarray
         if (source / MOVIES_FILE).exists():
             temporary.write_bytes((source / MOVIES_FILE).read_bytes())
         else:  # the items that occur: in the masked twin some may occur no more
-            write_csv(pd.DataFrame({ITEM: dataset.item_ids, TITLE: "", GENRES: ""}), temporary)
+            write_csv(nameless(dataset.item_ids), temporary)
     made = read_json(source / DATASET_FILE, "make the dataset anew") if (source / DATASET_FILE).exists() else {}
     write_json(target / DATASET_FILE, {**made, **start, **record, "num_ratings": len(rows),
                                        TEXT_IDS: text_ids(dataset.user_ids, dataset.item_ids)})

@@ -27,6 +27,11 @@ def load_catalogue(dataset, config: Config) -> pd.DataFrame:
     return pd.DataFrame({TITLE: np.where(title == "", number, title), GENRES: found[GENRES].to_numpy()})
 
 
+def nameless(item_ids: np.ndarray) -> pd.DataFrame:
+    """The content of a movies.csv that says of (num_items,) items no more than that they exist."""
+    return pd.DataFrame({ITEM: item_ids, TITLE: "", GENRES: ""})
+
+
 def read_movies(path: str | Path) -> pd.DataFrame:
     """The list of items in a movies.csv; see tables.clean_movies."""
     return clean_movies(read_table(path, MOVIE_COLUMNS, [ITEM], extra="quiet", movies=True), path)

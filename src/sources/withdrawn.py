@@ -18,6 +18,7 @@ from ..common.variant import dataset_folder
 from ..config import Config
 from ..constants import ITEM, MASKED_MODEL, USER, WITHDRAWN_FILE
 from ..dataset import Dataset
+from ..stat_utils import PairSet
 
 _KEYS = ("request", "time", "model", "file_sha256", "interactions", "forbidden", "before", "after", "previous_sha256")
 
@@ -77,8 +78,7 @@ def _listed(pairs, dataset):
     user, item = (positions(ids, list(map(str, column))) for ids, column in
                   zip((dataset.user_ids, dataset.item_ids), zip(*pairs)))
     known = (user >= 0) & (item >= 0)
-    return np.isin(dataset.user.astype(np.int64) * dataset.num_items + dataset.item,
-                   (user * dataset.num_items + item)[known])
+    return PairSet(user[known], item[known], dataset.num_users, dataset.num_items).contains(dataset.user, dataset.item)
 
 
 def without_withdrawn(ratings: pd.DataFrame, config: Config) -> pd.DataFrame:
