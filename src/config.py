@@ -23,7 +23,7 @@ RECIPES = "recipes"  # key of the YAML file
 GROUPS = {
     "filter": {"min_ratings": "int [3, inf)", "max_ratings": "int [0, inf)", "duplicates": ("error", "last", "first")},
     "simulation": {"sim_users": "int [1, inf)", "sim_items": "int [20, inf)", "sim_ratings": "int [3, inf)"},
-    "split": {"holdout": "int [1, inf)"},
+    "split": {"holdout": "int [1, 2]"},
     "model": {"model": (*MODELS, "FILE.py"), "layers": "ints [1, inf)", "num_factors": "int [1, inf)",
               "gcn_layers": "int [1, inf)"},
     "training": {
@@ -175,6 +175,9 @@ def load_config(arguments: list[str], description: str = "") -> Config:
             values[key] = convert(text, KINDS[key])
         except ValueError as e:
             raise InputError(f"--{key} {text!r}: {e}") from None
+    if values["holdout"] > 2:
+        raise InputError(f"--holdout {values['holdout']}: must be 1 or 2 (more validation items gave the same gains; "
+                         "influences look at --influence_lags items)")
     for key, kind in KINDS.items():
         check(key, values[key], kind)
     _check_together(values)

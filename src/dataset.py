@@ -1,8 +1,8 @@
 """Leave-one-out split, training groups and evaluation candidates of a dataset folder.
 
 The last interaction of each user is their test item, the second-last their validation item, all before them their history.
-With `holdout` 1, as in the NCF literature, the history takes in the second-last too and there is no validation item; with
-3 or more there are several validation items, of which the last chooses epochs. See docs/maths.md, section 1.
+With `holdout` 1, as in the NCF literature, the history takes in the second-last too and there is no validation item. See
+docs/maths.md, section 1.
 """
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ class Ids:
 class HeldOut:
     """What is held out of each user.
 
-    validations: (num_users, holdout - 1) int32 items, latest first; the first chooses epochs.
+    validation: (num_users,) int32 items; None if only the test item is held out.
     test: (num_users,) int32 items; None for those that may not look at them.
     rows: (num_users, holdout) int64, rows of ratings.csv, in order of time; None where there is no such file.
     """
-    validations: np.ndarray
+    validation: np.ndarray | None
     test: np.ndarray
     rows: np.ndarray = None
 
@@ -104,8 +104,8 @@ class Dataset:
 
     @property
     def validation(self) -> np.ndarray:
-        """(num_users,) int32, the validation items; of several the last by time; None if only one item is held out."""
-        return np.ascontiguousarray(self.held.validations[:, 0]) if self.held.validations.shape[1] else None
+        """(num_users,) int32, the validation items; None if only the test item is held out."""
+        return self.held.validation
 
     @property
     def test(self) -> np.ndarray:
@@ -113,8 +113,13 @@ class Dataset:
         return self.held.test
 
     @property
+    def held_items(self) -> list[np.ndarray]:
+        """The test items and, if there are any, the validation items, each (num_users,) int32."""
+        return [self.test] if self.validation is None else [self.test, self.validation]
+
+    @property
     def held_out(self) -> np.ndarray:
-        """(num_users, holdout) int64, rows of ratings.csv that hold the validation items (if any) and the test item."""
+        """(num_users, holdout) int64, rows of ratings.csv that hold the validation item (if any) and the test item."""
         return self.held.rows
 
     @property
@@ -145,16 +150,15 @@ class Dataset:
 
     def all_pairs(self) -> PairSet:
         """PairSet of all interactions of all ranks, held-out ones included, which evaluation negatives avoid."""
-        held_out = [self.test, *self.held.validations.T]
-        everyone = np.arange(self.num_users, dtype=np.int32)
-        own = PairSet(np.concatenate([self.user, *[everyone] * len(held_out)]), np.concatenate([self.item, *held_out]),
+        held, everyone = self.held_items, np.arange(self.num_users, dtype=np.int32)
+        own = PairSet(np.concatenate([self.user, *[everyone] * len(held)]), np.concatenate([self.item, *held]),
                       self.num_users, self.num_items)
         return own if self.share is WHOLE else SharedPairs(own, self.share)
 
 
 def without_test_items(dataset: Dataset) -> Dataset:
     """The Dataset as the files of others get it: without the test items, which nothing that decides may look at."""
-    return dataclasses.replace(dataset, held=HeldOut(dataset.held.validations, None))
+    return dataclasses.replace(dataset, held=HeldOut(dataset.validation, None))
 
 
 def split(name: str, ids: Ids, ratings: tuple, holdout: int = 2) -> Dataset:
@@ -164,7 +168,7 @@ def split(name: str, ids: Ids, ratings: tuple, holdout: int = 2) -> Dataset:
         name: of the dataset.
         ids: Ids.
         ratings: three (r,) arrays: positions of users and of items, and times; every user needs `holdout` of them.
-        holdout: items held out of each user.
+        holdout: items held out of each user, 1 or 2.
     """
     user, item, time = ratings
     order = np.lexsort((time, user))
@@ -173,7 +177,7 @@ def split(name: str, ids: Ids, ratings: tuple, holdout: int = 2) -> Dataset:
     held_out = np.stack([last - k for k in reversed(range(holdout))], 1)
     in_history = np.ones(len(user), bool)
     in_history[held_out] = False
-    held = HeldOut(item[held_out[:, :-1][:, ::-1]], item[last], order[held_out])
+    held = HeldOut(item[held_out[:, 0]] if holdout == 2 else None, item[last], order[held_out])
     return Dataset(name, ids, user[in_history], item[in_history], order[in_history], held)
 
 
@@ -220,7 +224,7 @@ def read_interactions(config: Config, masked: bool = False) -> tuple[Ids, tuple]
     item = positions(item_ids, items.unique)[items.code]
     stamp, _ = times(ratings[TIMESTAMP], path)
     del ratings, users, items, pair
-    least = holdout if masked else max(2, holdout)  # a mask may leave nothing but the test item
+    least = holdout if masked else 2  # a mask may leave nothing but the test item
     lone = np.bincount(user, minlength=len(user_ids)) < least
     if lone.any():
         raise InputError(f"{path}: user {user_ids[lone][0]} has fewer than {least} interactions, but test and validation "

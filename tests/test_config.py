@@ -55,6 +55,8 @@ def test_command_line_overrides(arguments, key, value):
     (["--wv_budget", "0"], "--wv_budget 0.0: must lie in"),
     (["--wv_budget", "1.1"], "--wv_budget 1.1: must lie in"),
     (["--prior", "1"], "--prior 1.0: must lie in"),
+    (["--holdout", "0"], "--holdout 0: must lie in"),
+    (["--holdout", "3"], "--holdout 3: must be 1 or 2 .*--influence_lags items"),
     (["--solver", "magic"], "--solver magic: must be one of blend, block, lissa"),
     (["--batch_size", "4", "--num_neg", "4"], "--batch_size 4: must be at least 1"),
     (["--top_k", "100"], "--top_k 100: is more than num_eval_neg 99"),

@@ -93,7 +93,7 @@ def test_several_targets_are_predicted_each_by_itself(cpu, small, settings, solv
     targets = np.array([[6, 7], [1, 8], [0, 2], [4, 5]], np.int32)
     both, _ = influences(Anchor([values]), dataset, config, targets=targets)
     for k in (0, 1):
-        dataset.held.validations = targets[:, [k]]
+        dataset.held.validation = targets[:, k]
         alone, _ = influences(Anchor([values]), dataset, config)
         assert both[:, k] == pytest.approx(alone, rel=1e-3, abs=like_float32(both))
 

@@ -226,7 +226,7 @@ def full_ranks(net: Network, dataset: Dataset, batch_size: int) -> np.ndarray:
 
 def ranks_among_untouched(dataset: Dataset, target: np.ndarray,
                           scored: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-    """Rank of an item of each user among all items that are neither in their history nor one of their validation items.
+    """Rank of an item of each user among all items that are neither in their history nor their validation item.
 
     Args:
         dataset: the whole Dataset: what a mask withholds is not ranked either.
@@ -246,6 +246,7 @@ def ranks_among_untouched(dataset: Dataset, target: np.ndarray,
         row, own = np.arange(len(users))[:, None], target[users][:, None]
         skipped = seen.contains(users[:, None], everything)
         skipped[row, own] = True  # it is not ranked against itself
-        skipped[row, dataset.held.validations[users]] = True
+        if dataset.validation is not None:
+            skipped[row, dataset.validation[users][:, None]] = True
         rank[users] = metrics.ranks(np.concatenate([scores[row, own], np.where(skipped, LOWEST, scores)], 1))
     return rank

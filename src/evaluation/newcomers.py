@@ -33,6 +33,7 @@ logger = logging.getLogger("ifrqe")
 
 LISTS = {"known": "from all that they know themselves", "disclosed": "from what they disclose"}  # of recommendations
 _STEPS_ON = 3  # of Newton's method from the row at an epoch before; nearer to the optimum than 6 from the prior's mean
+_LEAST = 4  # interactions of a newcomer that must count: two that change places and two before them
 _SOLVERS = ("block", "blend")  # that look at a user's own data and the items alone
 
 
@@ -54,7 +55,7 @@ def _newcomers(variant):
     if variant.masked:
         check_mask(config)
     dataset = load_dataset(variant.settings(), variant.masked)
-    people = read_newcomers(dataset, config, 2 * config.holdout, config.veto or record["vetoed"] > 0)
+    people = read_newcomers(dataset, config, _LEAST, config.veto or record["vetoed"] > 0)
     device = set_device(config)
     net, info = load_checkpoint(variant.checkpoint, dataset, variant)
     best, anchors = net.values(), load_anchors(variant.checkpoint, dataset, variant)[0]
@@ -116,7 +117,7 @@ class Refits:
     def dataset_of(self, ids: np.ndarray, user: np.ndarray, item: np.ndarray) -> Dataset:
         """A Dataset of (n,) users and items, by user, that holds nothing out; one of the items stands in for test items."""
         return Dataset(self.name, Ids(ids, self.items), user, item, None,
-                       HeldOut(np.zeros((len(ids), 0), np.int32), np.full(len(ids), item[0], np.int32)))
+                       HeldOut(None, np.full(len(ids), item[0], np.int32)))
 
     def __call__(self, values: dict, dataset: Dataset, start: np.ndarray | None = None) -> dict:
         """Parameters with the rows of the users of a Dataset, refitted to its training interactions, in place of others.
@@ -134,8 +135,7 @@ def decide(people: Newcomers, refits: Refits, anchors: list[dict], record: dict)
 
     Their latest item takes the place of the validation item, so that the regression of `record` tells what the others are
     worth. That latest item itself changes places with the one before it: it is then the last of a history, and what it does
-    for the loss of the item before, which the row was not refitted to, tells what it is worth. (With several validation
-    items so many of the latest change places with as many before them.)
+    for the loss of the item before, which the row was not refitted to, tells what it is worth.
 
     Args:
         people: Newcomers.
@@ -146,23 +146,23 @@ def decide(people: Newcomers, refits: Refits, anchors: list[dict], record: dict)
     Returns:
         Decisions about people.user and people.item; influence and expected influence are NaN where vetoed.
     """
-    held, place = refits.config.holdout - 1, np.flatnonzero(~people.vetoed)
+    place = np.flatnonzero(~people.vetoed)
     user, item, n = people.user[place], people.item[place], len(place)
     back = np.cumsum(np.bincount(user))[user] - 1 - np.arange(n)  # 0 for the latest of a user
-    swapped = np.where(back < 2 * held, (back + held) % (2 * held), back)
+    swapped = np.where(back < 2, 1 - back, back)
     both = split(refits.name, Ids(np.tile(people.ids, 2), refits.items), (
-        np.r_[user, user + len(people.ids)], np.r_[item, item], -np.r_[back, swapped]), held)
-    both.held = HeldOut(np.column_stack([both.test, both.held.validations]), None)  # nothing is held out as a test item
+        np.r_[user, user + len(people.ids)], np.r_[item, item], -np.r_[back, swapped]), 1)
+    both.held = HeldOut(both.test, None)  # nothing is held out as a test item
     targets = target_items(both, max(0, len(record["expectation"]) - 1))
     parameters, start = [], None
     for values in anchors:
         parameters.append(refits(values, both, start))
         start = refits.net.user_rows(parameters[-1])
     found = influences(Anchor(parameters), both, refits.config, targets)[0]
-    asked = (both.rows < n) | (back[both.rows % n] < held)  # of those who changed places the latest alone
+    asked = (both.rows < n) | (back[both.rows % n] == 0)  # of the two that changed places the latest alone
     to = place[both.rows[asked] % n]
     influence, expected = np.full((2, len(people.user)), np.nan)
-    influence[to] = found[asked, :held].mean(1)
+    influence[to] = found[asked, 0]
     by_history = expected_by(record["expectation"], found, both)[asked]
     expected[to] = shrunk(by_history, record.get("shrinkage", 0.0), record.get("expected_mean", 0.0))
     decisions = Decisions(np.zeros(len(people.user), bool), people.unwillingness, record["willingness_weight"], influence,

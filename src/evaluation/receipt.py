@@ -77,7 +77,7 @@ class Receipts:
         at = {str(item): found for found in withdrawals for item in found["items"] + found["forbidden"]}
         explained = of_user(user, self.dataset, self.decisions, self.catalogue)
         rows = [_with_state(row, at.get(str(row[ITEM]))) for row in explained["interactions"]]
-        held = [("test", self.dataset.test[user]), *(("validation", item) for item in self.dataset.held.validations[user])]
+        held = [("test", self.dataset.test[user]), ("validation", self.dataset.validation[user])]
         record, masked = self.decisions.record, self.masked_items(own) or ()
         return sealed({
             "format": FORMAT, "made": made or time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "program": program,

@@ -48,8 +48,8 @@ def top_items(net: Network, users: np.ndarray, dataset: Dataset, k: int,
 def have_had(users: np.ndarray, dataset: Dataset) -> np.ndarray:
     """(u, num_items) bool: the items that each of (u,) users has had, held-out ones included."""
     had = np.zeros((len(users), dataset.num_items), bool)
-    had[np.arange(len(users)), dataset.test[users]] = True
-    had[np.arange(len(users))[:, None], dataset.held.validations[users]] = True
+    for items in dataset.held_items:
+        had[np.arange(len(users)), items[users]] = True
     for row, start, end in zip(had, *(np.searchsorted(dataset.user, users, side) for side in ("left", "right"))):
         row[dataset.item[start:end]] = True
     return had

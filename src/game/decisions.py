@@ -31,7 +31,7 @@ class Decisions:
     unwillingness: (n,) float64 in [0, 1].
     weight: willingness weight lambda at which the game was played; None where a baseline decided; with prices, their median
         over the users.
-    influence: (n,) float64, nats, on the validation items at the anchor of everything; None where a baseline decided.
+    influence: (n,) float64, nats, on the validation item at the anchor of everything; None where a baseline decided.
     expected: (n,) float64, nats, what the game went by, at several anchors the mean over the rounds; None as well.
     record: dict, preprocess.json; before that is written, what the solver says for it.
     instalment: (n,) int8, in which each was disclosed, from 1, and 0 for what is withheld; None but for `ask-first`.

@@ -50,10 +50,10 @@ class ExpectedLoss:
         self.dataset, self.config = dataset, config.replace(chunk_size=min(config.chunk_size, PAIRS))
         self.user = dataset.user
         self.length = np.bincount(dataset.user, minlength=dataset.num_users)
-        lags, validations = config.influence_lags, dataset.held.validations.shape[1]
+        lags = config.influence_lags
         whole = (self.length >= 2 * lags) & (self.length > 0)
         self.items = target_items(dataset, lags)
-        self.counts = np.arange(self.items.shape[1]) < np.where(whole, self.items.shape[1], validations)[:, None]
+        self.counts = np.arange(self.items.shape[1]) < np.where(whole, self.items.shape[1], 1)[:, None]
         from_end = np.cumsum(self.length)[dataset.user] - np.arange(dataset.num_interactions)
         self.seen = ~whole[dataset.user] | (from_end > lags)
         self.negatives = sample_outside(np.arange(dataset.num_users), dataset.history_pairs(),

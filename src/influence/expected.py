@@ -10,13 +10,13 @@ DENSE = 40  # interactions an item from which on nothing is shrunk
 
 
 def target_items(dataset, lags):
-    """(num_users, v + lags) int32: each user's v validation items, then the last items of their history, latest first.
+    """(num_users, 1 + lags) int32: each user's validation item, then the last items of their history, latest first.
 
     Where a history is too short, the validation item stands in; expected_influence does not read it there.
     """
     length = np.bincount(dataset.user, minlength=dataset.num_users)
     end = np.cumsum(length)
-    columns = list(dataset.held.validations.T)
+    columns = [dataset.validation]
     for lag in range(1, 1 + lags):
         there = length >= lag
         column = dataset.validation.copy()
@@ -29,7 +29,7 @@ def expected_influence(influence, dataset):
     """Predicts the influence on the next item from those on the items before.
 
     Args:
-        influence: (n, v + lags) influences on the items of `target_items`, in the order of dataset.user.
+        influence: (n, 1 + lags) influences on the items of `target_items`, in the order of dataset.user.
         dataset: Dataset.
 
     Returns:
@@ -37,15 +37,14 @@ def expected_influence(influence, dataset):
         report: dict, per number of lags the slopes (latest item first) and the intercept of the regression, the scales that
             influences are multiplied by before their slopes, and the correlation of what it predicts with the influence on
             the validation item; empty if there were too few interactions to fit it, or no lags: `expected` is then the
-            influence on the validation item, with several of these the mean.
+            influence on the validation item.
     """
     influence = np.asarray(influence, np.float64)
-    from_end, validations, total = _from_end(dataset), dataset.held.validations.shape[1], dataset.share.total
+    from_end, total = _from_end(dataset), dataset.share.total
     report = {}
-    for items in range(validations, influence.shape[1]):  # so many are looked at
-        lags = items - validations + 1  # so many of the history are needed where the next item is known
+    for lags in range(1, influence.shape[1]):
         # the others are, or come after, one of the items whose losses are looked at
-        known = influence[from_end > lags, :1 + items]
+        known = influence[from_end > lags, :1 + lags]
         number = int(total(len(known)))
         if number < LEAST:
             break
@@ -60,7 +59,7 @@ def expected_influence(influence, dataset):
         slopes = np.maximum(np.linalg.lstsq(inner, outer, rcond=None)[0], 0)  # an influence is no evidence of its opposite
         intercept = mean[0] - slopes @ (mean[1:] * scale[1:])
         fitted = slopes @ inner @ slopes  # variance of what is predicted
-        report[str(lags)] = {"slopes": slopes.tolist(), "intercept": float(intercept), "scale": scale[:items].tolist(),
+        report[str(lags)] = {"slopes": slopes.tolist(), "intercept": float(intercept), "scale": scale[:lags].tolist(),
                              "correlation": float(slopes @ outer / np.sqrt(fitted * moments[0, 0])) if fitted > 0 else 0.0}
     return expected_by(report, influence, dataset), report
 
@@ -70,8 +69,8 @@ def expected_by(report, influence, dataset):
 
     Args:
         report: dict, see expected_influence.
-        influence: (n, v + lags - 1) influences on the items of `target_items`, in the order of dataset.user; more columns
-            are not looked at.
+        influence: (n, lags) influences on the items of `target_items`, in the order of dataset.user; more columns are not
+            looked at.
         dataset: Dataset.
 
     Returns:
@@ -79,7 +78,7 @@ def expected_by(report, influence, dataset):
     """
     influence = np.asarray(influence, np.float64)
     from_end = _from_end(dataset)
-    expected = influence[:, :dataset.held.validations.shape[1]].mean(1)
+    expected = influence[:, 0].copy()
     for lags, fitted in report.items():  # from few to many
         slopes, scale = np.array(fitted["slopes"]), np.array(fitted["scale"])
         usable = from_end >= int(lags)

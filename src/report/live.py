@@ -70,7 +70,7 @@ class Selections:
         place = np.flatnonzero(np.isin(dataset.user, users))
         user = np.searchsorted(users, dataset.user[place]).astype(np.int32)
         self.everything = Dataset(dataset.name, Ids(dataset.user_ids[users], dataset.item_ids), user, dataset.item[place],
-                                  None, HeldOut(dataset.held.validations[users], dataset.test[users]))
+                                  None, HeldOut(dataset.validation[users], dataset.test[users]))
         self.own, place = self.everything.part(~barred[place]), place[~barred[place]]
         self.config = config.replace(num_neg=serving.info.get("settings", {}).get("num_neg", config.num_neg))
         self.values = serving.other if serving.personal else serving.net.values()  # the rows as they were trained

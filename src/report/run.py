@@ -45,11 +45,10 @@ def what_was_run(results, config):
 
 def _data_rows(dataset, config):
     length = np.bincount(dataset.user, minlength=dataset.num_users)
-    number = dataset.held_out.shape[1]
-    held_out = {1: "test item", 2: "test item and the one before"}.get(number, "test item and the ones before")
+    held_out = "1: test item" if dataset.validation is None else "2: test item and the one before"
     unit = time_unit(config)
     return [("dataset", dataset.name), ("users", f"{dataset.num_users:,}"), ("items", f"{dataset.num_items:,}"),
-            ("training interactions", f"{dataset.num_interactions:,}"), ("held out of each user", f"{number}: {held_out}"),
+            ("training interactions", f"{dataset.num_interactions:,}"), ("held out of each user", held_out),
             ("history of a user", f"{length.min()} to {length.max()}, median {np.median(length):.0f}"),
             ("times", "none: the order of the rows counts" if unit == ORDER else f"in {unit}"),
             ("density", f"{100 * dataset.num_interactions / dataset.num_users / dataset.num_items:.2f}% of all pairs")]

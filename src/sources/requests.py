@@ -109,6 +109,6 @@ def _why_nothing(config, dataset, model, user, item, genre, said):
     for request in requests:
         if any(str(u) == name and str(i) == thing for u, i in request["interactions"]):
             return f"{said} was withdrawn before, by request {request['request']} of {request['time']}"
-    if item in (dataset.test[user], *dataset.held.validations[user]):
+    if item in [held[user] for held in dataset.held_items]:
         return f"{said} is held out to evaluate, and trained nothing"
     return f"{said} is not disclosed, so it trained nothing of {model}"

@@ -24,7 +24,6 @@ from src.sources.newcomers import read_newcomers
 from src.training.checkpoint import load_anchors
 from src.training.train import train
 from tests.evaluation.test_recommend import flags
-from tests.small import SMALL
 
 ONE = [(3, .1), (9, 1), (14, .5), (27, .9), (33, 0), (41, 1), (58, .3)]  # items and unwillingness, latest first
 ROWS = [(901, item, 50 - t, b) for t, (item, b) in enumerate(ONE)] + [
@@ -241,21 +240,6 @@ def test_rows_are_in_order_of_time_or_as_they_stand(finished_run, write):
     write([(u, i, b) for u, i, _, b in ROWS], ("user_id", "item_id", "unwillingness"))
     people = read_newcomers(dataset, config, 4, False)
     assert dataset.item_ids[people.item].tolist() == [row[1] for row in ROWS] and not people.vetoed.any()
-
-
-def test_several_validation_items(cpu, settings, tmp_path):
-    """--holdout 3: the two latest change places with the two before them; all are decided."""
-    data = ["--dataset", "simulation", "--sim_users", 40, "--sim_items", 60, "--sim_ratings", 900]
-    config = settings(*SMALL, *data, "--holdout", 3, "--strategy", "ifrqe")
-    prepare(config)
-    preprocess(config)
-    record = json.loads((tmp_path / "output" / "preprocess.json").read_text())
-    dataset = load_dataset(config)
-    (tmp_path / "new.csv").write_text("user_id,item_id,unwillingness\n" + "".join(f"900,{i},0.5\n" for i in range(1, 8)))
-    people = read_newcomers(dataset, config.replace(newcomers=str(tmp_path / "new.csv")), 6, False)
-    anchors = list(load_anchors(Variant(config).checkpoint, dataset, Variant(config))[0].values())
-    decisions = decide(people, Refits(build(dataset, config), dataset, config, 100), anchors, record)
-    assert np.isfinite(decisions.expected).all() and len(set(decisions.influence)) == 7
 
 
 @pytest.mark.slow

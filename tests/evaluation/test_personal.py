@@ -116,7 +116,7 @@ def test_refitted_rows_serve_where_they_are_clearly_better(config, monkeypatch, 
 def test_auto_looks_at_validation_items_only(config, monkeypatch):
     dataset, asked_for, variant = load_dataset(config), [], Variant(config.replace(personal="auto"))
     others = np.roll(dataset.test, 1)  # some of which their user has had already
-    other = dataclasses.replace(dataset, held=HeldOut(dataset.held.validations, others, dataset.held.rows))
+    other = dataclasses.replace(dataset, held=HeldOut(dataset.validation, others, dataset.held.rows))
 
     def candidates(data, held_out, config):  # drawn outside all that a user has, test items too
         asked_for.append((held_out, data.test is others))

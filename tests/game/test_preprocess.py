@@ -156,23 +156,6 @@ def test_a_baseline_goes_through_all_stages_without_a_plain_model(cpu, ratings, 
         assert len(masked.user) == dataset.num_interactions + 12
 
 
-def test_several_validation_items_go_through_all_stages(cpu, ratings, settings, tmp_path):
-    config = settings(*SMALL, "--holdout", 4)
-    dataset = load_dataset(config)
-    everything = load_dataset(settings(*SMALL, "--holdout", 1))
-    assert np.array_equal(dataset.held.validations, everything.item.reshape(12, 8)[:, :4:-1])  # latest first
-    assert np.array_equal(dataset.validation, dataset.held.validations[:, 0]) and dataset.num_interactions == 12 * 5
-    preprocess(config)
-    values = list(load_anchors(tmp_path / "checkpoint" / "NCF.ckpt", dataset, Variant(config))[0].values())
-    each = influences(Anchor(values), dataset, config, targets=target_items(dataset, config.influence_lags))[0]
-    written = pd.read_csv(tmp_path / "output" / "disclosure.csv")
-    assert written.influence.to_numpy() == pytest.approx(each[:, :3].mean(1), rel=1e-6)
-    train(asked(config.replace(masked=True)))
-    evaluate(asked(config.replace(masked=True)))
-    held_out = pd.read_csv(tmp_path / "data" / "masked_tiny" / "ratings.csv")
-    assert len(held_out) == written.disclosed.sum() + 12 * 4
-
-
 def test_holding_out_one_item_leaves_no_influences(ratings, settings, tmp_path):
     with pytest.raises(InputError, match="--holdout 1: leaves no validation item"):
         preprocess(settings(*SMALL, "--holdout", 1))
