@@ -2,16 +2,15 @@
 from . import panels
 from .blocks import bullets, figures, table, text
 
-# by part: title, and by series the path to it in a strategy's record and its name
+# by part: title, and by series its key in a strategy's record and its name
 PARTS = {
-    "reinference": ("withheld items guessed", {("own",): "own model", ("full",): "model of everything",
-                                               ("popularity",): "popularity alone"}),
-    "membership": ("membership by score", {("disclosed_withheld",): "disclosed, withheld",
-                                           ("disclosed_withheld_full",): "the same, model of everything",
-                                           ("withheld_untouched",): "withheld, untouched",
-                                           ("disclosed_untouched",): "disclosed, untouched"}),
-    "attribute": ("gender from the user's row", {(): "logistic regression"}),
-    "taste": ("withheld genres from disclosed ones", {("own",): "own mask", ("matched",): "as many at random"}),
+    "reinference": ("withheld items guessed", {"own": "own model", "full": "model of everything",
+                                               "popularity": "popularity alone"}),
+    "membership": ("membership by score", {"disclosed_withheld": "disclosed, withheld",
+                                           "disclosed_withheld_full": "the same, model of everything",
+                                           "withheld_untouched": "withheld, untouched",
+                                           "disclosed_untouched": "disclosed, untouched"}),
+    "taste": ("withheld genres from disclosed ones", {"own": "own mask", "matched": "as many at random"}),
 }
 EXPLAINED = {
     "reinference": "Re-inference: share of the untouched items (of {negatives} a user) that score below a withheld item, "
@@ -20,9 +19,6 @@ EXPLAINED = {
     "membership": "Membership: does the score of one kind of pair exceed that of another? Pairs are of the same users, in "
                   "equal numbers. Disclosed against withheld under the model of everything is what the choice of the mask "
                   "alone gives, since that model was trained on both.",
-    "attribute": "Attribute: users' gender from their trained row by logistic regression, 5-fold cross-validation; always "
-                 "the majority gives .5. Rows of users without anything disclosed are as they were drawn at first, and are "
-                 "among the others.",
     "taste": "Taste: whether a genre's share among what a user withholds is above the median of the users, by logistic "
              "regression from the genres that they disclose, 5-fold cross-validation, mean over genres. Beside it a mask "
              "that withholds as many interactions of each user at random, which shows what tastes alone give.",
@@ -31,20 +27,11 @@ INTERVALS = ("AUC: .5 is chance, 1 is certainty. In brackets 95% intervals, from
              "of each model.")
 
 
-def found_of(row, part, path):
-    """What a strategy's record `row` says at a place of a part, a dict with auc and interval; None if it was skipped."""
-    found = row[part]
-    for name in path:
-        found = found.get(name) if found else None
-    return found if found and "auc" in found else None
-
-
 def series_of(record, part):
     """By name of the series of a part, by strategy the dict with auc and interval; without what was skipped."""
     series = {}
-    for path, name in PARTS[part][1].items():
-        found = {strategy: found_of(row, part, path) for strategy, row in record["strategies"].items()}
-        if found := {strategy: value for strategy, value in found.items() if value}:
+    for key, name in PARTS[part][1].items():
+        if found := {strategy: row[part][key] for strategy, row in record["strategies"].items() if row[part].get(key)}:
             series[name] = found
     return series
 
@@ -97,8 +84,8 @@ def remarks(record):
                      "either, or by both, so the better of the two is what is known of a user at least.")
         lines.append("Strategies withhold different items, so compare the columns of a row first, and rows only with the "
                      "columns that are no attack (popularity, model of everything, as many at random).")
-    lines += [f"Skipped: {PARTS[part][0]}: {why}." for part, why in record["skipped"].items()]
-    return lines
+    return lines + [f"Skipped: {title}: {record['skipped'][part]}." for part, (title, _) in PARTS.items()
+                    if part in record["skipped"]]
 
 
 def leakage(results, config):

@@ -1,9 +1,9 @@
 """What do the models still tell of what users withhold? The leakage audit, started by scripts/run_audit.sh.
 
 For each strategy at one budget: can the withheld items be guessed (re-inference), does a score tell whether an interaction
-was trained on (membership), do users' rows tell their gender (attribute), and do the genres that users disclose tell those
-that they withhold (taste). Masks and models are made once and kept (audit_models.py); the measures, which train nothing
-but logistic regressions, are in audit_measures.py. How to read them: docs/method.md.
+was trained on (membership), and do the genres that users disclose tell those that they withhold (taste). Masks and models
+are made once and kept (audit_models.py); the measures, which train nothing but logistic regressions, are in
+audit_measures.py. How to read them: docs/method.md.
 """
 import logging
 from pathlib import Path
@@ -25,7 +25,6 @@ from ..dataset import evaluation_candidates
 from ..device_adapter import set_device
 from ..game.strategies import NONE, STRATEGIES, needs_model
 from ..report import leakage
-from ..sources.attributes import genders_of, users_file_of
 from ..sources.catalogue import load_catalogue
 from ..sources.unwillingness import data_files, unwillingness_source
 from ..stat_utils import generator, sample_distinct_outside, sample_outside
@@ -33,7 +32,6 @@ from .audit_measures import (
     FEWEST,
     Bootstrap,
     as_many_at_random,
-    cross_validated,
     guessable,
     matched_samples,
     means_of_users,
@@ -68,14 +66,12 @@ def audit(config):
     # what its trainings report is not what train.py has written under output_path
     of_models = settings_of_seed(config, config.seed, needed).replace(output_path=str(folder / "plain"))
     models = Models(of_models, folder, device, needed)
-    people = users_file_of(config)
     stage = Stage("audit", config, (*groups_of_models(config), "decision", "audit"),
-                  [*data_files(config), *models.checkpoints, *plugin_files(*strategies, config.solver, config.model),
-                   *([people] if people else [])], [output / AUDIT_FILE, output / TABLE], device)
+                  [*data_files(config), *models.checkpoints, *plugin_files(*strategies, config.solver, config.model)],
+                  [output / AUDIT_FILE, output / TABLE], device)
     if stage.is_done():
         return
-    audited = Audit(models, strategies, people)
-    record = audited.record()
+    record = Audit(models, strategies).record()
     models.finish()
     write_json(output / AUDIT_FILE, record)
     text = markdown(record)
@@ -107,10 +103,9 @@ class Audit:
     Args:
         models: Models.
         strategies: names, NONE first.
-        people: path of a zip that may know the users' gender; None if there is none.
     """
 
-    def __init__(self, models, strategies, people):
+    def __init__(self, models, strategies):
         self.models, self.strategies = models, strategies
         self.config, self.dataset = models.config, models.dataset
         dataset, seed = self.dataset, self.config.seed
@@ -120,24 +115,7 @@ class Audit:
         self.pairs = dataset.all_pairs()
         self.untouched = sample_distinct_outside(self.pairs, self.config.num_eval_neg, generator(seed, "audit", "untouched"))
         self.skipped = {}
-        self.female = self._genders(people)
         self.flags = self._genre_flags()
-
-    def _genders(self, people):
-        """Users (u,) of known gender, and (u,) bool whether female; None, with the reason in `skipped`."""
-        if people is None:
-            why = "no zip with a file of users was given (users.dat of ml-1m): name it as PATH, or with --archive"
-        else:
-            gender = genders_of(self.dataset, people)
-            why = f"{people.name} has no file of users"
-            if gender is not None:
-                users = np.flatnonzero((gender == "F") | (gender == "M"))
-                female = gender[users] == "F"
-                if min(female.sum(), (~female).sum()) >= FEWEST:
-                    return users, female
-                why = f"{people.name} has fewer than {FEWEST} users of one gender"
-        self.skipped["attribute"] = why
-        return None
 
     def _genre_flags(self):
         """(num_items, g) bool, the genres of each item; None, with the reason in `skipped`."""
@@ -176,7 +154,6 @@ class Audit:
         nothing = {"skipped": "it withholds nothing"}
         row["reinference"] = self._reinference(disclosed, values, full) if withheld else nothing
         row["membership"] = self._membership(strategy, disclosed, values, full)
-        row["attribute"] = {"skipped": self.skipped["attribute"]} if self.female is None else self._attribute(values)
         if self.flags is None:
             row["taste"] = {"skipped": self.skipped["taste"]}
         else:
@@ -228,11 +205,6 @@ class Audit:
         """AUC of scores of two kinds of pairs, each (m,), of (m,) users."""
         labels = np.arange(2 * len(user)) < len(user)
         return self.bootstrap.auc(np.concatenate([positive, negative]), labels, np.concatenate([user, user]))
-
-    def _attribute(self, values):
-        users, female = self.female
-        found = cross_validated(self.models.net.user_rows(values)[users], female, users, self.bootstrap, self.config.seed)
-        return {**self.bootstrap.summary(found), "users": len(users), "female_share": float(female.mean())}
 
     def _taste(self, disclosed):
         """The pattern of withholding, and that of a mask that withholds as many interactions of each user at random."""

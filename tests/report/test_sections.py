@@ -71,9 +71,9 @@ def test_an_audit_of_the_same_data_is_shown(copied):
     nothing = {"skipped": "it withholds nothing"}
     rows = {name: {"wv_share": 0.6, "disclosed_share": 0.7, "withheld": 9, "users_without_disclosed": 0,
                    "reinference": guessed, "membership": {"pairs": 9, "disclosed_untouched": found},
-                   "attribute": nothing, "taste": {"own": found, "matched": found}} for name in ("random", "mine")}
+                   "taste": nothing} for name in ("random", "mine")}
     record = {"dataset": "simulation", "seed": 1, "wv_budget": 0.6, "negatives": 30, "top_k": 10, "strategies": rows,
-              "skipped": {"attribute": "no zip"}, "settings": {"recipe": "paper", "batch_size": 256, "train_epochs": 3}}
+              "skipped": {"taste": "no genres"}, "settings": {"recipe": "paper", "batch_size": 256, "train_epochs": 3}}
     (output / "audit.json").write_text(json.dumps(record))
     write_report(asked(copied))
     text = read(copied, MARKDOWN)
@@ -83,8 +83,8 @@ def test_an_audit_of_the_same_data_is_shown(copied):
     write_report(asked(copied.replace(overwrite=True)))
     text = read(copied, MARKDOWN)
     assert "## What the models still tell" in text and "| mine | 0.812 (0.750 to 0.875) |" in text
-    assert "stays guessable: AUC 0.81 by" in text and "Skipped: gender from the user's row: no zip." in text
-    assert sum(tag == "svg" for tag, _ in Page(read(copied)).tags) == 8 + 3
+    assert "stays guessable: AUC 0.81 by" in text and "Skipped: withheld genres from disclosed ones: no genres." in text
+    assert sum(tag == "svg" for tag, _ in Page(read(copied)).tags) == 8 + 2
     inputs[1].write_text(inputs[1].read_text().replace("0.5", "0.6"))  # a dataset of the same name
     assert read_results(asked(copied)).audit is None
 

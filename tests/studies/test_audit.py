@@ -1,7 +1,6 @@
 """The leakage audit: models are made once, what cannot be measured is skipped with a reason, and reports show the rest."""
 import json
 import logging
-import zipfile
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,7 +11,6 @@ from src.constants import AUDIT_FILE
 from src.dataset import load_dataset
 from src.movielens import prepare
 from src.report.leakage import remarks, tables
-from src.sources.attributes import genders_of, read_genders
 from src.studies import audit as audited
 from src.studies import audit_measures
 from src.studies.audit import PLOT, TABLE, Audit, audit
@@ -31,12 +29,6 @@ def few(monkeypatch):
     """Fewer resamples and folds than an audit has."""
     monkeypatch.setattr(audited, "RESAMPLES", 30)
     monkeypatch.setattr(audit_measures, "FOLDS", 2)
-
-
-def zip_of_users(path, lines, name="users.dat"):
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr(f"folder/{name}", "".join(lines))
-    return path
 
 
 def test_models_are_trained_once_and_every_part_is_measured(cpu, settings, tmp_path, monkeypatch, few):
@@ -63,19 +55,12 @@ def test_models_are_trained_once_and_every_part_is_measured(cpu, settings, tmp_p
                                                            "disclosed_withheld_full")), row["taste"]["own"]):
             assert found["interval"][0] <= found["auc"] <= found["interval"][1]
     assert record["strategies"]["none"]["reinference"] == {"skipped": "it withholds nothing"}
-    assert "no zip" in record["skipped"]["attribute"]
+    assert record["skipped"] == {}
     assert is_png(output / PLOT) and "| threshold |" in (output / TABLE).read_text()
-    assert "Skipped: gender from the user's row: no zip" in (output / TABLE).read_text()
 
     written = (output / AUDIT_FILE).stat().st_mtime_ns
     audit(config)  # nothing has changed
     assert (output / AUDIT_FILE).stat().st_mtime_ns == written
-    zip_of_users(tmp_path / "data" / "simulation.zip", [f"{u}::{'FM'[u % 2]}::1\n" for u in range(1, 61)])
-    audit(config)  # the part on gender is to be added
-    again = json.loads((output / AUDIT_FILE).read_text())
-    assert len(trained) == 3 and again["skipped"] == {}
-    assert again["strategies"]["random"]["attribute"]["users"] == 60
-    assert again["strategies"]["random"]["reinference"] == record["strategies"]["random"]["reinference"]
 
     def made(strategies, **changes):
         models = Models(config.replace(**changes), output / "audit", "CPU", False)
@@ -99,7 +84,7 @@ def known(cpu, settings, few):
     disclosed = rng.random(dataset.num_interactions) < 0.6
     models = SimpleNamespace(config=config, dataset=dataset, device="CPU", scores=lambda values, u, i: values(u, i),
                              problem=SimpleNamespace(unwillingness=np.ones(dataset.num_interactions)))
-    return Audit(models, ["none", "random"], None), disclosed
+    return Audit(models, ["none", "random"]), disclosed
 
 
 def test_a_model_that_memorises_gives_membership_away(known):
@@ -128,7 +113,7 @@ def test_what_a_model_knows_is_guessed(known):
 
 
 def test_what_is_skipped_has_a_reason(cpu, ratings, settings, few, monkeypatch):
-    """Data without genres and users, and a budget at which nothing is withheld."""
+    """Data without genres, and a budget at which nothing is withheld."""
     monkeypatch.setattr(Models, "_make", lambda self, strategy: (np.ones(self.dataset.num_interactions, bool),
                                                                  self.net.values()))
     config = settings(*SMALL, "--audit_strategies", "threshold", "--wv_budget", 1)
@@ -136,10 +121,10 @@ def test_what_is_skipped_has_a_reason(cpu, ratings, settings, few, monkeypatch):
     record = json.loads((ratings.parents[1] / "output" / AUDIT_FILE).read_text())
     assert record["skipped"]["taste"] == "the catalogue of the dataset lists no genres"
     for row in record["strategies"].values():
-        assert all(row[part]["skipped"] for part in ("reinference", "attribute", "taste"))
+        assert all(row[part]["skipped"] for part in ("reinference", "taste"))
         assert set(row["membership"]) == {"pairs", "disclosed_untouched"}
     assert [rows[0][0] for _, rows, _ in tables(record)] == ["none", "none"]
-    assert len(remarks(record)) == 2
+    assert remarks(record) == ["Skipped: withheld genres from disclosed ones: the catalogue of the dataset lists no genres."]
 
 
 def test_settings_that_do_not_fit_are_one_line(cpu, ratings, settings, caplog):
@@ -161,21 +146,7 @@ def test_a_picture_of_few_parts(tmp_path):
         return {"auc": auc, "interval": [auc - 0.1, auc + 0.1]}
     nothing = {"skipped": "no"}
     rows = {name: {"reinference": {"own": found(0.8), "full": found(0.9), "popularity": {**found(0.7), "interval": None}},
-                   "membership": {"pairs": 3, "disclosed_untouched": found(0.6)}, "attribute": nothing, "taste": nothing}
+                   "membership": {"pairs": 3, "disclosed_untouched": found(0.6)}, "taste": nothing}
             for name in ("none", "a$strange_name")}
     audit_plot(tmp_path / "x.png", {"dataset": "tiny", "wv_budget": 0.6, "strategies": rows})
     assert is_png(tmp_path / "x.png")
-
-
-def test_genders_of_grouplens_zips(ratings, settings, tmp_path):
-    dataset = load_dataset(settings())
-    path = zip_of_users(tmp_path / "a.zip", ["2::F::1::2::55\n", "\n", "12::M::1::2::55\n", "99::M::1::2::55\n"])
-    assert genders_of(dataset, path)[[1, 11]].tolist() == ["F", "M"] and genders_of(dataset, path)[0] != "F"
-    zip_of_users(path, ["1|33|M|other|55\n", "3|21|F|other|55\n"], "u.user")
-    assert genders_of(dataset, path)[[0, 2]].tolist() == ["M", "F"]
-    assert read_genders(zip_of_users(path, ["1,2\n"], "ratings.csv")) is None
-    with pytest.raises(InputError, match="a.zip: line 2 of users.dat is not in fields separated by '::'"):
-        read_genders(zip_of_users(path, ["1::F\n", "2,M\n"]))
-    path.write_bytes(b"PK no zip")
-    with pytest.raises(InputError, match="a.zip: cannot be read"):
-        read_genders(path)
