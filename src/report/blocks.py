@@ -1,4 +1,4 @@
-"""The blocks that a section of the report is made of; a template turns each into HTML or Markdown."""
+"""The blocks that a section of the report is made of; the template turns each into HTML."""
 
 
 def text(content):
@@ -21,5 +21,5 @@ def figures(*pictures):
 
 
 def details(summary, content):
-    """A text that is shown on demand; report.md names the files that hold it."""
+    """A text that is shown on demand."""
     return {"kind": "details", "summary": summary, "text": content}

@@ -1,4 +1,4 @@
-"""The report of a run: report.html, one file that needs no network, and report.md with the same figures.
+"""The report of a run: report.html, one file that needs no network.
 
 It is made of what the stages have left under output_path; what is missing, or belongs to other data or settings than the
 evaluation, is left out and named.
@@ -11,7 +11,7 @@ from .. import __version__
 from ..common.files import write_text
 from ..common.plugins import plugin_files
 from ..common.stage import Stage
-from ..common.terminal import markdown_text, progress
+from ..common.terminal import progress
 from ..common.variant import dataset_files, decision_files
 from ..constants import AUDIT_FILE, MASKED_MODEL, TRADEOFF_FILE, checkpoint_file, eval_file, train_file, users_file
 from ..device_adapter import set_device
@@ -22,11 +22,11 @@ from .users import users_page
 
 logger = logging.getLogger("ifrqe")
 
-HTML, MARKDOWN = "report.html", "report.md"
+HTML = "report.html"
 
 
 def write_report(variant, read=None):
-    """Writes report.html and report.md under output_path; skipped if they are there for the same results.
+    """Writes report.html under output_path; skipped if it is there for the same results.
 
     Args:
         variant: the Variant whose evaluation counts where those of both do not fit together.
@@ -44,7 +44,7 @@ def write_report(variant, read=None):
     inputs = dataset_files(config) + plugin_files(config.model) + [path for path in optional if path.is_file()]
     device = set_device(config)
     stage = Stage("report", config, ("report", "model", "unwillingness", "randomness", "split"), inputs,
-                  [output / HTML, output / MARKDOWN], device)
+                  [output / HTML], device)
     if stage.is_done():
         return
     start = time.perf_counter()
@@ -60,22 +60,19 @@ def write_report(variant, read=None):
             bar.update()
         page = users_page(results, config) if results.decisions is not None else None
         bar.update()
-    templates = environment()
-    content = {"title": f"{results.dataset.name}: " + " and ".join(results.models), "sections": sections, "page": page,
-               "version": __version__, "made": time.strftime("%Y-%m-%d %H:%M")}
-    write_text(output / HTML, templates.get_template("report.html").render(**content))
-    write_text(output / MARKDOWN, templates.get_template("report.md").render(**content))
+    write_text(output / HTML, environment().get_template("report.html").render(
+        title=f"{results.dataset.name}: " + " and ".join(results.models), sections=sections, page=page,
+        version=__version__, made=time.strftime("%Y-%m-%d %H:%M")))
     stage.finish()
-    logger.info("report written to %s and %s (%.1f MB, %.1f s)", output / HTML, output / MARKDOWN,
-                (output / HTML).stat().st_size / 1e6, time.perf_counter() - start)
+    logger.info("report written to %s (%.1f MB, %.1f s)", output / HTML, (output / HTML).stat().st_size / 1e6,
+                time.perf_counter() - start)
 
 
 def environment():
-    """The templates of the report and of receipts; those whose names end with .html escape what they are given."""
+    """The templates of the report and of receipts, which escape what they are given."""
     import jinja2
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")), trim_blocks=True,
                                      lstrip_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined,
-                                     autoescape=lambda name: name.endswith(".html"))
-    environment.filters["md"] = markdown_text
+                                     autoescape=True)
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False, "separators": (",", ":")}
     return environment

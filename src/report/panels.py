@@ -17,7 +17,7 @@ _BINS = (10, 40)  # of a histogram, at least and at most
 
 
 def picture(name, label, draw, *arguments, height=3.0):
-    """A picture for blocks.figures: an SVG element as text, and its label.
+    """A picture for blocks.figures: an SVG element as text.
 
     Args:
         name: unique in the page; its ids begin with it.
@@ -37,7 +37,7 @@ def picture(name, label, draw, *arguments, height=3.0):
     element = _HEADER.sub("", text.getvalue()).replace("#000000", "currentColor")
     element = _GROUP_ID.sub("", element)
     described = f'role="img" aria-label="{html.escape(label)}"'
-    return {"svg": _SIZE.sub(lambda found: f'<svg viewBox="{found[1]}" {described}>', element, count=1), "label": label}
+    return _SIZE.sub(lambda found: f'<svg viewBox="{found[1]}" {described}>', element, count=1)
 
 
 def learning_curves(axes, histories, key, ylabel):

@@ -1,4 +1,4 @@
-"""The sections of report.html and report.md: functions of Results and settings that return blocks, none without any."""
+"""The sections of report.html: functions of Results and settings that return blocks, none without any."""
 import numpy as np
 import pandas as pd
 

@@ -13,4 +13,5 @@ def test_numbers_of_things():
 
 
 def test_cells_of_a_table_are_shown_as_they_are_written():
-    assert markdown_table(["name", "x"], [["a|b", "1"], ["*", ""]]) == "| name | x |\n|---|---|\n| a\\|b | 1 |\n| \\* |  |"
+    assert markdown_table(["name", "x"], [["a|b", "1"], ["*\n<i>", ""]]) == \
+        "| name | x |\n|---|---|\n| a\\|b | 1 |\n| \\* &lt;i> |  |"

@@ -1,5 +1,7 @@
 """Reading reports, and results of data of any size."""
+import html
 import json
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -16,8 +18,14 @@ from src.report.page import HTML
 from src.report.results import Evaluated, read_results
 
 
-def read(config, name=HTML):
-    return (Path(config.output_path) / name).read_text()
+def read(config):
+    return (Path(config.output_path) / HTML).read_text()
+
+
+def words(config):
+    """What the report says without its pictures, a line for each heading, paragraph and row, with " | " between cells."""
+    text = re.sub(r"<(script|style|svg).*?</\1>", "", read(config), flags=re.S)
+    return html.unescape(re.sub(r"<[^>]+>", "", re.sub(r"</t[hd]><t[hd][^>]*>", " | ", text)))
 
 
 class Page(HTMLParser):

@@ -7,23 +7,23 @@ from eval import evaluate_and_report
 from src.common.errors import InputError
 from src.common.variant import asked
 from src.game.preprocess import preprocess
-from src.report.page import MARKDOWN, write_report
+from src.report.page import write_report
 from src.report.results import read_results
 from src.training.train import train
-from tests.report.reading import data_of, read
+from tests.report.reading import data_of, read, words
 
 
 def test_what_belongs_to_another_mask_is_left_out(copied):
     preprocess(copied.replace(wv_budget=0.3))
     evaluate_and_report(copied)
-    text = read(copied, MARKDOWN)
-    assert "eval_ifrqe.json (of another mask" in text and "There is no comparison" in text and "| IFRQE |" not in text
+    text = words(copied)
+    assert "eval_ifrqe.json (of another mask" in text and "There is no comparison" in text and " | IFRQE" not in text
     assert "30% of the unwillingness" in text and "budget | 30% of total_wv" in text
     assert list(data_of(copied)["users"][0]["lists"]) == ["NCF"]
 
     train(asked(copied.replace(masked=True)))
     evaluate_and_report(copied.replace(masked=True))
-    assert "There is no comparison" not in read(copied, MARKDOWN) and "another mask" not in read(copied, MARKDOWN)
+    assert "There is no comparison" not in words(copied) and "another mask" not in words(copied)
 
 
 def test_what_belongs_to_another_model_or_dataset_is_left_out(copied):
@@ -43,23 +43,23 @@ def test_what_belongs_to_another_model_or_dataset_is_left_out(copied):
 def test_recommendations_are_those_of_the_evaluated_model(copied):
     train(asked(copied.replace(train_epochs=2, learning_rate=0.02)))
     write_report(asked(copied))
-    assert "recommendations of NCF (NCF.ckpt is not what was evaluated" in read(copied, MARKDOWN)
+    assert "recommendations of NCF (NCF.ckpt is not what was evaluated" in words(copied)
     assert list(data_of(copied)["users"][0]["lists"]) == ["IFRQE"]
 
 
 def test_a_training_of_a_model_that_is_left_out_is_left_out(copied):
     preprocess(copied.replace(wv_budget=0.2))
     evaluate_and_report(copied)
-    text = read(copied, MARKDOWN)
+    text = words(copied)
     assert "train_ifrqe.json (its model is not among the evaluated ones)" in text and "train IFRQE" not in text
-    assert "; IFRQE from" not in text
+    assert "; IFRQE from" not in read(copied)
 
 
 @pytest.mark.parametrize("masked, kept", [(True, "IFRQE"), (False, "NCF")])
 def test_lists_of_other_lengths_are_not_compared(copied, masked, kept):
     evaluate_and_report(copied.replace(masked=masked, top_k=5))
-    text = read(copied, MARKDOWN)
-    assert f"# simulation: {kept}\n" in text and "top_k " in text and "hr@5" in text and "hr@10" not in text
+    text = words(copied)
+    assert f"simulation: {kept}\n" in text and "top_k " in text and "hr@5" in text and "hr@10" not in text
 
 
 def test_a_damaged_result_is_named(copied):

@@ -7,11 +7,11 @@ import pandas as pd
 from eval import evaluate_and_report
 from src.common.variant import asked
 from src.game.preprocess import preprocess
-from src.report.page import MARKDOWN, write_report
+from src.report.page import write_report
 from src.report.results import read_results
 from src.report.sections import limits
 from src.training.train import train
-from tests.report.reading import Page, data_of, read
+from tests.report.reading import Page, data_of, read, words
 
 
 def test_the_intervals_are_paired_over_users(finished_run):
@@ -19,8 +19,8 @@ def test_the_intervals_are_paired_over_users(finished_run):
     plain, masked = (pd.read_csv(output / f"eval_{name}_users.csv") for name in ("ncf", "ifrqe"))
     change = (masked["rank"] < 10).astype(float) - (plain["rank"] < 10)
     half = 1.96 * change.std() / 60 ** 0.5
-    line = next(line for line in read(finished_run, MARKDOWN).splitlines() if line.startswith("| hr@10"))
-    assert f"95% interval {change.mean() - half:+.3f} to {change.mean() + half:+.3f}" in read(finished_run, MARKDOWN)
+    line = next(line for line in words(finished_run).splitlines() if line.startswith("hr@10"))
+    assert f"95% interval {change.mean() - half:+.3f} to {change.mean() + half:+.3f}" in words(finished_run)
     assert f"{change.mean():+.4f}" in line and f"{change.mean() - half:+.4f} to {change.mean() + half:+.4f}" in line
 
 
@@ -28,8 +28,8 @@ def test_the_plain_model_alone_has_a_report(copied):
     for name in ("disclosure.csv", "preprocess.json", "eval_ifrqe.json", "train_ifrqe.json"):
         (Path(copied.output_path) / name).unlink()
     evaluate_and_report(copied.replace(overwrite=True))
-    text = read(copied, MARKDOWN)
-    assert "# simulation: NCF\n" in text and "There is no comparison" in text and "Who gains" not in text
+    text = words(copied)
+    assert "simulation: NCF\n" in text and "There is no comparison" in text and "Who gains" not in text
     assert not Page(read(copied)).data
 
 
@@ -38,8 +38,8 @@ def test_a_baseline_has_a_report_without_influences(copied):
     train(asked(copied.replace(masked=True)))
     evaluate_and_report(copied)
     evaluate_and_report(copied.replace(masked=True))
-    text, data = read(copied, MARKDOWN), data_of(copied)
-    assert "## Influences" not in text and "## Kinds" not in text and "A baseline decided" in text
+    text, data = words(copied), data_of(copied)
+    assert "Influences\n" not in text and "Kinds of interaction" not in text and "A baseline decided" in text
     assert data["played"] is False and data["prices"] is None and "influence" not in data["users"][0]
 
 
@@ -50,13 +50,13 @@ def test_the_trade_off_study_of_the_same_dataset_is_shown(copied):
     output = Path(copied.output_path)
     pd.DataFrame(rows).to_csv(output / "tradeoff.csv", index=False)
     write_report(asked(copied))
-    assert "tradeoff.csv (of another dataset, or of an unfinished study)" in read(copied, MARKDOWN)
+    assert "tradeoff.csv (of another dataset, or of an unfinished study)" in words(copied)
     from src.common.stage import Stage
     inputs = [Path(copied.data_path) / "simulation" / name for name in ("ratings.csv", "unwillingness.csv")]
     Stage("tradeoff", copied, ("tradeoff",), inputs, [output / "tradeoff.csv"]).finish()
     write_report(asked(copied.replace(overwrite=True)))
-    text = read(copied, MARKDOWN)
-    assert "## The trade-off" in text and "| threshold | 60% | 0.575 | 0.300 | 0.1300 | -0.3000 |" in text
+    text = words(copied)
+    assert "The trade-off\n" in text and "threshold | 60% | 0.575 | 0.300 | 0.1300 | -0.3000\n" in text
     assert sum(tag == "svg" for tag, _ in Page(read(copied)).tags) == 10
     inputs[1].write_text(inputs[1].read_text().replace("0.5", "0.6"))  # a dataset of the same name
     assert read_results(asked(copied)).study is None
@@ -76,13 +76,13 @@ def test_an_audit_of_the_same_data_is_shown(copied):
               "skipped": {"taste": "no genres"}, "settings": {"recipe": "paper", "batch_size": 256, "train_epochs": 3}}
     (output / "audit.json").write_text(json.dumps(record))
     write_report(asked(copied))
-    text = read(copied, MARKDOWN)
+    text = words(copied)
     assert "audit.json (of other data, or of an unfinished audit" in text and "still tell" not in text
     inputs = [Path(copied.data_path) / "simulation" / name for name in ("ratings.csv", "unwillingness.csv")]
     Stage("audit", copied, ("audit",), inputs, [output / "audit.json"]).finish()
     write_report(asked(copied.replace(overwrite=True)))
-    text = read(copied, MARKDOWN)
-    assert "## What the models still tell" in text and "| mine | 0.812 (0.750 to 0.875) |" in text
+    text = words(copied)
+    assert "What the models still tell\n" in text and "mine | 0.812 (0.750 to 0.875) |" in text
     assert "stays guessable: AUC 0.81 by" in text and "Skipped: withheld genres from disclosed ones: no genres." in text
     assert sum(tag == "svg" for tag, _ in Page(read(copied)).tags) == 8 + 2
     inputs[1].write_text(inputs[1].read_text().replace("0.5", "0.6"))  # a dataset of the same name
@@ -95,9 +95,9 @@ def test_both_rewards_are_at_one_price(copied):
     preprocess(copied.replace(willingness_weight=0.2))
     train(asked(copied.replace(masked=True)))
     evaluate_and_report(copied.replace(masked=True))
-    line = next(line for line in read(copied, MARKDOWN).splitlines() if line.startswith("| reward"))
-    assert f"| {-before['loss'] - 0.2 * before['total_wv']:.4f} |" in line and "| willingness_weight | 0.2 | 0.2 | +0 |" in \
-        read(copied, MARKDOWN)
+    line = next(line for line in words(copied).splitlines() if line.startswith("reward |"))
+    assert f"| {-before['loss'] - 0.2 * before['total_wv']:.4f} |" in line and "willingness_weight | 0.2 | 0.2 | +0 |" in \
+        words(copied)
 
 
 def test_a_baseline_is_not_said_to_have_looked_at_anything(copied):
