@@ -16,8 +16,8 @@ FIDELITY_FILE = "fidelity.json"
 FIDELITY_PLOT = "fidelity.png"
 PARTIAL_FILE = "influence.partial"
 INSTALMENT_FILE = "instalment_{}.partial.ckpt"  # the model of an instalment, for the case of an interruption
-TRADEOFF_FILE = "tradeoff.csv"
-AUDIT_FILE = "audit.json"
+TRADEOFF_FILE, TRADEOFF_PLOT = "tradeoff.csv", "tradeoff.png"
+AUDIT_FILE, AUDIT_PLOT = "audit.json", "audit.png"
 CARRYOVER_FILE = "carryover.csv"
 PAPER_FILE = "paper.csv"
 

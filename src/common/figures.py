@@ -38,6 +38,7 @@ def as_written(name: str) -> str:
 def drawn(draw: Callable, path: str | Path, *arguments) -> None:
     """Draws a picture; one that cannot be drawn is a warning, since no picture is worth the work before it."""
     try:
+        Path(os.path.realpath(path)).unlink(missing_ok=True)  # rather none than that of other results
         draw(path, *arguments)
     except Exception as e:
         logger.warning("%s: this picture could not be drawn (%s: %s)", path, type(e).__name__, " ".join(str(e).split()))

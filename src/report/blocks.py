@@ -16,8 +16,8 @@ def table(header, rows, caption="", words=()):
 
 
 def figures(*pictures):
-    """Pictures side by side where there is room; see panels.picture."""
-    return {"kind": "figures", "figures": list(pictures)}
+    """Pictures side by side where there is room; see panels.picture and panels.drawn_before."""
+    return {"kind": "figures", "figures": [picture for picture in pictures if picture]}
 
 
 def details(summary, content):

@@ -1,4 +1,7 @@
-"""What the leakage audit (studies/audit.py) has found, as tables, remarks and panels, for audit.md and for the report."""
+"""What the leakage audit (studies/audit.py) has found, as tables and remarks, for audit.md and for the report."""
+from pathlib import Path
+
+from ..constants import AUDIT_PLOT
 from . import panels
 from .blocks import bullets, figures, table, text
 
@@ -93,15 +96,9 @@ def leakage(results, config):
     record = results.audit
     if record is None:
         return []
-    pictures = []
-    for part, (title, _) in PARTS.items():
-        if series := series_of(record, part):
-            said = "; ".join(f"{name}: " + ", ".join(f"{strategy} {value['auc']:.3f}" for strategy, value in found.items())
-                             for name, found in series.items())
-            pictures.append(panels.picture(f"leak_{part}", f"{title}, AUC by strategy. {said}", panels.aucs, series,
-                                           list(record["strategies"]), title, height=3.4))
+    picture = panels.drawn_before(Path(config.output_path) / AUDIT_PLOT, "AUC of each part by strategy, as in the tables")
     settings = record["settings"]
     said = (f"Audit at {100 * record['wv_budget']:g}% of the unwillingness, seed {record['seed']}: recipe "
             f"{settings['recipe']}, batch_size {settings['batch_size']}, {settings['train_epochs']} epochs. Its models are "
             "not those of this run.")
-    return [bullets(*remarks(record)), figures(*pictures), *(table(*one) for one in tables(record)), text(said)]
+    return [bullets(*remarks(record)), figures(picture), *(table(*one) for one in tables(record)), text(said)]

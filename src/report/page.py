@@ -13,7 +13,17 @@ from ..common.plugins import plugin_files
 from ..common.stage import Stage
 from ..common.terminal import progress
 from ..common.variant import dataset_files, decision_files
-from ..constants import AUDIT_FILE, MASKED_MODEL, TRADEOFF_FILE, checkpoint_file, eval_file, train_file, users_file
+from ..constants import (
+    AUDIT_FILE,
+    AUDIT_PLOT,
+    MASKED_MODEL,
+    TRADEOFF_FILE,
+    TRADEOFF_PLOT,
+    checkpoint_file,
+    eval_file,
+    train_file,
+    users_file,
+)
 from ..device_adapter import set_device
 from ..sources.withdrawn import withdrawn_path
 from .results import read_results
@@ -39,7 +49,9 @@ def write_report(variant, read=None):
     output = Path(config.output_path)
     models = config.plain_model, MASKED_MODEL
     optional = [output / name(model) for name in (eval_file, users_file, train_file) for model in models]
-    optional += [output / TRADEOFF_FILE, output / AUDIT_FILE, *decision_files(config), withdrawn_path(config)]
+    optional += [(output / train_file(model)).with_suffix(".png") for model in models]
+    optional += [output / name for name in (TRADEOFF_FILE, TRADEOFF_PLOT, AUDIT_FILE, AUDIT_PLOT)]
+    optional += [*decision_files(config), withdrawn_path(config)]
     optional += [Path(config.checkpoint_path) / checkpoint_file(model) for model in models]
     inputs = dataset_files(config) + plugin_files(config.model) + [path for path in optional if path.is_file()]
     device = set_device(config)

@@ -1,4 +1,5 @@
-"""The pictures of report.html: one panel each, as SVG that takes the colour of the page's text, legible on a phone."""
+"""The pictures of report.html: those that a stage has drawn, and one-panel SVGs that take the colour of the page's text."""
+import base64
 import html
 import io
 import re
@@ -7,7 +8,6 @@ import numpy as np
 
 from ..common import figures
 from ..common.figures import BLUE, GREY, ORANGE, as_written
-from ..constants import MASKED_MODEL
 
 _HEADER = re.compile(r"^.*?(?=<svg)", re.S)
 _SIZE = re.compile(r'<svg[^>]*?viewBox="([^"]*)"[^>]*>', re.S)
@@ -40,16 +40,12 @@ def picture(name, label, draw, *arguments, height=3.0):
     return _SIZE.sub(lambda found: f'<svg viewBox="{found[1]}" {described}>', element, count=1)
 
 
-def learning_curves(axes, histories, key, ylabel):
-    """The quantity `key` by epoch; `histories` is a dict of model to its history and the epoch to mark."""
-    for model, (history, marked) in histories.items():
-        color = BLUE if model == MASKED_MODEL else GREY
-        figures.curve(axes, history, key, color, model)
-        value = [record[key] for record in history if record["epoch"] == marked]
-        axes.plot([marked] * len(value), value, "o", color=color, markersize=5)
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.set(xlabel="epoch", ylabel=ylabel)
-    axes.legend(frameon=False)
+def drawn_before(path, label):
+    """The PNG of a stage as an element for blocks.figures, with its label; "" where it could not be drawn."""
+    if not path.is_file():
+        return ""
+    return (f'<img src="data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}" '
+            f'alt="{html.escape(label)}">')
 
 
 def histogram(axes, series, xlabel, ylabel):
@@ -73,14 +69,3 @@ def shares_by_name(axes, names, share, overall):
     axes.axvline(overall, color=ORANGE, linestyle=":")
     axes.set_yticks(place, list(map(as_written, names)), fontsize="small")
     axes.set(xlim=(0, 100), ylim=(-0.6, len(names) - 0.4), xlabel=f"disclosed (%); all: {overall:.0f}%")
-
-
-def aucs(axes, series, strategies, title):
-    """AUCs of the leakage audit with their intervals by strategy; see figures.auc_panel."""
-    figures.auc_panel(axes, series, strategies, title)
-
-
-def tradeoff(axes, table, metric):
-    """A metric of the trade-off study by strategy; see figures.tradeoff_panel."""
-    figures.tradeoff_panel(axes, table, metric)
-    axes.legend(frameon=False, fontsize="x-small", ncols=2)

@@ -1,4 +1,6 @@
 """What the report says of the run: data, stages, decision, options, trainings."""
+from pathlib import Path
+
 import numpy as np
 import yaml
 
@@ -8,7 +10,7 @@ from ..common.machine import mindspore_version
 from ..common.plugins import label
 from ..common.wording import counted
 from ..config import shipped
-from ..constants import MASKED_MODEL
+from ..constants import MASKED_MODEL, train_file
 from ..dataset import time_unit
 from ..evaluation.compare import rankings
 from ..game.baselines import BASELINES
@@ -127,25 +129,21 @@ def training(results, config):
     trainings = {model: found.training for model, found in results.models.items() if found.training is not None}
     if not trainings:
         return []
-    first = next(iter(trainings.values()))["history"][0]
-    wanted = {"loss": "training loss (nats)", "pos_loss": "validation loss (nats)",
-              **{key: f"validation {key.upper()}" for key in rankings(first)}}
-    pictures = []
-    for key, named in wanted.items():
-        marked = "anchor_epoch" if "loss" in key else "best_epoch"
-        curves = {model: (record["history"], record[marked]) for model, record in trainings.items()
-                  if key in record["history"][0]}
-        if curves:
-            said = "; ".join(f"{model} from {history[0][key]:.3f} to {history[-1][key]:.3f}, at the marked epoch {epoch} "
-                             f"{history[epoch - 1][key]:.3f}" for model, (history, epoch) in curves.items())
-            pictures.append(panels.picture(f"curve_{key.split('@')[0]}", f"{named} by epoch: {said}",
-                                           panels.learning_curves, curves, key, named))
+    pictures = [panels.drawn_before((Path(config.output_path) / train_file(model)).with_suffix(".png"),
+                                    _curves_in_words(model, record)) for model, record in trainings.items()]
     blocks = [figures(*pictures), text("Marked: in the losses the epoch of the lowest validation loss, up to which "
-                                       "influences are taken; in the metrics the epoch that recommends.")]
+                                       "influences are taken; in the metric the epoch that recommends.")]
     if MASKED_MODEL in trainings and looked_at_validation(results):
         blocks.append(text("The mask was chosen on the validation items, so that what they say of the masked model is no "
                            "evidence."))
     return blocks
+
+
+def _curves_in_words(model, training):
+    first, last = training["history"][0], training["history"][-1]
+    named = {"loss": "training loss", "pos_loss": "validation loss", **{key: key.upper() for key in rankings(first)}}
+    return f"{model} by epoch: " + "; ".join(f"{name} from {first[key]:.3f} to {last[key]:.3f}"
+                                             for key, name in named.items() if key in first)
 
 
 def looked_at_validation(results):

@@ -1,9 +1,12 @@
 """The sections of report.html: functions of Results and settings that return blocks, none without any."""
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
 from .. import metrics
 from ..common.wording import counted
+from ..constants import TRADEOFF_PLOT
 from ..evaluation.compare import comparison_rows, names_rows, rankings, rows_that_serve
 from ..evaluation.explain import Rule
 from ..evaluation.quarters import changes_in_quarters
@@ -110,12 +113,10 @@ def tradeoff(results, config):
     if results.study is None:
         return []
     study, settings = results.study.table, results.run.records["tradeoff"].get("all_settings", {})
-    pictures = []
-    for k, metric in enumerate(rankings(study)):
-        said = f"{metric.upper()} of every strategy by the share of the unwillingness that it violates: " + "; ".join(
-            f"{name} {_range(rows, metric)}" for name, rows in study.groupby("strategy", sort=False))
-        pictures.append(panels.picture(f"tradeoff{k}", said, panels.tradeoff, study, metric, height=3.6))
-    return [figures(*pictures),
+    said = ". ".join(f"{metric.upper()} of every strategy by the share of the unwillingness that it violates: " + "; ".join(
+        f"{name} {_range(rows, metric)}" for name, rows in study.groupby("strategy", sort=False))
+                     for metric in rankings(study))
+    return [figures(panels.drawn_before(Path(config.output_path) / TRADEOFF_PLOT, said)),
             text(f"Study of {study.seed.nunique()} seeds: recipe {settings.get('recipe')}, batch_size "
                  f"{settings.get('batch_size')}, {settings.get('train_epochs')} epochs. Bars are standard deviations "
                  "over seeds. Its models are not those of this run.")]

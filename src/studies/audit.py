@@ -20,7 +20,7 @@ from ..common.stage import Stage, main
 from ..common.terminal import RESULT, markdown_text, progress
 from ..common.wording import markdown_table
 from ..config import TRAINED
-from ..constants import AUDIT_FILE, GENRES
+from ..constants import AUDIT_FILE, AUDIT_PLOT, GENRES
 from ..dataset import evaluation_candidates
 from ..device_adapter import set_device
 from ..game.strategies import NONE, STRATEGIES, needs_model
@@ -44,7 +44,7 @@ from .runs import settings_of_seed
 
 logger = logging.getLogger("ifrqe")
 
-TABLE, PLOT = "audit.md", "audit.png"
+TABLE = "audit.md"
 RANDOM = "random"
 RESAMPLES = 1000  # of the bootstrap over users
 PAIRS = 20_000  # of each kind at most, for membership
@@ -77,9 +77,9 @@ def audit(config):
     text = markdown(record)
     write_text(output / TABLE, text)
     stage.finish()
-    drawn(audit_plot, output / PLOT, record)
+    drawn(audit_plot, output / AUDIT_PLOT, record)
     logger.log(RESULT, "%s", text)
-    logger.info("written to %s, %s and %s", *(output / name for name in (AUDIT_FILE, TABLE, PLOT)))
+    logger.info("written to %s, %s and %s", *(output / name for name in (AUDIT_FILE, TABLE, AUDIT_PLOT)))
 
 
 def _strategies(config):

@@ -17,7 +17,7 @@ from ..common.plugins import plugin_files
 from ..common.stage import Stage, main
 from ..common.terminal import RESULT, progress
 from ..common.wording import counted
-from ..constants import STUDY_SEEDS, TRADEOFF_FILE
+from ..constants import STUDY_SEEDS, TRADEOFF_FILE, TRADEOFF_PLOT
 from ..device_adapter import set_device
 from ..evaluation.compare import rankings
 from ..game.strategies import NONE, NONE_VALIDATION, STRATEGIES, needs_model
@@ -29,7 +29,7 @@ from .tables import markdown, users_markdown
 
 logger = logging.getLogger("ifrqe")
 
-TABLE, PLOT, USERS_PLOT = "tradeoff.md", "tradeoff.png", "tradeoff_users.png"
+TABLE, USERS_PLOT = "tradeoff.md", "tradeoff_users.png"
 
 
 def tradeoff(config):
@@ -74,10 +74,11 @@ def tradeoff(config):
     Stage("tradeoff", config, (*groups_of_runs(config), "decision", "tradeoff", "repetition"),
           data_files(config) + plugin_files(config.model), [output / name for name in (TRADEOFF_FILE, TABLE)],
           device).finish()
-    drawn(tradeoff_plot, output / PLOT, table, [*shown, "loss", "reward"], title)
+    drawn(tradeoff_plot, output / TRADEOFF_PLOT, table, [*shown, "loss", "reward"], title)
     drawn(users_plot, output / USERS_PLOT, users, title)
     logger.log(RESULT, "%s", text)
-    logger.info("written to %s, %s, %s and %s", *(output / name for name in (TRADEOFF_FILE, TABLE, PLOT, USERS_PLOT)))
+    files = TRADEOFF_FILE, TABLE, TRADEOFF_PLOT, USERS_PLOT
+    logger.info("written to %s, %s, %s and %s", *(output / name for name in files))
 
 
 if __name__ == "__main__":

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from src.common.errors import InputError
-from src.constants import AUDIT_FILE
+from src.constants import AUDIT_FILE, AUDIT_PLOT
 from src.dataset import load_dataset
 from src.movielens import prepare
 from src.report.leakage import remarks, tables
 from src.studies import audit as audited
 from src.studies import audit_measures
-from src.studies.audit import PLOT, TABLE, Audit, audit
+from src.studies.audit import TABLE, Audit, audit
 from src.studies.audit_models import Models
 from src.studies.figures import audit_plot
 from src.studies.retraining import Retraining
@@ -56,7 +56,7 @@ def test_models_are_trained_once_and_every_part_is_measured(cpu, settings, tmp_p
             assert found["interval"][0] <= found["auc"] <= found["interval"][1]
     assert record["strategies"]["none"]["reinference"] == {"skipped": "it withholds nothing"}
     assert record["skipped"] == {}
-    assert is_png(output / PLOT) and "| threshold |" in (output / TABLE).read_text()
+    assert is_png(output / AUDIT_PLOT) and "| threshold |" in (output / TABLE).read_text()
 
     written = (output / AUDIT_FILE).stat().st_mtime_ns
     audit(config)  # nothing has changed

@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 
 from src.common.errors import InputError
-from src.constants import TRADEOFF_FILE
+from src.constants import TRADEOFF_FILE, TRADEOFF_PLOT
 from src.studies.runs import SeedRuns
-from src.studies.tradeoff import PLOT, TABLE, USERS_PLOT, tradeoff
+from src.studies.tradeoff import TABLE, USERS_PLOT, tradeoff
 from tests.small import SMALL
 
 STUDY = [*SMALL, "--tradeoff_budgets", "0.3,0.8", "--tradeoff_strategies", "threshold,ifrqe,none+validation",
@@ -47,7 +47,7 @@ def test_the_study_goes_on_where_it_was_stopped_and_can_grow(cpu, ratings, setti
     for _, rows in table.groupby(["budget", "seed"]):
         assert rows.willingness_weight.nunique() == 1
         assert rows.reward.to_numpy() == pytest.approx(-rows.loss - rows.willingness_weight * rows.wv)
-    for name in (PLOT, USERS_PLOT):
+    for name in (TRADEOFF_PLOT, USERS_PLOT):
         assert (tmp_path / "output" / name).read_bytes()[:4] == b"\x89PNG"
     assert "| 30% | ifrqe |" in (tmp_path / "output" / TABLE).read_text()
     tradeoff(settings(*STUDY, "--tradeoff_budgets", "0.3,0.5,0.8"))
