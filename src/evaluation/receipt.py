@@ -70,8 +70,8 @@ class Receipts:
         ids, (users, items, _) = self.masked
         return {str(ids.items[item]) for item in items[ids.users.astype(str)[users] == str(user_id)]}
 
-    def of(self, user: int, made: str | None = None, program: str = __version__) -> dict:
-        """The receipt of a user, by position: a dict that JSON can hold. `made` (ISO 8601, UTC) is now if not given."""
+    def of(self, user: int) -> dict:
+        """The receipt of a user, by position: a dict that JSON can hold."""
         own = original_id(self.dataset.user_ids, user)
         withdrawals = [found for request in self.requests if (found := _of_user(request, own))["items"] + found["forbidden"]]
         at = {str(item): found for found in withdrawals for item in found["items"] + found["forbidden"]}
@@ -80,7 +80,7 @@ class Receipts:
         held = [("test", self.dataset.test[user]), ("validation", self.dataset.validation[user])]
         record, masked = self.decisions.record, self.masked_items(own) or ()
         return sealed({
-            "format": FORMAT, "made": made or time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "program": program,
+            "format": FORMAT, "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "program": __version__,
             "dataset": self.config.dataset, USER: own, "model": Variant(self.config, masked=True).model,
             "decision": {"strategy": label(record["strategy"]), "willingness_weight": explained["willingness_weight"],
                          **{key: record[key] for key in ("unwillingness", "wv_budget", "wv", "total_wv")}},
@@ -158,7 +158,7 @@ def check(receipt: dict, config: Config) -> Iterator[tuple[str, str]]:
         place = {str(name): k for k, name in enumerate(receipts.dataset.user_ids)}
         if str(receipt.get(USER)) not in place:
             raise InputError(f"{config.dataset} has no user {receipt.get(USER)}")
-        now = receipts.of(place[str(receipt[USER])], receipt.get("made"), receipt.get("program"))
+        now = receipts.of(place[str(receipt[USER])])
         masked = receipts.masked_items(now[USER])
     except InputError as e:
         yield "the decisions can be read", str(e)

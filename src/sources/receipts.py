@@ -1,4 +1,4 @@
-"""The file of a receipt: what a user was told about the decisions on their interactions, as JSON or within a page.
+"""The file of a receipt: what a user was told about the decisions on their interactions, as JSON.
 
 The last key of the JSON is a digest over all before it, and the file's bytes follow from its content, so that an altered one
 is noticed; whether the content is true, evaluation/receipt.py says. Its `rules` are rules as a `willingness_file` has them.
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from pathlib import Path
 
 import pandas as pd
@@ -17,13 +16,12 @@ from ..constants import ITEM, UNWILLINGNESS, USER
 
 FORMAT = 1
 DIGEST = "receipt_sha256"  # the last key
-PAGE = ".html"  # ending of a receipt that is a page; one that is JSON alone ends with ".json"
-_IN_PAGE = re.compile(r'<script id="receipt" type="application/json">(.*?)</script>', re.S)
+PAGE = ".html"  # ending of its view for people; that of the receipt is ".json"
 _ANEW = "get a new one with eval.py --receipt USER"
 
 
 def is_receipt(path: str | Path) -> bool:
-    """Whether a file is a receipt, by the ending of its name."""
+    """Whether a file is a receipt or the page of one, by the ending of its name."""
     return Path(path).suffix in (".json", PAGE)
 
 
@@ -38,21 +36,21 @@ def text_of(receipt: dict) -> str:
 
 
 def read_receipt(path: str | Path) -> dict:
-    """The receipt in a JSON file or a page; of a page what is around the JSON is not looked at.
+    """The receipt in a JSON file.
 
     Raises:
         InputError: it is no receipt, or was altered.
     """
     path = Path(path)
+    if path.suffix == PAGE:
+        raise InputError(f"{path}: is a page for people; name the receipt, {path.with_suffix('.json').name}")
     try:
         text = path.read_bytes().decode()
-        found = _IN_PAGE.search(text)[1] if path.suffix == PAGE else text
-        receipt = json.loads(found)
+        receipt = json.loads(text)
         content = {key: value for key, value in receipt.items() if key != DIGEST}
-        sound = list(receipt)[-1] == DIGEST and receipt[DIGEST] == _digest(content)
-        sound = sound and (path.suffix == PAGE or text == text_of(receipt))
+        sound = list(receipt)[-1] == DIGEST and receipt[DIGEST] == _digest(content) and text == text_of(receipt)
     except OSError as e:
-        raise InputError(f"{path}: {e.strerror}; name a receipt, receipt_USER.json or receipt_USER.html") from e
+        raise InputError(f"{path}: {e.strerror}; name a receipt, receipt_USER.json") from e
     except (ValueError, TypeError, AttributeError, IndexError, RecursionError):
         sound = False
     if not sound:
