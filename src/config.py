@@ -52,7 +52,7 @@ GROUPS = {
         "wv_budget": "float (0, 1]", "willingness_weight": "optional float [0, inf)"},
     "game": {
         "budget_scope": ("all", "user"), "protect": "bool",
-        "prior": "float (0, 1)", "rounds": "int [1, inf)", "game_rate": "float (0, inf)", "count_others": "bool",
+        "prior": "float (0, 1)", "rounds": "int [1, inf)", "game_rate": "float (0, inf)",
         "shrinkage": "optional float [0, 1]",
         "instalments": "floats (0, 1]", "anchors": "int [1, inf)", "anchor_placing": ("successive", "binomial", "budget"),
         "anchor_use": ("nearest", "weighted"), "anchor_warm_epochs": "int [0, inf)"},
@@ -77,6 +77,9 @@ GROUPS = {
         "log_level": ("quiet", "normal", "verbose"), "device_target": ("auto", "CPU", "GPU", "Ascend"),
         "device_id": "int [0, inf)", "enable_modelarts": "bool", "data_url": "str", "train_url": "str",
         "checkpoint_url": "str"},
+}
+REMOVED = {  # options of earlier versions, or one of their values, and what serves instead
+    "count_others": "the game counts what a disclosure does for its own user; for sparse data raise shrinkage",
 }
 ONLY = {"layers": "ncf", "gcn_layers": "lightgcn"}  # options of the group "model" that one base model has alone
 KINDS = {key: kind for group in GROUPS.values() for key, kind in group.items()}
@@ -168,7 +171,8 @@ def load_config(arguments: list[str], description: str = "") -> Config:
               **_typed(asked.config_path, own)}
     parsed, unknown = _parser(values, recipes, description).parse_known_args(arguments)
     if unknown:
-        raise InputError(f"unknown option {unknown[0]}; {_suggestion(unknown[0].lstrip('-').split('=')[0])}")
+        key = unknown[0].lstrip("-").split("=")[0]
+        raise InputError(_gone(f"--{key}", key) or f"unknown option {unknown[0]}; {_suggestion(key)}")
     given = {k: v for k, v in vars(parsed).items() if v is not None and k != "config_path"}
     for key, text in given.items():
         try:
@@ -176,6 +180,8 @@ def load_config(arguments: list[str], description: str = "") -> Config:
         except ValueError as e:
             raise InputError(f"--{key} {text!r}: {e}") from None
     for key, kind in KINDS.items():
+        if gone := _gone(f"--{key} {values[key]}", f"{key} {values[key]}"):
+            raise InputError(gone)
         check(key, values[key], kind)
     _check_together(values)
     _check_model(values, {*given, *own})
@@ -194,7 +200,7 @@ def _typed(file, values):
     typed = {}
     for key, value in values.items():
         if key not in KINDS:
-            raise InputError(f"{file}: unknown key {key!r}; {_suggestion(key)}")
+            raise InputError(_gone(f"{file}: {key}", key) or f"{file}: unknown key {key!r}; {_suggestion(key)}")
         try:
             typed[key] = convert(value, KINDS[key])
         except ValueError as e:
@@ -242,6 +248,11 @@ def _with_values(arguments):
 def _stands_alone(kind):
     """Whether an option of this kind may stand without a value, which then is True."""
     return kind == "bool" or isinstance(kind, tuple) and "True" in kind
+
+
+def _gone(said, key):
+    """What to say of a key of REMOVED, called `said`; None of any other."""
+    return f"{said}: is no more; {REMOVED[key]}" if key in REMOVED else None
 
 
 def _suggestion(key):

@@ -20,7 +20,6 @@ from .dataset import Dataset, without_test_items
 from .influence.anchor import Anchor
 from .influence.block import Blend, Block
 from .influence.chunks import Chunks
-from .influence.cross_user import influence_on_others
 from .influence.expected import default_shrinkage, expected_influence, shrunk, target_items
 from .influence.lissa import Lissa
 from .network import build
@@ -133,11 +132,11 @@ def expected_at(anchor: Anchor, dataset: Dataset, config: Config,
 
     Args:
         anchor, dataset, partial: see influences.
-        config: also influence_lags, shrinkage and count_others.
+        config: also influence_lags and shrinkage.
 
     Returns:
         influence: (n,) on the validation item, the mean where there are several; nats, positive = disclosing helps.
-        expected: (n,) float64, see expected_influence, and shrunk; with count_others that of the other users is added.
+        expected: (n,) float64, see expected_influence, and shrunk.
         report: dict.
     """
     targets = target_items(dataset, config.influence_lags)
@@ -146,9 +145,4 @@ def expected_at(anchor: Anchor, dataset: Dataset, config: Config,
     shrinkage = default_shrinkage(dataset) if config.shrinkage is None else config.shrinkage
     report.update(shrinkage=float(shrinkage),
                   expected_mean=float(dataset.share.total(expected.sum()) / max(1, dataset.all_interactions)))
-    expected = shrunk(expected, shrinkage, report["expected_mean"])
-    if config.count_others:
-        others = influence_on_others(anchor, dataset, config, targets)
-        added, report["expectation_others"] = expected_influence(others, dataset)
-        expected = expected + added
-    return found[:, :dataset.held.validations.shape[1]].mean(1), expected, report
+    return found[:, :dataset.held.validations.shape[1]].mean(1), shrunk(expected, shrinkage, report["expected_mean"]), report

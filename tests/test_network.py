@@ -47,7 +47,7 @@ def test_every_stage_runs_with_it(cpu, ratings, settings, tmp_path, own, caplog,
     config = settings("--model", own(MODEL) if model == "mine" else model, *TINY, "--personal", "True")
     output = tmp_path / "output"
     caplog.set_level(logging.INFO, logger="ifrqe")
-    preprocess(config.replace(strategy="ifrqe", count_others=True))  # trains the plain model
+    preprocess(config.replace(strategy="ifrqe"))  # trains the plain model
     assert (tmp_path / "checkpoint" / f"{name}.ckpt").exists() and (output / f"train_{name.lower()}.json").exists()
     found = np.genfromtxt(output / "disclosure.csv", delimiter=",", names=True)
     assert np.isfinite(found["influence"]).all() and found["influence"].std() > 0

@@ -45,7 +45,6 @@ class Rule:
         self.otherwise = INSTALMENTS if self.strategy == ASK_FIRST else ANCHORS
         if "protection" in record:
             self.otherwise = PROTECTED if self.strategy == IFRQE else f"{PROTECTED}, or {self.otherwise}"
-        self.whose = "their recommendations and those of others" if record.get("count_others") else "their recommendations"
 
     @property
     def sentences(self) -> tuple[str, str]:
@@ -78,7 +77,7 @@ class Rule:
             return [VETOED if v else done if d else left for d, v in zip(disclosed, vetoed)]
         weight = self.weight if weight is None else weight
         says = self.disclosed(expected, unwillingness, vetoed, weight)
-        return [_reason(*row, self.whose, self.otherwise)
+        return [_reason(*row, self.otherwise)
                 for row in zip(expected, weight * unwillingness, vetoed, disclosed, says)]
 
 
@@ -93,8 +92,8 @@ BASELINE_REASONS = {**dict.fromkeys(("none", "none+validation"), EVERYTHING),
                     **{name: (baseline.disclosed, baseline.withheld) for name, baseline in BASELINES.items()}}
 
 
-def _reason(expected, price, vetoed, disclosed, says, whose, otherwise):
-    """Why an interaction was disclosed or withheld, by its worth, its price, what the rule says, and whose worth it is.
+def _reason(expected, price, vetoed, disclosed, says, otherwise):
+    """Why an interaction was disclosed or withheld, by its worth, its price and what the rule says.
 
     `otherwise` is said where the decision was another than the rule's.
     """
@@ -105,11 +104,11 @@ def _reason(expected, price, vetoed, disclosed, says, whose, otherwise):
     if disclosed and price > 0 and expected >= price:
         return f"disclosed: worth {times(expected / price)} its price"
     if disclosed and expected > price:
-        return f"disclosed: helps {whose} and costs them nothing"
+        return "disclosed: helps their recommendations and costs them nothing"
     if disclosed:
         return "disclosed: makes too little difference to move the game from its start"
     if expected <= 0:
-        return f"withheld: hurts {whose}"
+        return "withheld: hurts their recommendations"
     if expected >= price:
         return "withheld: makes too little difference to move the game from its start"
     return f"withheld: they asked, and it is worth only {times(expected / price)} its price"

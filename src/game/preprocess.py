@@ -59,7 +59,7 @@ logger = logging.getLogger("ifrqe")
 
 _PART, _ROWS = "disclosure_{}.csv", "rows_{}.npy"  # of each rank
 _IN_RANKS = {"strategy": (NONE, "random", "threshold", IFRQE, ASK_FIRST), "solver": ("blend", "block"), "protect": (False,),
-             "needs": (False,), "count_others": (False,), "budget_scope": ("all",)}
+             "needs": (False,), "budget_scope": ("all",)}
 
 
 def preprocess(config: Config) -> None:
@@ -185,7 +185,7 @@ def _record(config, problem, models, decisions, seconds):
         game = {"solver": config.solver, "damping": config.damping, "influence_models": max(1, len(models)),
                 "parameter_sets": len(parameter_sets(models)),
                 "anchors": len(decisions.record.get("anchor_wv", [wv])),
-                **{key: getattr(config, key) for key in ("prior", "rounds", "game_rate", "count_others")},
+                **{key: getattr(config, key) for key in ("prior", "rounds", "game_rate")},
                 **decisions.record}
     return {"dataset": config.dataset, "seed": config.seed, "num_users": users, "num_items": dataset.num_items,
             "num_interactions": dataset.all_interactions, "strategy": config.strategy,

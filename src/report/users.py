@@ -79,7 +79,7 @@ def users_page(results, config):
         pages.append(page)
     alike = [] if decisions.prices is not None else rule.prices(decisions, shares) if slider else None
     return {"played": rule.played, "veto": decisions.under_veto, "left_out": hide,
-            "num_live": len(live), "sizes": SIZES, "whose": rule.whose, "otherwise": rule.otherwise,
+            "num_live": len(live), "sizes": SIZES, "otherwise": rule.otherwise,
             "stands": GIVEN_BACK if rule.strategy == IFRQE else APPROXIMATE,
             "sentences": rule.sentences, "weight": rule.weight, "critical": rule.critical, "num_users": dataset.num_users,
             "num_candidates": next(iter(results.models.values())).record["num_candidates"],

@@ -119,14 +119,6 @@ def test_where_the_game_hardly_moves_its_start_decides(prior, said):
                         "withheld: hurts their recommendations"])
 
 
-def test_others_recommendations_are_named_where_they_count():
-    decisions = decided([0.01, -0.01], [0.0, 0.0], [1, 0], 0.02)
-    decisions.record["count_others"] = True
-    said = Rule(decisions).reasons(decisions.expected, decisions.unwillingness, decisions.vetoed, decisions.disclosed)
-    assert said == ["disclosed: helps their recommendations and those of others and costs them nothing",
-                    "withheld: hurts their recommendations and those of others"]
-
-
 def test_decisions_stand_without_a_masked_model(finished_run, tmp_path, capsys):
     """Right after a new preprocess.py the masked model is of another mask: JSON stays JSON, and a warning says so."""
     shutil.copy(f"{finished_run.checkpoint_path}/NCF.ckpt", tmp_path)

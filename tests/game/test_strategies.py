@@ -108,14 +108,6 @@ def test_shrinkage_goes_from_the_game_to_the_order_of_threshold(make):
     assert np.array_equal(whole.disclosed, decide("threshold", 0.5).disclosed)
 
 
-def test_what_it_does_for_others_is_added(make):
-    selfish, social = (make("--influence_lags", 0, "--count_others", value)[1]("ifrqe", 0.5) for value in (False, True))
-    dataset = make()[0]
-    changed = selfish.expected != social.expected
-    assert np.array_equal(changed, np.isin(dataset.item, dataset.validation)) and changed.any()
-    assert np.array_equal(selfish.influence, social.influence)
-
-
 @pytest.mark.parametrize("placing", ["successive", "binomial", "budget"])
 def test_each_anchor_is_trained_on_what_it_discloses(make, monkeypatch, placing):
     dataset, decide, _ = make("--anchor_placing", placing, "--anchors", 3)

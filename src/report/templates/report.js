@@ -36,9 +36,9 @@ function reason(expected, price, vetoed, disclosed, says) {
   if (vetoed) return "withheld: they forbade it";
   if (disclosed !== says) return `${disclosed ? "disclosed" : "withheld"}: ${data.otherwise}`;
   if (disclosed && price > 0 && expected >= price) return `disclosed: worth ${times(expected / price)} its price`;
-  if (disclosed && expected > price) return `disclosed: helps ${data.whose} and costs them nothing`;
+  if (disclosed && expected > price) return "disclosed: helps their recommendations and costs them nothing";
   if (disclosed) return "disclosed: makes too little difference to move the game from its start";
-  if (expected <= 0) return `withheld: hurts ${data.whose}`;
+  if (expected <= 0) return "withheld: hurts their recommendations";
   if (expected >= price) return "withheld: makes too little difference to move the game from its start";
   return `withheld: they asked, and it is worth only ${times(expected / price)} its price`;
 }
