@@ -40,7 +40,7 @@ GROUPS = {
     "influence": {
         "solver": ("blend", "block", "lissa", "FILE.py"), "damping": "float (0, inf)",
         "similarity_damping": "float (0, inf)",
-        "influence_models": "int [1, inf)", "influence_lags": "int [0, inf)", "lissa_depth": "int [1, inf)",
+        "influence_lags": "int [0, inf)", "lissa_depth": "int [1, inf)",
         "lissa_batch": "int [2, inf)", "lissa_scale": "float [0, inf)", "lissa_damping": "float [0, 1)"},
     "chunks": {"chunk_size": "int [1, inf)"},
     "unwillingness": {
@@ -69,7 +69,7 @@ GROUPS = {
     "report": {"report_users": "int [0, inf)", "report_vetoed": "bool"},
     "run": {  # no result depends on them, but by the files that they name
         "data_path": "str", "dataset": "str", "archive": "str", "mirror": "str", "recipe": "str", "resume": "bool",
-        "masked": "bool", "other_model": "bool", "willingness_file": "str", "eval_batch_size": "int [1, inf)",
+        "masked": "bool", "willingness_file": "str", "eval_batch_size": "int [1, inf)",
         "eval_file_name": "str", "recommend": "str", "explain_user": "str", "newcomers": "str", "why": "pair",
         "receipt": "str", "verify_receipt": "str", "withdraw": "str", "audit": "bool",
         "format": ("table", "json"),
@@ -79,6 +79,8 @@ GROUPS = {
         "checkpoint_url": "str"},
 }
 REMOVED = {  # options of earlier versions, or one of their values, and what serves instead
+    "influence_models": "influences come from the one plain model, at its anchor_epochs",
+    "other_model": "give the options that the model was trained with, or train anew with these",
     "count_others": "the game counts what a disclosure does for its own user; for sparse data raise shrinkage",
 }
 ONLY = {"layers": "ncf", "gcn_layers": "lightgcn"}  # options of the group "model" that one base model has alone

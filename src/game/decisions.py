@@ -19,7 +19,7 @@ from ..sources.withdrawn import withdrawn_from
 
 # of preprocess.json, by what comes after it; the latter of a game only
 RECORD_KEYS = ("strategy", "unwillingness", "wv", "total_wv", "wv_budget", "disclosed_share", "seconds", "peak_rss_mb")
-PLAYED_KEYS = ("solver", "parameter_sets", "influence_models", "anchors", "prior", "rounds", "game_rate")
+PLAYED_KEYS = ("solver", "parameter_sets", "anchors", "prior", "rounds", "game_rate")
 COLUMNS = (USER, ITEM, INFLUENCE, UNWILLINGNESS, DISCLOSED, EXPECTED)
 
 

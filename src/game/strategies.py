@@ -99,7 +99,7 @@ class Strategies:
 
     Args:
         problem: Problem.
-        models: see anchors.load_models; may be empty for strategies that need no model.
+        model: see anchors.load_model; None for strategies that need no model.
         config: the options of influence and game.
         device: name of the device in use.
         kept: Kept.
@@ -107,8 +107,8 @@ class Strategies:
     `expected_loss`: after a decision that was played, a function to the ExpectedLoss by the model that it went by.
     """
 
-    def __init__(self, problem: Problem, models: list, config: Config, device: str, kept: Kept):
-        self.problem, self.models, self.config, self.device, self.kept = problem, models, config, device, kept
+    def __init__(self, problem: Problem, model: tuple[dict, dict] | None, config: Config, device: str, kept: Kept):
+        self.problem, self.model, self.config, self.device, self.kept = problem, model, config, device, kept
         self.seconds = {"influence": 0.0, "game": 0.0}
         self.partials = []
         self._first = self._loss = self.expected_loss = None
@@ -133,7 +133,7 @@ class Strategies:
             if baseline.keys:
                 keys = baseline.keys(problem.dataset, problem.unwillingness, self.config)
                 return Decisions(first_of_keys(keys, problem, limit), problem.unwillingness)
-            parameters = parameter_sets(self.models) if baseline.needs_model else []
+            parameters = parameter_sets(self.model) if baseline.needs_model else []
             order = baseline.order(problem.dataset, problem.unwillingness, parameters, self.config)
             return Decisions(first_in_order(order, problem, limit), problem.unwillingness)
         if strategy == ASK_FIRST:
@@ -196,7 +196,7 @@ class Strategies:
     def _loss_by_the_plain_model(self):
         """The ExpectedLoss of what is allowed, by the shared parameters of the plain model at its anchor."""
         if self._loss is None:
-            dataset, values = self.problem.dataset, parameter_sets(self.models[:1])[-1]
+            dataset, values = self.problem.dataset, parameter_sets(self.model)[-1]
             trained = np.bincount(dataset.user, minlength=dataset.num_users) > 0
             self._loss = ExpectedLoss(values, dataset.part(self.problem.allowed), trained, self.config)
         return self._loss
@@ -214,7 +214,7 @@ class Strategies:
 
     def _at_everything(self):
         if self._first is None:
-            self._first = self._at(Anchor(parameter_sets(self.models)), 0)
+            self._first = self._at(Anchor(parameter_sets(self.model)), 0)
         return self._first
 
     def _at(self, anchor, number):
@@ -256,7 +256,7 @@ class Strategies:
                 break
             logger.info("anchor %d of %d: %s is trained on %.1f%% of the interactions", number + 1, config.anchors,
                         config.plain_model, 100 * selection.mean())
-            retrained = Retrained(self.models, problem.dataset, selection, config, self.device)
+            retrained = Retrained(self.model, problem.dataset, selection, config, self.device)
             selections.append(selection)
             found.append(self._at(retrained.anchor(), number)[1])
         return selections, found

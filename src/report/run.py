@@ -100,9 +100,8 @@ def _decision_rows(decisions):
         rows.append(("instalments", f"{len(record['instalment_wv'])}: wv "
                                     + ", ".join(f"{wv:.4g}" for wv in record["instalment_wv"])))
     if "solver" in record:
-        models, anchors = counted(record["influence_models"], "model"), counted(record["anchors"], "anchor")
-        rows.append(("influences", f"solver {record['solver']}, {record['parameter_sets']} sets of parameters of {models}, "
-                                   f"{anchors}"))
+        rows.append(("influences", f"solver {record['solver']}, {record['parameter_sets']} sets of parameters, "
+                                   f"{counted(record['anchors'], 'anchor')}"))
     if record.get("vetoed"):
         rows.append(("vetoed", f"{record['vetoed']:,}"))
     return rows

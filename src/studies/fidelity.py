@@ -25,7 +25,7 @@ from ..config import EVALUATED, TRAINED
 from ..constants import FIDELITY_FILE, FIDELITY_PLOT
 from ..dataset import load_dataset
 from ..device_adapter import set_device
-from ..game.anchors import load_models, parameter_sets, trained_models
+from ..game.anchors import load_model, parameter_sets, trained_model
 from ..game.strategies import influence_groups
 from ..influence.anchor import Anchor
 from ..influence_function import SOLVERS, influences
@@ -57,7 +57,7 @@ def fidelity(config):
         solvers.remove("lissa")
     if config.holdout < 2:
         raise InputError(f"--holdout {config.holdout}: leaves no validation item to predict the loss of; use 2 here")
-    checkpoints = trained_models(config)
+    checkpoint = trained_model(config)
     output = Path(config.output_path)
     device = set_device(config)
     groups = ("split", "model", *TRAINED, *influence_groups(config, solvers), *EVALUATED, "fidelity")
@@ -65,12 +65,12 @@ def fidelity(config):
     if config.veto:
         groups += ("unwillingness",)
         files = data_files(config)
-    stage = Stage("fidelity", config, groups, files + checkpoints + plugin_files(*solvers, config.model),
+    stage = Stage("fidelity", config, groups, [*files, checkpoint, *plugin_files(*solvers, config.model)],
                   [output / FIDELITY_FILE], device)
     if stage.is_done():
         return
     dataset = _studied(config)
-    models = parameter_sets(load_models(checkpoints, dataset, config))
+    models = parameter_sets(load_model(dataset, config))
     logger.info("fidelity of %s (%s): %d random subsets that keep %g of each user's interactions, %d retrainings on each",
                 dataset.name, device, config.fidelity_masks, config.fidelity_keep, config.fidelity_repeats)
     found = {label(name): _influences(name, models, dataset, config, stage) for name in solvers}
@@ -79,9 +79,8 @@ def fidelity(config):
     retrainings = Retrainings(dataset, config, device, partial, number)
     kept, measured, others = random_subsets(retrainings, config)
     report = {"dataset": config.dataset, "seed": config.seed, "num_users": dataset.num_users,
-              "num_interactions": dataset.num_interactions, "influence_models": len(checkpoints),
-              "parameter_sets": len(models), "masks": config.fidelity_masks, "repeats": config.fidelity_repeats,
-              "keep": config.fidelity_keep,
+              "num_interactions": dataset.num_interactions, "parameter_sets": len(models),
+              "masks": config.fidelity_masks, "repeats": config.fidelity_repeats, "keep": config.fidelity_keep,
               "ceilings": {name: ceilings(measured[:, :, k], others[:, k])
                            for name, k in (("loss", LOSS), ("rank_loss", RANK_LOSS))},
               "solvers": {}}

@@ -17,7 +17,7 @@ from ..common.variant import Variant, ratings_path
 from ..config import EVALUATED, TRAINED
 from ..constants import RATINGS_FILE, TIMESTAMP
 from ..dataset import read_ratings_column, timestamp_seconds, without_test_items
-from ..game.anchors import load_models, trained_models
+from ..game.anchors import load_model, trained_model
 from ..game.problem import Kept, load_problem
 from ..game.strategies import IFRQE, NONE, NONE_VALIDATION, Strategies, influence_groups, needs_model, with_validation
 from ..influence.refit import refitted
@@ -42,7 +42,6 @@ def settings_of_seed(config, seed, needed):
     Args:
         needed: whether any strategy looks at a model.
     """
-    config = config.replace(other_model=False)
     if seed != config.seed:
         return seed_settings(config, seed)
     path = Variant(config).checkpoint
@@ -79,16 +78,15 @@ class SeedMasks:
 
     def __init__(self, config, folder, device, needed, option="tradeoff_budgets"):
         self.config, self.folder, self.device, self.option = config, folder, device, option
-        checkpoints = []
+        inputs = data_files(config) + plugin_files(config.solver, config.model)
         if needed:
-            checkpoints = trained_models(config, "give the study the options of that training, remove it, or name another "
-                                         "--checkpoint_path")
-        stage = Stage("tradeoff", config, groups_of_runs(config),
-                      data_files(config) + plugin_files(config.solver, config.model) + checkpoints, [], device)
+            inputs.append(trained_model(config, "give the study the options of that training, remove it, or name another "
+                                        "--checkpoint_path"))
+        stage = Stage("tradeoff", config, groups_of_runs(config), inputs, [], device)
         self.depends = stage.depends
         self.problem = load_problem(config)
         self.dataset = self.problem.dataset
-        self.strategies = Strategies(self.problem, load_models(checkpoints, self.dataset, config), config, device,
+        self.strategies = Strategies(self.problem, load_model(self.dataset, config) if needed else None, config, device,
                                      Kept(self.folder / f"seed_{config.seed}", stage.basis))
 
     def key(self, strategy, budget, **more):

@@ -19,10 +19,10 @@ def make(cpu, small, settings, tmp_path):
         config = settings(*NETWORK, *flags)
         dataset = load_dataset(config)
         values = randomised(4, 9, 3, [6, 4], seed=2)[1]
-        models = [({1: values}, {"settings": config.as_dict()})]
+        model = {1: values}, {"settings": config.as_dict()}
         b = np.linspace(1, 0.1, 10) if b is None else np.asarray(b, float)
         allowed = np.ones(10, bool) if allowed is None else allowed
-        return dataset, Strategies(Problem(dataset, b, allowed), models, config, "CPU", Kept(tmp_path, {})), values
+        return dataset, Strategies(Problem(dataset, b, allowed), model, config, "CPU", Kept(tmp_path, {})), values
     return strategies
 
 
