@@ -94,8 +94,8 @@ EVALUATED = ("candidates", "protocol", "ranking", "serving", "randomness")
 
 # Names that the program gives to other files under output_path.
 _OWN_FILES = re.compile(r"(train|eval)_(ncf|ifrqe|mf|lightgcn).*|(train|eval)_.*\.(json|csv|png)|settings_.*|run_.*\.log|"
-                        r"seed_\d+|(tradeoff|fidelity|influence|audit|carryover|paper|withdraw|receipt_).*|"
-                        r"(disclosure|preprocess|report|benchmark|scaling|why)\..*", re.I)
+                        r"seed_\d+|(tradeoff|fidelity|why|audit|carryover|paper|withdraw|receipt_).*|"
+                        r"(disclosure|preprocess|report|benchmark|scaling)\..*", re.I)
 
 
 def options_of(*groups: str) -> tuple[str, ...]:

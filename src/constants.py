@@ -14,7 +14,6 @@ DISCLOSURE_PLOT = "disclosure.png"
 PREPROCESS_FILE = "preprocess.json"
 FIDELITY_FILE = "fidelity.json"
 FIDELITY_PLOT = "fidelity.png"
-PARTIAL_FILE = "influence.partial"
 INSTALMENT_FILE = "instalment_{}.partial.ckpt"  # the model of an instalment, for the case of an interruption
 TRADEOFF_FILE = "tradeoff.csv"
 AUDIT_FILE = "audit.json"

@@ -13,7 +13,6 @@ import numpy as np
 
 from .common import plugins
 from .common.errors import InputError
-from .common.files import PartialResults
 from .common.terminal import progress
 from .config import Config
 from .dataset import Dataset, without_test_items
@@ -66,8 +65,8 @@ class _Guarded:
         return plugins.guarded(self.name, "solver", "failed")
 
 
-def influences(anchor: Anchor, dataset: Dataset, config: Config, targets: np.ndarray | None = None,
-               partial: PartialResults | None = None) -> tuple[np.ndarray, dict]:
+def influences(anchor: Anchor, dataset: Dataset, config: Config,
+               targets: np.ndarray | None = None) -> tuple[np.ndarray, dict]:
     """Influence of every training interaction at one anchor: the mean over its sets of parameters.
 
     Of an interaction that the anchor withholds, it is what disclosing it too would be worth.
@@ -77,7 +76,6 @@ def influences(anchor: Anchor, dataset: Dataset, config: Config, targets: np.nda
         dataset: Dataset whose history and validation items are used; the test items are not looked at.
         config: solver and its options, num_neg, chunk_size, seed, num_factors, layers.
         targets: (num_users, t) int32, items whose losses are predicted instead of the validation item's.
-        partial: PartialResults that chunks are read from if they are there, and written to; None keeps nothing.
 
     Returns:
         influence: (n,) float64 array in the order of dataset.user, or (n, t) with targets; nats, positive = disclosing
@@ -96,18 +94,10 @@ def influences(anchor: Anchor, dataset: Dataset, config: Config, targets: np.nda
     influence = np.zeros((dataset.num_interactions, wanted.shape[1]))
     with progress(len(anchor.parameters) * dataset.num_interactions, "influence", "interaction") as bar:
         for values in anchor.parameters:
-            started = False
+            net.set_values(values() if callable(values) else values)
+            solver.start()
             for k in range(len(chunks)):
-                found = partial.read(chunks.size(k) * wanted.shape[1]) if partial else None
-                if found is None:
-                    if not started:
-                        net.set_values(values() if callable(values) else values)
-                        solver.start()
-                        started = True
-                    found = _of_chunk(solver, chunks[k], config, wanted.shape[1])
-                    if partial:
-                        partial.write(found)
-                influence[chunks.positions(k)] += found.reshape(-1, wanted.shape[1])
+                influence[chunks.positions(k)] += _of_chunk(solver, chunks[k], config, wanted.shape[1])
                 bar.update(chunks.size(k))
     influence /= len(anchor.parameters)
     return influence[:, 0] if targets is None else influence, solver.report()
@@ -126,12 +116,11 @@ def _of_chunk(solver, chunk, config, targets):
     return found
 
 
-def expected_at(anchor: Anchor, dataset: Dataset, config: Config,
-                partial: PartialResults | None = None) -> tuple[np.ndarray, np.ndarray, dict]:
+def expected_at(anchor: Anchor, dataset: Dataset, config: Config) -> tuple[np.ndarray, np.ndarray, dict]:
     """What the game goes by at one anchor: the influence that is expected on the item that comes next.
 
     Args:
-        anchor, dataset, partial: see influences.
+        anchor, dataset: see influences.
         config: also influence_lags and shrinkage.
 
     Returns:
@@ -140,7 +129,7 @@ def expected_at(anchor: Anchor, dataset: Dataset, config: Config,
         report: dict.
     """
     targets = target_items(dataset, config.influence_lags)
-    found, report = influences(anchor, dataset, config, targets, partial)
+    found, report = influences(anchor, dataset, config, targets)
     expected, report["expectation"] = expected_influence(found, dataset)
     shrinkage = default_shrinkage(dataset) if config.shrinkage is None else config.shrinkage
     report.update(shrinkage=float(shrinkage),

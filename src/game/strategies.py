@@ -5,15 +5,12 @@ of strategies is in docs/method.md. See docs/maths.md, sections 5 and 6.
 """
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
 
 import numpy as np
 
-from ..common.files import PartialResults
 from ..config import INFLUENCES, Config
-from ..constants import PARTIAL_FILE
 from ..dataset import Dataset, load_dataset
 from ..influence.anchor import Anchor
 from ..influence_function import expected_at
@@ -110,7 +107,8 @@ class Strategies:
     def __init__(self, problem: Problem, model: tuple[dict, dict] | None, config: Config, device: str, kept: Kept):
         self.problem, self.model, self.config, self.device, self.kept = problem, model, config, device, kept
         self.seconds = {"influence": 0.0, "game": 0.0}
-        self.partials = []
+        self.asked_first = []  # what keeps models for the case of an interruption
+        self._anchors = {}  # by number, the last selection and what is expected there: of another budget it may be the same
         self._first = self._loss = self.expected_loss = None
 
     def __call__(self, strategy: str, budget: float, weight: float | None = None) -> Decisions:
@@ -138,7 +136,7 @@ class Strategies:
             return Decisions(first_in_order(order, problem, limit), problem.unwillingness)
         if strategy == ASK_FIRST:
             ask_first = AskFirst(problem, self.config, self.device, self.kept)
-            self.partials.append(ask_first)
+            self.asked_first.append(ask_first)
             decisions = ask_first(limit, weight)
             self.seconds.update(ask_first.seconds)
             self.expected_loss = ask_first.expected_loss
@@ -203,8 +201,8 @@ class Strategies:
 
     def forget(self) -> None:
         """Removes what was kept for the case of an interruption."""
-        for partial in self.partials:
-            partial.remove()
+        for ask_first in self.asked_first:
+            ask_first.remove()
 
     def _play(self, expected, limit, weight, selections=None):
         start = time.perf_counter()
@@ -214,23 +212,13 @@ class Strategies:
 
     def _at_everything(self):
         if self._first is None:
-            self._first = self._at(Anchor(parameter_sets(self.model)), 0)
+            self._first = self._at(Anchor(parameter_sets(self.model)))
         return self._first
 
-    def _at(self, anchor, number):
-        """See expected_at; chunks that an interrupted run has left are not computed again."""
-        start, config = time.perf_counter(), self.config
-        settings = config.select("model", *INFLUENCES, "chunks")
-        if number:
-            settings["anchor_warm_epochs"] = config.anchor_warm_epochs
-        selection = None if anchor.disclosed is None else hashlib.sha256(np.packbits(anchor.disclosed).tobytes()).hexdigest()
-        name = PARTIAL_FILE.replace(".", f"_{number}.") if number else PARTIAL_FILE
-        partial = PartialResults(self.kept.folder / name, {**self.kept.key, "settings": settings, "anchor": selection},
-                                 config.overwrite)
-        self.partials.append(partial)
-        if partial.resumed:
-            logger.info("%s: going on with the influences that a run before this one has left", partial.path)
-        found = expected_at(anchor, self.problem.dataset, config, partial)
+    def _at(self, anchor):
+        """See expected_at."""
+        start = time.perf_counter()
+        found = expected_at(anchor, self.problem.dataset, self.config)
         self.seconds["influence"] += time.perf_counter() - start
         return found
 
@@ -254,9 +242,11 @@ class Strategies:
             if not selection.any():
                 logger.warning("anchor %d of %d would withhold everything: there are no more", number + 1, config.anchors)
                 break
-            logger.info("anchor %d of %d: %s is trained on %.1f%% of the interactions", number + 1, config.anchors,
-                        config.plain_model, 100 * selection.mean())
-            retrained = Retrained(self.model, problem.dataset, selection, config, self.device)
+            if number not in self._anchors or not np.array_equal(self._anchors[number][0], selection):
+                logger.info("anchor %d of %d: %s is trained on %.1f%% of the interactions", number + 1, config.anchors,
+                            config.plain_model, 100 * selection.mean())
+                retrained = Retrained(self.model, problem.dataset, selection, config, self.device)
+                self._anchors[number] = selection, self._at(retrained.anchor())[1]
             selections.append(selection)
-            found.append(self._at(retrained.anchor(), number)[1])
+            found.append(self._anchors[number][1])
         return selections, found

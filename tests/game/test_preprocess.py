@@ -1,5 +1,4 @@
 import json
-import logging
 
 import numpy as np
 import pandas as pd
@@ -12,7 +11,6 @@ from src.evaluation.compare import comparison_table
 from src.evaluation.evaluate import evaluate
 from src.game.preprocess import preprocess, write_masked_dataset
 from src.influence.anchor import Anchor
-from src.influence.block import Blend
 from src.influence.expected import target_items
 from src.influence_function import influences
 from src.movielens import prepare
@@ -192,7 +190,6 @@ def test_influences_come_from_the_anchors_of_the_plain_model(cpu, ratings, setti
     assert written.to_numpy() == pytest.approx(each[:, 0], rel=1e-6)
     record = json.loads((tmp_path / "output" / "preprocess.json").read_text())
     assert record["parameter_sets"] == len(anchors) > 1
-    assert not (tmp_path / "output" / "influence.partial").exists()
     # a model that is there already is not trained again, and one that was trained otherwise is refused
     before = plain.stat().st_mtime_ns
     preprocess(config.replace(overwrite=True, wv_budget=0.3))
@@ -201,21 +198,6 @@ def test_influences_come_from_the_anchors_of_the_plain_model(cpu, ratings, setti
         preprocess(config.replace(overwrite=True, seed=2))
     with pytest.raises(InputError, match="NCF.ckpt: was trained with anchor_epochs=4, but anchor_epochs=2 is needed here"):
         preprocess(config.replace(overwrite=True, anchor_epochs=2))
-
-
-def test_a_killed_influence_stage_goes_on(cpu, ratings, settings, tmp_path, monkeypatch, caplog):
-    config = settings(*SMALL, "--train_epochs", 2, "--chunk_size", 30)
-    train(asked(config))
-    monkeypatch.setattr("src.game.strategies.Strategies._play", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-    with pytest.raises(KeyboardInterrupt):
-        preprocess(config)
-    assert (tmp_path / "output" / "influence.partial").stat().st_size > 8 * 72  # a header and 72 numbers an anchor
-    monkeypatch.undo()
-    monkeypatch.setattr(Blend, "__call__", lambda *_: pytest.fail("computed again"))
-    with caplog.at_level(logging.INFO, logger="ifrqe"):
-        preprocess(config)
-    assert "going on with the influences" in caplog.text
-    assert not (tmp_path / "output" / "influence.partial").exists()
 
 
 def test_a_missing_unwillingness_file_is_named_before_anything_is_trained(ratings, settings, tmp_path):
