@@ -47,7 +47,7 @@ GROUPS = {
         "unwillingness": ("auto", "uniform", "constant", "ratings", "genres", "file"), "unwillingness_value": "float [0, 1]",
         "veto": "bool"},
     "decision": {
-        "strategy": ("none", "none+validation", "random", "threshold", "recent", "similarity", "ifrqe", "ifrqe++",
+        "strategy": ("none", "random", "threshold", "recent", "similarity", "ifrqe", "ifrqe++",
                      "ask-first", "FILE.py"),
         "wv_budget": "float (0, 1]", "willingness_weight": "optional float [0, inf)"},
     "game": {
@@ -79,6 +79,7 @@ GROUPS = {
         "checkpoint_url": "str"},
 }
 REMOVED = {  # options of earlier versions, or one of their values, and what serves instead
+    "strategy none+validation": "it is a control of the trade-off study: scripts/run_tradeoff.sh",
     "influence_models": "influences come from the one plain model, at its anchor_epochs",
     "other_model": "give the options that the model was trained with, or train anew with these",
     "count_others": "the game counts what a disclosure does for its own user; for sparse data raise shrinkage",

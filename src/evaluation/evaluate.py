@@ -24,7 +24,7 @@ from ..common.stage import Stage
 from ..common.terminal import RESULT
 from ..common.variant import Variant, decision_files
 from ..config import EVALUATED, MASK, Config
-from ..constants import HOLDOUT, MASKED_MODEL, RATINGS_FILE, USER, eval_file, users_file
+from ..constants import MASKED_MODEL, RATINGS_FILE, USER, eval_file, users_file
 from ..dataset import Dataset, counting, evaluation_candidates, load_dataset
 from ..device_adapter import set_device
 from ..game.decisions import Decisions, read_decisions
@@ -120,7 +120,6 @@ def _evaluate(variant, output, stage):
     with atomic_write(output / users_file(model)) as temporary:
         write_csv(pd.DataFrame({USER: dataset.user_ids, **users}), temporary)
     trained = {**info.get("settings", {}), **{key: info.get(key) for key in ("device", "mindspore")}}
-    trained[HOLDOUT] = config.holdout  # the control that trains on validation items as well holds less out, and is to
     write_json(output / eval_file(model), {
         **result, "ratings_sha256": stage.depends["inputs"][RATINGS_FILE],
         "candidates": Path(config.eval_negatives).name if config.eval_negatives else "drawn",

@@ -21,7 +21,7 @@ from ..device_adapter import set_device
 from ..game.baselines import BASELINES
 from ..game.decisions import Decisions, read_decisions
 from ..game.mirror_descent import critical_payoff, prices_within_budgets
-from ..game.strategies import ASK_FIRST, IFRQE
+from ..game.strategies import ASK_FIRST, IFRQE, NONE
 from ..sources.catalogue import find_users, load_catalogue, original_id
 from .recommend import as_records, described, line_of, load_model, show_json, top_items
 
@@ -88,7 +88,7 @@ ANCHORS, INSTALMENTS = "a close call between the anchors", "in an earlier instal
 PROTECTED = "so that they are not worse off"
 EVERYTHING = ("everything is", "")  # nothing is withheld but what is vetoed
 OWN_STRATEGY = ("the strategy chose it", "the strategy did not choose it")
-BASELINE_REASONS = {**dict.fromkeys(("none", "none+validation"), EVERYTHING),
+BASELINE_REASONS = {NONE: EVERYTHING,
                     **{name: (baseline.disclosed, baseline.withheld) for name, baseline in BASELINES.items()}}
 
 

@@ -25,7 +25,6 @@ from ..constants import (
     DISCLOSURE_FILE,
     DISCLOSURE_PLOT,
     EXPECTED,
-    HOLDOUT,
     INFLUENCE,
     MASK_SETTINGS,
     MOVIES_FILE,
@@ -44,17 +43,7 @@ from .anchors import load_model, parameter_sets, trained_model
 from .decisions import decisions_of
 from .problem import Kept, load_problem, problem_of
 from .protect import needed
-from .strategies import (
-    ASK_FIRST,
-    IFRQE,
-    NONE,
-    NONE_VALIDATION,
-    PLAYED,
-    Strategies,
-    influence_groups,
-    needs_model,
-    vetoed_validations,
-)
+from .strategies import ASK_FIRST, IFRQE, NONE, PLAYED, Strategies, influence_groups, needs_model
 
 logger = logging.getLogger("ifrqe")
 
@@ -96,10 +85,8 @@ def preprocess(config: Config) -> None:
         dataset, decisions, record = _decide_in_ranks(config, output, device, stage.basis)
         kept = np.ones(len(dataset.rows), bool)
     decided = time.perf_counter()
-    control = config.strategy == NONE_VALIDATION
     write_masked_dataset(config, dataset, kept, {
-        "disclosure_sha256": digest(output / DISCLOSURE_FILE), MASK_SETTINGS: config.select("influence", *MASK),
-        **({HOLDOUT: 1} if control else {})}, vetoed_validations(dataset, config) if control else ())
+        "disclosure_sha256": digest(output / DISCLOSURE_FILE), MASK_SETTINGS: config.select("influence", *MASK)})
     end = time.perf_counter()
     record["seconds"].update(mask=end - decided, total=end - start)
     write_json(output / PREPROCESS_FILE, record)
@@ -218,8 +205,7 @@ def _report(dataset, decisions, record, veto):
         logger.info("vetoed: %s interactions, none of them disclosed", f"{record['vetoed']:,}")
 
 
-def write_masked_dataset(config: Config, dataset: Dataset, disclosed: np.ndarray, record: dict,
-                         left_out: np.ndarray = ()) -> None:
+def write_masked_dataset(config: Config, dataset: Dataset, disclosed: np.ndarray, record: dict) -> None:
     """Writes the masked twin of a dataset: its disclosed training rows and its held-out rows, in their order.
 
     No sampled negative is written. The catalogue stays whole, so that the masked model knows the same items; to a trainer
@@ -230,7 +216,6 @@ def write_masked_dataset(config: Config, dataset: Dataset, disclosed: np.ndarray
         dataset: Dataset of the source.
         disclosed: (n,) bool, in the order of dataset.user.
         record: dict, what its dataset.json is to say beside that of the source.
-        left_out: held-out rows that are not written: where validation items are trained on, the vetoed ones.
 
     Raises:
         InputError: another dataset lies there.
@@ -240,7 +225,7 @@ def write_masked_dataset(config: Config, dataset: Dataset, disclosed: np.ndarray
     if (target / RATINGS_FILE).exists() and not is_masked(target):
         raise InputError(f"{target}: was not written by preprocess.py, which would replace it; move it to another place")
     write_json(target / DATASET_FILE, {**start, UNFINISHED: True})  # what is there belongs together only after the last file
-    rows = np.sort(np.concatenate([dataset.rows[disclosed], np.setdiff1d(dataset.held_out, left_out)]))
+    rows = np.sort(np.concatenate([dataset.rows[disclosed], dataset.held_out.ravel()]))
     with atomic_write(target / RATINGS_FILE) as temporary:
         copy_rows(source / RATINGS_FILE, rows, temporary)
     with atomic_write(target / MOVIES_FILE) as temporary:

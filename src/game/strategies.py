@@ -1,6 +1,6 @@
 """What each strategy discloses: the game at one anchor or at several, and the baselines that it is measured against.
 
-All but none and none+validation spend the same budget of unwillingness; none of them discloses what is vetoed. The table
+All but none spend the same budget of unwillingness; none of them discloses what is vetoed. The table
 of strategies is in docs/method.md. See docs/maths.md, sections 5 and 6.
 """
 from __future__ import annotations
@@ -11,11 +11,8 @@ import time
 import numpy as np
 
 from ..config import INFLUENCES, Config
-from ..dataset import Dataset, load_dataset
 from ..influence.anchor import Anchor
 from ..influence_function import expected_at
-from ..sources.unwillingness import stated_unwillingness, vetoed
-from ..sources.withdrawn import withdrawn_path
 from ..stat_utils import generator
 from .anchors import Retrained, parameter_sets
 from .ask_first import AskFirst
@@ -27,32 +24,16 @@ from .protect import ExpectedLoss, Protection
 
 logger = logging.getLogger("ifrqe")
 
-NONE, NONE_VALIDATION, IFRQE, IFRQE_PP, ASK_FIRST = "none", "none+validation", "ifrqe", "ifrqe++", "ask-first"
+NONE, IFRQE, IFRQE_PP, ASK_FIRST = "none", "ifrqe", "ifrqe++", "ask-first"
 PLAYED = (IFRQE, IFRQE_PP, ASK_FIRST)
-STRATEGIES = (NONE, NONE_VALIDATION, *BASELINES, *PLAYED)
+STRATEGIES = (NONE, *BASELINES, *PLAYED)
 
 
 def needs_model(strategy: str) -> bool:
     """Whether a strategy looks at the plain model, which was trained on everything."""
-    if strategy in (NONE, NONE_VALIDATION, ASK_FIRST):
+    if strategy in (NONE, ASK_FIRST):
         return False
     return strategy in PLAYED or find(strategy).needs_model
-
-
-def with_validation(dataset: Dataset, disclosed: np.ndarray, config: Config) -> Dataset:
-    """The Dataset that NONE_VALIDATION trains on: what is disclosed and the validation items, but none that is vetoed."""
-    whole = load_dataset(config.replace(holdout=1))
-    left_out = np.concatenate([dataset.rows[~disclosed], vetoed_validations(dataset, config)])
-    return whole.part(~np.isin(whole.rows, left_out))
-
-
-def vetoed_validations(dataset: Dataset, config: Config) -> np.ndarray:
-    """(v,) rows of ratings.csv that hold the vetoed and withdrawn validation items, as far as that is known."""
-    if not config.veto and not withdrawn_path(config).exists():
-        return np.zeros(0, np.int64)
-    whole = load_dataset(config.replace(holdout=1))
-    held_out = np.isin(whole.rows, dataset.held_out)
-    return whole.rows[held_out & vetoed(whole, stated_unwillingness(whole, config), config)]
 
 
 def influence_groups(config: Config, solvers: tuple[str, ...] = ()) -> tuple[str, ...]:
@@ -124,7 +105,7 @@ class Strategies:
         """
         problem = self.problem
         limit = limit_of(problem, budget, self.config)
-        if strategy in (NONE, NONE_VALIDATION):
+        if strategy == NONE:
             return Decisions(problem.allowed.copy(), problem.unwillingness)
         if strategy not in PLAYED:
             baseline = find(strategy)

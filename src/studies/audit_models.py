@@ -14,7 +14,7 @@ from ..common.stage import Stage
 from ..config import TRAINED
 from ..game.anchors import load_model, trained_model
 from ..game.problem import Kept, load_problem
-from ..game.strategies import NONE_VALIDATION, Strategies, influence_groups, needs_model, with_validation
+from ..game.strategies import Strategies, influence_groups, needs_model
 from ..network import build
 from ..sources.unwillingness import data_files
 from ..training.checkpoint import BEST, read_kept, save_checkpoint, with_prefix
@@ -91,8 +91,7 @@ class Models:
         disclosed = self._strategies(strategy, config.wv_budget).disclosed
         if not disclosed.any():
             raise InputError(f"--wv_budget {config.wv_budget}: is too small for {strategy} to disclose anything; raise it")
-        control = strategy == NONE_VALIDATION
-        self._retraining(with_validation(dataset, disclosed, config) if control else dataset.part(disclosed), config.seed)
+        self._retraining(dataset.part(disclosed), config.seed)
         return disclosed, self._retraining.shown.values()
 
     def finish(self):

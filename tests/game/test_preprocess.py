@@ -54,7 +54,7 @@ def test_the_masked_dataset_of_one_put_there_by_hand_has_all_its_items(write_rat
 def test_a_masked_dataset_that_was_not_finished_is_not_used(ratings, settings, tmp_path, monkeypatch):
     dataset = load_dataset(settings())
     everything = np.ones(dataset.num_interactions, bool)
-    write_masked_dataset(settings(), dataset, everything, {"holdout": 1})
+    write_masked_dataset(settings(), dataset, everything, {})
     monkeypatch.setattr("src.game.preprocess.copy_rows", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         write_masked_dataset(settings(), dataset, ~everything, {})
@@ -133,25 +133,18 @@ def test_what_is_vetoed_is_in_no_file_that_a_trainer_reads(cpu, ratings, setting
     assert json.loads((tmp_path / "output" / "preprocess.json").read_text())["vetoed"] == vetoed.sum()
 
 
-@pytest.mark.parametrize("strategy", ["threshold", "none+validation"])
-def test_a_baseline_goes_through_all_stages_without_a_plain_model(cpu, ratings, settings, tmp_path, strategy):
-    config = settings(*SMALL, "--strategy", strategy, "--wv_budget", 0.4)
+def test_a_baseline_goes_through_all_stages_without_a_plain_model(cpu, ratings, settings, tmp_path):
+    config = settings(*SMALL, "--strategy", "threshold", "--wv_budget", 0.4)
     preprocess(config)
     assert not (tmp_path / "checkpoint" / "NCF.ckpt").exists()
     decisions = pd.read_csv(tmp_path / "output" / "disclosure.csv")
     assert decisions.influence.isna().all()
     train(asked(config.replace(masked=True)))
     evaluate(asked(config.replace(masked=True)))
-    dataset = load_dataset(config)
-    masked = load_dataset(Variant(config, True).settings(), masked=True)
+    masked = load_dataset(config, masked=True)
     result = json.loads((tmp_path / "output" / "eval_ifrqe.json").read_text())
     assert result["reward"] is None and result["num_interactions"] == decisions.disclosed.sum()
-    if strategy == "threshold":
-        assert result["wv"] <= 0.4 * result["total_wv"] and len(masked.user) == decisions.disclosed.sum()
-    else:  # everything, and the validation items are trained on as well
-        assert decisions.disclosed.all() and masked.validation is None
-        assert masked.history_pairs().contains(np.arange(12), dataset.validation).all()
-        assert len(masked.user) == dataset.num_interactions + 12
+    assert result["wv"] <= 0.4 * result["total_wv"] and len(masked.user) == decisions.disclosed.sum()
 
 
 def test_several_validation_items_go_through_all_stages(cpu, ratings, settings, tmp_path):
