@@ -51,12 +51,11 @@ GROUPS = {
                      "ask-first", "FILE.py"),
         "wv_budget": "float (0, 1]", "willingness_weight": "optional float [0, inf)"},
     "game": {
-        "budget_scope": ("all", "user"), "protect": "bool",
+        "budget_scope": ("all", "user"),
         "prior": "float (0, 1)", "rounds": "int [1, inf)", "game_rate": "float (0, inf)",
         "shrinkage": "optional float [0, 1]",
         "instalments": "floats (0, 1]", "anchors": "int [1, inf)", "anchor_placing": ("successive", "binomial", "budget"),
         "anchor_use": ("nearest", "weighted"), "anchor_warm_epochs": "int [0, inf)"},
-    "needs": {"needs": "bool"},
     "fidelity": {
         "fidelity_masks": "int [3, inf)", "fidelity_repeats": "int [1, inf)", "fidelity_keep": "float (0, 1)",
         "fidelity_solvers": "str"},
@@ -79,6 +78,8 @@ GROUPS = {
         "checkpoint_url": "str"},
 }
 REMOVED = {  # options of earlier versions, or one of their values, and what serves instead
+    "protect": "raise wv_budget; scripts/run_tradeoff.sh says how many users are surely worse off",
+    "needs": "receipts and --explain_user say what each interaction is worth to its user",
     "strategy none+validation": "it is a control of the trade-off study: scripts/run_tradeoff.sh",
     "influence_models": "influences come from the one plain model, at its anchor_epochs",
     "other_model": "give the options that the model was trained with, or train anew with these",

@@ -22,7 +22,6 @@ from ..constants import (
     INFLUENCE,
     INSTALMENT,
     ITEM,
-    NEEDED,
     PRICE,
     RATING,
     TIMESTAMP,
@@ -56,7 +55,6 @@ SYNONYMS = {
     DISCLOSED: ("disclosed",),
     INSTALMENT: ("instalment",),
     PRICE: ("willingnessweight",),
-    NEEDED: ("needed",),
 }
 _IN_MOVIES = {**SYNONYMS, ITEM: (*SYNONYMS[ITEM], "id")}  # in a list of items their id may be called just that
 

@@ -21,7 +21,7 @@ from ..device_adapter import set_device
 from ..game.baselines import BASELINES
 from ..game.decisions import Decisions, read_decisions
 from ..game.mirror_descent import critical_payoff, prices_within_budgets
-from ..game.strategies import ASK_FIRST, IFRQE, NONE
+from ..game.strategies import ASK_FIRST, NONE
 from ..sources.catalogue import find_users, load_catalogue, original_id
 from .recommend import as_records, described, line_of, load_model, show_json, top_items
 
@@ -43,8 +43,6 @@ class Rule:
         self.weight = decisions.weight
         self.critical = critical_payoff(record["prior"], record["rounds"], record["game_rate"]) if self.played else None
         self.otherwise = INSTALMENTS if self.strategy == ASK_FIRST else ANCHORS
-        if "protection" in record:
-            self.otherwise = PROTECTED if self.strategy == IFRQE else f"{PROTECTED}, or {self.otherwise}"
 
     @property
     def sentences(self) -> tuple[str, str]:
@@ -85,7 +83,6 @@ LISTS = {"plain": "before: trained on everything", "masked": "after: trained on 
 VETOED = "withheld: they forbade it"
 WITHDRAWN = "withheld: they took it back"
 ANCHORS, INSTALMENTS = "a close call between the anchors", "in an earlier instalment, by what was known then"
-PROTECTED = "so that they are not worse off"
 EVERYTHING = ("everything is", "")  # nothing is withheld but what is vetoed
 OWN_STRATEGY = ("the strategy chose it", "the strategy did not choose it")
 BASELINE_REASONS = {NONE: EVERYTHING,
@@ -179,19 +176,13 @@ def of_user(user: int, dataset: Dataset, decisions: Decisions, catalogue: pd.Dat
     total = float(b.sum())
     return {USER: original_id(dataset.user_ids, user), "strategy": rule.strategy, "willingness_weight": weight,
             "interactions": rows, "disclosed": int(chosen.sum()),
-            "violated_share": float(b[chosen].sum() / total) if total else 0.0,
-            **({} if decisions.needed is None else {"needs": needs_of_user(decisions, slice(start, end))})}
+            "violated_share": float(b[chosen].sum() / total) if total else 0.0}
 
 
 def price_of_user(decisions: Decisions, place: slice) -> float | None:
     """The price that the user whose interactions `place` are was decided at: their own, or the one of all users."""
     own = None if decisions.prices is None else decisions.prices[place]
     return decisions.weight if own is None or not len(own) else float(own[0])
-
-
-def needs_of_user(decisions: Decisions, place: slice) -> dict[str, int]:
-    """How many of the user's interactions `place` serve them as well as all, and of how many: those not vetoed."""
-    return {"needed": int(decisions.needed[place].sum()), "interactions": int((~decisions.vetoed[place]).sum())}
 
 
 def show(answer: dict, config: Config, lists: dict[str, str] = LISTS) -> None:
@@ -201,8 +192,6 @@ def show(answer: dict, config: Config, lists: dict[str, str] = LISTS) -> None:
     summary = (f"{config.dataset}, user {answer[USER]}: {answer['disclosed']} of {len(rows)} interactions disclosed, "
                f"{100 * answer['violated_share']:.0f}% of their unwillingness")
     logger.log(RESULT, "%s", paint(summary, "bold"))
-    if needs := answer.get("needs"):
-        logger.log(RESULT, "needs %d of their %d interactions to be served as well", needs["needed"], needs["interactions"])
     logger.log(RESULT, "strategy %s%s; influences in nats, positive = disclosing helps them", label(answer["strategy"]),
                "" if weight is None else f", price of unwillingness {weight:.3g}")
     logger.log(RESULT, "%11s %9s %9s  %s", "unwilling", "influence", "expected", "interaction")

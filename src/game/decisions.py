@@ -13,7 +13,7 @@ from ..common.files import atomic_write, read_json, write_csv
 from ..common.tables import read_table
 from ..common.variant import REMEDY, check_mask, decision_files
 from ..config import Config
-from ..constants import DISCLOSED, EXPECTED, INFLUENCE, INSTALMENT, ITEM, NEEDED, PRICE, UNWILLINGNESS, USER
+from ..constants import DISCLOSED, EXPECTED, INFLUENCE, INSTALMENT, ITEM, PRICE, UNWILLINGNESS, USER
 from ..dataset import Dataset
 from ..sources.withdrawn import withdrawn_from
 
@@ -36,7 +36,6 @@ class Decisions:
     record: dict, preprocess.json; before that is written, what the solver says for it.
     instalment: (n,) int8, in which each was disclosed, from 1, and 0 for what is withheld; None but for `ask-first`.
     prices: (n,) float64, lambda of the user of each, with `budget_scope` user; None where one price goes for all.
-    needed: (n,) bool, the fewest that serve their user as well as all, with `needs`; None without.
     withdrawn: (n,) bool, what was ever withdrawn; None where nothing was.
     listed: (n,) bool, what disclosure.csv has a row for; None for all. Of the others, which were withdrawn after it was
         decided, the unwillingness is 1 and influences are 0.
@@ -49,7 +48,6 @@ class Decisions:
     record: dict = field(default_factory=dict)
     instalment: np.ndarray = None
     prices: np.ndarray = None
-    needed: np.ndarray = None
     withdrawn: np.ndarray = None
     listed: np.ndarray = None
 
@@ -93,8 +91,6 @@ class Decisions:
             table[INSTALMENT] = self.instalment
         if self.prices is not None:
             table[PRICE] = self.prices
-        if self.needed is not None:
-            table[NEEDED] = self.needed.astype(np.int8)
         with atomic_write(path) as temporary:
             write_csv(table, temporary)
 
@@ -119,7 +115,7 @@ def read_decisions(config: Config, dataset: Dataset, masked: bool = False) -> De
     played = record["willingness_weight"] is not None
     read_json(record_path, REMEDY, RECORD_KEYS + PLAYED_KEYS if played else RECORD_KEYS)
     try:
-        table = read_table(path, (*COLUMNS, INSTALMENT, PRICE, NEEDED), COLUMNS, float_precision="round_trip")
+        table = read_table(path, (*COLUMNS, INSTALMENT, PRICE), COLUMNS, float_precision="round_trip")
     except InputError as e:
         raise InputError(f"{e}; {REMEDY}") from e
     withdrawn = withdrawn_from(dataset, config)
@@ -139,8 +135,7 @@ def decisions_of(table: pd.DataFrame, record: dict) -> Decisions:
     return Decisions(table[DISCLOSED].to_numpy() == 1, table[UNWILLINGNESS].to_numpy(), record["willingness_weight"],
                      _numbers(table[INFLUENCE]), _numbers(table[EXPECTED]), record,
                      table[INSTALMENT].to_numpy() if INSTALMENT in table else None,
-                     _numbers(table[PRICE]) if PRICE in table else None,
-                     table[NEEDED].to_numpy() == 1 if NEEDED in table else None)
+                     _numbers(table[PRICE]) if PRICE in table else None)
 
 
 def _listed(table, dataset, path, withdrawn):
@@ -161,11 +156,11 @@ def _filled(table, listed, record):
     if listed.all():
         return table
     full = table.set_index(np.flatnonzero(listed)).reindex(np.arange(len(listed)))
-    missing = {INFLUENCE: 0.0, EXPECTED: 0.0, UNWILLINGNESS: 1.0, DISCLOSED: 0, INSTALMENT: 0, NEEDED: 0,
+    missing = {INFLUENCE: 0.0, EXPECTED: 0.0, UNWILLINGNESS: 1.0, DISCLOSED: 0, INSTALMENT: 0,
                PRICE: record["willingness_weight"]}
     for column in set(missing) & set(full):
         full[column] = full[column].where(listed, missing[column])
-    return full.astype({column: table[column].dtype for column in (DISCLOSED, INSTALMENT, NEEDED) if column in table})
+    return full.astype({column: table[column].dtype for column in (DISCLOSED, INSTALMENT) if column in table})
 
 
 def _numbers(column):

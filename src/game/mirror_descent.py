@@ -233,7 +233,7 @@ class Game:
         disclosed[near] = mirror_descent(payoff[near], config.prior, config.rounds, config.game_rate)[0] > 0.5
         return disclosed
 
-    def within(self, budget: float, kept: np.ndarray | None = None) -> tuple[np.ndarray, float]:
+    def within(self, budget: float) -> tuple[np.ndarray, float]:
         """The largest selection that a price leads to and whose unwillingness sums to `budget` at most.
 
         At one anchor the price is known in closed form. At several it is found by bisection; only users whose selections
@@ -241,29 +241,26 @@ class Game:
 
         Args:
             budget: largest sum.
-            kept: (n,) bool, what is disclosed whatever the price; None for nothing.
 
         Returns:
-            disclosed: (n,) bool, `kept` among it.
+            disclosed: (n,) bool.
             weight: lambda >= 0.
         """
         critical = critical_payoff(self.config.prior, self.config.rounds, self.config.game_rate)
-        kept = np.zeros(len(self.unwillingness), bool) if kept is None else kept
-        budget, left = max(budget - self.unwillingness[kept].sum(), 0.0), ~kept
 
         def price(influence):
-            return price_within_budget(influence[left], self.unwillingness[left], budget, critical, self.share)
+            return price_within_budget(influence, self.unwillingness, budget, critical, self.share)
         if len(self.influence) == 1:
             weight = price(self.influence[0])
-            return self.play(weight)[0] | kept, weight
+            return self.play(weight)[0], weight
         ends = {True: None, False: None}  # the least price known to keep within the budget, the largest known not to
         weight = price(self.influence.mean(0))
         step = _STEP
         while None in ends.values():
             disclosed, influence = self.play(weight)
-            fits = self._fits(disclosed & left, budget)
+            fits = self._fits(disclosed, budget)
             if fits and weight == 0:
-                return disclosed | kept, 0.0
+                return disclosed, 0.0
             ends[fits] = weight, disclosed
             guess = price(influence)
             weight = max(min(guess, weight) * (1 - step), 0.0) if fits else max(guess, weight, _EXACT) * (1 + step)
@@ -272,28 +269,26 @@ class Game:
             (low, many), (high, few) = ends[False], ends[True]
             weight = (low + high) / 2
             differ = many != few
-            if high - low <= _EXACT * high or (differ & left).sum() <= 1 or not low < weight < high:
-                return few | kept, high
+            if high - low <= _EXACT * high or differ.sum() <= 1 or not low < weight < high:
+                return few, high
             place = np.flatnonzero(np.isin(self.user, self.user[differ]))
             disclosed = few.copy()
             disclosed[place] = self.play(weight, place)[0]
-            ends[self._fits(disclosed & left, budget)] = weight, disclosed
+            ends[self._fits(disclosed, budget)] = weight, disclosed
 
-    def within_each(self, budgets: np.ndarray, kept: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    def within_each(self, budgets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """As `within`, each user by themselves: (num_users,) budgets -> (n,) bool and (num_users,) lambdas."""
         critical = critical_payoff(self.config.prior, self.config.rounds, self.config.game_rate)
         b, user = self.unwillingness, self.user
-        kept = np.zeros(len(b), bool) if kept is None else kept
-        left, number = ~kept, len(budgets)
-        budgets = np.maximum(budgets - np.bincount(user, b * kept, number), 0)
+        number = len(budgets)
 
         def fits(disclosed):
-            return np.bincount(user, b * (disclosed & left), number) <= budgets * (1 + FITS)
+            return np.bincount(user, b * disclosed, number) <= budgets * (1 + FITS)
 
-        high = prices_of_users(self.influence.mean(0)[left], b[left], user[left], budgets, critical)
+        high = prices_of_users(self.influence.mean(0), b, user, budgets, critical)
         few = self.play(high[user])[0]
         if len(self.influence) == 1:
-            return few | kept, high
+            return few, high
         low, many = np.zeros(number), self.play(0.0)[0]
         high[fits(many)] = 0.0
         few = np.where(high[user] == 0, many, few)
@@ -303,10 +298,10 @@ class Game:
             few = self._again(high, few, ~done)
         while True:
             middle = (low + high) / 2
-            apart = np.bincount(user, (many != few) & left, number) > 1
+            apart = np.bincount(user, many != few, number) > 1
             apart &= (high - low > _EXACT * high) & (low < middle) & (middle < high)
             if not apart.any():
-                return few | kept, high
+                return few, high
             tried = self._again(middle, few, apart)
             good = fits(tried)
             down, up = apart & good, apart & ~good

@@ -42,14 +42,13 @@ from ..sources.unwillingness import data_files, unwillingness_source
 from .anchors import load_model, parameter_sets, trained_model
 from .decisions import decisions_of
 from .problem import Kept, load_problem, problem_of
-from .protect import needed
 from .strategies import ASK_FIRST, IFRQE, NONE, PLAYED, Strategies, influence_groups, needs_model
 
 logger = logging.getLogger("ifrqe")
 
 _PART, _ROWS = "disclosure_{}.csv", "rows_{}.npy"  # of each rank
-_IN_RANKS = {"strategy": (NONE, "random", "threshold", IFRQE, ASK_FIRST), "solver": ("blend", "block"), "protect": (False,),
-             "needs": (False,), "budget_scope": ("all",)}
+_IN_RANKS = {"strategy": (NONE, "random", "threshold", IFRQE, ASK_FIRST), "solver": ("blend", "block"),
+             "budget_scope": ("all",)}
 
 
 def preprocess(config: Config) -> None:
@@ -71,8 +70,8 @@ def preprocess(config: Config) -> None:
                *(target / name for name in (RATINGS_FILE, MOVIES_FILE, DATASET_FILE))]
     device = set_device(config)
     trains = (*TRAINED, "processes") if config.strategy == ASK_FIRST else ()  # else their models say how they were trained
-    stage = Stage("preprocess", config, ("split", "model", *trains, *influence_groups(config), *MASK, "needs"),
-                  inputs, written, device)
+    stage = Stage("preprocess", config, ("split", "model", *trains, *influence_groups(config), *MASK), inputs,
+                  written, device)
     if stage.is_done():
         return
     start = time.perf_counter()
@@ -110,8 +109,6 @@ def _decide(problem, config, device, kept):
                 if model and config.strategy in PLAYED else "")
     strategies = Strategies(problem, model, config, device, kept)
     decisions = strategies(config.strategy, config.wv_budget, config.willingness_weight)
-    if config.needs and decisions.expected is not None:
-        _find_needs(strategies, decisions)
     return decisions, _record(config, problem, model, decisions, strategies.seconds), strategies
 
 
@@ -143,18 +140,6 @@ def decide_in_rank(config: Config, folder: Path, exchange: Exchange, device: str
     if kept.folder.exists() and not any(kept.folder.iterdir()):
         kept.folder.rmdir()
     return record
-
-
-def _find_needs(strategies, decisions):
-    """Adds to Decisions the fewest interactions that serve each user as well as all that they allow."""
-    start, allowed = time.perf_counter(), strategies.problem.allowed
-    decisions.needed = np.zeros(len(allowed), bool)
-    decisions.needed[allowed] = needed(strategies.expected_loss(), decisions.expected[allowed])
-    strategies.seconds["needs"] = time.perf_counter() - start
-    user = strategies.problem.dataset.user
-    share = np.bincount(user, decisions.needed)[np.unique(user)] / np.bincount(user)[np.unique(user)]
-    logger.info("needed to be served as well as with everything: %.1f%% of the interactions of half the users, or fewer",
-                100 * float(np.median(share)))
 
 
 def _record(config, problem, model, decisions, seconds):

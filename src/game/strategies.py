@@ -20,7 +20,6 @@ from .baselines import BASELINES, find
 from .decisions import Decisions
 from .mirror_descent import Game
 from .problem import Kept, Problem, first_in_order, first_of_keys, limit_of
-from .protect import ExpectedLoss, Protection
 
 logger = logging.getLogger("ifrqe")
 
@@ -42,8 +41,8 @@ def influence_groups(config: Config, solvers: tuple[str, ...] = ()) -> tuple[str
 
 
 def play(expected: list[np.ndarray], problem: Problem, config: Config, limit: float | np.ndarray,
-         weight: float | None = None, selections: list[np.ndarray] | None = None,
-         kept: np.ndarray | None = None) -> tuple[np.ndarray, float | np.ndarray, Game]:
+         weight: float | None = None,
+         selections: list[np.ndarray] | None = None) -> tuple[np.ndarray, float | np.ndarray, Game]:
     """Plays the game about what is allowed, at a price or at the one that just keeps within the limit.
 
     Args:
@@ -53,7 +52,6 @@ def play(expected: list[np.ndarray], problem: Problem, config: Config, limit: fl
         limit: largest sum of unwillingness; (num_users,) those of each user, who then have prices of their own.
         weight: lambda; None finds it.
         selections: list of (n,) bool, the anchors; needed if there are several.
-        kept: (n,) bool, what of the allowed is disclosed whatever the price; None for nothing.
 
     Returns:
         disclosed: (n,) bool.
@@ -64,11 +62,11 @@ def play(expected: list[np.ndarray], problem: Problem, config: Config, limit: fl
     game = Game(np.stack(expected)[:, allowed], problem.unwillingness[allowed], config,
                 None if selections is None else np.stack(selections)[:, allowed], problem.dataset.user[allowed],
                 problem.dataset.share)
-    disclosed, kept = np.zeros(len(allowed), bool), None if kept is None else kept[allowed]
+    disclosed = np.zeros(len(allowed), bool)
     if weight is None:
-        disclosed[allowed], weight = (game.within_each if np.ndim(limit) else game.within)(limit, kept)
+        disclosed[allowed], weight = (game.within_each if np.ndim(limit) else game.within)(limit)
     else:
-        disclosed[allowed] = game.play(weight)[0] | (False if kept is None else kept)
+        disclosed[allowed] = game.play(weight)[0]
     return disclosed, weight, game
 
 
@@ -81,8 +79,6 @@ class Strategies:
         config: the options of influence and game.
         device: name of the device in use.
         kept: Kept.
-
-    `expected_loss`: after a decision that was played, a function to the ExpectedLoss by the model that it went by.
     """
 
     def __init__(self, problem: Problem, model: tuple[dict, dict] | None, config: Config, device: str, kept: Kept):
@@ -90,7 +86,7 @@ class Strategies:
         self.seconds = {"influence": 0.0, "game": 0.0}
         self.asked_first = []  # what keeps models for the case of an interruption
         self._anchors = {}  # by number, the last selection and what is expected there: of another budget it may be the same
-        self._first = self._loss = self.expected_loss = None
+        self._first = None
 
     def __call__(self, strategy: str, budget: float, weight: float | None = None) -> Decisions:
         """The decision of a strategy.
@@ -120,29 +116,21 @@ class Strategies:
             self.asked_first.append(ask_first)
             decisions = ask_first(limit, weight)
             self.seconds.update(ask_first.seconds)
-            self.expected_loss = ask_first.expected_loss
             return decisions
-        self.expected_loss = self._loss_by_the_plain_model
         return self._played(strategy, limit, weight)
 
     def _played(self, strategy, limit, weight):
         """The Decisions of IFRQE or IFRQE_PP."""
-        problem, given, selections = self.problem, weight, None
+        problem = self.problem
         influence, expected, report = self._at_everything()
-        found = [expected]
         if strategy == IFRQE:
-            disclosed, weight, _ = self._play(found, limit, weight)
+            disclosed, weight, _ = self._play([expected], limit, weight)
         else:
             selections, found = self._place_anchors(expected, limit, weight)
             report = {**report, "anchor_wv": [float(problem.unwillingness[o].sum() / problem.dataset.num_users)
                                               for o in selections]}
             disclosed, weight, game = self._play(found, limit, weight, selections)
             expected = self._averaged(expected, game, weight)
-        if self.config.protect:
-            disclosed, weight, protection = self._protect(disclosed, expected, found, limit, given, selections)
-            report = {**report, "protection": protection}
-            if strategy == IFRQE_PP:
-                expected = self._averaged(expected, game, weight)
         return Decisions(disclosed, problem.unwillingness, influence=influence, expected=expected, record=report).at(
             weight, problem.dataset.user)
 
@@ -153,32 +141,6 @@ class Strategies:
             weight = weight[self.problem.dataset.user[allowed]]
         expected[allowed] = game.play(weight)[1]
         return expected
-
-    def _protect(self, disclosed, expected, found, limit, given, selections):
-        """What _play found, with nobody worse off; `given` is the price that was asked for. Returns also a report."""
-        problem = self.problem
-        allowed = problem.allowed
-        protection = Protection(self.expected_loss(), problem.unwillingness[allowed], expected[allowed],
-                                limit if given is None else None)
-
-        def again(kept, may):
-            kept_of_all, may_of_all = np.zeros((2, len(allowed)), bool)
-            kept_of_all[allowed], may_of_all[allowed] = kept, may
-            part = Problem(problem.dataset, problem.unwillingness, may_of_all)
-            mask, weight, _ = play(found, part, self.config, limit, given, selections, kept_of_all)
-            return mask[allowed], weight
-        disclosed = disclosed.copy()
-        disclosed[allowed], weight = protection(disclosed[allowed], again)
-        self.seconds["protect"] = protection.report["seconds"]
-        return disclosed, weight, protection.report
-
-    def _loss_by_the_plain_model(self):
-        """The ExpectedLoss of what is allowed, by the shared parameters of the plain model at its anchor."""
-        if self._loss is None:
-            dataset, values = self.problem.dataset, parameter_sets(self.model)[-1]
-            trained = np.bincount(dataset.user, minlength=dataset.num_users) > 0
-            self._loss = ExpectedLoss(values, dataset.part(self.problem.allowed), trained, self.config)
-        return self._loss
 
     def forget(self) -> None:
         """Removes what was kept for the case of an interruption."""

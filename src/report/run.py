@@ -91,11 +91,6 @@ def _decision_rows(decisions):
     if record["willingness_weight"] is not None:
         rows.append(("price of unwillingness", f"{record['willingness_weight']:.4g}"
                                                + ("" if decisions.prices is None else " (median over users)")))
-    if protection := record.get("protection"):
-        given, users, after, before = (f"{protection[key]:,}" for key in ("given_back", "protected", "worse_off",
-                                                                          "worse_off_before"))
-        rows.append(("protected", f"{given} interactions given back to {users} users; expected to be worse off than with "
-                                  f"everything: {after}, without it {before}"))
     if "instalment_wv" in record:
         rows.append(("instalments", f"{len(record['instalment_wv'])}: wv "
                                     + ", ".join(f"{wv:.4g}" for wv in record["instalment_wv"])))

@@ -119,9 +119,8 @@ function draw(chosen, price, share, words) {
   find("sum").textContent = `${words}${number} of their ${chosen.length} interactions are disclosed`
     + (total > 0 ? `, with ${percent(violated / total)} of their own unwillingness` : "")
     + (price === null ? "." : `. Price of unwillingness: ${price.toPrecision(3)}.`)
-    + (c.user.needs ? ` They need ${c.user.needs.needed} of their ${c.user.needs.interactions} interactions to be served as well.` : "")
     + (data.agreement !== null && data.agreement < 1
-      ? ` The rule ${data.stands}; it decides ${(100 * data.agreement).toFixed(1)}% of all interactions alike.` : "");
+      ? ` The rule stands for a game at several anchors, or in instalments; it decides ${(100 * data.agreement).toFixed(1)}% of all interactions alike.` : "");
   showLive(number);
   const says = data.played ? selection(c, price) : null;
   const worth = k => data.played ? c.expected[k] - price * c.b[k] : chosen[k] - c.b[k];
