@@ -51,7 +51,6 @@ GROUPS = {
                      "ask-first", "FILE.py"),
         "wv_budget": "float (0, 1]", "willingness_weight": "optional float [0, inf)"},
     "game": {
-        "budget_scope": ("all", "user"),
         "prior": "float (0, 1)", "rounds": "int [1, inf)", "game_rate": "float (0, inf)",
         "shrinkage": "optional float [0, 1]",
         "instalments": "floats (0, 1]", "anchors": "int [1, inf)", "anchor_placing": ("successive", "binomial", "budget"),
@@ -78,6 +77,7 @@ GROUPS = {
         "checkpoint_url": "str"},
 }
 REMOVED = {  # options of earlier versions, or one of their values, and what serves instead
+    "budget_scope": "wv_budget is of all users together; for less of a user, state more unwillingness in a willingness_file",
     "protect": "raise wv_budget; scripts/run_tradeoff.sh says how many users are surely worse off",
     "needs": "receipts and --explain_user say what each interaction is worth to its user",
     "strategy none+validation": "it is a control of the trade-off study: scripts/run_tradeoff.sh",
@@ -280,8 +280,6 @@ def _check_together(values):
     shares = values["instalments"]
     refuse(not shares or sorted(set(shares)) != shares or shares[-1] != 1, "instalments",
            "must be rising shares of the budget that end with 1, such as .2,.4,.6,.8,1")
-    refuse(values["budget_scope"] == "user" and values["willingness_weight"] is not None, "budget_scope",
-           "finds a price for each user, so none can be given; leave out --willingness_weight")
     refuse(len(set(values["seeds"])) < len(values["seeds"]), "seeds", "names a seed twice; name each once")
     refuse(values["withdraw"] and values["seeds"], "withdraw",
            "changes one model; leave out --seeds, and name its folders with --checkpoint_path and --output_path")

@@ -27,7 +27,6 @@ GENRE, GENRES = "genre", "genres"  # one of an item's genres, as rules name it; 
 TITLE = "title"
 UNWILLINGNESS, INFLUENCE, EXPECTED, DISCLOSED = "unwillingness", "influence", "expected_influence", "disclosed"
 INSTALMENT = "instalment"  # column of disclosure.csv: in which an interaction was disclosed, from 1; 0 if it was not
-PRICE = "willingness_weight"  # column of disclosure.csv: lambda of its user, with budget_scope user
 RATING_COLUMNS = [USER, ITEM, RATING, TIMESTAMP]
 MOVIE_COLUMNS = [ITEM, TITLE, GENRES]
 

@@ -22,7 +22,6 @@ from ..constants import (
     INFLUENCE,
     INSTALMENT,
     ITEM,
-    PRICE,
     RATING,
     TIMESTAMP,
     TITLE,
@@ -54,7 +53,6 @@ SYNONYMS = {
     EXPECTED: ("expectedinfluence",),
     DISCLOSED: ("disclosed",),
     INSTALMENT: ("instalment",),
-    PRICE: ("willingnessweight",),
 }
 _IN_MOVIES = {**SYNONYMS, ITEM: (*SYNONYMS[ITEM], "id")}  # in a list of items their id may be called just that
 

@@ -204,10 +204,9 @@ def _violation(variant, dataset, decisions, loss):
     weight = config.willingness_weight if decisions is None else decisions.weight
     used = decisions.disclosed if variant.masked else everything
     total_wv, wv = (metrics.willingness_violation(kept, unwillingness, dataset.num_users) for kept in (everything, used))
-    each = decisions is not None and decisions.record.get("budget_scope") == "user"  # has no price for all to weigh wv by
     spent = decisions.record.get("spent_wv") if variant.masked else total_wv
     return int(used.sum()), {"wv": wv, "spent_wv": spent, "total_wv": total_wv, "willingness_weight": weight,
-                             "reward": None if weight is None or each else -loss - weight * wv}
+                             "reward": None if weight is None else -loss - weight * wv}
 
 
 def full_ranks(net: Network, dataset: Dataset, batch_size: int) -> np.ndarray:

@@ -33,7 +33,7 @@ class Rule:
 
     At one anchor this is exactly what the game plays. At several, `expected` is the mean over the rounds at the price of
     the run, and the rule is close to the game; of `ask-first` it is the rule of the last instalment. `agreement` says how
-    much of what was decided follows from it. With `budget_scope` user each user has a price of their own.
+    much of what was decided follows from it.
     """
 
     def __init__(self, decisions: Decisions):
@@ -51,24 +51,23 @@ class Rule:
         return f"disclosed: {done}", f"withheld: {left}"
 
     def disclosed(self, expected: np.ndarray, unwillingness: np.ndarray, vetoed: np.ndarray,
-                  weight: float | np.ndarray | None = None) -> np.ndarray:
-        """(n,) bool, what the rule discloses at a price, or at (n,) prices; that of the run if none is given."""
+                  weight: float | None = None) -> np.ndarray:
+        """(n,) bool, what the rule discloses at a price; that of the run if none is given."""
         weight = self.weight if weight is None else weight
         return (expected - weight * unwillingness > self.critical) & ~vetoed
 
     def agreement(self, decisions: Decisions) -> float:
         """Share of the interactions that the rule decides as the run did."""
-        found = self.disclosed(decisions.expected, decisions.unwillingness, decisions.vetoed, decisions.prices)
+        found = self.disclosed(decisions.expected, decisions.unwillingness, decisions.vetoed)
         return float((found == decisions.disclosed).mean()) if len(found) else 1.0
 
-    def prices(self, decisions: Decisions, shares: Sequence[float], place: slice | None = None) -> list[float]:
-        """Prices at which the rule just keeps within shares of the unwillingness of all, or of the interactions `place`."""
-        place = slice(None) if place is None else place
-        expected, b, allowed = decisions.expected[place], decisions.unwillingness[place], ~decisions.vetoed[place]
-        return prices_within_budgets(expected[allowed], b[allowed], np.asarray(shares) * b.sum(), self.critical)
+    def prices(self, decisions: Decisions, shares: Sequence[float]) -> list[float]:
+        """Prices at which the rule just keeps within shares of the unwillingness of all."""
+        b, allowed = decisions.unwillingness, ~decisions.vetoed
+        return prices_within_budgets(decisions.expected[allowed], b[allowed], np.asarray(shares) * b.sum(), self.critical)
 
     def reasons(self, expected: np.ndarray | None, unwillingness: np.ndarray, vetoed: np.ndarray, disclosed: np.ndarray,
-                weight: float | np.ndarray | None = None) -> list[str]:
+                weight: float | None = None) -> list[str]:
         """A sentence for each interaction; arrays (n,) in. A page in a browser says the same (report.js)."""
         if not self.played:
             done, left = self.sentences
@@ -161,9 +160,8 @@ def of_user(user: int, dataset: Dataset, decisions: Decisions, catalogue: pd.Dat
     expected, b, chosen, vetoed, influence = (None if a is None else a[start:end] for a in (
         decisions.expected, decisions.unwillingness, decisions.disclosed, decisions.vetoed, decisions.influence))
     rule = Rule(decisions)
-    weight = price_of_user(decisions, slice(start, end))
-    reasons = rule.reasons(expected, b, vetoed, chosen, weight)
-    worth = expected - weight * b if rule.played else chosen - b
+    reasons = rule.reasons(expected, b, vetoed, chosen)
+    worth = expected - rule.weight * b if rule.played else chosen - b
     rows, taken_back = [], np.zeros(len(b), bool) if decisions.withdrawn is None else decisions.withdrawn[start:end]
     for k in np.argsort(-worth, kind="stable"):
         item, back = dataset.item[start + k], taken_back[k]  # of what was taken back no influence is kept
@@ -174,15 +172,9 @@ def of_user(user: int, dataset: Dataset, decisions: Decisions, catalogue: pd.Dat
                      **({} if decisions.instalment is None else {INSTALMENT: int(decisions.instalment[start + k])}),
                      "reason": WITHDRAWN if back else reasons[k]})
     total = float(b.sum())
-    return {USER: original_id(dataset.user_ids, user), "strategy": rule.strategy, "willingness_weight": weight,
+    return {USER: original_id(dataset.user_ids, user), "strategy": rule.strategy, "willingness_weight": rule.weight,
             "interactions": rows, "disclosed": int(chosen.sum()),
             "violated_share": float(b[chosen].sum() / total) if total else 0.0}
-
-
-def price_of_user(decisions: Decisions, place: slice) -> float | None:
-    """The price that the user whose interactions `place` are was decided at: their own, or the one of all users."""
-    own = None if decisions.prices is None else decisions.prices[place]
-    return decisions.weight if own is None or not len(own) else float(own[0])
 
 
 def show(answer: dict, config: Config, lists: dict[str, str] = LISTS) -> None:

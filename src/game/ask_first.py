@@ -27,7 +27,7 @@ from ..stat_utils import generator
 from ..training.checkpoint import read_kept, save_checkpoint, with_prefix
 from ..training.trainer import Trainer, train_on
 from .decisions import Decisions
-from .mirror_descent import critical_payoff, price_within_budget, prices_of_users
+from .mirror_descent import critical_payoff, price_within_budget
 from .problem import Kept, Problem, first_of_keys
 
 logger = logging.getLogger("ifrqe")
@@ -59,11 +59,11 @@ class AskFirst:
         self.net = build(self.dataset, config)  # refits rows, with one graph for all of them
         self.jacobian = self.net.rows_of_users(Chunks(self.dataset, config).pairs_per_call)
 
-    def __call__(self, limit: float | np.ndarray, weight: float | None = None) -> Decisions:
+    def __call__(self, limit: float, weight: float | None = None) -> Decisions:
         """The decision within a limit of unwillingness, or at a price.
 
         Args:
-            limit: largest sum of unwillingness; (num_users,) those of each user, who then have prices of their own.
+            limit: largest sum of unwillingness.
             weight: lambda; given, instalments are shares of what it would spend at the influences known by then. Before
                 any are known, the first is a share of `limit` all the same.
 
@@ -80,7 +80,7 @@ class AskFirst:
                 expected = found[1]
                 within = limit if weight is None else self._sum(b[disclosed | (expected - weight * b > self.critical)])
                 more, price = self._play(expected, disclosed, share * within, weight)
-                weights.append(float(np.median(price)))
+                weights.append(price)
             else:  # the shares so far were too small for anything
                 more = self._least_unwilling(limit * share)
             instalment[more] = number
@@ -97,12 +97,8 @@ class AskFirst:
         return float(self.dataset.share.total(values.sum()))
 
     def _play(self, expected, disclosed, limit, weight):
-        """What is disclosed beside (n,) `disclosed`, and the price, or (num_users,) prices."""
-        b, left, user = self.unwillingness, ~disclosed, self.dataset.user
-        if np.ndim(limit):
-            rest = np.maximum(limit - np.bincount(user, b * disclosed, len(limit)), 0)
-            price = prices_of_users(expected[left], b[left], user[left], rest, self.critical)
-            return left & (expected - price[user] * b > self.critical), price
+        """What is disclosed beside (n,) `disclosed`, and the price."""
+        b, left = self.unwillingness, ~disclosed
         price = price_within_budget(expected[left], b[left], max(limit - self._sum(b[disclosed]), 0), self.critical,
                                     self.dataset.share)
         price = price if weight is None else max(price, weight)
@@ -163,8 +159,8 @@ class AskFirst:
             whole[allowed] = values
             return whole
 
-        decisions = Decisions(spread(disclosed, bool), self.problem.unwillingness, record=record,
-                              instalment=spread(instalment, np.int8)).at(price, self.problem.dataset.user)
+        decisions = Decisions(spread(disclosed, bool), self.problem.unwillingness, price, record=record,
+                              instalment=spread(instalment, np.int8))
         if found is not None:
             decisions.influence, decisions.expected = spread(found[0]), spread(found[1])
             decisions.record = {**found[2], **record, "parameter_sets": len(self.epochs)}

@@ -47,8 +47,7 @@ from .strategies import ASK_FIRST, IFRQE, NONE, PLAYED, Strategies, influence_gr
 logger = logging.getLogger("ifrqe")
 
 _PART, _ROWS = "disclosure_{}.csv", "rows_{}.npy"  # of each rank
-_IN_RANKS = {"strategy": (NONE, "random", "threshold", IFRQE, ASK_FIRST), "solver": ("blend", "block"),
-             "budget_scope": ("all",)}
+_IN_RANKS = {"strategy": (NONE, "random", "threshold", IFRQE, ASK_FIRST), "solver": ("blend", "block")}
 
 
 def preprocess(config: Config) -> None:
@@ -164,7 +163,6 @@ def _record(config, problem, model, decisions, seconds):
             "unwillingness": unwillingness_source(config), "willingness_file": Path(config.willingness_file).name or None,
             "model_settings": trained, **game, "seconds": seconds, "wv": wv, "total_wv": total_wv,
             "spent_wv": total_wv if needs_model(config.strategy) else wv, "willingness_weight": decisions.weight,
-            **({} if config.budget_scope == "all" else {"budget_scope": config.budget_scope}),
             "wv_budget": config.wv_budget if config.willingness_weight is None or not played else None,
             "vetoed": int(total((problem.unwillingness == 1).sum())) if config.veto else 0,
             "disclosed_share": float(total(disclosed.sum()) / dataset.all_interactions),

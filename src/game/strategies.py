@@ -40,22 +40,21 @@ def influence_groups(config: Config, solvers: tuple[str, ...] = ()) -> tuple[str
     return (*INFLUENCES, "chunks") if "lissa" in (config.solver, *solvers) else INFLUENCES
 
 
-def play(expected: list[np.ndarray], problem: Problem, config: Config, limit: float | np.ndarray,
-         weight: float | None = None,
-         selections: list[np.ndarray] | None = None) -> tuple[np.ndarray, float | np.ndarray, Game]:
+def play(expected: list[np.ndarray], problem: Problem, config: Config, limit: float, weight: float | None = None,
+         selections: list[np.ndarray] | None = None) -> tuple[np.ndarray, float, Game]:
     """Plays the game about what is allowed, at a price or at the one that just keeps within the limit.
 
     Args:
         expected: list of (n,) expected influences, one for each anchor.
         problem: Problem.
         config: the options of the game.
-        limit: largest sum of unwillingness; (num_users,) those of each user, who then have prices of their own.
+        limit: largest sum of unwillingness.
         weight: lambda; None finds it.
         selections: list of (n,) bool, the anchors; needed if there are several.
 
     Returns:
         disclosed: (n,) bool.
-        weight: lambda, or (num_users,) that of each user.
+        weight: lambda.
         game: the Game, about the allowed ones.
     """
     allowed = problem.allowed
@@ -64,7 +63,7 @@ def play(expected: list[np.ndarray], problem: Problem, config: Config, limit: fl
                 problem.dataset.share)
     disclosed = np.zeros(len(allowed), bool)
     if weight is None:
-        disclosed[allowed], weight = (game.within_each if np.ndim(limit) else game.within)(limit)
+        disclosed[allowed], weight = game.within(limit)
     else:
         disclosed[allowed] = game.play(weight)[0]
     return disclosed, weight, game
@@ -100,7 +99,7 @@ class Strategies:
             Decisions.
         """
         problem = self.problem
-        limit = limit_of(problem, budget, self.config)
+        limit = limit_of(problem, budget)
         if strategy == NONE:
             return Decisions(problem.allowed.copy(), problem.unwillingness)
         if strategy not in PLAYED:
@@ -131,14 +130,12 @@ class Strategies:
                                               for o in selections]}
             disclosed, weight, game = self._play(found, limit, weight, selections)
             expected = self._averaged(expected, game, weight)
-        return Decisions(disclosed, problem.unwillingness, influence=influence, expected=expected, record=report).at(
-            weight, problem.dataset.user)
+        return Decisions(disclosed, problem.unwillingness, influence=influence, expected=expected, record=report,
+                         weight=weight)
 
     def _averaged(self, expected, game, weight):
         """(n,) what the game at several anchors went by at a price."""
         expected, allowed = expected.copy(), self.problem.allowed
-        if np.ndim(weight):
-            weight = weight[self.problem.dataset.user[allowed]]
         expected[allowed] = game.play(weight)[1]
         return expected
 

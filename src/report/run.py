@@ -86,11 +86,9 @@ def _decision_rows(decisions):
     if "spent_wv" in record:
         rows.append(("spent on the way", f"{record['spent_wv']:.4g}: the wv of all that any parameter was trained on"))
     if record["wv_budget"] is not None:
-        whole = "the unwillingness of each user" if record.get("budget_scope") == "user" else "total_wv"
-        rows.append(("budget", f"{100 * record['wv_budget']:g}% of {whole}"))
+        rows.append(("budget", f"{100 * record['wv_budget']:g}% of total_wv"))
     if record["willingness_weight"] is not None:
-        rows.append(("price of unwillingness", f"{record['willingness_weight']:.4g}"
-                                               + ("" if decisions.prices is None else " (median over users)")))
+        rows.append(("price of unwillingness", f"{record['willingness_weight']:.4g}"))
     if "instalment_wv" in record:
         rows.append(("instalments", f"{len(record['instalment_wv'])}: wv "
                                     + ", ".join(f"{wv:.4g}" for wv in record["instalment_wv"])))

@@ -5,7 +5,7 @@ import numpy as np
 
 from ..common.variant import Variant
 from ..constants import MASKED_MODEL
-from ..evaluation.explain import Rule, price_of_user
+from ..evaluation.explain import Rule
 from ..evaluation.personal import load_serving
 from ..evaluation.recommend import top_items
 from ..sources.withdrawn import withdrawn_from
@@ -54,7 +54,6 @@ def users_page(results, config):
     items = np.unique(np.concatenate(shown))  # the page has positions in these
     pages = []
     for k, (user, part) in enumerate(zip(users, parts)):
-        whole = slice(*np.searchsorted(dataset.user, [user, user + 1]))
         page = {"id": str(dataset.user_ids[user]), "items": packed(np.searchsorted(items, dataset.item[part]), "<u4"),
                 "unwillingness": packed(decisions.unwillingness[part], "<f8"),
                 "disclosed": packed(decisions.disclosed[part], "<u1"),
@@ -64,19 +63,14 @@ def users_page(results, config):
         if rule.played:
             page["influence"] = packed(decisions.influence[part], "<f4")
             page["expected"] = packed(decisions.expected[part], "<f8")
-        if decisions.prices is not None:
-            b = decisions.unwillingness[whole]
-            page.update(weight=price_of_user(decisions, whole), prices=packed(rule.prices(decisions, shares, whole), "<f8"),
-                        share=float(b @ decisions.disclosed[whole] / b.sum()) if b.sum() else 0.0)
         if k < len(live):  # from the smallest selection to the largest, then of all that may be selected
             page["live"] = [np.searchsorted(items, found).tolist() for found in live[k]]
         pages.append(page)
-    alike = [] if decisions.prices is not None else rule.prices(decisions, shares) if slider else None
     return {"played": rule.played, "veto": decisions.under_veto, "left_out": hide,
             "num_live": len(live), "sizes": SIZES, "otherwise": rule.otherwise,
             "sentences": rule.sentences, "weight": rule.weight, "critical": rule.critical, "num_users": dataset.num_users,
             "num_candidates": next(iter(results.models.values())).record["num_candidates"],
-            "prices": alike if slider else None,  # empty where each user has their own
+            "prices": rule.prices(decisions, shares) if slider else None,
             "share": decisions.wv_share if slider else None,
             "agreement": rule.agreement(decisions) if rule.played else None,
             "items": [[str(dataset.item_ids[i]), *(results.catalogue[column][i][:LONGEST_TITLE]

@@ -153,8 +153,6 @@ class SeedRuns(SeedMasks):
     def _row(self, strategy, budget, weight):
         kept, _, values = self.run(strategy, budget)
         wv, wv_share, spent_share = self.violation(decides(strategy), kept)
-        if self.config.budget_scope == "user":
-            weight = None  # each has a price of their own
         k = self.config.top_k
         loss = float(values[LOSS].mean())
         ranks = {"": values[RANK], **({"personal_": values[PERSONAL]} if len(values) > PERSONAL else {})}

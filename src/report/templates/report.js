@@ -18,8 +18,6 @@ function columns(user) {
     expected: data.played ? unpack(user.expected, "<f8") : null,
     influence: data.played ? unpack(user.influence, "<f4") : null,
     vetoed: b.map(value => data.veto && value === 1),
-    prices: user.prices ? unpack(user.prices, "<f8") : data.prices,  // their own where the budget is each user's own
-    weight: user.weight ?? data.weight, share: user.share ?? data.share,
   };
 }
 
@@ -102,13 +100,13 @@ function showLive(number) {
 }
 
 function asDecided() {
-  if (data.prices) find("budget").value = Math.round(100 * shown.share);
-  draw(shown.decided, shown.weight, shown.share, "It was decided: ");
+  if (data.prices) find("budget").value = Math.round(100 * data.share);
+  draw(shown.decided, data.weight, data.share, "It was decided: ");
 }
 
 function atBudget() {
   const step = Number(find("budget").value);
-  draw(selection(shown, shown.prices[step]), shown.prices[step], step / 100, "By the rule of the game: ");
+  draw(selection(shown, data.prices[step]), data.prices[step], step / 100, "By the rule of the game: ");
 }
 
 function draw(chosen, price, share, words) {
