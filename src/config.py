@@ -53,7 +53,7 @@ GROUPS = {
     "game": {
         "prior": "float (0, 1)", "rounds": "int [1, inf)", "game_rate": "float (0, inf)",
         "shrinkage": "optional float [0, 1]",
-        "instalments": "floats (0, 1]", "anchors": "int [1, inf)", "anchor_placing": ("successive", "binomial", "budget"),
+        "instalments": "floats (0, 1]", "anchors": "int [1, inf)", "anchor_placing": ("successive", "binomial"),
         "anchor_use": ("nearest", "weighted"), "anchor_warm_epochs": "int [0, inf)"},
     "fidelity": {
         "fidelity_masks": "int [3, inf)", "fidelity_repeats": "int [1, inf)", "fidelity_keep": "float (0, 1)",
@@ -80,6 +80,7 @@ REMOVED = {  # options of earlier versions, or one of their values, and what ser
     "budget_scope": "wv_budget is of all users together; for less of a user, state more unwillingness in a willingness_file",
     "protect": "raise wv_budget; scripts/run_tradeoff.sh says how many users are surely worse off",
     "needs": "receipts and --explain_user say what each interaction is worth to its user",
+    "anchor_placing budget": "successive and binomial serve",
     "strategy none+validation": "it is a control of the trade-off study: scripts/run_tradeoff.sh",
     "influence_models": "influences come from the one plain model, at its anchor_epochs",
     "other_model": "give the options that the model was trained with, or train anew with these",

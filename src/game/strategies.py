@@ -172,11 +172,9 @@ class Strategies:
         problem, config = self.problem, self.config
         selections, found = [problem.allowed], [expected]
         for number in range(1, config.anchors):
-            rng = generator(config.seed, "anchor", number)
             if config.anchor_placing == "binomial":
-                selection = problem.allowed & (rng.random(len(expected)) < config.prior)
-            elif config.anchor_placing == "budget":
-                selection = first_in_order(rng.permutation(len(expected)), problem, limit)
+                drawn = generator(config.seed, "anchor", number).random(len(expected))
+                selection = problem.allowed & (drawn < config.prior)
             else:
                 selection = self._play(found, limit, weight, selections)[0]
             if not selection.any():
