@@ -1,7 +1,7 @@
 """What each strategy discloses: the game at one anchor or at several, and the baselines that it is measured against.
 
-All but none spend the same budget of unwillingness; none of them discloses what is vetoed. The table
-of strategies is in docs/method.md. See docs/maths.md, sections 5 and 6.
+All but none spend the same budget of unwillingness; none of them discloses what is vetoed. The table of strategies is in
+docs/method.md. See docs/maths.md, sections 5 and 6.
 """
 from __future__ import annotations
 
