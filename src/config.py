@@ -40,23 +40,21 @@ GROUPS = {
     "influence": {
         "solver": ("blend", "block", "lissa", "FILE.py"), "damping": "float (0, inf)",
         "similarity_damping": "float (0, inf)",
-        "influence_models": "int [1, inf)", "influence_lags": "int [0, inf)", "lissa_depth": "int [1, inf)",
+        "influence_lags": "int [0, inf)", "lissa_depth": "int [1, inf)",
         "lissa_batch": "int [2, inf)", "lissa_scale": "float [0, inf)", "lissa_damping": "float [0, 1)"},
     "chunks": {"chunk_size": "int [1, inf)"},
     "unwillingness": {
         "unwillingness": ("auto", "uniform", "constant", "ratings", "genres", "file"), "unwillingness_value": "float [0, 1]",
         "veto": "bool"},
     "decision": {
-        "strategy": ("none", "none+validation", "random", "threshold", "recent", "similarity", "ifrqe", "ifrqe++",
+        "strategy": ("none", "random", "threshold", "recent", "similarity", "ifrqe", "ifrqe++",
                      "ask-first", "FILE.py"),
         "wv_budget": "float (0, 1]", "willingness_weight": "optional float [0, inf)"},
     "game": {
-        "budget_scope": ("all", "user"), "protect": "bool",
-        "prior": "float (0, 1)", "rounds": "int [1, inf)", "game_rate": "float (0, inf)", "count_others": "bool",
+        "prior": "float (0, 1)", "rounds": "int [1, inf)", "game_rate": "float (0, inf)",
         "shrinkage": "optional float [0, 1]",
-        "instalments": "floats (0, 1]", "anchors": "int [1, inf)", "anchor_placing": ("successive", "binomial", "budget"),
+        "instalments": "floats (0, 1]", "anchors": "int [1, inf)", "anchor_placing": ("successive", "binomial"),
         "anchor_use": ("nearest", "weighted"), "anchor_warm_epochs": "int [0, inf)"},
-    "needs": {"needs": "bool"},
     "fidelity": {
         "fidelity_masks": "int [3, inf)", "fidelity_repeats": "int [1, inf)", "fidelity_keep": "float (0, 1)",
         "fidelity_solvers": "str"},
@@ -69,7 +67,7 @@ GROUPS = {
     "report": {"report_users": "int [0, inf)", "report_vetoed": "bool"},
     "run": {  # no result depends on them, but by the files that they name
         "data_path": "str", "dataset": "str", "archive": "str", "mirror": "str", "recipe": "str", "resume": "bool",
-        "masked": "bool", "other_model": "bool", "willingness_file": "str", "eval_batch_size": "int [1, inf)",
+        "masked": "bool", "willingness_file": "str", "eval_batch_size": "int [1, inf)",
         "eval_file_name": "str", "recommend": "str", "explain_user": "str", "newcomers": "str", "why": "pair",
         "receipt": "str", "verify_receipt": "str", "withdraw": "str", "audit": "bool",
         "format": ("table", "json"),
@@ -77,6 +75,16 @@ GROUPS = {
         "log_level": ("quiet", "normal", "verbose"), "device_target": ("auto", "CPU", "GPU", "Ascend"),
         "device_id": "int [0, inf)", "enable_modelarts": "bool", "data_url": "str", "train_url": "str",
         "checkpoint_url": "str"},
+}
+REMOVED = {  # options of earlier versions, or one of their values, and what serves instead
+    "budget_scope": "wv_budget is of all users together; for less of a user, state more unwillingness in a willingness_file",
+    "protect": "raise wv_budget; scripts/run_tradeoff.sh says how many users are surely worse off",
+    "needs": "receipts and --explain_user say what each interaction is worth to its user",
+    "anchor_placing budget": "successive and binomial serve",
+    "strategy none+validation": "it is a control of the trade-off study: scripts/run_tradeoff.sh",
+    "influence_models": "influences come from the one plain model, at its anchor_epochs",
+    "other_model": "give the options that the model was trained with, or train anew with these",
+    "count_others": "the game counts what a disclosure does for its own user; for sparse data raise shrinkage",
 }
 ONLY = {"layers": "ncf", "gcn_layers": "lightgcn"}  # options of the group "model" that one base model has alone
 KINDS = {key: kind for group in GROUPS.values() for key, kind in group.items()}
@@ -89,8 +97,8 @@ EVALUATED = ("candidates", "protocol", "ranking", "serving", "randomness")
 
 # Names that the program gives to other files under output_path.
 _OWN_FILES = re.compile(r"(train|eval)_(ncf|ifrqe|mf|lightgcn).*|(train|eval)_.*\.(json|csv|png)|settings_.*|run_.*\.log|"
-                        r"seed_\d+|(tradeoff|fidelity|influence|audit|carryover|paper|withdraw|receipt_).*|"
-                        r"(disclosure|preprocess|report|benchmark|scaling|why)\..*", re.I)
+                        r"seed_\d+|(tradeoff|fidelity|why|audit|carryover|paper|withdraw|receipt_).*|"
+                        r"(disclosure|preprocess|report|benchmark|scaling)\..*", re.I)
 
 
 def options_of(*groups: str) -> tuple[str, ...]:
@@ -168,7 +176,8 @@ def load_config(arguments: list[str], description: str = "") -> Config:
               **_typed(asked.config_path, own)}
     parsed, unknown = _parser(values, recipes, description).parse_known_args(arguments)
     if unknown:
-        raise InputError(f"unknown option {unknown[0]}; {_suggestion(unknown[0].lstrip('-').split('=')[0])}")
+        key = unknown[0].lstrip("-").split("=")[0]
+        raise InputError(_gone(f"--{key}", key) or f"unknown option {unknown[0]}; {_suggestion(key)}")
     given = {k: v for k, v in vars(parsed).items() if v is not None and k != "config_path"}
     for key, text in given.items():
         try:
@@ -179,6 +188,8 @@ def load_config(arguments: list[str], description: str = "") -> Config:
         raise InputError(f"--holdout {values['holdout']}: must be 1 or 2 (more validation items gave the same gains; "
                          "influences look at --influence_lags items)")
     for key, kind in KINDS.items():
+        if gone := _gone(f"--{key} {values[key]}", f"{key} {values[key]}"):
+            raise InputError(gone)
         check(key, values[key], kind)
     _check_together(values)
     _check_model(values, {*given, *own})
@@ -197,7 +208,7 @@ def _typed(file, values):
     typed = {}
     for key, value in values.items():
         if key not in KINDS:
-            raise InputError(f"{file}: unknown key {key!r}; {_suggestion(key)}")
+            raise InputError(_gone(f"{file}: {key}", key) or f"{file}: unknown key {key!r}; {_suggestion(key)}")
         try:
             typed[key] = convert(value, KINDS[key])
         except ValueError as e:
@@ -247,6 +258,11 @@ def _stands_alone(kind):
     return kind == "bool" or isinstance(kind, tuple) and "True" in kind
 
 
+def _gone(said, key):
+    """What to say of a key of REMOVED, called `said`; None of any other."""
+    return f"{said}: is no more; {REMOVED[key]}" if key in REMOVED else None
+
+
 def _suggestion(key):
     close = difflib.get_close_matches(str(key), KINDS, 1)
     return f"did you mean --{close[0]}?" if close else "--help lists all options"
@@ -268,8 +284,6 @@ def _check_together(values):
     shares = values["instalments"]
     refuse(not shares or sorted(set(shares)) != shares or shares[-1] != 1, "instalments",
            "must be rising shares of the budget that end with 1, such as .2,.4,.6,.8,1")
-    refuse(values["budget_scope"] == "user" and values["willingness_weight"] is not None, "budget_scope",
-           "finds a price for each user, so none can be given; leave out --willingness_weight")
     refuse(len(set(values["seeds"])) < len(values["seeds"]), "seeds", "names a seed twice; name each once")
     refuse(values["withdraw"] and values["seeds"], "withdraw",
            "changes one model; leave out --seeds, and name its folders with --checkpoint_path and --output_path")

@@ -14,7 +14,6 @@ DISCLOSURE_PLOT = "disclosure.png"
 PREPROCESS_FILE = "preprocess.json"
 FIDELITY_FILE = "fidelity.json"
 FIDELITY_PLOT = "fidelity.png"
-PARTIAL_FILE = "influence.partial"
 INSTALMENT_FILE = "instalment_{}.partial.ckpt"  # the model of an instalment, for the case of an interruption
 TRADEOFF_FILE, TRADEOFF_PLOT = "tradeoff.csv", "tradeoff.png"
 AUDIT_FILE, AUDIT_PLOT = "audit.json", "audit.png"
@@ -23,14 +22,11 @@ PAPER_FILE = "paper.csv"
 
 TEXT_IDS, TIME_UNIT = "text_ids", "timestamp"  # keys of dataset.json: columns of ids that are text; the unit of times
 MASK_SETTINGS = "mask_settings"  # key of dataset.json in a masked dataset: the options that the mask depends on
-HOLDOUT = "holdout"  # option, and key of dataset.json in a masked dataset whose validation items are trained on
 USER, ITEM, RATING, TIMESTAMP = "user_id", "item_id", "rating", "timestamp"
 GENRE, GENRES = "genre", "genres"  # one of an item's genres, as rules name it; all of them, joined by "|"
 TITLE = "title"
 UNWILLINGNESS, INFLUENCE, EXPECTED, DISCLOSED = "unwillingness", "influence", "expected_influence", "disclosed"
 INSTALMENT = "instalment"  # column of disclosure.csv: in which an interaction was disclosed, from 1; 0 if it was not
-# columns of disclosure.csv: lambda of its user, with budget_scope user; among the fewest that serve as well, with needs
-PRICE, NEEDED = "willingness_weight", "needed"
 RATING_COLUMNS = [USER, ITEM, RATING, TIMESTAMP]
 MOVIE_COLUMNS = [ITEM, TITLE, GENRES]
 

@@ -13,14 +13,12 @@ import numpy as np
 
 from .common import plugins
 from .common.errors import InputError
-from .common.files import PartialResults
 from .common.terminal import progress
 from .config import Config
 from .dataset import Dataset, without_test_items
 from .influence.anchor import Anchor
 from .influence.block import Blend, Block
 from .influence.chunks import Chunks
-from .influence.cross_user import influence_on_others
 from .influence.expected import default_shrinkage, expected_influence, shrunk, target_items
 from .influence.lissa import Lissa
 from .network import build
@@ -67,8 +65,8 @@ class _Guarded:
         return plugins.guarded(self.name, "solver", "failed")
 
 
-def influences(anchor: Anchor, dataset: Dataset, config: Config, targets: np.ndarray | None = None,
-               partial: PartialResults | None = None) -> tuple[np.ndarray, dict]:
+def influences(anchor: Anchor, dataset: Dataset, config: Config,
+               targets: np.ndarray | None = None) -> tuple[np.ndarray, dict]:
     """Influence of every training interaction at one anchor: the mean over its sets of parameters.
 
     Of an interaction that the anchor withholds, it is what disclosing it too would be worth.
@@ -78,7 +76,6 @@ def influences(anchor: Anchor, dataset: Dataset, config: Config, targets: np.nda
         dataset: Dataset whose history and validation items are used; the test items are not looked at.
         config: solver and its options, num_neg, chunk_size, seed, num_factors, layers.
         targets: (num_users, t) int32, items whose losses are predicted instead of the validation item's.
-        partial: PartialResults that chunks are read from if they are there, and written to; None keeps nothing.
 
     Returns:
         influence: (n,) float64 array in the order of dataset.user, or (n, t) with targets; nats, positive = disclosing
@@ -97,18 +94,10 @@ def influences(anchor: Anchor, dataset: Dataset, config: Config, targets: np.nda
     influence = np.zeros((dataset.num_interactions, wanted.shape[1]))
     with progress(len(anchor.parameters) * dataset.num_interactions, "influence", "interaction") as bar:
         for values in anchor.parameters:
-            started = False
+            net.set_values(values() if callable(values) else values)
+            solver.start()
             for k in range(len(chunks)):
-                found = partial.read(chunks.size(k) * wanted.shape[1]) if partial else None
-                if found is None:
-                    if not started:
-                        net.set_values(values() if callable(values) else values)
-                        solver.start()
-                        started = True
-                    found = _of_chunk(solver, chunks[k], config, wanted.shape[1])
-                    if partial:
-                        partial.write(found)
-                influence[chunks.positions(k)] += found.reshape(-1, wanted.shape[1])
+                influence[chunks.positions(k)] += _of_chunk(solver, chunks[k], config, wanted.shape[1])
                 bar.update(chunks.size(k))
     influence /= len(anchor.parameters)
     return influence[:, 0] if targets is None else influence, solver.report()
@@ -127,28 +116,22 @@ def _of_chunk(solver, chunk, config, targets):
     return found
 
 
-def expected_at(anchor: Anchor, dataset: Dataset, config: Config,
-                partial: PartialResults | None = None) -> tuple[np.ndarray, np.ndarray, dict]:
+def expected_at(anchor: Anchor, dataset: Dataset, config: Config) -> tuple[np.ndarray, np.ndarray, dict]:
     """What the game goes by at one anchor: the influence that is expected on the item that comes next.
 
     Args:
-        anchor, dataset, partial: see influences.
-        config: also influence_lags, shrinkage and count_others.
+        anchor, dataset: see influences.
+        config: also influence_lags and shrinkage.
 
     Returns:
         influence: (n,) on the validation item; nats, positive = disclosing helps.
-        expected: (n,) float64, see expected_influence, and shrunk; with count_others that of the other users is added.
+        expected: (n,) float64, see expected_influence, and shrunk.
         report: dict.
     """
     targets = target_items(dataset, config.influence_lags)
-    found, report = influences(anchor, dataset, config, targets, partial)
+    found, report = influences(anchor, dataset, config, targets)
     expected, report["expectation"] = expected_influence(found, dataset)
     shrinkage = default_shrinkage(dataset) if config.shrinkage is None else config.shrinkage
     report.update(shrinkage=float(shrinkage),
                   expected_mean=float(dataset.share.total(expected.sum()) / max(1, dataset.all_interactions)))
-    expected = shrunk(expected, shrinkage, report["expected_mean"])
-    if config.count_others:
-        others = influence_on_others(anchor, dataset, config, targets)
-        added, report["expectation_others"] = expected_influence(others, dataset)
-        expected = expected + added
-    return found[:, 0].copy(), expected, report
+    return found[:, 0].copy(), shrunk(expected, shrinkage, report["expected_mean"]), report

@@ -108,8 +108,8 @@ class NCF(Network):
     def rows_of_users(self, size: int, graph: bool = True) -> UserRows | PlainRows:
         return UserRows(self, size) if graph else PlainRows(self)
 
-    def rows_of_items(self, size: int, graph: bool = True) -> ItemRows | PlainRows:
-        return ItemRows(self, size) if graph else PlainRows(self, of_items=True)
+    def rows_of_items(self, size: int, graph: bool = True) -> PlainRows:
+        return PlainRows(self, of_items=True)
 
 
 class _AfterFirst(nn.Cell):
@@ -187,24 +187,8 @@ class UserRows:
         return tuple(part[0] if len(parts) == 1 else np.concatenate(part) for part in zip(*parts))
 
 
-class ItemRows(UserRows):
-    """The same with gradients in the item's embedding row, which need no `entry`."""
-
-    def start(self) -> None:
-        super().start()
-        values = self.net.values()
-        self.weighted_users = values["user_gmf"] * values["head.gmf_weight"]
-        self.item_weight = values["head.item_weight"]
-
-    def __call__(self, user: np.ndarray, item: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(p,) users and items -> (p,) logits and (p, d) gradients."""
-        logit, gradient = super().__call__(user, item)
-        f = self.weighted_users.shape[1]
-        return logit, np.concatenate([self.weighted_users[user], gradient[:, f:] @ self.item_weight], 1)
-
-
 class PlainRows:
-    """What UserRows and ItemRows are, without a graph: it takes longer to compile than some ten thousand pairs take.
+    """What UserRows is, for either side and without a graph: it takes longer to compile than some ten thousand pairs take.
 
     Args:
         net: NCF.

@@ -4,8 +4,9 @@ import pytest
 import yaml
 
 from src.common.errors import InputError
+from src.common.stage import main
 from src.common.values import read_comments
-from src.config import DEFAULT_CONFIG, GROUPS, load_config, options_table, shipped
+from src.config import DEFAULT_CONFIG, GROUPS, REMOVED, load_config, options_table, shipped
 
 
 def test_defaults_are_those_of_the_readme():
@@ -74,6 +75,23 @@ def test_errors_name_the_option_on_one_line(arguments, words):
     with pytest.raises(InputError, match=words) as error:
         load_config(arguments)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("removed", REMOVED)
+def test_what_earlier_versions_had_says_what_serves_instead(tmp_path, capsys, removed):
+    key, _, value = removed.partition(" ")
+    value = value or "True"
+    path = tmp_path / "mine.yaml"
+    for lines in (f"{key}: {value}\n", f"recipe: own\nrecipes:\n  own:\n    {key}: {value}\n"):
+        path.write_text(lines)
+        with pytest.raises(InputError, match=re.escape(f"{key}") + f".*: is no more; {re.escape(REMOVED[removed])}$"):
+            load_config(["--config_path", str(path)])
+    for arguments in ([f"--{key}", value], [f"--{key}={value}"]):
+        with pytest.raises(SystemExit) as ended:
+            main(lambda config: None, "run_train", "", arguments)
+        said = capsys.readouterr().err
+        assert ended.value.code == 2 and said.count("\n") == 1
+        assert re.fullmatch(rf"error: --{key}.*: is no more; {re.escape(REMOVED[removed])}\n", said)
 
 
 def test_config_file_replaces_defaults_and_the_command_line_wins(tmp_path):

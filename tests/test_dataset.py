@@ -170,7 +170,8 @@ def test_a_list_that_takes_in_all_candidates_is_refused(write_ratings, settings,
 
 def test_options_of_the_mask_must_be_those_that_it_was_made_with(write_ratings, settings):
     folder = write_ratings(ROWS, name="masked_tiny")
-    (folder / "dataset.json").write_text(json.dumps({"mask_settings": {"wv_budget": 0.1, "strategy": "ifrqe"}}))
+    (folder / "dataset.json").write_text(json.dumps({"mask_settings": {"wv_budget": 0.1, "strategy": "ifrqe",
+                                                                                "protect": True}}))  # of an earlier version
     asked(settings("--masked")).settings()
     asked(settings("--masked", "--wv_budget", 0.1)).settings()
     asked(settings("--wv_budget", 0.6)).settings()  # of no masked model

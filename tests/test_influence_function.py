@@ -2,10 +2,8 @@
 import numpy as np
 import pytest
 
-from src.common.files import PartialResults
 from src.dataset import load_dataset
 from src.influence.anchor import Anchor
-from src.influence.block import Block
 from src.influence.chunks import Chunks
 from src.influence_function import SOLVERS, influences
 from tests import reference
@@ -153,36 +151,6 @@ def test_influences_are_the_mean_over_the_anchors(cpu, small, settings):
     one, other = (randomised(4, 9, 3, [6, 4], seed=k)[1] for k in (1, 2))
     a, b, both = (influences(Anchor(anchors), dataset, config)[0] for anchors in ([one], [other], [one, other]))
     assert np.abs(a - b).max() > 1e-3 and both == pytest.approx((a + b) / 2, rel=1e-6, abs=1e-9)
-
-
-def test_an_interrupted_run_goes_on_by_chunk(cpu, small, settings, tmp_path, monkeypatch):
-    config = settings("--num_factors", 3, "--layers", "6,4", "--solver", "block", "--chunk_size", 1)
-    dataset = load_dataset(config)
-    anchors = [randomised(4, 9, 3, [6, 4], seed=k)[1] for k in (1, 2)]
-    whole, _ = influences(Anchor(anchors), dataset, config)
-    path, computed = tmp_path / "partial", []
-    call = Block.__call__
-
-    def counting(self, chunk, stop_after=4):
-        if len(computed) == stop_after:
-            raise KeyboardInterrupt
-        computed.append(chunk.users.tolist())
-        return call(self, chunk)
-
-    monkeypatch.setattr(Block, "__call__", counting)
-    with pytest.raises(KeyboardInterrupt):
-        influences(Anchor(anchors), dataset, config, partial=PartialResults(path, {"run": 1}))
-    assert computed == [[0], [1], [2], [0]]
-    with open(path, "r+b") as file:
-        file.truncate(path.stat().st_size - 3)  # the last write was cut off: that chunk does not count
-    computed.clear()
-    partial = PartialResults(path, {"run": 1})
-    assert partial.resumed
-    again, _ = influences(Anchor(anchors), dataset, config, partial=partial)
-    assert computed == [[0], [1], [2]] and np.array_equal(again, whole)
-    assert not PartialResults(path, {"run": 2}).resumed  # other settings: nothing of it is used
-    partial.remove()
-    assert not path.exists()
 
 
 def test_sign_positive_means_that_disclosing_helps(cpu, write_ratings, settings):

@@ -16,7 +16,7 @@ from src.dataset import load_dataset
 from src.evaluation.explain import explain
 from src.evaluation.newcomers import newcomers
 from src.evaluation.recommend import recommend
-from src.game.anchors import load_models
+from src.game.anchors import load_model, trained_model
 from src.game.preprocess import preprocess
 from src.network import build, model_class
 from src.studies.fidelity import fidelity
@@ -48,7 +48,7 @@ def test_every_stage_runs_with_it(cpu, ratings, settings, tmp_path, own, caplog,
     config = settings("--model", own(MODEL) if model == "mine" else model, *TINY, "--personal", "True")
     output = tmp_path / "output"
     caplog.set_level(logging.INFO, logger="ifrqe")
-    preprocess(config.replace(strategy="ifrqe", count_others=True))  # trains the plain model
+    preprocess(config.replace(strategy="ifrqe"))  # trains the plain model
     assert (tmp_path / "checkpoint" / f"{name}.ckpt").exists() and (output / f"train_{name.lower()}.json").exists()
     found = np.genfromtxt(output / "disclosure.csv", delimiter=",", names=True)
     assert np.isfinite(found["influence"]).all() and found["influence"].std() > 0
@@ -147,7 +147,8 @@ def test_checkpoints_of_versions_without_other_models_are_of_ncf(cpu, ratings, s
     save_checkpoint(path, {"": values}, info)
     dataset = load_dataset(config)
     assert load_checkpoint(path, dataset, Variant(config))[1]["settings"]["model"] == "ncf"
-    load_models([path], dataset, config)
+    load_model(dataset, config)
+    assert trained_model(config) == path
     shutil.copy(path, path.with_name("MF.ckpt"))
     other = settings("--model", "mf", *TINY)
     with pytest.raises(InputError, match="MF.ckpt: was trained with model=ncf, but model=mf is needed here"):

@@ -91,9 +91,8 @@ def _lock_files(name, config, program):
         return [Path(config.data_path) / f".{MASKED_PREFIX if name == MASKED else ''}{config.dataset}.lock"]
     folder = Path(config.output_path if name == RESULTS else config.checkpoint_path)
     seeds = config.seeds
-    if name == CHECKPOINTS:  # of the models that influences come from, and of a study that names no seeds
-        more = STUDY_SEEDS if program == "run_tradeoff" and not seeds else config.influence_models
-        seeds = {*seeds, *range(config.seed + 1, config.seed + more)}
+    if name == CHECKPOINTS and program == "run_tradeoff" and not seeds:
+        seeds = range(config.seed + 1, config.seed + STUDY_SEEDS)
     return [folder / ".lock", *(folder / f"seed_{seed}" / ".lock" for seed in seeds)]
 
 

@@ -22,8 +22,6 @@ from ..constants import (
     INFLUENCE,
     INSTALMENT,
     ITEM,
-    NEEDED,
-    PRICE,
     RATING,
     TIMESTAMP,
     TITLE,
@@ -55,8 +53,6 @@ SYNONYMS = {
     EXPECTED: ("expectedinfluence",),
     DISCLOSED: ("disclosed",),
     INSTALMENT: ("instalment",),
-    PRICE: ("willingnessweight",),
-    NEEDED: ("needed",),
 }
 _IN_MOVIES = {**SYNONYMS, ITEM: (*SYNONYMS[ITEM], "id")}  # in a list of items their id may be called just that
 

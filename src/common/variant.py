@@ -8,7 +8,6 @@ from ..config import Config
 from ..constants import (
     DATASET_FILE,
     DISCLOSURE_FILE,
-    HOLDOUT,
     MASK_SETTINGS,
     MASKED_MODEL,
     MASKED_PREFIX,
@@ -81,8 +80,6 @@ class Variant:
     def settings(self) -> Config:
         """The settings that it is trained and evaluated with.
 
-        The masked twin of the control that trains on the validation items holds only the test item out.
-
         Raises:
             InputError: an option of the mask was given that differs from what the mask was made with.
         """
@@ -91,11 +88,10 @@ class Variant:
             return self.config
         record = read_json(path, REMEDY)
         for key, value in record.get(MASK_SETTINGS, {}).items():
-            now = getattr(self.config, key)
-            if key in self.config.given and now != value:
+            if key in self.config.given and (now := getattr(self.config, key)) != value:
                 raise InputError(f"--{key} {now}: but {path.parent} was made with {key}={value}; run preprocess.py with "
                                  f"--{key} {now} first, or leave the option out")
-        return self.config.replace(holdout=record.get(HOLDOUT, self.config.holdout))
+        return self.config
 
 
 def asked(config: Config) -> Variant:

@@ -24,7 +24,7 @@ from ..common.stage import Stage
 from ..common.terminal import RESULT
 from ..common.variant import Variant, decision_files
 from ..config import EVALUATED, MASK, Config
-from ..constants import HOLDOUT, MASKED_MODEL, RATINGS_FILE, USER, eval_file, users_file
+from ..constants import MASKED_MODEL, RATINGS_FILE, USER, eval_file, users_file
 from ..dataset import Dataset, counting, evaluation_candidates, load_dataset
 from ..device_adapter import set_device
 from ..game.decisions import Decisions, read_decisions
@@ -120,7 +120,6 @@ def _evaluate(variant, output, stage):
     with atomic_write(output / users_file(model)) as temporary:
         write_csv(pd.DataFrame({USER: dataset.user_ids, **users}), temporary)
     trained = {**info.get("settings", {}), **{key: info.get(key) for key in ("device", "mindspore")}}
-    trained[HOLDOUT] = config.holdout  # the control that trains on validation items as well holds less out, and is to
     write_json(output / eval_file(model), {
         **result, "ratings_sha256": stage.depends["inputs"][RATINGS_FILE],
         "candidates": Path(config.eval_negatives).name if config.eval_negatives else "drawn",
@@ -205,10 +204,9 @@ def _violation(variant, dataset, decisions, loss):
     weight = config.willingness_weight if decisions is None else decisions.weight
     used = decisions.disclosed if variant.masked else everything
     total_wv, wv = (metrics.willingness_violation(kept, unwillingness, dataset.num_users) for kept in (everything, used))
-    each = decisions is not None and decisions.record.get("budget_scope") == "user"  # has no price for all to weigh wv by
     spent = decisions.record.get("spent_wv") if variant.masked else total_wv
     return int(used.sum()), {"wv": wv, "spent_wv": spent, "total_wv": total_wv, "willingness_weight": weight,
-                             "reward": None if weight is None or each else -loss - weight * wv}
+                             "reward": None if weight is None else -loss - weight * wv}
 
 
 def full_ranks(net: Network, dataset: Dataset, batch_size: int) -> np.ndarray:

@@ -21,7 +21,7 @@ from ..device_adapter import set_device
 from ..game.baselines import BASELINES
 from ..game.decisions import Decisions, read_decisions
 from ..game.mirror_descent import critical_payoff, prices_within_budgets
-from ..game.strategies import ASK_FIRST, IFRQE
+from ..game.strategies import ASK_FIRST, NONE
 from ..sources.catalogue import find_users, load_catalogue, original_id
 from .recommend import as_records, described, line_of, load_model, show_json, top_items
 
@@ -33,7 +33,7 @@ class Rule:
 
     At one anchor this is exactly what the game plays. At several, `expected` is the mean over the rounds at the price of
     the run, and the rule is close to the game; of `ask-first` it is the rule of the last instalment. `agreement` says how
-    much of what was decided follows from it. With `budget_scope` user each user has a price of their own.
+    much of what was decided follows from it.
     """
 
     def __init__(self, decisions: Decisions):
@@ -43,9 +43,6 @@ class Rule:
         self.weight = decisions.weight
         self.critical = critical_payoff(record["prior"], record["rounds"], record["game_rate"]) if self.played else None
         self.otherwise = INSTALMENTS if self.strategy == ASK_FIRST else ANCHORS
-        if "protection" in record:
-            self.otherwise = PROTECTED if self.strategy == IFRQE else f"{PROTECTED}, or {self.otherwise}"
-        self.whose = "their recommendations and those of others" if record.get("count_others") else "their recommendations"
 
     @property
     def sentences(self) -> tuple[str, str]:
@@ -54,31 +51,30 @@ class Rule:
         return f"disclosed: {done}", f"withheld: {left}"
 
     def disclosed(self, expected: np.ndarray, unwillingness: np.ndarray, vetoed: np.ndarray,
-                  weight: float | np.ndarray | None = None) -> np.ndarray:
-        """(n,) bool, what the rule discloses at a price, or at (n,) prices; that of the run if none is given."""
+                  weight: float | None = None) -> np.ndarray:
+        """(n,) bool, what the rule discloses at a price; that of the run if none is given."""
         weight = self.weight if weight is None else weight
         return (expected - weight * unwillingness > self.critical) & ~vetoed
 
     def agreement(self, decisions: Decisions) -> float:
         """Share of the interactions that the rule decides as the run did."""
-        found = self.disclosed(decisions.expected, decisions.unwillingness, decisions.vetoed, decisions.prices)
+        found = self.disclosed(decisions.expected, decisions.unwillingness, decisions.vetoed)
         return float((found == decisions.disclosed).mean()) if len(found) else 1.0
 
-    def prices(self, decisions: Decisions, shares: Sequence[float], place: slice | None = None) -> list[float]:
-        """Prices at which the rule just keeps within shares of the unwillingness of all, or of the interactions `place`."""
-        place = slice(None) if place is None else place
-        expected, b, allowed = decisions.expected[place], decisions.unwillingness[place], ~decisions.vetoed[place]
-        return prices_within_budgets(expected[allowed], b[allowed], np.asarray(shares) * b.sum(), self.critical)
+    def prices(self, decisions: Decisions, shares: Sequence[float]) -> list[float]:
+        """Prices at which the rule just keeps within shares of the unwillingness of all."""
+        b, allowed = decisions.unwillingness, ~decisions.vetoed
+        return prices_within_budgets(decisions.expected[allowed], b[allowed], np.asarray(shares) * b.sum(), self.critical)
 
     def reasons(self, expected: np.ndarray | None, unwillingness: np.ndarray, vetoed: np.ndarray, disclosed: np.ndarray,
-                weight: float | np.ndarray | None = None) -> list[str]:
+                weight: float | None = None) -> list[str]:
         """A sentence for each interaction; arrays (n,) in. A page in a browser says the same (report.js)."""
         if not self.played:
             done, left = self.sentences
             return [VETOED if v else done if d else left for d, v in zip(disclosed, vetoed)]
         weight = self.weight if weight is None else weight
         says = self.disclosed(expected, unwillingness, vetoed, weight)
-        return [_reason(*row, self.whose, self.otherwise)
+        return [_reason(*row, self.otherwise)
                 for row in zip(expected, weight * unwillingness, vetoed, disclosed, says)]
 
 
@@ -86,15 +82,14 @@ LISTS = {"plain": "before: trained on everything", "masked": "after: trained on 
 VETOED = "withheld: they forbade it"
 WITHDRAWN = "withheld: they took it back"
 ANCHORS, INSTALMENTS = "a close call between the anchors", "in an earlier instalment, by what was known then"
-PROTECTED = "so that they are not worse off"
 EVERYTHING = ("everything is", "")  # nothing is withheld but what is vetoed
 OWN_STRATEGY = ("the strategy chose it", "the strategy did not choose it")
-BASELINE_REASONS = {**dict.fromkeys(("none", "none+validation"), EVERYTHING),
+BASELINE_REASONS = {NONE: EVERYTHING,
                     **{name: (baseline.disclosed, baseline.withheld) for name, baseline in BASELINES.items()}}
 
 
-def _reason(expected, price, vetoed, disclosed, says, whose, otherwise):
-    """Why an interaction was disclosed or withheld, by its worth, its price, what the rule says, and whose worth it is.
+def _reason(expected, price, vetoed, disclosed, says, otherwise):
+    """Why an interaction was disclosed or withheld, by its worth, its price and what the rule says.
 
     `otherwise` is said where the decision was another than the rule's.
     """
@@ -105,11 +100,11 @@ def _reason(expected, price, vetoed, disclosed, says, whose, otherwise):
     if disclosed and price > 0 and expected >= price:
         return f"disclosed: worth {times(expected / price)} its price"
     if disclosed and expected > price:
-        return f"disclosed: helps {whose} and costs them nothing"
+        return "disclosed: helps their recommendations and costs them nothing"
     if disclosed:
         return "disclosed: makes too little difference to move the game from its start"
     if expected <= 0:
-        return f"withheld: hurts {whose}"
+        return "withheld: hurts their recommendations"
     if expected >= price:
         return "withheld: makes too little difference to move the game from its start"
     return f"withheld: they asked, and it is worth only {times(expected / price)} its price"
@@ -165,9 +160,8 @@ def of_user(user: int, dataset: Dataset, decisions: Decisions, catalogue: pd.Dat
     expected, b, chosen, vetoed, influence = (None if a is None else a[start:end] for a in (
         decisions.expected, decisions.unwillingness, decisions.disclosed, decisions.vetoed, decisions.influence))
     rule = Rule(decisions)
-    weight = price_of_user(decisions, slice(start, end))
-    reasons = rule.reasons(expected, b, vetoed, chosen, weight)
-    worth = expected - weight * b if rule.played else chosen - b
+    reasons = rule.reasons(expected, b, vetoed, chosen)
+    worth = expected - rule.weight * b if rule.played else chosen - b
     rows, taken_back = [], np.zeros(len(b), bool) if decisions.withdrawn is None else decisions.withdrawn[start:end]
     for k in np.argsort(-worth, kind="stable"):
         item, back = dataset.item[start + k], taken_back[k]  # of what was taken back no influence is kept
@@ -178,21 +172,9 @@ def of_user(user: int, dataset: Dataset, decisions: Decisions, catalogue: pd.Dat
                      **({} if decisions.instalment is None else {INSTALMENT: int(decisions.instalment[start + k])}),
                      "reason": WITHDRAWN if back else reasons[k]})
     total = float(b.sum())
-    return {USER: original_id(dataset.user_ids, user), "strategy": rule.strategy, "willingness_weight": weight,
+    return {USER: original_id(dataset.user_ids, user), "strategy": rule.strategy, "willingness_weight": rule.weight,
             "interactions": rows, "disclosed": int(chosen.sum()),
-            "violated_share": float(b[chosen].sum() / total) if total else 0.0,
-            **({} if decisions.needed is None else {"needs": needs_of_user(decisions, slice(start, end))})}
-
-
-def price_of_user(decisions: Decisions, place: slice) -> float | None:
-    """The price that the user whose interactions `place` are was decided at: their own, or the one of all users."""
-    own = None if decisions.prices is None else decisions.prices[place]
-    return decisions.weight if own is None or not len(own) else float(own[0])
-
-
-def needs_of_user(decisions: Decisions, place: slice) -> dict[str, int]:
-    """How many of the user's interactions `place` serve them as well as all, and of how many: those not vetoed."""
-    return {"needed": int(decisions.needed[place].sum()), "interactions": int((~decisions.vetoed[place]).sum())}
+            "violated_share": float(b[chosen].sum() / total) if total else 0.0}
 
 
 def show(answer: dict, config: Config, lists: dict[str, str] = LISTS) -> None:
@@ -202,8 +184,6 @@ def show(answer: dict, config: Config, lists: dict[str, str] = LISTS) -> None:
     summary = (f"{config.dataset}, user {answer[USER]}: {answer['disclosed']} of {len(rows)} interactions disclosed, "
                f"{100 * answer['violated_share']:.0f}% of their unwillingness")
     logger.log(RESULT, "%s", paint(summary, "bold"))
-    if needs := answer.get("needs"):
-        logger.log(RESULT, "needs %d of their %d interactions to be served as well", needs["needed"], needs["interactions"])
     logger.log(RESULT, "strategy %s%s; influences in nats, positive = disclosing helps them", label(answer["strategy"]),
                "" if weight is None else f", price of unwillingness {weight:.3g}")
     logger.log(RESULT, "%11s %9s %9s  %s", "unwilling", "influence", "expected", "interaction")

@@ -166,7 +166,7 @@ def decide(people: Newcomers, refits: Refits, anchors: list[dict], record: dict)
     by_history = expected_by(record["expectation"], found, both)[asked]
     expected[to] = shrunk(by_history, record.get("shrinkage", 0.0), record.get("expected_mean", 0.0))
     decisions = Decisions(np.zeros(len(people.user), bool), people.unwillingness, record["willingness_weight"], influence,
-                          expected, {**record, "vetoed": int(people.vetoed.sum()), "count_others": False})
+                          expected, {**record, "vetoed": int(people.vetoed.sum())})
     decisions.disclosed = Rule(decisions).disclosed(expected, people.unwillingness, people.vetoed)
     return decisions
 

@@ -14,7 +14,7 @@ import numpy as np
 from .. import metrics
 from ..common.errors import InputError
 from ..common.variant import Variant, decision_files
-from ..dataset import Dataset, evaluation_candidates, load_dataset, without_test_items
+from ..dataset import Dataset, evaluation_candidates, without_test_items
 from ..game.decisions import read_decisions
 from ..influence.refit import refitted
 from ..network import Network, build, score
@@ -49,14 +49,12 @@ def load_serving(dataset: Dataset, variant: Variant) -> Serving:
         variant: Variant.
 
     Raises:
-        InputError: the checkpoint or the decisions are missing or unfit, or `auto` has no validation item to decide by.
+        InputError: the checkpoint or the decisions are missing or unfit.
     """
     config = variant.config
     net, info = load_checkpoint(variant.checkpoint, dataset, variant)
     if config.personal == "False":
         return Serving(net, info)
-    if config.personal == "auto":
-        _check_validation(variant)
     start, trained_rows = time.perf_counter(), net.values()
     own, trained = own_interactions(dataset, variant)
     num_neg = info.get("settings", {}).get("num_neg", config.num_neg)  # as many as the model is used to
@@ -76,8 +74,7 @@ def own_interactions(dataset: Dataset, variant: Variant) -> tuple[Dataset, np.nd
         variant: Variant.
 
     Returns:
-        own: Dataset without test items: the whole history of all users, in the masked case but what they vetoed; of the
-            control that trains on the validation items, these too.
+        own: Dataset without test items: the whole history of all users, in the masked case but what they vetoed.
         trained: (num_users,) bool, the users with an interaction that trained the model.
 
     Raises:
@@ -91,11 +88,7 @@ def own_interactions(dataset: Dataset, variant: Variant) -> tuple[Dataset, np.nd
             raise InputError(f"{decision_files(config)[0]}: no decisions on {config.dataset}, so what was vetoed is not "
                              "known; run preprocess.py first, or set --decisions_path to its results")
         kept, used = ~decisions.vetoed, decisions.disclosed
-    own, user = dataset.part(kept), dataset.user[used]
-    if (settings := variant.settings()).holdout < config.holdout:  # the control: all that it discloses is just that
-        own = load_dataset(settings, masked=True)
-        user = own.user
-    return without_test_items(own), np.bincount(user, minlength=dataset.num_users) > 0
+    return without_test_items(dataset.part(kept)), np.bincount(dataset.user[used], minlength=dataset.num_users) > 0
 
 
 def prefers_personal(trained_rows: dict, personal_rows: dict, dataset: Dataset, variant: Variant) -> bool:
@@ -122,11 +115,3 @@ def prefers_personal(trained_rows: dict, personal_rows: dict, dataset: Dataset, 
                 "gain, %d lose: %s serves its users with %s rows", config.top_k, after.mean(), before.mean(), gained, lost,
                 variant.model, PERSONAL if personal else TRAINED)
     return personal
-
-
-def _check_validation(variant):
-    """Raises InputError if no validation item is left that trained nothing."""
-    if variant.settings().holdout > 1:
-        return
-    why = "--holdout 1" if variant.config.holdout == 1 else f"{variant.model}, which trained on the validation items,"
-    raise InputError(f"--personal auto: {why} leaves no validation item to decide by; give --personal True or False")

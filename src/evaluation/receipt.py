@@ -57,11 +57,9 @@ class Receipts:
             raise InputError(f"{decision_files(config)[0]}: no decisions on {config.dataset}; run preprocess.py first")
         self.catalogue = load_catalogue(self.dataset, config)
         self.files = files_of(config)
-        variant = Variant(config, masked=True)
-        self.masked, self.control = None, False  # whether the masked dataset trains on validation items too
+        self.masked = None
         if (dataset_folder(config, masked=True) / RATINGS_FILE).is_file():
-            self.masked = read_interactions(variant.settings(), masked=True)
-            self.control = variant.settings().holdout < config.holdout
+            self.masked = read_interactions(Variant(config, masked=True).settings(), masked=True)
 
     def masked_items(self, user_id: int | str) -> set[str] | None:
         """Ids of a user's items in the masked dataset, as text; None where there is none."""
@@ -78,7 +76,7 @@ class Receipts:
         explained = of_user(user, self.dataset, self.decisions, self.catalogue)
         rows = [_with_state(row, at.get(str(row[ITEM]))) for row in explained["interactions"]]
         held = [("test", self.dataset.test[user]), ("validation", self.dataset.validation[user])]
-        record, masked = self.decisions.record, self.masked_items(own) or ()
+        record = self.decisions.record
         return sealed({
             "format": FORMAT, "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "program": __version__,
             "dataset": self.config.dataset, USER: own, "model": Variant(self.config, masked=True).model,
@@ -86,8 +84,7 @@ class Receipts:
                          **{key: record[key] for key in ("unwillingness", "wv_budget", "wv", "total_wv")}},
             "interactions": rows,
             "held_out": [{ITEM: original_id(self.dataset.item_ids, item), TITLE: self.catalogue[TITLE][item], "role": name,
-                          "trains": self.control and name == "validation" and str(self.dataset.item_ids[item]) in masked}
-                         for name, item in held],
+                          "trains": False} for name, item in held],
             "vetoes": [row[ITEM] for row in rows if row[STATE] == FORBIDDEN], "withdrawals": withdrawals,
             "files": self.files,
             "rules": [[own, row[ITEM], row[UNWILLINGNESS]] for row in rows]})

@@ -84,13 +84,11 @@ def _trained_on(dataset, variant):
     """The Dataset of what the model of a Variant was trained on."""
     if not variant.masked:
         return dataset
-    config, settings = variant.config, variant.settings()
+    config = variant.settings()
     decisions = read_decisions(config, dataset, masked=True)
     if decisions is None:
         raise InputError(f"{decision_files(config)[0]}: no decisions on {config.dataset}, so that nobody knows what is "
                          "disclosed; run preprocess.py first, or set --decisions_path to its results")
-    if settings.holdout < config.holdout:  # the control that trains on the validation items
-        return load_dataset(settings, masked=True)
     return dataset.part(decisions.disclosed)
 
 

@@ -27,9 +27,8 @@ from ..stat_utils import generator
 from ..training.checkpoint import read_kept, save_checkpoint, with_prefix
 from ..training.trainer import Trainer, train_on
 from .decisions import Decisions
-from .mirror_descent import critical_payoff, price_within_budget, prices_of_users
+from .mirror_descent import critical_payoff, price_within_budget
 from .problem import Kept, Problem, first_of_keys
-from .protect import ExpectedLoss, Protection
 
 logger = logging.getLogger("ifrqe")
 
@@ -56,16 +55,15 @@ class AskFirst:
         self.epochs = sorted({max(1, round(share * config.train_epochs)) for share in EPOCHS})
         self.critical = critical_payoff(config.prior, config.rounds, config.game_rate)
         self.seconds = {"training": 0.0, "influence": 0.0}
-        self.files, self._loss = [], None
-        self.last = self.trained = None  # parameters of the last model, and (num_users,) bool whom it was trained on
+        self.files = []
         self.net = build(self.dataset, config)  # refits rows, with one graph for all of them
         self.jacobian = self.net.rows_of_users(Chunks(self.dataset, config).pairs_per_call)
 
-    def __call__(self, limit: float | np.ndarray, weight: float | None = None) -> Decisions:
+    def __call__(self, limit: float, weight: float | None = None) -> Decisions:
         """The decision within a limit of unwillingness, or at a price.
 
         Args:
-            limit: largest sum of unwillingness; (num_users,) those of each user, who then have prices of their own.
+            limit: largest sum of unwillingness.
             weight: lambda; given, instalments are shares of what it would spend at the influences known by then. Before
                 any are known, the first is a share of `limit` all the same.
 
@@ -78,11 +76,11 @@ class AskFirst:
         found = price = None
         for number, share in enumerate(shares[1:], 2):
             if self._sum(disclosed):
-                fixed, found = disclosed, self._influences(disclosed, number)
+                found = self._influences(disclosed, number)
                 expected = found[1]
                 within = limit if weight is None else self._sum(b[disclosed | (expected - weight * b > self.critical)])
                 more, price = self._play(expected, disclosed, share * within, weight)
-                weights.append(float(np.median(price)))
+                weights.append(price)
             else:  # the shares so far were too small for anything
                 more = self._least_unwilling(limit * share)
             instalment[more] = number
@@ -90,47 +88,21 @@ class AskFirst:
             spent.append(self._sum(b[disclosed]))
             logger.info("instalment %d of %d: %s more interactions are disclosed, %s in all", number, len(shares),
                         f"{self._sum(more):,.0f}", f"{self._sum(disclosed):,.0f}")
-        report = {}
-        if self.config.protect and found is not None:
-            disclosed, price, report["protection"] = self._protect(disclosed, expected, fixed, limit, weight)
-            instalment = np.where(disclosed, np.where(fixed, instalment, len(shares)), 0)
-            spent[-1], weights[-1] = self._sum(b[disclosed]), float(np.median(price))
         users = len(self.dataset.all_user_ids)
-        record = {"instalment_wv": [float(x / users) for x in spent], "instalment_weights": weights}
-        return self._decisions(disclosed, instalment, found, price, {**record, **report})
+        return self._decisions(disclosed, instalment, found, price, {
+            "instalment_wv": [float(x / users) for x in spent], "instalment_weights": weights})
 
     def _sum(self, values):
         """Of all ranks."""
         return float(self.dataset.share.total(values.sum()))
 
-    def _play(self, expected, disclosed, limit, weight, may=True):
-        """What is disclosed beside (n,) `disclosed`, of what `may` be, and the price, or (num_users,) prices."""
-        b, left, user = self.unwillingness, ~disclosed & may, self.dataset.user
-        if np.ndim(limit):
-            rest = np.maximum(limit - np.bincount(user, b * disclosed, len(limit)), 0)
-            price = prices_of_users(expected[left], b[left], user[left], rest, self.critical)
-            return left & (expected - price[user] * b > self.critical), price
+    def _play(self, expected, disclosed, limit, weight):
+        """What is disclosed beside (n,) `disclosed`, and the price."""
+        b, left = self.unwillingness, ~disclosed
         price = price_within_budget(expected[left], b[left], max(limit - self._sum(b[disclosed]), 0), self.critical,
                                     self.dataset.share)
         price = price if weight is None else max(price, weight)
         return left & (expected - price * b > self.critical), price
-
-    def _protect(self, disclosed, expected, fixed, limit, weight):
-        """The mask with nobody worse off, the price of the last instalment, and a report; `fixed` was trained on already."""
-        protection = Protection(self.expected_loss(), self.unwillingness, expected, limit if weight is None else None, fixed)
-
-        def again(kept, may):
-            more, price = self._play(expected, kept, limit if weight is None else np.inf, weight, may)
-            return kept | more, price
-        disclosed, price = protection(disclosed, again)
-        self.seconds["protect"] = protection.report["seconds"]
-        return disclosed, price, protection.report
-
-    def expected_loss(self) -> ExpectedLoss:
-        """The ExpectedLoss of what is allowed, by the shared parameters of the model that decided the last instalment."""
-        if self._loss is None:
-            self._loss = ExpectedLoss(self.last, self.dataset, self.trained, self.config)
-        return self._loss
 
     def remove(self) -> None:
         """Removes what was kept for the case of an interruption."""
@@ -148,7 +120,6 @@ class AskFirst:
         start, config, dataset = time.perf_counter(), self.config, self.dataset
         sets = self._model(disclosed, number)
         trained = np.bincount(dataset.user[disclosed], minlength=dataset.num_users) > 0
-        self.last, self.trained = sets[-1], trained
         between = time.perf_counter()
         anchor = Anchor([lambda values=values: refitted(self.net, values, dataset, trained, config, STEPS, self.jacobian)
                          for values in sets])
@@ -188,8 +159,8 @@ class AskFirst:
             whole[allowed] = values
             return whole
 
-        decisions = Decisions(spread(disclosed, bool), self.problem.unwillingness, record=record,
-                              instalment=spread(instalment, np.int8)).at(price, self.problem.dataset.user)
+        decisions = Decisions(spread(disclosed, bool), self.problem.unwillingness, price, record=record,
+                              instalment=spread(instalment, np.int8))
         if found is not None:
             decisions.influence, decisions.expected = spread(found[0]), spread(found[1])
             decisions.record = {**found[2], **record, "parameter_sets": len(self.epochs)}

@@ -13,13 +13,13 @@ from ..common.files import atomic_write, read_json, write_csv
 from ..common.tables import read_table
 from ..common.variant import REMEDY, check_mask, decision_files
 from ..config import Config
-from ..constants import DISCLOSED, EXPECTED, INFLUENCE, INSTALMENT, ITEM, NEEDED, PRICE, UNWILLINGNESS, USER
+from ..constants import DISCLOSED, EXPECTED, INFLUENCE, INSTALMENT, ITEM, UNWILLINGNESS, USER
 from ..dataset import Dataset
 from ..sources.withdrawn import withdrawn_from
 
 # of preprocess.json, by what comes after it; the latter of a game only
 RECORD_KEYS = ("strategy", "unwillingness", "wv", "total_wv", "wv_budget", "disclosed_share", "seconds", "peak_rss_mb")
-PLAYED_KEYS = ("solver", "parameter_sets", "influence_models", "anchors", "prior", "rounds", "game_rate", "count_others")
+PLAYED_KEYS = ("solver", "parameter_sets", "anchors", "prior", "rounds", "game_rate")
 COLUMNS = (USER, ITEM, INFLUENCE, UNWILLINGNESS, DISCLOSED, EXPECTED)
 
 
@@ -29,14 +29,11 @@ class Decisions:
 
     disclosed: (n,) bool.
     unwillingness: (n,) float64 in [0, 1].
-    weight: willingness weight lambda at which the game was played; None where a baseline decided; with prices, their median
-        over the users.
+    weight: willingness weight lambda at which the game was played; None where a baseline decided.
     influence: (n,) float64, nats, on the validation item at the anchor of everything; None where a baseline decided.
     expected: (n,) float64, nats, what the game went by, at several anchors the mean over the rounds; None as well.
     record: dict, preprocess.json; before that is written, what the solver says for it.
     instalment: (n,) int8, in which each was disclosed, from 1, and 0 for what is withheld; None but for `ask-first`.
-    prices: (n,) float64, lambda of the user of each, with `budget_scope` user; None where one price goes for all.
-    needed: (n,) bool, the fewest that serve their user as well as all, with `needs`; None without.
     withdrawn: (n,) bool, what was ever withdrawn; None where nothing was.
     listed: (n,) bool, what disclosure.csv has a row for; None for all. Of the others, which were withdrawn after it was
         decided, the unwillingness is 1 and influences are 0.
@@ -48,18 +45,8 @@ class Decisions:
     expected: np.ndarray = None
     record: dict = field(default_factory=dict)
     instalment: np.ndarray = None
-    prices: np.ndarray = None
-    needed: np.ndarray = None
     withdrawn: np.ndarray = None
     listed: np.ndarray = None
-
-    def at(self, weight: float | np.ndarray | None, user: np.ndarray) -> Decisions:
-        """These, made at a price, or at (num_users,) prices of the users of (n,) `user`."""
-        self.weight = weight
-        if np.ndim(weight):
-            self.prices = weight[user]
-            self.weight = float(np.median(weight[np.unique(user)]))
-        return self
 
     @property
     def wv_share(self) -> float:
@@ -91,10 +78,6 @@ class Decisions:
                               EXPECTED: empty if self.expected is None else self.expected}, copy=False)
         if self.instalment is not None:
             table[INSTALMENT] = self.instalment
-        if self.prices is not None:
-            table[PRICE] = self.prices
-        if self.needed is not None:
-            table[NEEDED] = self.needed.astype(np.int8)
         with atomic_write(path) as temporary:
             write_csv(table, temporary)
 
@@ -119,7 +102,7 @@ def read_decisions(config: Config, dataset: Dataset, masked: bool = False) -> De
     played = record["willingness_weight"] is not None
     read_json(record_path, REMEDY, RECORD_KEYS + PLAYED_KEYS if played else RECORD_KEYS)
     try:
-        table = read_table(path, (*COLUMNS, INSTALMENT, PRICE, NEEDED), COLUMNS, float_precision="round_trip")
+        table = read_table(path, (*COLUMNS, INSTALMENT), COLUMNS, float_precision="round_trip")
     except InputError as e:
         raise InputError(f"{e}; {REMEDY}") from e
     withdrawn = withdrawn_from(dataset, config)
@@ -128,7 +111,7 @@ def read_decisions(config: Config, dataset: Dataset, masked: bool = False) -> De
                          "or set --decisions_path to where its results are")
     if masked:
         check_mask(config)
-    decisions = decisions_of(_filled(table, listed, record), record)
+    decisions = decisions_of(_filled(table, listed), record)
     decisions.withdrawn = withdrawn if withdrawn.any() else None
     decisions.listed = None if listed.all() else listed
     return decisions
@@ -138,9 +121,7 @@ def decisions_of(table: pd.DataFrame, record: dict) -> Decisions:
     """The Decisions of the rows of disclosure.csv and of preprocess.json."""
     return Decisions(table[DISCLOSED].to_numpy() == 1, table[UNWILLINGNESS].to_numpy(), record["willingness_weight"],
                      _numbers(table[INFLUENCE]), _numbers(table[EXPECTED]), record,
-                     table[INSTALMENT].to_numpy() if INSTALMENT in table else None,
-                     _numbers(table[PRICE]) if PRICE in table else None,
-                     table[NEEDED].to_numpy() == 1 if NEEDED in table else None)
+                     table[INSTALMENT].to_numpy() if INSTALMENT in table else None)
 
 
 def _listed(table, dataset, path, withdrawn):
@@ -156,16 +137,15 @@ def _listed(table, dataset, path, withdrawn):
     return listed if same else None
 
 
-def _filled(table, listed, record):
+def _filled(table, listed):
     """The rows of disclosure.csv with one for each interaction, see Decisions.withdrawn."""
     if listed.all():
         return table
     full = table.set_index(np.flatnonzero(listed)).reindex(np.arange(len(listed)))
-    missing = {INFLUENCE: 0.0, EXPECTED: 0.0, UNWILLINGNESS: 1.0, DISCLOSED: 0, INSTALMENT: 0, NEEDED: 0,
-               PRICE: record["willingness_weight"]}
+    missing = {INFLUENCE: 0.0, EXPECTED: 0.0, UNWILLINGNESS: 1.0, DISCLOSED: 0, INSTALMENT: 0}
     for column in set(missing) & set(full):
         full[column] = full[column].where(listed, missing[column])
-    return full.astype({column: table[column].dtype for column in (DISCLOSED, INSTALMENT, NEEDED) if column in table})
+    return full.astype({column: table[column].dtype for column in (DISCLOSED, INSTALMENT) if column in table})
 
 
 def _numbers(column):

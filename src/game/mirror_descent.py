@@ -22,7 +22,6 @@ _NEAR = 1e-6  # distance below which an anchor is the play itself
 _STEP = 0.004  # by how much, relatively, the first guess of a price is overshot to bracket it; doubled each time
 _EXACT = 1e-12  # relative width of a bracket that is not halved any more
 _CLOSE = 1e-6  # distance from the critical payoff, relative to what moves a logit, within which the rounds are played
-FITS = 1e-9  # relative excess of a user's sum of unwillingness over their budget that is rounding
 
 
 def _logit(p):
@@ -150,44 +149,6 @@ def price_within_budget(influence: np.ndarray, unwillingness: np.ndarray, budget
     return prices_within_budgets(influence, unwillingness, [budget], critical, share)[0]
 
 
-def prices_of_users(influence: np.ndarray, unwillingness: np.ndarray, user: np.ndarray, budgets: np.ndarray,
-                    critical: float) -> np.ndarray:
-    """The prices of price_within_budget for each user by themselves.
-
-    Args:
-        influence, unwillingness: (n,) arrays.
-        user: (n,) int array, any order.
-        budgets: (num_users,) largest sums of unwillingness over what each user discloses.
-        critical: see critical_payoff.
-
-    Returns:
-        (num_users,) lambdas; 0 where the budget forces nothing out.
-    """
-    priced = np.flatnonzero(unwillingness > 0)
-    limit, owner = (influence[priced] - critical) / unwillingness[priced], user[priced]
-    order = np.lexsort((-limit, owner))
-    limit, owner, b = limit[order], owner[order], unwillingness[priced][order]
-    number = np.bincount(owner, minlength=len(budgets))
-    start = np.cumsum(number) - number
-    inside = running_sum(b, start[owner]) <= budgets[owner] * (1 + FITS)
-    out = start + np.bincount(owner[inside], minlength=len(budgets))  # the first that does not fit
-    prices = np.zeros(len(budgets))
-    found = np.flatnonzero(out < start + number)
-    found = found[limit[out[found]] > 0]
-    first = np.arange(len(limit))  # of those of a user at the same price: none fits unless all do
-    same = np.r_[False, (limit[1:] == limit[:-1]) & (owner[1:] == owner[:-1])]
-    first = np.maximum.accumulate(np.where(same, 0, first))
-    above, first_out = first[out[found]], limit[out[found]]
-    prices[found] = np.where(above > start[found], (first_out + limit[above - 1]) / 2, first_out * (1 + 1e-9))
-    return prices
-
-
-def running_sum(values: np.ndarray, start: np.ndarray) -> np.ndarray:
-    """(n,) sums of (n,) values up to and with each, from the place `start` (n,) of the first of its group on."""
-    total = np.cumsum(values)
-    return total - (total - values)[start]
-
-
 class Game:
     """The game of all users.
 
@@ -196,7 +157,7 @@ class Game:
         unwillingness: (n,) array in [0, 1].
         config: prior, rounds, game_rate, anchor_use.
         selections: (t, n) bool, the anchors; needed if there are several.
-        user: (n,) ascending; needed if there are several, and by within_each.
+        user: (n,) ascending; needed if there are several.
     """
 
     def __init__(self, influence: np.ndarray, unwillingness: np.ndarray, config: Config,
@@ -204,11 +165,11 @@ class Game:
         self.influence, self.unwillingness, self.config = np.atleast_2d(influence), unwillingness, config
         self.selections, self.user, self.share = selections, user, share
 
-    def play(self, weight: float | np.ndarray, place: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    def play(self, weight: float, place: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """The selection at a willingness weight.
 
         Args:
-            weight: lambda, or (n,) that of the user of each interaction.
+            weight: lambda.
             place: the interactions of the users who play; None for all.
 
         Returns:
@@ -216,7 +177,7 @@ class Game:
             influence: (n,), averaged over the rounds.
         """
         config, place = self.config, slice(None) if place is None else place
-        cost = (weight if np.ndim(weight) == 0 else weight[place]) * self.unwillingness[place]
+        cost = weight * self.unwillingness[place]
         if len(self.influence) == 1:
             return self._selection(self.influence[0, place] - cost), self.influence[0, place]
         average, payoff = mirror_descent(self.influence[:, place] - cost, config.prior, config.rounds, config.game_rate,
@@ -233,7 +194,7 @@ class Game:
         disclosed[near] = mirror_descent(payoff[near], config.prior, config.rounds, config.game_rate)[0] > 0.5
         return disclosed
 
-    def within(self, budget: float, kept: np.ndarray | None = None) -> tuple[np.ndarray, float]:
+    def within(self, budget: float) -> tuple[np.ndarray, float]:
         """The largest selection that a price leads to and whose unwillingness sums to `budget` at most.
 
         At one anchor the price is known in closed form. At several it is found by bisection; only users whose selections
@@ -241,29 +202,26 @@ class Game:
 
         Args:
             budget: largest sum.
-            kept: (n,) bool, what is disclosed whatever the price; None for nothing.
 
         Returns:
-            disclosed: (n,) bool, `kept` among it.
+            disclosed: (n,) bool.
             weight: lambda >= 0.
         """
         critical = critical_payoff(self.config.prior, self.config.rounds, self.config.game_rate)
-        kept = np.zeros(len(self.unwillingness), bool) if kept is None else kept
-        budget, left = max(budget - self.unwillingness[kept].sum(), 0.0), ~kept
 
         def price(influence):
-            return price_within_budget(influence[left], self.unwillingness[left], budget, critical, self.share)
+            return price_within_budget(influence, self.unwillingness, budget, critical, self.share)
         if len(self.influence) == 1:
             weight = price(self.influence[0])
-            return self.play(weight)[0] | kept, weight
+            return self.play(weight)[0], weight
         ends = {True: None, False: None}  # the least price known to keep within the budget, the largest known not to
         weight = price(self.influence.mean(0))
         step = _STEP
         while None in ends.values():
             disclosed, influence = self.play(weight)
-            fits = self._fits(disclosed & left, budget)
+            fits = self._fits(disclosed, budget)
             if fits and weight == 0:
-                return disclosed | kept, 0.0
+                return disclosed, 0.0
             ends[fits] = weight, disclosed
             guess = price(influence)
             weight = max(min(guess, weight) * (1 - step), 0.0) if fits else max(guess, weight, _EXACT) * (1 + step)
@@ -272,52 +230,12 @@ class Game:
             (low, many), (high, few) = ends[False], ends[True]
             weight = (low + high) / 2
             differ = many != few
-            if high - low <= _EXACT * high or (differ & left).sum() <= 1 or not low < weight < high:
-                return few | kept, high
+            if high - low <= _EXACT * high or differ.sum() <= 1 or not low < weight < high:
+                return few, high
             place = np.flatnonzero(np.isin(self.user, self.user[differ]))
             disclosed = few.copy()
             disclosed[place] = self.play(weight, place)[0]
-            ends[self._fits(disclosed & left, budget)] = weight, disclosed
-
-    def within_each(self, budgets: np.ndarray, kept: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """As `within`, each user by themselves: (num_users,) budgets -> (n,) bool and (num_users,) lambdas."""
-        critical = critical_payoff(self.config.prior, self.config.rounds, self.config.game_rate)
-        b, user = self.unwillingness, self.user
-        kept = np.zeros(len(b), bool) if kept is None else kept
-        left, number = ~kept, len(budgets)
-        budgets = np.maximum(budgets - np.bincount(user, b * kept, number), 0)
-
-        def fits(disclosed):
-            return np.bincount(user, b * (disclosed & left), number) <= budgets * (1 + FITS)
-
-        high = prices_of_users(self.influence.mean(0)[left], b[left], user[left], budgets, critical)
-        few = self.play(high[user])[0]
-        if len(self.influence) == 1:
-            return few | kept, high
-        low, many = np.zeros(number), self.play(0.0)[0]
-        high[fits(many)] = 0.0
-        few = np.where(high[user] == 0, many, few)
-        while not (done := fits(few)).all():  # dearer, for those who are above their budgets
-            low, many = np.where(done, low, high), np.where(done[user], many, few)
-            high = np.where(done, high, 2 * np.maximum(high, _NEAR))
-            few = self._again(high, few, ~done)
-        while True:
-            middle = (low + high) / 2
-            apart = np.bincount(user, (many != few) & left, number) > 1
-            apart &= (high - low > _EXACT * high) & (low < middle) & (middle < high)
-            if not apart.any():
-                return few | kept, high
-            tried = self._again(middle, few, apart)
-            good = fits(tried)
-            down, up = apart & good, apart & ~good
-            high, few = np.where(down, middle, high), np.where(down[user], tried, few)
-            low, many = np.where(up, middle, low), np.where(up[user], tried, many)
-
-    def _again(self, prices, disclosed, users):
-        """The selections `disclosed`, but of some users (num_users,) bool those at other (num_users,) prices."""
-        place, disclosed = np.flatnonzero(users[self.user]), disclosed.copy()
-        disclosed[place] = self.play(prices[self.user], place)[0]
-        return disclosed
+            ends[self._fits(disclosed, budget)] = weight, disclosed
 
     def _fits(self, disclosed, budget):
         return bool(self.unwillingness[disclosed].sum() <= budget * (1 + 1e-12))

@@ -17,6 +17,7 @@ from ..common.share import Exchange
 from ..common.stage import Stage
 from ..common.tables import copy_rows, read_table
 from ..common.variant import dataset_folder, is_masked
+from ..common.wording import counted
 from ..config import MASK, TRAINED, Config
 from ..constants import (
     DATASET_FILE,
@@ -24,7 +25,6 @@ from ..constants import (
     DISCLOSURE_FILE,
     DISCLOSURE_PLOT,
     EXPECTED,
-    HOLDOUT,
     INFLUENCE,
     MASK_SETTINGS,
     MOVIES_FILE,
@@ -39,27 +39,15 @@ from ..metrics import willingness_violation
 from ..sources.catalogue import nameless, text_ids
 from ..sources.deal import deal, join, load_share
 from ..sources.unwillingness import data_files, unwillingness_source
-from .anchors import load_models, parameter_sets, trained_models
+from .anchors import load_model, parameter_sets, trained_model
 from .decisions import decisions_of
 from .problem import Kept, load_problem, problem_of
-from .protect import needed
-from .strategies import (
-    ASK_FIRST,
-    IFRQE,
-    NONE,
-    NONE_VALIDATION,
-    PLAYED,
-    Strategies,
-    influence_groups,
-    needs_model,
-    vetoed_validations,
-)
+from .strategies import ASK_FIRST, IFRQE, NONE, PLAYED, Strategies, influence_groups, needs_model
 
 logger = logging.getLogger("ifrqe")
 
 _PART, _ROWS = "disclosure_{}.csv", "rows_{}.npy"  # of each rank
-_IN_RANKS = {"strategy": (NONE, "random", "threshold", IFRQE, ASK_FIRST), "solver": ("blend", "block"), "protect": (False,),
-             "needs": (False,), "count_others": (False,), "budget_scope": ("all",)}
+_IN_RANKS = {"strategy": (NONE, "random", "threshold", IFRQE, ASK_FIRST), "solver": ("blend", "block")}
 
 
 def preprocess(config: Config) -> None:
@@ -74,31 +62,29 @@ def preprocess(config: Config) -> None:
         raise InputError(f"--holdout {config.holdout}: leaves no validation item for the influences; use 2 here")
     check_ranks(config, _IN_RANKS)
     inputs = data_files(config) + plugin_files(config.model, config.strategy, config.solver)
-    checkpoints = trained_models(config) if needs_model(config.strategy) else []
+    if needs_model(config.strategy):
+        inputs.append(trained_model(config))
     output, target = Path(config.output_path), dataset_folder(config, masked=True)
     written = [output / DISCLOSURE_FILE, output / PREPROCESS_FILE,
                *(target / name for name in (RATINGS_FILE, MOVIES_FILE, DATASET_FILE))]
     device = set_device(config)
     trains = (*TRAINED, "processes") if config.strategy == ASK_FIRST else ()  # else their models say how they were trained
-    stage = Stage("preprocess", config, ("split", "model", *trains, *influence_groups(config), *MASK, "needs"),
-                  inputs + checkpoints,
+    stage = Stage("preprocess", config, ("split", "model", *trains, *influence_groups(config), *MASK), inputs,
                   written, device)
     if stage.is_done():
         return
     start = time.perf_counter()
     if config.ranks == 1:
         problem = load_problem(config)
-        decisions, record, strategies = _decide(problem, checkpoints, config, device, Kept(output, stage.basis))
+        decisions, record, strategies = _decide(problem, config, device, Kept(output, stage.basis))
         dataset, kept = problem.dataset, decisions.disclosed
         decisions.write(output / DISCLOSURE_FILE, dataset)
     else:
-        dataset, decisions, record = _decide_in_ranks(config, output, checkpoints, device, stage.basis)
+        dataset, decisions, record = _decide_in_ranks(config, output, device, stage.basis)
         kept = np.ones(len(dataset.rows), bool)
     decided = time.perf_counter()
-    control = config.strategy == NONE_VALIDATION
     write_masked_dataset(config, dataset, kept, {
-        "disclosure_sha256": digest(output / DISCLOSURE_FILE), MASK_SETTINGS: config.select("influence", *MASK),
-        **({HOLDOUT: 1} if control else {})}, vetoed_validations(dataset, config) if control else ())
+        "disclosure_sha256": digest(output / DISCLOSURE_FILE), MASK_SETTINGS: config.select("influence", *MASK)})
     end = time.perf_counter()
     record["seconds"].update(mask=end - decided, total=end - start)
     write_json(output / PREPROCESS_FILE, record)
@@ -111,27 +97,25 @@ def preprocess(config: Config) -> None:
     logger.info("masked dataset written to %s, decisions to %s", target, output / DISCLOSURE_FILE)
 
 
-def _decide(problem, checkpoints, config, device, kept):
+def _decide(problem, config, device, kept):
     """The Decisions about a problem, or about a rank's share of it, what preprocess.json says, and the Strategies."""
     dataset = problem.dataset
-    models = load_models(checkpoints, dataset, config)
+    model = load_model(dataset, config) if needs_model(config.strategy) else None
     logger.info("mask of %s (%s%s): %s interactions of %s users, strategy %s%s", dataset.name, device,
                 f", {dataset.share.size} ranks" if dataset.share.size > 1 else "", f"{dataset.all_interactions:,}",
                 f"{len(dataset.all_user_ids):,}", config.strategy,
-                f", solver {config.solver}, {len(models)} model{'s' if len(models) > 1 else ''} at "
-                f"{len(parameter_sets(models))} epochs in all" if models and config.strategy in PLAYED else "")
-    strategies = Strategies(problem, models, config, device, kept)
+                f", solver {config.solver} at {counted(len(parameter_sets(model)), 'epoch')}"
+                if model and config.strategy in PLAYED else "")
+    strategies = Strategies(problem, model, config, device, kept)
     decisions = strategies(config.strategy, config.wv_budget, config.willingness_weight)
-    if config.needs and decisions.expected is not None:
-        _find_needs(strategies, decisions)
-    return decisions, _record(config, problem, models, decisions, strategies.seconds), strategies
+    return decisions, _record(config, problem, model, decisions, strategies.seconds), strategies
 
 
-def _decide_in_ranks(config, output, checkpoints, device, basis):
+def _decide_in_ranks(config, output, device, basis):
     """Writes disclosure.csv, of several ranks' decisions; returns a Dataset of the rows kept, the Decisions, the record."""
     with rank_folder(config) as folder:
         ids = deal(config, False, folder, unwillingness=True)
-        record = in_ranks(config, folder, __name__, "decide_in_rank", [str(path) for path in checkpoints], device, basis)
+        record = in_ranks(config, folder, __name__, "decide_in_rank", device, basis)
         join(folder, [_PART.format(k) for k in range(config.ranks)], output / DISCLOSURE_FILE)
         rows = np.concatenate([np.load(folder / _ROWS.format(k)) for k in range(config.ranks)])
     table = read_table(output / DISCLOSURE_FILE, (INFLUENCE, UNWILLINGNESS, DISCLOSED, EXPECTED),
@@ -141,13 +125,12 @@ def _decide_in_ranks(config, output, checkpoints, device, basis):
     return dataset, decisions, record
 
 
-def decide_in_rank(config: Config, folder: Path, exchange: Exchange, checkpoints: list[str], device: str,
-                   basis: dict) -> dict:
+def decide_in_rank(config: Config, folder: Path, exchange: Exchange, device: str, basis: dict) -> dict:
     """What each rank does of `preprocess`; leaves its part of disclosure.csv, and the rows that its users keep."""
     problem = problem_of(load_share(config, False, folder, exchange), config)
     dataset, rank = problem.dataset, [exchange.rank, config.ranks]
     kept = Kept(Path(config.output_path) / "rank_{}_of_{}".format(*rank), {**basis, "rank": rank})
-    decisions, record, strategies = _decide(problem, list(map(Path, checkpoints)), config, device, kept)
+    decisions, record, strategies = _decide(problem, config, device, kept)
     decisions.write(folder / _PART.format(exchange.rank), dataset)
     np.save(folder / _ROWS.format(exchange.rank),
             np.concatenate([dataset.rows[decisions.disclosed], dataset.held_out.ravel()]))
@@ -158,41 +141,28 @@ def decide_in_rank(config: Config, folder: Path, exchange: Exchange, checkpoints
     return record
 
 
-def _find_needs(strategies, decisions):
-    """Adds to Decisions the fewest interactions that serve each user as well as all that they allow."""
-    start, allowed = time.perf_counter(), strategies.problem.allowed
-    decisions.needed = np.zeros(len(allowed), bool)
-    decisions.needed[allowed] = needed(strategies.expected_loss(), decisions.expected[allowed])
-    strategies.seconds["needs"] = time.perf_counter() - start
-    user = strategies.problem.dataset.user
-    share = np.bincount(user, decisions.needed)[np.unique(user)] / np.bincount(user)[np.unique(user)]
-    logger.info("needed to be served as well as with everything: %.1f%% of the interactions of half the users, or fewer",
-                100 * float(np.median(share)))
-
-
-def _record(config, problem, models, decisions, seconds):
+def _record(config, problem, model, decisions, seconds):
     """What preprocess.json says."""
     dataset, disclosed = problem.dataset, decisions.disclosed
     users, total = len(dataset.all_user_ids), dataset.share.total
     played = config.strategy in PLAYED and decisions.expected is not None
     wv, total_wv = (float(total(willingness_violation(kept, problem.unwillingness, users)))
                     for kept in (disclosed, np.ones(len(disclosed))))
-    trained = models[0][1]["settings"] if models else None
+    trained = model[1]["settings"] if model else None
     if config.strategy == ASK_FIRST:
         trained = config.select("split", "model", *TRAINED)
     game = {}
     if played:
-        game = {"solver": config.solver, "damping": config.damping, "influence_models": max(1, len(models)),
-                "parameter_sets": len(parameter_sets(models)),
+        game = {"solver": config.solver, "damping": config.damping,
+                "parameter_sets": len(parameter_sets(model)) if model else None,
                 "anchors": len(decisions.record.get("anchor_wv", [wv])),
-                **{key: getattr(config, key) for key in ("prior", "rounds", "game_rate", "count_others")},
+                **{key: getattr(config, key) for key in ("prior", "rounds", "game_rate")},
                 **decisions.record}
     return {"dataset": config.dataset, "seed": config.seed, "num_users": users, "num_items": dataset.num_items,
             "num_interactions": dataset.all_interactions, "strategy": config.strategy,
             "unwillingness": unwillingness_source(config), "willingness_file": Path(config.willingness_file).name or None,
             "model_settings": trained, **game, "seconds": seconds, "wv": wv, "total_wv": total_wv,
             "spent_wv": total_wv if needs_model(config.strategy) else wv, "willingness_weight": decisions.weight,
-            **({} if config.budget_scope == "all" else {"budget_scope": config.budget_scope}),
             "wv_budget": config.wv_budget if config.willingness_weight is None or not played else None,
             "vetoed": int(total((problem.unwillingness == 1).sum())) if config.veto else 0,
             "disclosed_share": float(total(disclosed.sum()) / dataset.all_interactions),
@@ -218,8 +188,7 @@ def _report(dataset, decisions, record, veto):
         logger.info("vetoed: %s interactions, none of them disclosed", f"{record['vetoed']:,}")
 
 
-def write_masked_dataset(config: Config, dataset: Dataset, disclosed: np.ndarray, record: dict,
-                         left_out: np.ndarray = ()) -> None:
+def write_masked_dataset(config: Config, dataset: Dataset, disclosed: np.ndarray, record: dict) -> None:
     """Writes the masked twin of a dataset: its disclosed training rows and its held-out rows, in their order.
 
     No sampled negative is written. The catalogue stays whole, so that the masked model knows the same items; to a trainer
@@ -230,7 +199,6 @@ def write_masked_dataset(config: Config, dataset: Dataset, disclosed: np.ndarray
         dataset: Dataset of the source.
         disclosed: (n,) bool, in the order of dataset.user.
         record: dict, what its dataset.json is to say beside that of the source.
-        left_out: held-out rows that are not written: where validation items are trained on, the vetoed ones.
 
     Raises:
         InputError: another dataset lies there.
@@ -240,7 +208,7 @@ def write_masked_dataset(config: Config, dataset: Dataset, disclosed: np.ndarray
     if (target / RATINGS_FILE).exists() and not is_masked(target):
         raise InputError(f"{target}: was not written by preprocess.py, which would replace it; move it to another place")
     write_json(target / DATASET_FILE, {**start, UNFINISHED: True})  # what is there belongs together only after the last file
-    rows = np.sort(np.concatenate([dataset.rows[disclosed], np.setdiff1d(dataset.held_out, left_out)]))
+    rows = np.sort(np.concatenate([dataset.rows[disclosed], dataset.held_out.ravel()]))
     with atomic_write(target / RATINGS_FILE) as temporary:
         copy_rows(source / RATINGS_FILE, rows, temporary)
     with atomic_write(target / MOVIES_FILE) as temporary:

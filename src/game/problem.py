@@ -11,7 +11,6 @@ from ..common.share import WHOLE
 from ..config import Config
 from ..dataset import Dataset, load_dataset
 from ..sources.unwillingness import ALL_VETOED, load_unwillingness, vetoed
-from .mirror_descent import FITS, running_sum
 from .prefix import SLACK, first_by_keys
 
 
@@ -48,10 +47,8 @@ def problem_of(dataset: Dataset, config: Config) -> Problem:
     return Problem(dataset, unwillingness, allowed)
 
 
-def limit_of(problem: Problem, budget: float, config: Config) -> float | np.ndarray:
-    """Largest sum of unwillingness at a budget, a share: of all users, or with `budget_scope` user (num_users,) of each."""
-    if config.budget_scope == "user":
-        return budget * np.bincount(problem.dataset.user, problem.unwillingness, problem.dataset.num_users)
+def limit_of(problem: Problem, budget: float) -> float:
+    """Largest sum of unwillingness over all users at a budget, a share."""
     return budget * float(problem.dataset.share.total(problem.unwillingness.sum()))
 
 
@@ -66,7 +63,7 @@ class Kept:
     key: dict
 
 
-def first_of_keys(keys: tuple[np.ndarray, ...], problem: Problem, limit: float | np.ndarray) -> np.ndarray:
+def first_of_keys(keys: tuple[np.ndarray, ...], problem: Problem, limit: float) -> np.ndarray:
     """(n,) bool: of the allowed interactions the first ones in ascending order of keys, as far as the limit reaches.
 
     Args:
@@ -81,21 +78,15 @@ def first_of_keys(keys: tuple[np.ndarray, ...], problem: Problem, limit: float |
     return disclosed
 
 
-def first_in_order(order: np.ndarray, problem: Problem, limit: float | np.ndarray) -> np.ndarray:
+def first_in_order(order: np.ndarray, problem: Problem, limit: float) -> np.ndarray:
     """(n,) bool: of the allowed interactions of `order` the first ones, as far as the limit of unwillingness reaches.
 
     Args:
         order: (m,) positions, those to disclose first in front.
         problem: Problem.
-        limit: largest sum of unwillingness; (num_users,) those of each user, whose first ones then are taken.
+        limit: largest sum of unwillingness.
     """
     order = order[problem.allowed[order]]
     disclosed = np.zeros(len(problem.allowed), bool)
-    if np.ndim(limit):
-        order = order[np.argsort(problem.dataset.user[order], kind="stable")]
-        owner = problem.dataset.user[order]
-        spent = running_sum(problem.unwillingness[order], np.searchsorted(owner, owner))
-        disclosed[order[spent <= limit[owner] * (1 + FITS)]] = True
-        return disclosed
     disclosed[order[np.cumsum(problem.unwillingness[order]) <= limit * SLACK]] = True
     return disclosed

@@ -1,24 +1,18 @@
 """What each strategy discloses: the game at one anchor or at several, and the baselines that it is measured against.
 
-All but none and none+validation spend the same budget of unwillingness; none of them discloses what is vetoed. The table
-of strategies is in docs/method.md. See docs/maths.md, sections 5 and 6.
+All but none spend the same budget of unwillingness; none of them discloses what is vetoed. The table of strategies is in
+docs/method.md. See docs/maths.md, sections 5 and 6.
 """
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
 
 import numpy as np
 
-from ..common.files import PartialResults
 from ..config import INFLUENCES, Config
-from ..constants import PARTIAL_FILE
-from ..dataset import Dataset, load_dataset
 from ..influence.anchor import Anchor
 from ..influence_function import expected_at
-from ..sources.unwillingness import stated_unwillingness, vetoed
-from ..sources.withdrawn import withdrawn_path
 from ..stat_utils import generator
 from .anchors import Retrained, parameter_sets
 from .ask_first import AskFirst
@@ -26,36 +20,19 @@ from .baselines import BASELINES, find
 from .decisions import Decisions
 from .mirror_descent import Game
 from .problem import Kept, Problem, first_in_order, first_of_keys, limit_of
-from .protect import ExpectedLoss, Protection
 
 logger = logging.getLogger("ifrqe")
 
-NONE, NONE_VALIDATION, IFRQE, IFRQE_PP, ASK_FIRST = "none", "none+validation", "ifrqe", "ifrqe++", "ask-first"
+NONE, IFRQE, IFRQE_PP, ASK_FIRST = "none", "ifrqe", "ifrqe++", "ask-first"
 PLAYED = (IFRQE, IFRQE_PP, ASK_FIRST)
-STRATEGIES = (NONE, NONE_VALIDATION, *BASELINES, *PLAYED)
+STRATEGIES = (NONE, *BASELINES, *PLAYED)
 
 
 def needs_model(strategy: str) -> bool:
     """Whether a strategy looks at the plain model, which was trained on everything."""
-    if strategy in (NONE, NONE_VALIDATION, ASK_FIRST):
+    if strategy in (NONE, ASK_FIRST):
         return False
     return strategy in PLAYED or find(strategy).needs_model
-
-
-def with_validation(dataset: Dataset, disclosed: np.ndarray, config: Config) -> Dataset:
-    """The Dataset that NONE_VALIDATION trains on: what is disclosed and the validation items, but none that is vetoed."""
-    whole = load_dataset(config.replace(holdout=1))
-    left_out = np.concatenate([dataset.rows[~disclosed], vetoed_validations(dataset, config)])
-    return whole.part(~np.isin(whole.rows, left_out))
-
-
-def vetoed_validations(dataset: Dataset, config: Config) -> np.ndarray:
-    """(v,) rows of ratings.csv that hold the vetoed and withdrawn validation items, as far as that is known."""
-    if not config.veto and not withdrawn_path(config).exists():
-        return np.zeros(0, np.int64)
-    whole = load_dataset(config.replace(holdout=1))
-    held_out = np.isin(whole.rows, dataset.held_out)
-    return whole.rows[held_out & vetoed(whole, stated_unwillingness(whole, config), config)]
 
 
 def influence_groups(config: Config, solvers: tuple[str, ...] = ()) -> tuple[str, ...]:
@@ -63,34 +40,32 @@ def influence_groups(config: Config, solvers: tuple[str, ...] = ()) -> tuple[str
     return (*INFLUENCES, "chunks") if "lissa" in (config.solver, *solvers) else INFLUENCES
 
 
-def play(expected: list[np.ndarray], problem: Problem, config: Config, limit: float | np.ndarray,
-         weight: float | None = None, selections: list[np.ndarray] | None = None,
-         kept: np.ndarray | None = None) -> tuple[np.ndarray, float | np.ndarray, Game]:
+def play(expected: list[np.ndarray], problem: Problem, config: Config, limit: float, weight: float | None = None,
+         selections: list[np.ndarray] | None = None) -> tuple[np.ndarray, float, Game]:
     """Plays the game about what is allowed, at a price or at the one that just keeps within the limit.
 
     Args:
         expected: list of (n,) expected influences, one for each anchor.
         problem: Problem.
         config: the options of the game.
-        limit: largest sum of unwillingness; (num_users,) those of each user, who then have prices of their own.
+        limit: largest sum of unwillingness.
         weight: lambda; None finds it.
         selections: list of (n,) bool, the anchors; needed if there are several.
-        kept: (n,) bool, what of the allowed is disclosed whatever the price; None for nothing.
 
     Returns:
         disclosed: (n,) bool.
-        weight: lambda, or (num_users,) that of each user.
+        weight: lambda.
         game: the Game, about the allowed ones.
     """
     allowed = problem.allowed
     game = Game(np.stack(expected)[:, allowed], problem.unwillingness[allowed], config,
                 None if selections is None else np.stack(selections)[:, allowed], problem.dataset.user[allowed],
                 problem.dataset.share)
-    disclosed, kept = np.zeros(len(allowed), bool), None if kept is None else kept[allowed]
+    disclosed = np.zeros(len(allowed), bool)
     if weight is None:
-        disclosed[allowed], weight = (game.within_each if np.ndim(limit) else game.within)(limit, kept)
+        disclosed[allowed], weight = game.within(limit)
     else:
-        disclosed[allowed] = game.play(weight)[0] | (False if kept is None else kept)
+        disclosed[allowed] = game.play(weight)[0]
     return disclosed, weight, game
 
 
@@ -99,19 +74,18 @@ class Strategies:
 
     Args:
         problem: Problem.
-        models: see anchors.load_models; may be empty for strategies that need no model.
+        model: see anchors.load_model; None for strategies that need no model.
         config: the options of influence and game.
         device: name of the device in use.
         kept: Kept.
-
-    `expected_loss`: after a decision that was played, a function to the ExpectedLoss by the model that it went by.
     """
 
-    def __init__(self, problem: Problem, models: list, config: Config, device: str, kept: Kept):
-        self.problem, self.models, self.config, self.device, self.kept = problem, models, config, device, kept
+    def __init__(self, problem: Problem, model: tuple[dict, dict] | None, config: Config, device: str, kept: Kept):
+        self.problem, self.model, self.config, self.device, self.kept = problem, model, config, device, kept
         self.seconds = {"influence": 0.0, "game": 0.0}
-        self.partials = []
-        self._first = self._loss = self.expected_loss = None
+        self.asked_first = []  # what keeps models for the case of an interruption
+        self._anchors = {}  # by number, the last selection and what is expected there: of another budget it may be the same
+        self._first = None
 
     def __call__(self, strategy: str, budget: float, weight: float | None = None) -> Decisions:
         """The decision of a strategy.
@@ -125,86 +99,50 @@ class Strategies:
             Decisions.
         """
         problem = self.problem
-        limit = limit_of(problem, budget, self.config)
-        if strategy in (NONE, NONE_VALIDATION):
+        limit = limit_of(problem, budget)
+        if strategy == NONE:
             return Decisions(problem.allowed.copy(), problem.unwillingness)
         if strategy not in PLAYED:
             baseline = find(strategy)
             if baseline.keys:
                 keys = baseline.keys(problem.dataset, problem.unwillingness, self.config)
                 return Decisions(first_of_keys(keys, problem, limit), problem.unwillingness)
-            parameters = parameter_sets(self.models) if baseline.needs_model else []
+            parameters = parameter_sets(self.model) if baseline.needs_model else []
             order = baseline.order(problem.dataset, problem.unwillingness, parameters, self.config)
             return Decisions(first_in_order(order, problem, limit), problem.unwillingness)
         if strategy == ASK_FIRST:
             ask_first = AskFirst(problem, self.config, self.device, self.kept)
-            self.partials.append(ask_first)
+            self.asked_first.append(ask_first)
             decisions = ask_first(limit, weight)
             self.seconds.update(ask_first.seconds)
-            self.expected_loss = ask_first.expected_loss
             return decisions
-        self.expected_loss = self._loss_by_the_plain_model
         return self._played(strategy, limit, weight)
 
     def _played(self, strategy, limit, weight):
         """The Decisions of IFRQE or IFRQE_PP."""
-        problem, given, selections = self.problem, weight, None
+        problem = self.problem
         influence, expected, report = self._at_everything()
-        found = [expected]
         if strategy == IFRQE:
-            disclosed, weight, _ = self._play(found, limit, weight)
+            disclosed, weight, _ = self._play([expected], limit, weight)
         else:
             selections, found = self._place_anchors(expected, limit, weight)
             report = {**report, "anchor_wv": [float(problem.unwillingness[o].sum() / problem.dataset.num_users)
                                               for o in selections]}
             disclosed, weight, game = self._play(found, limit, weight, selections)
             expected = self._averaged(expected, game, weight)
-        if self.config.protect:
-            disclosed, weight, protection = self._protect(disclosed, expected, found, limit, given, selections)
-            report = {**report, "protection": protection}
-            if strategy == IFRQE_PP:
-                expected = self._averaged(expected, game, weight)
-        return Decisions(disclosed, problem.unwillingness, influence=influence, expected=expected, record=report).at(
-            weight, problem.dataset.user)
+        return Decisions(disclosed, problem.unwillingness, influence=influence, expected=expected, record=report,
+                         weight=weight)
 
     def _averaged(self, expected, game, weight):
         """(n,) what the game at several anchors went by at a price."""
         expected, allowed = expected.copy(), self.problem.allowed
-        if np.ndim(weight):
-            weight = weight[self.problem.dataset.user[allowed]]
         expected[allowed] = game.play(weight)[1]
         return expected
 
-    def _protect(self, disclosed, expected, found, limit, given, selections):
-        """What _play found, with nobody worse off; `given` is the price that was asked for. Returns also a report."""
-        problem = self.problem
-        allowed = problem.allowed
-        protection = Protection(self.expected_loss(), problem.unwillingness[allowed], expected[allowed],
-                                limit if given is None else None)
-
-        def again(kept, may):
-            kept_of_all, may_of_all = np.zeros((2, len(allowed)), bool)
-            kept_of_all[allowed], may_of_all[allowed] = kept, may
-            part = Problem(problem.dataset, problem.unwillingness, may_of_all)
-            mask, weight, _ = play(found, part, self.config, limit, given, selections, kept_of_all)
-            return mask[allowed], weight
-        disclosed = disclosed.copy()
-        disclosed[allowed], weight = protection(disclosed[allowed], again)
-        self.seconds["protect"] = protection.report["seconds"]
-        return disclosed, weight, protection.report
-
-    def _loss_by_the_plain_model(self):
-        """The ExpectedLoss of what is allowed, by the shared parameters of the plain model at its anchor."""
-        if self._loss is None:
-            dataset, values = self.problem.dataset, parameter_sets(self.models[:1])[-1]
-            trained = np.bincount(dataset.user, minlength=dataset.num_users) > 0
-            self._loss = ExpectedLoss(values, dataset.part(self.problem.allowed), trained, self.config)
-        return self._loss
-
     def forget(self) -> None:
         """Removes what was kept for the case of an interruption."""
-        for partial in self.partials:
-            partial.remove()
+        for ask_first in self.asked_first:
+            ask_first.remove()
 
     def _play(self, expected, limit, weight, selections=None):
         start = time.perf_counter()
@@ -214,23 +152,13 @@ class Strategies:
 
     def _at_everything(self):
         if self._first is None:
-            self._first = self._at(Anchor(parameter_sets(self.models)), 0)
+            self._first = self._at(Anchor(parameter_sets(self.model)))
         return self._first
 
-    def _at(self, anchor, number):
-        """See expected_at; chunks that an interrupted run has left are not computed again."""
-        start, config = time.perf_counter(), self.config
-        settings = config.select("model", *INFLUENCES, "chunks")
-        if number:
-            settings["anchor_warm_epochs"] = config.anchor_warm_epochs
-        selection = None if anchor.disclosed is None else hashlib.sha256(np.packbits(anchor.disclosed).tobytes()).hexdigest()
-        name = PARTIAL_FILE.replace(".", f"_{number}.") if number else PARTIAL_FILE
-        partial = PartialResults(self.kept.folder / name, {**self.kept.key, "settings": settings, "anchor": selection},
-                                 config.overwrite)
-        self.partials.append(partial)
-        if partial.resumed:
-            logger.info("%s: going on with the influences that a run before this one has left", partial.path)
-        found = expected_at(anchor, self.problem.dataset, config, partial)
+    def _at(self, anchor):
+        """See expected_at."""
+        start = time.perf_counter()
+        found = expected_at(anchor, self.problem.dataset, self.config)
         self.seconds["influence"] += time.perf_counter() - start
         return found
 
@@ -244,19 +172,19 @@ class Strategies:
         problem, config = self.problem, self.config
         selections, found = [problem.allowed], [expected]
         for number in range(1, config.anchors):
-            rng = generator(config.seed, "anchor", number)
             if config.anchor_placing == "binomial":
-                selection = problem.allowed & (rng.random(len(expected)) < config.prior)
-            elif config.anchor_placing == "budget":
-                selection = first_in_order(rng.permutation(len(expected)), problem, limit)
+                drawn = generator(config.seed, "anchor", number).random(len(expected))
+                selection = problem.allowed & (drawn < config.prior)
             else:
                 selection = self._play(found, limit, weight, selections)[0]
             if not selection.any():
                 logger.warning("anchor %d of %d would withhold everything: there are no more", number + 1, config.anchors)
                 break
-            logger.info("anchor %d of %d: %s is trained on %.1f%% of the interactions", number + 1, config.anchors,
-                        config.plain_model, 100 * selection.mean())
-            retrained = Retrained(self.models, problem.dataset, selection, config, self.device)
+            if number not in self._anchors or not np.array_equal(self._anchors[number][0], selection):
+                logger.info("anchor %d of %d: %s is trained on %.1f%% of the interactions", number + 1, config.anchors,
+                            config.plain_model, 100 * selection.mean())
+                retrained = Retrained(self.model, problem.dataset, selection, config, self.device)
+                self._anchors[number] = selection, self._at(retrained.anchor())[1]
             selections.append(selection)
-            found.append(self._at(retrained.anchor(), number)[1])
+            found.append(self._anchors[number][1])
         return selections, found

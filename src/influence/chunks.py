@@ -24,10 +24,6 @@ class Chunk:
     used: np.ndarray
     items: np.ndarray
 
-    def of(self, users):
-        """The Chunk of some of its users, an index of their places."""
-        return Chunk(self.users[users], self.inside[users], self.used[users], self.items[users])
-
 
 class Chunks:
     """Cuts a dataset into chunks of at most `chunk_size` user-item pairs, but at least one user.

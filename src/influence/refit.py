@@ -54,8 +54,7 @@ def row_prior(rows: np.ndarray) -> Prior:
 
 
 def refit(net: Network, dataset: Dataset, prior: Prior, config: Config, start: np.ndarray | None = None,
-          steps: int = STEPS, jacobian: Rows | None = None, counting: np.ndarray | None = None,
-          users: np.ndarray | None = None) -> np.ndarray:
+          steps: int = STEPS, jacobian: Rows | None = None) -> np.ndarray:
     """The rows of all users of a dataset from its training interactions.
 
     Args:
@@ -66,8 +65,6 @@ def refit(net: Network, dataset: Dataset, prior: Prior, config: Config, start: n
         start: (num_users, d), rows to begin from; None for the prior's mean.
         steps: evaluations after the first. A step that does not lower the objective of its user is halved.
         jacobian: Rows of the network, whose graph is then not compiled anew; None for one of its own.
-        counting: (n,) bool, the interactions that count, each with the negatives that it has when all do; None for all.
-        users: (num_users,) bool, whose rows are refitted; the others stay where they begin. None for all.
 
     Returns:
         (num_users, d) float32, in the form of Network.user_rows; of a user without interactions the prior's mean.
@@ -75,20 +72,16 @@ def refit(net: Network, dataset: Dataset, prior: Prior, config: Config, start: n
     Raises:
         InputError: a user has interacted with every item.
     """
-    chunks = Chunks(dataset, config, counting, "refit negatives")
+    chunks = Chunks(dataset, config, purpose="refit negatives")
     jacobian = jacobian or net.rows_of_users(chunks.pairs_per_call)
     jacobian.start()
     rows = np.tile(prior.mean, (dataset.num_users, 1)).astype(np.float32)
     begin = rows if start is None else start
-    if users is not None:
-        rows = np.array(begin, np.float32)
     most = max((len(users) for _, users in chunks.parts), default=1)
     with progress(dataset.num_interactions, "refit", "interaction") as bar:
         for k in range(len(chunks)):
-            of_chunk = chunks.parts[k][1]
-            wanted = slice(None) if users is None else users[of_chunk]
-            if len(chosen := of_chunk[wanted]):
-                rows[chosen] = _of_chunk(jacobian, chunks[k].of(wanted), prior, most).minimum(begin[chosen], steps)
+            users = chunks.parts[k][1]
+            rows[users] = _of_chunk(jacobian, chunks[k], prior, most).minimum(begin[users], steps)
             bar.update(chunks.size(k))
     return rows
 

@@ -87,23 +87,15 @@ def _decision_rows(decisions):
     if "spent_wv" in record:
         rows.append(("spent on the way", f"{record['spent_wv']:.4g}: the wv of all that any parameter was trained on"))
     if record["wv_budget"] is not None:
-        whole = "the unwillingness of each user" if record.get("budget_scope") == "user" else "total_wv"
-        rows.append(("budget", f"{100 * record['wv_budget']:g}% of {whole}"))
+        rows.append(("budget", f"{100 * record['wv_budget']:g}% of total_wv"))
     if record["willingness_weight"] is not None:
-        rows.append(("price of unwillingness", f"{record['willingness_weight']:.4g}"
-                                               + ("" if decisions.prices is None else " (median over users)")))
-    if protection := record.get("protection"):
-        given, users, after, before = (f"{protection[key]:,}" for key in ("given_back", "protected", "worse_off",
-                                                                          "worse_off_before"))
-        rows.append(("protected", f"{given} interactions given back to {users} users; expected to be worse off than with "
-                                  f"everything: {after}, without it {before}"))
+        rows.append(("price of unwillingness", f"{record['willingness_weight']:.4g}"))
     if "instalment_wv" in record:
         rows.append(("instalments", f"{len(record['instalment_wv'])}: wv "
                                     + ", ".join(f"{wv:.4g}" for wv in record["instalment_wv"])))
     if "solver" in record:
-        models, anchors = counted(record["influence_models"], "model"), counted(record["anchors"], "anchor")
-        rows.append(("influences", f"solver {record['solver']}, {record['parameter_sets']} sets of parameters of {models}, "
-                                   f"{anchors}"))
+        rows.append(("influences", f"solver {record['solver']}, {record['parameter_sets']} sets of parameters, "
+                                   f"{counted(record['anchors'], 'anchor')}"))
     if record.get("vetoed"):
         rows.append(("vetoed", f"{record['vetoed']:,}"))
     return rows

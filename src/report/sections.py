@@ -184,10 +184,9 @@ def limits(results, config):
     if not Rule(results.decisions).played:
         lines.append("A baseline decided; there are no influences, and no price.")
         return [bullets(*lines)]
-    own = "" if record["count_others"] else ", for the interaction's own user only"
     model = "models of what was disclosed by then" if asked else "the plain model"
-    lines.append(f"Influences are first-order predictions of what retraining would do, made from {model}{own}; "
-                 "scripts/run_fidelity.sh measures how well they predict it.")
+    lines.append(f"Influences are first-order predictions of what retraining would do, made from {model}, for the "
+                 "interaction's own user only; scripts/run_fidelity.sh measures how well they predict it.")
     lines.append("The reward joins a mean over many candidates with a price that the game weighs against one item: it "
                  "compares masks at one price, and is no measure of satisfaction.")
     return [bullets(*lines)]

@@ -5,10 +5,9 @@ import numpy as np
 
 from ..common.variant import Variant
 from ..constants import MASKED_MODEL
-from ..evaluation.explain import Rule, needs_of_user, price_of_user
+from ..evaluation.explain import Rule
 from ..evaluation.personal import load_serving
 from ..evaluation.recommend import top_items
-from ..game.strategies import IFRQE
 from ..sources.withdrawn import withdrawn_from
 from ..stat_utils import generator
 from .live import SIZES, live_lists, live_users
@@ -16,9 +15,6 @@ from .live import SIZES, live_lists, live_users
 LONGEST_TITLE = 200  # signs
 MOST_INTERACTIONS = 60_000  # of all users in the page together: about 2 MB
 STEPS = 100  # of the slider
-# why the rule decides some interactions otherwise than the run
-GIVEN_BACK = "leaves out who got back what they need"
-APPROXIMATE = "stands for a game at several anchors, or in instalments"
 
 
 def users_page(results, config):
@@ -58,7 +54,6 @@ def users_page(results, config):
     items = np.unique(np.concatenate(shown))  # the page has positions in these
     pages = []
     for k, (user, part) in enumerate(zip(users, parts)):
-        whole = slice(*np.searchsorted(dataset.user, [user, user + 1]))
         page = {"id": str(dataset.user_ids[user]), "items": packed(np.searchsorted(items, dataset.item[part]), "<u4"),
                 "unwillingness": packed(decisions.unwillingness[part], "<f8"),
                 "disclosed": packed(decisions.disclosed[part], "<u1"),
@@ -68,22 +63,14 @@ def users_page(results, config):
         if rule.played:
             page["influence"] = packed(decisions.influence[part], "<f4")
             page["expected"] = packed(decisions.expected[part], "<f8")
-        if decisions.prices is not None:
-            b = decisions.unwillingness[whole]
-            page.update(weight=price_of_user(decisions, whole), prices=packed(rule.prices(decisions, shares, whole), "<f8"),
-                        share=float(b @ decisions.disclosed[whole] / b.sum()) if b.sum() else 0.0)
         if k < len(live):  # from the smallest selection to the largest, then of all that may be selected
             page["live"] = [np.searchsorted(items, found).tolist() for found in live[k]]
-        if decisions.needed is not None:
-            page["needs"] = needs_of_user(decisions, whole)
         pages.append(page)
-    alike = [] if decisions.prices is not None else rule.prices(decisions, shares) if slider else None
     return {"played": rule.played, "veto": decisions.under_veto, "left_out": hide,
-            "num_live": len(live), "sizes": SIZES, "whose": rule.whose, "otherwise": rule.otherwise,
-            "stands": GIVEN_BACK if rule.strategy == IFRQE else APPROXIMATE,
+            "num_live": len(live), "sizes": SIZES, "otherwise": rule.otherwise,
             "sentences": rule.sentences, "weight": rule.weight, "critical": rule.critical, "num_users": dataset.num_users,
             "num_candidates": next(iter(results.models.values())).record["num_candidates"],
-            "prices": alike if slider else None,  # empty where each user has their own
+            "prices": rule.prices(decisions, shares) if slider else None,
             "share": decisions.wv_share if slider else None,
             "agreement": rule.agreement(decisions) if rule.played else None,
             "items": [[str(dataset.item_ids[i]), *(results.catalogue[column][i][:LONGEST_TITLE]

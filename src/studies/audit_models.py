@@ -12,9 +12,9 @@ from ..common.files import digest
 from ..common.plugins import file_label, label, plugin_files
 from ..common.stage import Stage
 from ..config import TRAINED
-from ..game.anchors import load_models, trained_models
+from ..game.anchors import load_model, trained_model
 from ..game.problem import Kept, load_problem
-from ..game.strategies import NONE_VALIDATION, Strategies, influence_groups, needs_model, with_validation
+from ..game.strategies import Strategies, influence_groups, needs_model
 from ..network import build
 from ..sources.unwillingness import data_files
 from ..training.checkpoint import BEST, read_kept, save_checkpoint, with_prefix
@@ -47,8 +47,8 @@ class Models:
         self.config, self.folder, self.device, self.trained = config, folder, device, []
         self.checkpoints = []
         if needed:
-            self.checkpoints = trained_models(config, "give the audit the options of that training, remove it, or name "
-                                              "another --checkpoint_path")
+            self.checkpoints.append(trained_model(config, "give the audit the options of that training, remove it, or name "
+                                                  "another --checkpoint_path"))
         self.files = data_files(config) + plugin_files(config.model)
         self.problem = load_problem(config)
         self.dataset = self.problem.dataset
@@ -85,14 +85,13 @@ class Models:
         config, dataset = self.config, self.dataset
         if self._strategies is None:
             basis = Stage(FOLDER, config, (), self.files + self.checkpoints, [], self.device).basis
-            self._strategies = Strategies(self.problem, load_models(self.checkpoints, dataset, config), config, self.device,
-                                          Kept(self.folder, basis))
+            model = load_model(dataset, config) if self.checkpoints else None
+            self._strategies = Strategies(self.problem, model, config, self.device, Kept(self.folder, basis))
             self._retraining = Retraining(dataset, config, self.device)
         disclosed = self._strategies(strategy, config.wv_budget).disclosed
         if not disclosed.any():
             raise InputError(f"--wv_budget {config.wv_budget}: is too small for {strategy} to disclose anything; raise it")
-        control = strategy == NONE_VALIDATION
-        self._retraining(with_validation(dataset, disclosed, config) if control else dataset.part(disclosed), config.seed)
+        self._retraining(dataset.part(disclosed), config.seed)
         return disclosed, self._retraining.shown.values()
 
     def finish(self):

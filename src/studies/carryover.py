@@ -24,7 +24,7 @@ from ..device_adapter import set_device
 from ..evaluation.evaluate import full_ranks, ranks_among_untouched
 from ..evaluation.quarters import QUARTERS, quarter_of
 from ..game.problem import load_problem
-from ..game.strategies import NONE, NONE_VALIDATION, STRATEGIES, needs_model
+from ..game.strategies import NONE, STRATEGIES, needs_model
 from ..sources.unwillingness import data_files
 from .carryover_judges import (
     GRIDS,
@@ -152,7 +152,7 @@ class JudgedSeed(SeedMasks):
 
     def _place(self, strategy):
         """Budget of a strategy, and the name of its files."""
-        budget = 1.0 if strategy in (NONE, NONE_VALIDATION) else self.config.wv_budget
+        budget = 1.0 if strategy == NONE else self.config.wv_budget
         return budget, f"{file_label(strategy)}_{budget:g}_{self.config.seed}.npz"
 
     def mask(self, strategy):
@@ -174,7 +174,7 @@ class JudgedSeed(SeedMasks):
         key = self.key(strategy, budget, judge=judge, setting=self.settings[judge], package=version_of(judge), **own)
         found = read_run(path, key, self.config.overwrite)
         if found is None:
-            found = disclosed, None, self._judge(judge, self.part(strategy, disclosed))[None]
+            found = disclosed, None, self._judge(judge, self.dataset.part(disclosed))[None]
             write_run(path, key, *found)
         return found[2][0]
 

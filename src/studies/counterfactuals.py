@@ -6,14 +6,16 @@ many of the user's interactions that are most similar to the item, the baseline.
 drew but for what is withheld, so that little else moves; who is in another group meanwhile tells how much. See
 docs/results.md.
 """
+import json
 import logging
+import shutil
 from collections import deque
 from pathlib import Path
 
 import numpy as np
 
 from ..common.errors import InputError
-from ..common.files import PartialResults, write_json
+from ..common.files import write_json
 from ..common.stage import Stage, main
 from ..common.terminal import RESULT, progress
 from ..common.variant import dataset_files
@@ -26,10 +28,11 @@ from ..influence.without import MARGIN, MOST, Without, fewest, margin_of
 from ..network import build, score_all
 from ..stat_utils import generator
 from ..training.trainer import Trainer, train_on
+from .runs import read_run, write_run
 
 logger = logging.getLogger("ifrqe")
 
-FILE, PARTIAL = "why.json", "why.partial"
+FILE, FOLDER = "why.json", "why"  # under output_path: the result, and what is kept of each seed until there is one
 SEEDS = 5  # if --seeds names none
 GROUPS = 2  # of users, whose sets are withheld together
 FRESH = 10_000  # added to the seed of a retraining that draws anew
@@ -53,14 +56,15 @@ def counterfactuals(config):
                   [output / FILE], device)
     if stage.is_done():
         return
-    partial, found = PartialResults(output / PARTIAL, stage.depends, config.overwrite), []
+    key, found = json.dumps(stage.depends, sort_keys=True), []
     with progress(len(seeds) * (2 + (len(METHODS) + 2) * GROUPS), "why", "training") as bar:
         for seed in seeds:
-            values = partial.read(len(COLUMNS) * dataset.num_users)
-            if values is None:
-                values = Seed(dataset, config.replace(seed=seed), device, bar).measured()
-                partial.write(values.ravel())
-            found.append(dict(zip(COLUMNS, values.reshape(len(COLUMNS), -1))))
+            path = output / FOLDER / f"{seed}.npz"
+            kept = read_run(path, key, config.overwrite)
+            values = Seed(dataset, config.replace(seed=seed), device, bar).measured() if kept is None else kept[2]
+            if kept is None:
+                write_run(path, key, np.zeros(0, bool), None, values)
+            found.append(dict(zip(COLUMNS, values)))
             logger.info("%s", table(f"seed {seed}", summary([found[-1]])))
     report = {"dataset": config.dataset, "model": config.plain_model, "num_users": dataset.num_users, "seeds": seeds,
               "top_k": config.top_k, "most": MOST, "margin": MARGIN, "groups": GROUPS, **summary(found),
@@ -69,7 +73,7 @@ def counterfactuals(config):
               "by_seed": {str(seed): summary([one]) for seed, one in zip(seeds, found)}}
     write_json(output / FILE, report)
     stage.finish()
-    partial.remove()
+    shutil.rmtree(output / FOLDER)
     logger.log(RESULT, "%s", table(f"{config.dataset}, {counted(len(seeds), 'seed')}", report))
 
 

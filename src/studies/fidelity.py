@@ -6,7 +6,9 @@ the kept interactions and minus the loss of the validation item; that of a solve
 how well anything could predict, the contrast what the most and the least influential halves come to.
 See docs/maths.md, section 3.
 """
+import json
 import logging
+import shutil
 import time
 from pathlib import Path
 
@@ -16,8 +18,8 @@ import pandas as pd
 from .. import metrics
 from ..common.errors import InputError
 from ..common.figures import drawn
-from ..common.files import PartialResults, write_json
-from ..common.plugins import file_label, label, plugin_files
+from ..common.files import write_json
+from ..common.plugins import label, plugin_files
 from ..common.stage import Stage, main
 from ..common.terminal import RESULT, progress
 from ..common.variant import dataset_files
@@ -25,7 +27,7 @@ from ..config import EVALUATED, TRAINED
 from ..constants import FIDELITY_FILE, FIDELITY_PLOT
 from ..dataset import load_dataset
 from ..device_adapter import set_device
-from ..game.anchors import load_models, parameter_sets, trained_models
+from ..game.anchors import load_model, parameter_sets, trained_model
 from ..game.strategies import influence_groups
 from ..influence.anchor import Anchor
 from ..influence_function import SOLVERS, influences
@@ -33,6 +35,7 @@ from ..sources.unwillingness import ALL_VETOED, data_files, load_unwillingness, 
 from ..stat_utils import generator
 from .figures import fidelity_plot
 from .retraining import Retraining, names_of
+from .runs import read_run, write_run
 
 logger = logging.getLogger("ifrqe")
 
@@ -57,7 +60,7 @@ def fidelity(config):
         solvers.remove("lissa")
     if config.holdout < 2:
         raise InputError(f"--holdout {config.holdout}: leaves no validation item to predict the loss of; use 2 here")
-    checkpoints = trained_models(config)
+    checkpoint = trained_model(config)
     output = Path(config.output_path)
     device = set_device(config)
     groups = ("split", "model", *TRAINED, *influence_groups(config, solvers), *EVALUATED, "fidelity")
@@ -65,23 +68,21 @@ def fidelity(config):
     if config.veto:
         groups += ("unwillingness",)
         files = data_files(config)
-    stage = Stage("fidelity", config, groups, files + checkpoints + plugin_files(*solvers, config.model),
+    stage = Stage("fidelity", config, groups, [*files, checkpoint, *plugin_files(*solvers, config.model)],
                   [output / FIDELITY_FILE], device)
     if stage.is_done():
         return
     dataset = _studied(config)
-    models = parameter_sets(load_models(checkpoints, dataset, config))
+    models = parameter_sets(load_model(dataset, config))
     logger.info("fidelity of %s (%s): %d random subsets that keep %g of each user's interactions, %d retrainings on each",
                 dataset.name, device, config.fidelity_masks, config.fidelity_keep, config.fidelity_repeats)
-    found = {label(name): _influences(name, models, dataset, config, stage) for name in solvers}
-    partial = PartialResults(output / "fidelity.partial", stage.depends, config.overwrite)
+    found = {label(name): _influences(name, models, dataset, config) for name in solvers}
     number = config.fidelity_masks * (config.fidelity_repeats + 1) + 2 * config.fidelity_repeats * len(solvers)
-    retrainings = Retrainings(dataset, config, device, partial, number)
+    retrainings = Retrainings(dataset, config, device, json.dumps(stage.depends, sort_keys=True), number)
     kept, measured, others = random_subsets(retrainings, config)
     report = {"dataset": config.dataset, "seed": config.seed, "num_users": dataset.num_users,
-              "num_interactions": dataset.num_interactions, "influence_models": len(checkpoints),
-              "parameter_sets": len(models), "masks": config.fidelity_masks, "repeats": config.fidelity_repeats,
-              "keep": config.fidelity_keep,
+              "num_interactions": dataset.num_interactions, "parameter_sets": len(models),
+              "masks": config.fidelity_masks, "repeats": config.fidelity_repeats, "keep": config.fidelity_keep,
               "ceilings": {name: ceilings(measured[:, :, k], others[:, k])
                            for name, k in (("loss", LOSS), ("rank_loss", RANK_LOSS))},
               "solvers": {}}
@@ -96,9 +97,7 @@ def fidelity(config):
     stage.finish()
     drawn(fidelity_plot, output / FIDELITY_PLOT, predicted[label(solvers[0])], losses[:, LOSS], per_user,
           report["ceilings"]["loss"], f"{dataset.name}: do influences predict retraining?")
-    partial.remove()
-    for name in solvers:
-        _partial_file(name, config).unlink(missing_ok=True)
+    shutil.rmtree(retrainings.folder)
     logger.log(RESULT, "%s", table(report))
 
 
@@ -115,22 +114,11 @@ def _studied(config):
     return dataset
 
 
-def _partial_file(solver, config):
-    return Path(config.output_path) / f"fidelity_{file_label(solver)}.partial"
-
-
-def _influences(name, models, dataset, config, stage):
-    """Influences by one solver, the seconds that they took (None if that was interrupted), and the solver's report."""
-    partial = PartialResults(_partial_file(name, config), {**stage.depends, "chunk_size": config.chunk_size},
-                             config.overwrite)
+def _influences(name, models, dataset, config):
+    """Influences by one solver, the seconds that they took, and the solver's report."""
     start = time.perf_counter()
-    values, extra = influences(Anchor(models), dataset, config.replace(solver=name), partial=partial)
-    seconds = partial.read(1)
-    if seconds is None:
-        seconds = [np.nan if partial.resumed else time.perf_counter() - start]
-        partial.write(seconds)
-    partial.file.close()
-    return values, float(seconds[0]) if np.isfinite(seconds[0]) else None, extra
+    values, extra = influences(Anchor(models), dataset, config.replace(solver=name))
+    return values, time.perf_counter() - start, extra
 
 
 def _scores(predicted, losses, rng):
@@ -156,12 +144,15 @@ class Retrainings:
 
     Args:
         dataset, config, device: see Retraining.
-        partial: PartialResults.
+        key: all that they depend on, as JSON.
         total: number of trainings that will be asked for.
+
+    `folder`: where each is kept in a file of its own.
     """
 
-    def __init__(self, dataset, config, device, partial, total):
-        self.dataset, self.config, self.partial = dataset, config, partial
+    def __init__(self, dataset, config, device, key, total):
+        self.dataset, self.config, self.key = dataset, config, key
+        self.folder = Path(config.output_path) / "fidelity"
         self.retrain = Retraining(dataset, config, device)
         self.done = 0
         self.bar = progress(total, "retraining", "model")
@@ -175,14 +166,15 @@ class Retrainings:
             kept: (n,) bool, the training interactions to train on.
         """
         self.done += 1
-        result = self.partial.read(3 * self.dataset.num_users)
-        if result is None:
-            result = self._train(kept, SEED_STEP * (1 + self.config.seed) + self.done).ravel()
-            self.partial.write(result)
+        path = self.folder / f"{self.done}.npz"
+        found = read_run(path, self.key, self.config.overwrite)
+        result = self._train(kept, SEED_STEP * (1 + self.config.seed) + self.done) if found is None else found[2]
+        if found is None:
+            write_run(path, self.key, kept, None, result)
         self.bar.update()
         if 10 * self.done // self.bar.total > 10 * (self.done - 1) // self.bar.total:
             logger.info("retraining %d of %d", self.done, self.bar.total)
-        return result.reshape(3, -1)
+        return result
 
     def _train(self, kept, seed):
         scored = self.retrain(self.dataset.part(kept), seed)
@@ -298,10 +290,9 @@ def table(report):
     for name, row in report["solvers"].items():
         cells = [f"{row[m]:.3f} [{row[f'{m}_interval'][0]:.3f}, {row[f'{m}_interval'][1]:.3f}]"
                  for m in ("lds_loss", "lds_rank_loss")]
-        seconds = "-" if row["seconds"] is None else f"{row['seconds']:.1f}"
         halves = " / ".join(f"{value:.3f}" for half in ("top", "bottom")
                             for key, value in row["contrast"][half].items() if key.startswith("test_hr"))
-        lines.append(f"{name:<8} {cells[0]:<25} {cells[1]:<22} {seconds:>7}  {halves}")
+        lines.append(f"{name:<8} {cells[0]:<25} {cells[1]:<22} {row['seconds']:>7.1f}  {halves}")
     for name, values in report["ceilings"].items():
         if values["ceiling_own"] is not None:
             lines.append(f"{name}: seeds agree to {values['seed_agreement']:.3f}, with the user's own subset alone to "

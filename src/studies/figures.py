@@ -13,8 +13,9 @@ from ..common.figures import (
     style_of,
     tradeoff_panel,
 )
-from ..game.strategies import NONE, NONE_VALIDATION
+from ..game.strategies import NONE
 from ..report.leakage import PARTS, series_of
+from .runs import NONE_VALIDATION
 from .tables import KINDS, grouped
 
 # by kind of users: column of `grouped`, factor, label

@@ -98,7 +98,7 @@ class PaperRuns(SeedRuns):
         super().__init__(config, folder, device, needed, bar)
         if needed:
             net, info = load_checkpoint(Variant(config).checkpoint, self.dataset, Variant(config))
-            self.strategies.models = [({info["epoch"]: net.values()}, info)]
+            self.strategies.model = {info["epoch"]: net.values()}, info
 
     def at(self, point, strategy, budget=1.0, weight=None):
         """What a strategy discloses within a budget, or at a price, (n,) bool, and its row of the table."""

@@ -16,13 +16,14 @@ from ..common.stage import Stage
 from ..common.variant import Variant, ratings_path
 from ..config import EVALUATED, TRAINED
 from ..constants import RATINGS_FILE, TIMESTAMP
-from ..dataset import read_ratings_column, timestamp_seconds, without_test_items
-from ..game.anchors import load_models, trained_models
+from ..dataset import load_dataset, read_ratings_column, timestamp_seconds, without_test_items
+from ..game.anchors import load_model, trained_model
 from ..game.problem import Kept, load_problem
-from ..game.strategies import IFRQE, NONE, NONE_VALIDATION, Strategies, influence_groups, needs_model, with_validation
+from ..game.strategies import IFRQE, NONE, Strategies, influence_groups, needs_model
 from ..influence.refit import refitted
 from ..network import score
-from ..sources.unwillingness import data_files
+from ..sources.unwillingness import data_files, stated_unwillingness, vetoed
+from ..sources.withdrawn import withdrawn_path
 from ..training.checkpoint import read_checkpoint
 from .retraining import Retraining
 
@@ -31,6 +32,23 @@ logger = logging.getLogger("ifrqe")
 LOSS, POS_LOSS, RANK, PERSONAL = range(4)  # what is kept of a run, each (num_users,), of the test items; the last is RANK
 # with refitted rows, not kept with --personal False
 MINUTE = 60  # seconds
+# The control: everything is disclosed, and the validation item is trained on too. A mask that has looked at that item must
+# beat it.
+NONE_VALIDATION = "none+validation"
+
+
+def decides(strategy):
+    """The strategy that decides: the control discloses what NONE does."""
+    return NONE if strategy == NONE_VALIDATION else strategy
+
+
+def with_validation(dataset, disclosed, config):
+    """The Dataset that NONE_VALIDATION trains on: what is disclosed and the validation items, but none that is vetoed."""
+    whole, left_out = load_dataset(config.replace(holdout=1)), dataset.rows[~disclosed]
+    if config.veto or withdrawn_path(config).exists():  # of validation items as far as that is known
+        forbidden = vetoed(whole, stated_unwillingness(whole, config), config)
+        left_out = np.concatenate([left_out, whole.rows[np.isin(whole.rows, dataset.held_out) & forbidden]])
+    return whole.part(~np.isin(whole.rows, left_out))
 
 
 def settings_of_seed(config, seed, needed):
@@ -42,7 +60,6 @@ def settings_of_seed(config, seed, needed):
     Args:
         needed: whether any strategy looks at a model.
     """
-    config = config.replace(other_model=False)
     if seed != config.seed:
         return seed_settings(config, seed)
     path = Variant(config).checkpoint
@@ -79,16 +96,15 @@ class SeedMasks:
 
     def __init__(self, config, folder, device, needed, option="tradeoff_budgets"):
         self.config, self.folder, self.device, self.option = config, folder, device, option
-        checkpoints = []
+        inputs = data_files(config) + plugin_files(config.solver, config.model)
         if needed:
-            checkpoints = trained_models(config, "give the study the options of that training, remove it, or name another "
-                                         "--checkpoint_path")
-        stage = Stage("tradeoff", config, groups_of_runs(config),
-                      data_files(config) + plugin_files(config.solver, config.model) + checkpoints, [], device)
+            inputs.append(trained_model(config, "give the study the options of that training, remove it, or name another "
+                                        "--checkpoint_path"))
+        stage = Stage("tradeoff", config, groups_of_runs(config), inputs, [], device)
         self.depends = stage.depends
         self.problem = load_problem(config)
         self.dataset = self.problem.dataset
-        self.strategies = Strategies(self.problem, load_models(checkpoints, self.dataset, config), config, device,
+        self.strategies = Strategies(self.problem, load_model(self.dataset, config) if needed else None, config, device,
                                      Kept(self.folder / f"seed_{config.seed}", stage.basis))
 
     def key(self, strategy, budget, **more):
@@ -102,11 +118,6 @@ class SeedMasks:
         if not decision.disclosed.any():
             raise InputError(f"--{self.option} {budget}: is too small for {strategy} to disclose anything; raise it")
         return decision
-
-    def part(self, strategy, disclosed):
-        """The Dataset that is trained on where (n,) bool `disclosed` is disclosed."""
-        control = strategy == NONE_VALIDATION
-        return with_validation(self.dataset, disclosed, self.config) if control else self.dataset.part(disclosed)
 
     def violation(self, strategy, disclosed):
         """wv of a selection, its share of the total, and the share that training violated on the way to the mask."""
@@ -141,9 +152,7 @@ class SeedRuns(SeedMasks):
 
     def _row(self, strategy, budget, weight):
         kept, _, values = self.run(strategy, budget)
-        wv, wv_share, spent_share = self.violation(strategy, kept)
-        if self.config.budget_scope == "user":
-            weight = None  # each has a price of their own
+        wv, wv_share, spent_share = self.violation(decides(strategy), kept)
         k = self.config.top_k
         loss = float(values[LOSS].mean())
         ranks = {"": values[RANK], **({"personal_": values[PERSONAL]} if len(values) > PERSONAL else {})}
@@ -156,14 +165,14 @@ class SeedRuns(SeedMasks):
 
     def run(self, strategy, budget):
         """What a strategy discloses at a budget, the price at which the game was played, and (3 or 4, num_users) results."""
-        if strategy in (NONE, NONE_VALIDATION):
+        if decides(strategy) == NONE:
             budget = 1.0
         if (strategy, budget) not in self.found:
             path = self.folder / f"{file_label(strategy)}_{budget:g}_{self.config.seed}.npz"
             key = self.key(strategy, budget)
             result = read_run(path, key, self.config.overwrite)
             if result is None:
-                decision = self.decide(strategy, budget)
+                decision = self.decide(decides(strategy), budget)
                 result = decision.disclosed, decision.weight, self._train(strategy, decision.disclosed)
                 write_run(path, key, *result)
             self.found[strategy, budget] = result
@@ -175,7 +184,7 @@ class SeedRuns(SeedMasks):
         validation = strategy == NONE_VALIDATION
         name = validation, disclosed.tobytes()
         if name not in self.trained:
-            part = self.part(strategy, disclosed)
+            part = self._part(disclosed, validation)
             scores, counts = self.retraining(part, self.config.seed)(self.retraining.test), self.retraining.counts
             results = [metrics.mean_loss(scores, counts), metrics.cross_entropy(scores)[:, 0], metrics.ranks(scores, counts)]
             if self.config.personal != "False":
@@ -183,10 +192,14 @@ class SeedRuns(SeedMasks):
             self.trained[name] = np.stack(results)
         return self.trained[name]
 
+    def _part(self, disclosed, validation):
+        """The Dataset that is trained on where (n,) bool `disclosed` is disclosed, perhaps with the validation items."""
+        return with_validation(self.dataset, disclosed, self.config) if validation else self.dataset.part(disclosed)
+
     def _personal_ranks(self, part, validation):
         """(num_users,) ranks with rows refitted on all that is not vetoed, after a training on `part`."""
         dataset, allowed, net = self.dataset, self.problem.allowed, self.retraining.shown
-        own = with_validation(dataset, allowed, self.config) if validation else dataset.part(allowed)
+        own = self._part(allowed, validation)
         trained = np.bincount(part.user, minlength=dataset.num_users) > 0
         net.set_values(refitted(net, net.values(), without_test_items(own), trained, self.config))
         return metrics.ranks(score(net, self.retraining.test, self.config.eval_batch_size), self.retraining.counts)

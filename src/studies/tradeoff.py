@@ -20,11 +20,11 @@ from ..common.wording import counted
 from ..constants import STUDY_SEEDS, TRADEOFF_FILE, TRADEOFF_PLOT
 from ..device_adapter import set_device
 from ..evaluation.compare import rankings
-from ..game.strategies import NONE, NONE_VALIDATION, STRATEGIES, needs_model
+from ..game.strategies import NONE, STRATEGIES, needs_model
 from ..sources.unwillingness import data_files
 from .figures import tradeoff_plot, users_plot
 from .retraining import names_of
-from .runs import SeedRuns, groups_of_runs, settings_of_seed
+from .runs import NONE_VALIDATION, SeedRuns, decides, groups_of_runs, settings_of_seed
 from .tables import markdown, users_markdown
 
 logger = logging.getLogger("ifrqe")
@@ -42,7 +42,7 @@ def tradeoff(config):
     """
     if config.holdout < 2:
         raise InputError(f"--holdout {config.holdout}: leaves no validation item for the influences; use 2 here")
-    strategies = names_of(config, "tradeoff_strategies", "strategy", STRATEGIES)
+    strategies = names_of(config, "tradeoff_strategies", "strategy", (NONE, NONE_VALIDATION, *STRATEGIES[1:]))
     if NONE not in strategies:
         strategies.insert(0, NONE)  # what all others are compared with
     if not config.tradeoff_budgets:
@@ -52,9 +52,9 @@ def tradeoff(config):
     device = set_device(config)
     output = Path(config.output_path)
     folder = output / "tradeoff"  # of the runs
-    whole = sum(name in (NONE, NONE_VALIDATION) for name in strategies)  # they do the same at every budget
+    whole = sum(decides(name) == NONE for name in strategies)  # they do the same at every budget
     total = (whole + (len(strategies) - whole) * len(budgets)) * len(seeds)
-    needed = any(map(needs_model, strategies))
+    needed = any(needs_model(decides(name)) for name in strategies)
     rows, users = [], []
     with progress(total, "trade-off", "run") as bar:
         for seed in seeds:

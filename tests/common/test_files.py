@@ -10,7 +10,7 @@ import pytest
 
 from src.common import files
 from src.common.errors import InputError
-from src.common.files import PartialResults, atomic_write, digest, read_json, write_csv, write_json
+from src.common.files import atomic_write, digest, read_json, write_csv, write_json
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path):
@@ -60,18 +60,6 @@ def test_what_cannot_be_written_is_named_by_its_own_name(tmp_path):
 
 def test_a_long_name_is_no_error(tmp_path):
     write_json(tmp_path / ("x" * 245 + ".json"), {})
-
-
-def test_partial_results_of_another_key_are_never_read(tmp_path):
-    one = PartialResults(tmp_path / "p", {"damping": 1})
-    one.write(np.ones(3))
-    two = PartialResults(tmp_path / "p", {"damping": 9})
-    two.write(np.full(3, 9.0))
-    for act in (lambda: one.write(np.ones(3)), lambda: one.read(3)):
-        with pytest.raises(InputError, match="another run with other settings writes it"):
-            act()
-    again = PartialResults(tmp_path / "p", {"damping": 9})
-    assert again.resumed and again.read(3).tolist() == [9, 9, 9] and again.read(3) is None
 
 
 def test_json_refuses_nan_and_keeps_what_was_there(tmp_path):

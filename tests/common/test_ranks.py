@@ -135,7 +135,7 @@ def test_stages_in_ranks_write_what_one_process_writes(many, settings, tmp_path,
     assert one[3]["candidates_sha256"] == two[3]["candidates_sha256"]
 
 
-@pytest.mark.parametrize("option", [("--strategy", "ifrqe++"), ("--solver", "lissa"), ("--protect",), ("--count_others",)])
+@pytest.mark.parametrize("option", [("--strategy", "ifrqe++"), ("--solver", "lissa")])
 def test_what_does_not_go_with_ranks_is_refused(many, settings, cpu, option):
     with pytest.raises(InputError, match=f"^--ranks 2: does not go with {option[0]} .*; give --ranks 1$"):
         preprocess(settings(*option, "--ranks", 2))

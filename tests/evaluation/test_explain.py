@@ -119,14 +119,6 @@ def test_where_the_game_hardly_moves_its_start_decides(prior, said):
                         "withheld: hurts their recommendations"])
 
 
-def test_others_recommendations_are_named_where_they_count():
-    decisions = decided([0.01, -0.01], [0.0, 0.0], [1, 0], 0.02)
-    decisions.record["count_others"] = True
-    said = Rule(decisions).reasons(decisions.expected, decisions.unwillingness, decisions.vetoed, decisions.disclosed)
-    assert said == ["disclosed: helps their recommendations and those of others and costs them nothing",
-                    "withheld: hurts their recommendations and those of others"]
-
-
 def test_decisions_stand_without_a_masked_model(finished_run, tmp_path, capsys):
     """Right after a new preprocess.py the masked model is of another mask: JSON stays JSON, and a warning says so."""
     shutil.copy(f"{finished_run.checkpoint_path}/NCF.ckpt", tmp_path)
@@ -154,24 +146,3 @@ def test_decisions_of_another_version_are_named(finished_run, tmp_path, capsys, 
         main(answer, "run_eval", "", flags(finished_run, "--explain_user", "5", "--output_path", tmp_path))
     assert capsys.readouterr().err == (f"error: {tmp_path}/preprocess.json: is no record of this program; "
                                        "run preprocess.py with --overwrite\n")
-
-
-def test_own_price_and_needs_are_said(finished_run, tmp_path, capsys):
-    for name in ("disclosure.csv", "preprocess.json"):
-        shutil.copy(f"{finished_run.output_path}/{name}", tmp_path)
-    table = pd.read_csv(tmp_path / "disclosure.csv", float_precision="round_trip")
-    table["willingness_weight"] = 0.001 * table.user_id
-    table["needed"] = (table.groupby("user_id").cumcount() < 4).astype(int)
-    table.to_csv(tmp_path / "disclosure.csv", index=False)
-
-    def say(*more):
-        folders = ["--output_path", tmp_path, "--decisions_path", tmp_path]
-        main(answer, "run_eval", "", flags(finished_run, "--explain_user", "5", *folders, *more))
-        return capsys.readouterr().out
-    found = json.loads(say("--format", "json"))["users"][0]
-    mine = table[table.user_id == 5]
-    assert found["willingness_weight"] == 0.005
-    assert found["needs"] == {"needed": 4, "interactions": int((mine.unwillingness < 1).sum())}
-    shown = say()
-    assert f"needs 4 of their {found['needs']['interactions']} interactions to be served as well" in shown
-    assert "price of unwillingness 0.005" in shown

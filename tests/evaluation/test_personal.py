@@ -18,13 +18,10 @@ from src.evaluation.compare import comparison_rows, comparison_table, not_compar
 from src.evaluation.evaluate import evaluate
 from src.evaluation.recommend import top_items
 from src.game.decisions import read_decisions
-from src.game.preprocess import preprocess
 from src.influence.refit import refitted
 from src.metrics import all_metrics, ranks
 from src.ncf import NCF, build, score
-from src.training.train import train
 from tests.report.reading import words
-from tests.small import SMALL
 
 KEYS = ["model", "dataset", "seed", "epoch", "personal", "num_users", "num_items", "num_interactions", "num_candidates",
         "hr@10", "ndcg@10", "auc", "loss", "pos_loss", "wv", "spent_wv", "total_wv", "willingness_weight", "reward",
@@ -199,14 +196,7 @@ def test_recommendations_are_those_of_the_rows_that_serve(config, capsys):
     assert "IFRQE with personal rows recommends" in capsys.readouterr().out
 
 
-def test_a_model_that_trained_on_validation_items_lets_them_decide_nothing(cpu, ratings, settings):
-    config = settings(*SMALL, "--train_epochs", 1, "--strategy", "none+validation", "--veto")
-    preprocess(config)
-    train(asked(config.replace(masked=True)))
+def test_without_decisions_it_is_not_known_what_was_vetoed(config):
     dataset = load_dataset(config)
-    own, trained = personal.own_interactions(dataset, Variant(config, True))
-    assert own.history_pairs().contains(np.arange(12), dataset.validation).all() and trained.all() and own.test is None
-    with pytest.raises(InputError, match="^--personal auto: IFRQE, .*, leaves no validation item .*; give --personal True"):
-        personal.load_serving(dataset, Variant(config.replace(personal="auto"), True))
-    with pytest.raises(InputError, match="disclosure.csv: no decisions on tiny, .*; run preprocess.py first"):
+    with pytest.raises(InputError, match="disclosure.csv: no decisions on simulation, .*; run preprocess.py first"):
         personal.own_interactions(dataset, Variant(config.replace(decisions_path="nowhere"), True))

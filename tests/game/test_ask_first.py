@@ -191,7 +191,7 @@ def test_an_interrupted_run_goes_on_with_the_models_that_are_there(people, setti
 def instalments(config):
     """The Decisions, at the budget and price of the settings."""
     problem = load_problem(config)
-    found = Strategies(problem, [], config, "CPU", Kept(Path(config.output_path), {}))("ask-first", config.wv_budget,
+    found = Strategies(problem, None, config, "CPU", Kept(Path(config.output_path), {}))("ask-first", config.wv_budget,
                                                                                     config.willingness_weight)
     return problem, found
 

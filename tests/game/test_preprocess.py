@@ -1,5 +1,4 @@
 import json
-import logging
 
 import numpy as np
 import pandas as pd
@@ -12,7 +11,6 @@ from src.evaluation.compare import comparison_table
 from src.evaluation.evaluate import evaluate
 from src.game.preprocess import preprocess, write_masked_dataset
 from src.influence.anchor import Anchor
-from src.influence.block import Blend
 from src.influence.expected import target_items
 from src.influence_function import influences
 from src.movielens import prepare
@@ -56,7 +54,7 @@ def test_the_masked_dataset_of_one_put_there_by_hand_has_all_its_items(write_rat
 def test_a_masked_dataset_that_was_not_finished_is_not_used(ratings, settings, tmp_path, monkeypatch):
     dataset = load_dataset(settings())
     everything = np.ones(dataset.num_interactions, bool)
-    write_masked_dataset(settings(), dataset, everything, {"holdout": 1})
+    write_masked_dataset(settings(), dataset, everything, {})
     monkeypatch.setattr("src.game.preprocess.copy_rows", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         write_masked_dataset(settings(), dataset, ~everything, {})
@@ -135,25 +133,18 @@ def test_what_is_vetoed_is_in_no_file_that_a_trainer_reads(cpu, ratings, setting
     assert json.loads((tmp_path / "output" / "preprocess.json").read_text())["vetoed"] == vetoed.sum()
 
 
-@pytest.mark.parametrize("strategy", ["threshold", "none+validation"])
-def test_a_baseline_goes_through_all_stages_without_a_plain_model(cpu, ratings, settings, tmp_path, strategy):
-    config = settings(*SMALL, "--strategy", strategy, "--wv_budget", 0.4)
+def test_a_baseline_goes_through_all_stages_without_a_plain_model(cpu, ratings, settings, tmp_path):
+    config = settings(*SMALL, "--strategy", "threshold", "--wv_budget", 0.4)
     preprocess(config)
     assert not (tmp_path / "checkpoint" / "NCF.ckpt").exists()
     decisions = pd.read_csv(tmp_path / "output" / "disclosure.csv")
     assert decisions.influence.isna().all()
     train(asked(config.replace(masked=True)))
     evaluate(asked(config.replace(masked=True)))
-    dataset = load_dataset(config)
-    masked = load_dataset(Variant(config, True).settings(), masked=True)
+    masked = load_dataset(config, masked=True)
     result = json.loads((tmp_path / "output" / "eval_ifrqe.json").read_text())
     assert result["reward"] is None and result["num_interactions"] == decisions.disclosed.sum()
-    if strategy == "threshold":
-        assert result["wv"] <= 0.4 * result["total_wv"] and len(masked.user) == decisions.disclosed.sum()
-    else:  # everything, and the validation items are trained on as well
-        assert decisions.disclosed.all() and masked.validation is None
-        assert masked.history_pairs().contains(np.arange(12), dataset.validation).all()
-        assert len(masked.user) == dataset.num_interactions + 12
+    assert result["wv"] <= 0.4 * result["total_wv"] and len(masked.user) == decisions.disclosed.sum()
 
 
 def test_holding_out_one_item_leaves_no_influences(ratings, settings, tmp_path):
@@ -163,50 +154,26 @@ def test_holding_out_one_item_leaves_no_influences(ratings, settings, tmp_path):
         settings("--holdout", 1, "--masked")
 
 
-def test_influences_come_from_the_anchors_of_all_models(cpu, ratings, settings, tmp_path):
-    config = settings(*SMALL, "--train_epochs", 6, "--learning_rate", 0.05, "--batch_size", 12, "--influence_models", 2)
+def test_influences_come_from_the_anchors_of_the_plain_model(cpu, ratings, settings, tmp_path):
+    config = settings(*SMALL, "--train_epochs", 6, "--learning_rate", 0.05, "--batch_size", 12)
     preprocess(config)
     dataset = load_dataset(config)
-    anchors = []
-    for folder, seed in (("", 1), ("seed_2", 2)):
-        path = tmp_path / "checkpoint" / folder / "NCF.ckpt"
-        anchors += load_anchors(path, dataset, Variant(config))[0].values()
-        assert json.loads((tmp_path / "output" / folder / "train_ncf.json").read_text())["seed"] == seed
+    plain = tmp_path / "checkpoint" / "NCF.ckpt"
+    anchors = list(load_anchors(plain, dataset, Variant(config))[0].values())
     written = pd.read_csv(tmp_path / "output" / "disclosure.csv").influence
     # all targets at once, as preprocess does: products of other shapes differ in their last bits from processor to processor
     each = influences(Anchor(anchors), dataset, config, targets=target_items(dataset, config.influence_lags))[0]
     assert written.to_numpy() == pytest.approx(each[:, 0], rel=1e-6)
     record = json.loads((tmp_path / "output" / "preprocess.json").read_text())
-    assert record["influence_models"] == 2 and record["parameter_sets"] == len(anchors)
-    assert not (tmp_path / "output" / "influence.partial").exists()
-    # a model of the other seed that is there already is not trained again
-    other = tmp_path / "checkpoint" / "seed_2" / "NCF.ckpt"
-    before = other.stat().st_mtime_ns
+    assert record["parameter_sets"] == len(anchors) > 1
+    # a model that is there already is not trained again, and one that was trained otherwise is refused
+    before = plain.stat().st_mtime_ns
     preprocess(config.replace(overwrite=True, wv_budget=0.3))
-    assert other.stat().st_mtime_ns == before
-    # one that was trained otherwise, and the same model twice, are refused
-    other.write_bytes((tmp_path / "checkpoint" / "NCF.ckpt").read_bytes())
-    with pytest.raises(InputError, match="seed_2/NCF.ckpt: was trained with seed=1, but seed=2 is needed here; remove it"):
-        preprocess(config.replace(overwrite=True))
+    assert plain.stat().st_mtime_ns == before
     with pytest.raises(InputError, match="checkpoint/NCF.ckpt: was trained with seed=1, but seed=2 is needed here"):
         preprocess(config.replace(overwrite=True, seed=2))
     with pytest.raises(InputError, match="NCF.ckpt: was trained with anchor_epochs=4, but anchor_epochs=2 is needed here"):
         preprocess(config.replace(overwrite=True, anchor_epochs=2))
-
-
-def test_a_killed_influence_stage_goes_on(cpu, ratings, settings, tmp_path, monkeypatch, caplog):
-    config = settings(*SMALL, "--train_epochs", 2, "--chunk_size", 30)
-    train(asked(config))
-    monkeypatch.setattr("src.game.strategies.Strategies._play", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-    with pytest.raises(KeyboardInterrupt):
-        preprocess(config)
-    assert (tmp_path / "output" / "influence.partial").stat().st_size > 8 * 72  # a header and 72 numbers an anchor
-    monkeypatch.undo()
-    monkeypatch.setattr(Blend, "__call__", lambda *_: pytest.fail("computed again"))
-    with caplog.at_level(logging.INFO, logger="ifrqe"):
-        preprocess(config)
-    assert "going on with the influences" in caplog.text
-    assert not (tmp_path / "output" / "influence.partial").exists()
 
 
 def test_a_missing_unwillingness_file_is_named_before_anything_is_trained(ratings, settings, tmp_path):

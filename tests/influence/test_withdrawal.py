@@ -7,7 +7,7 @@ from src.evaluation.forgetting import Judge
 from src.influence.refit import Prior, refit_to_all
 from src.influence.withdrawal import ITEM_PRIOR, Withdrawal
 from src.movielens import prepare
-from src.network import build
+from src.network import Rows, build
 from src.training.train import train_in_memory
 
 
@@ -18,7 +18,8 @@ def test_rows_without_a_graph_are_those_of_the_graph(cpu, ratings, settings, lay
     rng = np.random.default_rng(0)
     user, item = rng.integers(0, 12, 50).astype(np.int32), rng.integers(0, 20, 50).astype(np.int32)
     for of in (net.rows_of_users, net.rows_of_items):
-        graph, plain = of(50), of(50, graph=False)
+        graph = net.rows_of_users(50) if of == net.rows_of_users else Rows(net, 50, of_items=True)
+        plain = of(50, graph=False)
         for one in (graph, plain):
             one.start()
         for a, b in zip(graph(user, item), plain(user, item)):

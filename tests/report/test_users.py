@@ -95,21 +95,3 @@ def test_large_ids_stay_what_they_are(finished_run):
         found.recommends = False  # no model is one of these users
     page = json.loads(json.dumps(users_page(results, finished_run)))
     assert {int(user["id"]) for user in page["users"]} <= set(results.dataset.user_ids.tolist())
-
-
-def test_prices_and_needs_of_each_user(finished_run):
-    results = read_results(asked(finished_run))
-    decisions, dataset = results.decisions, results.dataset
-    decisions.prices = 0.001 * (1 + dataset.user)
-    decisions.needed = np.arange(dataset.num_interactions) % 2 == 0
-    page, rule = users_page(results, finished_run), Rule(decisions)
-    assert page["prices"] == []
-    for user in page["users"]:
-        place = slice(*np.searchsorted(dataset.user, [int(user["id"]) - 1, int(user["id"])]))
-        b, expected, vetoed = decisions.unwillingness[place], decisions.expected[place], decisions.vetoed[place]
-        prices = np.frombuffer(base64.b64decode(user["prices"]), "<f8")
-        assert len(prices) == 101 and user["weight"] == 0.001 * int(user["id"])
-        for step in (10, 60):
-            assert b @ rule.disclosed(expected, b, vetoed, prices[step]) <= step / 100 * b.sum() * (1 + 1e-9)
-        assert user["share"] == b @ decisions.disclosed[place] / b.sum()
-        assert user["needs"] == {"needed": decisions.needed[place].sum(), "interactions": (~vetoed).sum()}

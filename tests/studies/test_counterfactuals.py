@@ -95,7 +95,7 @@ def test_a_simulation_from_data_to_the_table(cpu, settings, tmp_path, monkeypatc
     assert sum(one["all"]["found"] for one in report["by_place"].values()) == found["found"]
     assert sum(one["all"]["found"] for one in report["by_seed"].values()) == found["found"]
     assert found["influence"] > found["meanwhile"] and 0 <= found["p"] <= 1
-    assert not (tmp_path / "output" / study.PARTIAL).exists()
+    assert not (tmp_path / "output" / study.FOLDER).exists()
     monkeypatch.setattr(study, "Seed", None)  # done before
     counterfactuals(config)
 

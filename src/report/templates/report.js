@@ -18,8 +18,6 @@ function columns(user) {
     expected: data.played ? unpack(user.expected, "<f8") : null,
     influence: data.played ? unpack(user.influence, "<f4") : null,
     vetoed: b.map(value => data.veto && value === 1),
-    prices: user.prices ? unpack(user.prices, "<f8") : data.prices,  // their own where the budget is each user's own
-    weight: user.weight ?? data.weight, share: user.share ?? data.share,
   };
 }
 
@@ -36,9 +34,9 @@ function reason(expected, price, vetoed, disclosed, says) {
   if (vetoed) return "withheld: they forbade it";
   if (disclosed !== says) return `${disclosed ? "disclosed" : "withheld"}: ${data.otherwise}`;
   if (disclosed && price > 0 && expected >= price) return `disclosed: worth ${times(expected / price)} its price`;
-  if (disclosed && expected > price) return `disclosed: helps ${data.whose} and costs them nothing`;
+  if (disclosed && expected > price) return "disclosed: helps their recommendations and costs them nothing";
   if (disclosed) return "disclosed: makes too little difference to move the game from its start";
-  if (expected <= 0) return `withheld: hurts ${data.whose}`;
+  if (expected <= 0) return "withheld: hurts their recommendations";
   if (expected >= price) return "withheld: makes too little difference to move the game from its start";
   return `withheld: they asked, and it is worth only ${times(expected / price)} its price`;
 }
@@ -102,13 +100,13 @@ function showLive(number) {
 }
 
 function asDecided() {
-  if (data.prices) find("budget").value = Math.round(100 * shown.share);
-  draw(shown.decided, shown.weight, shown.share, "It was decided: ");
+  if (data.prices) find("budget").value = Math.round(100 * data.share);
+  draw(shown.decided, data.weight, data.share, "It was decided: ");
 }
 
 function atBudget() {
   const step = Number(find("budget").value);
-  draw(selection(shown, shown.prices[step]), shown.prices[step], step / 100, "By the rule of the game: ");
+  draw(selection(shown, data.prices[step]), data.prices[step], step / 100, "By the rule of the game: ");
 }
 
 function draw(chosen, price, share, words) {
@@ -119,9 +117,8 @@ function draw(chosen, price, share, words) {
   find("sum").textContent = `${words}${number} of their ${chosen.length} interactions are disclosed`
     + (total > 0 ? `, with ${percent(violated / total)} of their own unwillingness` : "")
     + (price === null ? "." : `. Price of unwillingness: ${price.toPrecision(3)}.`)
-    + (c.user.needs ? ` They need ${c.user.needs.needed} of their ${c.user.needs.interactions} interactions to be served as well.` : "")
     + (data.agreement !== null && data.agreement < 1
-      ? ` The rule ${data.stands}; it decides ${(100 * data.agreement).toFixed(1)}% of all interactions alike.` : "");
+      ? ` The rule stands for a game at several anchors, or in instalments; it decides ${(100 * data.agreement).toFixed(1)}% of all interactions alike.` : "");
   showLive(number);
   const says = data.played ? selection(c, price) : null;
   const worth = k => data.played ? c.expected[k] - price * c.b[k] : chosen[k] - c.b[k];
