@@ -12,7 +12,7 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
 from .config import Config
-from .network import Network, Repeat, build, score, score_all  # noqa: F401 - where they were before there were other models
+from .network import Network, Repeat, Rows, build, score, score_all  # noqa: F401 - the last three, for who imports them here
 from .stat_utils import generator
 
 TABLES = ("user_gmf", "user_mlp", "item_gmf", "item_mlp")
@@ -149,21 +149,13 @@ class Jacobian(nn.Cell):
         return logits, ops.concat((weighted, grads), 1)
 
 
-class UserRows:
-    """Logits of any number of user-item pairs and their gradients in the user's embedding row, d numbers.
-
-    Gradients are given in what the row enters the network by, w numbers: times `entry` (w, d) they are those in the row.
-
-    Args:
-        net: NCF.
-        size: pairs of one call, so that the graph is compiled once.
-    """
+class UserRows(Rows):
+    """See network.Rows; the user's row enters as its GMF part and its share of the first ReLU's inputs."""
 
     def __init__(self, net: NCF, size: int):
         self.net, self.cell, self.size = net, Jacobian(net), size
 
     def start(self) -> None:
-        """Takes over the parameters that the network has now."""
         values = self.net.values()
         weight, f = values["head.user_weight"], values["user_gmf"].shape[1]
         self.bias, self.item_hidden = values["head.first_bias"], Tensor(values["item_mlp"] @ values["head.item_weight"].T)
@@ -172,34 +164,18 @@ class UserRows:
         self.take(self.net.user_rows(values))
 
     def take(self, rows: np.ndarray) -> None:
-        """Goes by other rows than the network has: user k is then row k of (u, d) `rows`, until `start`."""
         f = self.net.user_gmf.shape[1]
-        self.rows = (Tensor(np.ascontiguousarray(rows[:, :f])), Tensor(rows[:, f:] @ self.entry[f:, f:].T + self.bias))
-
-    def __call__(self, user: np.ndarray, item: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(p,) users and items -> (p,) logits and (p, w) gradients."""
-        parts = []
-        for start in range(0, len(user), self.size):
-            u, i = user[start:start + self.size], item[start:start + self.size]
-            logits, rows = self.cell(Tensor(np.resize(u, self.size)), Tensor(np.resize(i, self.size)), *self.rows,
-                                     self.item_hidden)
-            parts.append((logits.asnumpy()[:len(u), 0], rows.asnumpy()[:len(u)]))
-        return tuple(part[0] if len(parts) == 1 else np.concatenate(part) for part in zip(*parts))
+        self.tables = {"gmf": Tensor(np.ascontiguousarray(rows[:, :f])),
+                       "hidden": Tensor(rows[:, f:] @ self.entry[f:, f:].T + self.bias), "items": self.item_hidden}
 
 
 class PlainRows:
-    """What UserRows is, for either side and without a graph: it takes longer to compile than some ten thousand pairs take.
-
-    Args:
-        net: NCF.
-        of_items: whether gradients are in the item's row.
-    """
+    """What UserRows is, for either side and without a graph, which takes longer to compile than ten thousand pairs take."""
 
     def __init__(self, net: NCF, of_items: bool = False):
         self.net, self.of_items = net, of_items
 
     def start(self) -> None:
-        """Takes over the parameters that the network has now."""
         values = self.net.values()
         self.gmf_weight, f = values["head.gmf_weight"], values["user_gmf"].shape[1]
         first, self.bias, *further = dense_weights(values)[1:]
@@ -215,12 +191,10 @@ class PlainRows:
         self.take(self.net.user_rows(values))
 
     def take(self, rows: np.ndarray) -> None:
-        """Goes by other rows than the network has: user k is then row k of (u, d) `rows`, until `start`."""
         f = len(self.gmf_weight)
         self.user_gmf, self.user_hidden = rows[:, :f], rows[:, f:] @ self.user_weight.T + self.bias
 
     def __call__(self, user: np.ndarray, item: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(p,) users and items -> (p,) logits and (p, w) gradients; of items (p, d)."""
         x, inside = self.user_hidden[user] + self.item_hidden[item], []
         for weight, bias in self.layers:
             inside.append(x > 0)
@@ -238,8 +212,7 @@ class PlainRows:
 def dense_weights(values: dict) -> list[np.ndarray]:
     """The weights behind the embeddings as matrices: GMF weight (f, 1), then (out, in) and (1, out) of each layer.
 
-    Args:
-        values: see NCF.values; the first layer's user and item halves are put side by side.
+    The first layer's user and item halves are put side by side.
     """
     head = {name[len("head."):]: value for name, value in values.items() if name.startswith("head.")}
     arrays = [head["gmf_weight"][:, None], np.concatenate([head["user_weight"], head["item_weight"]], 1),
@@ -254,7 +227,9 @@ def dense_weights(values: dict) -> list[np.ndarray]:
 
 
 class Tangent(nn.Cell):
-    """Logits of samples and their derivatives along a direction in parameter space, for u copies of the parameters.
+    """Weighted derivatives of samples' cross-entropies along a direction in parameter space, for u copies of the parameters.
+
+    The gradient of their sum in the direction is that of the loss, the one in the parameters a Hessian-vector product.
 
     Args:
         arrays: number of arrays that the parameters consist of.
@@ -266,10 +241,10 @@ class Tangent(nn.Cell):
         self.multiply = ops.BatchMatMul()
         self.multiply_transposed = ops.BatchMatMul(transpose_b=True)
 
-    def construct(self, *arguments):
-        """The parameters, then the direction, in the same shapes -> (u, b, 1) logits and derivatives.
+    def construct(self, label, weight, *arguments):
+        """Labels, 1 or 0, and weights that broadcast to (u, b, 1); the parameters, then the direction -> (u, b, 1).
 
-        Each: rows of user_gmf, user_mlp, item_gmf and item_mlp of b samples, (u, b, width), and dense weights as
+        Either: rows of user_gmf, user_mlp, item_gmf and item_mlp of b samples, (u, b, width), and dense weights as
         `dense_weights` gives them, with u in front.
         """
         n = self.arrays
@@ -283,7 +258,7 @@ class Tangent(nn.Cell):
             if k > NUM_TABLES + 1:  # ReLU
                 on = ops.cast(x > 0, ms.float32)
                 x, dx = x * on, dx * on
-            weight, d_weight = arguments[k], arguments[n + k]
-            dx = self.multiply_transposed(dx, weight) + self.multiply_transposed(x, d_weight) + arguments[n + k + 1]
-            x = self.multiply_transposed(x, weight) + arguments[k + 1]
-        return x + gmf, dx + d_gmf
+            matrix, d_matrix = arguments[k], arguments[n + k]
+            dx = self.multiply_transposed(dx, matrix) + self.multiply_transposed(x, d_matrix) + arguments[n + k + 1]
+            x = self.multiply_transposed(x, matrix) + arguments[k + 1]
+        return weight * (ops.sigmoid(x + gmf) - label) * (dx + d_gmf)
