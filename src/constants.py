@@ -2,19 +2,19 @@
 from __future__ import annotations
 
 RATINGS_FILE = "ratings.csv"
+HELD_OUT_FILE = "held_out.csv"  # of a masked dataset: what scores models, beside ratings.csv, which may train them
 MOVIES_FILE = "movies.csv"
 UNWILLINGNESS_FILE = "unwillingness.csv"
 WITHDRAWN_FILE = "withdrawn.jsonl"
 WITHDRAW_FILE = "withdraw.json"
 WITHDRAWAL_FILE = "withdrawal.csv"
-PENDING_FILE = ".withdrawal.json"  # beside ratings.csv, while the files of a withdrawal are put in place
+PENDING_FILE = ".{}.pending.json"  # beside a dataset's folder, while files that belong together are put in place
 DATASET_FILE = "dataset.json"
 DISCLOSURE_FILE = "disclosure.csv"
 DISCLOSURE_PLOT = "disclosure.png"
 PREPROCESS_FILE = "preprocess.json"
 FIDELITY_FILE = "fidelity.json"
 FIDELITY_PLOT = "fidelity.png"
-INSTALMENT_FILE = "instalment_{}.partial.ckpt"  # the model of an instalment, for the case of an interruption
 TRADEOFF_FILE, TRADEOFF_PLOT = "tradeoff.csv", "tradeoff.png"
 AUDIT_FILE, AUDIT_PLOT = "audit.json", "audit.png"
 CARRYOVER_FILE = "carryover.csv"
@@ -26,6 +26,7 @@ USER, ITEM, RATING, TIMESTAMP = "user_id", "item_id", "rating", "timestamp"
 GENRE, GENRES = "genre", "genres"  # one of an item's genres, as rules name it; all of them, joined by "|"
 TITLE = "title"
 UNWILLINGNESS, INFLUENCE, EXPECTED, DISCLOSED = "unwillingness", "influence", "expected_influence", "disclosed"
+REASON = "reason"  # column of disclosure.csv: by what an interaction was decided, or why it takes no part
 INSTALMENT = "instalment"  # column of disclosure.csv: in which an interaction was disclosed, from 1; 0 if it was not
 RATING_COLUMNS = [USER, ITEM, RATING, TIMESTAMP]
 MOVIE_COLUMNS = [ITEM, TITLE, GENRES]

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import shutil
 from pathlib import Path
 
 from .common.columns import ORDER
 from .common.errors import InputError
-from .common.files import digest, read_json, write_csv, write_json
+from .common.files import digest, read_json, write_csv
 from .common.locks import claim
 from .common.stage import main
 from .common.tables import existing_file
+from .common.together import DATA, Together, journal_of
+from .common.variant import DIGESTS, check_tables
 from .config import Config
 from .constants import (
     DATASET_FILE,
@@ -36,7 +37,7 @@ from .sources.checks import catalogue, clean, filter_users
 from .sources.download import fetch
 from .sources.readers import items_beside, read_source
 from .sources.simulation import simulate
-from .sources.withdrawn import without_withdrawn
+from .sources.withdrawn import head_of, read_requests
 
 logger = logging.getLogger("ifrqe")
 
@@ -74,12 +75,12 @@ def prepare(config: Config) -> None:
             source = _digests(path)
         ratings, movies = read_source(path)
     ratings, unit = clean(ratings, source["source"], config.duplicates)
-    ratings = without_withdrawn(filter_users(ratings, config.min_ratings, config.max_ratings), config)
+    ratings = filter_users(ratings, config.min_ratings, config.max_ratings)
     tables = {RATINGS_FILE: ratings, MOVIES_FILE: catalogue(ratings, movies, source["source"])}
     if simulated and not _is_edited(folder, settings):
         tables[UNWILLINGNESS_FILE] = unwillingness[unwillingness[USER].isin(ratings[USER].unique())]
     users, items = ratings[USER].nunique(), len(tables[MOVIES_FILE])
-    _write(folder, tables, {"dataset": name, **source, **settings, "num_users": users, "num_items": items,
+    _write(config, tables, {"dataset": name, **source, **settings, "num_users": users, "num_items": items,
                             "num_ratings": len(ratings), TIME_UNIT: unit, "files": list(tables), "reader": _reader(),
                             TEXT_IDS: text_ids(ratings[USER], ratings[ITEM])})
     logger.info("%s: %s users, %s items, %s ratings (%.2f%% of all pairs), %s, written to %s", name, f"{users:,}",
@@ -113,6 +114,7 @@ def _is_done(folder, config, wanted):
         if not config.archive:
             logger.info("%s: %s has no %s, so it was not made here; used as it is", config.dataset, folder, DATASET_FILE)
         return not config.archive
+    check_tables(folder)
     if _differs(record, wanted) or not all((folder / name).exists() for name in record.get("files", [])):
         return False
     logger.info("%s: %s is there already, kept (--overwrite makes it anew)", config.dataset, folder)
@@ -149,30 +151,17 @@ def _reader():
     return hashlib.sha256(b"".join((Path(__file__).parent / name).read_bytes() for name in files)).hexdigest()
 
 
-def _write(folder, tables, record):
-    """Puts the dataset in place as a whole; files that others put into the folder stay in it.
-
-    A folder that is a symbolic link stays one: what lies behind it is replaced.
-    """
-    folder = folder.resolve()
-    new, old = (folder.with_name(f".{folder.name}.{word}") for word in ("new", "old"))
-    if old.exists() and not folder.exists():  # stopped between the two renames below
-        old.rename(folder)
-    for left_over in (new, old):
-        shutil.rmtree(left_over, ignore_errors=True)
-    new.mkdir(parents=True)
-    for name, table in tables.items():
-        write_csv(table, new / name)
-    if UNWILLINGNESS_FILE in tables:
-        record[_MADE] = digest(new / UNWILLINGNESS_FILE)
-    write_json(new / DATASET_FILE, record)
-    if folder.exists():
-        for path in folder.iterdir():
-            if path.is_file() and not (new / path.name).exists():
-                shutil.copy2(path, new / path.name)
-        folder.rename(old)
-    new.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
+def _write(config, tables, record):
+    """Puts the files of the dataset in place together; whatever else lies in its folder stays as it is."""
+    digests, requests = {}, read_requests(config)
+    with Together(journal_of(config)) as files:
+        for name, table in tables.items():
+            with files.write(DATA, name) as temporary:
+                write_csv(table, temporary)
+                digests[name] = digest(temporary)
+        if (made := digests.pop(UNWILLINGNESS_FILE, None)) is not None:  # which may be edited
+            record[_MADE] = made
+        files.write_json(DATA, DATASET_FILE, {**record, DIGESTS: digests, **head_of(requests)})
 
 
 if __name__ == "__main__":

@@ -1,11 +1,15 @@
 """The data stage: filters, duplicates, what is kept and what is made anew."""
 import json
-from pathlib import Path
+import os
 
 import pandas as pd
 import pytest
 
 from src.common.errors import InputError
+from src.common.files import digest
+from src.common.together import finish, journal_of
+from src.common.variant import check_tables
+from src.dataset import load_dataset
 from src.movielens import prepare
 from tests.sources.samples import ROWS, comma, zip_of
 
@@ -69,12 +73,43 @@ def test_a_dataset_that_is_there_is_kept_and_made_anew_when_asked(tmp_path, sett
     archive = zip_of(tmp_path / "x.zip", comma())
     prepare(settings("--archive", archive))
     ratings = tmp_path / "data" / "tiny" / "ratings.csv"
-    ratings.write_text("mine")
+    record = json.loads(ratings.with_name("dataset.json").read_text())
+    before = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in ratings.parent.iterdir()}
+    assert record["files_sha256"] == {name: digest(ratings.with_name(name)) for name in ("ratings.csv", "movies.csv")}
     prepare(settings("--archive", archive))
     prepare(settings())  # the source is not needed any more
-    assert ratings.read_text() == "mine"
+    assert {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in ratings.parent.iterdir()} == before
     prepare(settings("--archive", archive, "--overwrite"))
-    assert ratings.read_text() != "mine"
+    assert ratings.stat().st_mtime_ns != before["ratings.csv"][1]
+
+
+@pytest.mark.parametrize("name, damage", [
+    ("ratings.csv", lambda path: path.write_text(path.read_text().replace("2,10,1,9", "2,10,1,5"))),
+    ("ratings.csv", lambda path: path.write_bytes(path.read_bytes()[:-9])),
+    ("movies.csv", lambda path: path.write_text(path.read_text() + "50,,\n")), ("movies.csv", lambda path: path.unlink())])
+def test_a_table_that_is_not_what_its_record_says_is_refused_with_the_ways_out(tmp_path, settings, name, damage):
+    archive = zip_of(tmp_path / "x.zip", comma())
+    config = settings("--archive", archive)
+    prepare(config)
+    path = tmp_path / "data" / "tiny" / name
+    whole = path.read_bytes()
+    damage(path)
+    left = path.read_bytes() if path.exists() else None
+    assert left != whole
+    for use in (lambda: check_tables(path.parent), lambda: prepare(config), lambda: prepare(settings()),
+                lambda: load_dataset(settings())):
+        with pytest.raises(InputError, match=f"{name}: is missing, or is not what dataset.json says.*put back a copy; or "
+                                             "remove .*dataset.json to take the data as they are; or make .*--overwrite"):
+            use()
+    assert (path.read_bytes() if path.exists() else None) == left
+    path.with_name("dataset.json").unlink()
+    check_tables(path.parent)
+    if left is not None:
+        prepare(settings())
+        assert path.read_bytes() == left
+    prepare(settings("--archive", archive, "--overwrite"))
+    assert path.read_bytes() == whole
+    check_tables(path.parent)
 
 
 def test_remaking_a_dataset_keeps_what_others_put_beside_it(tmp_path, settings):
@@ -82,40 +117,59 @@ def test_remaking_a_dataset_keeps_what_others_put_beside_it(tmp_path, settings):
     prepare(settings("--archive", archive))
     folder = tmp_path / "data" / "tiny"
     (folder / "unwillingness.csv").write_text("mine")
+    (folder / "notes").mkdir()
+    (folder / "notes" / "a.txt").write_text("mine")
+    (folder / "away").symlink_to(tmp_path / "nowhere")
+    inode = folder.stat().st_ino
     prepare(settings("--archive", archive, "--max_ratings", 3))
-    assert (folder / "unwillingness.csv").read_text() == "mine"
+    assert (folder / "unwillingness.csv").read_text() == (folder / "notes" / "a.txt").read_text() == "mine"
+    assert (folder / "away").is_symlink() and folder.stat().st_ino == inode
     assert set(pd.read_csv(folder / "ratings.csv").user_id) == {1}
     assert [p.name for p in (tmp_path / "data").iterdir()] == ["tiny"]
 
 
-def test_a_stop_while_a_dataset_is_replaced_loses_nothing(tmp_path, settings, monkeypatch):
+@pytest.mark.parametrize("at", range(1, 6))
+def test_a_stop_while_a_dataset_is_replaced_loses_nothing(tmp_path, settings, monkeypatch, at):
+    archive = zip_of(tmp_path / "x.zip", comma())
+    prepare(settings("--archive", archive))
+    folder, config = tmp_path / "data" / "tiny", settings("--archive", archive, "--max_ratings", 3)
+    (folder / "unwillingness.csv").write_text("mine")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    replace, replaced = os.replace, []
+
+    def stop(source, target):
+        replaced.append(target)
+        if len(replaced) >= at:
+            raise KeyboardInterrupt
+        replace(source, target)
+    monkeypatch.setattr(os, "replace", stop)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(config)
+    monkeypatch.undo()
+    journal = journal_of(config)
+    if at <= 2:  # the record is being written, then the journal
+        assert not journal.path.exists() and {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    else:
+        assert finish(journal)
+        assert set(pd.read_csv(folder / "ratings.csv").user_id) == {1} and len(pd.read_csv(folder / "movies.csv")) == 3
+        made = (folder / "dataset.json").read_bytes()
+        prepare(config)
+        assert (folder / "dataset.json").read_bytes() == made
+    check_tables(folder)
+    assert (folder / "unwillingness.csv").read_text() == "mine"
+    assert {path.name for path in folder.iterdir()} == set(before) and [p.name for p in folder.parent.iterdir()] == ["tiny"]
+
+
+def test_an_incomplete_dataset_of_an_earlier_version_is_made_anew(tmp_path, settings):
     archive = zip_of(tmp_path / "x.zip", comma())
     prepare(settings("--archive", archive))
     folder = tmp_path / "data" / "tiny"
-    (folder / "unwillingness.csv").write_text("mine")
-    rename, renamed = Path.rename, []
-
-    def stop_at_the_second(path, target):
-        renamed.append(path)
-        if len(renamed) == 2:
-            raise KeyboardInterrupt
-        return rename(path, target)
-    monkeypatch.setattr(Path, "rename", stop_at_the_second)
-    with pytest.raises(KeyboardInterrupt):
-        prepare(settings("--archive", archive, "--max_ratings", 3))
-    monkeypatch.undo()
-    assert not folder.exists()
-    prepare(settings("--archive", archive, "--max_ratings", 3))
-    assert (folder / "unwillingness.csv").read_text() == "mine"
-    assert set(pd.read_csv(folder / "ratings.csv").user_id) == {1}
-
-
-def test_an_incomplete_dataset_is_made_anew(tmp_path, settings):
-    archive = zip_of(tmp_path / "x.zip", comma())
+    record = json.loads((folder / "dataset.json").read_text())
+    del record["files_sha256"]
+    (folder / "dataset.json").write_text(json.dumps(record))
+    (folder / "movies.csv").unlink()
     prepare(settings("--archive", archive))
-    (tmp_path / "data" / "tiny" / "movies.csv").unlink()
-    prepare(settings("--archive", archive))
-    assert (tmp_path / "data" / "tiny" / "movies.csv").exists()
+    assert (folder / "movies.csv").exists() and "files_sha256" in json.loads((folder / "dataset.json").read_text())
 
 
 def test_overwrite_mends_a_damaged_record(tmp_path, settings):

@@ -12,15 +12,13 @@ import yaml
 
 from .. import __version__
 from ..config import Config, load_config
-from ..constants import PENDING_FILE
 from ..device_adapter import adapter
 from .errors import InputError
 from .files import digest, write_text
 from .locks import locked
 from .machine import code_digest, hardware, mindspore_version
 from .terminal import log_to, open_streams, show_error
-from .together import finish
-from .variant import dataset_folder
+from .together import finish, journal_of
 
 logger = logging.getLogger("ifrqe")
 
@@ -37,12 +35,13 @@ class Stage:
         inputs: files that the outputs depend on.
         outputs: files that the stage writes.
         device: name of the device that computes, see set_device.
+        more: dict of what else they depend on.
 
     `depends` is all that the outputs depend on: code, mindspore, device, dataset, settings and inputs.
     """
 
     def __init__(self, name: str, config: Config, groups: list[str], inputs: list[Path], outputs: list[Path],
-                 device: str | None = None):
+                 device: str | None = None, more: dict | None = None):
         self.path = Path(config.output_path) / f"settings_{name}.yaml"
         self.name = name
         self.config = config
@@ -51,7 +50,7 @@ class Stage:
         for p in map(Path, inputs):
             digests[p.name if p.name not in digests else f"{p.parent.name}/{p.name}"] = digest(p)
         self.depends = {"code": code_digest(), "mindspore": mindspore_version(), "device": device, "dataset": config.dataset,
-                        "settings": config.select(*groups), "inputs": digests}
+                        "settings": config.select(*groups), "inputs": digests, **(more or {})}
 
     @property
     def basis(self) -> dict:
@@ -126,8 +125,8 @@ def main(stage: Callable[[Config], None], name: str, description: str, arguments
         log = log_to(config.output_path, f"{name}.log", config.log_level, config.format == "json")
         with locked(name, config), log, _errors_to_log(config, name):
             logger.debug("%s %s with the settings %s", name, __version__, config.as_dict())
-            if finish(dataset_folder(config) / PENDING_FILE):
-                logger.info("a withdrawal that was stopped while its files were put in place is complete now")
+            if finish(journal_of(config)):
+                logger.info("what was stopped while its files were put in place is complete now")
             with adapter(config).session(config), _errors_to_log(config, name):  # a session may send the log elsewhere
                 stage(config)
     except _EXPECTED as e:  # there is no log: the settings themselves are at fault, or folders are in use

@@ -1,80 +1,152 @@
 """Several files replaced together: whenever the process dies, all of them are the old ones or all become the new ones.
 
 The new files are written beside the old ones first. Then a journal names them: from that moment on they count, and whoever
-finds the journal puts them in place.
+finds the journal puts them in place. It says no path, but in which of a run's own folders a file is, its name and its
+digest, so that a folder that was copied or moved is completed where it is, and a journal that somebody else wrote cannot
+reach beyond these folders.
 """
 from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from .files import staged, sync, write_json
+from ..config import Config
+from ..constants import MOVIES_FILE, PENDING_FILE
+from .files import digest, staged, sync, write_json
+from .variant import dataset_folder, decision_files
+
+logger = logging.getLogger("ifrqe")
+
+DATA, MASKED, DECISIONS, OUTPUT, CHECKPOINT = "data", "masked", "decisions", "output", "checkpoint"
+_REMOVABLE = re.compile(r"[^/]+\.(last|partial)\.ckpt|" + re.escape(MOVIES_FILE))  # what a journal may remove
+
+
+class Journal(os.PathLike):
+    """The path of a journal, and the run's folders by the names that it calls them."""
+
+    def __init__(self, path: str | Path, folders: dict[str, Path]):
+        self.path, self.folders = Path(path), {name: Path(folder) for name, folder in folders.items()}
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+
+def journal_of(config: Config) -> Journal:
+    """The Journal of the dataset that the settings name, with the folders of this run."""
+    data = dataset_folder(config)
+    return Journal(data.with_name(PENDING_FILE.format(data.name)), {
+        DATA: data, MASKED: dataset_folder(config, masked=True), DECISIONS: decision_files(config)[0].parent,
+        OUTPUT: config.output_path, CHECKPOINT: config.checkpoint_path})
 
 
 class Together:
-    """New files, and files to remove, that take effect together. `path` of the journal.
+    """New files, and files to remove, that take effect together.
 
     Used as a context: nothing has changed before its end, nor if it ends with an error.
     """
 
-    def __init__(self, path: str | Path):
-        self.path, self.moves, self.removed = Path(path), {}, []
+    def __init__(self, journal: Journal):
+        self.journal, self.entries = journal, []
+
+    def paths(self, what: str) -> list[Path]:
+        """Paths of the new files: "temporary" until they are put in place, "name" from then on."""
+        return [self.journal.folders[entry["folder"]] / entry[what] for entry in self.entries if "temporary" in entry]
 
     def __enter__(self) -> Together:
-        finish(self.path)
+        finish(self.journal)
         return self
 
     @contextlib.contextmanager
-    def write(self, path: str | Path) -> Iterator[Path]:
-        """Yields the temporary path of what is to become `path`; raises as atomic_write does."""
-        path = Path(os.path.realpath(path))
-        with staged(path) as temporary:
-            self.moves[str(path)] = str(temporary)
+    def write(self, folder: str, name: str) -> Iterator[Path]:
+        """Yields the temporary path of what is to become the file `name`; raises as atomic_write does."""
+        with staged(self.journal.folders[folder] / name) as temporary:
+            self.entries.append({"folder": folder, "name": name, "temporary": temporary.name})
+            entry = self.entries[-1]
             yield temporary
             sync(temporary)
+            entry["sha256"] = digest(temporary)
 
-    def write_json(self, path: str | Path, values: dict) -> None:
+    def write_json(self, folder: str, name: str, values: dict) -> None:
         """Writes a JSON file as files.write_json does."""
-        with self.write(path) as temporary:
+        with self.write(folder, name) as temporary:
             write_json(temporary, values)
 
-    def remove(self, path: str | Path) -> None:
+    def remove(self, folder: str, name: str) -> None:
         """Removes a file, if it is there."""
-        self.removed.append(os.path.abspath(path))
+        self.entries.append({"folder": folder, "name": name})
 
     def __exit__(self, kind, *_) -> None:
         try:
             if kind is None:
-                write_json(self.path, {"moves": self.moves, "removed": self.removed})
+                write_json(self.journal, {"files": self.entries})
         except BaseException:
             kind = True
             raise
         finally:
             if kind is not None:
-                for temporary in self.moves.values():
-                    Path(temporary).unlink(missing_ok=True)
-        finish(self.path)
+                for temporary in self.paths("temporary"):
+                    temporary.unlink(missing_ok=True)
+        finish(self.journal)
 
 
-def finish(path: str | Path) -> bool:
-    """Puts in place what a journal names, if there is one; whether there was. Any number of processes may do so at once."""
-    path = Path(path)
+def finish(journal: Journal) -> bool:
+    """Puts in place what a journal names, if there is one; whether all of it is. Any number of processes may do so at once.
+
+    What lies in folders of another run waits for that one; a file that is no journal of this program is left alone.
+    """
     try:
-        journal = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(Path(journal).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return False
-    folders = {path.parent}
-    for target, temporary in journal["moves"].items():
-        with contextlib.suppress(FileNotFoundError):  # it is in its place already
-            os.replace(temporary, target)
-        folders.add(Path(target).parent)
-    for gone in journal["removed"]:
-        Path(gone).unlink(missing_ok=True)
-    for folder in folders:
-        sync(folder)
-    path.unlink(missing_ok=True)
-    sync(path.parent)
+    except ValueError:
+        content = None
+    entries = content.get("files") if isinstance(content, dict) else None
+    if not isinstance(entries, list) or not all(_is_sound(entry, journal.folders) for entry in entries):
+        logger.warning("%s: is no journal of this program, and is left alone; remove it", journal.path)
+        return False
+    left = [entry for entry in entries if not _put_in_place(entry, journal.folders[entry["folder"]])]
+    for name in {entry["folder"] for entry in entries}:
+        if journal.folders[name].is_dir():
+            sync(journal.folders[name])
+    if left:
+        logger.warning("%s: %s still waits to be put in place by a program with the --output_path and --checkpoint_path of "
+                       "the run that was stopped; if that is gone, remove the journal", journal.path,
+                       ", ".join(entry["name"] for entry in left))
+        if left != entries:
+            write_json(journal, {"files": left})
+        return False
+    journal.path.unlink(missing_ok=True)
+    sync(journal.path.parent)
     return True
+
+
+def _is_sound(entry, folders):
+    """Whether an entry names a file in a folder of the run as this program would."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("folder"), str) or entry["folder"] not in folders:
+        return False
+    name, temporary = entry.get("name"), entry.get("temporary")
+    if not isinstance(name, str) or not name or os.path.basename(name) != name or name in (".", ".."):
+        return False
+    if temporary is None:
+        return set(entry) == {"folder", "name"} and _REMOVABLE.fullmatch(name) is not None and entry["folder"] != DATA
+    return isinstance(temporary, str) and isinstance(entry.get("sha256"), str) and os.path.basename(temporary) == temporary \
+        and temporary.startswith(f".{name[:100]}.") and ".tmp" in temporary
+
+
+def _put_in_place(entry, folder):
+    """Whether a file is what the journal wants it to be, after it was put in its place where it was not yet."""
+    target = folder / entry["name"]
+    if "temporary" not in entry:
+        target.unlink(missing_ok=True)
+        return True
+    temporary = folder / entry["temporary"]
+    with contextlib.suppress(FileNotFoundError):  # it is in its place already, or in another run's folder
+        if not temporary.is_symlink() and digest(temporary) == entry["sha256"]:
+            os.replace(temporary, target)
+            return True
+    return target.is_file() and digest(target) == entry["sha256"]

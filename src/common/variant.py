@@ -8,6 +8,7 @@ from ..config import Config
 from ..constants import (
     DATASET_FILE,
     DISCLOSURE_FILE,
+    HELD_OUT_FILE,
     MASK_SETTINGS,
     MASKED_MODEL,
     MASKED_PREFIX,
@@ -20,6 +21,8 @@ from .errors import InputError
 from .files import digest, read_json
 
 REMEDY = "run preprocess.py with --overwrite"
+REMADE = "make the dataset anew with scripts/run_download_dataset.sh --overwrite"
+DIGESTS = "files_sha256"  # key of dataset.json: by name the digest of each table
 
 
 def dataset_folder(config: Config, masked: bool = False) -> Path:
@@ -39,10 +42,25 @@ def ratings_path(config: Config, masked: bool = False) -> Path:
 
 
 def dataset_files(config: Config, masked: bool = False) -> list[Path]:
-    """The files that a dataset consists of, as inputs of a stage."""
+    """The files that a dataset consists of, as inputs of a stage; the catalogue of a masked one is that of its source."""
     ratings = ratings_path(config, masked)
-    movies = ratings.with_name(MOVIES_FILE)
-    return [ratings, movies] if movies.exists() else [ratings]
+    others = ratings.with_name(HELD_OUT_FILE), dataset_folder(config) / MOVIES_FILE
+    return [ratings, *(path for path in others if path.exists())]
+
+
+def check_tables(folder: Path) -> None:
+    """Raises InputError if a table in a dataset folder is not what its record says; what has no record is taken as it is."""
+    path = folder / DATASET_FILE
+    record = read_json(path, REMADE) if path.exists() else {}
+    masked = "masked_from" in record
+    if masked and HELD_OUT_FILE not in record.get(DIGESTS, {}):
+        raise InputError(f"{folder}: was written by an earlier version, with held-out interactions among those that train; "
+                         f"{REMEDY}")
+    for name, said in record.get(DIGESTS, {}).items():
+        if not (folder / name).is_file() or digest(folder / name) != said:
+            remedy = REMEDY if masked else f"put back a copy; or remove {path} to take the data as they are; or {REMADE}"
+            raise InputError(f"{folder / name}: is missing, or is not what {DATASET_FILE} says: it was changed, cut or "
+                             f"damaged since; {remedy}")
 
 
 def is_masked(folder: Path) -> bool:
