@@ -1,55 +1,42 @@
 """Leave-one-out split, training groups and evaluation candidates of a dataset folder.
 
-The last interaction of each user is their test item, the second-last their validation item, all before them their history.
-With `holdout` 1, as in the NCF literature, the history takes in the second-last too and there is no validation item. See
-docs/maths.md, section 1.
+What its user has vetoed or withdrawn is left out first. Of what is left the last interaction of each user is their test
+item, the second-last their validation item, all before them their history. With `holdout` 1, as in the NCF literature, the
+history takes in the second-last too and there is no validation item. See docs/maths.md, section 1.
 """
 from __future__ import annotations
 
+import base64
 import dataclasses
 import hashlib
+import logging
+import zlib
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
-from .common.columns import UNITS, clean_ids, in_order, numbers, positions, times
 from .common.errors import InputError
-from .common.files import read_json
 from .common.share import WHOLE, Share, SharedPairs
-from .common.tables import read_table
-from .common.variant import ratings_path
-from .config import Config, shipped
-from .constants import (
-    DATASET_FILE,
-    ITEM,
-    MOVIES_FILE,
-    RATING_COLUMNS,
-    RATINGS_FILE,
-    SIMULATION,
-    TEXT_IDS,
-    TIME_UNIT,
-    TIMESTAMP,
-    USER,
-)
-from .sources.catalogue import read_movies
+from .common.variant import REMEDY, dataset_folder
+from .common.wording import counted
+from .config import Config
+from .constants import DATASET_FILE, HELD_OUT_FILE
+from .sources.interactions import Ids, Interactions, ordered, read_interactions, read_masked
 from .sources.negatives import read_negatives
+from .sources.unwillingness import stated
+from .sources.withdrawn import check_head, read_requests, taken_back
 from .stat_utils import PairSet, generator, sample_distinct_outside, sample_outside
 
-UNFINISHED = "unfinished"  # key of dataset.json while a masked dataset is being written
-_ANEW = "make the dataset anew with scripts/run_download_dataset.sh --overwrite"
+logger = logging.getLogger("ifrqe")
 
-
-@dataclass
-class Ids:
-    """Original ids: position k of `users` and `items` is user or item k."""
-    users: np.ndarray
-    items: np.ndarray
+ALL_VETOED = "--veto: all interactions are vetoed or withdrawn, so that nothing is left to train on; take back some"
+# why an interaction takes no part, in Dropped.why; above 0 it is the number of the request that took it back
+VETO, TOO_FEW, WAITS = -1, -2, -3
 
 
 @dataclass
 class HeldOut:
-    """What is held out of each user.
+    """What is held out of each user; -1 for users of whom too little may be used to hold anything out.
 
     validation: (num_users,) int32 items; None if only the test item is held out.
     test: (num_users,) int32 items; None for those that may not look at them.
@@ -61,61 +48,105 @@ class HeldOut:
 
 
 @dataclass
-class Dataset:
-    """Interactions with 0-based ids, split by time.
+class Dropped:
+    """Interactions that take no part: nothing is trained, decided or evaluated with them.
 
-    name: of the dataset.
-    ids: Ids.
-    user, item: (n,) int32, the training interactions, by user and in order of time within a user.
-    rows: (n,) int64, rows of ratings.csv of the training interactions.
-    held: HeldOut.
-    share: Share of all users that these are; of several ranks each has the Dataset of its own users.
+    They are only left out of what is drawn or offered, since their users have had these items.
+
+    user, item: (k,) int32, by user and in order of time within a user.
+    rows: (k,) int64, rows of ratings.csv.
+    why: (k,) int32: VETO; TOO_FEW: so little of the user's may be used that nothing could be held out; WAITS: held out of a
+        user who has withdrawn the other held-out one since the last training; or the number of the request, from 1.
+    before: (k,) int64, how many interactions of the history, of all users, come before each.
+    line: (k,) int32, the line of the rule that meets each, where vetoes were asked for, see unwillingness.stated; else 0.
     """
-    name: str
-    ids: Ids
     user: np.ndarray
     item: np.ndarray
     rows: np.ndarray
+    why: np.ndarray
+    before: np.ndarray
+    line: np.ndarray
+
+    def of(self, chosen: np.ndarray) -> Dropped:
+        """Some of them, an index or (k,) bool."""
+        return Dropped(*(getattr(self, field.name)[chosen] for field in dataclasses.fields(self)))
+
+
+NONE_DROPPED = Dropped(*(np.zeros(0, kind) for kind in (np.int32, np.int32, np.int64, np.int32, np.int64, np.int32)))
+
+
+@dataclass
+class Consent:
+    """What was forbidden when something was trained or decided.
+
+    vetoed: (rows of ratings.csv,) bool; None for nothing.
+    requests: number of withdrawals that were carried out by then.
+    """
+    vetoed: np.ndarray | None = None
+    requests: int = 0
+
+    def as_json(self) -> dict:
+        """As a checkpoint and preprocess.json hold it."""
+        if self.vetoed is None:
+            return {"vetoed": None, "requests": self.requests}
+        packed = base64.b64encode(zlib.compress(np.packbits(self.vetoed).tobytes())).decode()
+        return {"vetoed": packed, "ratings": len(self.vetoed), "requests": self.requests}
+
+    def forbids_as(self, other: Consent) -> bool:
+        """Whether another has the same vetoes."""
+        one, two = (np.zeros(0, int) if rows is None else np.flatnonzero(rows) for rows in (self.vetoed, other.vetoed))
+        return np.array_equal(one, two)
+
+    @staticmethod
+    def of_json(said: dict | None) -> Consent:
+        """What as_json has said; of earlier versions, which said nothing, that nothing was forbidden."""
+        if not said or said["vetoed"] is None:
+            return Consent(None, (said or {}).get("requests", 0))
+        bits = np.frombuffer(zlib.decompress(base64.b64decode(said["vetoed"])), np.uint8)
+        return Consent(np.unpackbits(bits, count=said["ratings"]).astype(bool), said["requests"])
+
+
+@dataclass
+class Dataset(Interactions):
+    """Interactions that may be used, split by time: `user`, `item` and `rows` are the training interactions.
+
+    held: HeldOut.
+    share: Share of all users that these are; of several ranks each has the Dataset of its own users.
+    dropped: Dropped; None for none.
+    consent: Consent that it was split with.
+    stated: what unwillingness.stated says of the training interactions, where it had to be asked; else None.
+    place: (n,) int64, the place of each training interaction in the histories that there would be if none were dropped; None
+        for their own places.
+    """
     held: HeldOut
     share: Share = WHOLE
-
-    @property
-    def user_ids(self) -> np.ndarray:
-        """(num_users,) original ids."""
-        return self.ids.users
-
-    @property
-    def item_ids(self) -> np.ndarray:
-        """(num_items,) original ids."""
-        return self.ids.items
-
-    @property
-    def num_users(self) -> int:
-        return len(self.ids.users)
-
-    @property
-    def num_items(self) -> int:
-        return len(self.ids.items)
-
-    @property
-    def num_interactions(self) -> int:
-        """Training interactions."""
-        return len(self.user)
+    dropped: Dropped | None = None
+    consent: Consent = dataclasses.field(default_factory=Consent)
+    stated: tuple | None = None
+    place: np.ndarray | None = None
 
     @property
     def validation(self) -> np.ndarray:
-        """(num_users,) int32, the validation items; None if only the test item is held out."""
+        """(num_users,) int32, the validation items, -1 for none; None if only the test item is held out."""
         return self.held.validation
 
     @property
     def test(self) -> np.ndarray:
-        """(num_users,) int32, the test items."""
+        """(num_users,) int32, the test items; -1 for users who are not evaluated."""
         return self.held.test
 
     @property
-    def held_items(self) -> list[np.ndarray]:
-        """The test items and, if there are any, the validation items, each (num_users,) int32."""
-        return [self.test] if self.validation is None else [self.test, self.validation]
+    def scored(self) -> np.ndarray:
+        """(k,) int32, the users of whom something is held out: all but those of whom too little may be used."""
+        held = self.test if self.test is not None else self.validation
+        return np.flatnonzero(held >= 0).astype(np.int32)
+
+    @property
+    def held_pairs(self) -> tuple[np.ndarray, np.ndarray]:
+        """(h,) users and items of all that is held out."""
+        held = [self.test] if self.validation is None else [self.test, self.validation]
+        users, items = np.tile(np.arange(self.num_users, dtype=np.int32), len(held)), np.concatenate(held)
+        return users[items >= 0], items[items >= 0]
 
     @property
     def held_out(self) -> np.ndarray:
@@ -132,28 +163,53 @@ class Dataset:
         """Training interactions of all ranks."""
         return int(self.share.total(self.num_interactions))
 
+    def of_scored(self, values: np.ndarray) -> np.ndarray:
+        """(scored users of all ranks, ...) of what each rank says about its own `scored`."""
+        if self.share is WHOLE:
+            return values
+        whole = np.zeros((self.num_users, *values.shape[1:]), values.dtype)
+        whole[self.scored] = values
+        return self.share.of_all(whole)[self.share.of_all(self.test >= 0)]
+
     def catalogue_sha256(self) -> str:
         """Digest of the users and items behind the positions: models of others are not models of this dataset."""
         names = ["\n".join(map(str, ids)) for ids in (self.all_user_ids, self.item_ids)]
         return hashlib.sha256("\0".join(names).encode("utf-8", "surrogatepass")).hexdigest()
 
+    def rows_sha256(self) -> str:
+        """Digest of which rows of ratings.csv are trained on, and which are held out."""
+        if self.share is not WHOLE:
+            return self.share.rows_sha256
+        used = np.zeros(int(max(self.rows.max(initial=-1), self.held.rows.max(initial=-1))) + 1, np.int8)
+        used[self.rows] = 1
+        used[self.held.rows[self.held.rows >= 0]] = 2
+        return hashlib.sha256(used.tobytes()).hexdigest()
+
     def part(self, kept: np.ndarray) -> Dataset:
-        """The Dataset with some of the training interactions, `kept` (n,) bool."""
-        rows = None if self.rows is None else self.rows[kept]
+        """The Dataset with some of the training interactions, `kept` (n,) bool.
+
+        To what is trained on it the others, and all that takes no part, are items that the user has not touched.
+        """
         user = self.user[kept]
         share = self.share.part(np.bincount(user, minlength=self.num_users))
-        return dataclasses.replace(self, user=user, item=self.item[kept], rows=rows, share=share)
+        return dataclasses.replace(
+            self, user=user, item=self.item[kept], share=share, dropped=None,
+            stated=None if self.stated is None else tuple(values[kept] for values in self.stated),
+            **{name: None if (values := getattr(self, name)) is None else values[kept] for name in ("rows", "place")})
 
     def history_pairs(self) -> PairSet:
-        """PairSet of the training interactions, which training negatives avoid."""
-        return PairSet(self.user, self.item, self.num_users, self.num_items)
+        """PairSet of what training negatives avoid: the training interactions, and those that take no part."""
+        return self._pairs((self.user, self.item))
 
     def all_pairs(self) -> PairSet:
-        """PairSet of all interactions of all ranks, held-out ones included, which evaluation negatives avoid."""
-        held, everyone = self.held_items, np.arange(self.num_users, dtype=np.int32)
-        own = PairSet(np.concatenate([self.user, *[everyone] * len(held)]), np.concatenate([self.item, *held]),
-                      self.num_users, self.num_items)
+        """PairSet of all that the users of all ranks have had, held-out items included, which evaluation negatives avoid."""
+        own = self._pairs((self.user, self.item), self.held_pairs)
         return own if self.share is WHOLE else SharedPairs(own, self.share)
+
+    def _pairs(self, *pairs):
+        if self.dropped is not None:
+            pairs = *pairs, (self.dropped.user, self.dropped.item)
+        return PairSet(*map(np.concatenate, zip(*pairs)), self.num_users, self.num_items)
 
 
 def without_test_items(dataset: Dataset) -> Dataset:
@@ -170,115 +226,138 @@ def split(name: str, ids: Ids, ratings: tuple, holdout: int = 2) -> Dataset:
         ratings: three (r,) arrays: positions of users and of items, and times; every user needs `holdout` of them.
         holdout: items held out of each user, 1 or 2.
     """
-    user, item, time = ratings
-    order = np.lexsort((time, user))
-    user, item = user[order].astype(np.int32), item[order].astype(np.int32)
-    last = np.flatnonzero(np.r_[user[1:] != user[:-1], True])
-    held_out = np.stack([last - k for k in reversed(range(holdout))], 1)
-    in_history = np.ones(len(user), bool)
-    in_history[held_out] = False
-    held = HeldOut(item[held_out[:, 0]] if holdout == 2 else None, item[last], order[held_out])
-    return Dataset(name, ids, user[in_history], item[in_history], order[in_history], held)
+    return split_allowed(ordered(name, ids, ratings), holdout)
 
 
-def load_dataset(config: Config, masked: bool = False) -> Dataset:
-    """Reads and splits the dataset that the settings name, or its masked twin.
+def split_allowed(whole: Interactions, holdout: int, why: np.ndarray | None = None, later: np.ndarray | None = None,
+                  line: np.ndarray | None = None) -> Dataset:
+    """Leave-one-out split of what may be used of interactions.
 
-    Ties in time are broken by the order of the rows. The items are those of movies.csv, so that a masked dataset has
-    the items of the original even where no disclosed interaction is left; without movies.csv, those that occur.
+    Args:
+        whole: Interactions.
+        holdout: items held out of each user, 1 or 2.
+        why: (n,) int, why each takes no part, see Dropped; 0 for what may be used. None for all.
+        later: (n,) int, the number of a request that came after the training that the split is of; 0 for none. What it took
+            back takes no part, but the split of the others stays as it is; who has lost a held-out item is not scored.
+        line: (n,) int, see Dropped.
+    """
+    why = np.zeros(whole.num_interactions, np.int32) if why is None else why.astype(np.int32)
+    allowed = np.flatnonzero(why == 0)
+    number = np.bincount(whole.user[allowed], minlength=whole.num_users)
+    scored = number >= holdout
+    why[allowed[~scored[whole.user[allowed]]]] = TOO_FEW
+    held = np.full((whole.num_users, holdout), -1)
+    held[scored] = allowed[(np.cumsum(number)[scored] - 1)[:, None] - np.arange(holdout)[::-1]]
+    if later is not None:
+        why = np.where(why == 0, later, why)
+        lost = scored & (why[held] > 0).any(1)
+        waiting = held[lost].ravel()
+        why[waiting[why[waiting] == 0]] = WAITS
+        held[lost] = -1
+    in_history = why == 0
+    in_history[held[held >= 0]] = False
+    item, rows = np.where(held < 0, -1, whole.item[held]), np.where(held < 0, -1, whole.rows[held])
+    out = HeldOut(item[:, 0].astype(np.int32) if holdout == 2 else None, item[:, -1].astype(np.int32), rows)
+    dropped = place = None
+    if (gone := np.flatnonzero(why)).size:
+        before = np.cumsum(in_history) - in_history
+        dropped = Dropped(whole.user[gone], whole.item[gone], whole.rows[gone], why[gone], before[gone],
+                          np.zeros(len(gone), np.int32) if line is None else line[gone])
+        length = np.bincount(whole.user, minlength=whole.num_users)
+        in_all = np.arange(len(why)) < (np.cumsum(length) - holdout)[whole.user]  # of the histories if none were dropped
+        place = (np.cumsum(in_all) - 1)[in_history]
+    return Dataset(whole.name, whole.ids, whole.user[in_history], whole.item[in_history], whole.rows[in_history], out,
+                   dropped=dropped, place=place)
+
+
+def load_dataset(config: Config, masked: bool = False, consent: Consent | None = None) -> Dataset:
+    """Reads the dataset that the settings name, leaves out what may not be used, and splits the rest; or its masked twin.
+
+    The one way in which anything is read that trains, decides, evaluates or is shown.
+
+    Args:
+        config: data_path, dataset, holdout, and the options of unwillingness.
+        masked: whether it is the twin, whose held-out interactions are those of the mask.
+        consent: of something that was trained or decided: what is read is what it may have been trained on, without what
+            was withdrawn since. None: of now, that is what --veto forbids, and all requests.
 
     Raises:
-        InputError: a file is missing or wrong, a user has fewer than two interactions, or an option contradicts what
-            the dataset was made with.
+        InputError: a file is missing or wrong, nothing is left, or an option contradicts what the dataset was made with.
     """
-    ids, ratings = read_interactions(config, masked)
-    return split(ratings_path(config, masked).parent.name, ids, ratings, config.holdout)
+    requests = read_requests(config)
+    if masked or (dataset_folder(config) / HELD_OUT_FILE).is_file():
+        return _masked(config, masked, requests)
+    dataset = allowed_part(read_interactions(config), config, requests, consent)
+    if dataset.dropped is not None:
+        _say_what_is_dropped(dataset)
+    return dataset
 
 
-def read_interactions(config: Config, masked: bool = False) -> tuple[Ids, tuple]:
-    """What `load_dataset` splits: Ids, and as `split` takes them the positions of users and of items, and the times."""
-    path = ratings_path(config, masked)
-    record = _check_record(path.with_name(DATASET_FILE), config)
-    if record.get(UNFINISHED):
-        raise InputError(f"{path.parent}: was being written when preprocess.py stopped; run preprocess.py again")
-    holdout = config.holdout
-    text = record.get(TEXT_IDS, [])
-    ratings = _read(path, [USER, ITEM, TIMESTAMP])
-    if len(ratings) == 0:
-        raise InputError(f"{path}: holds no ratings; {_ANEW}")
-    users, items = (clean_ids(ratings[column], path, column) for column in (USER, ITEM))
-    pair = np.sort(users.code * len(items.unique) + items.code)
-    if (pair[1:] == pair[:-1]).any():
-        k = int(pd.DataFrame({USER: users.code, ITEM: items.code}).duplicated().to_numpy().argmax())
-        raise InputError(f"{path}: user {users.unique[users.code[k]]} has item {items.unique[items.code[k]]} more than "
-                         "once; remove the repeated row")
-    catalogue = path.with_name(MOVIES_FILE)
-    known = read_movies(catalogue)[ITEM].to_numpy() if catalogue.exists() else items.unique
-    unknown = set(items.unique).difference(known)
-    if unknown:
-        raise InputError(f"{catalogue}: lacks item {min(unknown)} of {RATINGS_FILE}; "
-                         "add its row, or remove the file if the catalogue does not matter")
-    user_ids, place = in_order(users.unique, USER in text)
-    user = place[users.code]
-    item_ids, _ = in_order(known, ITEM in text)
-    item = positions(item_ids, items.unique)[items.code]
-    stamp, _ = times(ratings[TIMESTAMP], path)
-    del ratings, users, items, pair
-    least = holdout if masked else 2  # a mask may leave nothing but the test item
-    lone = np.bincount(user, minlength=len(user_ids)) < least
+def allowed_part(whole: Interactions, config: Config, requests: list[dict], consent: Consent | None = None) -> Dataset:
+    """What load_dataset makes of all interactions of a dataset, where these requests were carried out; raises as it does."""
+    lone = np.bincount(whole.user, minlength=whole.num_users) < 2
     if lone.any():
-        raise InputError(f"{path}: user {user_ids[lone][0]} has fewer than {least} interactions, but test and validation "
-                         "items are held out of each user; remove such users (the data stage does, by min_ratings)")
-    return Ids(user_ids, item_ids), (user, item, stamp)
+        raise InputError(f"{dataset_folder(config)}: user {whole.user_ids[lone][0]} has fewer than 2 interactions, but test "
+                         "and validation items are held out of each user; remove such users (the data stage does, by "
+                         "min_ratings)")
+    value = line = vetoed = None
+    if config.veto:
+        value, line = stated(whole, config, whole=True)
+        vetoed = np.zeros(len(value), bool)
+        vetoed[whole.rows] = value == 1
+    if consent is None:
+        consent = Consent(vetoed, len(requests))
+    elif (consent.vetoed is not None and len(consent.vetoed) != whole.num_interactions) or \
+            (vetoed is not None and not consent.forbids_as(Consent(vetoed))):
+        raise InputError(f"{dataset_folder(config)}: what is vetoed, or the ratings, have changed since this was trained or "
+                         "decided; run train.py and preprocess.py anew, both with --veto and the same rules")
+    back = taken_back(whole, config, requests) if requests else np.zeros(whole.num_interactions, np.int32)
+    why = np.where(back <= consent.requests, back, 0)
+    if consent.vetoed is not None:
+        why = np.where(why > 0, why, np.where(consent.vetoed[whole.rows], VETO, 0))
+    dataset = split_allowed(whole, config.holdout, why, np.where(back > consent.requests, back, 0), line)
+    if not dataset.num_interactions and not len(dataset.scored):
+        raise InputError(ALL_VETOED)
+    dataset.consent = consent
+    if value is not None:
+        chosen = np.zeros(len(value), bool)
+        chosen[dataset.rows] = True
+        chosen = chosen[whole.rows]
+        dataset.stated = value[chosen], line[chosen]
+    return dataset
 
 
-def read_ratings_column(config: Config, column: str) -> np.ndarray | None:
-    """(rows,) numbers of the column RATING or TIMESTAMP, in the order of ratings.csv; None if it is not there.
-
-    Raises:
-        InputError: names the row that is wrong.
-    """
-    path = ratings_path(config)
-    table = read_table(path, RATING_COLUMNS, extra="quiet")
-    if column not in table:
-        return None
-    return times(table[column], path)[0] if column == TIMESTAMP else numbers(table[column], path, column)
+def _say_what_is_dropped(dataset):
+    why, left = dataset.dropped.why, dataset.num_users - len(dataset.scored)
+    logger.info("%s: %s take no part: %s vetoed, %s withdrawn, %s of users of whom too little is left%s", dataset.name,
+                counted(len(why), "interaction"), f"{int((why == VETO).sum()):,}", f"{int((why > 0).sum()):,}",
+                f"{int((why < VETO).sum()):,}", f"; nothing at all of {counted(left, 'user')}" if left else "")
 
 
-def timestamp_seconds(config: Config) -> float | None:
-    """Seconds of one unit of the timestamps in ratings.csv; None where these tell what came first, but not when."""
-    return UNITS.get(time_unit(config))
-
-
-def time_unit(config: Config) -> str:
-    """The unit of the timestamps in ratings.csv: one of tables.UNITS, or tables.ORDER."""
-    path = ratings_path(config)
-    record = path.with_name(DATASET_FILE)
-    unit = read_json(record, _ANEW).get(TIME_UNIT) if record.exists() else None
-    if unit is None:
-        unit = times(_read(path, [USER, ITEM, TIMESTAMP])[TIMESTAMP], path)[1]
-    return unit
-
-
-def _read(path, needed):
-    try:
-        return read_table(path, RATING_COLUMNS, needed, extra="quiet")
-    except InputError as e:
-        raise InputError(f"{e} ({_ANEW})") from e
-
-
-def _check_record(path, config):
-    """The record of a dataset ({} if there is none); options of the data stage that were given must agree with it."""
-    if not path.exists():
-        return {}
-    record = read_json(path, _ANEW)
-    (defaults, _), given = shipped(), config.given
-    for key, value in config.select("filter", *(["simulation"] if config.dataset == SIMULATION else [])).items():
-        if (value != defaults[key] or key in given) and key in record and record[key] != value:
-            raise InputError(f"--{key} {value}: but {path.parent} was made with {key}={record[key]}; make it anew with "
-                             f"scripts/run_download_dataset.sh --dataset {config.dataset} --{key} {value}, "
-                             "or leave the option out")
-    return record
+def _masked(config, masked, requests):
+    """The Dataset of a folder that holds what may be trained on, and beside it what is held out."""
+    folder = dataset_folder(config, masked)
+    if config.veto and not masked:
+        raise InputError(f"--veto: {folder} holds what a mask disclosed, and vetoes are for the dataset that it was made "
+                         "from; leave it out")
+    trained, held, record = read_masked(config, masked)
+    if dataset_folder(config) != folder and dataset_folder(config).exists():  # it was not given away alone
+        check_head(record, requests, folder / DATASET_FILE)
+    for part in (trained, held) if requests else ():
+        if taken_back(part, config, requests).any():
+            raise InputError(f"{folder}: holds what was withdrawn since it was made, as an old copy does; {REMEDY}")
+    number = np.bincount(held.user, minlength=held.num_users)
+    scored = number > 0
+    if (number[scored] != config.holdout).any():
+        raise InputError(f"{folder / HELD_OUT_FILE}: holds other than --holdout {config.holdout} rows of a user; run "
+                         "preprocess.py with the same --holdout")
+    place = np.full((held.num_users, config.holdout), -1)
+    place[scored] = (np.cumsum(number)[scored] - 1)[:, None] - np.arange(config.holdout)[::-1]
+    item, rows = np.full(place.shape, -1, np.int32), np.full(place.shape, -1)
+    item[scored], rows[scored] = held.item[place[scored]], held.rows[place[scored]]
+    return Dataset(trained.name, trained.ids, trained.user, trained.item, trained.rows,
+                   HeldOut(item[:, 0].copy() if config.holdout == 2 else None, item[:, -1].copy(), rows),
+                   consent=Consent(requests=len(requests)))
 
 
 def check_negatives(dataset: Dataset, counts: np.ndarray) -> None:
@@ -325,7 +404,7 @@ def evaluation_candidates(dataset: Dataset, held_out: str, config: Config) -> np
         config: num_eval_neg, eval_negatives, eval_item_list, top_k, seed.
 
     Returns:
-        (num_users, 1 + num_eval_neg) int32 items; column 0 is the held-out item.
+        (scored users, 1 + num_eval_neg) int32 items of dataset.scored; column 0 is the held-out item.
 
     Raises:
         InputError: a user has too few items left to draw from, the file does not fit the dataset, or top_k takes them all.
@@ -346,9 +425,9 @@ def evaluation_candidates(dataset: Dataset, held_out: str, config: Config) -> np
                              f"with all but {left.min()} of the {dataset.num_items} items; {lower}{leave}")
         negatives = sample_distinct_outside(pairs, config.num_eval_neg, generator(config.seed, "candidates", held_out))
         negatives = dataset.share.own(negatives)
-    candidates = np.concatenate([positive[:, None], negatives], axis=1)
+    candidates = np.concatenate([positive[:, None], negatives], axis=1)[dataset.scored]
     counts = counting(candidates)
-    number = candidates.shape[1] if counts is None else int(counts.sum(1).min())
+    number = candidates.shape[1] if counts is None else int(counts.sum(1).min(initial=candidates.shape[1]))
     if config.top_k >= number:
         raise InputError(f"--top_k {config.top_k}: there are only {number} candidates for the {held_out} item, so that "
                          "every item would be a hit; lower it")

@@ -7,6 +7,7 @@ influence/block.py (`block`, `blend`), influence/lissa.py, or a file. See docs/m
 """
 from __future__ import annotations
 
+import functools
 import json
 
 import numpy as np
@@ -26,28 +27,13 @@ from .network import build
 SOLVERS = {"block": Block, "blend": Blend, "lissa": Lissa}
 
 
-def solver_class(name: str) -> type:
-    """The class of a solver, built in or in a file that defines `Solver`; its objects do what those of Block do.
-
-    Raises:
-        InputError: the file is missing or unfit.
-    """
-    return plugins.load(name, "solver", "Solver").Solver if plugins.is_file(name) else SOLVERS[name]
-
-
-def _solver(net, dataset, chunks, config, targets):
-    if not plugins.is_file(config.solver):
-        return solver_class(config.solver)(net, dataset, chunks, config, targets)
-    return _Guarded(config.solver, net, dataset, chunks, config, targets)
-
-
 class _Guarded:
-    """A solver from a file, all whose failures are InputErrors that name it."""
+    """The `Solver` that a file defines, which does what Block does; all its failures are InputErrors that name the file."""
 
     def __init__(self, name, *arguments):
         self.name = name
         with self._guarded():
-            self.solver = solver_class(name)(*arguments)
+            self.solver = plugins.load(name, "solver", "Solver").Solver(*arguments)
 
     def start(self):
         with self._guarded():
@@ -86,11 +72,12 @@ def influences(anchor: Anchor, dataset: Dataset, config: Config,
         FloatingPointError: an influence is not finite, or the recursion of `lissa` grows.
         InputError: a solver of the user's own fails.
     """
-    if plugins.is_file(config.solver):
-        dataset = without_test_items(dataset)
+    made = SOLVERS.get(config.solver)
+    if made is None:  # a file
+        dataset, made = without_test_items(dataset), functools.partial(_Guarded, config.solver)
     chunks, net = Chunks(dataset, config, anchor.disclosed), build(dataset, config)
-    wanted = dataset.validation[:, None] if targets is None else targets
-    solver = _solver(net, dataset, chunks, config, wanted)
+    wanted = target_items(dataset, 0) if targets is None else targets
+    solver = made(net, dataset, chunks, config, wanted)
     influence = np.zeros((dataset.num_interactions, wanted.shape[1]))
     with progress(len(anchor.parameters) * dataset.num_interactions, "influence", "interaction") as bar:
         for values in anchor.parameters:

@@ -108,7 +108,7 @@ class Network(nn.Cell):
     @classmethod
     def item_embeddings(cls, values: dict) -> np.ndarray:
         """(num_items, d) float32: all that the model knows of each item, side by side, scaled to length 1; see values."""
-        embedding = np.concatenate([values[name] for name in cls.SCORED[cls.USER_TABLES:]], 1)
+        embedding = cls.item_rows(values)
         return embedding / np.maximum(np.linalg.norm(embedding, axis=1, keepdims=True), 1e-12)
 
     @classmethod
@@ -282,20 +282,26 @@ def _try(net, name):
                          "(2, 3) is needed; see docs/CONTRIBUTING.md")
 
 
-def score(net: Network, candidates: np.ndarray, batch_size: int) -> np.ndarray:
-    """Logits of each user's candidates.
+def score(net: Network, candidates: np.ndarray, batch_size: int, users: np.ndarray | None = None) -> np.ndarray:
+    """Logits of users' candidates.
 
     Args:
         net: Network.
-        candidates: (num_users, n) int32 items; row k belongs to user k.
+        candidates: (u, n) int32 items, row by row those of the users.
         batch_size: pairs scored in one call.
+        users: (u,) int32; None for all users of the network.
 
     Returns:
-        (num_users, n) float32 logits.
+        (u, n) float32 logits.
+
+    Raises:
+        ValueError: there are not as many rows as users.
     """
     num_users, n = candidates.shape
+    users = np.arange(net.shape["num_users"], dtype=np.int32) if users is None else users
+    if len(users) != num_users:
+        raise ValueError(f"candidates of {num_users} users, but {len(users)} are to be scored")
     size = min(num_users, max(1, batch_size // n))
-    users = np.arange(num_users, dtype=np.int32)
     scores = np.empty(candidates.shape, np.float32)
     with progress(num_users, "scoring", "user") as bar:
         for start in range(0, num_users, size):

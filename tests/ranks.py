@@ -8,7 +8,7 @@ from src.common.errors import InputError
 from src.influence.anchor import Anchor
 from src.influence_function import expected_at
 from src.network import build
-from src.sources.deal import deal, load_share
+from src.sources.deal import load_share
 from src.training.trainer import Trainer
 
 
@@ -31,12 +31,6 @@ def in_threads(size, work):
     barrier, said = threading.Barrier(size), [None] * size
     with ThreadPoolExecutor(size) as pool:
         return list(pool.map(lambda rank: work(Exchange(rank, barrier, said)), range(size)))
-
-
-def on_shares(config, folder, work, unwillingness=False):
-    """What work(dataset) returns in each of config.ranks ranks, for its share of the dataset."""
-    deal(config, False, folder, unwillingness)
-    return in_threads(config.ranks, lambda exchange: work(load_share(config, False, folder, exchange)))
 
 
 def trained_and_influences(config, folder, exchange):

@@ -4,8 +4,19 @@ import numpy as np
 import pytest
 
 from src.common.errors import InputError
+from src.common.files import digest
 from src.common.variant import asked
-from src.dataset import evaluation_candidates, load_dataset, training_groups
+from src.dataset import (
+    TOO_FEW,
+    VETO,
+    WAITS,
+    Consent,
+    evaluation_candidates,
+    load_dataset,
+    split_allowed,
+    training_groups,
+)
+from src.sources.interactions import read_interactions
 from src.stat_utils import generator
 
 # user 5: items 1 2 | 3 | 4 by time; user 8: item 4 | 1 | 2, given out of order
@@ -71,10 +82,143 @@ def test_candidates_hold_no_interaction_and_are_fixed_by_seed(write_ratings, set
             assert len(set(row)) == 31 and not seen & set(row[1:])
 
 
-def test_masked_twin_is_loaded_by_name(write_ratings, settings):
+@pytest.fixture
+def write_masked(write_ratings):
+    """write_masked(trained, held, name, **said) writes what may be trained on, what is held out, and their record."""
+    def write(trained, held, name="masked_tiny", **said):
+        folder = write_ratings(held, name)
+        (folder / "ratings.csv").rename(folder / "held_out.csv")
+        write_ratings(trained, name)
+        digests = {path.name: digest(path) for path in folder.glob("*.csv")}
+        (folder / "dataset.json").write_text(json.dumps({"masked_from": "tiny", "files_sha256": digests, **said}))
+        return folder
+    return write
+
+
+HELD = [ROWS[k] for k in (1, 2, 5, 6)]  # user 5: items 3 and 4, user 8: 1 and 2
+
+
+def test_masked_twin_holds_apart_what_trains_and_what_is_held_out(write_ratings, write_masked, settings):
     write_ratings(ROWS)
-    write_ratings(ROWS[1:], name="masked_tiny", items=[1, 2, 3, 4])
-    assert load_dataset(settings(), masked=True).num_interactions == 2
+    write_masked([ROWS[3]], HELD)
+    d = load_dataset(settings(), masked=True)
+    assert d.item_ids.tolist() == [1, 2, 3, 4] and d.user_ids.tolist() == [5, 8]  # those of the source
+    assert (d.user.tolist(), d.item.tolist()) == ([0], [1]) and d.dropped is None
+    assert d.item_ids[d.validation].tolist() == [3, 1] and d.item_ids[d.test].tolist() == [4, 2]
+    write_masked([ROWS[3]], [HELD[1], HELD[2]])  # of user 8 nothing is held out
+    d = load_dataset(settings(), masked=True)
+    assert (d.test.tolist(), d.validation.tolist(), d.scored.tolist()) == ([3, -1], [2, -1], [0])
+    assert d.all_pairs().contains([0, 0, 0, 1], [1, 2, 3, 0]).tolist() == [True, True, True, False]
+    assert evaluation_candidates(d, "test", settings("--num_eval_neg", 1, "--top_k", 1)).tolist() == [[3, 0]]
+    # given away alone, its users and items are those that occur
+    alone = load_dataset(settings("--dataset", "masked_tiny"))
+    assert (alone.user_ids.tolist(), alone.item_ids.tolist()) == ([5], [2, 3, 4])
+    assert (alone.user.tolist(), alone.item.tolist(), alone.test.tolist()) == ([0], [0], [2])
+
+
+def test_what_a_masked_folder_must_be_is_named(write_ratings, write_masked, settings):
+    write_ratings(ROWS)
+    folder = write_masked([ROWS[3]], HELD[:3])
+    with pytest.raises(InputError, match="held_out.csv: holds other than --holdout 2 rows of a user; run preprocess.py"):
+        load_dataset(settings(), masked=True)
+    with pytest.raises(InputError, match="masked_tiny holds what a mask disclosed, and vetoes are for the dataset that it"):
+        load_dataset(settings("--dataset", "masked_tiny", "--veto"))
+    write_masked([ROWS[3]], [*HELD, ROWS[3]])
+    with pytest.raises(InputError, match="user 5 has item 2 more than once"):
+        load_dataset(settings(), masked=True)
+    write_masked([(5, 99, 1)], HELD)
+    with pytest.raises(InputError, match="item_id 99 is not in the dataset that the mask was made from; run preprocess.py"):
+        load_dataset(settings(), masked=True)
+    write_masked([ROWS[3]], HELD)
+    (folder / "held_out.csv").write_text((folder / "held_out.csv").read_text() + "5,2,3,1\n")
+    with pytest.raises(InputError, match="held_out.csv: is missing, or is not what dataset.json says.*run preprocess.py"):
+        load_dataset(settings(), masked=True)
+    write_masked([ROWS[3]], HELD, files_sha256={})  # of an earlier version, held-out rows among those that train
+    (folder / "held_out.csv").unlink()
+    for dataset, masked in (("tiny", True), ("masked_tiny", False)):
+        with pytest.raises(InputError, match="masked_tiny: was written by an earlier version, with held-out interactions"):
+            load_dataset(settings("--dataset", dataset), masked=masked)
+    (folder / "dataset.json").unlink()
+    with pytest.raises(InputError, match="dataset.json: no such file; run preprocess.py anew"):
+        load_dataset(settings(), masked=True)
+
+
+def split_of(write_ratings, settings, why=(0,) * 7, later=None, holdout=2):
+    """Of ROWS, in order of time user 5: 1 2 3 4, user 8: 4 1 2, by user the split as original ids, and the Dataset."""
+    write_ratings(ROWS)
+    later = None if later is None else np.array(later)
+    d = split_allowed(read_interactions(settings()), holdout, np.array(why), later, np.arange(7))
+    held = [[] if d.test[u] < 0 else [d.item_ids[one[u]].item() for one in (d.validation, d.test) if one is not None]
+            for u in range(2)]
+    return [(d.item_ids[d.item[d.user == u]].tolist(), held[u]) for u in range(2)], d
+
+
+def test_a_veto_on_the_last_items_moves_the_split(write_ratings, settings):
+    found, d = split_of(write_ratings, settings, [0, 0, 0, VETO, 0, 0, 0])
+    assert found == [([1], [2, 3]), ([4], [1, 2])]
+    gone = d.dropped
+    assert (gone.user.tolist(), gone.item.tolist(), gone.rows.tolist()) == ([0], [3], [5])
+    assert (gone.why.tolist(), gone.before.tolist(), gone.line.tolist()) == ([VETO], [1], [3])
+    assert d.place.tolist() == [0, 2] and d.rows.tolist() == [0, 4] and d.held_out.tolist() == [[3, 2], [6, 1]]
+    # told to what must not offer it, and to nothing else
+    assert d.history_pairs().contains([0, 0, 0], [0, 3, 1]).tolist() == [True, True, False]
+    assert d.all_pairs().contains(0, [0, 1, 2, 3]).all() and not d.part(np.ones(2, bool)).history_pairs().contains(0, 3)
+    assert split_of(write_ratings, settings, [0, 0, VETO, VETO, 0, 0, 0])[0] == [([], [1, 2]), ([4], [1, 2])]
+    assert split_of(write_ratings, settings, [VETO, 0, 0, 0, 0, 0, VETO], holdout=1)[0] == [([2, 3], [4]), ([4], [1])]
+    assert split_of(write_ratings, settings)[1].dropped is None is split_of(write_ratings, settings)[1].place
+
+
+def test_users_with_too_few_allowed_interactions_take_no_part(write_ratings, settings):
+    found, d = split_of(write_ratings, settings, [0, 0, VETO, 0, 0, VETO, 3])
+    assert found == [([1], [2, 4]), ([], [])]
+    assert (d.test.tolist(), d.validation.tolist(), d.scored.tolist()) == ([3, -1], [1, -1], [0])
+    assert d.dropped.why.tolist() == [VETO, TOO_FEW, VETO, 3] and d.dropped.before.tolist() == [1, 1, 1, 1]
+    assert [pairs.tolist() for pairs in d.held_pairs] == [[0, 0], [3, 1]]
+    assert d.of_scored(np.array([7])).tolist() == [7] and d.num_users == 2
+
+
+def test_a_later_withdrawal_leaves_the_split_and_unscores_its_user(write_ratings, settings):
+    before, after = (split_of(write_ratings, settings, *rows) for rows in (
+        ([0] * 7, [0, 0, 0, 2, 0, 0, 0]), ([0, 0, 0, 2, 0, 0, 0],)))
+    assert before[0] == [([1, 2], []), ([4], [1, 2])] and after[0] == [([1], [2, 3]), ([4], [1, 2])]
+    gone = before[1].dropped
+    assert gone.why.tolist() == [WAITS, 2] and gone.item.tolist() == [2, 3] and gone.before.tolist() == [2, 2]
+    assert before[1].scored.tolist() == [1] and before[1].rows_sha256() != after[1].rows_sha256()
+    found, d = split_of(write_ratings, settings, [0] * 7, [5, 0, 0, 0, 0, 0, 0])
+    assert found == [([2], [3, 4]), ([4], [1, 2])] and d.scored.tolist() == [0, 1] and d.place.tolist() == [1, 2]
+    # what may not be used anyway is not asked about once more
+    _, d = split_of(write_ratings, settings, [VETO, 0, 0, 0, 0, 0, 0], [1, 1, 0, 0, 1, 1, 1])
+    assert d.dropped.why.tolist() == [VETO, 1, 1, 1, 1] and d.scored.tolist() == [0]
+
+
+def test_consent_is_the_same_after_it_was_written(write_ratings, settings, tmp_path):
+    for consent in (Consent(), Consent(None, 3), Consent(np.arange(19) % 3 == 0, 2), Consent(np.zeros(5, bool))):
+        again = Consent.of_json(json.loads(json.dumps(consent.as_json())))
+        assert again.requests == consent.requests and again.forbids_as(consent)
+        assert np.array_equal(again.vetoed, consent.vetoed) if consent.vetoed is not None else again.vetoed is None
+    assert Consent.of_json(None) == Consent()
+    assert Consent(np.zeros(5, bool)).forbids_as(Consent()) and not Consent(np.arange(5) == 1).forbids_as(Consent())
+
+
+def test_a_dataset_is_read_as_it_was_when_something_was_trained(write_ratings, settings, tmp_path):
+    write_ratings(ROWS)
+    rules = tmp_path / "rules.csv"
+    rules.write_text("user_id,item_id,unwillingness\n5,4,1\n")
+    config = settings("--willingness_file", rules, "--veto")
+    then = load_dataset(config)
+    assert then.item_ids[then.test].tolist() == [3, 2]
+    for now in (config, settings()):  # --veto need not be given again
+        again = load_dataset(now, consent=Consent.of_json(then.consent.as_json()))
+        assert again.rows_sha256() == then.rows_sha256() != load_dataset(settings()).rows_sha256()
+    rules.write_text("user_id,item_id,unwillingness\n5,3,1\n")
+    with pytest.raises(InputError, match="tiny: what is vetoed, or the ratings, have changed since this was trained or dec"):
+        load_dataset(config, consent=then.consent)
+    write_ratings(ROWS[:-1] + [(8, 1, 20), (8, 3, 90)])
+    with pytest.raises(InputError, match="tiny: what is vetoed, or the ratings, have changed since"):
+        load_dataset(settings(), consent=then.consent)
+    rules.write_text("unwillingness\n1\n")
+    with pytest.raises(InputError, match="--veto: all interactions are vetoed or withdrawn, so that nothing is left"):
+        load_dataset(config)
 
 
 @pytest.mark.parametrize("rows, items, words", [

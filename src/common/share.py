@@ -33,9 +33,8 @@ class Share:
 
     rank, size: this process, from 0, and how many there are.
     splits: whether some blocks, see `blocks`, have users of several ranks, which then draw their negatives together.
-    unwillingness: of a part, (n,) that about its own interactions, where a rank needs to know it.
     """
-    rank, size, splits, unwillingness = 0, 1, False, None
+    rank, size, splits = 0, 1, False
 
     def each(self, values: np.ndarray) -> np.ndarray:
         """(size, ...) what every rank has said."""
@@ -82,7 +81,10 @@ class Part(Share):
         length: (all users,) int, training interactions of each.
         users: (all users,) original ids.
         exchange: the Exchange through which ranks talk.
+
+    rows_sha256: see Dataset.rows_sha256, of all ranks.
     """
+    rows_sha256 = ""
 
     def __init__(self, rank: int, size: int, owner: np.ndarray, length: np.ndarray, users: np.ndarray, exchange):
         self.rank, self.size, self.length, self.user_ids, self.exchange = rank, size, length, users, exchange

@@ -15,7 +15,6 @@ class Block:
     """Solver `block`.
 
     Args:
-        net: Network.
         dataset: Dataset; its test items are not looked at.
         chunks: Chunks of it.
         config: damping (relative).

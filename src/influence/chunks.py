@@ -39,7 +39,7 @@ class Chunks:
         self.dataset, self.config, self.purpose = dataset, config, purpose
         self.disclosed = np.ones(dataset.num_interactions, bool) if disclosed is None else disclosed
         self.length = np.bincount(dataset.user, minlength=dataset.num_users)
-        check_negatives(dataset, self.length)
+        check_negatives(dataset, dataset.history_pairs().counts if dataset.dropped is not None else self.length)
         self.first = np.cumsum(self.length) - self.length
         pairs = max(1, config.chunk_size // (1 + config.num_neg))
         # from the longest history down: the first sets the padding
@@ -72,9 +72,14 @@ class Chunks:
         return np.arange(length.sum()) + np.repeat(self.first[users] - begin, length)
 
     def pairs_of(self, users):
-        """PairSet of the interactions of some users, numbered by their place in `users`."""
+        """PairSet of what some users' negatives avoid, see history_pairs, numbered by their place in `users`."""
         owner = np.repeat(np.arange(len(users)), self.length[users])
         item = self.dataset.item[self._positions_of(users)]
+        if (gone := self.dataset.dropped) is not None:
+            gone = gone.of(np.isin(gone.user, users))
+            order = np.argsort(users)
+            owner = np.concatenate([owner, order[np.searchsorted(users, gone.user, sorter=order)]])
+            item = np.concatenate([item, gone.item])
         return PairSet(owner, item, len(users), self.dataset.num_items, MAX_TABLE_BITS)
 
     def __getitem__(self, k):

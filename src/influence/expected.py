@@ -16,10 +16,11 @@ def target_items(dataset, lags):
     """
     length = np.bincount(dataset.user, minlength=dataset.num_users)
     end = np.cumsum(length)
-    columns = [dataset.validation]
+    latest = np.maximum(dataset.validation, 0)  # who takes no part has no interactions that could be asked about
+    columns = [latest]
     for lag in range(1, 1 + lags):
         there = length >= lag
-        column = dataset.validation.copy()
+        column = latest.copy()
         column[there] = dataset.item[end[there] - lag]
         columns.append(column)
     return np.stack(columns, 1)

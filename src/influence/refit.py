@@ -80,8 +80,12 @@ def refit(net: Network, dataset: Dataset, prior: Prior, config: Config, start: n
     most = max((len(users) for _, users in chunks.parts), default=1)
     with progress(dataset.num_interactions, "refit", "interaction") as bar:
         for k in range(len(chunks)):
-            users = chunks.parts[k][1]
-            rows[users] = _of_chunk(jacobian, chunks[k], prior, most).minimum(begin[users], steps)
+            chunk = chunks[k]
+            users, length, group = chunk.items.shape  # each interaction and each of its negatives counts once
+            label = np.tile(np.resize(np.eye(1, group)[0], length * group), (users, 1))
+            objective = Objective(jacobian, chunk.items.reshape(users, -1), np.repeat(chunk.used, group, axis=1), label,
+                                  prior, most)
+            rows[chunk.users] = objective.minimum(begin[chunk.users], steps)
             bar.update(chunks.size(k))
     return rows
 
@@ -91,8 +95,7 @@ def refitted(net: Network, values: dict, dataset: Dataset, trained: np.ndarray, 
     """Parameters with the rows of all users refitted.
 
     Args:
-        net: Network, of the shape of the parameters; is given them.
-        values: see Network.values.
+        net: Network, of the shape of the parameters `values`; is given them.
         dataset: Dataset whose training interactions count, its users those of the parameters.
         trained: (num_users,) bool, the users that the parameters were trained on: their rows make up the prior, and theirs
             begin where they are.
@@ -139,13 +142,6 @@ def refit_to_all(jacobian: Rows, kept: np.ndarray, prior: Prior, start: np.ndarr
 def expected_draws(positives: np.ndarray, num_items: int, num_neg: int) -> np.ndarray:
     """How often an epoch draws an item that is no positive as a negative, on average, of a user with so many positives."""
     return num_neg * positives / np.maximum(num_items - positives, 1)
-
-
-def _of_chunk(jacobian, chunk, prior, most):
-    """The Objective of the users of a Chunk: each interaction and each of its negatives counts once."""
-    users, length, group = chunk.items.shape
-    label = np.tile(np.resize(np.eye(1, group)[0], length * group), (users, 1))
-    return Objective(jacobian, chunk.items.reshape(users, -1), np.repeat(chunk.used, group, axis=1), label, prior, most)
 
 
 class Objective:

@@ -102,17 +102,13 @@ class Without:
 
     def _effects(self, user, logit, gradient, hessian):
         item, probability = self.dataset.item[self.history(user)], sigmoid(logit)
-        now, then = (self._weight(len(item) - k) for k in (0, 1))  # of a negative
+        now, then = (expected_draws(len(item) - k, self.num_items, self.num_neg) for k in (0, 1))  # of a negative
         others = np.ones(self.num_items, bool)
         others[item] = False
         pull = (1 - probability[item] + then * probability[item])[:, None] * gradient[item]  # (n, w), what absence adds
         pull += (then - now) * ((probability * others) @ gradient)
         moved = -np.linalg.solve(hessian, (pull @ self.jacobian.entry).T)  # (d, n)
         return (gradient @ (self.jacobian.entry @ moved)).T
-
-    def _weight(self, positives):
-        """How often each item that is no positive is expected among the negatives of so many positives."""
-        return expected_draws(positives, self.num_items, self.num_neg)
 
     def _objective(self, users, withheld):
         different, place = np.unique(users, return_inverse=True)
@@ -126,7 +122,7 @@ class Without:
         for row, user, positions in zip(label, users, withheld):
             row[self.dataset.item[self.history(user)]] = 1
             row[self.dataset.item[positions]] = 0
-        return label, np.where(label > 0, 1, self._weight(label.sum(1, keepdims=True)))
+        return label, np.where(label > 0, 1, expected_draws(label.sum(1, keepdims=True), self.num_items, self.num_neg))
 
 
 class _Weighted(Objective):
@@ -151,7 +147,6 @@ def fewest(without: Without, users: np.ndarray, items: np.ndarray, unseen: np.nd
     """For each user the smallest set, up to MOST, without which an item leaves the k best of what they have not seen.
 
     Args:
-        without: Without.
         users, items: (u,), an item of the list of each user.
         unseen: (u, num_items) bool, what may be recommended.
         k: length of the lists.
@@ -195,9 +190,7 @@ def search(logits: np.ndarray, effects: np.ndarray, item: int, unseen: np.ndarra
 
     Args:
         logits, effects: (num_items,) and (n, num_items), see Without.effects.
-        item: the item.
         unseen: (num_items,) bool, what may be recommended.
-        k: length of the list.
 
     Returns:
         For the sizes from 1 to at most MOST: (b, size) indices of interactions, up to BEAM sets, the best first.

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..common.columns import clean_movies, clean_text
+from ..common.columns import NO_GENRE, clean_genre, clean_movies, clean_text
 from ..common.errors import InputError
 from ..common.tables import read_table
 from ..common.variant import dataset_folder
 from ..config import Config
-from ..constants import GENRES, ITEM, MOVIE_COLUMNS, MOVIES_FILE, TITLE, USER
+from ..constants import GENRE, GENRES, ITEM, MOVIE_COLUMNS, MOVIES_FILE, TITLE, USER
 
 
 def load_catalogue(dataset, config: Config) -> pd.DataFrame:
@@ -27,14 +27,40 @@ def load_catalogue(dataset, config: Config) -> pd.DataFrame:
     return pd.DataFrame({TITLE: np.where(title == "", number, title), GENRES: found[GENRES].to_numpy()})
 
 
-def nameless(item_ids: np.ndarray) -> pd.DataFrame:
-    """The content of a movies.csv that says of (num_items,) items no more than that they exist."""
-    return pd.DataFrame({ITEM: item_ids, TITLE: "", GENRES: ""})
-
-
 def read_movies(path: str | Path) -> pd.DataFrame:
     """The list of items in a movies.csv; see tables.clean_movies."""
     return clean_movies(read_table(path, MOVIE_COLUMNS, [ITEM], extra="quiet", movies=True), path)
+
+
+def plain_genre(text):
+    """The name of a genre as names are compared."""
+    return clean_genre(text).casefold()
+
+
+def genres_of(dataset, config):
+    """The genres of the items, by their lower-case names; an item without one has the genre "(no genres listed)".
+
+    Returns:
+        pairs: DataFrame of ITEM and GENRE, int, a row for each genre of each item, by item.
+        names: Index of the genres' names, ascending.
+    """
+    path = dataset_folder(config) / MOVIES_FILE
+    remedy = f"make the dataset anew from a source with genres, or use rules, requests and unwillingness without {GENRE}"
+    if not path.is_file():
+        raise InputError(f"{path}: no such file, so no genres are known; {remedy}")
+    listed = load_catalogue(dataset, config)[GENRES]
+    if (listed == "").all():
+        raise InputError(f"{path}: lists no genres; {remedy}")
+    each = listed.where(listed != "", NO_GENRE).str.split("|").explode().map(plain_genre)
+    pairs = each.rename_axis(ITEM).reset_index(name=GENRE).drop_duplicates()
+    pairs[GENRE], names = pd.factorize(pairs[GENRE], sort=True)
+    return pairs, names
+
+
+def items_by_genre(dataset, config: Config) -> dict[str, np.ndarray]:
+    """By the plain name of a genre the positions of its items; raises as genres_of does."""
+    pairs, names = genres_of(dataset, config)
+    return {names[genre]: group[ITEM].to_numpy() for genre, group in pairs.groupby(GENRE)}
 
 
 def find_users(dataset, text: str, option: str) -> np.ndarray:

@@ -17,7 +17,7 @@ def clean(ratings, name, duplicates):
 
     Returns:
         ratings: DataFrame.
-        unit: of the timestamps, see tables.times.
+        unit: of the timestamps, see columns.times.
     """
     if not len(ratings):
         raise InputError(f"{name}: holds no ratings; fetch or export it anew")

@@ -5,21 +5,23 @@ Each rank gets a file with the interactions of its own users alone; of the other
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from ..common.errors import InputError
-from ..common.files import atomic_write
 from ..common.share import DRAWN_TOGETHER, Part, by_length, cut
-from ..common.variant import ratings_path
+from ..common.variant import dataset_folder
 from ..config import Config
-from ..dataset import Dataset, Ids, read_interactions, split
-from .unwillingness import load_unwillingness
+from ..dataset import NONE_DROPPED, WAITS, Consent, Dataset, Dropped, HeldOut, load_dataset
+from .interactions import Ids
+from .unwillingness import load_stated
 
 FEW = 4  # blocks a rank, below which blocks are shared out
 _EVERYONE, _OWN = "everyone.npz", "share_{}.npz"
+_STATED = "value", "line"  # see unwillingness.stated
 
 
 def owners(length: np.ndarray, ranks: int) -> np.ndarray:
@@ -47,38 +49,37 @@ def owners(length: np.ndarray, ranks: int) -> np.ndarray:
     return owner
 
 
-def deal(config: Config, masked: bool, folder: Path, unwillingness: bool = False) -> Ids:
+def deal(config: Config, masked: bool, folder: Path, consent: Consent | None = None,
+         unwillingness: bool = False) -> Dataset:
     """Reads the dataset that the settings name, or its masked twin, and writes each rank's share of it to `folder`.
 
     Args:
-        config: also ranks and holdout.
-        masked: whether it is the twin.
+        config, masked, consent: see load_dataset, whose Dataset is returned; also ranks, of which there may be too many.
         folder: that ranks are started with.
         unwillingness: whether they need to know it, each that of their own users.
-
-    Returns:
-        The ids of all users and items.
-
-    Raises:
-        InputError: as load_dataset does, or there are too many ranks.
     """
-    ids, (user, item, time) = read_interactions(config, masked)
-    length = np.bincount(user, minlength=len(ids.users)) - config.holdout
+    dataset = load_dataset(config, masked, consent)
+    length = np.bincount(dataset.user, minlength=dataset.num_users)
     owner = owners(length, config.ranks)
-    np.savez(folder / _EVERYONE, users=ids.users, items=ids.items, owner=owner, length=length)
-    value = None
+    dropped = dataset.dropped or NONE_DROPPED
+    listed = length + np.bincount(dropped.user[dropped.why != WAITS], minlength=len(length))
+    np.savez(folder / _EVERYONE, users=dataset.user_ids, items=dataset.item_ids, owner=owner, length=length, listed=listed,
+             rows_sha256=dataset.rows_sha256())
     if unwillingness:
-        whole = split(ratings_path(config, masked).parent.name, ids, (user, item, time), config.holdout)
-        value, of_rank = load_unwillingness(whole, config), owner[whole.user]
-    place = np.zeros(len(owner), np.int32)
+        dataset.stated = load_stated(dataset, config)
+    place, first = np.zeros(len(owner), np.int32), np.cumsum(length) - length
     for rank in range(config.ranks):
-        mine = np.flatnonzero(owner == rank)
-        place[mine] = np.arange(len(mine))
-        rows = np.flatnonzero(owner[user] == rank)
-        extra = {} if value is None else {"unwillingness": value[of_rank == rank]}
-        np.savez(folder / _OWN.format(rank), user=place[user[rows]], item=item[rows].astype(np.int32), time=time[rows],
-                 rows=rows, **extra)
-    return ids
+        users = np.flatnonzero(owner == rank)
+        place[users] = np.arange(len(users))
+        own, gone = owner[dataset.user] == rank, dropped.of(owner[dropped.user] == rank)
+        gone.before += ((np.cumsum(length[users]) - length[users])[place[gone.user]] - first[gone.user]).astype(np.int64)
+        gone.user = place[gone.user]
+        stated = {} if dataset.stated is None else dict(zip(_STATED, (values[own] for values in dataset.stated)))
+        np.savez(folder / _OWN.format(rank), user=place[dataset.user[own]], item=dataset.item[own], rows=dataset.rows[own],
+                 test=dataset.test[users], held=dataset.held.rows[users], **stated,
+                 **({} if dataset.validation is None else {"validation": dataset.validation[users]}),
+                 **{f"dropped_{name}": values for name, values in vars(gone).items()})
+    return dataset
 
 
 def join(folder: Path, parts: list[str], path: Path) -> None:
@@ -86,15 +87,15 @@ def join(folder: Path, parts: list[str], path: Path) -> None:
 
     Args:
         folder: as `deal` had it.
-        parts: names in it of the tables, rank by rank, of a header and a line for each interaction, ordered by user.
-        path: of the whole table.
+        parts: names in it of the tables, rank by rank, of a header and a line for each interaction, ordered by user; those
+            that take no part are among them, but those that wait.
+        path: of the whole table, which is written.
     """
     with np.load(folder / _EVERYONE, allow_pickle=True) as every:
-        owner, length = every["owner"].tolist(), every["length"].tolist()
+        owner, length = every["owner"].tolist(), every["listed"].tolist()
     with contextlib.ExitStack() as stack:
         files = [stack.enter_context(open(folder / name, "rb")) for name in parts]
-        temporary = stack.enter_context(atomic_write(path))
-        whole = stack.enter_context(open(temporary, "wb"))
+        whole = stack.enter_context(open(path, "wb"))
         header, *_ = [file.readline() for file in files]
         whole.write(header)
         for rank, lines in zip(owner, length):
@@ -111,13 +112,11 @@ def load_share(config: Config, masked: bool, folder: Path, exchange) -> Dataset:
     rank = exchange.rank
     with np.load(folder / _EVERYONE, allow_pickle=True) as every:
         share = Part(rank, config.ranks, every["owner"], every["length"], every["users"], exchange)
+        share.rows_sha256 = str(every["rows_sha256"])
         ids = Ids(share.own(share.user_ids), every["items"])
-    path = folder / _OWN.format(rank)
-    with np.load(path) as own:
-        ratings = own["user"], own["item"], own["time"]
-        dataset = split(ratings_path(config, masked).parent.name, ids, ratings, config.holdout)
-        rows = own["rows"]
-        share.unwillingness = own.get("unwillingness")
-    dataset.rows, dataset.held.rows = rows[dataset.rows], rows[dataset.held.rows]
-    dataset.share = share
-    return dataset
+    with np.load(folder / _OWN.format(rank)) as own:
+        dropped = Dropped(**{field.name: own[f"dropped_{field.name}"] for field in dataclasses.fields(Dropped)})
+        return Dataset(dataset_folder(config, masked).name, ids, own["user"], own["item"], own["rows"],
+                       HeldOut(own.get("validation"), own["test"], own["held"]), share,
+                       dropped if len(dropped.user) else None,
+                       stated=tuple(own[name] for name in _STATED) if _STATED[0] in own else None)

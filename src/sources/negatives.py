@@ -50,11 +50,11 @@ def read_negatives(path, item_list, dataset):
         raise fault(f"names a user twice, and another not at all; {remedy}")
     candidates = np.empty(item.shape, np.int32)
     candidates[user] = item
-    differ = candidates[:, 0] != dataset.test
+    differ = (dataset.test >= 0) & (candidates[:, 0] != dataset.test)
     if differ.any():
         raise fault(f"has another test item than {dataset.name} for {differ.sum()} users, e.g. user "
                     f"{dataset.user_ids[differ.argmax()]}; {_BELONGS}")
-    seen = dataset.history_pairs().contains(everyone[:, None], candidates)
+    seen = dataset.history_pairs().contains(dataset.scored[:, None], candidates[dataset.scored])
     if seen.any():
         raise fault(f"{seen.sum()} candidates are training interactions of their user; {_BELONGS}")
     return candidates[:, 1:]

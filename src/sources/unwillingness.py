@@ -7,25 +7,27 @@ genre, where an empty field, like a missing column, stands for all; or a receipt
 interaction meets the most specific wins: user and item, user and genre, user, item, genre, none; of several genres the most
 unwilling.
 """
+from __future__ import annotations
+
 import logging
 
 import numpy as np
 import pandas as pd
 
-from ..common.columns import NO_GENRE, clean_genre, clean_ids, positions
+from ..common.columns import clean_ids, positions
 from ..common.errors import InputError
 from ..common.tables import existing_file, read_table, short_line
 from ..common.variant import dataset_files, dataset_folder
-from ..constants import GENRE, GENRES, ITEM, MOVIES_FILE, RATING, RATINGS_FILE, UNWILLINGNESS, UNWILLINGNESS_FILE, USER
-from ..dataset import read_ratings_column
+from ..config import Config
+from ..constants import GENRE, ITEM, MOVIES_FILE, RATING, RATINGS_FILE, UNWILLINGNESS, UNWILLINGNESS_FILE, USER
 from ..stat_utils import generator
-from .catalogue import load_catalogue
+from .catalogue import genres_of, plain_genre
+from .interactions import Interactions, read_ratings_column
 from .receipts import is_receipt, rules_of
-from .withdrawn import withdrawn_from, withdrawn_path
+from .withdrawn import withdrawn_path
 
 logger = logging.getLogger("ifrqe")
 
-ALL_VETOED = "--veto: all training interactions are vetoed, so that nothing is left to train on; take back some"
 _COLUMNS = [USER, ITEM, GENRE]  # what a rule can name
 _UNKNOWN, _ALL = -1, -2  # positions that a rule has instead of an id's
 _NOTHING = 1e-12  # an unwillingness below it is none; prices are quotients by it
@@ -71,67 +73,75 @@ def unwillingness_source(config):
     return "file" if (dataset_folder(config) / UNWILLINGNESS_FILE).is_file() else "uniform"
 
 
-def load_unwillingness(dataset, config):
-    """How unwilling the user is to have each training interaction used.
+def stated(data: Interactions, config: Config, whole: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """What is said of interactions by themselves: by a file, rules, ratings or a constant.
+
+    Args:
+        data: Interactions, or a Dataset.
+        config: the options of unwillingness.
+        whole: whether they are all of the dataset, held-out ones too.
 
     Returns:
-        (n,) float64 array in [0, 1], in the order of dataset.user.
+        value: (n,) float64 in [0, 1], how unwilling; NaN where that depends on the history, or nobody has said it.
+        line: (n,) int32, the line of the `willingness_file` that says so; with a minus that of the file beside the dataset;
+            0 for none.
 
     Raises:
         InputError: a file is missing, lacks what it must have, or has a value outside [0, 1]: the message names the line.
     """
     unwillingness_files(config)
-    source = unwillingness_source(config)
-    value = _of_source(source, dataset, config)
+    source, n = unwillingness_source(config), data.num_interactions
+    value, line = np.full(n, np.nan), np.zeros(n, np.int32)
+    if source == "file":
+        _apply_rules(value, line, dataset_folder(config) / UNWILLINGNESS_FILE, data, config, needed=(USER, ITEM))
+        line *= -1
+    elif source == "ratings":
+        value = _by_rating(data, config)
+    elif source in ("willing", "constant"):
+        value[:] = 0 if source == "willing" else config.unwillingness_value
+    if config.willingness_file:
+        covered, unmatched = _apply_rules(value, line, _given(config), data, config)
+        kind = "interactions" if whole else "training interactions"
+        logger.info("%s: states the unwillingness of %s of %s %s; the rest: %s", config.willingness_file,
+                    f"{covered:,}", f"{n:,}", kind, "0" if source == "willing" else source)
+        if len(unmatched):
+            lines = f"lines {_lines(unmatched)} meet" if len(unmatched) > 1 else f"line {_lines(unmatched)} meets"
+            logger.warning("%s: %s no %s%s", config.willingness_file, lines, kind.removesuffix("s"),
+                           "" if whole else " (held-out ones are never trained on; --veto keeps them out of all use)")
+    value[value < _NOTHING] = 0
+    return value, line
+
+
+def load_stated(dataset, config: Config) -> tuple[np.ndarray, np.ndarray]:
+    """How unwilling the user is to have each training interaction of a Dataset used: what `stated` says, without NaN.
+
+    Raises:
+        InputError: as `stated` does, or the file beside the dataset lacks an interaction.
+    """
+    value, line = stated(dataset, config) if dataset.stated is None else dataset.stated
     missing = np.isnan(value)
-    if missing.any():
+    if not missing.any():
+        return value, line
+    source = unwillingness_source(config)
+    if source == "file":
         k = int(missing.argmax())
         raise InputError(f"{dataset_folder(config) / UNWILLINGNESS_FILE}: lacks {missing.sum()} training interactions, e.g. "
                          f"user {dataset.user_ids[dataset.user[k]]}, item {dataset.item_ids[dataset.item[k]]}; "
                          "add a row for each")
-    if config.willingness_file:
-        covered, unmatched = _apply_rules(value, _given(config), dataset, config)
-        logger.info("%s: states the unwillingness of %s of %s training interactions; the rest: %s", config.willingness_file,
-                    f"{covered:,}", f"{len(value):,}", "0" if source == "willing" else source)
-        if len(unmatched):
-            lines = f"lines {_lines(unmatched)} meet" if len(unmatched) > 1 else f"line {_lines(unmatched)} meets"
-            logger.warning("%s: %s no training interaction (held-out ones are never trained on)", config.willingness_file,
-                           lines)
-    value[value < _NOTHING] = 0
-    value[withdrawn_from(dataset, config)] = 1
-    return value
-
-
-def stated_unwillingness(dataset, config):
-    """load_unwillingness for interactions that the file beside the dataset need not list: NaN where nobody has said it."""
-    source = unwillingness_source(config)
-    if source != "file":
-        return load_unwillingness(dataset, config)
-    value = _of_source(source, dataset, config)
-    if config.willingness_file:
-        _apply_rules(value, _given(config), dataset, config)
-    return value
-
-
-def vetoed(dataset, unwillingness, config):
-    """(n,) bool: what may never be disclosed: of unwillingness 1 under --veto, and what was withdrawn from any model."""
-    return (unwillingness == 1) & config.veto | withdrawn_from(dataset, config)
-
-
-def _of_source(source, dataset, config):
-    """(n,) float64 as load_unwillingness returns it, before any rules; NaN for what the file beside the dataset lacks."""
-    n = dataset.num_interactions
-    if source == "file":
-        value = np.full(n, np.nan)
-        _apply_rules(value, dataset_folder(config) / UNWILLINGNESS_FILE, dataset, config, needed=(USER, ITEM))
-        return value
-    if source == "ratings":
-        return _by_rating(dataset, config)
+    value = value.copy()
     if source == "genres":
-        return _by_genre(dataset, config)
-    if source == "uniform":
-        return generator(config.seed, "unwillingness").random(n)
-    return np.full(n, 0.0 if source == "willing" else config.unwillingness_value)
+        value[missing] = _by_genre(dataset, config)[missing]
+    else:  # the draws of an interaction stay its own when others are left out
+        place = np.arange(len(value)) if dataset.place is None else dataset.place
+        drawn = generator(config.seed, "unwillingness").random(int(place.max()) + 1)[place]
+        value[missing] = drawn[missing]
+    value[value < _NOTHING] = 0
+    return value, line
+
+
+def load_unwillingness(dataset, config: Config) -> np.ndarray:
+    """(n,) float64: the values of load_stated; raises as it does."""
+    return load_stated(dataset, config)[0]
 
 
 def _lines(rows):
@@ -140,37 +150,38 @@ def _lines(rows):
     return shown + (f" and {len(rows) - _SHOWN:,} more" if len(rows) > _SHOWN else "")
 
 
-def _apply_rules(value, path, dataset, config, needed=()):
-    """Writes what the rules of a CSV say into `value` (n,), in the order of dataset.user; every rule must name `needed`.
+def _apply_rules(value, line, path, data, config, needed=()):
+    """Writes what the rules of a CSV say into `value` and `line` (n,), of some Interactions; every rule names `needed`.
 
     Returns:
         covered: number of interactions that a rule meets.
         unmatched: (r,) rows of the file, from 0, that meet none.
     """
-    rules, rows = _read_rules(path, dataset, needed)
+    rules, rows = _read_rules(path, data, needed)
     by_genre = rules[GENRE] != _ALL
     if by_genre.any():
-        pairs, names = genres_of(dataset, config)
+        pairs, names = genres_of(data, config)
         rules[GENRE] = np.where(by_genre, names.get_indexer(rules[GENRE]), _ALL)  # -1, that is _UNKNOWN, if not in names
         pairs = pairs[pairs[GENRE].isin(rules[GENRE])]
-    covered, met = np.zeros(len(value), bool), np.zeros(len(rules), bool)
+    said, met, lines = rules[UNWILLINGNESS].to_numpy(), np.zeros(len(rules), bool), np.asarray(rows) + 2
+    decides = np.full(len(value), -1)  # the rule that decides on each interaction
     specificity = sum(weight * (rules[column] != _ALL).to_numpy(np.int8) for weight, column in zip((4, 2, 1), _COLUMNS))
     for rank in np.unique(specificity):
         chosen = rules[specificity == rank]
         level = [column for column in _COLUMNS if chosen[column].iloc[0] != _ALL]
         if not level:
-            value[:], covered[:], met[chosen.index] = chosen[UNWILLINGNESS].iloc[0], True, len(value) > 0
+            decides[:], met[chosen.index] = chosen.index[0], len(value) > 0
             continue
         if level == [USER, ITEM]:
-            place, rule = _of_pairs(chosen, dataset)
-            value[place], covered[place], met[rule] = rules[UNWILLINGNESS].to_numpy()[rule], True, True
+            place, rule = _of_pairs(chosen, data)
+            decides[place], met[rule] = rule, True
             continue
         chosen = chosen[[*level, UNWILLINGNESS]].reset_index(names="rule")
         if USER in level:
             chosen = chosen.sort_values(USER)
         for start in range(0, len(value), _ROWS):
             part = slice(start, start + _ROWS)
-            asked = pd.DataFrame({"place": np.arange(len(value))[part], USER: dataset.user[part], ITEM: dataset.item[part]})
+            asked = pd.DataFrame({"place": np.arange(len(value))[part], USER: data.user[part], ITEM: data.item[part]})
             near = chosen
             if USER in level:  # interactions are by user
                 first, last = asked[USER].iloc[0], asked[USER].iloc[-1]
@@ -178,10 +189,11 @@ def _apply_rules(value, path, dataset, config, needed=()):
             if GENRE in level:
                 asked = asked.merge(pairs, on=ITEM)
             found = asked.merge(near, on=level)
-            strongest = found.groupby("place")[UNWILLINGNESS].max()
-            value[strongest.index] = strongest
-            covered[strongest.index] = True
+            strongest = found.sort_values(UNWILLINGNESS, kind="stable").drop_duplicates("place", keep="last")
+            decides[strongest["place"]] = strongest["rule"]
             met[found["rule"]] = True
+    covered = decides >= 0
+    value[covered], line[covered] = said[decides[covered]], lines[decides[covered]]
     return int(covered.sum()), rows[~met]
 
 
@@ -249,41 +261,16 @@ def _is_blank(column):
     return np.array([text.strip() == "" for text in column.categories], bool)[column.codes]
 
 
-def plain_genre(text):
-    """The name of a genre as names are compared."""
-    return clean_genre(text).casefold()
-
-
-def genres_of(dataset, config):
-    """The genres of the items, by their lower-case names; an item without one has the genre "(no genres listed)".
-
-    Returns:
-        pairs: DataFrame of ITEM and GENRE, int, a row for each genre of each item, by item.
-        names: Index of the genres' names, ascending.
-    """
-    path = dataset_folder(config) / MOVIES_FILE
-    remedy = f"make the dataset anew from a source with genres, or use rules and unwillingness without {GENRE}"
-    if not path.is_file():
-        raise InputError(f"{path}: no such file, so no genres are known; {remedy}")
-    listed = load_catalogue(dataset, config)[GENRES]
-    if (listed == "").all():
-        raise InputError(f"{path}: lists no genres; {remedy}")
-    each = listed.where(listed != "", NO_GENRE).str.split("|").explode().map(plain_genre)
-    pairs = each.rename_axis(ITEM).reset_index(name=GENRE).drop_duplicates()
-    pairs[GENRE], names = pd.factorize(pairs[GENRE], sort=True)
-    return pairs, names
-
-
-def _by_rating(dataset, config):
+def _by_rating(data, config):
     rating = read_ratings_column(config, RATING)
     if rating is None or np.ptp(rating) == 0:
         raise InputError(f"{dataset_folder(config) / RATINGS_FILE}: has no column {RATING} with different numbers, which "
                          "--unwillingness ratings needs; choose another")
-    return ((rating.max() - rating) / np.ptp(rating))[dataset.rows]
+    return ((rating.max() - rating) / np.ptp(rating))[data.rows]
 
 
 def _by_genre(dataset, config):
-    """1 minus the mean share of the interaction's genres in its user's history."""
+    """(n,) 1 minus the mean share of the interaction's genres in its user's history."""
     pairs, names = genres_of(dataset, config)
     genre = pairs[GENRE].to_numpy()
     number = np.bincount(pairs[ITEM], minlength=dataset.num_items)  # of genres of an item

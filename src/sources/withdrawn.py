@@ -1,26 +1,31 @@
-"""The record of withdrawals: which interactions their users have taken back, when, and from which model.
+"""The record of withdrawals: which interactions their users have taken back, when, and from which models.
 
 `withdrawn.jsonl` in the folder of the original dataset: a line of JSON for each request, only ever added to. Each holds the
-digest of the line before it, so that a changed or missing line is noticed. What it lists is never disclosed again.
+digest of the line before it, and dataset.json the number of lines and the digest of the last, so that a changed or missing
+line is noticed. What a request is about is never disclosed again, in newer ratings neither.
 """
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from ..common.columns import positions
 from ..common.errors import InputError
+from ..common.files import read_json
 from ..common.variant import dataset_folder
 from ..config import Config
-from ..constants import ITEM, MASKED_MODEL, USER, WITHDRAWN_FILE
-from ..dataset import Dataset
-from ..stat_utils import PairSet
+from ..constants import DATASET_FILE, WITHDRAWN_FILE
+from .catalogue import items_by_genre
+from .interactions import Interactions
 
-_KEYS = ("request", "time", "model", "file_sha256", "interactions", "forbidden", "before", "after", "previous_sha256")
+_KEYS = ("request", "time", "models", "file_sha256", "rules", "interactions", "forbidden", "before", "after",
+         "previous_sha256")
+_HEAD = "withdrawals"  # key of dataset.json
+_DIGEST = "sha256"  # key of a request that was read, not of its line
 
 
 def withdrawn_path(config: Config) -> Path:
@@ -32,10 +37,11 @@ def read_requests(config: Config) -> list[dict]:
     """The requests, in their order.
 
     Returns:
-        Dicts with the number of the request from 1, `time` (ISO 8601, UTC), `model` (IFRQE, or the plain one's name),
-        `file_sha256` of the request's file, `interactions` (list of [user_id, item_id], original ids) that left the model,
-        `forbidden`, such pairs that were withheld but are named by the request, `before` and `after` (dicts of name of a
-        file to its SHA-256), and `previous_sha256` of the line before, "" for the first.
+        Dicts with the number of the request from 1, `time` (ISO 8601, UTC), `models` (names of those it was taken from),
+        `file_sha256` of the request's file, `rules` (list of [user_id, item_id or None, genre or None]: what it is about),
+        `interactions` (list of [user_id, item_id], original ids) that trained a model or were held out, `forbidden`, such
+        pairs that were withheld, `before` and `after` (dicts of name of a file to its SHA-256), `previous_sha256` of the
+        line before, "" for the first, and `sha256` of its own.
 
     Raises:
         InputError: a line is damaged, or one is missing: names it.
@@ -45,47 +51,75 @@ def read_requests(config: Config) -> list[dict]:
     for number, line in enumerate(path.read_bytes().splitlines() if path.is_file() else [], 1):
         try:
             request = json.loads(line)
+            request.setdefault("models", [request.pop("model", None)])  # of earlier versions, which knew no rules
+            request.setdefault("rules", [])
             sound = set(_KEYS) <= set(request) and request["request"] == number and request["previous_sha256"] == previous
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, AttributeError):
             sound = False
         if not sound:
             raise InputError(f"{path}: line {number} was changed, or one before it; put back a copy of the file")
-        requests.append(request)
         previous = hashlib.sha256(line).hexdigest()
+        requests.append({**request, _DIGEST: previous})
+    record, said = path.with_name(DATASET_FILE), None
+    with contextlib.suppress(InputError):  # who reads the dataset says if its record is missing or damaged
+        content = read_json(record, "")
+        said = None if "masked_from" in content else content.get(_HEAD)  # else those of its source
+    if said is not None and said != head_of(requests).get(_HEAD):
+        raise InputError(f"{path}: holds {len(requests)} requests, which do not end as the {said['requests']} that {record} "
+                         "knows of: a line was changed, or is missing; put back a copy of the file")
     return requests
 
 
-def line_of(request: dict, requests: list[dict]) -> str:
-    """A new request as the line that follows those that are there."""
-    previous = hashlib.sha256(_text(requests[-1]).encode()).hexdigest() if requests else ""
-    return _text({**request, "request": len(requests) + 1, "previous_sha256": previous})
+def head_of(requests: list[dict]) -> dict:
+    """What dataset.json and checkpoints say of the record: the number of requests, and the digest of the last line."""
+    return {_HEAD: {"requests": len(requests), "head_sha256": requests[-1][_DIGEST]}} if requests else {}
 
 
-def _text(request):
-    return json.dumps({key: request[key] for key in _KEYS}, ensure_ascii=True)
+def check_head(said: dict, requests: list[dict], where: str | Path) -> None:
+    """Raises InputError if the requests that `where` knows of, as head_of says them, are not the first of these."""
+    if (head := said.get(_HEAD)) is not None:
+        if len(requests) < head["requests"] or requests[head["requests"] - 1][_DIGEST] != head["head_sha256"]:
+            raise InputError(f"{where}: knows of {head['requests']} withdrawals, but {WITHDRAWN_FILE} lacks some; put back "
+                             "a copy of the file")
 
 
-def withdrawn_from(dataset: Dataset, config: Config) -> np.ndarray:
-    """(n,) bool: the interactions of a dataset that requests name: withdrawn from a model, or forbidden with them."""
-    return _listed([pair for request in read_requests(config)
-                    for pair in request["interactions"] + request["forbidden"]], dataset)
+def with_request(request: dict, requests: list[dict]) -> tuple[str, list[dict]]:
+    """A new request as the line that follows those that are there, and all of them."""
+    request = {**request, "request": len(requests) + 1, "previous_sha256": requests[-1][_DIGEST] if requests else ""}
+    line = json.dumps({key: request[key] for key in _KEYS}, ensure_ascii=True)
+    return line, [*requests, {**request, _DIGEST: hashlib.sha256(line.encode()).hexdigest()}]
 
 
-def _listed(pairs, dataset):
-    """(n,) bool: the interactions that are among `pairs` of original ids."""
-    if not pairs:
-        return np.zeros(dataset.num_interactions, bool)
-    user, item = (positions(ids, list(map(str, column))) for ids, column in
-                  zip((dataset.user_ids, dataset.item_ids), zip(*pairs)))
-    known = (user >= 0) & (item >= 0)
-    return PairSet(user[known], item[known], dataset.num_users, dataset.num_items).contains(dataset.user, dataset.item)
+def taken_back(whole: Interactions, config: Config, requests: list[dict]) -> np.ndarray:
+    """(n,) int32: the number of the first request that takes back each interaction; 0 for none.
+
+    Raises:
+        InputError: a request is about a genre, and no genres are known.
+    """
+    none = len(requests) + 1
+    found = np.full(whole.num_interactions, none, np.int32)
+    pairs = [(user, item, request["request"]) for request in requests
+             for user, item in request["interactions"] + request["forbidden"]]
+    if pairs:
+        place, number = whole.places(*_positions(whole, pairs)), np.array([pair[2] for pair in pairs], np.int32)
+        np.minimum.at(found, place[place >= 0], number[place >= 0])
+    rules = [(*rule, request["request"]) for request in requests for rule in request["rules"]]
+    of_genre = items_by_genre(whole, config) if any(genre for _, _, genre, _ in rules) else {}
+    for (_, named, genre, number), user, item in zip(rules, *_positions(whole, rules) if rules else ()):
+        if user >= 0 and (named is None or item >= 0):
+            place = named_by(whole, user, None if named is None else item, of_genre.get(genre, ()) if genre else None)
+            found[place] = np.minimum(found[place], number)
+    return np.where(found == none, 0, found)
 
 
-def without_withdrawn(ratings: pd.DataFrame, config: Config) -> pd.DataFrame:
-    """Ratings of a source without what was withdrawn from a plain model, which else would come back with them."""
-    pairs = [tuple(map(str, pair)) for request in read_requests(config) if request["model"] != MASKED_MODEL
-             for pair in request["interactions"]]
-    if not pairs:
-        return ratings
-    listed = pd.MultiIndex.from_arrays([ratings[USER].astype(str), ratings[ITEM].astype(str)]).isin(pairs)
-    return ratings[~listed]
+def named_by(whole: Interactions, user: int, item: int | None, items: np.ndarray | None) -> np.ndarray:
+    """Places of a user's interactions: all, or with an item, or with some items."""
+    place = np.arange(*np.searchsorted(whole.user, [user, user + 1]))
+    if item is not None:
+        place = place[whole.item[place] == item]
+    return place if items is None else place[np.isin(whole.item[place], items)]
+
+
+def _positions(whole, named):
+    """Positions of the users and of the items that tuples of original ids begin with; -1 for what is not there."""
+    return [positions(ids, list(map(str, column))) for ids, column in zip((whole.user_ids, whole.item_ids), zip(*named))]

@@ -3,15 +3,16 @@ import pandas as pd
 import pytest
 
 from src.common.errors import InputError
-from src.dataset import evaluation_candidates, load_dataset
+from src.dataset import NONE_DROPPED, TOO_FEW, VETO, evaluation_candidates, load_dataset
+from src.game.decisions import Decisions, barred_by
 from src.game.problem import problem_of
 from src.influence.chunks import Chunks
 from src.influence.expected import default_shrinkage, expected_influence
 from src.influence.refit import prior_of
 from src.sources import deal as deal_module
-from src.sources.deal import join, owners
+from src.sources.deal import deal, join, load_share, owners
 from src.sources.unwillingness import load_unwillingness
-from tests.ranks import on_shares
+from tests.ranks import in_threads
 from tests.small import SMALL
 
 
@@ -24,6 +25,22 @@ def uneven(write_ratings):
     table = pd.read_csv(folder / "ratings.csv")
     table["rating"] = rng.integers(1, 6, len(table))
     table.to_csv(folder / "ratings.csv", index=False)
+
+
+@pytest.fixture
+def forbidding(uneven, settings, tmp_path):
+    """forbidding(*options): settings with vetoes on all of u3's, all but one of u13's, and an item of everybody's."""
+    ratings = pd.read_csv(tmp_path / "data" / "tiny" / "ratings.csv")
+    first, second, _ = ratings[ratings.user_id == "u13"].item_id
+    (tmp_path / "forbidden.csv").write_text("user_id,item_id,unwillingness\nu3,,1\n,5,1\n,,0.25\n"
+                                            f"u13,{first},1\nu13,{second},1\n")
+    return lambda *options: settings("--willingness_file", tmp_path / "forbidden.csv", "--veto", *options)
+
+
+def on_shares(config, folder, work, unwillingness=False):
+    """What work(dataset) returns in each of config.ranks ranks, for its share of the dataset."""
+    deal(config, False, folder, unwillingness=unwillingness)
+    return in_threads(config.ranks, lambda exchange: work(load_share(config, False, folder, exchange)))
 
 
 @pytest.fixture(params=[1, 100], ids=["blocks are shared out", "whole blocks"])
@@ -68,15 +85,45 @@ def test_a_share_has_its_own_users_alone_and_all_together_are_the_dataset(uneven
         assert users[part.user].tolist() == whole.user[mine].tolist()
         assert part.test.tolist() == whole.test[users].tolist() and part.held_out.tolist() == whole.held_out[users].tolist()
         with np.load(tmp_path / f"share_{part.share.rank}.npz") as file:  # that is all that the rank is given of anybody
-            assert len(file["user"]) == mine.sum() + 2 * len(users)
+            assert {name: len(values) for name, values in file.items() if not name.startswith("dropped_")} == {
+                **dict.fromkeys(("user", "item", "rows"), mine.sum()),
+                **dict.fromkeys(("test", "validation", "held"), len(users))}
+            assert not any(len(values) for name, values in file.items() if name.startswith("dropped_"))
+        assert part.dropped is None and part.rows_sha256() == whole.rows_sha256()
     assert {part.share.splits for part in parts} == {blocks == 1}
 
 
 @pytest.mark.parametrize("ranks", [2, 3])
-def test_ranks_draw_the_candidates_and_the_negatives_of_one_process(uneven, settings, tmp_path, ranks, blocks):
-    config = settings(*SMALL, "--ranks", ranks)
+def test_a_share_has_what_takes_no_part_of_its_own_users(forbidding, tmp_path, ranks, blocks):
+    config = forbidding("--ranks", ranks)
+    whole = load_dataset(config)
+    gone, scored = whole.dropped, whole.test[whole.scored].tolist()
+    assert (gone.why == TOO_FEW).sum() == 1 and (gone.why == VETO).sum() > 10 and len(whole.scored) == 28
+    assert set(gone.line[gone.why == VETO]) == {2, 3, 5, 6} and 0 < gone.before.max() < whole.num_interactions
+    seen = 0
+    for part, everyones in on_shares(config, tmp_path, lambda part: (part, part.of_scored(part.test[part.scored]).tolist())):
+        users, own = part.share.users, part.dropped or NONE_DROPPED
+        mine = np.isin(gone.user, users)
+        assert users[own.user].tolist() == gone.user[mine].tolist()
+        for name in ("item", "rows", "why", "line"):
+            assert getattr(own, name).tolist() == getattr(gone, name)[mine].tolist()
+        # as many of the same history come before each, and all of the part's users before
+        first, here = (np.searchsorted(data.user, np.arange(data.num_users)) for data in (whole, part))
+        assert (own.before - here[own.user]).tolist() == (gone.before - first[gone.user])[mine].tolist()
+        assert part.rows_sha256() == whole.rows_sha256() and everyones == scored
+        assert part.stated[0].tolist() == whole.stated[0][np.isin(whole.user, users)].tolist()
+        assert part.history_pairs().contains(own.user, own.item).all()
+        seen += len(own.user)
+    assert seen == len(gone.user)
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+@pytest.mark.parametrize("veto", [False, True])
+def test_ranks_draw_the_candidates_and_the_negatives_of_one_process(forbidding, tmp_path, ranks, blocks, veto):
+    config = forbidding(*SMALL, "--ranks", ranks, f"--veto={veto}")
     whole = load_dataset(config)
     wanted = evaluation_candidates(whole, "test", config)
+    assert len(wanted) == len(whole.scored) == (28 if veto else 30)
 
     def work(part):
         chunks = Chunks(part, config)
@@ -90,7 +137,7 @@ def test_ranks_draw_the_candidates_and_the_negatives_of_one_process(uneven, sett
         items[chunks.positions(k)] = chunks[k].items[chunks[k].inside]
     found = on_shares(config, tmp_path, work)
     for share, _, candidates, _ in found:
-        assert candidates.tolist() == wanted[share.users].tolist()
+        assert candidates.tolist() == wanted[np.isin(whole.scored, share.users)].tolist()
     assert put_together([(share, drawn) for share, drawn, _, _ in found], whole).tolist() == items.tolist()
     assert len({pairs for *_, pairs in found}) == 1
 
@@ -127,12 +174,19 @@ def test_ranks_fit_the_regression_and_the_prior_of_one_process(uneven, settings,
     np.testing.assert_allclose(found[1][3].precision, prior_of(rows).precision, rtol=1e-9)
 
 
-def test_tables_of_ranks_are_joined_in_the_order_of_users(uneven, settings, tmp_path):
-    config = settings("--ranks", 3)
-    whole = load_dataset(config)
+@pytest.mark.parametrize("veto", [False, True])
+def test_tables_of_ranks_are_joined_in_the_order_of_users(forbidding, tmp_path, veto):
+    config = forbidding("--ranks", 3, f"--veto={veto}")
+
+    def write(data, name):
+        decisions = Decisions(data.rows % 2 == 0, data.item / 40, reason=pd.Categorical(data.rows % 3),
+                              barred=barred_by(data.dropped, {}))
+        decisions.write(tmp_path / name, data)
     for part in on_shares(config, tmp_path, lambda part: part):
-        lines = [f"{u},{i}\n" for u, i in zip(part.user_ids[part.user], part.item_ids[part.item])]
-        (tmp_path / f"{part.share.rank}.csv").write_text("user,item\n" + "".join(lines))
+        write(part, f"{part.share.rank}.csv")
     join(tmp_path, ["0.csv", "1.csv", "2.csv"], tmp_path / "whole.csv")
-    wanted = [f"{u},{i}" for u, i in zip(whole.user_ids[whole.user], whole.item_ids[whole.item])]
-    assert (tmp_path / "whole.csv").read_text().splitlines() == ["user,item", *wanted]
+    whole = load_dataset(config)
+    write(whole, "wanted.csv")
+    assert (tmp_path / "whole.csv").read_bytes() == (tmp_path / "wanted.csv").read_bytes()
+    assert len((tmp_path / "whole.csv").read_text().splitlines()) == \
+        1 + whole.num_interactions + (len(whole.dropped.user) if veto else 0)

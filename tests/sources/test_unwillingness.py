@@ -7,7 +7,8 @@ import pytest
 
 from src.common.errors import InputError
 from src.dataset import load_dataset
-from src.sources.unwillingness import load_unwillingness, vetoed
+from src.sources.interactions import read_interactions
+from src.sources.unwillingness import load_stated, load_unwillingness, stated
 
 
 @pytest.fixture
@@ -239,8 +240,51 @@ def test_by_genre_in_parts_is_by_genre_in_one(movies, monkeypatch):
     assert rules(movies, "user_id,genre,unwillingness\n7,drama,0.5\n9,Horror,1\n").tolist() == [0.5, 0.5, 1]
 
 
-def test_only_unwillingness_1_is_a_veto(ratings, settings):
-    dataset = load_dataset(settings())
-    b = np.resize([0, 0.999, 1], dataset.num_interactions)
-    assert vetoed(dataset, b, settings("--veto")).tolist() == (b == 1).tolist()
-    assert not vetoed(dataset, b, settings()).any()
+@pytest.mark.parametrize("veto", [True, False])
+def test_only_unwillingness_1_is_a_veto_and_of_held_out_interactions_too(ratings, settings, veto):
+    table = pd.read_csv(ratings / "ratings.csv")
+    b = np.resize([0, 0.999, 1, 0.5, 1], len(table))
+    write_unwillingness(ratings, list(zip(table.user_id, table.item_id, b)))
+    dataset = load_dataset(settings(f"--veto={veto}"))
+    assert (dataset.consent.vetoed is not None) == veto
+    if not veto:
+        assert dataset.dropped is None and load_unwillingness(dataset, settings()).max() == 1
+        return
+    assert sorted(dataset.dropped.rows) == np.flatnonzero(b == 1).tolist() == np.flatnonzero(dataset.consent.vetoed).tolist()
+    assert dataset.dropped.line.tolist() == [-(row + 2) for row in dataset.dropped.rows]
+    value, line = load_stated(dataset, settings("--veto"))
+    assert value.tolist() == b[dataset.rows].tolist() and line.tolist() == (-(dataset.rows + 2)).tolist()
+
+
+def test_a_veto_moves_nobodys_draw_of_unwillingness(ratings, settings, tmp_path):
+    drawn = load_dataset(settings())
+    before = dict(zip(drawn.rows.tolist(), load_unwillingness(drawn, settings()).tolist()))
+    last, first = drawn.item_ids[drawn.test[2]], drawn.item_ids[drawn.item[0]]
+    (tmp_path / "rules.csv").write_text(f"user_id,item_id,unwillingness\n3,{last},1\n1,{first},1\n7,,1\n")
+    config = settings("--willingness_file", tmp_path / "rules.csv", "--unwillingness", "uniform", "--veto")
+    dataset = load_dataset(config)
+    assert dataset.num_interactions == drawn.num_interactions - 1 - 1 - 7
+    assert load_unwillingness(dataset, config).tolist() == [before[row] for row in dataset.rows.tolist()]
+
+
+def test_what_is_stated_of_interactions_by_themselves_names_its_line(tiny):
+    folder, settings = tiny
+    write_unwillingness(folder, [(9, 30, 0.1), (7, 20, 0.2), (7, 10, 0.3)])
+    (folder / "rules.csv").write_text("item_id,unwillingness\n\n10,0.5\n40,1e-15\n")
+    whole = read_interactions(settings())
+    value, line = stated(whole, settings("--unwillingness", "file", "--willingness_file", folder / "rules.csv"), whole=True)
+    assert line.tolist() == [3, -3, 0, 4, -2, 3, 4]
+    assert value.tolist()[:2] == [0.5, 0.2] and np.isnan(value[2]) and value.tolist()[3:] == [0, 0.1, 0.5, 0]
+    value, line = stated(whole, settings("--unwillingness", "uniform"), whole=True)
+    assert np.isnan(value).all() and not line.any()
+
+
+def test_under_a_veto_the_file_must_know_what_may_be_trained_on_alone(tiny):
+    folder, settings = tiny
+    write_unwillingness(folder, [(9, 30, 0.1), (7, 20, 1), (7, 10, 0.3)])
+    config = settings("--veto")
+    dataset = load_dataset(config)  # without 20, 10 is user 7's history; 30 and 40, which the file lacks, are held out
+    assert dataset.item_ids[dataset.item].tolist() == [10, 30] and load_unwillingness(dataset, config).tolist() == [0.3, 0.1]
+    write_unwillingness(folder, [(7, 20, 1), (7, 10, 0.3)])
+    with pytest.raises(InputError, match="unwillingness.csv: lacks 1 training interactions, e.g. user 9, item 30"):
+        load_unwillingness(load_dataset(config), config)

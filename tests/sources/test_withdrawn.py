@@ -1,0 +1,187 @@
+"""The record of withdrawals: what it takes back, that no line of it is lost, and the requests that are added."""
+import hashlib
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from src.common.errors import InputError
+from src.dataset import VETO, WAITS, Consent, allowed_part, load_dataset
+from src.movielens import prepare
+from src.sources.interactions import read_interactions
+from src.sources.requests import read_withdrawal
+from src.sources.withdrawn import check_head, head_of, read_requests, taken_back, with_request
+from tests.sources.samples import comma, zip_of
+
+ROWS = [(7, 10, 1), (7, 20, 2), (7, 30, 3), (7, 40, 4), (9, 10, 1), (9, 30, 2), (9, 40, 3), (9, 50, 4)]
+
+
+@pytest.fixture
+def tiny(write_ratings):
+    """Users 7 and 9 with four of five items each: comedies 10 and 20, drama 30, war 40 and 50, which is drama, too."""
+    folder = write_ratings(ROWS)
+    pd.DataFrame({"item_id": range(10, 60, 10), "title": "", "genres": ["Comedy", "Comedy", "Drama", "War", "War|Drama"]}
+                 ).to_csv(folder / "movies.csv", index=False)
+    return folder
+
+
+def asked(rules=(), interactions=(), forbidden=(), **said):
+    return {"time": "2026-01-01", "models": ["NCF"], "file_sha256": "0", "rules": list(rules), "before": {}, "after": {},
+            "interactions": list(interactions), "forbidden": list(forbidden), **said}
+
+
+def record(folder, *requests, head=True):
+    """Writes the record of these requests, and what dataset.json says of it; returns them as they are read."""
+    text, done = "", []
+    for request in requests:
+        line, done = with_request(request, done)
+        text += line + "\n"
+    (folder / "withdrawn.jsonl").write_text(text)
+    if head:
+        (folder / "dataset.json").write_text(json.dumps(head_of(done)))
+    return done
+
+
+def test_requests_are_read_as_they_were_written(tiny, settings):
+    assert read_requests(settings()) == [] and head_of([]) == {}
+    done = record(tiny, asked([[7, None, "war"]], [[7, 40]]), asked(forbidden=[[9, 50]]))
+    lines = (tiny / "withdrawn.jsonl").read_bytes().splitlines()
+    assert read_requests(settings()) == done and [request["request"] for request in done] == [1, 2]
+    assert done[1]["previous_sha256"] == done[0]["sha256"] == hashlib.sha256(lines[0]).hexdigest()
+    assert head_of(done) == {"withdrawals": {"requests": 2, "head_sha256": hashlib.sha256(lines[1]).hexdigest()}}
+    for known in (0, 1, 2):
+        check_head(head_of(done[:known]), done, "NCF.ckpt")
+    other = record(tiny, asked([[7, None, "drama"]]), head=False)
+    for requests in ([], done[:1], [done[0], *other]):
+        with pytest.raises(InputError, match="NCF.ckpt: knows of 2 withdrawals, but withdrawn.jsonl lacks some; put back"):
+            check_head(head_of(done), requests, "NCF.ckpt")
+
+
+@pytest.mark.parametrize("change, words", [
+    (lambda lines: lines[:1], "holds 1 requests, which do not end as the 2 that .*dataset.json knows of"),
+    (lambda lines: [], "holds 0 requests, which do not end as the 2 that"),
+    (lambda lines: [lines[0], lines[1].replace("50", "10")], "holds 2 requests, which do not end as the 2 that"),
+    (lambda lines: [lines[0].replace("40", "30"), lines[1]], "line 2 was changed, or one before it"),
+    (lambda lines: lines[1:], "line 1 was changed, or one before it"),
+    (lambda lines: [lines[0], lines[1][:-9]], "line 2 was changed, or one before it"),
+    (lambda lines: ["[]"], "line 1 was changed"), (lambda lines: [lines[0], lines[1], "{}"], "line 3 was changed"),
+])
+def test_a_line_that_was_changed_or_cut_is_refused(tiny, settings, change, words):
+    record(tiny, asked([[7, None, "war"]], [[7, 40]]), asked(forbidden=[[9, 50]]))
+    path = tiny / "withdrawn.jsonl"
+    path.write_text("".join(line + "\n" for line in change(path.read_text().splitlines())))
+    for read in (read_requests, load_dataset):
+        with pytest.raises(InputError, match=f"withdrawn.jsonl: {words}.*put back a copy"):
+            read(settings())
+    path.unlink()
+    with pytest.raises(InputError, match="holds 0 requests, which do not end as the 2 that"):
+        load_dataset(settings())
+
+
+def test_requests_of_an_earlier_version_count(tiny, settings):
+    line = json.dumps({"request": 1, "time": "", "model": "IFRQE", "file_sha256": "", "interactions": [[7, 20]],
+                       "forbidden": [[9, 10]], "before": {}, "after": {}, "previous_sha256": ""})
+    (tiny / "withdrawn.jsonl").write_text(line + "\n")
+    request, = read_requests(settings())
+    assert request["models"] == ["IFRQE"] and request["rules"] == []
+    assert taken_back(read_interactions(settings()), settings(), [request]).tolist() == [0, 1, 0, 0, 1, 0, 0, 0]
+
+
+@pytest.mark.parametrize("requests, expected", [
+    ([], [0] * 8),
+    ([asked([[7, None, None]])], [1, 1, 1, 1, 0, 0, 0, 0]),  # all of theirs, held-out ones too
+    ([asked([[9, None, "drama"]])], [0, 0, 0, 0, 0, 1, 0, 1]),
+    ([asked([[7, 40, None]], [[7, 40]]), asked([[7, None, "war"], [9, None, "war"]])], [0, 0, 0, 1, 0, 0, 2, 2]),
+    ([asked([[9, 40, "drama"]])], [0] * 8),  # both must be so
+    ([asked([[8, None, None], [7, 99, None], [9, None, "western"]])], [0] * 8),  # no longer, or not yet, in the data
+    ([asked(interactions=[[7, 10]], forbidden=[["9", "10"]]), asked([[7, None, None]])], [1, 2, 2, 2, 1, 0, 0, 0]),
+])
+def test_what_requests_take_back_goes_by_the_first_that_does(tiny, settings, requests, expected):
+    done = record(tiny, *requests)
+    whole = read_interactions(settings())
+    found = taken_back(whole, settings(), done)
+    assert found.tolist() == expected
+    dataset = load_dataset(settings())
+    if dataset.dropped is not None:
+        why = dict(zip(dataset.dropped.rows.tolist(), dataset.dropped.why.tolist()))
+        assert [why.get(row, 0) for row in range(8)] == [n if n else why.get(k, 0) for k, n in enumerate(expected)]
+    assert dataset.consent.requests == len(done)
+
+
+def test_newer_ratings_are_taken_back_too(tiny, write_ratings, settings):
+    done = record(tiny, asked([[7, None, None]], [[7, 10], [7, 20], [7, 30], [7, 40]]), asked([[9, None, "war"]], [[9, 50]]))
+    write_ratings([*ROWS, (7, 50, 9), (9, 20, 9)])
+    found = taken_back(read_interactions(settings()), settings(), done)
+    assert found.tolist() == [1] * 5 + [0, 0, 2, 2, 0]  # user 7 with the new item 50; of user 9 comedy 20 stays
+    (tiny / "movies.csv").unlink()
+    with pytest.raises(InputError, match="movies.csv: no such file, so no genres are known"):
+        load_dataset(settings())
+
+
+def test_of_a_trained_model_the_split_does_not_move(tiny, settings):
+    done = record(tiny, asked([[7, 40, None]]), asked([[9, 40, None]]))
+    whole = read_interactions(settings())
+    before = allowed_part(whole, settings(), done, Consent(requests=1))  # trained between the two
+    assert before.item_ids[before.test[0]] == 30 and before.scored.tolist() == [0]
+    assert before.dropped.why.tolist() == [1, 2, WAITS]
+    assert before.dropped.rows.tolist() == [3, 6, 7] and before.item_ids[before.item].tolist() == [10, 10, 30]
+    now = load_dataset(settings())
+    assert now.item_ids[now.test].tolist() == [30, 50] and now.dropped.why.tolist() == [1, 2]
+    vetoed = np.zeros(8, bool)
+    vetoed[[0, 3]] = True
+    both = allowed_part(whole, settings(), done, Consent(vetoed, 2))
+    assert both.dropped.rows.tolist() == [0, 3, 6]
+    assert both.dropped.why.tolist() == [VETO, 1, 2]  # of what is forbidden and taken back, the request counts
+
+
+def test_data_that_are_made_anew_still_know_how_many_requests_there_were(tmp_path, settings):
+    config = settings("--archive", zip_of(tmp_path / "x.zip", comma()))
+    prepare(config)
+    folder = tmp_path / "data" / "tiny"
+    line, done = with_request(asked([[1, None, None]], [[1, 20]]), [])
+    (folder / "withdrawn.jsonl").write_text(line + "\n")
+    prepare(config.replace(overwrite=True))
+    said = json.loads((folder / "dataset.json").read_text())
+    assert said["withdrawals"] == head_of(done)["withdrawals"]
+    assert load_dataset(settings()).user_ids.tolist() == [1, 2] and load_dataset(settings()).scored.tolist() == [1]
+    (folder / "withdrawn.jsonl").unlink()
+    with pytest.raises(InputError, match="withdrawn.jsonl: holds 0 requests"):
+        prepare(config.replace(overwrite=True))
+
+
+def withdraw(tiny, settings, text, *requests):
+    """Rows of ratings.csv that a request means, after others, and its rules."""
+    done = record(tiny, *requests)
+    (tiny / "request.csv").write_text(text)
+    whole = read_interactions(settings())
+    meant, rules = read_withdrawal(settings("--withdraw", tiny / "request.csv"), whole, done)
+    return whole.rows[meant].tolist(), rules
+
+
+@pytest.mark.parametrize("text, requests, rows, rules", [
+    ("user_id,item_id\n7,40\n9,10\n", [], [3, 4], [[7, 40, None], [9, 10, None]]),
+    ("user_id\n9\n", [], [4, 5, 6, 7], [[9, None, None]]),
+    ("user_id,genre\n9,wAr\n7,Comedy\n", [], [0, 1, 6, 7], [[9, None, "war"], [7, None, "comedy"]]),
+    ("user_id,item_id,genre\n9,,Drama\n9,40,\n", [], [5, 6, 7], [[9, None, "drama"], [9, 40, None]]),
+    ("user_id\n7\n", [asked([[7, 40, None]], [[7, 40]])], [0, 1, 2], [[7, None, None]]),
+    # all that there is was taken back before, but not what newer ratings bring
+    ("user_id,genre\n7,war\n", [asked([[7, 40, None]], [[7, 40]])], [], [[7, None, "war"]]),
+])
+def test_a_request_means_all_of_what_it_names(tiny, settings, text, requests, rows, rules):
+    assert withdraw(tiny, settings, text, *requests) == (rows, rules)
+
+
+@pytest.mark.parametrize("text, words", [
+    ("user_id,item_id\n7,40\n", "line 2: user 7, item 40 was withdrawn before, by request 1 of 2026-01-01"),
+    ("user_id,genre\n9,WAR\n", "line 2: user 9, genre WAR was withdrawn before, by request 1"),
+    ("user_id,item_id\n7,30\n7,30\n", "line 3: user 7, item 30 is withdrawn by an earlier line already"),
+    ("user_id,item_id\n7,30\n8,30\n", "line 3: there is no user 8 in tiny"),
+    ("user_id,item_id\n7,99\n", "line 2: user 7, item 99: there is no such item in tiny"),
+    ("user_id,item_id\n7,50\n", "line 2: user 7, item 50: they have had nothing of that"),
+    ("user_id,genre\n7,western\n", "line 2: user 7, genre western: they have had nothing of that"),
+    ("user_id,item_id\n,30\n", "line 2: no user_id; a request names whose"),
+])
+def test_a_line_that_takes_nothing_back_is_named(tiny, settings, text, words):
+    with pytest.raises(InputError, match=f"request.csv: {words}"):
+        withdraw(tiny, settings, text, asked([[7, 40, None], [9, None, "war"]], [[7, 40]]))
