@@ -1,4 +1,4 @@
-"""What happens at the end of each training epoch, and at the end of the training."""
+"""What happens at the end of each training epoch."""
 from __future__ import annotations
 
 import csv
@@ -7,7 +7,6 @@ import logging
 import time
 from pathlib import Path
 
-from .common.figures import drawn, learning_curve
 from .common.files import write_text
 
 logger = logging.getLogger("ifrqe")
@@ -18,9 +17,6 @@ class Callback:
 
     def on_epoch_end(self, history: list[dict], values: dict) -> None:
         """Called after each epoch with the records of all epochs so far and the parameters (see Network.values)."""
-
-    def on_train_end(self, history: list[dict]) -> None:
-        """Called when the training is over and its checkpoint is written."""
 
 
 class EpochReport(Callback):
@@ -105,21 +101,3 @@ class HistoryFile(Callback):
         writer.writeheader()
         writer.writerows(history)
         write_text(self.path, text.getvalue())
-
-
-class LearningCurve(Callback):
-    """Draws the learning curves at the end of the training.
-
-    Args:
-        path: of the PNG.
-        title: of the picture.
-        metric: the ranking metric, a key of the record.
-        best, anchor: BestEpoch, marked in the picture.
-    """
-
-    def __init__(self, path: str | Path, title: str, metric: str, best: BestEpoch, anchor: BestEpoch):
-        self.path, self.title, self.metric, self.best, self.anchor = path, title, metric, best, anchor
-
-    def on_train_end(self, history: list[dict]) -> None:
-        drawn(learning_curve, self.path, history, self.metric, self.title, self.best.record["epoch"],
-              self.anchor.record["epoch"])

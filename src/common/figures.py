@@ -75,11 +75,6 @@ def sample(number: int) -> np.ndarray:
     return np.linspace(0, number - 1, min(POINTS, number)).astype(int)
 
 
-def curve(axes: Axes, history: list[dict], key: str, color: str, label: str) -> None:
-    """A quantity of a training by epoch."""
-    axes.plot([record["epoch"] for record in history], [record[key] for record in history], color=color, label=label)
-
-
 def histograms(axes: Axes, series: dict[str, np.ndarray], bins: np.ndarray, percent: bool = False) -> None:
     """Up to three histograms by label, the first filled; of the numbers of values, or of their shares in percent."""
     for (label, values), color in zip(series.items(), (BLUE, ORANGE, GREY)):
@@ -92,13 +87,14 @@ def learning_curve(path: str | Path, history: list[dict], metric: str, title: st
                    anchor_epoch: int) -> None:
     """PNG of a training by epoch: loss, and with validation items pos_loss and `metric`; two epochs are marked."""
     validated = metric in history[0]
+    records = {key: [record[key] for record in history] for key in history[0]}
     with picture(path, title, 2 if validated else 1) as panels:
-        curve(panels[0], history, "loss", GREY, "training samples")
+        panels[0].plot(records["epoch"], records["loss"], color=GREY, label="training samples")
         panels[0].set_ylabel("cross-entropy (nats)")
         if validated:
             for axes, key, color, label, marked in ((panels[0], "pos_loss", ORANGE, "anchor", anchor_epoch),
                                                     (panels[1], metric, BLUE, "best", best_epoch)):
-                curve(axes, history, key, color, "validation items")
+                axes.plot(records["epoch"], records[key], color=color, label="validation items")
                 axes.axvline(marked, color=color, linestyle=":", label=f"{label}: epoch {marked}")
             panels[1].set_ylabel(metric.upper())
         for axes in panels:
@@ -139,10 +135,8 @@ def auc_panel(axes: Axes, series: dict[str, dict[str, dict]], strategies: list[s
     """AUCs with their intervals, side by side for each strategy; .5, which is chance, is marked.
 
     Args:
-        axes: to draw on.
         series: by label, by strategy what has an `auc` and an `interval`, (low, high) or None.
         strategies: in the order in which they are shown; those without any AUC are left out.
-        title: of the panel.
     """
     strategies = [strategy for strategy in strategies if any(strategy in found for found in series.values())]
     for k, ((label, found), color, marker) in enumerate(zip(series.items(), (BLUE, ORANGE, GREY, "#4e9a06"), "osDv")):

@@ -1,18 +1,23 @@
 """Checkpoints: several sets of parameters of a network, and what they were trained on."""
 import errno
+import hashlib
 import json
 import os
 from pathlib import Path
 
 import mindspore as ms
+import numpy as np
 from mindspore import Tensor
 
 from ..common.errors import InputError
 from ..common.files import atomic_write, digest
 from ..common.variant import ratings_path
-from ..constants import EARLIER, MOVIES_FILE, RATINGS_FILE
+from ..constants import EARLIER, HELD_OUT_FILE, MOVIES_FILE, RATINGS_FILE
+from ..dataset import Consent
 from ..network import build
+from ..sources.withdrawn import check_head, read_requests
 
+DIGEST = "parameters_sha256"  # key of what belongs to a checkpoint
 BEST, ANCHOR = "best.", "anchor{}."  # prefixes of the sets of parameters in a checkpoint; {} is the number of an epoch
 
 
@@ -24,8 +29,9 @@ def save_checkpoint(path, sets, info):
         sets: dict of prefix to dict of name to array, such as Network.values() gives.
         info: dict of what belongs to them, as JSON can hold it.
     """
-    parameters = [{"name": prefix + name, "data": Tensor(value)} for prefix, values in sets.items()
-                  for name, value in values.items()]
+    values = in_one(sets)
+    parameters = [{"name": name, "data": Tensor(value)} for name, value in values.items()]
+    info = {**info, DIGEST: parameters_sha256(values)}
     with atomic_write(path) as temporary:
         try:
             ms.save_checkpoint(parameters, str(temporary), append_dict={"info": json.dumps(info)})
@@ -33,6 +39,11 @@ def save_checkpoint(path, sets, info):
             cause = e.__cause__ or e.__context__
             raise cause if isinstance(cause, OSError) else OSError(errno.EIO, str(e).splitlines()[0], str(path)) from e
         temporary.chmod(0o666 & ~_umask())
+
+
+def in_one(sets):
+    """The arrays of several sets by prefix and name."""
+    return {prefix + name: np.asarray(value) for prefix, values in sets.items() for name, value in values.items()}
 
 
 def _umask():
@@ -57,9 +68,35 @@ def read_checkpoint(path, remedy):
         info = json.loads(content.pop("info"))
         if "settings" in info:
             info["settings"] = {**EARLIER, **info["settings"]}
-        return {name: p.asnumpy() for name, p in content.items()}, info
+        values = {name: p.asnumpy() for name, p in content.items()}
+        if info.get(DIGEST, "") and info[DIGEST] != parameters_sha256(values):
+            raise ValueError("zeros in place of parameters, for example")
+        return values, info
     except (ValueError, KeyError, TypeError, RuntimeError) as e:
         raise InputError(f"{path}: is no checkpoint of this program, or is damaged; {remedy}") from e
+
+
+def parameters_sha256(values):
+    """Digest of named arrays."""
+    state = hashlib.sha256()
+    for name in sorted(values):
+        state.update(f"{name} {values[name].dtype} {values[name].shape}\0".encode())
+        state.update(np.ascontiguousarray(values[name]).tobytes())
+    return state.hexdigest()
+
+
+def consent_of(variant):
+    """The Consent that the plain model of a Variant was trained with, without what was withdrawn from it since.
+
+    Raises:
+        InputError: no such checkpoint, no checkpoint of this program, or withdrawals that it knows of are missing.
+    """
+    path, command = variant.checkpoint, variant.command
+    if not path.is_file():
+        raise InputError(f"{path}: no such checkpoint; make it with {command} first, or set --checkpoint_path")
+    info = read_checkpoint(path, f"train anew with {command}")[1]
+    check_head(info, read_requests(variant.config), path)
+    return Consent.of_json(info.get("consent"))
 
 
 def read_kept(path, key):
@@ -87,14 +124,37 @@ def check_checkpoint(path, info, wanted, remedy):
             if field == "catalogue_sha256":
                 raise InputError(f"{path}: was trained with other items or users than {MOVIES_FILE} and {RATINGS_FILE} have "
                                  f"now; {remedy}")
-            if field == "ratings_sha256":
-                raise InputError(f"{path}: was trained on another {RATINGS_FILE} than the one that is there now; {remedy}")
+            if field in ("ratings_sha256", "held_out_sha256"):
+                file = RATINGS_FILE if field == "ratings_sha256" else HELD_OUT_FILE
+                raise InputError(f"{path}: was trained on another {file} than the one that is there now; {remedy}")
             raise InputError(f"{path}: was trained with {field}={info.get(field)}, but {field}={value} is needed here; "
                              f"{remedy}")
 
 
 def load_checkpoint(path, dataset, variant):
-    """The network of a checkpoint, with the parameters that rank best.
+    """The network of a checkpoint with the parameters that rank best, and its info; takes and raises what load_sets does."""
+    sets, info = load_sets(path, dataset, variant)
+    net = build(dataset, variant.config)
+    net.set_values(sets[BEST])
+    return net, info
+
+
+def load_anchors(path, dataset, variant):
+    """The parameters of a checkpoint that influences are computed from; takes and raises what load_sets does.
+
+    Returns:
+        anchors: dict of epoch to parameters, see Network.values; the last is the anchor.
+        info: dict of what was saved with them.
+    """
+    sets, info = load_sets(path, dataset, variant)
+    if "anchor_epochs" not in info:
+        raise InputError(f"{path}: was written by an earlier version, without the epochs that influences come from; "
+                         f"train anew with {variant.command} --overwrite")
+    return {epoch: sets[ANCHOR.format(epoch)] for epoch in info["anchor_epochs"]}, info
+
+
+def load_sets(path, dataset, variant):
+    """The sets of parameters of a checkpoint, BEST and those of the anchor epochs.
 
     Args:
         path: written by save_checkpoint.
@@ -102,52 +162,12 @@ def load_checkpoint(path, dataset, variant):
         variant: Variant whose ratings and settings (dataset, holdout, those of the model) must be those of the checkpoint.
 
     Returns:
-        net: Network.
-        info: dict of what was saved with it.
+        sets: dict as save_checkpoint takes it.
+        info: dict of what was saved with them.
 
     Raises:
         InputError: no such file, no checkpoint of this program, or one that differs: the message says in what.
     """
-    (values,), info = _read_sets(path, dataset, variant, lambda info: [BEST])
-    net = build(dataset, variant.config)
-    net.set_values(values)
-    return net, info
-
-
-def load_anchors(path, dataset, variant):
-    """The parameters of a checkpoint that influences are computed from.
-
-    Takes and raises what load_checkpoint does.
-
-    Returns:
-        anchors: dict of epoch to parameters, see Network.values; the last is the anchor.
-        info: dict of what was saved with them.
-    """
-    def prefixes(info):
-        if "anchor_epochs" not in info:
-            raise InputError(f"{path}: was written by an earlier version, without the epochs that influences come from; "
-                             f"train anew with {variant.command} --overwrite")
-        return [ANCHOR.format(epoch) for epoch in info["anchor_epochs"]]
-    sets, info = _read_sets(path, dataset, variant, prefixes)
-    return dict(zip(info["anchor_epochs"], sets)), info
-
-
-def load_sets(path, dataset, variant):
-    """All sets of parameters that others read of a checkpoint: a dict as save_checkpoint takes it, and its info.
-
-    Takes and raises what load_checkpoint does.
-    """
-    prefixes = []
-
-    def of(info):
-        prefixes.extend([BEST, *(ANCHOR.format(epoch) for epoch in info.get("anchor_epochs", []))])
-        return prefixes
-    sets, info = _read_sets(path, dataset, variant, of)
-    return dict(zip(prefixes, sets)), info
-
-
-def _read_sets(path, dataset, variant, prefixes):
-    """The sets of parameters under `prefixes(info)` of a checkpoint that must fit, and its info."""
     config, command = variant.settings(), variant.command
     if not Path(path).is_file():
         raise InputError(f"{path}: no such checkpoint; make it with {command} first, or set --checkpoint_path")
@@ -156,10 +176,19 @@ def _read_sets(path, dataset, variant, prefixes):
     net = build(dataset, config)
     check_checkpoint(path, info.get("settings", EARLIER), {"model": config.model}, remedy)
     check_checkpoint(path, info, {"dataset": config.dataset, "holdout": config.holdout, **net.shape}, remedy)
-    check_checkpoint(path, info, {"ratings_sha256": digest(ratings_path(config, variant.masked)),
-                                  "catalogue_sha256": dataset.catalogue_sha256()}, remedy)
-    sets = [net.own_values(with_prefix(values, prefix), dataset.share) for prefix in prefixes(info)]
+    ratings = ratings_path(config, variant.masked)
+    check_checkpoint(path, info, {"ratings_sha256": digest(ratings), "catalogue_sha256": dataset.catalogue_sha256()}, remedy)
+    if variant.masked:
+        check_checkpoint(path, info, {"held_out_sha256": digest(ratings.with_name(HELD_OUT_FILE))}, remedy)
+    elif info.get("rows_sha256") != dataset.rows_sha256() and ("rows_sha256" in info or dataset.dropped is not None):
+        said = {key: value for key, value in config.select("unwillingness").items() if key in config.given and key != "veto"}
+        said.update({"willingness_file": config.willingness_file} if config.willingness_file else {})
+        veto = " --veto" + "".join(f" --{key} {value}" for key, value in said.items()) if config.veto else ""
+        raise InputError(f"{path}: was trained on other interactions than may be used now, since vetoes or withdrawals have "
+                         f"changed; train anew with {command} --overwrite{veto}")
+    sets = {prefix: net.own_values(with_prefix(values, prefix), dataset.share)
+            for prefix in (BEST, *map(ANCHOR.format, info.get("anchor_epochs", ())))}
     shapes = {name: value.shape for name, value in net.values().items()}
-    if any({name: value.shape for name, value in one.items()} != shapes for one in sets):
+    if any({name: value.shape for name, value in one.items()} != shapes for one in sets.values()):
         raise InputError(f"{path}: lacks parameters or has others than this network; train anew with {command}")
     return sets, info

@@ -40,12 +40,7 @@ def _full(width):
 
 
 class CompiledSteps:
-    """Runs the steps of a TrainSteps of an NCF on the parameters and moments that it has.
-
-    Args:
-        cell: TrainSteps.
-        config: that of the cell.
-    """
+    """Runs the steps of a TrainSteps of an NCF, whose config it is given, on the parameters and moments that it has."""
 
     def __init__(self, cell, config):
         self.parameters = cell.net.in_layers()

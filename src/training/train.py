@@ -5,25 +5,28 @@ one with the lowest cross-entropy of the validation item is the anchor: influenc
 before it. Past the anchor the network still ranks better, but becomes over-confident, and s (1 - s) in its Hessian no longer
 tells how firmly a prediction stands. See docs/maths.md, section 3.
 """
+import contextlib
 import logging
 import time
 from pathlib import Path
 
 from .. import metrics
-from ..callbacks import AnchorEpochs, BestEpoch, EpochReport, HistoryFile, LearningCurve
+from ..callbacks import AnchorEpochs, BestEpoch, EpochReport, HistoryFile
 from ..common.errors import InputError
+from ..common.figures import drawn, learning_curve
 from ..common.files import write_json
 from ..common.plugins import plugin_files
 from ..common.ranks import in_ranks, rank_folder
 from ..common.share import WHOLE
 from ..common.stage import Stage
-from ..common.variant import Variant, check_mask, dataset_files
+from ..common.variant import Variant, check_mask, dataset_files, dataset_folder, decision_files
 from ..config import TRAINED
-from ..constants import RATINGS_FILE, train_file
+from ..constants import HELD_OUT_FILE, RATINGS_FILE, train_file
 from ..dataset import evaluation_candidates, load_dataset
 from ..device_adapter import set_device
 from ..network import build, score
 from ..sources.deal import deal, load_share
+from ..sources.withdrawn import head_of, read_requests, withdrawn_path
 from .checkpoint import ANCHOR, BEST, check_checkpoint, read_checkpoint, save_checkpoint, with_prefix
 from .trainer import Trainer, train_on
 
@@ -33,10 +36,7 @@ LAST_SUFFIX = ".last.ckpt"
 
 
 def train(variant):
-    """Trains a model; writes its checkpoint and train_MODEL.json unless they are there already.
-
-    Args:
-        variant: Variant.
+    """Trains the model of a Variant; writes its checkpoint and train_MODEL.json unless they are there already.
 
     Raises:
         InputError: the dataset is missing or unfit, or --resume finds a training with other settings.
@@ -46,20 +46,30 @@ def train(variant):
     result = Path(config.output_path) / train_file(model)
     if variant.masked:
         check_mask(config)
+        logger.info("%s: what %s says is disclosed", dataset_folder(config, masked=True), decision_files(config)[0])
     device = set_device(config)
+    forbidden = config.veto or withdrawn_path(config).exists()  # else what is trained on follows from the files alone
+    dataset = load_dataset(config) if forbidden and not variant.masked else None
     stage = Stage(f"train_{model.lower()}", config, ("split", "model", *TRAINED, "processes"),
-                  dataset_files(config, variant.masked) + plugin_files(config.model), [checkpoint, result], device)
+                  dataset_files(config, variant.masked) + plugin_files(config.model), [checkpoint, result], device,
+                  {"rows": None if dataset is None else dataset.rows_sha256()})
     if stage.is_done():
         return
     checkpoint.parent.mkdir(parents=True, exist_ok=True)  # a path that cannot be written is better known now than later
-    info = {"model": model, "dataset": config.dataset, "holdout": config.holdout,
-            "ratings_sha256": stage.depends["inputs"][RATINGS_FILE], "device": device,
-            "mindspore": stage.depends["mindspore"], "settings": stage.depends["settings"]}
-    if config.ranks == 1:
-        record = _train(config, load_dataset(config, variant.masked), variant, info)
-    else:
-        with rank_folder(config) as folder:
-            deal(config, variant.masked, folder)
+    inputs = stage.depends["inputs"]
+    info = {"model": model, "dataset": config.dataset, "holdout": config.holdout, "ratings_sha256": inputs[RATINGS_FILE],
+            **({"held_out_sha256": inputs[HELD_OUT_FILE]} if variant.masked else {}), "device": device,
+            "mindspore": stage.depends["mindspore"], "settings": stage.depends["settings"], **head_of(read_requests(config))}
+    with contextlib.ExitStack() as stack:
+        if config.ranks == 1:
+            dataset = load_dataset(config, variant.masked) if dataset is None else dataset
+        else:
+            folder = stack.enter_context(rank_folder(config))
+            dataset = deal(config, variant.masked, folder)
+        info["rows_sha256"], info["consent"] = dataset.rows_sha256(), dataset.consent.as_json()
+        if config.ranks == 1:
+            record = _train(config, dataset, variant, info)
+        else:
             record = in_ranks(config, folder, __name__, "train_in_rank", variant.masked, info)
     write_json(result, record)
     stage.finish()
@@ -90,10 +100,11 @@ def _train(config, dataset, variant, info):
         logger.info("--lazy_adam True: the graph of %s hands each step on to all rows, so all are updated",
                     config.plain_model)
     run.find_interrupted()
-    callbacks = _run_epochs(run, result)
+    _run_epochs(run, result)
     run.save(checkpoint)
-    for callback in callbacks:
-        callback.on_train_end(run.history)
+    if dataset.share.rank == 0:
+        drawn(learning_curve, result.with_suffix(".png"), run.history, f"ndcg@{config.top_k}",
+              f"{model} on {dataset.name}", run.best.record["epoch"], run.anchor.record["epoch"])
     logger.info("%s: epoch %d (%s), written to %s", model, run.best.record["epoch"],
                 f"best by validation {run.best.metric}" if config.holdout > 1 else "the last", checkpoint)
     return {**_record(run, model), "seconds": time.perf_counter() - start, **run.speed(),
@@ -192,28 +203,21 @@ class Run:
 
 
 def _run_epochs(run, result):
-    """Trains the epochs that are left, with the validation, the callbacks and the checkpoint after each.
+    """Trains the epochs of a Run that are left, with the validation, the callbacks and the checkpoint after each.
 
-    Args:
-        run: Run.
-        result: path of train_MODEL.json; learning curves lie beside it.
-
-    Returns:
-        The callbacks, whose on_train_end is to be called when all else is done.
+    `result` is the path of train_MODEL.json, beside which the history lies.
     """
     config, dataset = run.config, run.trainer.dataset
-    ndcg = f"ndcg@{config.top_k}"
     validate = Validation(dataset, config) if config.holdout > 1 else lambda values: {}
     callbacks = [run.best, run.anchor, EpochReport(config.train_epochs, len(run.history))]
     if dataset.share.rank == 0:
-        callbacks += [HistoryFile(result.with_suffix(".csv")),
-                      LearningCurve(result.with_suffix(".png"), f"{run.info['model']} on {dataset.name}", ndcg, run.best,
-                                    run.anchor)]
+        callbacks.append(HistoryFile(result.with_suffix(".csv")))
     epochs = train_on(run.trainer, len(run.history))
     while len(run.history) < config.train_epochs:
         number = len(run.history)
         if config.patience and number - (run.best.record or {"epoch": number})["epoch"] >= config.patience:
-            logger.info("no better validation %s for %d epochs: stopped after epoch %d", ndcg, config.patience, number)
+            logger.info("no better validation %s for %d epochs: stopped after epoch %d", run.best.metric, config.patience,
+                        number)
             break
         try:
             epoch = next(epochs)
@@ -224,7 +228,6 @@ def _run_epochs(run, result):
         for callback in callbacks:
             callback.on_epoch_end(run.history, epoch.values)
         run.save(run.path, moving=True)
-    return callbacks
 
 
 def train_in_memory(config, dataset, device):
@@ -239,24 +242,18 @@ def train_in_memory(config, dataset, device):
 
 
 class Validation:
-    """Metrics of sets of parameters on the validation items.
-
-    Args:
-        dataset: Dataset.
-        config: top_k, eval_batch_size and what candidates depend on.
-    """
+    """Metrics of sets of parameters on the validation items."""
 
     def __init__(self, dataset, config):
-        self.config, self.share = config, dataset.share
+        self.config, self.users, self.of_scored = config, dataset.scored, dataset.of_scored
         self.candidates = evaluation_candidates(dataset, "validation", config)
         self.net = build(dataset, config)  # scores averaged parameters, while training goes on with its own
 
     def __call__(self, values):
         """Dict of HR@k, NDCG@k and pos_loss, the mean cross-entropy of the validation items in nats."""
-        config, of_all = self.config, self.share.of_all
+        k, of_all = self.config.top_k, self.of_scored
         self.net.set_values(values)
-        scores = score(self.net, self.candidates, config.eval_batch_size)
+        scores = score(self.net, self.candidates, self.config.eval_batch_size, self.users)
         rank = of_all(metrics.ranks(scores))
-        return {f"hr@{config.top_k}": metrics.hit_ratio_of_ranks(rank, config.top_k),
-                f"ndcg@{config.top_k}": metrics.ndcg_of_ranks(rank, config.top_k),
+        return {f"hr@{k}": metrics.hit_ratio_of_ranks(rank, k), f"ndcg@{k}": metrics.ndcg_of_ranks(rank, k),
                 "pos_loss": float(of_all(metrics.cross_entropy(scores[:, :1])[:, 0]).mean())}

@@ -167,10 +167,7 @@ class Trainer:
         return samples
 
     def epoch(self, number):
-        """Trains for epoch `number` (from 0), on fresh negatives in a fresh order.
-
-        Returns:
-            Mean loss over the steps, in nats.
+        """Trains for epoch `number` (from 0), on fresh negatives in a fresh order; returns the mean loss in nats.
 
         Raises:
             FloatingPointError: the loss diverges.
@@ -189,16 +186,12 @@ class Trainer:
                                              f"to a mean of {loss / steps:.3g}; lower it")
                 total += loss
                 bar.update(steps)
-        self._propagate()
-        return total / self.steps
-
-    def _propagate(self):
-        """Brings the tables that logits are read from up to those that are trained, where these are not the same."""
-        if self.propagation is not None:
+        if self.propagation is not None:  # the tables that logits are read from are not those that were trained
             net = self.net
             tables = self.propagation(*(Tensor(getattr(net, name).asnumpy()) for name in net.TABLES))
             for name, table in zip(net.SCORED, tables):
                 getattr(net, name).set_data(Tensor(table.asnumpy()))
+        return total / self.steps
 
     def run_steps(self, users, items, steps, per_call, first_step):
         """Sum of the mean losses of `steps` steps; the arrays are filled up to `per_call` steps, unused."""
