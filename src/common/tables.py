@@ -23,6 +23,7 @@ from ..constants import (
     INSTALMENT,
     ITEM,
     RATING,
+    REASON,
     TIMESTAMP,
     TITLE,
     UNWILLINGNESS,
@@ -53,10 +54,12 @@ SYNONYMS = {
     EXPECTED: ("expectedinfluence",),
     DISCLOSED: ("disclosed",),
     INSTALMENT: ("instalment",),
+    REASON: ("reason",),
 }
 _IN_MOVIES = {**SYNONYMS, ITEM: (*SYNONYMS[ITEM], "id")}  # in a list of items their id may be called just that
 
-_TYPES = {USER: "category", ITEM: "category", TITLE: str, GENRES: str, GENRE: str, YEAR: str}  # others pandas decides
+# others pandas decides
+_TYPES = {USER: "category", ITEM: "category", REASON: "category", TITLE: str, GENRES: str, GENRE: str, YEAR: str}
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars", ",": "commas"}
 _QUOTES = "\"'`\u00b4\u2018\u2019\u201c\u201d"
 _ODD = (b'"', b"\r", b"\0", b", ", b"\n ")  # in a file whose lines are not to be copied as they are
@@ -119,14 +122,9 @@ def read_rows(path: str | Path) -> pd.DataFrame:
 
 
 def copy_rows(source: str | Path, rows: np.ndarray, target: Path) -> None:
-    """Writes the header and some rows of a CSV file to another, as write_csv writes what read_rows reads.
+    """Writes the header and some rows, (r,) ascending places from 0, of a CSV file to another, as write_csv does read_rows.
 
     Lines that any reader sees alike are copied as they are, which takes a fraction of the time and memory.
-
-    Args:
-        source: path of the file.
-        rows: (r,) int, ascending places from 0.
-        target: path.
     """
     if not _copy_lines(Path(source), rows, target):
         write_csv(read_rows(source).iloc[rows], target)

@@ -3,38 +3,34 @@
 The least unwilling interactions, until the first share of the budget is spent, train a first model. With its shared
 parameters each user's row is refitted from all that they know themselves; influences are computed at these rows, and the
 game decides what else is disclosed within the next share; and so on. An instalment contains those before it, so that all
-that any model was trained on is part of the mask. What is vetoed takes no part in anything. What leaves a user beside what
-they disclose is their part in sums: those of the regression behind the expected influence, and of the search for the price.
-See docs/maths.md, section 8.
+that any model was trained on is part of the mask; no file holds such a model. What leaves a user beside what they disclose
+is their part in sums: those of the regression behind the expected influence, and of the search for the price. See
+docs/maths.md, section 8.
 """
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
 from itertools import islice
 
 import numpy as np
 
-from ..config import TRAINED, Config
-from ..constants import INSTALMENT_FILE
+from ..config import Config
 from ..influence.anchor import Anchor
 from ..influence.chunks import Chunks
 from ..influence.refit import refitted
 from ..influence_function import expected_at
 from ..network import build
 from ..stat_utils import generator
-from ..training.checkpoint import read_kept, save_checkpoint, with_prefix
 from ..training.trainer import Trainer, train_on
 from .decisions import Decisions
 from .mirror_descent import critical_payoff, price_within_budget
-from .problem import Kept, Problem, first_of_keys
+from .problem import Problem, first_of_keys
 
 logger = logging.getLogger("ifrqe")
 
 EPOCHS = 0.6, 0.8  # after these shares of its epochs a training's parameters are taken for influences
 STEPS = 2  # of a refit: rows that were trained on are near the optimum already
-SET = "epoch{}."  # prefix of a set of parameters in an instalment's file
 
 
 class AskFirst:
@@ -44,18 +40,14 @@ class AskFirst:
         problem: Problem.
         config: instalments, the options of training, influence and game.
         device: name of the device in use.
-        kept: Kept; the models of instalments are left there for the case of an interruption.
     """
 
-    def __init__(self, problem: Problem, config: Config, device: str, kept: Kept):
-        self.problem, self.config, self.device, self.kept = problem, config, device, kept
-        # what is vetoed is not even refitted on
-        self.dataset = problem.dataset.part(problem.allowed)
-        self.unwillingness = problem.unwillingness[problem.allowed]
+    def __init__(self, problem: Problem, config: Config, device: str):
+        self.problem, self.config, self.device = problem, config, device
+        self.dataset, self.unwillingness = problem.dataset, problem.unwillingness
         self.epochs = sorted({max(1, round(share * config.train_epochs)) for share in EPOCHS})
         self.critical = critical_payoff(config.prior, config.rounds, config.game_rate)
         self.seconds = {"training": 0.0, "influence": 0.0}
-        self.files = []
         self.net = build(self.dataset, config)  # refits rows, with one graph for all of them
         self.jacobian = self.net.rows_of_users(Chunks(self.dataset, config).pairs_per_call)
 
@@ -104,16 +96,11 @@ class AskFirst:
         price = price if weight is None else max(price, weight)
         return left & (expected - price * b > self.critical), price
 
-    def remove(self) -> None:
-        """Removes what was kept for the case of an interruption."""
-        for path in self.files:
-            path.unlink(missing_ok=True)
-
     def _least_unwilling(self, limit):
         """(n,) bool: those of the least unwillingness, ties in random order, as far as the limit reaches."""
         b, share = self.unwillingness, self.dataset.share
         keys = b, share.shuffled(generator(self.config.seed, "first instalment"), len(b))
-        return first_of_keys(keys, Problem(self.dataset, b, np.ones(len(b), bool)), limit)
+        return first_of_keys(keys, self.problem, limit)
 
     def _influences(self, disclosed, number):
         """What expected_at finds at rows that are refitted, the shared parameters trained on `disclosed`."""
@@ -131,37 +118,16 @@ class AskFirst:
         return found
 
     def _model(self, disclosed, number):
-        """Sets of parameters, trained on `disclosed` and nothing else, or what an interrupted run has left of them."""
-        config, path = self.config, self.kept.folder / INSTALMENT_FILE.format(number - 1)
-        key = {**self.kept.key, "settings": config.select("model", *TRAINED),
-               "disclosed": hashlib.sha256(np.packbits(disclosed).tobytes()).hexdigest()}
-        self.files.append(path)
-        values, info = (None, None) if config.overwrite else read_kept(path, key)
-        if self.dataset.share.each(values is not None).all():  # a training needs all ranks
-            logger.info("%s: going on with the model that a run before this one has left", path)
-            return [with_prefix(values, name) for name in info["sets"]]
-        part = self.dataset.part(disclosed)
+        """Sets of parameters, trained on `disclosed` and nothing else; no file holds them."""
+        config, part = self.config, self.dataset.part(disclosed)
         logger.info("instalment %d of %d: %s is trained on the %s interactions that are disclosed by now", number - 1,
                     len(config.instalments), config.plain_model, f"{part.all_interactions:,}")
-        sets = {SET.format(epoch.number): epoch.values
-                for epoch in islice(train_on(Trainer(build(part, config), part, config, self.device)), self.epochs[-1])
-                if epoch.number in self.epochs}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_checkpoint(path, sets, {"key": key, "sets": list(sets)})
-        return list(sets.values())
+        epochs = islice(train_on(Trainer(build(part, config), part, config, self.device)), self.epochs[-1])
+        return [epoch.values for epoch in epochs if epoch.number in self.epochs]
 
     def _decisions(self, disclosed, instalment, found, price, record):
-        """The Decisions about all interactions; the influence of what is vetoed is not known, and stands there as 0."""
-        allowed = self.problem.allowed
-
-        def spread(values, kind=np.float64):
-            whole = np.zeros(len(allowed), kind)
-            whole[allowed] = values
-            return whole
-
-        decisions = Decisions(spread(disclosed, bool), self.problem.unwillingness, price, record=record,
-                              instalment=spread(instalment, np.int8))
+        decisions = Decisions(disclosed, self.unwillingness, price, record=record, instalment=instalment)
         if found is not None:
-            decisions.influence, decisions.expected = spread(found[0]), spread(found[1])
+            decisions.influence, decisions.expected = found[:2]
             decisions.record = {**found[2], **record, "parameter_sets": len(self.epochs)}
         return decisions

@@ -1,6 +1,7 @@
 """What was decided, and its two files: disclosure.csv and preprocess.json. See docs/maths.md, section 5."""
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,18 +10,20 @@ import pandas as pd
 
 from ..common.columns import clean_ids, positions
 from ..common.errors import InputError
-from ..common.files import atomic_write, read_json, write_csv
+from ..common.files import digest, read_json, write_csv
 from ..common.tables import read_table
-from ..common.variant import REMEDY, check_mask, decision_files
+from ..common.variant import REMEDY, Variant, check_mask, decision_files
 from ..config import Config
-from ..constants import DISCLOSED, EXPECTED, INFLUENCE, INSTALMENT, ITEM, UNWILLINGNESS, USER
-from ..dataset import Dataset
-from ..sources.withdrawn import withdrawn_from
+from ..constants import DISCLOSED, EXPECTED, INFLUENCE, INSTALMENT, ITEM, REASON, UNWILLINGNESS, UNWILLINGNESS_FILE, USER
+from ..dataset import NONE_DROPPED, VETO, WAITS, Consent, Dataset, Dropped, load_dataset
+from ..training.checkpoint import consent_of
 
 # of preprocess.json, by what comes after it; the latter of a game only
 RECORD_KEYS = ("strategy", "unwillingness", "wv", "total_wv", "wv_budget", "disclosed_share", "seconds", "peak_rss_mb")
 PLAYED_KEYS = ("solver", "parameter_sets", "anchors", "prior", "rounds", "game_rate")
 COLUMNS = (USER, ITEM, INFLUENCE, UNWILLINGNESS, DISCLOSED, EXPECTED)
+DISCLOSURE_SHA256, CONSENT = "disclosure_sha256", "consent"  # keys of preprocess.json; the first of dataset.json, too
+VETOED, TOO_LITTLE = "veto", "too few rows"  # reasons
 
 
 @dataclass
@@ -34,9 +37,8 @@ class Decisions:
     expected: (n,) float64, nats, what the game went by, at several anchors the mean over the rounds; None as well.
     record: dict, preprocess.json; before that is written, what the solver says for it.
     instalment: (n,) int8, in which each was disclosed, from 1, and 0 for what is withheld; None but for `ask-first`.
-    withdrawn: (n,) bool, what was ever withdrawn; None where nothing was.
-    listed: (n,) bool, what disclosure.csv has a row for; None for all. Of the others, which were withdrawn after it was
-        decided, the unwillingness is 1 and influences are 0.
+    reason: Categorical (n,), by what each was decided; None where an earlier version decided.
+    barred: (k,) object, why each of dataset.dropped takes no part; None for none.
     """
     disclosed: np.ndarray
     unwillingness: np.ndarray
@@ -45,8 +47,8 @@ class Decisions:
     expected: np.ndarray = None
     record: dict = field(default_factory=dict)
     instalment: np.ndarray = None
-    withdrawn: np.ndarray = None
-    listed: np.ndarray = None
+    reason: pd.Categorical = None
+    barred: np.ndarray = None
 
     @property
     def wv_share(self) -> float:
@@ -54,32 +56,94 @@ class Decisions:
         return self.record["wv"] / self.record["total_wv"] if self.record["total_wv"] else 0.0
 
     @property
-    def known(self) -> np.ndarray | slice:
-        """Index of the interactions whose influences are known: those that disclosure.csv lists."""
-        return slice(None) if self.listed is None else self.listed
-
-    @property
     def under_veto(self) -> bool:
-        """Whether unwillingness 1 was a veto, and anybody had one."""
-        return self.record.get("vetoed", 0) > 0
+        """Whether unwillingness 1 was a veto."""
+        return bool(self.record.get("veto", self.record.get("vetoed", 0)))
 
-    @property
-    def vetoed(self) -> np.ndarray:
-        """(n,) bool: what its user has forbidden, or withdrawn."""
-        forbidden = (self.unwillingness == 1) & self.under_veto
-        return forbidden if self.withdrawn is None else forbidden | self.withdrawn
+    def of(self, before: Dataset, after: Dataset) -> Decisions:
+        """The Decisions about a Dataset of which, since they were made about the one `before`, something was withdrawn."""
+        kept = np.isin(before.rows, after.rows)
+        texts = {} if self.barred is None else dict(zip(before.dropped.rows.tolist(), self.barred))
+        arrays = {name: values[kept] for name, values in vars(self).items()
+                  if name not in ("weight", "record", "barred") and values is not None}
+        return dataclasses.replace(self, **arrays, barred=barred_by(after.dropped, texts))
+
+    def listed(self, dataset: Dataset) -> pd.DataFrame:
+        """The rows of disclosure.csv, by positions of users and items: all but what is held out."""
+        empty = np.full(len(self.disclosed), np.nan)
+        columns = {USER: dataset.user, ITEM: dataset.item, INFLUENCE: empty if self.influence is None else self.influence,
+                   UNWILLINGNESS: self.unwillingness, DISCLOSED: self.disclosed.astype(np.int8),
+                   EXPECTED: empty if self.expected is None else self.expected}
+        if self.instalment is not None:
+            columns[INSTALMENT] = self.instalment
+        reason = self.reason
+        if dataset.dropped is not None:
+            shown = dataset.dropped.why != WAITS
+            gone, texts = dataset.dropped.of(shown), self.barred[shown]
+            nan = np.full(len(gone.user), np.nan)
+            of_gone = {USER: gone.user, ITEM: gone.item, INFLUENCE: nan, EXPECTED: nan,
+                       UNWILLINGNESS: np.where((gone.why == VETO) | (gone.why > 0), 1.0, np.nan)}
+            columns = {name: np.insert(values, gone.before, of_gone.get(name, np.zeros(len(nan), values.dtype)))
+                       for name, values in columns.items()}
+            if reason is not None:
+                reason = pd.Categorical(np.insert(np.asarray(reason, object), gone.before, texts))
+        return pd.DataFrame({**columns, **({} if reason is None else {REASON: reason})}, copy=False)
 
     def write(self, path: str | Path, dataset: Dataset) -> None:
-        """Writes disclosure.csv: a row for each training interaction, original ids; influences are empty for a baseline."""
-        empty = np.full(dataset.num_interactions, np.nan)
-        table = pd.DataFrame({USER: dataset.user_ids[dataset.user], ITEM: dataset.item_ids[dataset.item],
-                              INFLUENCE: empty if self.influence is None else self.influence,
-                              UNWILLINGNESS: self.unwillingness, DISCLOSED: self.disclosed.astype(np.int8),
-                              EXPECTED: empty if self.expected is None else self.expected}, copy=False)
-        if self.instalment is not None:
-            table[INSTALMENT] = self.instalment
-        with atomic_write(path) as temporary:
-            write_csv(table, temporary)
+        """Writes disclosure.csv to `path`: what `listed` lists, by original ids; influences are empty for a baseline."""
+        table = self.listed(dataset)
+        table[USER], table[ITEM] = dataset.user_ids[table[USER]], dataset.item_ids[table[ITEM]]
+        write_csv(table, path)
+
+
+def barred_by(dropped: Dropped | None, texts: dict[int, str]) -> np.ndarray | None:
+    """(k,) why each of Dropped takes no part; `texts`: by row of ratings.csv what is known of vetoes."""
+    if dropped is None:
+        return None
+    found = [f"withdrawn {why}" if why > 0 else texts.get(row, VETOED) if why == VETO else TOO_LITTLE
+             for why, row in zip(dropped.why.tolist(), dropped.rows.tolist())]
+    return np.array(found, object)
+
+
+def with_reasons(decisions: Decisions, dataset: Dataset, line: np.ndarray, config: Config) -> None:
+    """Adds to Decisions about a Dataset by what each interaction was decided; `line` (n,): see unwillingness.stated."""
+    file = Path(config.willingness_file).name
+    weights = decisions.record.get("instalment_weights")
+    if decisions.weight is None:
+        bases, base = [f"budget {config.wv_budget:g}" if config.strategy != "none" else "all allowed"], 0
+    elif weights is None:
+        bases, base = [f"price {decisions.weight:.6g}"], 0
+    else:  # the first instalments have no price; what is withheld was so at the last
+        bases = [f"budget {config.wv_budget:g}", *(f"price {weight:.6g}" for weight in weights)]
+        unpriced = len(config.instalments) - len(weights)
+        base = np.where(decisions.instalment == 0, len(weights), np.maximum(decisions.instalment - unpriced, 0))
+    codes = np.broadcast_to(base, len(line)) + len(bases) * np.maximum(line, 0).astype(np.int64)
+    unique, codes = np.unique(codes, return_inverse=True)
+    names, place = np.unique([bases[code % len(bases)] + (f", {file}:{code // len(bases)}" if code >= len(bases) else "")
+                              for code in unique.tolist()], return_inverse=True)  # two instalments may have one price
+    decisions.reason = pd.Categorical.from_codes(place[codes], names) if len(codes) else pd.Categorical([])
+    if dataset.dropped is not None:
+        texts = {row: f"{VETOED} {file if at > 0 else UNWILLINGNESS_FILE}:{abs(at)}"
+                 for row, at in zip(dataset.dropped.rows.tolist(), dataset.dropped.line.tolist()) if at}
+        decisions.barred = barred_by(dataset.dropped, texts)
+
+
+def decided_with(config: Config) -> Consent | None:
+    """The Consent that the decisions were made with; None if there are none of this dataset."""
+    path, record_path = decision_files(config)
+    record = read_json(record_path, REMEDY, ["dataset"]) if path.exists() and record_path.exists() else {}
+    return Consent.of_json(record.get(CONSENT)) if record.get("dataset") == config.dataset else None
+
+
+def consent_behind(variant: Variant) -> Consent:
+    """The Consent behind the model of a Variant: that of its training, or of the mask that it was trained on."""
+    # where nobody knows what was vetoed, nothing but what users have had may depend on it
+    return (decided_with(variant.config) or Consent()) if variant.masked else consent_of(variant)
+
+
+def dataset_of(variant: Variant) -> Dataset:
+    """The original Dataset as it was split for the model of a Variant, without what was withdrawn since."""
+    return load_dataset(variant.config, consent=consent_behind(variant))
 
 
 def read_decisions(config: Config, dataset: Dataset, masked: bool = False) -> Decisions | None:
@@ -91,7 +155,7 @@ def read_decisions(config: Config, dataset: Dataset, masked: bool = False) -> De
         masked: whether they must be those that the masked dataset was made from.
 
     Raises:
-        InputError: they do not fit the dataset, or its masked twin.
+        InputError: they do not fit the dataset, or its masked twin, or were changed or damaged.
     """
     path, record_path = decision_files(config)
     if not (path.exists() and record_path.exists()):
@@ -101,54 +165,57 @@ def read_decisions(config: Config, dataset: Dataset, masked: bool = False) -> De
         return None
     played = record["willingness_weight"] is not None
     read_json(record_path, REMEDY, RECORD_KEYS + PLAYED_KEYS if played else RECORD_KEYS)
+    if record.get(DISCLOSURE_SHA256, digest(path)) != digest(path):
+        raise InputError(f"{path}: is not what {record_path.name} says: it was changed, cut or damaged since; {REMEDY}")
     try:
-        table = read_table(path, (*COLUMNS, INSTALMENT), COLUMNS, float_precision="round_trip")
+        table = read_table(path, (*COLUMNS, INSTALMENT, REASON), COLUMNS, float_precision="round_trip")
     except InputError as e:
         raise InputError(f"{e}; {REMEDY}") from e
-    withdrawn = withdrawn_from(dataset, config)
-    if (listed := _listed(table, dataset, path, withdrawn)) is None:
+    user, item = (positions(ids, found.unique)[found.code] for ids, found in (
+        (dataset.user_ids, clean_ids(table[USER], path, USER)), (dataset.item_ids, clean_ids(table[ITEM], path, ITEM))))
+    own, rows, gone = (users.astype(np.int64) * dataset.num_items + items for users, items in (
+        (dataset.user, dataset.item), (user, item), _pairs(dataset.dropped or NONE_DROPPED)))
+    decided = np.ones(len(rows), bool) if len(rows) == len(own) else np.isin(rows, own)
+    if not np.array_equal(rows[decided], own) or not np.isin(rows[~decided], gone).all():
         raise InputError(f"{path}: does not list the training interactions of {dataset.name}; run preprocess.py anew, "
                          "or set --decisions_path to where its results are")
     if masked:
         check_mask(config)
-    decisions = decisions_of(_filled(table, listed), record)
-    decisions.withdrawn = withdrawn if withdrawn.any() else None
-    decisions.listed = None if listed.all() else listed
+    decisions = decisions_of(table[decided], record)
+    if dataset.dropped is not None:
+        said = dict(zip(rows[~decided].tolist(), table[REASON][~decided].astype(str))) if REASON in table else {}
+        texts = {row: said[key] for row, key in zip(dataset.dropped.rows.tolist(), gone.tolist()) if key in said}
+        decisions.barred = barred_by(dataset.dropped, texts)
     return decisions
 
 
+def _pairs(dropped):
+    return dropped.user, dropped.item
+
+
+def decisions_behind(variant: Variant, dataset: Dataset) -> Decisions | None:
+    """The decisions that an evaluation of the model of a Variant is about; None if there are none.
+
+    Of the plain model those with other vetoes say nothing. Raises as read_decisions does.
+    """
+    consent = decided_with(variant.config)
+    if variant.config.holdout == 1 or not variant.masked and consent and not dataset.consent.forbids_as(consent):
+        return None
+    return read_decisions(variant.config, dataset, variant.masked)
+
+
 def decisions_of(table: pd.DataFrame, record: dict) -> Decisions:
-    """The Decisions of the rows of disclosure.csv and of preprocess.json."""
-    return Decisions(table[DISCLOSED].to_numpy() == 1, table[UNWILLINGNESS].to_numpy(), record["willingness_weight"],
+    """The Decisions of rows of disclosure.csv about what takes part, and of preprocess.json."""
+    return Decisions(table[DISCLOSED].to_numpy() == 1, _numbers(table[UNWILLINGNESS]), record["willingness_weight"],
                      _numbers(table[INFLUENCE]), _numbers(table[EXPECTED]), record,
-                     table[INSTALMENT].to_numpy() if INSTALMENT in table else None)
-
-
-def _listed(table, dataset, path, withdrawn):
-    """(n,) bool: the training interactions that the rows are, in their order; None if others than withdrawn ones lack."""
-    user, item = (positions(ids, found.unique)[found.code] for ids, found in (
-        (dataset.user_ids, clean_ids(table[USER], path, USER)), (dataset.item_ids, clean_ids(table[ITEM], path, ITEM))))
-    if len(table) == dataset.num_interactions:
-        same = np.array_equal(user, dataset.user) and np.array_equal(item, dataset.item)
-        return np.ones(len(table), bool) if same else None
-    own, rows = dataset.user.astype(np.int64) * dataset.num_items + dataset.item, user * dataset.num_items + item
-    listed = np.isin(own, rows)
-    same = np.array_equal(own[listed], rows) and withdrawn[~listed].all()
-    return listed if same else None
-
-
-def _filled(table, listed):
-    """The rows of disclosure.csv with one for each interaction, see Decisions.withdrawn."""
-    if listed.all():
-        return table
-    full = table.set_index(np.flatnonzero(listed)).reindex(np.arange(len(listed)))
-    missing = {INFLUENCE: 0.0, EXPECTED: 0.0, UNWILLINGNESS: 1.0, DISCLOSED: 0, INSTALMENT: 0}
-    for column in set(missing) & set(full):
-        full[column] = full[column].where(listed, missing[column])
-    return full.astype({column: table[column].dtype for column in (DISCLOSED, INSTALMENT) if column in table})
+                     table[INSTALMENT].to_numpy() if INSTALMENT in table else None,
+                     table[REASON].astype("category").values if REASON in table else None)
 
 
 def _numbers(column):
-    """float64; None where a field is no number."""
-    found = pd.to_numeric(column, errors="coerce").to_numpy(np.float64)
+    """float64, to the last digit; None where a field is no number."""
+    try:
+        found = column.to_numpy().astype(np.float64)
+    except ValueError:
+        return None
     return found if np.isfinite(found).all() else None

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from pathlib import Path
 
@@ -9,14 +10,15 @@ import numpy as np
 
 from ..common.errors import InputError
 from ..common.figures import as_written, disclosure_plot, drawn
-from ..common.files import atomic_write, digest, read_json, write_csv, write_json
+from ..common.files import digest, read_json
 from ..common.machine import peak_rss_mb
 from ..common.plugins import label, plugin_files
 from ..common.ranks import check_ranks, in_ranks, rank_folder
 from ..common.share import Exchange
 from ..common.stage import Stage
 from ..common.tables import copy_rows, read_table
-from ..common.variant import dataset_folder, is_masked
+from ..common.together import CHECKPOINT, MASKED, OUTPUT, Together, journal_of
+from ..common.variant import DIGESTS, REMEDY, Variant, dataset_folder, is_masked
 from ..common.wording import counted
 from ..config import MASK, TRAINED, Config
 from ..constants import (
@@ -25,27 +27,32 @@ from ..constants import (
     DISCLOSURE_FILE,
     DISCLOSURE_PLOT,
     EXPECTED,
+    HELD_OUT_FILE,
     INFLUENCE,
     MASK_SETTINGS,
     MOVIES_FILE,
     PREPROCESS_FILE,
     RATINGS_FILE,
+    REASON,
     TEXT_IDS,
     UNWILLINGNESS,
 )
-from ..dataset import UNFINISHED, Dataset, HeldOut
+from ..dataset import TOO_FEW, VETO, WAITS, Dataset
 from ..device_adapter import set_device
 from ..metrics import willingness_violation
-from ..sources.catalogue import nameless, text_ids
+from ..sources.catalogue import text_ids
 from ..sources.deal import deal, join, load_share
 from ..sources.unwillingness import data_files, unwillingness_source
+from ..sources.withdrawn import check_head, head_of, read_requests
+from ..training.train import LAST_SUFFIX
 from .anchors import load_model, parameter_sets, trained_model
-from .decisions import decisions_of
-from .problem import Kept, load_problem, problem_of
+from .decisions import CONSENT, DISCLOSURE_SHA256, decisions_of, with_reasons
+from .problem import load_problem, problem_of
 from .strategies import ASK_FIRST, IFRQE, NONE, PLAYED, Strategies, influence_groups, needs_model
 
 logger = logging.getLogger("ifrqe")
 
+MADE_BY = "made_by"  # key of a masked dataset's dataset.json: the run
 _PART, _ROWS = "disclosure_{}.csv", "rows_{}.npy"  # of each rank
 _IN_RANKS = {"strategy": (NONE, "random", "threshold", IFRQE, ASK_FIRST), "solver": ("blend", "block")}
 
@@ -66,7 +73,7 @@ def preprocess(config: Config) -> None:
         inputs.append(trained_model(config))
     output, target = Path(config.output_path), dataset_folder(config, masked=True)
     written = [output / DISCLOSURE_FILE, output / PREPROCESS_FILE,
-               *(target / name for name in (RATINGS_FILE, MOVIES_FILE, DATASET_FILE))]
+               *(target / name for name in (RATINGS_FILE, HELD_OUT_FILE, DATASET_FILE))]
     device = set_device(config)
     trains = (*TRAINED, "processes") if config.strategy == ASK_FIRST else ()  # else their models say how they were trained
     stage = Stage("preprocess", config, ("split", "model", *trains, *influence_groups(config), *MASK), inputs,
@@ -74,31 +81,39 @@ def preprocess(config: Config) -> None:
     if stage.is_done():
         return
     start = time.perf_counter()
-    if config.ranks == 1:
-        problem = load_problem(config)
-        decisions, record, strategies = _decide(problem, config, device, Kept(output, stage.basis))
-        dataset, kept = problem.dataset, decisions.disclosed
-        decisions.write(output / DISCLOSURE_FILE, dataset)
-    else:
-        dataset, decisions, record = _decide_in_ranks(config, output, device, stage.basis)
-        kept = np.ones(len(dataset.rows), bool)
-    decided = time.perf_counter()
-    write_masked_dataset(config, dataset, kept, {
-        "disclosure_sha256": digest(output / DISCLOSURE_FILE), MASK_SETTINGS: config.select("influence", *MASK)})
-    end = time.perf_counter()
-    record["seconds"].update(mask=end - decided, total=end - start)
-    write_json(output / PREPROCESS_FILE, record)
+    _check_target(config, target)
+    with Together(journal_of(config)) as files:
+        if config.ranks == 1:
+            problem = load_problem(config)
+            dataset = problem.dataset
+            decisions, record = _decide(problem, config, device)
+            with files.write(OUTPUT, DISCLOSURE_FILE) as disclosure:
+                decisions.write(disclosure, dataset)
+            kept = dataset.rows[decisions.disclosed]
+        else:
+            with files.write(OUTPUT, DISCLOSURE_FILE) as disclosure:
+                dataset, kept, decisions, record = _decide_in_ranks(config, disclosure, device)
+        record.update({DISCLOSURE_SHA256: digest(disclosure), CONSENT: dataset.consent.as_json()})
+        decided = time.perf_counter()
+        write_masked_dataset(config, dataset, kept, files, {
+            DISCLOSURE_SHA256: record[DISCLOSURE_SHA256], MASK_SETTINGS: config.select("influence", *MASK)})
+        # a training on an earlier mask, and what earlier versions left of instalments, may have seen more than this one
+        files.remove(CHECKPOINT, Variant(config, True).checkpoint.with_suffix(LAST_SUFFIX).name)
+        for path in output.glob("instalment_*.partial.ckpt"):
+            files.remove(OUTPUT, path.name)
+        end = time.perf_counter()
+        record["seconds"].update(mask=end - decided, total=end - start)
+        files.write_json(OUTPUT, PREPROCESS_FILE, record)
     stage.finish()
     if config.ranks == 1:
-        strategies.forget()
         _report(dataset, decisions, record, config.veto)
     drawn(disclosure_plot, output / DISCLOSURE_PLOT, decisions,
           f"{dataset.name}: what is disclosed ({as_written(label(config.strategy))})")
     logger.info("masked dataset written to %s, decisions to %s", target, output / DISCLOSURE_FILE)
 
 
-def _decide(problem, config, device, kept):
-    """The Decisions about a problem, or about a rank's share of it, what preprocess.json says, and the Strategies."""
+def _decide(problem, config, device):
+    """The Decisions about a problem, or about a rank's share of it, and what preprocess.json says."""
     dataset = problem.dataset
     model = load_model(dataset, config) if needs_model(config.strategy) else None
     logger.info("mask of %s (%s%s): %s interactions of %s users, strategy %s%s", dataset.name, device,
@@ -106,38 +121,36 @@ def _decide(problem, config, device, kept):
                 f"{len(dataset.all_user_ids):,}", config.strategy,
                 f", solver {config.solver} at {counted(len(parameter_sets(model)), 'epoch')}"
                 if model and config.strategy in PLAYED else "")
-    strategies = Strategies(problem, model, config, device, kept)
+    strategies = Strategies(problem, model, config, device)
     decisions = strategies(config.strategy, config.wv_budget, config.willingness_weight)
-    return decisions, _record(config, problem, model, decisions, strategies.seconds), strategies
+    with_reasons(decisions, dataset, problem.line, config)
+    return decisions, _record(config, problem, model, decisions, strategies.seconds)
 
 
-def _decide_in_ranks(config, output, device, basis):
-    """Writes disclosure.csv, of several ranks' decisions; returns a Dataset of the rows kept, the Decisions, the record."""
+def _decide_in_ranks(config, path, device):
+    """Writes disclosure.csv, of several ranks' decisions, to `path`; returns the Dataset, the rows that are kept, the
+    Decisions and the record."""
     with rank_folder(config) as folder:
-        ids = deal(config, False, folder, unwillingness=True)
-        record = in_ranks(config, folder, __name__, "decide_in_rank", device, basis)
-        join(folder, [_PART.format(k) for k in range(config.ranks)], output / DISCLOSURE_FILE)
-        rows = np.concatenate([np.load(folder / _ROWS.format(k)) for k in range(config.ranks)])
-    table = read_table(output / DISCLOSURE_FILE, (INFLUENCE, UNWILLINGNESS, DISCLOSED, EXPECTED),
-                       float_precision="round_trip", extra="quiet")
-    decisions = decisions_of(table, record)
-    dataset = Dataset(dataset_folder(config).name, ids, None, None, rows, HeldOut(None, None, np.zeros(0, np.int64)))
-    return dataset, decisions, record
+        dataset = deal(config, False, folder, unwillingness=True)
+        record = in_ranks(config, folder, __name__, "decide_in_rank", device)
+        join(folder, [_PART.format(k) for k in range(config.ranks)], path)
+        kept = np.concatenate([np.load(folder / _ROWS.format(k)) for k in range(config.ranks)])
+    table = read_table(path, (INFLUENCE, UNWILLINGNESS, DISCLOSED, EXPECTED, REASON), float_precision="round_trip",
+                       extra="quiet")
+    if dataset.dropped is not None:
+        listed = dataset.dropped.of(dataset.dropped.why != WAITS)
+        table = table.drop(index=listed.before + np.arange(len(listed.before)))
+    return dataset, kept, decisions_of(table, record), record
 
 
-def decide_in_rank(config: Config, folder: Path, exchange: Exchange, device: str, basis: dict) -> dict:
-    """What each rank does of `preprocess`; leaves its part of disclosure.csv, and the rows that its users keep."""
+def decide_in_rank(config: Config, folder: Path, exchange: Exchange, device: str) -> dict:
+    """What each rank does of `preprocess`; leaves its part of disclosure.csv, and the rows that its users disclose."""
     problem = problem_of(load_share(config, False, folder, exchange), config)
-    dataset, rank = problem.dataset, [exchange.rank, config.ranks]
-    kept = Kept(Path(config.output_path) / "rank_{}_of_{}".format(*rank), {**basis, "rank": rank})
-    decisions, record, strategies = _decide(problem, config, device, kept)
+    dataset = problem.dataset
+    decisions, record = _decide(problem, config, device)
     decisions.write(folder / _PART.format(exchange.rank), dataset)
-    np.save(folder / _ROWS.format(exchange.rank),
-            np.concatenate([dataset.rows[decisions.disclosed], dataset.held_out.ravel()]))
+    np.save(folder / _ROWS.format(exchange.rank), dataset.rows[decisions.disclosed])
     _report(dataset, decisions, record, config.veto)
-    strategies.forget()
-    if kept.folder.exists() and not any(kept.folder.iterdir()):
-        kept.folder.rmdir()
     return record
 
 
@@ -148,6 +161,10 @@ def _record(config, problem, model, decisions, seconds):
     played = config.strategy in PLAYED and decisions.expected is not None
     wv, total_wv = (float(total(willingness_violation(kept, problem.unwillingness, users)))
                     for kept in (disclosed, np.ones(len(disclosed))))
+    why = np.zeros(0) if dataset.dropped is None else dataset.dropped.why
+
+    def number_of(reason):
+        return (why > 0 if reason is None else why == reason).sum()
     trained = model[1]["settings"] if model else None
     if config.strategy == ASK_FIRST:
         trained = config.select("split", "model", *TRAINED)
@@ -164,7 +181,8 @@ def _record(config, problem, model, decisions, seconds):
             "model_settings": trained, **game, "seconds": seconds, "wv": wv, "total_wv": total_wv,
             "spent_wv": total_wv if needs_model(config.strategy) else wv, "willingness_weight": decisions.weight,
             "wv_budget": config.wv_budget if config.willingness_weight is None or not played else None,
-            "vetoed": int(total((problem.unwillingness == 1).sum())) if config.veto else 0,
+            "veto": config.veto, "vetoed": int(total(number_of(VETO))), "withdrawn": int(total(number_of(None))),
+            "too_few_rows": int(total(number_of(TOO_FEW))), "num_scored": int(total(len(dataset.scored))),
             "disclosed_share": float(total(disclosed.sum()) / dataset.all_interactions),
             "peak_rss_mb": float(dataset.share.each(peak_rss_mb()).max())}
 
@@ -185,37 +203,47 @@ def _report(dataset, decisions, record, veto):
                     "disclosed, of the harmful %.1f%%", 100 * good / every, 100 * kept / max(good, 1),
                     100 * (number - kept) / max(every - good, 1))
     if veto:
-        logger.info("vetoed: %s interactions, none of them disclosed", f"{record['vetoed']:,}")
+        logger.info("vetoed: %s interactions, which take no part in anything", f"{record['vetoed']:,}")
 
 
-def write_masked_dataset(config: Config, dataset: Dataset, disclosed: np.ndarray, record: dict) -> None:
-    """Writes the masked twin of a dataset: its disclosed training rows and its held-out rows, in their order.
-
-    No sampled negative is written. The catalogue stays whole, so that the masked model knows the same items; to a trainer
-    a withheld item is one that the user has not touched.
-
-    Args:
-        config: data_path and dataset.
-        dataset: Dataset of the source.
-        disclosed: (n,) bool, in the order of dataset.user.
-        record: dict, what its dataset.json is to say beside that of the source.
-
-    Raises:
-        InputError: another dataset lies there.
-    """
-    source, target = dataset_folder(config), dataset_folder(config, masked=True)
-    start = {"dataset": target.name, "masked_from": source.name}
+def _check_target(config, target):
+    """Raises InputError if what lies where the masked dataset is to be written is not this run's to replace."""
     if (target / RATINGS_FILE).exists() and not is_masked(target):
         raise InputError(f"{target}: was not written by preprocess.py, which would replace it; move it to another place")
-    write_json(target / DATASET_FILE, {**start, UNFINISHED: True})  # what is there belongs together only after the last file
-    rows = np.sort(np.concatenate([dataset.rows[disclosed], dataset.held_out.ravel()]))
-    with atomic_write(target / RATINGS_FILE) as temporary:
-        copy_rows(source / RATINGS_FILE, rows, temporary)
-    with atomic_write(target / MOVIES_FILE) as temporary:
-        if (source / MOVIES_FILE).exists():
-            temporary.write_bytes((source / MOVIES_FILE).read_bytes())
-        else:  # the items that occur: in the masked twin some may occur no more
-            write_csv(nameless(dataset.item_ids), temporary)
+    record = read_json(target / DATASET_FILE, REMEDY) if (target / DATASET_FILE).exists() else {}
+    check_head(record, read_requests(config), target / DATASET_FILE)
+    made_by = record.get(MADE_BY)
+    if made_by not in (None, _run_of(config)) and not config.overwrite:
+        raise InputError(f"{target}: is the masked dataset of the run with --output_path "
+                         f"{os.path.normpath(target.parent / made_by)}; give this run a --data_path of its own, or "
+                         "replace it with --overwrite")
+
+
+def _run_of(config):
+    """What a masked dataset calls the run that made it: its output folder, seen from the data folder."""
+    return os.path.relpath(os.path.realpath(config.output_path), os.path.realpath(config.data_path))
+
+
+def write_masked_dataset(config: Config, dataset: Dataset, kept: np.ndarray, files: Together, record: dict) -> None:
+    """Writes the masked twin of a dataset: what is disclosed in ratings.csv, what is held out beside it in held_out.csv.
+
+    Rows are in the order of the source; no sampled negative is written. The catalogue is that of the source, so that the
+    masked model knows the same users and items; to a trainer a withheld item is one that the user has not touched.
+
+    Args:
+        dataset: Dataset of the source.
+        kept: (k,) rows of its ratings.csv that are disclosed.
+        files: Together, which puts the files in place.
+        record: dict, what its dataset.json is to say beside that of the source.
+    """
+    source, target = dataset_folder(config), dataset_folder(config, masked=True)
+    digests = {}
+    for name, rows in ((RATINGS_FILE, kept), (HELD_OUT_FILE, dataset.held_out[dataset.scored].ravel())):
+        with files.write(MASKED, name) as temporary:
+            copy_rows(source / RATINGS_FILE, np.sort(rows), temporary)
+            digests[name] = digest(temporary)
+    files.remove(MASKED, MOVIES_FILE)  # of an earlier version
     made = read_json(source / DATASET_FILE, "make the dataset anew") if (source / DATASET_FILE).exists() else {}
-    write_json(target / DATASET_FILE, {**made, **start, **record, "num_ratings": len(rows),
-                                       TEXT_IDS: text_ids(dataset.user_ids, dataset.item_ids)})
+    files.write_json(MASKED, DATASET_FILE, {
+        **made, "dataset": target.name, "masked_from": source.name, **record, "num_ratings": len(kept), DIGESTS: digests,
+        TEXT_IDS: text_ids(dataset.user_ids, dataset.item_ids), MADE_BY: _run_of(config), **head_of(read_requests(config))})

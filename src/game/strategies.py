@@ -19,7 +19,7 @@ from .ask_first import AskFirst
 from .baselines import BASELINES, find
 from .decisions import Decisions
 from .mirror_descent import Game
-from .problem import Kept, Problem, first_in_order, first_of_keys, limit_of
+from .problem import Problem, first_in_order, first_of_keys, limit_of
 
 logger = logging.getLogger("ifrqe")
 
@@ -42,7 +42,7 @@ def influence_groups(config: Config, solvers: tuple[str, ...] = ()) -> tuple[str
 
 def play(expected: list[np.ndarray], problem: Problem, config: Config, limit: float, weight: float | None = None,
          selections: list[np.ndarray] | None = None) -> tuple[np.ndarray, float, Game]:
-    """Plays the game about what is allowed, at a price or at the one that just keeps within the limit.
+    """Plays the game, at a price or at the one that just keeps within the limit.
 
     Args:
         expected: list of (n,) expected influences, one for each anchor.
@@ -55,17 +55,11 @@ def play(expected: list[np.ndarray], problem: Problem, config: Config, limit: fl
     Returns:
         disclosed: (n,) bool.
         weight: lambda.
-        game: the Game, about the allowed ones.
+        game: the Game.
     """
-    allowed = problem.allowed
-    game = Game(np.stack(expected)[:, allowed], problem.unwillingness[allowed], config,
-                None if selections is None else np.stack(selections)[:, allowed], problem.dataset.user[allowed],
-                problem.dataset.share)
-    disclosed = np.zeros(len(allowed), bool)
-    if weight is None:
-        disclosed[allowed], weight = game.within(limit)
-    else:
-        disclosed[allowed] = game.play(weight)[0]
+    game = Game(np.stack(expected), problem.unwillingness, config, None if selections is None else np.stack(selections),
+                problem.dataset.user, problem.dataset.share)
+    disclosed, weight = game.within(limit) if weight is None else (game.play(weight)[0], weight)
     return disclosed, weight, game
 
 
@@ -77,13 +71,11 @@ class Strategies:
         model: see anchors.load_model; None for strategies that need no model.
         config: the options of influence and game.
         device: name of the device in use.
-        kept: Kept.
     """
 
-    def __init__(self, problem: Problem, model: tuple[dict, dict] | None, config: Config, device: str, kept: Kept):
-        self.problem, self.model, self.config, self.device, self.kept = problem, model, config, device, kept
+    def __init__(self, problem: Problem, model: tuple[dict, dict] | None, config: Config, device: str):
+        self.problem, self.model, self.config, self.device = problem, model, config, device
         self.seconds = {"influence": 0.0, "game": 0.0}
-        self.asked_first = []  # what keeps models for the case of an interruption
         self._anchors = {}  # by number, the last selection and what is expected there: of another budget it may be the same
         self._first = None
 
@@ -101,7 +93,7 @@ class Strategies:
         problem = self.problem
         limit = limit_of(problem, budget)
         if strategy == NONE:
-            return Decisions(problem.allowed.copy(), problem.unwillingness)
+            return Decisions(np.ones(len(problem.unwillingness), bool), problem.unwillingness)
         if strategy not in PLAYED:
             baseline = find(strategy)
             if baseline.keys:
@@ -111,8 +103,7 @@ class Strategies:
             order = baseline.order(problem.dataset, problem.unwillingness, parameters, self.config)
             return Decisions(first_in_order(order, problem, limit), problem.unwillingness)
         if strategy == ASK_FIRST:
-            ask_first = AskFirst(problem, self.config, self.device, self.kept)
-            self.asked_first.append(ask_first)
+            ask_first = AskFirst(problem, self.config, self.device)
             decisions = ask_first(limit, weight)
             self.seconds.update(ask_first.seconds)
             return decisions
@@ -129,20 +120,9 @@ class Strategies:
             report = {**report, "anchor_wv": [float(problem.unwillingness[o].sum() / problem.dataset.num_users)
                                               for o in selections]}
             disclosed, weight, game = self._play(found, limit, weight, selections)
-            expected = self._averaged(expected, game, weight)
+            expected = game.play(weight)[1]
         return Decisions(disclosed, problem.unwillingness, influence=influence, expected=expected, record=report,
                          weight=weight)
-
-    def _averaged(self, expected, game, weight):
-        """(n,) what the game at several anchors went by at a price."""
-        expected, allowed = expected.copy(), self.problem.allowed
-        expected[allowed] = game.play(weight)[1]
-        return expected
-
-    def forget(self) -> None:
-        """Removes what was kept for the case of an interruption."""
-        for ask_first in self.asked_first:
-            ask_first.remove()
 
     def _play(self, expected, limit, weight, selections=None):
         start = time.perf_counter()
@@ -163,18 +143,17 @@ class Strategies:
         return found
 
     def _place_anchors(self, expected, limit, weight):
-        """Selection vectors of `anchors` anchors, everything allowed first, and the expected influences there.
+        """Selection vectors of `anchors` anchors, everything first, and the expected influences there.
 
         Args:
             expected: (n,) at the first.
             limit, weight: of the game.
         """
         problem, config = self.problem, self.config
-        selections, found = [problem.allowed], [expected]
+        selections, found = [np.ones(len(expected), bool)], [expected]
         for number in range(1, config.anchors):
             if config.anchor_placing == "binomial":
-                drawn = generator(config.seed, "anchor", number).random(len(expected))
-                selection = problem.allowed & (drawn < config.prior)
+                selection = generator(config.seed, "anchor", number).random(len(expected)) < config.prior
             else:
                 selection = self._play(found, limit, weight, selections)[0]
             if not selection.any():

@@ -115,6 +115,17 @@ def test_numbers_are_written_as_pandas_writes_them(tmp_path):
     assert (tmp_path / "x.csv").read_text() == table.to_csv(index=False, lineterminator="\n")
 
 
+def test_categories_are_written_as_pandas_writes_them(tmp_path):
+    names = ["price 0.5", 'a,b "c".csv:3', '"', ",", "two\nlines", "caf\u00e9", " blank ", "last"]
+    code = np.random.default_rng(0).integers(0, len(names) - 1, 500)  # of one category there is none
+    table = pd.DataFrame({"reason": pd.Categorical.from_codes(code, names), "x": code / 7,
+                          "number": pd.Categorical.from_codes(code % 2, [3, 1])})
+    write_csv(table, tmp_path / "x.csv")
+    assert (tmp_path / "x.csv").read_bytes() == table.to_csv(index=False, lineterminator="\n").encode()
+    again = pd.read_csv(tmp_path / "x.csv")
+    assert again.reason.tolist() == table.reason.tolist()
+
+
 def test_a_large_file_that_changes_has_another_digest(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "_LARGE", 0)
     seen = []

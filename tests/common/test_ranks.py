@@ -101,9 +101,12 @@ def test_an_error_of_one_rank_is_that_of_all(many, settings):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("strategy", ["ifrqe", "ask-first", "threshold"])
-def test_stages_in_ranks_write_what_one_process_writes(many, settings, tmp_path, cpu, strategy):
-    options = *SMALL, "--strategy", strategy, "--batch_size", 126, "--anchor_epochs", 1
+@pytest.mark.parametrize("strategy, veto", [("ifrqe", False), ("ask-first", False), ("threshold", False),
+                                            ("threshold", True), ("ifrqe", True)])
+def test_stages_in_ranks_write_what_one_process_writes(many, settings, tmp_path, cpu, strategy, veto):
+    (tmp_path / "rules.csv").write_text("user_id,item_id,unwillingness\n3,,1\n,7,1\n,8,0.9\n,,0.25\n")
+    options = *SMALL, "--strategy", strategy, "--batch_size", 126, "--anchor_epochs", 1, f"--veto={veto}"
+    options = *options, *(["--willingness_file", tmp_path / "rules.csv"] if veto else [])
     train(Variant(settings(*options)))
     files = {}
     for ranks in (1, 2):
@@ -113,11 +116,14 @@ def test_stages_in_ranks_write_what_one_process_writes(many, settings, tmp_path,
         assert not (output / "ranks").exists() and not list(output.glob("rank_*"))
         train(Variant(settings(*options, "--overwrite"), masked=True))
         evaluate(Variant(config, masked=True))
-        files[ranks] = (pd.read_csv(output / "disclosure.csv"), (masked / "ratings.csv").read_text(),
+        files[ranks] = (pd.read_csv(output / "disclosure.csv"),
+                        [(masked / f"{name}.csv").read_text() for name in ("ratings", "held_out")],
                         read_json(output / "preprocess.json", ""), read_json(output / "eval_ifrqe.json", ""),
                         pd.read_csv(output / "eval_ifrqe_users.csv"))
         assert (output / "disclosure.png").exists()
     one, two = files[1], files[2]
+    assert one[0].reason.str.startswith("veto").any() == veto == (one[2]["vetoed"] > 20)
+    assert one[2]["num_scored"] == len(one[4]) == (23 if veto else 24)
     if strategy == "ask-first":  # its trainings shuffle otherwise, so that masks differ
         assert one[0].disclosed.mean() == pytest.approx(two[0].disclosed.mean(), abs=0.1)
         assert (one[0].unwillingness == two[0].unwillingness).all()

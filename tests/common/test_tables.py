@@ -11,9 +11,10 @@ import pytest
 
 from src.common.errors import InputError
 from src.common.tables import copy_rows, read_rows, read_stream
-from src.dataset import load_dataset, timestamp_seconds
+from src.dataset import load_dataset
 from src.movielens import prepare
 from src.sources.catalogue import find_users, load_catalogue
+from src.sources.interactions import timestamp_seconds
 
 ROWS = [("u1", "a", 5, 1_000_000_030), ("u1", "b", 4, 1_000_000_010), ("u1", "c", 3, 1_000_000_020),
         ("u2", "c", 1, 1_000_000_060), ("u2", "a", 2, 1_000_000_070), ("u2", "b", 3, 1_000_000_050)]

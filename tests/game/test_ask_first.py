@@ -1,4 +1,5 @@
 """Strategy ask-first: instalments, and the proof that nothing is trained on before it is disclosed."""
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from src.common.errors import InputError
 from src.common.files import read_json
 from src.common.variant import Variant, dataset_folder
-from src.constants import DISCLOSED, INSTALMENT, INSTALMENT_FILE, ITEM, PREPROCESS_FILE, RATINGS_FILE, USER
+from src.constants import DISCLOSED, INSTALMENT, ITEM, PREPROCESS_FILE, RATINGS_FILE, USER
 from src.dataset import load_dataset
 from src.evaluation.explain import Rule
 from src.game import ask_first
@@ -16,7 +17,7 @@ from src.game.ask_first import AskFirst
 from src.game.decisions import read_decisions
 from src.game.mirror_descent import critical_payoff
 from src.game.preprocess import preprocess
-from src.game.problem import Kept, Problem, load_problem
+from src.game.problem import Problem, load_problem
 from src.game.strategies import Strategies
 from src.influence import refit
 from src.ncf import NCF, build
@@ -50,7 +51,7 @@ def decided(config):
 
 
 class Watch:
-    """Records what trains and what a refit finds, and leaves the files of instalments where they are."""
+    """Records what trains and what a refit finds."""
 
     def __init__(self, monkeypatch):
         self.pairs, self.rows, self.trainings = set(), [], 0
@@ -72,7 +73,6 @@ class Watch:
         monkeypatch.setattr(Trainer, "run_steps", steps)
         monkeypatch.setattr(Trainer, "__init__", begin)
         monkeypatch.setattr(refit, "refit", rows)
-        monkeypatch.setattr(AskFirst, "remove", lambda self: None)
 
 
 def prove(config, watch):
@@ -80,14 +80,16 @@ def prove(config, watch):
     preprocess(config)
     train(Variant(config, masked=True))
     dataset, (table, _) = load_dataset(config), decided(config)
-    kept = table[DISCLOSED].to_numpy() == 1
-    mask = set(zip(dataset.user[kept].tolist(), dataset.item[kept].tolist()))
+    kept, disclosed = table[DISCLOSED].to_numpy() == 1, read_decisions(config, dataset).disclosed
+    mask = set(zip(dataset.user[disclosed].tolist(), dataset.item[disclosed].tolist()))
+    assert len(mask) == kept.sum()
     assert watch.trainings == 3
     assert watch.pairs == mask
     assert len(watch.rows) >= 2
     files = [path for folder in (config.output_path, config.checkpoint_path, dataset_folder(config, masked=True))
              for path in folder_files(folder)]
-    assert any(path.name == INSTALMENT_FILE.format(2) for path in files)
+    assert {path.name for path in files} >= {"held_out.csv", "IFRQE.ckpt", "disclosure.csv", PREPROCESS_FILE}
+    assert not [path for path in files if "instalment" in path.name or path.name.startswith(".")]
     withheld = table[~kept]
     texts = [f"{user},{item}".encode() for user, item in zip(withheld[USER], withheld[ITEM])]
     ids = {str(i).encode() for i in withheld[ITEM]}
@@ -111,7 +113,8 @@ def test_nothing_is_trained_on_before_it_is_disclosed(people, settings, monkeypa
     config = settings(*OPTIONS, *THREE, "--veto")
     prove(config, Watch(monkeypatch))
     table, record = decided(config)
-    assert record["vetoed"] > 10 and not table[DISCLOSED][table.unwillingness == 1].any()
+    assert record["vetoed"] == 28 == (table.reason.str.startswith("veto unwillingness.csv:")).sum()
+    assert not table[DISCLOSED][table.unwillingness == 1].any() and (table.unwillingness == 1).sum() == 28
     assert record["spent_wv"] == record["wv"] <= 0.6 * record["total_wv"]
     assert 0.2 < table[DISCLOSED].mean() < 0.9
 
@@ -136,7 +139,8 @@ def test_the_proof_finds_a_written_row(people, settings, monkeypatch):
 
     def careless(self, disclosed, number):
         found = decide(self, disclosed, number)
-        (self.kept.folder / "rows.bin").write_bytes(watch.rows[-1].tobytes())
+        Path(self.config.output_path).mkdir(exist_ok=True)
+        (Path(self.config.output_path) / "rows.bin").write_bytes(watch.rows[-1].tobytes())
         return found
     watch = Watch(monkeypatch)
     monkeypatch.setattr(AskFirst, "_influences", careless)
@@ -163,36 +167,47 @@ class Killed(Exception):
     """Stands for a signal in the middle of an instalment."""
 
 
-def test_an_interrupted_run_goes_on_with_the_models_that_are_there(people, settings, monkeypatch):
+def test_an_interrupted_run_leaves_nothing_and_the_next_one_is_like_the_first(people, settings, monkeypatch):
     config = settings(*OPTIONS, *THREE)
-    decide, model = AskFirst._influences, AskFirst._model
+    model = AskFirst._model
 
     def killed(self, disclosed, number):
+        found = model(self, disclosed, number)
         if number == 3:
-            model(self, disclosed, number)
             raise Killed
-        return decide(self, disclosed, number)
+        return found
     with monkeypatch.context() as patch:
-        patch.setattr(AskFirst, "_influences", killed)
+        patch.setattr(AskFirst, "_model", killed)
         with pytest.raises(Killed):
             preprocess(config)
-    last = Path(config.output_path) / INSTALMENT_FILE.format(2)
-    last.write_bytes(last.read_bytes()[:-100])  # what was cut off, or is damaged, is trained again
+    assert not folder_files(config.output_path) and not folder_files(config.checkpoint_path)
+    assert not dataset_folder(config, masked=True).exists()
     with monkeypatch.context() as patch:
         watch = Watch(patch)
         preprocess(config)
-    assert watch.trainings == 1
-    resumed = decided(config)[0]
+    assert watch.trainings == 2
+    after, record = decided(config)
     preprocess(config.replace(overwrite=True))
-    pd.testing.assert_frame_equal(decided(config)[0], resumed)
-    assert not [path for path in folder_files(config.output_path) if "partial" in path.name]
+    pd.testing.assert_frame_equal(decided(config)[0], after)
+    assert record["spent_wv"] == record["wv"]
+
+
+def test_what_earlier_runs_left_is_removed_when_a_mask_is_written_by_whatever_run(people, settings):
+    config = settings(*SMALL, "--strategy", "threshold")
+    left = [Path(config.output_path) / f"instalment_{n}.partial.ckpt" for n in (1, 2)]
+    left.append(Path(config.checkpoint_path) / "IFRQE.last.ckpt")
+    mine = Path(config.output_path) / "mine.ckpt"
+    for path in (*left, mine):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"knows more than the mask")
+    preprocess(config)
+    assert not [path for path in left if path.exists()] and mine.exists()
 
 
 def instalments(config):
     """The Decisions, at the budget and price of the settings."""
     problem = load_problem(config)
-    found = Strategies(problem, None, config, "CPU", Kept(Path(config.output_path), {}))("ask-first", config.wv_budget,
-                                                                                    config.willingness_weight)
+    found = Strategies(problem, None, config, "CPU")("ask-first", config.wv_budget, config.willingness_weight)
     return problem, found
 
 
@@ -250,16 +265,20 @@ def test_budget_too_small_for_the_first_shares(people, settings):
 def test_vetoed_interactions_play_no_part(people, settings):
     config = settings(*OPTIONS, "--veto")
     problem, found = instalments(config)
-    vetoed = ~problem.allowed
-    assert vetoed.any() and not found.expected[vetoed].any() and not found.disclosed[vetoed].any()
-    items = problem.dataset.item.copy()
-    items[vetoed] = items[np.flatnonzero(vetoed)[::-1]]
-    other = Problem(problem.dataset.part(np.ones(len(items), bool)), problem.unwillingness, problem.allowed)
-    other.dataset.item = items
-    again = AskFirst(other, config.replace(overwrite=True), "CPU", Kept(Path(config.output_path), {}))(
-        0.6 * problem.unwillingness.sum())
-    np.testing.assert_array_equal(again.disclosed, found.disclosed)
-    np.testing.assert_array_equal(again.expected, found.expected)
+    dropped = problem.dataset.dropped
+    assert len(dropped.user) == 28 and (problem.unwillingness < 1).all()
+    # but for what negatives avoid it is as if they were not in the data at all
+    ratings = people / RATINGS_FILE
+    pd.read_csv(ratings).drop(index=dropped.rows).to_csv(ratings, index=False)
+    fewer, again = instalments(config)
+    for name in ("user", "item", "validation", "test"):
+        np.testing.assert_array_equal(getattr(fewer.dataset, name), getattr(problem.dataset, name))
+    np.testing.assert_array_equal(fewer.unwillingness, problem.unwillingness)
+    np.testing.assert_array_equal(again.instalment == 1, found.instalment == 1)
+    other = Problem(dataclasses.replace(problem.dataset, dropped=None), problem.unwillingness, problem.line)
+    same = AskFirst(other, config, "CPU")(0.6 * problem.unwillingness.sum())
+    np.testing.assert_array_equal(again.disclosed, same.disclosed)
+    np.testing.assert_array_equal(again.expected, same.expected)
 
 
 def test_column_of_instalments(people, settings):
@@ -272,12 +291,15 @@ def test_column_of_instalments(people, settings):
     np.testing.assert_array_equal(read.instalment, table[INSTALMENT])
     rule = Rule(read)
     read.expected[np.flatnonzero(read.instalment == 1)[:2]] = -1  # asked for before that was known
-    reasons = np.array(rule.reasons(read.expected, read.unwillingness, read.vetoed, read.disclosed))
-    against = rule.disclosed(read.expected, read.unwillingness, read.vetoed) != read.disclosed
+    reasons = np.array(rule.reasons(read.expected, read.unwillingness, read.disclosed))
+    against = rule.disclosed(read.expected, read.unwillingness) != read.disclosed
     assert ((reasons == "disclosed: in an earlier instalment, by what was known then") == against).all()
     assert against.sum() >= 2
     assert read.instalment[against].max() < 3  # the last instalment goes by the rule
-    assert list(table.columns[:6]) == ["user_id", "item_id", "influence", "unwillingness", "disclosed", "expected_influence"]
+    assert list(table.columns) == ["user_id", "item_id", "influence", "unwillingness", "disclosed", "expected_influence",
+                                   "instalment", "reason"]
+    first, second, last = "budget 0.6", *(f"price {weight:.6g}" for weight in record["instalment_weights"])
+    assert table.reason.tolist() == [{0: last, 1: first, 2: second, 3: last}[n] for n in table[INSTALMENT]]
 
 
 def test_lissa_samples_what_is_disclosed_and_no_refitted_row(people, settings, monkeypatch):

@@ -1,11 +1,15 @@
 import json
+import os
+import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from src.common.errors import InputError
-from src.common.variant import Variant, asked
+from src.common.files import digest
+from src.common.together import Together, finish, journal_of
+from src.common.variant import Variant, asked, check_tables
 from src.dataset import load_dataset
 from src.evaluation.compare import comparison_table
 from src.evaluation.evaluate import evaluate
@@ -14,27 +18,42 @@ from src.influence.anchor import Anchor
 from src.influence.expected import target_items
 from src.influence_function import influences
 from src.movielens import prepare
-from src.training.checkpoint import load_anchors
+from src.sources.withdrawn import head_of, with_request
+from src.training.checkpoint import consent_of, load_anchors
 from src.training.train import train
+from src.training.trainer import Trainer
 from tests import small
 
 SMALL = [*small.SMALL, "--strategy", "ifrqe"]  # which trains the plain model too
 
 
-def test_masked_dataset_keeps_held_out_rows_and_nothing_withheld(ratings, settings, tmp_path):
+def write_mask(config, disclosed, dataset=None):
+    """Writes the masked twin in which (n,) `disclosed` are."""
+    dataset = dataset or load_dataset(config)
+    with Together(journal_of(config)) as files:
+        write_masked_dataset(config, dataset, dataset.rows[disclosed], files, {})
+
+
+def test_masked_dataset_keeps_held_out_rows_apart_and_nothing_withheld(ratings, settings, tmp_path):
     dataset = load_dataset(settings())
     disclosed = np.random.default_rng(1).random(dataset.num_interactions) < 0.5
     disclosed[dataset.user == 3] = False  # a user who discloses nothing
     target = tmp_path / "data" / "masked_tiny"
-    write_masked_dataset(settings(), dataset, disclosed, {})
+    target.mkdir()
+    (target / "movies.csv").write_text("of an earlier version: the catalogue is that of the source")
+    write_mask(settings(), disclosed)
     masked = load_dataset(settings(), masked=True)
     assert np.array_equal(masked.user_ids, dataset.user_ids) and np.array_equal(masked.item_ids, dataset.item_ids)
     assert np.array_equal(masked.validation, dataset.validation) and np.array_equal(masked.test, dataset.test)
     assert np.array_equal(masked.user, dataset.user[disclosed]) and np.array_equal(masked.item, dataset.item[disclosed])
-    original, written = (pd.read_csv(f / "ratings.csv") for f in (ratings, target))
-    assert len(written.merge(original, how="inner")) == len(written)  # no row, hence no negative, that was not there
-    withheld = set(zip(dataset.user_ids[dataset.user[~disclosed]], dataset.item_ids[dataset.item[~disclosed]]))
-    assert not withheld & set(zip(written.user_id, written.item_id))
+    original = pd.read_csv(ratings / "ratings.csv")  # what may train, and what is held out, and not a row more
+    for name, rows in (("ratings.csv", dataset.rows[disclosed]), ("held_out.csv", dataset.held_out.ravel())):
+        pd.testing.assert_frame_equal(pd.read_csv(target / name), original.iloc[np.sort(rows)].reset_index(drop=True))
+    record = json.loads((target / "dataset.json").read_text())
+    assert record["files_sha256"] == {path.name: digest(path) for path in target.glob("*.csv")}
+    assert set(record["files_sha256"]) == {"ratings.csv", "held_out.csv"}
+    assert (record["masked_from"], record["num_ratings"]) == ("tiny", disclosed.sum())
+    assert record["made_by"] == os.path.join("..", "output")
 
 
 def test_the_masked_dataset_of_one_put_there_by_hand_has_all_its_items(write_ratings, settings, tmp_path):
@@ -45,33 +64,78 @@ def test_the_masked_dataset_of_one_put_there_by_hand_has_all_its_items(write_rat
     (folder / "ratings.csv").write_text(text, encoding="utf-8-sig")
     dataset = load_dataset(settings())
     assert dataset.item_ids.tolist() == ["2", "3", "9", "abc"]
-    write_masked_dataset(settings(), dataset, np.zeros(2, bool), {})
+    write_mask(settings(), np.zeros(2, bool))
     masked = load_dataset(settings(), masked=True)
     assert masked.item_ids.tolist() == dataset.item_ids.tolist() and masked.user_ids.tolist() == dataset.user_ids.tolist()
     assert np.array_equal(masked.test, dataset.test) and masked.num_interactions == 0
 
 
-def test_a_masked_dataset_that_was_not_finished_is_not_used(ratings, settings, tmp_path, monkeypatch):
-    dataset = load_dataset(settings())
-    everything = np.ones(dataset.num_interactions, bool)
-    write_masked_dataset(settings(), dataset, everything, {})
-    monkeypatch.setattr("src.game.preprocess.copy_rows", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-    with pytest.raises(KeyboardInterrupt):
-        write_masked_dataset(settings(), dataset, ~everything, {})
-    with pytest.raises(InputError, match="masked_tiny: was being written when preprocess.py stopped; run preprocess.py"):
-        load_dataset(settings(), masked=True)
-    monkeypatch.undo()
-    write_masked_dataset(settings(), dataset, ~everything, {})
-    assert load_dataset(settings(), masked=True).num_interactions == 0
+@pytest.mark.parametrize("at", range(6))
+def test_a_stop_while_a_mask_is_written_leaves_the_old_or_the_new_one(ratings, settings, tmp_path, monkeypatch, at):
+    config, target = settings(), tmp_path / "data" / "masked_tiny"
+    everything = np.ones(load_dataset(config).num_interactions, bool)
+    write_mask(config, everything)
+    replace, done = os.replace, []
+
+    def stop(*paths):
+        done.append(paths)
+        if len(done) >= at:
+            raise KeyboardInterrupt
+        replace(*paths)
+    with monkeypatch.context() as patch:
+        patch.setattr("src.game.preprocess.copy_rows" if at == 0 else "os.replace", stop)
+        with pytest.raises(KeyboardInterrupt):
+            write_mask(config, ~everything)
+    assert finish(journal_of(config)) == (at > 2)  # before, the record was written, and the journal was not
+    check_tables(target)
+    assert load_dataset(config, masked=True).num_interactions == (0 if at > 2 else len(everything))
+    assert {path.name for path in target.iterdir()} == {"ratings.csv", "held_out.csv", "dataset.json"}
+    assert {path.name for path in target.parent.iterdir()} == {"tiny", "masked_tiny"}
 
 
-def test_a_dataset_of_the_users_own_is_not_replaced_by_a_mask(ratings, write_ratings, settings, tmp_path):
-    dataset = load_dataset(settings())
+def test_a_dataset_of_the_users_own_is_not_replaced_by_a_mask(cpu, ratings, write_ratings, settings, tmp_path):
     folder = write_ratings([(1, 2, 3)], name="masked_tiny")
     before = (folder / "ratings.csv").read_bytes()
-    with pytest.raises(InputError, match="masked_tiny: was not written by preprocess.py, which would replace it; move it"):
-        write_masked_dataset(settings(), dataset, np.ones(dataset.num_interactions, bool), {})
+    for flags in ([], ["--overwrite"]):
+        with pytest.raises(InputError, match="masked_tiny: was not written by preprocess.py, which would replace it; move"):
+            preprocess(settings("--strategy", "threshold", *flags))
     assert (folder / "ratings.csv").read_bytes() == before and len(list(folder.iterdir())) == 1
+    assert not list((tmp_path / "output").glob("disclosure*"))
+
+
+def test_the_mask_of_another_run_is_replaced_only_when_asked(cpu, ratings, settings, tmp_path):
+    config = settings("--strategy", "threshold")
+    preprocess(config)
+    target = tmp_path / "data" / "masked_tiny"
+    (target / "notes.txt").write_text("mine")
+    before = {path.name: path.read_bytes() for path in target.iterdir()}
+    other = settings("--strategy", "threshold", "--wv_budget", 0.2, "--output_path", tmp_path / "other")
+    with pytest.raises(InputError, match=f"masked dataset of the run with --output_path {tmp_path}/output; give this run a "
+                                         "--data_path of its own, or replace it with --overwrite"):
+        preprocess(other)
+    assert {path.name: path.read_bytes() for path in target.iterdir()} == before
+    assert not list((tmp_path / "other").glob("disclosure*"))
+    preprocess(config.replace(wv_budget=0.3))  # one's own is
+    assert (target / "ratings.csv").read_bytes() != before["ratings.csv"]
+    preprocess(other.replace(overwrite=True))
+    assert json.loads((target / "dataset.json").read_text())["made_by"] == os.path.join("..", "other")
+    assert (target / "notes.txt").read_text() == "mine"
+
+
+def test_a_masked_dataset_that_is_given_away_alone_can_be_trained_on(cpu, ratings, settings, tmp_path):
+    line, done = with_request({"time": "", "models": [], "file_sha256": "", "rules": [[2, None, None]], "interactions": [],
+                               "forbidden": [], "before": {}, "after": {}}, [])
+    (ratings / "withdrawn.jsonl").write_text(line + "\n")
+    (ratings / "dataset.json").write_text(json.dumps(head_of(done)))
+    disclosed = np.resize([True, True, False], load_dataset(settings()).num_interactions)
+    write_mask(settings(), disclosed)
+    twin = load_dataset(settings(), masked=True)
+    shutil.copytree(tmp_path / "data" / "masked_tiny", tmp_path / "away" / "masked_tiny")
+    alone = load_dataset(settings("--data_path", tmp_path / "away", "--dataset", "masked_tiny"))
+    assert len(alone.user_ids) == 11 and 2 not in alone.user_ids
+    assert alone.user_ids[alone.user].tolist() == twin.user_ids[twin.user].tolist()
+    assert alone.item_ids[alone.item].tolist() == twin.item_ids[twin.item].tolist()
+    assert alone.item_ids[alone.test].tolist() == twin.item_ids[twin.test[twin.scored]].tolist()
 
 
 def test_stages_end_to_end(cpu, ratings, settings, tmp_path):
@@ -81,7 +145,8 @@ def test_stages_end_to_end(cpu, ratings, settings, tmp_path):
     preprocess(config)  # trains the plain model itself
     assert (output / "train_ncf.json").exists()
     decisions = pd.read_csv(output / "disclosure.csv")
-    assert list(decisions.columns) == ["user_id", "item_id", "influence", "unwillingness", "disclosed", "expected_influence"]
+    assert list(decisions.columns) == ["user_id", "item_id", "influence", "unwillingness", "disclosed", "expected_influence",
+                                       "reason"]
     dataset = load_dataset(config)
     assert len(decisions) == dataset.num_interactions and set(decisions.disclosed) <= {0, 1}
     record = json.loads((output / "preprocess.json").read_text())
@@ -91,6 +156,12 @@ def test_stages_end_to_end(cpu, ratings, settings, tmp_path):
     assert record["disclosed_share"] == pytest.approx(decisions.disclosed.mean())
     assert set(record["seconds"]) == {"influence", "game", "mask", "total"}
     assert {"solver", "anchors", "willingness_weight", "wv_budget", "peak_rss_mb"} <= set(record)
+    assert set(decisions.reason) == {f"price {record['willingness_weight']:.6g}"}
+    assert record["disclosure_sha256"] == digest(output / "disclosure.csv")
+    assert record["consent"] == {"vetoed": None, "requests": 0} and record["veto"] is False and record["num_scored"] == 12
+    assert (record["vetoed"], record["withdrawn"], record["too_few_rows"]) == (0, 0, 0)
+    twin = json.loads((tmp_path / "data" / "masked_tiny" / "dataset.json").read_text())
+    assert twin["disclosure_sha256"] == record["disclosure_sha256"]
 
     train(asked(config.replace(masked=True)))
     evaluate(asked(evaluate_before))
@@ -109,28 +180,62 @@ def test_stages_end_to_end(cpu, ratings, settings, tmp_path):
         assert word in table
 
 
-def test_what_is_vetoed_is_in_no_file_that_a_trainer_reads(cpu, ratings, settings, tmp_path):
-    (tmp_path / "rules.csv").write_text("user_id,item_id,unwillingness\n,,0.2\n,4,1\n2,,1\n")
+def test_what_is_vetoed_is_in_no_training_and_in_no_file_that_a_trainer_reads(cpu, ratings, settings, tmp_path, monkeypatch):
+    source = pd.read_csv(ratings / "ratings.csv")
+    one, *others = source.item_id[source.user_id == 5]  # of user 5 one interaction is left
+    (tmp_path / "rules.csv").write_text("user_id,item_id,unwillingness\n,,0.2\n,4,1\n2,,1\n" + f"5,{one},0.3\n"
+                                        + "".join(f"5,{item},1\n" for item in others))
     config = settings(*SMALL, "--willingness_file", tmp_path / "rules.csv", "--veto", "--wv_budget", 1,
                       "--learning_rate", 0.05)
-    preprocess(config)
-    dataset = load_dataset(config)
-    vetoed = (dataset.user_ids[dataset.user] == 2) | (dataset.item_ids[dataset.item] == 4)
+    trained, init = [], Trainer.__init__
+    monkeypatch.setattr(Trainer, "__init__", lambda self, net, data, *rest: trained.append(data) or init(
+        self, net, data, *rest))
+    preprocess(config)  # trains the plain model
+    vetoed = (source.user_id == 2) | ((source.item_id == 4) & ~((source.user_id == 5) & (one == 4))) | (
+        (source.user_id == 5) & (source.item_id != one))
+    pairs = set(zip(source.user_id[vetoed], source.item_id[vetoed]))
+    assert len(pairs) > 20
     decisions = pd.read_csv(tmp_path / "output" / "disclosure.csv")
-    assert (decisions.influence[vetoed] > 0).any() and vetoed.sum() > 7  # helpful or not,
-    assert (decisions.disclosed[vetoed] == 0).all() and decisions.disclosed[~vetoed].any()
-    pairs = set(zip(decisions.user_id[vetoed], decisions.item_id[vetoed]))
-    read = [path for path in (tmp_path / "data" / "masked_tiny").iterdir() if path.suffix == ".csv"]
-    assert sorted(path.name for path in read) == ["movies.csv", "ratings.csv"]
-    for path in read:
+    listed = decisions[decisions.disclosed == 0]  # at this budget nothing else is withheld but what hurts
+    said = listed[listed.reason.str.startswith("veto")]
+    assert set(zip(said.user_id, said.item_id)) == pairs and (said.unwillingness == 1).all()
+    assert said.influence.isna().all() and said.expected_influence.isna().all()
+    assert (said.reason[said.user_id == 2] == "veto rules.csv:4").all()
+    few = decisions[decisions.reason == "too few rows"]
+    assert few[["user_id", "item_id", "disclosed"]].values.tolist() == [[5, one, 0]] and few.unwillingness.isna().all()
+    assert decisions.user_id.is_monotonic_increasing
+    for path in (tmp_path / "data" / "masked_tiny").glob("*.csv"):
         table = pd.read_csv(path)
         assert "user_id" not in table or not pairs & set(zip(table.user_id, table.item_id))
     masked = load_dataset(config, masked=True)
     # to the trainer they are items that the user has not touched: they may be drawn as negatives
-    assert not masked.history_pairs().contains(dataset.user[vetoed], dataset.item[vetoed]).any()
-    train(asked(config.replace(masked=True)))  # user 2 has nothing left to train on, and is served all the same
-    evaluate(asked(config.replace(masked=True)))
-    assert json.loads((tmp_path / "output" / "preprocess.json").read_text())["vetoed"] == vetoed.sum()
+    gone = load_dataset(config).dropped
+    assert not masked.history_pairs().contains(gone.user, gone.item).any()
+    train(asked(config.replace(masked=True)))
+    assert len(trained) == 2
+    for data in trained:
+        users, items = (np.concatenate(both) for both in zip((data.user, data.item), data.held_pairs))
+        assert not pairs & set(zip(data.user_ids[users].tolist(), data.item_ids[items].tolist()))
+    record = json.loads((tmp_path / "output" / "preprocess.json").read_text())
+    assert (record["vetoed"], record["too_few_rows"], record["num_scored"]) == (len(pairs), 1, 10)
+    assert record["veto"] is True and record["consent"] == consent_of(Variant(config)).as_json()
+    for variant in (asked(config), asked(config.replace(masked=True))):  # users 2 and 5 are served all the same
+        evaluate(variant)
+    with pytest.raises(InputError, match="NCF.ckpt: was trained on other interactions than may be used now.*train anew with "
+                                         "train.py --dataset tiny --overwrite$"):
+        preprocess(settings(*SMALL, "--learning_rate", 0.05, "--overwrite"))
+
+
+def test_a_model_that_was_trained_on_what_is_vetoed_now_is_refused(cpu, ratings, settings, tmp_path):
+    train(asked(settings(*SMALL)))
+    (tmp_path / "rules.csv").write_text("item_id,unwillingness\n4,1\n")
+    options = [*SMALL, "--willingness_file", tmp_path / "rules.csv", "--veto"]
+    with pytest.raises(InputError, match="NCF.ckpt: was trained on other interactions.*train anew with train.py --dataset "
+                                         f"tiny --overwrite --veto --willingness_file {tmp_path}/rules.csv"):
+        preprocess(settings(*options))
+    assert not (tmp_path / "data" / "masked_tiny").exists()
+    train(asked(settings(*options)))  # is another training, whatever is there
+    preprocess(settings(*options))
 
 
 def test_a_baseline_goes_through_all_stages_without_a_plain_model(cpu, ratings, settings, tmp_path):

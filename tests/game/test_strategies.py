@@ -2,10 +2,12 @@
 import numpy as np
 import pytest
 
-from src.dataset import load_dataset
-from src.game.strategies import STRATEGIES, Kept, Problem, Strategies, needs_model
+from src.dataset import VETO, split_allowed
+from src.game.problem import Problem
+from src.game.strategies import STRATEGIES, Strategies, needs_model
 from src.influence.anchor import Anchor
 from src.influence_function import influences
+from src.sources.interactions import read_interactions
 from src.training import trainer
 from tests.test_ncf import randomised
 
@@ -13,16 +15,18 @@ NETWORK = ["--num_factors", 3, "--layers", "6,4", "--num_neg", 2, "--anchor_warm
 
 
 @pytest.fixture
-def make(cpu, small, settings, tmp_path):
-    """make(flags, b, allowed) -> dataset with histories of 6, 3, 1 and 0, Strategies, and the model's parameters."""
-    def strategies(*flags, b=None, allowed=None):
+def make(cpu, small, settings):
+    """make(flags, b, why) -> dataset with histories of 6, 3, 1 and 0, Strategies, and the model's parameters.
+
+    With (18,) why some of these 10 and of the held-out 8 take no part, see split_allowed.
+    """
+    def strategies(*flags, b=None, why=None):
         config = settings(*NETWORK, *flags)
-        dataset = load_dataset(config)
+        dataset = split_allowed(read_interactions(config), 2, why)
         values = randomised(4, 9, 3, [6, 4], seed=2)[1]
         model = {1: values}, {"settings": config.as_dict()}
-        b = np.linspace(1, 0.1, 10) if b is None else np.asarray(b, float)
-        allowed = np.ones(10, bool) if allowed is None else allowed
-        return dataset, Strategies(Problem(dataset, b, allowed), model, config, "CPU", Kept(tmp_path, {})), values
+        b = np.linspace(1, 0.1, dataset.num_interactions) if b is None else np.asarray(b, float)
+        return dataset, Strategies(Problem(dataset, b), model, config, "CPU"), values
     return strategies
 
 
@@ -69,10 +73,11 @@ def test_all_keep_within_the_budget_and_use_it(make, name):
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
-def test_what_is_vetoed_is_never_disclosed(make, monkeypatch, name):
-    allowed = np.ones(10, bool)
-    allowed[[0, 3, 7]] = False
-    dataset, decide, _ = make("--anchor_placing", "binomial", allowed=allowed)
+def test_what_is_vetoed_is_in_no_decision_and_no_training(make, monkeypatch, name):
+    why = np.zeros(18, int)
+    why[[0, 3, 7, 8]] = VETO  # items 1, 4 and 8 of user 1, the last of which was held out, and item 7 of user 2
+    dataset, decide, _ = make("--anchor_placing", "binomial", "--anchors", 2, why=why)
+    assert dataset.item_ids[dataset.item].tolist() == [2, 3, 5, 1, 5, 2]
     trained = []
 
     class Spy(trainer.Trainer):
@@ -80,13 +85,30 @@ def test_what_is_vetoed_is_never_disclosed(make, monkeypatch, name):
             super().__init__(net, part, *rest)
             trained.append(part)
 
-    monkeypatch.setattr("src.game.anchors.Trainer", Spy)
+    for module in ("anchors", "ask_first"):
+        monkeypatch.setattr(f"src.game.{module}.Trainer", Spy)
     for budget in (0.5, 1.0):
-        assert not (decide(name, budget).disclosed & ~allowed).any()
-    pairs = set(zip(dataset.user[~allowed], dataset.item[~allowed]))
-    assert len(trained) == 2 * (name == "ifrqe++")  # the anchors beside the first; of another budget they are the same
+        assert len(decide(name, budget).disclosed) == 6
+    assert len(trained) == {"ifrqe++": 1}.get(name, len(trained))  # an anchor beside the first; of another budget the same
+    assert bool(trained) == (name in ("ifrqe++", "ask-first"))
+    pairs = set(zip(dataset.dropped.user, dataset.dropped.item))
+    assert len(pairs) == 4
     for part in trained:
-        assert not pairs & set(zip(part.user, part.item))
+        assert not pairs & set(zip(part.user, part.item)) and not pairs & set(zip(*part.held_pairs))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_nobodys_veto_is_paid_by_others(make, seed):
+    rng = np.random.default_rng(seed)
+    why = np.where(rng.random(18) < rng.random(), VETO, 0)
+    why[9:12] = 0  # something is left
+    dataset = make(why=why)[0]
+    b = np.where(rng.random(dataset.num_interactions) < 0.3, 1, rng.random(dataset.num_interactions).round(2))
+    budget = rng.random()
+    decide = make(b=b, why=why)[1]
+    for name in STRATEGIES:
+        if name not in ("none", "ifrqe++", "ask-first"):
+            assert b[decide(name, budget).disclosed].sum() <= budget * b.sum() * (1 + 1e-9), name
 
 
 def test_the_game_goes_by_the_validation_item_without_lags(make):
