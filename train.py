@@ -1,6 +1,6 @@
 """Trains NCF on a dataset, or with --masked on its masked twin; writes the checkpoint and train_*.json.
 
---withdraw takes interactions back from that model without a training.
+--withdraw takes interactions back from both models without a training.
 """
 import sys
 from pathlib import Path
@@ -14,7 +14,7 @@ from src.constants import train_file  # noqa: E402
 
 
 def run(config):
-    """Trains the model that --masked names, or takes back from it what the file --withdraw lists."""
+    """Trains the model that --masked names, or takes back what the file --withdraw lists."""
     if config.withdraw:
         from src.evaluation.withdraw import withdraw  # not at the top: --help does without MindSpore
         withdraw(asked(config))

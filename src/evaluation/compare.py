@@ -71,7 +71,7 @@ def rows_that_serve(record: dict) -> str:
 
 
 def names_rows(*records: dict) -> bool:
-    """Whether what is said of evaluations must name the rows that serve: --personal was True or auto in any of them."""
+    """Whether what is said of evaluations must name the rows that serve: --personal was auto in any of them."""
     return any(key.endswith(f"_{PERSONAL}") for record in records for key in record)
 
 

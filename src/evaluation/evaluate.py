@@ -25,9 +25,9 @@ from ..common.terminal import RESULT
 from ..common.variant import Variant, decision_files
 from ..config import EVALUATED, MASK, Config
 from ..constants import MASKED_MODEL, RATINGS_FILE, USER, eval_file, users_file
-from ..dataset import Dataset, counting, evaluation_candidates, load_dataset
+from ..dataset import Dataset, counting, evaluation_candidates
 from ..device_adapter import set_device
-from ..game.decisions import Decisions, read_decisions
+from ..game.decisions import Decisions, consent_behind, dataset_of, decisions_behind
 from ..network import Network, score, score_all
 from ..sources.deal import deal, load_share
 from ..sources.unwillingness import data_files, load_unwillingness
@@ -45,7 +45,7 @@ def evaluate(variant: Variant) -> tuple[Dataset, Decisions | None] | None:
 
     Writes eval_MODEL.json, eval_MODEL_users.csv (user_id; rank of the user's test item from 0; loss, the mean cross-entropy
     of the candidates, and pos_loss, that of the test item, in nats) and a line of the log. Both models are scored on the
-    ORIGINAL dataset's test items and candidates, with the user rows that --personal names; with True and auto the record
+    ORIGINAL dataset's test items and candidates, with the user rows that --personal names; with auto the record
     has HR@k and NDCG@k with either rows as well. After the masked one the table of both follows, if they may be compared.
 
     Returns:
@@ -105,20 +105,21 @@ def _check_log(path):
 def _evaluate(variant, output, stage):
     begin, config, model = time.perf_counter(), variant.config, variant.model
     if config.ranks == 1:
-        dataset = load_dataset(config)
+        dataset = dataset_of(variant)
         said, users = _score(variant, dataset)
     else:
-        said, users = _score_in_ranks(variant)
-        dataset = load_dataset(config)
+        dataset, said, users = _score_in_ranks(variant)
     found, info = said["metrics"], said["info"]
-    decisions = read_decisions(config, dataset, variant.masked) if config.holdout > 1 else None
+    decisions = decisions_behind(variant, dataset)
     used, game = _violation(variant, dataset, decisions, found["loss"])
     result = {"model": model, "dataset": config.dataset, "seed": config.seed, "epoch": info["epoch"],
               "personal": said["personal"],
-              "num_users": dataset.num_users, "num_items": dataset.num_items, "num_interactions": used,
+              "num_users": dataset.num_users,
+              **({} if len(dataset.scored) == dataset.num_users else {"num_scored": len(dataset.scored)}),
+              "num_items": dataset.num_items, "num_interactions": used,
               "num_candidates": said["num_candidates"], **found, **game}
     with atomic_write(output / users_file(model)) as temporary:
-        write_csv(pd.DataFrame({USER: dataset.user_ids, **users}), temporary)
+        write_csv(pd.DataFrame({USER: dataset.user_ids[dataset.scored], **users}), temporary)
     trained = {**info.get("settings", {}), **{key: info.get(key) for key in ("device", "mindspore")}}
     write_json(output / eval_file(model), {
         **result, "ratings_sha256": stage.depends["inputs"][RATINGS_FILE],
@@ -130,14 +131,14 @@ def _evaluate(variant, output, stage):
     with open(output / config.eval_file_name, "a", encoding="utf-8") as log:
         log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}\n")
     logger.info("%s on %s (%s): %s pairs scored in %.1f s", model, dataset.name, stage.depends["device"],
-                f"{dataset.num_users * said['num_candidates']:,}", said["seconds"])
+                f"{len(dataset.scored) * said['num_candidates']:,}", said["seconds"])
     logger.info("%s", line)
     return dataset, decisions
 
 
 def _score(variant, dataset):
     """What the model of a Variant makes of a dataset, or of a rank's share of it, and the columns of all users' file."""
-    config, share = variant.config, dataset.share
+    config, of_all = variant.config, dataset.of_scored
     serving = load_serving(dataset, variant)
     net = serving.net
     candidates = evaluation_candidates(dataset, "test", config)
@@ -145,33 +146,33 @@ def _score(variant, dataset):
     if counts is not None:
         logger.info("%s candidates are their user's own test item once more, and do not count", f"{int((~counts).sum()):,}")
     start = time.perf_counter()
-    scores = share.of_all(score(net, candidates, config.eval_batch_size))
+    scores = of_all(score(net, candidates, config.eval_batch_size, dataset.scored))
     seconds = time.perf_counter() - start
     found = metrics.all_metrics(scores, config.top_k, counts)
     if config.eval_mode == "full":
-        rank = share.of_all(full_ranks(net, dataset, config.eval_batch_size))
+        rank = of_all(full_ranks(net, dataset, config.eval_batch_size))
         found = {**found, f"full_hr@{config.top_k}": metrics.hit_ratio_of_ranks(rank, config.top_k),
                  f"full_ndcg@{config.top_k}": metrics.ndcg_of_ranks(rank, config.top_k)}
     if serving.other is not None:
         net.set_values(serving.other)
-        rest = metrics.ranks(score(net, candidates, config.eval_batch_size), counts)
+        rest = metrics.ranks(score(net, candidates, config.eval_batch_size, dataset.scored), counts)
         found.update(_of_both(metrics.ranks(scores, counts), rest, serving.personal, config.top_k))
     info = {key: serving.info.get(key) for key in ("epoch", "settings", "device", "mindspore")}
     said = {"metrics": found, "info": {key: value for key, value in info.items() if value is not None},
             "personal": serving.personal, "num_candidates": candidates.shape[1], "seconds": seconds,
-            "candidates_sha256": hashlib.sha256(share.of_all(candidates).tobytes()).hexdigest()}
+            "candidates_sha256": hashlib.sha256(of_all(candidates).tobytes()).hexdigest()}
     return said, {"rank": metrics.ranks(scores, counts), "loss": metrics.mean_loss(scores, counts),
                   "pos_loss": metrics.cross_entropy(scores)[:, 0]}
 
 
 def _score_in_ranks(variant):
-    """As `_score`, of several ranks."""
+    """As `_score`, of several ranks; the Dataset of all before."""
     config = variant.config
     with rank_folder(config) as folder:
-        deal(config, False, folder)
+        dataset = deal(config, False, folder, consent_behind(variant))
         said = in_ranks(config, folder, __name__, "score_in_rank", variant.masked)
         with np.load(folder / _USERS) as columns:
-            return said, dict(columns)
+            return dataset, said, dict(columns)
 
 
 def score_in_rank(config: Config, folder: Path, exchange: Exchange, masked: bool) -> dict:
@@ -213,13 +214,13 @@ def full_ranks(net: Network, dataset: Dataset, batch_size: int) -> np.ndarray:
     """Rank of each user's test item among all items that the user has not touched before.
 
     Returns:
-        (num_users,) 0-based; an item with the same score counts as ranked before it.
+        (scored users,) 0-based; an item with the same score counts as ranked before it.
 
     Raises:
         FloatingPointError: a score is NaN or infinite.
     """
     return ranks_among_untouched(dataset, dataset.test,
-                                 score_all(net, np.arange(dataset.num_users), dataset.num_items, batch_size))
+                                 score_all(net, dataset.scored, dataset.num_items, batch_size))
 
 
 def ranks_among_untouched(dataset: Dataset, target: np.ndarray,
@@ -229,7 +230,7 @@ def ranks_among_untouched(dataset: Dataset, target: np.ndarray,
     Args:
         dataset: the whole Dataset: what a mask withholds is not ranked either.
         target: (num_users,) int, the items: the test or the validation items.
-        scored: pairs of (c,) int users and (c, num_items) scores of all items, the higher the better; all users together.
+        scored: pairs of (c,) int users and (c, num_items) scores of all items, the higher the better; all that are scored.
 
     Returns:
         See full_ranks.
@@ -247,4 +248,4 @@ def ranks_among_untouched(dataset: Dataset, target: np.ndarray,
         if dataset.validation is not None:
             skipped[row, dataset.validation[users][:, None]] = True
         rank[users] = metrics.ranks(np.concatenate([scores[row, own], np.where(skipped, LOWEST, scores)], 1))
-    return rank
+    return rank[dataset.scored]

@@ -15,11 +15,11 @@ from ..common.plugins import label
 from ..common.terminal import RESULT, paint
 from ..common.variant import Variant, decision_files
 from ..config import Config
-from ..constants import DISCLOSED, EXPECTED, GENRES, INFLUENCE, INSTALMENT, ITEM, UNWILLINGNESS, USER
-from ..dataset import Dataset, load_dataset
+from ..constants import DISCLOSED, EXPECTED, GENRES, INFLUENCE, INSTALMENT, ITEM, REASON, UNWILLINGNESS, USER
+from ..dataset import NONE_DROPPED, TOO_FEW, VETO, WAITS, Dataset, load_dataset
 from ..device_adapter import set_device
 from ..game.baselines import BASELINES
-from ..game.decisions import Decisions, read_decisions
+from ..game.decisions import Decisions, decided_with, read_decisions
 from ..game.mirror_descent import critical_payoff, prices_within_budgets
 from ..game.strategies import ASK_FIRST, NONE
 from ..sources.catalogue import find_users, load_catalogue, original_id
@@ -29,7 +29,7 @@ logger = logging.getLogger("ifrqe")
 
 
 class Rule:
-    """The rule of the game: an interaction is disclosed if  expected - lambda b > critical,  unless vetoed.
+    """The rule of the game: an interaction is disclosed if  expected - lambda b > critical.
 
     At one anchor this is exactly what the game plays. At several, `expected` is the mean over the rounds at the price of
     the run, and the rule is close to the game; of `ask-first` it is the rule of the last instalment. `agreement` says how
@@ -50,37 +50,34 @@ class Rule:
         done, left = BASELINE_REASONS.get(self.strategy, OWN_STRATEGY)
         return f"disclosed: {done}", f"withheld: {left}"
 
-    def disclosed(self, expected: np.ndarray, unwillingness: np.ndarray, vetoed: np.ndarray,
-                  weight: float | None = None) -> np.ndarray:
-        """(n,) bool, what the rule discloses at a price; that of the run if none is given."""
-        weight = self.weight if weight is None else weight
-        return (expected - weight * unwillingness > self.critical) & ~vetoed
+    def disclosed(self, expected: np.ndarray, unwillingness: np.ndarray) -> np.ndarray:
+        """(n,) bool, what the rule discloses at the price of the run."""
+        return expected - self.weight * unwillingness > self.critical
 
     def agreement(self, decisions: Decisions) -> float:
         """Share of the interactions that the rule decides as the run did."""
-        found = self.disclosed(decisions.expected, decisions.unwillingness, decisions.vetoed)
+        found = self.disclosed(decisions.expected, decisions.unwillingness)
         return float((found == decisions.disclosed).mean()) if len(found) else 1.0
 
     def prices(self, decisions: Decisions, shares: Sequence[float]) -> list[float]:
         """Prices at which the rule just keeps within shares of the unwillingness of all."""
-        b, allowed = decisions.unwillingness, ~decisions.vetoed
-        return prices_within_budgets(decisions.expected[allowed], b[allowed], np.asarray(shares) * b.sum(), self.critical)
+        b = decisions.unwillingness
+        return prices_within_budgets(decisions.expected, b, np.asarray(shares) * b.sum(), self.critical)
 
-    def reasons(self, expected: np.ndarray | None, unwillingness: np.ndarray, vetoed: np.ndarray, disclosed: np.ndarray,
-                weight: float | None = None) -> list[str]:
+    def reasons(self, expected: np.ndarray | None, unwillingness: np.ndarray, disclosed: np.ndarray) -> list[str]:
         """A sentence for each interaction; arrays (n,) in. A page in a browser says the same (report.js)."""
         if not self.played:
             done, left = self.sentences
-            return [VETOED if v else done if d else left for d, v in zip(disclosed, vetoed)]
-        weight = self.weight if weight is None else weight
-        says = self.disclosed(expected, unwillingness, vetoed, weight)
-        return [_reason(*row, self.otherwise)
-                for row in zip(expected, weight * unwillingness, vetoed, disclosed, says)]
+            return [done if d else left for d in disclosed]
+        says = self.disclosed(expected, unwillingness)
+        return [_reason(*row, self.otherwise) for row in zip(expected, self.weight * unwillingness, disclosed, says)]
 
 
+BY = "by"  # key of an interaction: the reason that disclosure.csv has
 LISTS = {"plain": "before: trained on everything", "masked": "after: trained on what is disclosed"}  # of recommendations
 VETOED = "withheld: they forbade it"
 WITHDRAWN = "withheld: they took it back"
+TOO_LITTLE = "withheld: too few of their interactions may be used"
 ANCHORS, INSTALMENTS = "a close call between the anchors", "in an earlier instalment, by what was known then"
 EVERYTHING = ("everything is", "")  # nothing is withheld but what is vetoed
 OWN_STRATEGY = ("the strategy chose it", "the strategy did not choose it")
@@ -88,13 +85,11 @@ BASELINE_REASONS = {NONE: EVERYTHING,
                     **{name: (baseline.disclosed, baseline.withheld) for name, baseline in BASELINES.items()}}
 
 
-def _reason(expected, price, vetoed, disclosed, says, otherwise):
+def _reason(expected, price, disclosed, says, otherwise):
     """Why an interaction was disclosed or withheld, by its worth, its price and what the rule says.
 
     `otherwise` is said where the decision was another than the rule's.
     """
-    if vetoed:
-        return VETOED
     if disclosed != says:
         return f"{'disclosed' if disclosed else 'withheld'}: {otherwise}"
     if disclosed and price > 0 and expected >= price:
@@ -128,10 +123,10 @@ def explain(variant: Variant) -> None:
         InputError: there is no such user, or nothing is decided yet.
     """
     config = variant.config
-    dataset = load_dataset(config)
-    users = find_users(dataset, config.explain_user, "explain_user")
     if config.holdout == 1:
         raise InputError("--holdout 1: leaves no validation item, so that nothing is decided; leave it out")
+    dataset = load_dataset(config, consent=decided_with(config))
+    users = find_users(dataset, config.explain_user, "explain_user")
     decisions = read_decisions(config, dataset, variant.masked)
     if decisions is None:
         raise InputError(f"{decision_files(config)[0]}: no decisions on {config.dataset}; run preprocess.py first")
@@ -157,20 +152,26 @@ def explain(variant: Variant) -> None:
 def of_user(user: int, dataset: Dataset, decisions: Decisions, catalogue: pd.DataFrame) -> dict:
     """A dict that JSON can hold: the user's interactions, those most worth their while first, with the decisions."""
     start, end = np.searchsorted(dataset.user, [user, user + 1])
-    expected, b, chosen, vetoed, influence = (None if a is None else a[start:end] for a in (
-        decisions.expected, decisions.unwillingness, decisions.disclosed, decisions.vetoed, decisions.influence))
+    expected, b, chosen, influence, by = (None if a is None else a[start:end] for a in (
+        decisions.expected, decisions.unwillingness, decisions.disclosed, decisions.influence, decisions.reason))
     rule = Rule(decisions)
-    reasons = rule.reasons(expected, b, vetoed, chosen)
+    reasons = rule.reasons(expected, b, chosen)
     worth = expected - rule.weight * b if rule.played else chosen - b
-    rows, taken_back = [], np.zeros(len(b), bool) if decisions.withdrawn is None else decisions.withdrawn[start:end]
-    for k in np.argsort(-worth, kind="stable"):
-        item, back = dataset.item[start + k], taken_back[k]  # of what was taken back no influence is kept
-        rows.append({ITEM: original_id(dataset.item_ids, item), "title": catalogue["title"][item],
-                     GENRES: catalogue[GENRES][item], UNWILLINGNESS: 1.0 if back else float(b[k]),
-                     INFLUENCE: None if influence is None or back else float(influence[k]),
-                     EXPECTED: None if expected is None or back else float(expected[k]), DISCLOSED: bool(chosen[k]),
-                     **({} if decisions.instalment is None else {INSTALMENT: int(decisions.instalment[start + k])}),
-                     "reason": WITHDRAWN if back else reasons[k]})
+
+    def row_of(item, **said):
+        return {ITEM: original_id(dataset.item_ids, item), "title": catalogue["title"][item],
+                GENRES: catalogue[GENRES][item], **said}
+    rows = [row_of(dataset.item[start + k], **{
+        UNWILLINGNESS: float(b[k]), INFLUENCE: None if influence is None else float(influence[k]),
+        EXPECTED: None if expected is None else float(expected[k]), DISCLOSED: bool(chosen[k]),
+        **({} if decisions.instalment is None else {INSTALMENT: int(decisions.instalment[start + k])}),
+        REASON: reasons[k], BY: None if by is None else by[k]}) for k in np.argsort(-worth, kind="stable")]
+    gone = dataset.dropped or NONE_DROPPED
+    for k in np.flatnonzero((gone.user == user) & (gone.why != WAITS)):
+        why = gone.why[k]
+        rows.append(row_of(gone.item[k], **{
+            UNWILLINGNESS: None if why == TOO_FEW else 1.0, INFLUENCE: None, EXPECTED: None, DISCLOSED: False,
+            REASON: VETOED if why == VETO else WITHDRAWN if why > 0 else TOO_LITTLE, BY: decisions.barred[k]}))
     total = float(b.sum())
     return {USER: original_id(dataset.user_ids, user), "strategy": rule.strategy, "willingness_weight": rule.weight,
             "interactions": rows, "disclosed": int(chosen.sum()),
@@ -189,7 +190,8 @@ def show(answer: dict, config: Config, lists: dict[str, str] = LISTS) -> None:
     logger.log(RESULT, "%11s %9s %9s  %s", "unwilling", "influence", "expected", "interaction")
     for row in rows:
         numbers = " ".join(f"{row[key]:+9.4f}" if row[key] is not None else f"{'-':>9}" for key in (INFLUENCE, EXPECTED))
-        logger.log(RESULT, "%11.2f %s  %s", row[UNWILLINGNESS], numbers, described(row))
+        unwilling = "-" if row[UNWILLINGNESS] is None else f"{row[UNWILLINGNESS]:.2f}"
+        logger.log(RESULT, "%11s %s  %s", unwilling, numbers, described(row))
         logger.log(RESULT, "%33s%s", "", paint(row["reason"], "green" if row[DISCLOSED] else "yellow"))
     for model, found in answer["recommended"].items():
         other = {row[ITEM] for name, rows in answer["recommended"].items() if name != model for row in rows}

@@ -53,7 +53,8 @@ class Judge:
         """HR@top_k of the test items of all users."""
         self.net.set_values(values)
         candidates = evaluation_candidates(self.dataset, "test", self.config)
-        rank = metrics.ranks(score(self.net, candidates, self.config.eval_batch_size), counting(candidates))
+        scores = score(self.net, candidates, self.config.eval_batch_size, self.dataset.scored)
+        rank = metrics.ranks(scores, counting(candidates))
         return metrics.hit_ratio_of_ranks(rank, self.config.top_k)
 
     def compared(self, original: dict, withdrawn: dict, retrained: dict, other: dict) -> dict:

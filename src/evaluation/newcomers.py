@@ -14,19 +14,19 @@ from ..common.files import read_json
 from ..common.terminal import off_the_record
 from ..common.variant import REMEDY, Variant, check_mask, decision_files
 from ..config import Config, options_of
-from ..constants import EXPECTED, INFLUENCE
-from ..dataset import Dataset, HeldOut, Ids, load_dataset, split
+from ..dataset import VETO, Dataset, Dropped, HeldOut, load_dataset, split
 from ..device_adapter import set_device
-from ..game.decisions import PLAYED_KEYS, RECORD_KEYS, Decisions
+from ..game.decisions import PLAYED_KEYS, RECORD_KEYS, Decisions, barred_by, dataset_of
 from ..influence.anchor import Anchor
 from ..influence.expected import expected_by, shrunk, target_items
 from ..influence.refit import STEPS, prior_of, refit
 from ..influence_function import influences
 from ..network import build
 from ..sources.catalogue import load_catalogue
+from ..sources.interactions import Ids
 from ..sources.newcomers import Newcomers, read_newcomers
 from ..training.checkpoint import load_anchors, load_checkpoint
-from .explain import VETOED, Rule, of_user, show
+from .explain import Rule, of_user, show
 from .recommend import as_records, show_json, top_items
 
 logger = logging.getLogger("ifrqe")
@@ -54,8 +54,8 @@ def _newcomers(variant):
     record = _record(config)
     if variant.masked:
         check_mask(config)
-    dataset = load_dataset(variant.settings(), variant.masked)
-    people = read_newcomers(dataset, config, _LEAST, config.veto or record["vetoed"] > 0)
+    dataset = load_dataset(variant.settings(), masked=True) if variant.masked else dataset_of(variant)
+    people = read_newcomers(dataset, config, _LEAST, config.veto or record.get("veto", record["vetoed"] > 0))
     device = set_device(config)
     net, info = load_checkpoint(variant.checkpoint, dataset, variant)
     best, anchors = net.values(), load_anchors(variant.checkpoint, dataset, variant)[0]
@@ -68,8 +68,10 @@ def _newcomers(variant):
     refits = Refits(net, dataset, config, 2 * len(people.ids) * longest * (1 + config.num_neg))
     decisions = decide(people, refits, list(anchors.values()), record)
     lists = _recommended(people, decisions, refits, best)
-    history = refits.dataset_of(people.ids, people.user, people.item)
-    answers = [_answer(k, history, decisions, catalogue, lists) for k in range(len(people.ids))]
+    history = refits.dataset_of(people)
+    answers = [{**of_user(k, history, decisions, catalogue),
+                "recommended": {name: as_records(found[k], history, catalogue) for name, found in lists.items()}}
+               for k in range(len(people.ids))]
     if config.format == "json":
         show_json({"model": variant.model, "dataset": config.dataset, "users": answers})
         return
@@ -114,10 +116,16 @@ class Refits:
         self.jacobian = net.rows_of_users(min(pairs, config.chunk_size))
         self.trained = np.bincount(dataset.user, minlength=dataset.num_users) > 0
 
-    def dataset_of(self, ids: np.ndarray, user: np.ndarray, item: np.ndarray) -> Dataset:
-        """A Dataset of (n,) users and items, by user, that holds nothing out; one of the items stands in for test items."""
-        return Dataset(self.name, Ids(ids, self.items), user, item, None,
-                       HeldOut(None, np.full(len(ids), item[0], np.int32)))
+    def dataset_of(self, people: Newcomers, times: int = 1) -> Dataset:
+        """A Dataset of newcomers, each so many times, that holds nothing out; what they veto takes no part in it."""
+        number, length = len(people.ids), len(people.user)
+        user = (people.user + number * np.arange(times, dtype=np.int32)[:, None]).ravel()
+        item, vetoed = np.tile(people.item, times), np.tile(people.vetoed, times)
+        gone, before = np.flatnonzero(vetoed), np.cumsum(~vetoed)
+        dropped = Dropped(user[gone], item[gone], gone % max(length, 1), np.full(len(gone), VETO, np.int32), before[gone],
+                          np.zeros(len(gone), np.int32))
+        return Dataset(self.name, Ids(np.tile(people.ids, times), self.items), user[~vetoed], item[~vetoed], None,
+                       HeldOut(None, np.full(times * number, -1, np.int32)), dropped=dropped if len(gone) else None)
 
     def __call__(self, values: dict, dataset: Dataset, start: np.ndarray | None = None) -> dict:
         """Parameters with the rows of the users of a Dataset, refitted to its training interactions, in place of others.
@@ -144,7 +152,7 @@ def decide(people: Newcomers, refits: Refits, anchors: list[dict], record: dict)
         record: preprocess.json, whose price, regression and critical payoff count.
 
     Returns:
-        Decisions about people.user and people.item; influence and expected influence are NaN where vetoed.
+        Decisions about what is not vetoed, in the order of people.user.
     """
     place = np.flatnonzero(~people.vetoed)
     user, item, n = people.user[place], people.item[place], len(place)
@@ -160,33 +168,24 @@ def decide(people: Newcomers, refits: Refits, anchors: list[dict], record: dict)
         start = refits.net.user_rows(parameters[-1])
     found = influences(Anchor(parameters), both, refits.config, targets)[0]
     asked = (both.rows < n) | (back[both.rows % n] == 0)  # of the two that changed places the latest alone
-    to = place[both.rows[asked] % n]
-    influence, expected = np.full((2, len(people.user)), np.nan)
+    to = both.rows[asked] % n
+    influence, expected = np.empty((2, n))
     influence[to] = found[asked, 0]
     by_history = expected_by(record["expectation"], found, both)[asked]
     expected[to] = shrunk(by_history, record.get("shrinkage", 0.0), record.get("expected_mean", 0.0))
-    decisions = Decisions(np.zeros(len(people.user), bool), people.unwillingness, record["willingness_weight"], influence,
-                          expected, {**record, "vetoed": int(people.vetoed.sum())})
-    decisions.disclosed = Rule(decisions).disclosed(expected, people.unwillingness, people.vetoed)
+    b = people.unwillingness[place]
+    decisions = Decisions(np.zeros(n, bool), b, record["willingness_weight"], influence, expected, record)
+    decisions.disclosed = Rule(decisions).disclosed(expected, b)
+    decisions.barred = barred_by(refits.dataset_of(people).dropped, {})
     return decisions
 
 
 def _recommended(people, decisions, refits, values):
     """For each newcomer what top_items finds, from all that is not vetoed and from what is disclosed: dict of two lists."""
     number, config = len(people.ids), refits.config
-    ids, kept = np.tile(people.ids, 2), np.r_[~people.vetoed, decisions.disclosed]
-    user, item = np.r_[people.user, people.user + number], np.r_[people.item, people.item]
-    everything = refits.dataset_of(ids, user, item)
+    everything = refits.dataset_of(people, 2)
     net = build(everything, config)
+    kept = np.r_[np.ones(len(decisions.disclosed), bool), decisions.disclosed]
     net.set_values(refits(values, everything.part(kept)))
     found = top_items(net, np.arange(2 * number), everything, config.top_k, config.eval_batch_size)
     return dict(zip(LISTS, (found[:number], found[number:])))
-
-
-def _answer(user, history, decisions, catalogue, lists):
-    """A dict that JSON can hold, see explain.of_user."""
-    answer = of_user(user, history, decisions, catalogue)
-    for row in answer["interactions"]:
-        if row["reason"] == VETOED:
-            row[INFLUENCE] = row[EXPECTED] = None
-    return {**answer, "recommended": {name: as_records(found[user], history, catalogue) for name, found in lists.items()}}

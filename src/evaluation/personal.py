@@ -33,7 +33,7 @@ class Serving:
     net: Network, with the rows that serve.
     info: dict of what was saved with its checkpoint.
     personal: whether these rows are refitted.
-    other: its parameters with the rows that do not serve, see Network.values; None with --personal False.
+    other: its parameters with the rows that do not serve, see Network.values; None if nothing was refitted.
     """
     net: Network
     info: dict
@@ -41,19 +41,20 @@ class Serving:
     other: dict | None = None
 
 
-def load_serving(dataset: Dataset, variant: Variant) -> Serving:
-    """The model of a Variant with the user rows that --personal names: trained, refitted, or those that validation prefers.
+def load_serving(dataset: Dataset, variant: Variant, personal: bool | None = None) -> Serving:
+    """The model of a Variant with trained user rows or, if --personal is auto, with those that validation prefers.
 
     Args:
         dataset: Dataset, the original; its test items are not looked at by what refits or decides.
         variant: Variant.
+        personal: whether refitted rows serve, whatever --personal says; None to go by it.
 
     Raises:
         InputError: the checkpoint or the decisions are missing or unfit.
     """
     config = variant.config
     net, info = load_checkpoint(variant.checkpoint, dataset, variant)
-    if config.personal == "False":
+    if not (config.personal == "auto" if personal is None else personal):
         return Serving(net, info)
     start, trained_rows = time.perf_counter(), net.values()
     own, trained = own_interactions(dataset, variant)
@@ -61,7 +62,7 @@ def load_serving(dataset: Dataset, variant: Variant) -> Serving:
     personal_rows = refitted(net, trained_rows, own, trained, config.replace(num_neg=num_neg))
     logger.info("%s: personal rows of %s users from %s interactions in %.1f s, kept in memory only", variant.model,
                 f"{dataset.num_users:,}", f"{own.num_interactions:,}", time.perf_counter() - start)
-    personal = config.personal == "True" or prefers_personal(trained_rows, personal_rows, dataset, variant)
+    personal = personal or prefers_personal(trained_rows, personal_rows, dataset, variant)
     net.set_values(personal_rows if personal else trained_rows)
     return Serving(net, info, personal, trained_rows if personal else personal_rows)
 
@@ -70,25 +71,24 @@ def own_interactions(dataset: Dataset, variant: Variant) -> tuple[Dataset, np.nd
     """What the rows of a Variant are refitted on, and who was trained on.
 
     Args:
-        dataset: Dataset, the original.
+        dataset: Dataset, the original, which has nothing that is vetoed or withdrawn.
         variant: Variant.
 
     Returns:
-        own: Dataset without test items: the whole history of all users, in the masked case but what they vetoed.
+        own: Dataset without test items: the whole history of all users.
         trained: (num_users,) bool, the users with an interaction that trained the model.
 
     Raises:
         InputError: the decisions are missing or unfit.
     """
-    config, kept = variant.config, np.ones(dataset.num_interactions, bool)
-    used = kept
+    user = dataset.user
     if variant.masked:
-        decisions = read_decisions(config, dataset, masked=True)
+        decisions = read_decisions(variant.config, dataset, masked=True)
         if decisions is None:
-            raise InputError(f"{decision_files(config)[0]}: no decisions on {config.dataset}, so what was vetoed is not "
-                             "known; run preprocess.py first, or set --decisions_path to its results")
-        kept, used = ~decisions.vetoed, decisions.disclosed
-    return without_test_items(dataset.part(kept)), np.bincount(dataset.user[used], minlength=dataset.num_users) > 0
+            raise InputError(f"{decision_files(variant.config)[0]}: no decisions on {variant.config.dataset}, so what was "
+                             "vetoed is not known; run preprocess.py first, or set --decisions_path to its results")
+        user = user[decisions.disclosed]
+    return without_test_items(dataset), np.bincount(user, minlength=dataset.num_users) > 0
 
 
 def prefers_personal(trained_rows: dict, personal_rows: dict, dataset: Dataset, variant: Variant) -> bool:
@@ -107,7 +107,7 @@ def prefers_personal(trained_rows: dict, personal_rows: dict, dataset: Dataset, 
     hits = []
     for values in (trained_rows, personal_rows):
         net.set_values(values)
-        hits.append(metrics.ranks(score(net, candidates, config.eval_batch_size)) < config.top_k)
+        hits.append(metrics.ranks(score(net, candidates, config.eval_batch_size, dataset.scored)) < config.top_k)
     before, after = hits
     gained, lost = int((after & ~before).sum()), int((before & ~after).sum())
     personal = bool(gained - lost > CLEARLY * np.sqrt(gained + lost))

@@ -16,17 +16,22 @@ from .. import __version__
 from ..common.errors import InputError
 from ..common.files import digest
 from ..common.plugins import label
+from ..common.stage import Stage
 from ..common.variant import Variant, dataset_folder, decision_files
 from ..config import Config
-from ..constants import DISCLOSED, EXPECTED, INFLUENCE, ITEM, RATINGS_FILE, TITLE, UNWILLINGNESS, USER
-from ..dataset import load_dataset, read_interactions
-from ..game.decisions import read_decisions
+from ..constants import DISCLOSED, HELD_OUT_FILE, ITEM, RATINGS_FILE, REASON, TITLE, UNWILLINGNESS, USER
+from ..dataset import load_dataset
+from ..game.decisions import decided_with, read_decisions
 from ..sources.catalogue import load_catalogue, original_id
 from ..sources.receipts import DIGEST, FORMAT, sealed
 from ..sources.withdrawn import read_requests
+from ..training.checkpoint import DIGEST as PARAMETERS
 from ..training.checkpoint import read_checkpoint
-from .explain import VETOED, of_user
+from .explain import BY, VETOED, of_user
+from .explain import WITHDRAWN as TAKEN_BACK
 
+PROVES = ("that it agrees with the files of who runs the recommender, as they are when it is checked; it is not signed, and "
+          "says nothing of other files or models")
 STATE = "state"  # of an interaction: one of the following
 STATES = TRAINS, WITHHELD, FORBIDDEN, WITHDRAWN = "disclosed", "withheld", "vetoed", "withdrawn"
 _ANEW = "get a new receipt with eval.py --receipt USER"
@@ -51,7 +56,8 @@ class Receipts:
     def __init__(self, config: Config):
         if config.holdout == 1:
             raise InputError("--holdout 1: leaves no validation item, so that nothing is decided; leave it out")
-        self.config, self.dataset, self.requests = config, load_dataset(config), read_requests(config)
+        self.config, self.requests = config, read_requests(config)
+        self.dataset = load_dataset(config, consent=decided_with(config))
         self.decisions = read_decisions(config, self.dataset)
         if self.decisions is None:
             raise InputError(f"{decision_files(config)[0]}: no decisions on {config.dataset}; run preprocess.py first")
@@ -59,23 +65,25 @@ class Receipts:
         self.files = files_of(config)
         self.masked = None
         if (dataset_folder(config, masked=True) / RATINGS_FILE).is_file():
-            self.masked = read_interactions(Variant(config, masked=True).settings(), masked=True)
+            self.masked = load_dataset(Variant(config, masked=True).settings(), masked=True)
 
-    def masked_items(self, user_id: int | str) -> set[str] | None:
-        """Ids of a user's items in the masked dataset, as text; None where there is none."""
+    def masked_items(self, user: int) -> tuple[set[str], set[str]] | None:
+        """Ids, as text, of a user's items in the masked dataset that may train, and of those that are held out."""
         if self.masked is None:
             return None
-        ids, (users, items, _) = self.masked
-        return {str(ids.items[item]) for item in items[ids.users.astype(str)[users] == str(user_id)]}
+        masked = self.masked
+        place = slice(*np.searchsorted(masked.user, [user, user + 1]))
+        held = [items[user] for items in (masked.test, masked.validation) if items[user] >= 0]
+        return tuple({str(masked.item_ids[item]) for item in items} for items in (masked.item[place], held))
 
     def of(self, user: int) -> dict:
         """The receipt of a user, by position: a dict that JSON can hold."""
         own = original_id(self.dataset.user_ids, user)
-        withdrawals = [found for request in self.requests if (found := _of_user(request, own))["items"] + found["forbidden"]]
-        at = {str(item): found for found in withdrawals for item in found["items"] + found["forbidden"]}
+        withdrawals = [found for request in self.requests if _concerns(found := _of_user(request, own))]
         explained = of_user(user, self.dataset, self.decisions, self.catalogue)
-        rows = [_with_state(row, at.get(str(row[ITEM]))) for row in explained["interactions"]]
-        held = [("test", self.dataset.test[user]), ("validation", self.dataset.validation[user])]
+        rows = [_with_state(row, self.requests) for row in explained["interactions"]]
+        held = [(name, items[user]) for name, items in (("test", self.dataset.test), ("validation", self.dataset.validation))
+                if items[user] >= 0]
         record = self.decisions.record
         return sealed({
             "format": FORMAT, "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "program": __version__,
@@ -86,28 +94,29 @@ class Receipts:
             "held_out": [{ITEM: original_id(self.dataset.item_ids, item), TITLE: self.catalogue[TITLE][item], "role": name,
                           "trains": False} for name, item in held],
             "vetoes": [row[ITEM] for row in rows if row[STATE] == FORBIDDEN], "withdrawals": withdrawals,
-            "files": self.files,
-            "rules": [[own, row[ITEM], row[UNWILLINGNESS]] for row in rows]})
+            "files": self.files, "proves": PROVES,
+            "rules": [[own, row[ITEM], row[UNWILLINGNESS]] for row in rows if row[UNWILLINGNESS] is not None]})
 
 
 def _of_user(request, user):
-    """What a request withdrew of a user, and what it forbade that was withheld."""
-    items, forbidden = ([item for name, item in request[key] if str(name) == str(user)]
-                        for key in ("interactions", "forbidden"))
-    return {**{key: request[key] for key in ("request", "time", "model")}, "items": items, "forbidden": forbidden,
-            "after": request["after"]}
+    """What a request took back of a user: rules and items, and what it forbade that was withheld."""
+    items, forbidden, rules = ([rest for name, *rest in request[key] if str(name) == str(user)]
+                               for key in ("interactions", "forbidden", "rules"))
+    return {**{key: request[key] for key in ("request", "time", "models")}, "rules": rules, "items": sum(items, []),
+            "forbidden": sum(forbidden, []), "after": request["after"]}
 
 
-def _with_state(row, withdrawal):
+def _concerns(found):
+    return found["items"] or found["forbidden"] or found["rules"]
+
+
+def _with_state(row, requests):
     """A row of of_user with its STATE; of what was withdrawn the request is the reason."""
-    numbers = {key: row[key] if row[key] is not None and np.isfinite(row[key]) else None
-               for key in (UNWILLINGNESS, INFLUENCE, EXPECTED)}
-    state = FORBIDDEN if row["reason"] == VETOED else TRAINS if row[DISCLOSED] else WITHHELD
-    if withdrawal:
-        state = WITHDRAWN
-        reason = f"withdrawn on {withdrawal['time'][:10]} (request {withdrawal['request']})"
-        row = {**row, DISCLOSED: False, "reason": reason}
-    return {**row, **numbers, STATE: state}
+    state = {VETOED: FORBIDDEN, TAKEN_BACK: WITHDRAWN}.get(row[REASON], TRAINS if row[DISCLOSED] else WITHHELD)
+    if state == WITHDRAWN:
+        number = int(row[BY].split()[-1])
+        row = {**row, REASON: f"withdrawn on {requests[number - 1]['time'][:10]} (request {number})"}
+    return {**row, STATE: state}
 
 
 def files_of(config: Config) -> dict[str, dict]:
@@ -115,14 +124,15 @@ def files_of(config: Config) -> dict[str, dict]:
     variant, files = Variant(config, masked=True), {}
     for folder in (dataset_folder(config), dataset_folder(config, masked=True)):
         files[f"{folder.name}/{RATINGS_FILE}"] = folder / RATINGS_FILE
-    masked = list(files)[1]
+    masked, held_out = list(files)[1], dataset_folder(config, masked=True) / HELD_OUT_FILE
+    files[f"{held_out.parent.name}/{HELD_OUT_FILE}"] = held_out
     files.update((path.name, path) for path in decision_files(config))
     found = {name: {"sha256": digest(path)} if path.is_file() else {"sha256": None, "why": "no such file yet"}
              for name, path in files.items()}
-    return {**found, variant.checkpoint.name: _of_checkpoint(variant, found[masked]["sha256"])}
+    return {**found, variant.checkpoint.name: _of_checkpoint(variant, found[masked]["sha256"], read_requests(config))}
 
 
-def _of_checkpoint(variant, ratings):
+def _of_checkpoint(variant, ratings, requests):
     """The entry of the masked model's checkpoint, trained on a ratings.csv of the digest `ratings`."""
     path, command = variant.checkpoint, variant.command
     if not path.is_file():
@@ -133,7 +143,11 @@ def _of_checkpoint(variant, ratings):
         return {"sha256": None, "why": f"is damaged; train anew with {command}"}
     if ratings is None or info.get("ratings_sha256") != ratings:
         return {"sha256": None, "why": f"is stale: trained on other data than the masked ones of now; {command} trains anew"}
-    return {"sha256": digest(path), "ratings_sha256": ratings, "base_model": info["settings"]["model"]}
+    trained = Stage.read_record(variant.config.output_path, f"train_{variant.model.lower()}").get("outputs", {})
+    withdrawn = [request["after"][path.name] for request in requests if path.name in request["after"]]
+    if trained.get(path.name, digest(path)) != digest(path) and info.get(PARAMETERS) not in withdrawn:
+        return {"sha256": None, "why": f"is not what a training or a withdrawal wrote; {command} --overwrite trains anew"}
+    return {"sha256": digest(path), "ratings_sha256": ratings, "base_model": label(info["settings"]["model"])}
 
 
 def check(receipt: dict, config: Config) -> Iterator[tuple[str, str]]:
@@ -145,24 +159,26 @@ def check(receipt: dict, config: Config) -> Iterator[tuple[str, str]]:
     if receipt.get("dataset") != config.dataset:
         raise InputError(f"--verify_receipt {config.verify_receipt}: is about the dataset {receipt.get('dataset')}; give "
                          f"--dataset {receipt.get('dataset')} and its folders")
-    said, files = receipt.get("files"), files_of(config)
-    for name, now in files.items():
-        was = said.get(name) if isinstance(said, dict) else None
-        fault = "" if was == now else now.get("why") or f"has changed since, or was not there; {_ANEW}"
-        yield f"{name} is what it was", fault
+    said = receipt.get("files")
     try:
+        for name, now in files_of(config).items():
+            was = said.get(name) if isinstance(said, dict) else None
+            fault = "" if was == now else now.get("why") or f"has changed since, or was not there; {_ANEW}"
+            yield f"{name} is what it was", fault
         receipts = Receipts(config)
         place = {str(name): k for k, name in enumerate(receipts.dataset.user_ids)}
         if str(receipt.get(USER)) not in place:
             raise InputError(f"{config.dataset} has no user {receipt.get(USER)}")
         now = receipts.of(place[str(receipt[USER])])
-        masked = receipts.masked_items(now[USER])
+        masked = receipts.masked_items(place[str(receipt[USER])])
     except InputError as e:
         yield "the decisions can be read", str(e)
         return
     for key in now:
         if key not in ("format", "made", "program", "files", DIGEST):
             yield f"{key}: as the files say", _difference(key, receipt.get(key), now[key])
+    odd = sorted(set(receipt) - set(now))
+    yield "nothing else is said", f"the files say nothing of {odd[0]}; {_ANEW}" if odd else ""
     yield from _check_masked(now, masked)
 
 
@@ -180,16 +196,18 @@ def _difference(key, was, now):
 
 
 def _check_masked(now, masked):
-    """Whether the masked data hold of the user what is disclosed, and beside it held-out items alone."""
+    """Whether the masked data hold of the user just what is disclosed, and beside it what is held out."""
+    trains, held = masked or (set(), set())
+    anew = "run preprocess.py and train.py --masked again with --overwrite"
     for state in (FORBIDDEN, WITHDRAWN, WITHHELD):
-        found = [row for row in now["interactions"] if row[STATE] == state and str(row[ITEM]) in (masked or ())]
-        yield f"nothing {state} is in the masked data", (
-            f"item {found[0][ITEM]} ({found[0][TITLE]}) is; run preprocess.py and train.py --masked again with --overwrite"
-            if found else "")
-    known = {str(row[ITEM]) for part in ("interactions", "held_out") for row in now[part]}
+        found = [row for row in now["interactions"] if row[STATE] == state and str(row[ITEM]) in trains | held]
+        fault = f"item {found[0][ITEM]} ({found[0][TITLE]}) is; {anew}" if found else ""
+        yield f"nothing {state} is in the masked data", fault
     if masked is None:
         return
-    odd = masked - known
-    yield "nothing else is in the masked data", f"item {min(odd)} is, which they never had" if odd else ""
-    lost = [row for row in now["interactions"] if row[STATE] == TRAINS and str(row[ITEM]) not in masked]
-    yield "all that is disclosed is in the masked data", f"item {lost[0][ITEM]} ({lost[0][TITLE]}) is not" if lost else ""
+    kept = {str(row[ITEM]) for row in now["interactions"] if row[STATE] == TRAINS}
+    aside = {str(row[ITEM]) for row in now["held_out"]}
+    odd = trains - kept | held - aside
+    yield "nothing else is in the masked data", f"item {min(odd)} is; {anew}" if odd else ""
+    lost = kept - trains
+    yield "all that is disclosed is in the masked data", f"item {min(lost)} is not" if lost else ""

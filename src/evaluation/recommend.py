@@ -10,8 +10,9 @@ import pandas as pd
 from ..common.terminal import RESULT, paint, printable
 from ..common.variant import Variant
 from ..constants import GENRES, ITEM, USER
-from ..dataset import Dataset, load_dataset
+from ..dataset import Dataset
 from ..device_adapter import set_device
+from ..game.decisions import dataset_of
 from ..network import Network, score_all
 from ..sources.catalogue import find_users, load_catalogue, original_id
 from ..stat_utils import sigmoid
@@ -46,12 +47,17 @@ def top_items(net: Network, users: np.ndarray, dataset: Dataset, k: int,
 
 
 def have_had(users: np.ndarray, dataset: Dataset) -> np.ndarray:
-    """(u, num_items) bool: the items that each of (u,) users has had, held-out ones included."""
+    """(u, num_items) bool: the items that each of (u,) users has had, held-out, vetoed and withdrawn ones included."""
     had = np.zeros((len(users), dataset.num_items), bool)
-    for items in dataset.held_items:
-        had[np.arange(len(users)), items[users]] = True
-    for row, start, end in zip(had, *(np.searchsorted(dataset.user, users, side) for side in ("left", "right"))):
-        row[dataset.item[start:end]] = True
+    parts = [(dataset.user, dataset.item)]
+    if dataset.dropped is not None:
+        parts.append((dataset.dropped.user, dataset.dropped.item))
+    for user, item in parts:
+        for row, start, end in zip(had, *(np.searchsorted(user, users, side) for side in ("left", "right"))):
+            row[item[start:end]] = True
+    for items in filter(lambda items: items is not None, (dataset.test, dataset.validation)):
+        row = np.flatnonzero(items[users] >= 0)
+        had[row, items[users[row]]] = True
     return had
 
 
@@ -62,7 +68,7 @@ def recommend(variant: Variant) -> None:
         InputError: there is no such user, or the dataset or the checkpoint is missing or unfit.
     """
     config = variant.config
-    dataset = load_dataset(config)
+    dataset = dataset_of(variant)
     users = find_users(dataset, config.recommend, "recommend")
     set_device(config)
     serving = load_serving(dataset, variant)

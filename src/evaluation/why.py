@@ -16,9 +16,9 @@ from ..common.terminal import RESULT, paint
 from ..common.variant import Variant, decision_files
 from ..common.wording import counted
 from ..constants import GENRES, ITEM, USER
-from ..dataset import Dataset, load_dataset
+from ..dataset import Dataset
 from ..device_adapter import set_device
-from ..game.decisions import read_decisions
+from ..game.decisions import dataset_of, read_decisions
 from ..influence.without import MOST, Counterfactual, Without, fewest
 from ..sources.catalogue import find_users, load_catalogue, original_id
 from ..stat_utils import sigmoid
@@ -40,7 +40,7 @@ def why(variant: Variant) -> None:
     config = variant.config
     if config.personal != "False":
         raise InputError(f"--personal {config.personal}: --why tells what trained rows recommend, and why; leave it out")
-    dataset = load_dataset(config)
+    dataset = dataset_of(variant)
     user, item = _asked(dataset, config)
     trained_on = _trained_on(dataset, variant)
     set_device(config)

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from src.common.errors import InputError
+from src.common.files import digest
 from src.common.variant import Variant, asked
 from src.dataset import evaluation_candidates, load_dataset
 from src.evaluation.compare import not_comparable
@@ -59,6 +60,12 @@ def test_full_ranking_is_among_all_items_not_touched(cpu, ratings, settings, tmp
         assert ("wv" in result) == (config.holdout == 2)
 
 
+def put_into_record(path):
+    """Has preprocess.json say that a disclosure.csv is its own."""
+    record = path.with_name("preprocess.json")
+    record.write_text(json.dumps({**json.loads(record.read_text()), "disclosure_sha256": digest(path)}))
+
+
 def test_a_model_of_another_mask_is_refused(cpu, ratings, settings, tmp_path):
     config = settings(*SMALL)
     preprocess(config)
@@ -75,6 +82,9 @@ def test_decisions_of_another_mask_are_refused(cpu, ratings, settings, tmp_path)
     path = tmp_path / "output" / "disclosure.csv"
     table = pd.read_csv(path)
     table.assign(disclosed=1 - table.disclosed).to_csv(path, index=False)
+    with pytest.raises(InputError, match="disclosure.csv: is not what preprocess.json says: it was changed"):
+        evaluate(asked(config.replace(masked=True)))
+    put_into_record(path)
     with pytest.raises(InputError, match="disclosure.csv: is not what .*masked_tiny was made from"):
         evaluate(asked(config.replace(masked=True)))
 
@@ -135,5 +145,6 @@ def test_decisions_of_other_data_are_refused(cpu, ratings, settings, tmp_path):
     preprocess(config)
     path = tmp_path / "output" / "disclosure.csv"
     pd.read_csv(path).iloc[1:].to_csv(path, index=False)
+    put_into_record(path)
     with pytest.raises(InputError, match="disclosure.csv: does not list the training interactions of tiny"):
         evaluate(asked(config))

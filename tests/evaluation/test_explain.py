@@ -18,9 +18,8 @@ class Settings:
     prior, rounds, game_rate, anchor_use = 0.9, 1000, 100.0, "weighted"
 
 
-def decided(influence, unwillingness, disclosed, weight, strategy="ifrqe", vetoed=0):
-    record = {"strategy": strategy, "willingness_weight": weight, "prior": 0.9, "rounds": 1000, "game_rate": 100.0,
-              "vetoed": vetoed}
+def decided(influence, unwillingness, disclosed, weight, strategy="ifrqe"):
+    record = {"strategy": strategy, "willingness_weight": weight, "prior": 0.9, "rounds": 1000, "game_rate": 100.0}
     influence = np.asarray(influence, float)
     return Decisions(np.asarray(disclosed, bool), np.asarray(unwillingness, float), weight, influence, influence, record)
 
@@ -30,39 +29,37 @@ def test_at_one_anchor_the_rule_is_the_game():
     influence, b = rng.normal(0, 0.01, 3000), rng.random(3000)
     b[:300], influence[300:400] = 0, 0  # free ones, and such as do nothing
     game = Game(influence, b, Settings)
-    rule = Rule(decided(influence, b, game.play(0.01)[0], 0.01))
     for weight in (0.0, 0.003, 0.01, 0.2):
-        assert np.array_equal(rule.disclosed(influence, b, np.zeros(3000, bool), weight), game.play(weight)[0])
+        rule = Rule(decided(influence, b, game.play(weight)[0], weight))
+        assert np.array_equal(rule.disclosed(influence, b), game.play(weight)[0])
+    rule = Rule(decided(influence, b, game.play(0.01)[0], 0.01))
     shares = [0.0, 0.05, 0.3, 0.6, 0.99, 1.0]
     for share, price in zip(shares, rule.prices(decided(influence, b, b >= 0, 0.01), shares)):
         selection, weight = game.within(share * b.sum())
-        assert price == weight and np.array_equal(rule.disclosed(influence, b, np.zeros(3000, bool), price), selection)
+        rule = Rule(decided(influence, b, selection, price))
+        assert price == weight and np.array_equal(rule.disclosed(influence, b), selection)
 
 
-def test_what_is_vetoed_is_outside_the_game():
+def test_unwillingness_of_1_is_in_the_game_where_it_is_no_veto():
     influence, b = np.array([1.0, 1.0, 1.0]), np.array([1.0, 0.5, 0.5])
-    decisions = decided(influence, b, [0, 1, 1], 0.1, vetoed=1)
-    assert decisions.vetoed.tolist() == [True, False, False]
-    rule = Rule(decisions)
-    assert rule.disclosed(influence, b, decisions.vetoed).tolist() == [False, True, True]
-    assert rule.prices(decisions, [0.5])[0] == 0.0  # the two others are all that can be violated: 1 of 2
-    assert decided(influence, b, [1, 1, 1], 0.1).vetoed.sum() == 0  # unwillingness of 1 alone is no veto
+    decisions = decided(influence, b, [1, 1, 1], 0.1)
+    assert not decisions.under_veto and Rule(decisions).disclosed(influence, b).tolist() == [True, True, True]
+    assert Rule(decisions).prices(decisions, [1.0, 0.5]) == [0.0, pytest.approx(1.5, abs=1e-3)]  # the two others are 1 of 2
 
 
 def test_every_reason_in_a_sentence():
-    rows = [(0.04, 0.5, 0, 1, "disclosed: worth 4.0x its price"), (0.3, 0.5, 0, 1, "disclosed: worth 30x its price"),
-            (0.001, 0.0, 0, 1, "disclosed: helps their recommendations and costs them nothing"),
-            (-0.00001, 0.0, 0, 1, "disclosed: makes too little difference to move the game from its start"),
-            (-0.01, 0.0, 0, 0, "withheld: hurts their recommendations"),
-            (-0.01, 1.0, 0, 0, "withheld: hurts their recommendations"),
-            (0.005, 0.8, 0, 0, "withheld: they asked, and it is worth only 0.31x its price"),
-            (0.9, 1.0, 1, 0, VETOED),
-            (0.04, 0.5, 0, 0, "withheld: a close call between the anchors"),
-            (0.001, 0.5, 0, 1, "disclosed: a close call between the anchors")]
-    expected, b, vetoed, disclosed, said = (np.array(column) for column in zip(*rows))
+    rows = [(0.04, 0.5, 1, "disclosed: worth 4.0x its price"), (0.3, 0.5, 1, "disclosed: worth 30x its price"),
+            (0.001, 0.0, 1, "disclosed: helps their recommendations and costs them nothing"),
+            (-0.00001, 0.0, 1, "disclosed: makes too little difference to move the game from its start"),
+            (-0.01, 0.0, 0, "withheld: hurts their recommendations"),
+            (-0.01, 1.0, 0, "withheld: hurts their recommendations"),
+            (0.005, 0.8, 0, "withheld: they asked, and it is worth only 0.31x its price"),
+            (0.04, 0.5, 0, "withheld: a close call between the anchors"),
+            (0.001, 0.5, 1, "disclosed: a close call between the anchors")]
+    expected, b, disclosed, said = (np.array(column) for column in zip(*rows))
     rule = Rule(decided(expected, b, disclosed, 0.02))
-    assert rule.reasons(expected, b, vetoed.astype(bool), disclosed.astype(bool)) == said.tolist()
-    assert rule.agreement(decided(expected, b, disclosed, 0.02)) == 0.7  # the vetoed one is no veto without the record
+    assert rule.reasons(expected, b, disclosed.astype(bool)) == said.tolist()
+    assert rule.agreement(decided(expected, b, disclosed, 0.02)) == 7 / 9
 
 
 def test_baselines_give_theirs():
@@ -70,11 +67,10 @@ def test_baselines_give_theirs():
     for strategy, done, left in (
             ("threshold", "it is among what users mind least", "the budget went to what users mind less"),
             ("mine.py", "the strategy chose it", "the strategy did not choose it")):
-        decisions = decided(nothing, b, [1, 0, 0], None, strategy, vetoed=1)
+        decisions = decided(nothing, b, [1, 0, 0], None, strategy)
         rule = Rule(decisions)
         assert not rule.played
-        assert rule.reasons(nothing, b, decisions.vetoed, decisions.disclosed) == [f"disclosed: {done}", f"withheld: {left}",
-                                                                                   VETOED]
+        assert rule.reasons(nothing, b, decisions.disclosed) == [f"disclosed: {done}", *2 * [f"withheld: {left}"]]
 
 
 @pytest.mark.parametrize("x, text", [(0.001, "less than 0.01x"), (0.31, "0.31x"), (0.999, "1.00x"), (2.04, "2.0x"),
@@ -84,12 +80,17 @@ def test_multiples_are_short(x, text):
 
 
 def test_a_user_is_explained(ask, finished_run):  # noqa: F811
-    found = json.loads(ask("--explain_user", "5", "--format", "json", "--veto"))["users"][0]
+    found = json.loads(ask("--explain_user", "5", "--format", "json"))["users"][0]
     table = pd.read_csv(f"{finished_run.output_path}/disclosure.csv").set_index(["user_id", "item_id"]).loc[5]
+    vetoed = table.index[table.unwillingness == 1].tolist()  # in order of time
     rows = pd.DataFrame(found["interactions"]).set_index("item_id")
     assert sorted(rows.index) == sorted(table.index) and found["disclosed"] == table.disclosed.sum()
-    for column in ("unwillingness", "influence", "expected_influence"):
-        assert rows[column].to_dict() == pytest.approx(table[column].to_dict(), rel=1e-12)
+    assert len(vetoed) > 1 and rows.index[-len(vetoed):].tolist() == vetoed  # they take no part, and come last
+    assert rows.by.to_dict() == table.reason.to_dict() and rows.by[vetoed[0]].startswith("veto unwillingness.csv:")
+    assert rows.unwillingness.to_dict() == pytest.approx(table.unwillingness.to_dict(), rel=1e-12)
+    for column in ("influence", "expected_influence"):
+        assert rows[column].drop(vetoed).to_dict() == pytest.approx(table[column].drop(vetoed).to_dict(), rel=1e-12)
+        assert rows[column][vetoed].isna().all() and table[column][vetoed].isna().all()
     assert rows.disclosed.astype(int).to_dict() == table.disclosed.to_dict()
     assert all(row.reason.startswith("disclosed: " if row.disclosed else "withheld: ") for row in rows.itertuples())
     assert (rows.reason == VETOED).tolist() == (rows.unwillingness == 1).tolist() and (rows.unwillingness == 1).any()
@@ -113,7 +114,7 @@ def test_where_the_game_hardly_moves_its_start_decides(prior, said):
     rule = Rule(decisions)
     assert rule.agreement(decisions) == 1.0
     still = f"{said}: makes too little difference to move the game from its start"
-    reasons = rule.reasons(expected, b, decisions.vetoed, decisions.disclosed)
+    reasons = rule.reasons(expected, b, decisions.disclosed)
     assert reasons == (["disclosed: worth 1.89x its price", still, still] if prior > 0.5 else
                        [still, "withheld: they asked, and it is worth only 0.94x its price",
                         "withheld: hurts their recommendations"])
@@ -126,7 +127,9 @@ def test_decisions_stand_without_a_masked_model(finished_run, tmp_path, capsys):
     main(answer, "run_eval", "", flags(finished_run, "--explain_user", "5", "--format", "json", *folders))
     shown = capsys.readouterr()
     assert list(json.loads(shown.out)["users"][0]["recommended"]) == ["plain"]
-    assert "without the recommendations of the masked model" in shown.err and shown.err.count("\n") == 1
+    take_no_part, warning = shown.err.splitlines()
+    assert take_no_part.startswith("simulation: 137 interactions take no part: 137 vetoed")
+    assert "without the recommendations of the masked model" in warning
 
 
 def test_without_a_validation_item_nothing_is_explained(finished_run, tmp_path, capsys):

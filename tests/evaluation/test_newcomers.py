@@ -20,7 +20,7 @@ from src.influence.refit import prior_of, refit
 from src.influence_function import influences
 from src.movielens import prepare
 from src.ncf import NCF, build
-from src.sources.newcomers import read_newcomers
+from src.sources.newcomers import Newcomers, read_newcomers
 from src.training.checkpoint import load_anchors
 from src.training.train import train
 from tests.evaluation.test_recommend import flags
@@ -71,8 +71,9 @@ def by_hand(config, items):
     dataset = load_dataset(config)
     sets = load_anchors(Variant(config).checkpoint, dataset, Variant(config))[0]
     a, b, c, d, e = items
-    twice = Refits(build(dataset, config), dataset, config, 1000).dataset_of(
-        np.array([901, 901]), np.repeat([0, 1], 4).astype(np.int32), np.array([a, b, c, d, a, b, c, e], np.int32))
+    twice = Refits(build(dataset, config), dataset, config, 1000).dataset_of(Newcomers(
+        np.array([901, 901]), np.repeat([0, 1], 4).astype(np.int32), np.array([a, b, c, d, a, b, c, e], np.int32),
+        np.zeros(8), np.zeros(8, bool)))
     parameters = []
     for values in sets.values():
         net = build(dataset, config)
@@ -90,7 +91,8 @@ def test_the_rule_recomputed(finished_run, write, ask):
     user = found["users"][0]
     rows = pd.DataFrame(user["interactions"]).set_index("item_id")
     assert sorted(rows.index) == [3, 9, 14, 27, 33, 41, 58]
-    vetoed = rows.loc[[9, 41]]  # the run honours vetoes
+    vetoed = rows.loc[[41, 9]]  # the run honours vetoes
+    assert rows.index[-2:].tolist() == [41, 9] and (vetoed.by == "veto").all() and (vetoed.unwillingness == 1).all()
     assert not vetoed.disclosed.any() and (vetoed.reason == VETOED).all() and vetoed.influence.isna().all()
 
     record = json.loads((Path(finished_run.output_path) / "preprocess.json").read_text())
@@ -119,7 +121,8 @@ def test_the_rule_recomputed(finished_run, write, ask):
     critical = -2 * np.log(0.9 / 0.1) / (record["game_rate"] * (record["rounds"] + 1))
     assert (worth > critical).tolist() == open_ones.disclosed.tolist() and 0 < open_ones.disclosed.sum()
     assert user["disclosed"] == rows.disclosed.sum()
-    assert user["violated_share"] == pytest.approx(rows.unwillingness[rows.disclosed].sum() / rows.unwillingness.sum())
+    assert user["violated_share"] == pytest.approx(
+        open_ones.unwillingness[open_ones.disclosed].sum() / open_ones.unwillingness.sum())
 
 
 def test_recommendations_from_all_and_from_what_is_disclosed(finished_run, write, ask):
@@ -228,6 +231,23 @@ def test_unwillingness_by_rule(finished_run, write, ask):
     assert uniform[0] == uniform[1] and len(set(uniform[0])) == len(ROWS)
     with pytest.raises(InputError, match="no column unwillingness, and --willingness_file states that of the users of"):
         read_newcomers(load_dataset(config), config.replace(willingness_file="rules.csv"), 4, True)
+
+
+@pytest.mark.parametrize("said, vetoes", [({"veto": True, "vetoed": 0}, True), ({"veto": False, "vetoed": 0}, False),
+                                          ({"vetoed": 3}, True), ({"vetoed": 0}, False)])
+def test_the_run_says_whether_there_are_vetoes(finished_run, write, ask, tmp_path, said, vetoes):
+    """Of a run with --veto, even if nobody had used one; an earlier version said only how many had."""
+    output = Path(finished_run.output_path)
+    record = json.loads((output / "preprocess.json").read_text())
+    record = {key: value for key, value in record.items() if key not in ("veto", "vetoed")}
+    (tmp_path / "preprocess.json").write_text(json.dumps({**record, **said}))
+    shutil.copy(output / "disclosure.csv", tmp_path)
+    rows = json.loads(ask(write(), "--format", "json", "--decisions_path", tmp_path).out)["users"][0]["interactions"]
+    found = {row["item_id"]: row for row in rows}
+    assert len(found) == len(ONE)
+    for item in (9, 41):
+        assert (found[item]["reason"] == VETOED) is vetoes and (found[item]["influence"] is None) is vetoes
+        assert not (vetoes and found[item]["disclosed"])
 
 
 def test_rows_are_in_order_of_time_or_as_they_stand(finished_run, write):

@@ -16,6 +16,7 @@ from src.dataset import HeldOut, evaluation_candidates, load_dataset
 from src.evaluation import personal
 from src.evaluation.compare import comparison_rows, comparison_table, not_comparable, rankings
 from src.evaluation.evaluate import evaluate
+from src.evaluation.personal import load_serving, prefers_personal
 from src.evaluation.recommend import top_items
 from src.game.decisions import read_decisions
 from src.influence.refit import refitted
@@ -32,23 +33,24 @@ BOTH = ["hr@10_trained", "ndcg@10_trained", "hr@10_personal", "ndcg@10_personal"
 @pytest.fixture
 def config(cpu, finished_run, tmp_path, monkeypatch):
     """Settings of a finished run with vetoes: personal rows, results in a folder of the test, models with opinions."""
-    config = finished_run.replace(output_path=str(tmp_path), decisions_path=finished_run.output_path, personal="True")
+    config = finished_run.replace(output_path=str(tmp_path), decisions_path=finished_run.output_path, personal="auto")
     net = build(load_dataset(config), config.replace(embedding_std=0.7))
     values = net.values()
     monkeypatch.setattr(personal, "load_checkpoint", lambda *a: (net.set_values(values) or net, {"epoch": 1}))
+    monkeypatch.setattr(personal, "prefers_personal", lambda *a: True)
     return config
 
 
 def parameters(config, masked):
     """The dataset, a network, its parameters, and these with refitted rows, put together step by step."""
     dataset, net = load_dataset(config), personal.load_checkpoint()[0]
-    values, own, trained = net.values(), dataset, np.ones(dataset.num_users, bool)
+    values, trained = net.values(), np.ones(dataset.num_users, bool)
+    assert len(dataset.dropped.user) > 50  # of which nothing is refitted
     if masked:
         decisions = read_decisions(config, dataset)
-        assert 0 < decisions.vetoed.sum() < (~decisions.disclosed).sum()
-        own = dataset.part(~decisions.vetoed)
+        assert not decisions.disclosed.all()
         trained = np.isin(np.arange(dataset.num_users), dataset.user[decisions.disclosed])
-    return dataset, net, values, refitted(net, values, own, trained, config)
+    return dataset, net, values, refitted(net, values, dataset, trained, config)
 
 
 def test_refitted_rows_serve_and_both_results_are_told(config, tmp_path):
@@ -79,7 +81,7 @@ def test_without_the_option_there_is_one_key_more(config, tmp_path):
     assert record["personal"] is False and list(record) == KEYS
 
 
-def test_what_is_vetoed_has_no_influence_on_any_score(config, monkeypatch):
+def test_what_is_vetoed_is_no_interaction_and_no_negative(config, monkeypatch):
     variant = Variant(config, True)
     dataset = load_dataset(config)
     decisions = read_decisions(config, dataset)
@@ -88,11 +90,15 @@ def test_what_is_vetoed_has_no_influence_on_any_score(config, monkeypatch):
     def scores(changed):
         items = dataset.item.copy()
         items[changed] = dataset.item[changed[::-1]]
-        found = personal.load_serving(dataclasses.replace(dataset, item=items), variant).net
+        found = load_serving(dataclasses.replace(dataset, item=items), variant, True).net
         return score(found, np.tile(np.arange(dataset.num_items, dtype=np.int32), (dataset.num_users, 1)), 100_000)
-    before = scores(np.zeros(0, int))
-    vetoed, withheld = (np.flatnonzero(which) for which in (decisions.vetoed, ~decisions.disclosed & ~decisions.vetoed))
-    assert np.array_equal(scores(vetoed), before) and not np.allclose(scores(withheld), before)
+    own, trained = personal.own_interactions(dataset, variant)
+    assert own.test is None and np.array_equal(own.user, dataset.user) and np.array_equal(own.item, dataset.item)
+    assert trained.tolist() == np.isin(np.arange(60), dataset.user[decisions.disclosed]).tolist()
+    vetoed = dataset.dropped
+    assert (own.places(vetoed.user, vetoed.item) == -1).all() and len(vetoed.user) > 50
+    assert own.history_pairs().contains(vetoed.user, vetoed.item).all()  # what negatives are drawn outside of
+    assert not np.allclose(scores(np.flatnonzero(~decisions.disclosed)), scores(np.zeros(0, int)))
 
 
 @pytest.mark.parametrize("gained, lost, chosen", [(9, 1, True), (5, 0, True), (4, 0, False), (9, 4, False), (0, 9, False),
@@ -107,12 +113,12 @@ def test_refitted_rows_serve_where_they_are_clearly_better(config, monkeypatch, 
     monkeypatch.setattr(personal.metrics, "ranks", lambda scores: next(found))
     values = build(dataset, config).values()
     with caplog.at_level("INFO", logger="ifrqe"):
-        assert personal.prefers_personal(values, values, dataset, Variant(config)) is chosen
+        assert prefers_personal(values, values, dataset, Variant(config)) is chosen
     assert f"NCF serves its users with {'personal' if chosen else 'trained'} rows" in caplog.text
 
 
 def test_auto_looks_at_validation_items_only(config, monkeypatch):
-    dataset, asked_for, variant = load_dataset(config), [], Variant(config.replace(personal="auto"))
+    dataset, asked_for, variant = load_dataset(config), [], Variant(config)
     others = np.roll(dataset.test, 1)  # some of which their user has had already
     other = dataclasses.replace(dataset, held=HeldOut(dataset.validation, others, dataset.held.rows))
 
@@ -120,12 +126,13 @@ def test_auto_looks_at_validation_items_only(config, monkeypatch):
         asked_for.append((held_out, data.test is others))
         return evaluation_candidates(dataset, held_out, config)
     monkeypatch.setattr(personal, "evaluation_candidates", candidates)
+    monkeypatch.setattr(personal, "prefers_personal", prefers_personal)
     monkeypatch.setattr(personal, "CLEARLY", 0)
     _, net, values, new = parameters(config, False)
     for before, after in ((values, new), (new, values)):
         monkeypatch.setattr(personal, "refitted", lambda *a, after=after: after)
         monkeypatch.setattr(personal, "load_checkpoint", lambda *a, before=before: (net.set_values(before) or net, {}))
-        found = [personal.load_serving(data, variant) for data in (dataset, other)]
+        found = [load_serving(data, variant) for data in (dataset, other)]
         assert found[0].personal == found[1].personal
         serves = after if found[0].personal else before
         assert np.array_equal(NCF.user_rows(found[1].net.values()), NCF.user_rows(serves))
@@ -144,7 +151,7 @@ def test_no_file_holds_refitted_rows_and_the_report_names_what_serves(config, tm
     monkeypatch.setattr(personal, "refitted", kept)
     for masked, choice in ((False, False), (True, True)):
         monkeypatch.setattr(personal, "prefers_personal", lambda *a, choice=choice: choice)
-        evaluate_and_report(config.replace(masked=masked, personal="auto"))
+        evaluate_and_report(config.replace(masked=masked))
     assert len(rows) == 3  # two evaluations, and the lists of the report, where personal rows serve
     assert sorted(Path(config.checkpoint_path).iterdir()) == checkpoints and [digest(path) for path in checkpoints] == before
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
@@ -185,12 +192,12 @@ def test_recommendations_are_those_of_the_rows_that_serve(config, capsys):
     dataset, net, _, new = parameters(config, True)
     net.set_values(new)
     (items, _), = top_items(net, np.array([6]), dataset, 10, 100_000)
-    for rows in ("True", "False"):
+    for rows in ("auto", "False"):
         with log_to(config.output_path, "run_eval.log", "normal", True):
             answer(config.replace(masked=True, personal=rows, recommend=str(dataset.user_ids[6]), format="json"))
         found = json.loads(capsys.readouterr().out)
         same = [row["item_id"] for row in found["users"][0]["items"]] == dataset.item_ids[items].tolist()
-        assert found["personal"] is (rows == "True") and same is (rows == "True")
+        assert found["personal"] is (rows == "auto") and same is (rows == "auto")
     with log_to(config.output_path, "run_eval.log", "normal", False):
         answer(config.replace(masked=True, recommend=str(dataset.user_ids[6])))
     assert "IFRQE with personal rows recommends" in capsys.readouterr().out

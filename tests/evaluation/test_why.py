@@ -37,7 +37,7 @@ def test_the_item_and_what_each_interaction_adds(ask, finished_run, masked):  # 
         mine &= read_decisions(finished_run, dataset).disclosed
     assert {row["item_id"] for row in found["interactions"]} == set(dataset.item_ids[dataset.item[mine]])
     effects = [row["effect"] for row in found["interactions"]]
-    assert effects == sorted(effects, reverse=True) and effects[0] > effects[-1]
+    assert effects == sorted(effects, reverse=True)
 
     def log_odds(score):
         return np.log(score / (1 - score))
@@ -56,6 +56,7 @@ def alive(cpu, ratings, settings, monkeypatch):
     net, rng = build(dataset, config), np.random.default_rng(2)
     net.set_values({name: rng.normal(0, 0.7, value.shape).astype(np.float32) for name, value in net.values().items()})
     monkeypatch.setattr("src.evaluation.why.load_checkpoint", lambda *_: (net, {}))
+    monkeypatch.setattr("src.evaluation.why.dataset_of", lambda *_: dataset)
     return config, dataset, net
 
 
@@ -77,6 +78,11 @@ def test_the_fewest_and_what_takes_its_place(alive, caplog):
     assert 1 <= len(withheld) <= MOST and set(withheld) <= set(mine) and least["margin"] > 0
     # the list of the refit without them
     without = Without(net, dataset, config)
+    all_of, *less = without.logits(np.full(8, 5), [[], *without.history(5)[:, None]])[:, listed[-1]].astype(float)
+    effect = dict(zip(mine, all_of - less))
+    assert [row["item_id"] for row in found["interactions"]] == sorted(mine, key=lambda i: -effect[i])
+    assert [row["effect"] for row in found["interactions"]] == pytest.approx(sorted(effect.values(), reverse=True), abs=1e-5)
+    assert max(effect.values()) > min(effect.values()) + 0.01
     positions = without.history(5)[np.isin(mine, withheld)]
     logits, = without.logits(np.array([5]), [positions])
     free = ~have_had(np.array([5]), dataset)[0]
@@ -113,5 +119,5 @@ def test_what_cannot_be_answered_is_refused_in_one_line(ask, finished_run, tmp_p
     assert "--why 42 x9: no item 'x9' in simulation; its 120 items have ids such as" in error("--why", 42, "x9")
     assert f"--why 42 {had}: they have had this item" in error("--why", 42, had)
     assert f"--why 42 {far}: NCF has this item at place 40" in error("--why", 42, far)
-    assert "--personal True: --why" in error("--why", 42, far, "--personal", True)
+    assert "--personal auto: --why" in error("--why", 42, far, "--personal", "auto")
     assert "no decisions on simulation" in error("--why", 42, far, "--masked", "--decisions_path", tmp_path)
