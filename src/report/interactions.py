@@ -19,8 +19,7 @@ def influence(results, config):
     decisions = results.decisions
     if decisions is None or decisions.influence is None or not len(decisions.influence):
         return []
-    known = decisions.known
-    series = {"on the validation item": decisions.influence[known], "expected on the next item": decisions.expected[known]}
+    series = {"on the validation item": decisions.influence, "expected on the next item": decisions.expected}
     quantiles = {name: np.quantile(values, QUANTILES) for name, values in series.items()}
     positive = {name: f"{100 * (values > 0).mean():.0f}%" for name, values in series.items()}
     said = "; ".join(f"{name}: from {q[0]:.2g} (1%) over {q[2]:.2g} (median) to {q[4]:.2g} (99%), {positive[name]} positive"
@@ -99,11 +98,10 @@ def _kinds(results):
     popularity = np.bincount(dataset.item, minlength=dataset.num_items)
     place = np.argsort(np.argsort(-popularity, kind="stable"), kind="stable") / max(dataset.num_items, 1)
     level = np.searchsorted([end for end, _ in POPULARITY], place, side="right").clip(max=len(POPULARITY) - 1)
-    known = decisions.known
-    values, item = decisions.influence[known], dataset.item[known]
+    values, item = decisions.influence, dataset.item
     middle = values.mean()  # of all, so that squares are of about the spread
     sums = np.stack([np.bincount(item, weights, dataset.num_items) for weights in (
-        None, values - middle, (values - middle) ** 2, values > 0, decisions.disclosed[known])])
+        None, values - middle, (values - middle) ** 2, values > 0, decisions.disclosed)])
     found = []
     for k, (_, name) in enumerate(POPULARITY):
         by_genre = (sums * (level == k)) @ genres.to_numpy()

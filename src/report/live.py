@@ -11,13 +11,14 @@ import numpy as np
 
 from ..common.machine import one_blas_thread
 from ..config import Config
-from ..dataset import Dataset, HeldOut, Ids
+from ..dataset import Dataset, HeldOut
 from ..evaluation.explain import Rule
 from ..evaluation.personal import Serving
 from ..evaluation.recommend import top_items
 from ..game.decisions import Decisions
 from ..influence.refit import STEPS, refit_to_all, row_prior
 from ..network import build
+from ..sources.interactions import Ids
 
 SIZES = 16  # selections of a user that are refitted, the empty one and the largest included
 MOST_PAIRS = 200_000  # of users and items to be scored for each of them, which keeps the report within seconds
@@ -33,7 +34,7 @@ def sizes_of(most: int | np.ndarray) -> np.ndarray:
     return np.rint(np.multiply.outer(most, np.arange(SIZES)) / (SIZES - 1)).astype(np.int64)
 
 
-def live_lists(users: np.ndarray, dataset: Dataset, decisions: Decisions, serving: Serving, barred: np.ndarray, k: int,
+def live_lists(users: np.ndarray, dataset: Dataset, decisions: Decisions, serving: Serving, k: int,
                config: Config) -> list[list[np.ndarray]]:
     """The k best items of each of some users that they have not had, by selection.
 
@@ -42,14 +43,13 @@ def live_lists(users: np.ndarray, dataset: Dataset, decisions: Decisions, servin
         dataset: Dataset, the original.
         decisions: Decisions that a game made.
         serving: Serving of the masked model.
-        barred: (n,) bool, the interactions that are in no selection: vetoed or withdrawn.
         k: length of a list.
         config: seed, chunk_size, eval_batch_size and those of the model.
 
     Returns:
-        For each user SIZES lists of items, of the smallest selection first, then that of all that is not barred.
+        For each user SIZES lists of items, of the smallest selection first, then that of all that may be used.
     """
-    selections = Selections(users, dataset, decisions, serving, barred, config)
+    selections = Selections(users, dataset, decisions, serving, config)
     rows, lists = selections.refit(np.ones(len(selections.rank), bool), STEPS), []
     lists.append(selections.top(rows, k))
     for count in sizes_of(selections.most).T[::-1]:
@@ -61,20 +61,23 @@ def live_lists(users: np.ndarray, dataset: Dataset, decisions: Decisions, servin
 class Selections:
     """Refits of some users' rows on selections of their interactions; takes what live_lists does.
 
-    own: Dataset of the users, of their interactions that are not barred.
+    own: Dataset of the users.
     rank: (m,) int, by interaction of `own` the number of their user's that the rule discloses at a higher price.
     most: (u,) int, how many the rule discloses at the price 0.
     """
 
-    def __init__(self, users, dataset, decisions, serving, barred, config):
+    def __init__(self, users, dataset, decisions, serving, config):
         place = np.flatnonzero(np.isin(dataset.user, users))
         user = np.searchsorted(users, dataset.user[place]).astype(np.int32)
-        self.everything = Dataset(dataset.name, Ids(dataset.user_ids[users], dataset.item_ids), user, dataset.item[place],
-                                  None, HeldOut(dataset.validation[users], dataset.test[users]))
-        self.own, place = self.everything.part(~barred[place]), place[~barred[place]]
+        dropped = dataset.dropped
+        if dropped is not None:
+            dropped = dropped.of(np.isin(dropped.user, users))
+            dropped.user = np.searchsorted(users, dropped.user).astype(np.int32)
+        self.own = Dataset(dataset.name, Ids(dataset.user_ids[users], dataset.item_ids), user, dataset.item[place], None,
+                           HeldOut(dataset.validation[users], dataset.test[users]), dropped=dropped)
         self.config = config.replace(num_neg=serving.info.get("settings", {}).get("num_neg", config.num_neg))
         self.values = serving.other if serving.personal else serving.net.values()  # the rows as they were trained
-        self.net, self.shown = serving.net, build(self.everything, config)
+        self.net, self.shown = serving.net, build(self.own, config)
         self.net.set_values(self.values)
         trained = np.bincount(dataset.user[decisions.disclosed], minlength=dataset.num_users) > 0
         rows = self.net.user_rows(self.values)
@@ -96,7 +99,7 @@ class Selections:
     def top(self, rows: np.ndarray, k: int) -> list[np.ndarray]:
         """The k best items for each user's row."""
         self.shown.set_values(self.net.with_user_rows(self.values, rows))
-        found = top_items(self.shown, np.arange(len(rows)), self.everything, k, self.config.eval_batch_size)
+        found = top_items(self.shown, np.arange(len(rows)), self.own, k, self.config.eval_batch_size)
         return [items for items, _ in found]
 
 

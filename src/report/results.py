@@ -23,9 +23,9 @@ from ..constants import (
     train_file,
     users_file,
 )
-from ..dataset import Dataset, load_dataset
+from ..dataset import Dataset
 from ..evaluation.compare import not_comparable, top_k_of
-from ..game.decisions import Decisions, read_decisions
+from ..game.decisions import Decisions, dataset_of, decisions_behind
 from ..sources.catalogue import id_types, load_catalogue
 
 # options that may hold addresses and passwords, or that name users
@@ -35,60 +35,38 @@ _REMEDY = "remove it, and run the stage that writes it again"
 
 @dataclass
 class Evaluated:
-    """A model and what its stages have found.
-
-    record: of its evaluation, a dict.
-    users: the results of its evaluation by user.
-    stage: record of settings of its evaluation.
-    training: record of its training; None if there is none of this model.
-    recommends: whether its checkpoint is the one that was evaluated.
-    """
-    record: dict
-    users: pd.DataFrame
-    stage: dict
-    training: dict | None = None
-    recommends: bool = False
+    """A model and what its stages have found."""
+    record: dict  # of its evaluation
+    users: pd.DataFrame  # the results of its evaluation by user
+    stage: dict  # record of settings of its evaluation
+    training: dict | None = None  # record of its training, if it is one of this model
+    recommends: bool = False  # whether its checkpoint is the one that was evaluated
 
 
 @dataclass
 class Study:
-    """The trade-off study.
-
-    table: what tradeoff.csv says.
-    differs: in what it differs from the run, so that no table may have both; "" if one may.
-    """
-    table: pd.DataFrame
-    differs: str
+    """The trade-off study."""
+    table: pd.DataFrame  # what tradeoff.csv says
+    differs: str  # in what it differs from the run, so that no table may have both; "" if one may
 
 
 @dataclass
 class Run:
-    """What was run.
-
-    records: dict of stage to its record of settings.
-    left_out: list of what is there but does not belong to the rest.
-    """
-    records: dict
-    left_out: list
+    """What was run."""
+    records: dict  # by stage its record of settings
+    left_out: list  # what is there but does not belong to the rest
 
 
 @dataclass
 class Results:
-    """What the stages have left that belongs to one dataset.
-
-    dataset, catalogue: see load_dataset and load_catalogue.
-    models: dict of name to Evaluated, the plain one first.
-    decisions, study: None if there are none.
-    run: what was run.
-    audit: what audit.json says; None if there is none of these data.
-    """
+    """What the stages have left that belongs to one dataset."""
     dataset: Dataset
-    catalogue: pd.DataFrame
-    models: dict[str, Evaluated]
+    catalogue: pd.DataFrame  # see load_catalogue
+    models: dict[str, Evaluated]  # by name, the plain one first
     decisions: Decisions | None
     study: Study | None
     run: Run
-    audit: dict | None = None
+    audit: dict | None = None  # what audit.json says
 
     @property
     def top_k(self):
@@ -109,8 +87,8 @@ def read_results(variant, read=None):
     config = variant.config
     output = Path(config.output_path)
     if read is None:
-        dataset = load_dataset(config)
-        read = dataset, read_decisions(config, dataset) if config.holdout > 1 else None
+        dataset = dataset_of(variant)
+        read = dataset, decisions_behind(variant, dataset)
     dataset, decisions = read
     left_out, models, trainings = [], {}, {}
     plain = config.plain_model
@@ -121,15 +99,12 @@ def read_results(variant, read=None):
                                       Stage.read_record(output, f"eval_{model.lower()}"))
         trainings[model] = _read(output / train_file(model), config, left_out)
 
-    def leave_out(model, why):
+    unfit = {model: why for model, found in models.items() if (why := _misfit(model, found.stage, decisions, config))}
+    if len(models) == 2 and not unfit and (differing := not_comparable(*(found.record for found in models.values()))):
+        unfit[plain if variant.masked else MASKED_MODEL] = f"of other data or settings; {plain}: {differing}"
+    for model, why in unfit.items():
         left_out.append(f"{eval_file(model)} ({why})")
         del models[model]
-
-    for model, found in list(models.items()):
-        if why := _misfit(model, found.stage, decisions, config):
-            leave_out(model, why)
-    if len(models) == 2 and (differing := not_comparable(*(found.record for found in models.values()))):
-        leave_out(plain if variant.masked else MASKED_MODEL, f"of other data or settings; {plain}: {differing}")
     for model, training in trainings.items():
         if model in models:
             left_out += _add_training(models[model], model, training, config)
@@ -138,12 +113,17 @@ def read_results(variant, read=None):
     trained = [f"train_{model.lower()}" for model, found in models.items() if found.training is not None]
     records = {name: Stage.read_record(output, name) for name in ("preprocess", *trained, "tradeoff")}
     records = {name: record for name, record in records.items() if record.get("dataset") == config.dataset}
-    study = None
+    study = audit = None
     if (output / TRADEOFF_FILE).is_file():
-        study = _read_study(output / TRADEOFF_FILE, records.get("tradeoff", {}), models, config)
-        if study is None:
+        if _is_of_the_data(output / TRADEOFF_FILE, records.get("tradeoff", {}), config):
+            differing = {}
+            for found in models.values():
+                differing.update(_differences(records["tradeoff"], found))
+            # a strategy may be called NA or 007
+            table = pd.read_csv(output / TRADEOFF_FILE, converters={"strategy": str})
+            study = Study(table, ", ".join(differing.values()))
+        else:
             left_out.append(f"{TRADEOFF_FILE} (of another dataset, or of an unfinished study)")
-    audit = None
     if (output / AUDIT_FILE).is_file():
         if _is_of_the_data(output / AUDIT_FILE, Stage.read_record(output, "audit"), config):
             audit = read_json(output / AUDIT_FILE, _REMEDY)
@@ -190,17 +170,6 @@ def _add_training(found, model, training, config):
     if not found.recommends:
         left_out.append(f"recommendations of {model} ({checkpoint.name} is not what was evaluated: run eval.py again)")
     return left_out
-
-
-def _read_study(path, record, models, config):
-    """The Study in the file `path`, of which `record` is the record; None if it is of other data, or unfinished."""
-    if not _is_of_the_data(path, record, config):
-        return None
-    differing = {}
-    for found in models.values():
-        differing.update(_differences(record, found))
-    table = pd.read_csv(path, converters={"strategy": str})  # a strategy may be called NA or 007
-    return Study(table, ", ".join(differing.values()))
 
 
 def _is_of_the_data(path, record, config):

@@ -11,10 +11,10 @@ from ..common.plugins import label
 from ..common.wording import counted
 from ..config import shipped
 from ..constants import MASKED_MODEL, train_file
-from ..dataset import time_unit
 from ..evaluation.compare import rankings
 from ..game.baselines import BASELINES
 from ..game.strategies import NONE
+from ..sources.interactions import time_unit
 from . import panels
 from .blocks import details, figures, table, text
 from .results import PRIVATE, for_others
@@ -38,7 +38,9 @@ def what_was_run(results, config):
         rows = [(key, value, ", ".join(stages)) for (key, value), stages in changed.items()]
         blocks.append(table(["option", "value", "stage"], rows, "Options that differ from default_config.yaml.",
                             words=[1, 2]))
-    settings = "\n".join(f"{name}:\n{_settings_for_others(record)}" for name, record in records.items())
+    settings = {name: {key: for_others(key, value) for key, value in record.get("all_settings", {}).items()
+                       if key not in PRIVATE} for name, record in records.items()}
+    settings = "\n".join(f"{name}:\n{yaml.safe_dump(shown, sort_keys=False, indent=2)}" for name, shown in settings.items())
     blocks.append(details("All settings", f"{settings}\nIFRQE on MindSpore {__version__}, MindSpore {mindspore_version()}"))
     if results.run.left_out:
         blocks.append(text("Left out, since it does not belong to this run: " + "; ".join(results.run.left_out) + "."))
@@ -49,7 +51,10 @@ def _data_rows(dataset, config):
     length = np.bincount(dataset.user, minlength=dataset.num_users)
     held_out = "1: test item" if dataset.validation is None else "2: test item and the one before"
     unit = time_unit(config)
-    return [("dataset", dataset.name), ("users", f"{dataset.num_users:,}"), ("items", f"{dataset.num_items:,}"),
+    scored = len(dataset.scored)
+    users = f"{dataset.num_users:,}" + ("" if scored == dataset.num_users else
+                                        f", of whom {dataset.num_users - scored:,} take no part: too little may be used")
+    return [("dataset", dataset.name), ("users", users), ("items", f"{dataset.num_items:,}"),
             ("training interactions", f"{dataset.num_interactions:,}"), ("held out of each user", held_out),
             ("history of a user", f"{length.min()} to {length.max()}, median {np.median(length):.0f}"),
             ("times", "none: the order of the rows counts" if unit == ORDER else f"in {unit}"),
@@ -96,8 +101,9 @@ def _decision_rows(decisions):
     if "solver" in record:
         rows.append(("influences", f"solver {record['solver']}, {record['parameter_sets']} sets of parameters, "
                                    f"{counted(record['anchors'], 'anchor')}"))
-    if record.get("vetoed"):
-        rows.append(("vetoed", f"{record['vetoed']:,}"))
+    for key, words in (("vetoed", "vetoed"), ("withdrawn", "withdrawn"), ("too_few_rows", "too little left of a user")):
+        if record.get(key):
+            rows.append((words, f"{record[key]:,} interactions, which take no part in anything"))
     return rows
 
 
@@ -109,12 +115,6 @@ def _changed_options(records):
             if stage != "tradeoff" and key in defaults and value != defaults[key] and key not in IGNORED:
                 changed.setdefault((key, str(for_others(key, value))), []).append(stage)
     return changed
-
-
-def _settings_for_others(record):
-    settings = record.get("all_settings", {}).items()
-    return yaml.safe_dump({key: for_others(key, value) for key, value in settings if key not in PRIVATE}, sort_keys=False,
-                          indent=2)
 
 
 def training(results, config):

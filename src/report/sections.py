@@ -138,7 +138,7 @@ def changes(results, config):
     plain, masked = (found.users for found in results.pair)
     before, after = plain["rank"] < k, masked["rank"] < k
     users = pd.DataFrame({"loss_change": masked["loss"] - plain["loss"], "hit_change": after.astype(int) - before})
-    length = np.bincount(results.dataset.user, minlength=results.dataset.num_users)
+    length = np.bincount(results.dataset.user, minlength=results.dataset.num_users)[results.dataset.scored]
     parts = [("all", row) for row in changes_in_quarters(users, np.zeros(len(users))).itertuples()]
     parts += [(f"{row.low} to {row.high} interactions", row)
               for row in changes_in_quarters(users, length, "right").itertuples()]
@@ -178,9 +178,8 @@ def limits(results, config):
         stated = " where the rules state no other." if record.get("willingness_file") else ": nobody stated it."
         lines.append(f"Unwillingness was {source[record['unwillingness']]}{stated}")
     asked = record["strategy"] == ASK_FIRST
-    lines.append("The plain model was trained on everything, also on what users withhold"
-                 + (": it is there to be compared with, and the mask did not look at it" if asked else "")
-                 + ". Held-out items stay in the masked dataset for the evaluation.")
+    lines.append("The plain model was trained on everything that may be used, also on what users withhold"
+                 + (": it is there to be compared with, and the mask did not look at it" if asked else "") + ".")
     if not Rule(results.decisions).played:
         lines.append("A baseline decided; there are no influences, and no price.")
         return [bullets(*lines)]

@@ -5,10 +5,10 @@ import numpy as np
 
 from ..common.variant import Variant
 from ..constants import MASKED_MODEL
+from ..dataset import NONE_DROPPED, VETO
 from ..evaluation.explain import Rule
 from ..evaluation.personal import load_serving
 from ..evaluation.recommend import top_items
-from ..sources.withdrawn import withdrawn_from
 from ..stat_utils import generator
 from .live import SIZES, live_lists, live_users
 
@@ -32,37 +32,41 @@ def users_page(results, config):
         return None
     asked = results.run.records.get("preprocess", {}).get("all_settings", {}).get("veto")
     hide = bool(config.veto or asked or decisions.under_veto) and not config.report_vetoed
-    parts = [np.arange(*np.searchsorted(dataset.user, [user, user + 1])) for user in users]
-    withdrawn = withdrawn_from(dataset, config)
-    left_out = withdrawn | decisions.vetoed if hide else withdrawn
-    parts = [part[~left_out[part]] for part in parts]
+    parts = [slice(*np.searchsorted(dataset.user, [user, user + 1])) for user in users]
+    gone = dataset.dropped or NONE_DROPPED
+    gone = gone.of(gone.why == (None if hide else VETO))
+    vetoed = [gone.item[slice(*np.searchsorted(gone.user, [user, user + 1]))] for user in users]
     rule, shares = Rule(decisions), [k / STEPS for k in range(STEPS + 1)]
     slider = rule.played and decisions.unwillingness.sum() > 0
     lists, live = {}, []
     for model, found in results.models.items():
         if found.recommends:
-            as_evaluated = config.replace(personal=str(bool(found.record.get("personal"))))
-            serving = load_serving(dataset, Variant(as_evaluated, model == MASKED_MODEL))
+            as_evaluated = bool(found.record.get("personal"))
+            serving = load_serving(dataset, Variant(config, model == MASKED_MODEL), as_evaluated)
             lists[model] = top_items(serving.net, users, dataset, results.top_k, config.eval_batch_size)
             if model == MASKED_MODEL and slider:
-                live = live_lists(live_users(users, dataset), dataset, decisions, serving, withdrawn | decisions.vetoed,
-                                  results.top_k, config)
-    shown = [dataset.item[part] for part in parts] + [items for found in lists.values() for items, _ in found]
+                live = live_lists(live_users(users, dataset), dataset, decisions, serving, results.top_k, config)
+    shown = [*(dataset.item[part] for part in parts), *vetoed, *(items for found in lists.values() for items, _ in found)]
     shown += [items for found in live for items in found]
     if not hide:
         shown.append(dataset.test[users])
     items = np.unique(np.concatenate(shown))  # the page has positions in these
     pages = []
+    place = np.searchsorted(dataset.scored, users)  # in the results by user
     for k, (user, part) in enumerate(zip(users, parts)):
-        page = {"id": str(dataset.user_ids[user]), "items": packed(np.searchsorted(items, dataset.item[part]), "<u4"),
-                "unwillingness": packed(decisions.unwillingness[part], "<f8"),
-                "disclosed": packed(decisions.disclosed[part], "<u1"),
+        own = np.concatenate([dataset.item[part], vetoed[k]])
+
+        def column(values, of_vetoed, kind, part=part, gone=vetoed[k]):
+            return packed(np.concatenate([values[part], np.full(len(gone), of_vetoed)]), kind)
+        page = {"id": str(dataset.user_ids[user]), "items": packed(np.searchsorted(items, own), "<u4"),
+                "unwillingness": column(decisions.unwillingness, 1, "<f8"),
+                "disclosed": column(decisions.disclosed, 0, "<u1"),
                 "next": None if hide else int(np.searchsorted(items, dataset.test[user])),
-                "ranks": {model: int(found.users["rank"].iloc[user]) + 1 for model, found in results.models.items()},
+                "ranks": {model: int(found.users["rank"].iloc[place[k]]) + 1 for model, found in results.models.items()},
                 "lists": {model: _scored(items, *found[k]) for model, found in lists.items()}}
         if rule.played:
-            page["influence"] = packed(decisions.influence[part], "<f4")
-            page["expected"] = packed(decisions.expected[part], "<f8")
+            page["influence"] = column(decisions.influence, 0, "<f4")
+            page["expected"] = column(decisions.expected, 0, "<f8")
         if k < len(live):  # from the smallest selection to the largest, then of all that may be selected
             page["live"] = [np.searchsorted(items, found).tolist() for found in live[k]]
         pages.append(page)
@@ -83,8 +87,12 @@ def _scored(items, chosen, scores):
 
 
 def sample_users(dataset, config):
-    """(u,) positions, ascending, of users drawn by seed: report_users, or fewer if they have too many interactions."""
-    drawn = generator(config.seed, "report users").permutation(dataset.num_users)[:config.report_users]
+    """(u,) positions, ascending, of users drawn by seed: report_users, or fewer if they have too many interactions.
+
+    Who takes no part in the run is not among them.
+    """
+    drawn = generator(config.seed, "report users").permutation(dataset.num_users)
+    drawn = drawn[dataset.test[drawn] >= 0][:config.report_users]
     length = np.bincount(dataset.user, minlength=dataset.num_users)
     return np.sort(drawn[np.cumsum(length[drawn]) <= MOST_INTERACTIONS])
 

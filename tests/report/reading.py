@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 
 from src.common.variant import Variant, asked
-from src.dataset import Dataset, HeldOut, Ids, load_dataset
+from src.dataset import VETO, Dataset, HeldOut, load_dataset
 from src.evaluation.explain import Rule
 from src.evaluation.personal import load_serving
 from src.game.decisions import read_decisions
 from src.report.live import Selections
 from src.report.page import HTML
 from src.report.results import Evaluated, read_results
+from src.sources.interactions import Ids
 
 
 def read(config):
@@ -78,12 +79,22 @@ CONVERGED = 24  # steps of Newton's method from the prior's mean
 
 
 def selections_of(config, users):
-    """Selections of users at some positions, all Decisions, and (n,) bool: theirs that are not vetoed."""
+    """Selections of users at some positions, all Decisions, and (n,) bool: those about the users' interactions."""
     dataset = load_dataset(config)
     decisions = read_decisions(config, dataset)
     serving = load_serving(dataset, Variant(config.replace(personal="False"), masked=True))
-    mine = np.isin(dataset.user, users) & ~decisions.vetoed
-    return Selections(users, dataset, decisions, serving, decisions.vetoed, config), decisions, mine
+    return Selections(users, dataset, decisions, serving, config), decisions, np.isin(dataset.user, users)
+
+
+def at_price(rule, expected, unwillingness, price):
+    """(n,) bool, what the rule discloses at another price than that of the run."""
+    return expected - price * unwillingness > rule.critical
+
+
+def vetoed_items(dataset, user):
+    """(k,) positions of the items that the user at a position has vetoed."""
+    gone = dataset.dropped
+    return gone.item[(gone.user == user) & (gone.why == VETO)]
 
 
 def exact_lists(config, users, steps, k=10):
@@ -94,7 +105,7 @@ def exact_lists(config, users, steps, k=10):
     mean = np.tile(selections.prior.mean, (len(users), 1)).astype(np.float32)
     prices, lists = rule.prices(decisions, [step / 100 for step in steps]), {}
     for step, price in zip(steps, prices):
-        rows = selections.refit(rule.disclosed(expected, b, np.zeros(len(b), bool), price), CONVERGED, mean)
+        rows = selections.refit(at_price(rule, expected, b, price), CONVERGED, mean)
         lists[step] = [selections.own.item_ids[items] for items in selections.top(rows, k)]
     return lists
 

@@ -1,4 +1,5 @@
 """report.html in a real browser, headless Chromium; skipped where it is not installed."""
+import dataclasses
 import shutil
 from pathlib import Path
 
@@ -8,14 +9,14 @@ import pytest
 from eval import evaluate_and_report
 from src.common.variant import asked
 from src.dataset import load_dataset
-from src.evaluation.explain import ANCHORS, Rule, _reason
+from src.evaluation.explain import ANCHORS, VETOED, Rule, _reason
 from src.game.decisions import read_decisions
 from src.game.mirror_descent import Game
 from src.game.preprocess import preprocess
 from src.movielens import prepare
 from src.report.page import HTML
 from src.training.train import train
-from tests.report.reading import exact_lists, overlap
+from tests.report.reading import exact_lists, overlap, vetoed_items
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 DRIVER = shutil.which("chromedriver")
@@ -95,13 +96,13 @@ def interactions(browser):
         "[Number(e.dataset.item), e.classList.contains('used'), e.querySelector('.why').textContent])")]
 
 
-def somebody(browser, dataset, decisions):
-    """Shows the user with the longest history of whom something is vetoed; returns what is theirs: (n,) bool."""
+def somebody(browser, dataset):
+    """Shows the user with the longest history of whom something is vetoed; returns what is theirs: (n,) bool, and vetoed."""
     ids = map(int, browser.execute_script("return data.users.map(u => u.id)"))
-    histories = [dataset.user == np.flatnonzero(dataset.user_ids == i)[0] for i in ids]
-    mine = max((h for h in histories if decisions.vetoed[h].any()), key=np.sum)
-    browser.execute_script("show(data.users.find(u => u.id === arguments[0]))", str(dataset.user_ids[dataset.user[mine][0]]))
-    return mine
+    users = [np.flatnonzero(dataset.user_ids == i)[0] for i in ids]
+    user = max((user for user in users if len(vetoed_items(dataset, user))), key=lambda user: (dataset.user == user).sum())
+    browser.execute_script("show(data.users.find(u => u.id === arguments[0]))", str(dataset.user_ids[user]))
+    return dataset.user == user, dataset.item_ids[vetoed_items(dataset, user)].tolist()
 
 
 def slide(browser, step):
@@ -145,30 +146,29 @@ def test_the_slider_plays_the_game(visit, finished_run):
     """The page's selection at a budget against the game of all users at that budget."""
     dataset = load_dataset(finished_run)
     decisions = read_decisions(finished_run, dataset)
-    allowed, b = ~decisions.vetoed, decisions.unwillingness
-    game = Game(decisions.expected[allowed], b[allowed], finished_run)
-    rule = Rule(decisions)
+    b = decisions.unwillingness
+    game = Game(decisions.expected, b, finished_run)
     browser = visit()
-    mine = somebody(browser, dataset, decisions)
+    mine, vetoed = somebody(browser, dataset)
     item = dataset.item_ids[dataset.item[mine]]
     for step in (0, 7, 30, 60, 85, 100):
-        selection = np.zeros(dataset.num_interactions, bool)
-        selection[allowed], weight = game.within(step / 100 * b.sum())
+        selection, weight = game.within(step / 100 * b.sum())
         slide(browser, step)
         shown = interactions(browser)
-        assert len(shown) == mine.sum() and {i for i, used, _ in shown if used} == set(item[selection[mine]])
-        reasons = rule.reasons(decisions.expected[mine], b[mine], decisions.vetoed[mine], selection[mine], weight)
-        assert {i: why for i, _, why in shown} == dict(zip(item, reasons))
+        assert len(shown) == mine.sum() + len(vetoed) and {i for i, used, _ in shown if used} == set(item[selection[mine]])
+        rule = Rule(dataclasses.replace(decisions, weight=weight))
+        reasons = rule.reasons(decisions.expected[mine], b[mine], selection[mine])
+        assert {i: why for i, _, why in shown} == {**dict(zip(item, reasons)), **dict.fromkeys(vetoed, VETOED)}
         assert browser.find_element("id", "share").text == f"{step}%"
-    assert "withheld: they forbade it" in reasons  # at 100% too
+    assert vetoed
 
 
 def test_it_begins_with_what_was_decided_and_goes_back_to_it(visit, finished_run):
     dataset = load_dataset(finished_run)
     decisions = read_decisions(finished_run, dataset)
     browser = visit()
-    mine = somebody(browser, dataset, decisions)
-    decided = dict(zip(dataset.item_ids[dataset.item[mine]], decisions.disclosed[mine]))
+    mine, vetoed = somebody(browser, dataset)
+    decided = {**dict(zip(dataset.item_ids[dataset.item[mine]], decisions.disclosed[mine])), **dict.fromkeys(vetoed, False)}
     first = interactions(browser)
     assert {item: used for item, used, _ in first} == decided
     said = browser.find_element("id", "sum").text
@@ -264,7 +264,7 @@ def test_the_page_says_the_same_sentences(visit):
     yes_no = (False, True)
     rows = [[e, p, v, d, s] for e in values for p in prices for v in yes_no for d in yes_no for s in yes_no]
     said = browser.execute_script("return arguments[0].map(row => reason(...row))", rows)
-    assert said == [_reason(*row, "their recommendations", ANCHORS) for row in rows] and len(set(said)) > 15
+    assert said == [VETOED if v else _reason(e, p, d, s, ANCHORS) for e, p, v, d, s in rows] and len(set(said)) > 15
 
 
 def test_an_address_that_is_none_does_no_harm(visit):

@@ -7,7 +7,7 @@ from src.evaluation.explain import Rule
 from src.evaluation.personal import load_serving
 from src.report import live
 from src.report.live import SIZES, live_lists, live_users, sizes_of
-from tests.report.reading import CONVERGED, data_of, overlap, selections_of
+from tests.report.reading import CONVERGED, at_price, data_of, overlap, selections_of, vetoed_items
 
 
 def test_sizes_go_from_nothing_to_all_in_equal_steps():
@@ -20,21 +20,22 @@ def test_the_rule_selects_in_the_order_of_the_ranks(cpu, finished_run):
     rule, owner = Rule(decisions), selections.own.user
     expected, b = decisions.expected[mine], decisions.unwillingness[mine]
     for price in (0.0, *rule.prices(decisions, [0.02, 0.2, 0.6, 0.9])):
-        selected = rule.disclosed(expected, b, np.zeros(len(b), bool), price)
+        selected = at_price(rule, expected, b, price)
         number = np.bincount(owner, selected, minlength=37)
         assert np.array_equal(selected, selections.rank < number[owner])
         assert price > 0 or np.array_equal(number, selections.most)
     assert (b == 0).any()  # some cost nothing
 
 
-def test_lists_are_those_of_refitted_rows_and_know_nothing_barred(cpu, finished_run):
+def test_lists_are_those_of_refitted_rows_and_offer_nothing_vetoed(cpu, finished_run):
     users = np.arange(0, 60, 3)
     selections, decisions, mine = selections_of(finished_run, users)
     dataset = load_dataset(finished_run)
     serving = load_serving(dataset, Variant(finished_run, masked=True))
-    lists = live_lists(users, dataset, decisions, serving, decisions.vetoed, 10, finished_run)
-    assert [len(found) for found in lists] == [SIZES + 1] * 20 and decisions.vetoed[np.isin(dataset.user, users)].any()
-    assert selections.own.num_interactions == mine.sum() < selections.everything.num_interactions
+    lists = live_lists(users, dataset, decisions, serving, 10, finished_run)
+    assert [len(found) for found in lists] == [SIZES + 1] * 20
+    assert selections.own.num_interactions == mine.sum() and np.isin(dataset.dropped.user, users).sum() > 10
+    assert (selections.own.places(selections.own.dropped.user, selections.own.dropped.item) == -1).all()
     mean = np.tile(selections.prior.mean, (20, 1)).astype(np.float32)
     nothing, everything = np.zeros(mine.sum(), bool), np.ones(mine.sum(), bool)
     for place, selection in ((0, nothing), (SIZES - 1, selections.rank < selections.most[selections.own.user]),
@@ -42,7 +43,8 @@ def test_lists_are_those_of_refitted_rows_and_know_nothing_barred(cpu, finished_
         exact = selections.top(selections.refit(selection, CONVERGED, mean), 10)
         assert np.mean([overlap(exact[k], lists[k][place]) for k in range(20)]) > 0.9
     for user, found in zip(users, lists):
-        had = {*dataset.item[dataset.user == user], dataset.test[user], dataset.validation[user]}
+        had = {*dataset.item[dataset.user == user], *vetoed_items(dataset, user)} | {
+            dataset.test[user], dataset.validation[user]}
         assert all(len(set(items)) == 10 and not set(items) & had for items in found)
 
 

@@ -62,6 +62,7 @@ def test_titles_are_text_wherever_they_stand(copied):
     movies["title"] = [f"</script><b>{k}|" for k in range(len(movies))]
     movies["genres"] = "<i>|Drama & War"
     movies.to_csv(path, index=False)
+    path.with_name("dataset.json").unlink()
     evaluate_and_report(copied)
     html = read(copied)
     assert "<b>" not in html and "<i>" not in html and html.count("</script>") == 2

@@ -104,6 +104,7 @@ def test_both_rewards_are_at_one_price(copied):
 
 
 def test_a_baseline_is_not_said_to_have_looked_at_anything(copied):
-    preprocess(copied.replace(strategy="random", unwillingness="uniform"))
-    text = " ".join(str(block) for block in limits(read_results(asked(copied)), copied))
+    config = copied.replace(strategy="random", unwillingness="uniform", masked=True)
+    preprocess(config)
+    text = " ".join(str(block) for block in limits(read_results(asked(config)), config))
     assert not any(word in text for word in ("validation", "Influences", "reward")) and "drawn at random: nobody" in text

@@ -6,17 +6,26 @@ from pathlib import Path
 
 import numpy as np
 
+from eval import evaluate_and_report
 from src.common.variant import asked
-from src.dataset import Ids, load_dataset
+from src.dataset import load_dataset
 from src.evaluation.explain import Rule
 from src.evaluation.personal import Serving
+from src.evaluation.withdraw import withdraw
 from src.game.decisions import read_decisions
+from src.game.preprocess import preprocess
 from src.report import users as report_users
 from src.report.page import write_report
 from src.report.results import read_results
 from src.report.users import sample_users, users_page
-from src.sources.withdrawn import line_of, withdrawn_path
-from tests.report.reading import data_of, read, simulated_results
+from src.sources.interactions import Ids
+from src.training.train import train
+from tests.report.reading import data_of, read, simulated_results, vetoed_items
+
+
+def items_of(data, user):
+    """Ids of the items of a user of the page."""
+    return [int(data["items"][i][0]) for i in np.frombuffer(base64.b64decode(user["items"]), "<u4")]
 
 
 def test_the_page_computes_with_the_numbers_of_disclosure_csv(finished_run):
@@ -25,13 +34,14 @@ def test_the_page_computes_with_the_numbers_of_disclosure_csv(finished_run):
     assert len(data["users"]) == 40 and data["num_users"] == 60
     for user in data["users"][:5]:
         mine = dataset.user == int(user["id"]) - 1
-        for name, values, kind in (("unwillingness", decisions.unwillingness, "<f8"),
-                                   ("expected", decisions.expected, "<f8"),
-                                   ("influence", decisions.influence.astype("f4"), "<f4"),
-                                   ("disclosed", decisions.disclosed, "<u1")):
-            assert np.array_equal(np.frombuffer(base64.b64decode(user[name]), kind), values[mine])
-        items = np.frombuffer(base64.b64decode(user["items"]), "<u4")
-        assert [int(data["items"][i][0]) for i in items] == dataset.item_ids[dataset.item[mine]].tolist()
+        vetoed = vetoed_items(dataset, int(user["id"]) - 1)  # listed after what was decided
+        for name, values, of_vetoed, kind in (("unwillingness", decisions.unwillingness, 1, "<f8"),
+                                              ("expected", decisions.expected, 0, "<f8"),
+                                              ("influence", decisions.influence.astype("f4"), 0, "<f4"),
+                                              ("disclosed", decisions.disclosed, 0, "<u1")):
+            found = np.frombuffer(base64.b64decode(user[name]), kind)
+            assert found.tolist() == [*values[mine].tolist(), *[of_vetoed] * len(vetoed)]
+        assert items_of(data, user) == dataset.item_ids[[*dataset.item[mine], *vetoed]].tolist()
     rule = Rule(decisions)
     assert rule.agreement(decisions) == data["agreement"] == 1.0
     assert len(data["prices"]) == 101 and data["prices"][60] == rule.weight
@@ -40,38 +50,42 @@ def test_the_page_computes_with_the_numbers_of_disclosure_csv(finished_run):
 
 def test_what_is_vetoed_is_in_the_report_only_if_asked_for(cpu, copied):
     dataset = load_dataset(copied)
-    decisions = read_decisions(copied, dataset)
-    vetoed = decisions.vetoed
-    assert vetoed.sum() > 50
+    assert len(dataset.dropped.user) > 50
     for shown in (True, False):
         write_report(asked(copied.replace(report_vetoed=shown)))
         page, data = read(copied), data_of(copied)
         for user in data["users"]:
-            mine = (dataset.user == int(user["id"]) - 1) & (shown | ~vetoed)
-            items = [data["items"][i][0] for i in np.frombuffer(base64.b64decode(user["items"]), "<u4")]
-            assert items == list(map(str, dataset.item_ids[dataset.item[mine]]))
+            mine, vetoed = dataset.item[dataset.user == int(user["id"]) - 1], vetoed_items(dataset, int(user["id"]) - 1)
+            expected = [*mine, *vetoed] if shown else mine
+            assert items_of(data, user) == dataset.item_ids[expected].tolist()
             for column, kind in (("unwillingness", "<f8"), ("expected", "<f8"), ("disclosed", "<u1"), ("influence", "<f4")):
-                assert len(np.frombuffer(base64.b64decode(user[column]), kind)) == mine.sum()
+                assert len(np.frombuffer(base64.b64decode(user[column]), kind)) == len(expected)
             assert shown or 1.0 not in np.frombuffer(base64.b64decode(user["unwillingness"]), "<f8")
         assert ("vetoed is left out here" in page) != shown
 
 
 def test_a_withdrawal_makes_no_veto_of_what_others_are_unwilling_with(cpu, copied):
-    record = Path(copied.output_path) / "preprocess.json"
-    record.write_text(json.dumps({**json.loads(record.read_text()), "vetoed": 0}))
-    dataset = load_dataset(copied)
-    back = int(np.flatnonzero(read_decisions(copied, dataset).unwillingness == 1)[0])
-    pair = [int(dataset.user_ids[dataset.user[back]]), int(dataset.item_ids[dataset.item[back]])]
-    withdrawn_path(copied).write_text(line_of({"time": "", "model": "IFRQE", "file_sha256": "", "interactions": [pair],
-                                               "forbidden": [], "before": {}, "after": {}}, []) + "\n")
-    decisions = read_decisions(copied, dataset)
-    assert decisions.vetoed.sum() == 1 and decisions.vetoed[back] and (decisions.unwillingness == 1).sum() > 1
-    write_report(asked(copied))
-    data = data_of(copied)
-    assert data["veto"] is False
-    user = next(user for user in data["users"] if user["id"] == str(pair[0]))
-    items = [int(data["items"][i][0]) for i in np.frombuffer(base64.b64decode(user["items"]), "<u4")]
-    assert items == dataset.item_ids[dataset.item[(dataset.user == dataset.user[back]) & ~decisions.vetoed]].tolist()
+    config = copied.replace(veto=False, report_vetoed=False)
+    train(asked(config))
+    preprocess(config)
+    train(asked(config.replace(masked=True)))
+    dataset = load_dataset(config)
+    assert dataset.dropped is None
+    minded = read_decisions(config, dataset).unwillingness == 1
+    back = int(np.flatnonzero(minded)[0])
+    user, item = int(dataset.user_ids[dataset.user[back]]), int(dataset.item_ids[dataset.item[back]])
+    request = Path(config.output_path).parent / "request.csv"
+    request.write_text(f"user_id,item_id\n{user},{item}\n")
+    withdraw(asked(config.replace(withdraw=str(request))))
+    evaluate_and_report(config)
+    evaluate_and_report(config.replace(masked=True, report_users=60))
+    data = data_of(config)
+    assert data["veto"] is False and data["left_out"] is False and len(data["users"]) == 60
+    for found in data["users"]:
+        mine, theirs = dataset.user == int(found["id"]) - 1, int(found["id"]) == user
+        assert items_of(data, found) == [i for i in dataset.item_ids[dataset.item[mine]] if not (theirs and i == item)]
+        b = np.frombuffer(base64.b64decode(found["unwillingness"]), "<f8")
+        assert (b == 1).sum() == minded[mine].sum() - theirs
 
 
 def test_it_stays_small_whatever_the_data(cpu, finished_run, monkeypatch):

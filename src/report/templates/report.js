@@ -1,5 +1,5 @@
 "use strict";
-// The user's page. The rule is that of the game at one anchor (src/explanation.py, Rule and _reason):
+// The user's page. The rule is that of the game at one anchor (src/evaluation/explain.py, Rule and _reason):
 // an interaction is disclosed if  expected - price * unwillingness > critical,  unless the user forbade it.
 const data = JSON.parse(document.getElementById("data").textContent);
 const STEP = {"<f8": 8, "<f4": 4, "<u4": 4, "<u1": 1};
@@ -111,7 +111,7 @@ function atBudget() {
 
 function draw(chosen, price, share, words) {
   const c = shown, number = chosen.filter(Boolean).length;
-  const total = c.b.reduce((sum, b) => sum + b, 0);
+  const total = c.b.reduce((sum, b, k) => sum + (c.vetoed[k] ? 0 : b), 0);  // what they forbade is in no budget
   const violated = c.b.reduce((sum, b, k) => sum + (chosen[k] ? b : 0), 0);
   if (data.prices) find("share").textContent = percent(share);
   find("sum").textContent = `${words}${number} of their ${chosen.length} interactions are disclosed`
@@ -131,7 +131,7 @@ function draw(chosen, price, share, words) {
     const entry = element("div", undefined, {className: `entry ${chosen[k] ? "used" : "unused"}`});
     entry.dataset.item = id;
     entry.append(element("p", title), element("small", genres.replaceAll("|", ", ")), element("p", why, {className: "why"}),
-      element("small", `unwilling ${c.b[k].toFixed(2)}` + (data.played
+      element("small", `unwilling ${c.b[k].toFixed(2)}` + (data.played && !c.vetoed[k]
         ? `, influence ${signed(c.influence[k])}, expected ${signed(c.expected[k])}` : "")));
     place[chosen[k]].append(entry);
   }
