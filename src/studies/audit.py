@@ -5,19 +5,17 @@ was trained on (membership), and do the genres that users disclose tell those th
 are made once and kept (audit_models.py); the measures, which train nothing but logistic regressions, are in
 audit_measures.py. How to read them: docs/method.md.
 """
-import logging
 from pathlib import Path
 
 import numpy as np
 
 from .. import metrics
 from ..common.columns import NO_GENRE
-from ..common.errors import InputError
 from ..common.figures import drawn
 from ..common.files import write_json, write_text
 from ..common.plugins import label, plugin_files
 from ..common.stage import Stage, main
-from ..common.terminal import RESULT, markdown_text, progress
+from ..common.terminal import markdown_text, progress
 from ..common.wording import markdown_table
 from ..config import TRAINED
 from ..constants import AUDIT_FILE, AUDIT_PLOT, GENRES
@@ -28,21 +26,11 @@ from ..report import leakage
 from ..sources.catalogue import load_catalogue
 from ..sources.unwillingness import data_files, unwillingness_source
 from ..stat_utils import generator, sample_distinct_outside, sample_outside
-from .audit_measures import (
-    FEWEST,
-    Bootstrap,
-    as_many_at_random,
-    guessable,
-    matched_samples,
-    means_of_users,
-    taste,
-)
+from .audit_measures import FEWEST, Bootstrap, as_many_at_random, guessable, matched_samples, means_of_users, taste
 from .audit_models import FOLDER, Models, groups_of_models
 from .figures import audit_plot
-from .retraining import names_of
+from .retraining import names_of, needs_validation, show
 from .runs import settings_of_seed
-
-logger = logging.getLogger("ifrqe")
 
 TABLE = "audit.md"
 RANDOM = "random"
@@ -56,8 +44,7 @@ def audit(config):
     Raises:
         InputError: an unknown strategy, or the dataset, a checkpoint or unwillingness is missing or unfit.
     """
-    if config.holdout < 2:
-        raise InputError(f"--holdout {config.holdout}: leaves no validation item for the influences; use 2 here")
+    needs_validation(config)
     strategies = _strategies(config)
     needed = any(map(needs_model, strategies))
     device = set_device(config)
@@ -72,38 +59,22 @@ def audit(config):
     if stage.is_done():
         return
     record = Audit(models, strategies).record()
-    models.finish()
     write_json(output / AUDIT_FILE, record)
     text = markdown(record)
     write_text(output / TABLE, text)
     stage.finish()
     drawn(audit_plot, output / AUDIT_PLOT, record)
-    logger.log(RESULT, "%s", text)
-    logger.info("written to %s, %s and %s", *(output / name for name in (AUDIT_FILE, TABLE, AUDIT_PLOT)))
+    show(text, output, AUDIT_FILE, TABLE, AUDIT_PLOT)
 
 
 def _strategies(config):
-    """The strategies to audit: NONE and RANDOM, which the others are compared with, then those that the option lists.
-
-    Those of the default list that this version does not have are left out; one that somebody asks for must be there.
-    """
-    if "audit_strategies" not in config.given:
-        names = [name.strip() for name in config.audit_strategies.split(",")]
-        for name in names:
-            if name not in STRATEGIES:
-                logger.info("--audit_strategies: there is no strategy %s in this version; it is left out", name)
-        config = config.replace(audit_strategies=",".join(name for name in names if name in STRATEGIES))
+    """The strategies to audit: NONE and RANDOM, which the others are compared with, then those that the option lists."""
     names = names_of(config, "audit_strategies", "strategy", STRATEGIES)
     return [NONE, RANDOM, *(name for name in names if name not in (NONE, RANDOM))]
 
 
 class Audit:
-    """All measures of a few strategies on one dataset.
-
-    Args:
-        models: Models.
-        strategies: names, NONE first.
-    """
+    """All measures of a few strategies, NONE first, on the dataset of their Models."""
 
     def __init__(self, models, strategies):
         self.models, self.strategies = models, strategies
@@ -114,16 +85,9 @@ class Audit:
         evaluation_candidates(dataset, "validation", self.config)  # raises InputError if users have too few items left
         self.pairs = dataset.all_pairs()
         self.untouched = sample_distinct_outside(self.pairs, self.config.num_eval_neg, generator(seed, "audit", "untouched"))
-        self.skipped = {}
-        self.flags = self._genre_flags()
-
-    def _genre_flags(self):
-        """(num_items, g) bool, the genres of each item; None, with the reason in `skipped`."""
-        flags = load_catalogue(self.dataset, self.config)[GENRES].replace(NO_GENRE, "").str.get_dummies("|")
-        if flags.shape[1]:
-            return flags.to_numpy(bool)
-        self.skipped["taste"] = "the catalogue of the dataset lists no genres"
-        return None
+        genres = load_catalogue(dataset, self.config)[GENRES].replace(NO_GENRE, "")
+        self.flags = genres.str.get_dummies("|").to_numpy(bool)  # (num_items, g)
+        self.skipped = {} if self.flags.size else {"taste": "the catalogue of the dataset lists no genres"}
 
     def record(self):
         """What audit.json says."""
@@ -154,10 +118,9 @@ class Audit:
         nothing = {"skipped": "it withholds nothing"}
         row["reinference"] = self._reinference(disclosed, values, full) if withheld else nothing
         row["membership"] = self._membership(strategy, disclosed, values, full)
-        if self.flags is None:
-            row["taste"] = {"skipped": self.skipped["taste"]}
-        else:
-            row["taste"] = self._taste(disclosed) if withheld else nothing
+        if self.skipped:
+            nothing = {"skipped": self.skipped["taste"]}
+        row["taste"] = self._taste(disclosed) if withheld and not self.skipped else nothing
         return row
 
     def _reinference(self, disclosed, values, full):

@@ -16,11 +16,6 @@ _PAIRS = 1 << 22  # comparisons of interactions with untouched items in memory a
 class Bootstrap:
     """Resamples of the users, the same for all that is measured, so that differences are paired.
 
-    Args:
-        num_users: users of the dataset.
-        number: resamples.
-        rng: NumPy generator.
-
     `weights`: (num_users, 1 + number) uint8: how often a user is in the sample at hand (once), then in each resample.
     """
 
@@ -84,11 +79,9 @@ def weighted_auc(scores, labels, weights):
 
 
 def guessable(scores, user, untouched, top_k):
-    """How far each interaction stands above items that its user has never touched.
+    """How far (n,) scores of interactions of (n,) users stand above those of items that a user has never touched.
 
     Args:
-        scores: (n,) of interactions.
-        user: (n,) int, whose they are.
         untouched: (num_users, m) scores of items that each user has never touched.
         top_k: length of a list.
 
@@ -121,7 +114,6 @@ def matched_samples(disclosed, user, number, rng):
         disclosed: (n,) bool, a mask.
         user: (n,) int, ascending.
         number: at most so many are drawn.
-        rng: NumPy generator.
 
     Returns:
         withheld: (m,) positions, all different; of users with something disclosed.
@@ -172,13 +164,9 @@ def cross_validated(features, labels, user, bootstrap, seed):
 
 
 def genre_shares(chosen, user, item, flags, num_users):
-    """(num_users, g) shares of the genres in what is chosen of each user's interactions; NaN for users without any.
+    """(num_users, g) shares of the genres in what is chosen, (n,) bool, of users' interactions; NaN for users without any.
 
-    Args:
-        chosen: (n,) bool.
-        user, item: (n,) int.
-        flags: (num_items, g) bool, the genres of each item.
-        num_users: users of the dataset.
+    `flags`: (num_items, g) bool, the genres of each item.
     """
     user, item = user[chosen], item[chosen]
     number = np.bincount(user, minlength=num_users)[:, None]
@@ -196,7 +184,6 @@ def taste(disclosed, user, item, flags, bootstrap, seed):
     Args:
         disclosed: (n,) bool, a mask.
         user, item, flags: see genre_shares.
-        bootstrap: Bootstrap.
         seed: of the folds.
 
     Returns:

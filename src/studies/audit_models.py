@@ -13,7 +13,7 @@ from ..common.plugins import file_label, label, plugin_files
 from ..common.stage import Stage
 from ..config import TRAINED
 from ..game.anchors import load_model, trained_model
-from ..game.problem import Kept, load_problem
+from ..game.problem import load_problem
 from ..game.strategies import Strategies, influence_groups, needs_model
 from ..network import build
 from ..sources.unwillingness import data_files
@@ -37,7 +37,6 @@ class Models:
     Args:
         config: the settings; the plain model that strategies look at is trained in the folders that they name.
         folder: where the models are kept.
-        device: name of the device in use.
         needed: whether any strategy looks at the plain model.
 
     `trained`: names of the strategies whose model was trained here, not found.
@@ -45,10 +44,8 @@ class Models:
 
     def __init__(self, config, folder, device, needed):
         self.config, self.folder, self.device, self.trained = config, folder, device, []
-        self.checkpoints = []
-        if needed:
-            self.checkpoints.append(trained_model(config, "give the audit the options of that training, remove it, or name "
-                                                  "another --checkpoint_path"))
+        remedy = "give the audit the options of that training, remove it, or name another --checkpoint_path"
+        self.checkpoints = [trained_model(config, remedy)] if needed else []
         self.files = data_files(config) + plugin_files(config.model)
         self.problem = load_problem(config)
         self.dataset = self.problem.dataset
@@ -84,20 +81,14 @@ class Models:
     def _make(self, strategy):
         config, dataset = self.config, self.dataset
         if self._strategies is None:
-            basis = Stage(FOLDER, config, (), self.files + self.checkpoints, [], self.device).basis
             model = load_model(dataset, config) if self.checkpoints else None
-            self._strategies = Strategies(self.problem, model, config, self.device, Kept(self.folder, basis))
+            self._strategies = Strategies(self.problem, model, config, self.device)
             self._retraining = Retraining(dataset, config, self.device)
         disclosed = self._strategies(strategy, config.wv_budget).disclosed
         if not disclosed.any():
             raise InputError(f"--wv_budget {config.wv_budget}: is too small for {strategy} to disclose anything; raise it")
         self._retraining(dataset.part(disclosed), config.seed)
         return disclosed, self._retraining.shown.values()
-
-    def finish(self):
-        """Removes what was kept for the case of an interruption."""
-        if self._strategies is not None:
-            self._strategies.forget()
 
     def scores(self, values, user, item):
         """(n,) float32 logits of a model, given by its parameters, for (n,) users and items."""

@@ -112,7 +112,7 @@ def shares(dataset, config, device):
         start = time.perf_counter()
         trainer.epoch(number)
         trained = time.perf_counter()
-        scores = score(net, candidates, config.eval_batch_size)
+        scores = score(net, candidates, config.eval_batch_size, dataset.scored)
         for metric in (metrics.hit_ratio, metrics.ndcg):
             metric(scores, config.top_k)
         metrics.cross_entropy(scores)
@@ -151,7 +151,7 @@ def time_to_target(config, start):
     shown = build(dataset, config)
     for epoch in train_on(Trainer(build(dataset, config), dataset, config, device)):
         shown.set_values(epoch.values)
-        hit_ratio = metrics.hit_ratio(score(shown, candidates, config.eval_batch_size), config.top_k)
+        hit_ratio = metrics.hit_ratio(score(shown, candidates, config.eval_batch_size, dataset.scored), config.top_k)
         seconds = time.time() - start
         print(f"epoch {epoch.number}  hr@{config.top_k} {hit_ratio:.4f}  {seconds:.1f} s", file=sys.stderr, flush=True)
         if hit_ratio >= TARGET:

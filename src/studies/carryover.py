@@ -13,33 +13,22 @@ import pandas as pd
 from .. import metrics
 from ..common.errors import InputError
 from ..common.figures import drawn
-from ..common.files import atomic_write, write_text
 from ..common.plugins import file_label, label, plugin_files
 from ..common.stage import Stage, main
-from ..common.terminal import RESULT, progress
+from ..common.terminal import progress
 from ..common.wording import counted
 from ..config import TRAINED
-from ..constants import CARRYOVER_FILE, STUDY_SEEDS
+from ..constants import CARRYOVER_FILE, MODELS, STUDY_SEEDS
 from ..device_adapter import set_device
 from ..evaluation.evaluate import full_ranks, ranks_among_untouched
 from ..evaluation.quarters import QUARTERS, quarter_of
 from ..game.problem import load_problem
 from ..game.strategies import NONE, STRATEGIES, needs_model
 from ..sources.unwillingness import data_files
-from .carryover_judges import (
-    GRIDS,
-    base_model,
-    choose,
-    fitted,
-    in_chunks,
-    known_judges,
-    matrix_of,
-    reason_against,
-    version_of,
-)
+from .carryover_judges import GRIDS, base_model, choose, fitted, in_chunks, matrix_of, reason_against, version_of
 from .figures import carryover_plot
-from .retraining import Retraining, names_of
-from .runs import SeedMasks, groups_of_runs, read_run, settings_of_seed, write_run
+from .retraining import Retraining, names_of, needs_validation, show, write_tables
+from .runs import SeedMasks, groups_of_runs, settings_of_seed
 from .tables import carryover_markdown
 
 logger = logging.getLogger("ifrqe")
@@ -54,12 +43,11 @@ def carryover(config):
         InputError: an unknown strategy or judge, no judge that can judge, or the dataset, a checkpoint or unwillingness is
             missing or unfit.
     """
-    if config.holdout < 2:
-        raise InputError(f"--holdout {config.holdout}: leaves no validation item for the influences; use 2 here")
+    needs_validation(config)
     strategies = names_of(config, "carryover_strategies", "strategy", STRATEGIES)
     if NONE not in strategies:
         strategies.insert(0, NONE)  # what all others are compared with
-    asked = names_of(config, "carryover_judges", "judge", known_judges(), files=False)
+    asked = names_of(config, "carryover_judges", "judge", (*GRIDS, *MODELS), files=False)
     device = set_device(config)
     output, seeds = Path(config.output_path), config.seeds or [config.seed + k for k in range(STUDY_SEEDS)]
     problem = load_problem(config)
@@ -78,17 +66,14 @@ def carryover(config):
             of_seed = settings_of_seed(config, seed, needed).replace(output_path=str(output / FOLDER / f"seed_{seed}"))
             rows += JudgedSeed(of_seed, output / FOLDER, device, needed, settings, bar).rows(strategies)
     table = pd.DataFrame(rows)
-    with atomic_write(output / CARRYOVER_FILE) as temporary:
-        table.to_csv(temporary, index=False)
     text = carryover_markdown(table, _quarters(problem.dataset), config, settings, skipped)
-    write_text(output / TABLE, text)
+    write_tables(output, table, CARRYOVER_FILE, text, TABLE)
     Stage("carryover", config, (*groups_of_runs(config), "decision", "carryover", "repetition"),
           data_files(config) + plugin_files(*strategies), [output / name for name in (CARRYOVER_FILE, TABLE)],
           device).finish()
     drawn(carryover_plot, output / PLOT, table, f"hr@{config.top_k}", f"{config.dataset}: masks at "
           f"{100 * config.wv_budget:g}% of the unwillingness, {counted(len(seeds), 'seed')} (dashed: everything disclosed)")
-    logger.log(RESULT, "%s", text)
-    logger.info("written to %s, %s and %s", *(output / name for name in (CARRYOVER_FILE, TABLE, PLOT)))
+    show(text, output, CARRYOVER_FILE, TABLE, PLOT)
 
 
 def _settings(judges, problem, config, device, bar):
@@ -106,29 +91,27 @@ def _settings(judges, problem, config, device, bar):
 
 
 def _histories(dataset):
-    return np.bincount(dataset.user, minlength=dataset.num_users)
+    """(scored users,) lengths of their histories, and the quarter of each."""
+    history = np.bincount(dataset.user, minlength=dataset.num_users)[dataset.scored]
+    return history, quarter_of(history)
 
 
 def _quarters(dataset):
-    """List of the quarters of the users by length of their history: the shortest and the longest in each."""
-    history = _histories(dataset)
-    quarter = quarter_of(history)
+    """The shortest and the longest history of each quarter of the users."""
+    history, quarter = _histories(dataset)
     return [(int(history[quarter == k].min()), int(history[quarter == k].max())) for k in np.unique(quarter)]
 
 
 class JudgedSeed(SeedMasks):
-    """The masks of one seed, and what the judges make of them.
+    """The masks of one seed, see SeedMasks, and what the judges make of them; each moves on the progress bar.
 
-    Args:
-        config, folder, device, needed: see SeedMasks.
-        settings: by judge what it is set to.
-        bar: progress bar, moved on by each mask and each judgement.
+    `settings`: by judge what it is set to.
     """
 
     def __init__(self, config, folder, device, needed, settings, bar):
         super().__init__(config, folder, device, needed, "wv_budget")
         self.settings, self.bar = settings, bar
-        self.quarter = quarter_of(_histories(self.dataset))
+        self.quarter = _histories(self.dataset)[1]
         self.retrained = {}  # by base model what trains it, since its graph is compiled once
 
     def rows(self, strategies):
@@ -147,36 +130,29 @@ class JudgedSeed(SeedMasks):
                              f"hr@{k}": metrics.hit_ratio_of_ranks(rank, k), f"ndcg@{k}": metrics.ndcg_of_ranks(rank, k),
                              **quarters})
                 self.bar.update()
-        self.strategies.forget()
         return rows
 
     def _place(self, strategy):
         """Budget of a strategy, and the name of its files."""
         budget = 1.0 if strategy == NONE else self.config.wv_budget
-        return budget, f"{file_label(strategy)}_{budget:g}_{self.config.seed}.npz"
+        return budget, f"{file_label(strategy)}_{budget:g}"
 
     def mask(self, strategy):
         """(n,) bool, what a strategy discloses."""
         budget, name = self._place(strategy)
-        path, key = self.folder / name, self.key(strategy, budget)
-        found = read_run(path, key, self.config.overwrite)
-        if found is None:
+
+        def make():
             decision = self.decide(strategy, budget)
-            found = decision.disclosed, decision.weight, np.zeros((0, self.dataset.num_users))
-            write_run(path, key, *found)
-        return found[0]
+            return decision.disclosed, decision.weight, np.zeros((0, self.dataset.num_users))
+        return self.kept(name, self.key(strategy, budget), make)[0]
 
     def ranks(self, judge, strategy, disclosed):
-        """(num_users,) 0-based ranks of the test items by a judge that was trained on what a strategy discloses."""
+        """(scored users,) 0-based ranks of the test items by a judge that was trained on what a strategy discloses."""
         budget, name = self._place(strategy)
-        path = self.folder / judge / name
         own = {} if judge in GRIDS else {"training": base_model(judge, self.config).select("model", *TRAINED)}
         key = self.key(strategy, budget, judge=judge, setting=self.settings[judge], package=version_of(judge), **own)
-        found = read_run(path, key, self.config.overwrite)
-        if found is None:
-            found = disclosed, None, self._judge(judge, self.dataset.part(disclosed))[None]
-            write_run(path, key, *found)
-        return found[2][0]
+        return self.kept(f"{judge}/{name}", key, lambda: (
+            disclosed, None, self._judge(judge, self.dataset.part(disclosed))[None]))[2][0]
 
     def _judge(self, judge, part):
         dataset, config = self.dataset, self.config

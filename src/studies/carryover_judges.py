@@ -13,7 +13,6 @@ import numpy as np
 from .. import metrics
 from ..common.files import read_json, write_json
 from ..config import shipped
-from ..constants import MODELS
 from ..dataset import without_test_items
 from ..evaluation.evaluate import ranks_among_untouched
 
@@ -39,18 +38,8 @@ def base_model(judge, config):
     return config.replace(model=judge, **recipe)
 
 
-def known_judges():
-    """Names of all judges."""
-    return (*GRIDS, *MODELS)
-
-
 def reason_against(judge, num_items):
-    """Why a judge cannot judge here; "" if it can.
-
-    Args:
-        judge: one of known_judges.
-        num_items: of the dataset.
-    """
+    """Why a judge, of GRIDS or MODELS, cannot judge a dataset of so many items; "" if it can."""
     if judge == EASE and num_items > MOST_ITEMS:
         return (f"{num_items:,} items are more than {MOST_ITEMS:,}: a matrix of all their pairs takes "
                 f"{8e-9 * num_items ** 2:.1f} GB")
@@ -81,7 +70,6 @@ def ease_weights(matrix, ridge):
 
     Args:
         matrix: X, (num_users, num_items) sparse.
-        ridge: > 0.
 
     Returns:
         (num_items, num_items) float64; the scores are X W.
@@ -100,13 +88,7 @@ def ease_weights(matrix, ridge):
 
 
 def fitted(judge, matrix, seed, setting):
-    """Trains a judge of GRIDS.
-
-    Args:
-        judge: its name.
-        matrix: see matrix_of.
-        seed: of the first factors, where there are any.
-        setting: dict, as in GRIDS.
+    """Trains a judge of GRIDS, set to one of its settings there, on what matrix_of gives.
 
     Returns:
         A function of (c,) int users to their (c, num_items) scores.
@@ -141,24 +123,18 @@ def in_chunks(scores, num_users, num_items, batch_size):
 
 
 def choose(judge, problem, config, path, key):
-    """What a judge is set to: the best NDCG of the validation items among all items, trained on all that is not vetoed.
+    """What a judge is set to: of its grid the best NDCG of the validation items among all items, trained on all histories.
 
     Args:
-        judge: one of GRIDS.
-        problem: Problem.
-        config: top_k, eval_batch_size and seed.
         path: of the JSON file that keeps the choice.
         key: dict as JSON can hold it, all that the choice depends on.
-
-    Returns:
-        dict, one of the judge's grid.
     """
     if path.is_file() and not config.overwrite:
         record = read_json(path, "remove it")
         if record.get("key") == key:
             return record["setting"]
     dataset, found = without_test_items(problem.dataset), []
-    matrix = matrix_of(dataset.part(problem.allowed))
+    matrix = matrix_of(dataset)
     for setting in GRIDS[judge]:
         scored = in_chunks(fitted(judge, matrix, config.seed, setting), *matrix.shape, config.eval_batch_size)
         found.append(metrics.ndcg_of_ranks(ranks_among_untouched(dataset, dataset.validation, scored), config.top_k))

@@ -28,7 +28,7 @@ from ..influence.without import MARGIN, MOST, Without, fewest, margin_of
 from ..network import build, score_all
 from ..stat_utils import generator
 from ..training.trainer import Trainer, train_on
-from .runs import read_run, write_run
+from .runs import kept
 
 logger = logging.getLogger("ifrqe")
 
@@ -53,17 +53,15 @@ def counterfactuals(config):
                          "give --model ncf or mf")
     device, seeds = set_device(config), config.seeds or [config.seed + k for k in range(SEEDS)]
     stage = Stage("why", config, ("split", "model", *TRAINED, "chunks", "repetition"), dataset_files(config),
-                  [output / FILE], device)
+                  [output / FILE], device, {"rows": dataset.rows_sha256()})
     if stage.is_done():
         return
     key, found = json.dumps(stage.depends, sort_keys=True), []
     with progress(len(seeds) * (2 + (len(METHODS) + 2) * GROUPS), "why", "training") as bar:
         for seed in seeds:
-            path = output / FOLDER / f"{seed}.npz"
-            kept = read_run(path, key, config.overwrite)
-            values = Seed(dataset, config.replace(seed=seed), device, bar).measured() if kept is None else kept[2]
-            if kept is None:
-                write_run(path, key, np.zeros(0, bool), None, values)
+            of_seed = config.replace(seed=seed)
+            values = kept(output / FOLDER / f"{seed}.npz", key, config.overwrite, lambda of_seed=of_seed: (
+                np.zeros(0, bool), None, Seed(dataset, of_seed, device, bar).measured()))[2]
             found.append(dict(zip(COLUMNS, values)))
             logger.info("%s", table(f"seed {seed}", summary([found[-1]])))
     report = {"dataset": config.dataset, "model": config.plain_model, "num_users": dataset.num_users, "seeds": seeds,
@@ -80,11 +78,7 @@ def counterfactuals(config):
 class SameDraws(Trainer):
     """A Trainer on a part of a dataset that draws what one on all of it does: in place of a withheld positive another one.
 
-    Negatives are drawn again only where an item is a positive that is kept.
-
-    Args:
-        net, dataset, config, device: see Trainer.
-        kept: (n,) bool, the interactions to train on.
+    Negatives are drawn again only where an item is a positive that is `kept`, (n,) bool.
     """
 
     def __init__(self, net, dataset, kept, config, device):
@@ -100,14 +94,7 @@ class SameDraws(Trainer):
 
 
 class Seed:
-    """What one model recommends, why, and what retrainings make of it.
-
-    Args:
-        dataset: Dataset.
-        config: the training options, top_k, and seed, of all.
-        device: name of the device in use.
-        bar: progress bar, moved on by each training.
-    """
+    """What one model recommends, why, and what retrainings make of it; each training moves on the progress bar."""
 
     def __init__(self, dataset, config, device, bar):
         self.dataset, self.config, self.device, self.bar = dataset, config, device, bar

@@ -31,11 +31,10 @@ from ..game.anchors import load_model, parameter_sets, trained_model
 from ..game.strategies import influence_groups
 from ..influence.anchor import Anchor
 from ..influence_function import SOLVERS, influences
-from ..sources.unwillingness import ALL_VETOED, data_files, load_unwillingness, vetoed
 from ..stat_utils import generator
 from .figures import fidelity_plot
 from .retraining import Retraining, names_of
-from .runs import read_run, write_run
+from .runs import kept
 
 logger = logging.getLogger("ifrqe")
 
@@ -64,22 +63,21 @@ def fidelity(config):
     output = Path(config.output_path)
     device = set_device(config)
     groups = ("split", "model", *TRAINED, *influence_groups(config, solvers), *EVALUATED, "fidelity")
-    files = dataset_files(config)
-    if config.veto:
-        groups += ("unwillingness",)
-        files = data_files(config)
-    stage = Stage("fidelity", config, groups, [*files, checkpoint, *plugin_files(*solvers, config.model)],
-                  [output / FIDELITY_FILE], device)
+    dataset = load_dataset(config)
+    if subset(dataset, np.zeros(dataset.num_interactions), config.fidelity_keep).all():
+        raise InputError(f"--fidelity_keep {config.fidelity_keep}: keeps every interaction of every user, as histories "
+                         "are short and shares are rounded up; lower it")
+    stage = Stage("fidelity", config, groups, [*dataset_files(config), checkpoint, *plugin_files(*solvers, config.model)],
+                  [output / FIDELITY_FILE], device, {"rows": dataset.rows_sha256()})
     if stage.is_done():
         return
-    dataset = _studied(config)
     models = parameter_sets(load_model(dataset, config))
     logger.info("fidelity of %s (%s): %d random subsets that keep %g of each user's interactions, %d retrainings on each",
                 dataset.name, device, config.fidelity_masks, config.fidelity_keep, config.fidelity_repeats)
     found = {label(name): _influences(name, models, dataset, config) for name in solvers}
     number = config.fidelity_masks * (config.fidelity_repeats + 1) + 2 * config.fidelity_repeats * len(solvers)
     retrainings = Retrainings(dataset, config, device, json.dumps(stage.depends, sort_keys=True), number)
-    kept, measured, others = random_subsets(retrainings, config)
+    subsets, measured, others = random_subsets(retrainings, config)
     report = {"dataset": config.dataset, "seed": config.seed, "num_users": dataset.num_users,
               "num_interactions": dataset.num_interactions, "parameter_sets": len(models),
               "masks": config.fidelity_masks, "repeats": config.fidelity_repeats, "keep": config.fidelity_keep,
@@ -89,7 +87,7 @@ def fidelity(config):
     rng = generator(config.seed, "bootstrap")
     losses, predicted, per_user = measured.mean(1), {}, {}
     for name, (influence, seconds, extra) in found.items():
-        predicted[name] = predicted_losses(influence, kept, dataset)
+        predicted[name] = predicted_losses(influence, subsets, dataset)
         scores, per_user[name] = _scores(predicted[name], losses, rng)
         report["solvers"][name] = {"seconds": seconds, **extra, **scores,
                                    "contrast": contrast(influence, retrainings, config, rng)}
@@ -99,19 +97,6 @@ def fidelity(config):
           report["ceilings"]["loss"], f"{dataset.name}: do influences predict retraining?")
     shutil.rmtree(retrainings.folder)
     logger.log(RESULT, "%s", table(report))
-
-
-def _studied(config):
-    """The dataset of the study; what is vetoed trains no model of it."""
-    dataset = load_dataset(config)
-    if config.veto:
-        dataset = dataset.part(~vetoed(dataset, load_unwillingness(dataset, config), config))
-        if not dataset.num_interactions:
-            raise InputError(ALL_VETOED)
-    if subset(dataset, np.zeros(dataset.num_interactions), config.fidelity_keep).all():
-        raise InputError(f"--fidelity_keep {config.fidelity_keep}: keeps every interaction of every user, as histories "
-                         "are short and shares are rounded up; lower it")
-    return dataset
 
 
 def _influences(name, models, dataset, config):
@@ -127,7 +112,6 @@ def _scores(predicted, losses, rng):
     Args:
         predicted: (masks, num_users) losses.
         losses: (masks, 3, num_users), means over the retrainings on the same subset.
-        rng: of the bootstrap.
     """
     row, per_user = {}, {}
     for metric, k in (("lds_loss", LOSS), ("lds_rank_loss", RANK_LOSS)):
@@ -143,41 +127,34 @@ class Retrainings:
     """Trains NCF from scratch on parts of the training interactions, or finds what an interrupted study has left.
 
     Args:
-        dataset, config, device: see Retraining.
-        key: all that they depend on, as JSON.
+        key: all that the trainings depend on, as JSON.
         total: number of trainings that will be asked for.
-
-    `folder`: where each is kept in a file of its own.
     """
 
     def __init__(self, dataset, config, device, key, total):
         self.dataset, self.config, self.key = dataset, config, key
-        self.folder = Path(config.output_path) / "fidelity"
+        self.folder = Path(config.output_path) / "fidelity"  # where each is kept in a file of its own
         self.retrain = Retraining(dataset, config, device)
         self.done = 0
         self.bar = progress(total, "retraining", "model")
 
-    def __call__(self, kept):
-        """(3, num_users): loss and rank_loss of the validation items in nats, 0-based rank of the test items.
+    def __call__(self, chosen):
+        """(3, num_users) after a training on the interactions `chosen`, (n,) bool: LOSS, RANK_LOSS, TEST_RANK.
 
-        loss is the cross-entropy of the item, rank_loss that of a softmax over it and its negatives.
-
-        Args:
-            kept: (n,) bool, the training interactions to train on.
+        These are the cross-entropy of the validation item and that of a softmax over it and its negatives, in nats, and the
+        0-based rank of the test item.
         """
         self.done += 1
-        path = self.folder / f"{self.done}.npz"
-        found = read_run(path, self.key, self.config.overwrite)
-        result = self._train(kept, SEED_STEP * (1 + self.config.seed) + self.done) if found is None else found[2]
-        if found is None:
-            write_run(path, self.key, kept, None, result)
+        seed = SEED_STEP * (1 + self.config.seed) + self.done
+        result = kept(self.folder / f"{self.done}.npz", self.key, self.config.overwrite,
+                      lambda: (chosen, None, self._train(chosen, seed)))[2]
         self.bar.update()
         if 10 * self.done // self.bar.total > 10 * (self.done - 1) // self.bar.total:
             logger.info("retraining %d of %d", self.done, self.bar.total)
         return result
 
-    def _train(self, kept, seed):
-        scored = self.retrain(self.dataset.part(kept), seed)
+    def _train(self, chosen, seed):
+        scored = self.retrain(self.dataset.part(chosen), seed)
         scores = scored(self.retrain.validation)
         return np.stack([metrics.cross_entropy(scores)[:, 0], metrics.softmax_loss(scores),
                          metrics.ranks(scored(self.retrain.test), self.retrain.counts)])
@@ -194,26 +171,26 @@ def random_subsets(retrain, config):
     """Trains on random subsets.
 
     Returns:
-        kept: (masks, n) bool.
+        subsets: (masks, n) bool.
         measured: (masks, repeats, 3, num_users), see Retrainings.
         others: (masks, 3, users), retrainings in which only these users, one in OWN_SHARE, have kept their subset.
     """
     dataset = retrain.dataset
-    own = np.arange(dataset.num_users) % OWN_SHARE == 0
-    kept, measured, others = [], [], []
+    own = np.isin(np.arange(dataset.num_users), dataset.scored[::OWN_SHARE])
+    subsets, measured, others = [], [], []
     for k in range(config.fidelity_masks):
         order, other = (generator(config.seed, purpose, k).random(dataset.num_interactions)
                         for purpose in ("subset", "subset of the others"))
-        kept.append(subset(dataset, order, config.fidelity_keep))
-        measured.append([retrain(kept[-1]) for _ in range(config.fidelity_repeats)])
+        subsets.append(subset(dataset, order, config.fidelity_keep))
+        measured.append([retrain(subsets[-1]) for _ in range(config.fidelity_repeats)])
         mixed = subset(dataset, np.where(own[dataset.user], order, other), config.fidelity_keep)
-        others.append(retrain(mixed)[:, own])
-    return np.array(kept), np.array(measured), np.array(others)
+        others.append(retrain(mixed)[:, ::OWN_SHARE])
+    return np.array(subsets), np.array(measured), np.array(others)
 
 
-def predicted_losses(influence, kept, dataset):
-    """(masks, num_users): minus the sum of the influences of each user's kept interactions."""
-    return -np.array([np.bincount(dataset.user, influence * mask, dataset.num_users) for mask in kept])
+def predicted_losses(influence, subsets, dataset):
+    """(masks, scored users): minus the sum of the influences of each user's kept interactions."""
+    return -np.array([np.bincount(dataset.user, influence * mask, dataset.num_users)[dataset.scored] for mask in subsets])
 
 
 def spearman(a, b):
@@ -272,8 +249,8 @@ def contrast(influence, retrain, config, rng):
     """
     result, losses, k = {}, {}, config.top_k
     for name, order in (("top", -influence), ("bottom", influence)):
-        kept = subset(retrain.dataset, order, 0.5)
-        runs = np.array([retrain(kept) for _ in range(config.fidelity_repeats)])  # (repeats, 3, num_users)
+        half = subset(retrain.dataset, order, 0.5)
+        runs = np.array([retrain(half) for _ in range(config.fidelity_repeats)])  # (repeats, 3, num_users)
         losses[name] = runs[:, LOSS]
         hr, ndcg = (float(np.mean([metric(ranks, k) for ranks in runs[:, TEST_RANK]]))
                     for metric in (metrics.hit_ratio_of_ranks, metrics.ndcg_of_ranks))

@@ -1,18 +1,7 @@
 """Pictures of the studies."""
 import numpy as np
 
-from ..common.figures import (
-    BLUE,
-    GREY,
-    ORANGE,
-    as_written,
-    auc_panel,
-    histograms,
-    picture,
-    sample,
-    style_of,
-    tradeoff_panel,
-)
+from ..common.figures import BLUE, GREY, ORANGE, as_written, auc_panel, histograms, picture, sample, style_of, tradeoff_panel
 from ..game.strategies import NONE
 from ..report.leakage import PARTS, series_of
 from .runs import NONE_VALIDATION
@@ -24,13 +13,9 @@ USERS_PANELS = {"history": ("worse", 100, "worse off (%)"), "unwillingness": ("w
 
 
 def fidelity_plot(path, predicted, measured, scores, ceiling, title):
-    """PNG of predicted against measured losses, standardised per user, and of the users' scores.
+    """PNG of predicted against measured (masks, num_users) losses, standardised per user, and of the users' scores.
 
-    Args:
-        path, title: of the picture.
-        predicted, measured: (masks, num_users) losses.
-        scores: dict of solver to (users,) rank correlations.
-        ceiling: what `ceilings` says.
+    `scores`: by solver (users,) rank correlations; `ceiling`: what `ceilings` says.
     """
     with picture(path, title, 2) as (left, right):
         x, y = (((a - a.mean(0)) / np.maximum(a.std(0), 1e-30)).ravel() for a in (predicted, measured))
@@ -79,6 +64,7 @@ def users_plot(path, users, title):
     if users.empty:
         return
     parts = {name: part for name, part in users.groupby("strategy", sort=False) if name != NONE_VALIDATION}
+    styles = {name: {"color": style_of(name)[0], "label": as_written(name)} for name in parts}
     panels = {kind: panel for kind, panel in USERS_PANELS.items() if kind in users}
     if not parts:
         return
@@ -86,7 +72,7 @@ def users_plot(path, users, title):
     with picture(path, title, 1 + len(panels)) as (first, *others):
         changes = {name: part.groupby("user").loss_change.mean() for name, part in parts.items()}
         for strategy, values in changes.items():
-            first.plot(np.sort(values), np.linspace(0, 100, len(values)), **_style(strategy))
+            first.plot(np.sort(values), np.linspace(0, 100, len(values)), **styles[strategy])
         limit = np.quantile(np.abs(np.concatenate(list(changes.values()))), 0.98) or 1
         first.set(xlim=(-limit, limit), xlabel="change of a user's loss (nats)", ylabel="users (%)")
         first.axvline(0, color=GREY, linestyle=":", linewidth=1)
@@ -96,7 +82,7 @@ def users_plot(path, users, title):
             for k, (strategy, part) in enumerate(parts.items()):
                 values = factor * grouped(part, kind)[column]
                 place = np.arange(len(values)) + (k - (len(parts) - 1) / 2) * width
-                axes.bar(place, values, width, **_style(strategy))
+                axes.bar(place, values, width, **styles[strategy])
             axes.set_xticks(range(len(values)), values.index, fontsize="small")
             axes.axhline(0, color=GREY, linewidth=0.8)
             axes.set(xlabel=KINDS[kind], ylabel=ylabel)
@@ -114,13 +100,7 @@ def audit_plot(path, record):
 
 
 def carryover_plot(path, table, metric, title):
-    """PNG of one metric by strategy, a panel for each judge, with standard deviations over seeds.
-
-    Args:
-        path, title: of the picture.
-        table: rows of JudgedSeed.rows, of all seeds.
-        metric: a column of it.
-    """
+    """PNG of one metric of JudgedSeed.rows by strategy, a panel for each judge, with standard deviations over seeds."""
     judges = list(table.groupby("judge", sort=False))
     with picture(path, title, len(judges)) as panels:
         for axes, (judge, rows) in zip(panels, judges):
@@ -138,14 +118,7 @@ def carryover_plot(path, table, metric, title):
 
 
 def paper_plot(path, table, metric, chance, title):
-    """PNG of a metric of the paper's table by violated unwillingness, a panel for each model; chance is a line.
-
-    Args:
-        path, title: of the picture.
-        table: rows of paper.csv.
-        metric: its column, a share.
-        chance: what it is where ranks are drawn at random.
-    """
+    """PNG of a metric of paper.csv, a share, by violated unwillingness, a panel for each model; chance is a line."""
     models = list(dict.fromkeys(table.model))
     with picture(path, title, len(models)) as panels:
         for axes, model in zip(panels, models):
@@ -162,10 +135,6 @@ def paper_plot(path, table, metric, chance, title):
         panels[0].legend(frameon=False, fontsize="small")
         for axes in panels[len(models):]:
             axes.set_axis_off()
-
-
-def _style(strategy):
-    return {"color": style_of(strategy)[0], "label": as_written(strategy)}
 
 
 def withdrawal_plot(path, table, title):

@@ -4,7 +4,6 @@ Each seed draws the unwillingness, the candidates and the initial weights anew; 
 -loss - lambda * wv at the paper's price of 1. Each run is kept in a file of its own, so that a stopped study goes on.
 See docs/method.md.
 """
-import logging
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +12,10 @@ import pandas as pd
 from .. import metrics
 from ..common.errors import InputError
 from ..common.figures import drawn
-from ..common.files import atomic_write, write_text
 from ..common.plugins import file_label, label, plugin_files
 from ..common.seeds import seed_settings
 from ..common.stage import Stage, main
-from ..common.terminal import RESULT, progress
+from ..common.terminal import progress
 from ..common.variant import Variant
 from ..common.wording import counted, markdown_table, mean_and_std
 from ..config import KINDS
@@ -28,10 +26,8 @@ from ..network import build, score
 from ..sources.unwillingness import data_files
 from ..training.checkpoint import load_checkpoint
 from .figures import paper_plot
-from .retraining import names_of
-from .runs import LOSS, RANK, SeedRuns, groups_of_runs, read_run, write_run
-
-logger = logging.getLogger("ifrqe")
+from .retraining import names_of, needs_validation, show, write_tables
+from .runs import LOSS, RANK, SeedRuns, groups_of_runs, results_of
 
 TABLE, PLOT = "paper.md", "paper.png"
 SEEDS = 10  # draws of the unwillingness: M of the paper
@@ -102,17 +98,11 @@ class PaperRuns(SeedRuns):
 
     def at(self, point, strategy, budget=1.0, weight=None):
         """What a strategy discloses within a budget, or at a price, (n,) bool, and its row of the table."""
-        path = self.folder / f"{file_label(strategy)}_{point}_{self.config.seed}.npz"
-        key = self.key(strategy, budget, weight=weight)
-        result = read_run(path, key, self.config.overwrite)
-        if result is None:
+        def make():
             disclosed = self.strategies(strategy, budget, weight).disclosed
-            result = disclosed, weight, self._train(strategy, disclosed)
-            write_run(path, key, *result)
+            return disclosed, weight, self._train(strategy, disclosed)
+        disclosed, _, values = self.kept(f"{file_label(strategy)}_{point}", self.key(strategy, budget, weight=weight), make)
         self.bar.update()
-        return self._measured(point, strategy, result[0], result[2])
-
-    def _measured(self, point, strategy, disclosed, values):
         k = self.config.top_k
         wv, wv_share, _ = self.violation(strategy, disclosed)
         loss = float(values[LOSS].mean())
@@ -125,10 +115,9 @@ class PaperRuns(SeedRuns):
         """See SeedRuns; where nothing is disclosed, the network stays as it was drawn."""
         if disclosed.any():
             return super()._train(strategy, disclosed)
-        scores = score(build(self.dataset, self.config), self.retraining.test, self.config.eval_batch_size)
-        counts = self.retraining.counts
-        return np.stack([metrics.mean_loss(scores, counts), metrics.cross_entropy(scores)[:, 0],
-                         metrics.ranks(scores, counts)])
+        net = build(self.dataset, self.config)
+        scores = score(net, self.retraining.test, self.config.eval_batch_size, self.dataset.scored)
+        return np.stack(results_of(scores, self.retraining.counts))
 
 
 def rows_of_seed(config, folder, device, bar):
@@ -142,8 +131,6 @@ def rows_of_seed(config, folder, device, bar):
         played = {name: theirs.at(point, name, budget, weight) for name in (IFRQE, IFRQE_PP)}
         share = played[IFRQE_PP]["wv_share"]
         rows += [played.get(name) or (ours if name == ASK_FIRST else theirs).at(point, name, share) for name in LIKEWISE]
-    for runs in (theirs, ours):
-        runs.strategies.forget()
     return rows
 
 
@@ -180,8 +167,7 @@ def paper(config):
     Raises:
         InputError: an unknown model, or the dataset, a checkpoint or unwillingness is missing or unfit.
     """
-    if config.holdout < 2:
-        raise InputError(f"--holdout {config.holdout}: leaves no validation item for the influences; use 2 here")
+    needs_validation(config)
     if config.recipe != "paper":
         raise InputError(f"--recipe {config.recipe}: this study has the paper's options; give single ones to change them")
     models = names_of(config, "paper_models", "base model", tuple(MODELS))
@@ -200,16 +186,13 @@ def paper(config):
                 rows += rows_of_seed(seed_settings(of_seed, seed), folder, device, bar)
     table = pd.DataFrame(rows)
     table = pd.concat([table[table.model == label(model)] for model in models])  # model by model, seeds in turn
-    with atomic_write(output / PAPER_FILE) as temporary:
-        table.to_csv(temporary, index=False)
     text = markdown(table, config) + "\n"
-    write_text(output / TABLE, text)
+    write_tables(output, table, PAPER_FILE, text, TABLE)
     Stage("paper", config, (*groups_of_runs(config), "decision", "paper", "repetition"),
           data_files(config) + plugin_files(*models), [output / name for name in (PAPER_FILE, TABLE)], device).finish()
     drawn(paper_plot, output / PLOT, table.assign(model=table.model.map(lambda name: SHOWN.get(name, name))),
           f"f1@{config.top_k}", chance(config)[f"f1@{config.top_k}"], f"{config.dataset}: {counted(len(seeds), 'seed')}")
-    logger.log(RESULT, "%s", text)
-    logger.info("written to %s, %s and %s", *(output / name for name in (PAPER_FILE, TABLE, PLOT)))
+    show(text, output, PAPER_FILE, TABLE, PLOT)
 
 
 if __name__ == "__main__":

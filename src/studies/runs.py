@@ -16,20 +16,20 @@ from ..common.stage import Stage
 from ..common.variant import Variant, ratings_path
 from ..config import EVALUATED, TRAINED
 from ..constants import RATINGS_FILE, TIMESTAMP
-from ..dataset import load_dataset, read_ratings_column, timestamp_seconds, without_test_items
+from ..dataset import load_dataset, without_test_items
 from ..game.anchors import load_model, trained_model
-from ..game.problem import Kept, load_problem
+from ..game.problem import load_problem
 from ..game.strategies import IFRQE, NONE, Strategies, influence_groups, needs_model
 from ..influence.refit import refitted
 from ..network import score
-from ..sources.unwillingness import data_files, stated_unwillingness, vetoed
-from ..sources.withdrawn import withdrawn_path
+from ..sources.interactions import read_ratings_column, timestamp_seconds
+from ..sources.unwillingness import data_files
 from ..training.checkpoint import read_checkpoint
 from .retraining import Retraining
 
 logger = logging.getLogger("ifrqe")
 
-LOSS, POS_LOSS, RANK, PERSONAL = range(4)  # what is kept of a run, each (num_users,), of the test items; the last is RANK
+LOSS, POS_LOSS, RANK, PERSONAL = range(4)  # what is kept of a run, each (scored users,), of the test items; the last is RANK
 # with refitted rows, not kept with --personal False
 MINUTE = 60  # seconds
 # The control: everything is disclosed, and the validation item is trained on too. A mask that has looked at that item must
@@ -42,23 +42,11 @@ def decides(strategy):
     return NONE if strategy == NONE_VALIDATION else strategy
 
 
-def with_validation(dataset, disclosed, config):
-    """The Dataset that NONE_VALIDATION trains on: what is disclosed and the validation items, but none that is vetoed."""
-    whole, left_out = load_dataset(config.replace(holdout=1)), dataset.rows[~disclosed]
-    if config.veto or withdrawn_path(config).exists():  # of validation items as far as that is known
-        forbidden = vetoed(whole, stated_unwillingness(whole, config), config)
-        left_out = np.concatenate([left_out, whole.rows[np.isin(whole.rows, dataset.held_out) & forbidden]])
-    return whole.part(~np.isin(whole.rows, left_out))
-
-
 def settings_of_seed(config, seed, needed):
     """The settings of the runs of a seed, whose model must be trained as those of all other seeds are.
 
     The run's NCF.ckpt serves its own seed if it was trained with just these options; else the study trains a model of its
-    own for it, in a folder seed_N like those of the other seeds.
-
-    Args:
-        needed: whether any strategy looks at a model.
+    own for it, in a folder seed_N like those of the other seeds. `needed`: whether any strategy looks at a model.
     """
     if seed != config.seed:
         return seed_settings(config, seed)
@@ -89,7 +77,6 @@ class SeedMasks:
     Args:
         config: the settings with this seed; its model is trained in the folders that they name, if it is not there.
         folder: where results are kept.
-        device: name of the device in use.
         needed: whether any strategy looks at a model.
         option: name of the option that has the budgets, for error messages.
     """
@@ -97,20 +84,23 @@ class SeedMasks:
     def __init__(self, config, folder, device, needed, option="tradeoff_budgets"):
         self.config, self.folder, self.device, self.option = config, folder, device, option
         inputs = data_files(config) + plugin_files(config.solver, config.model)
-        if needed:
-            inputs.append(trained_model(config, "give the study the options of that training, remove it, or name another "
-                                        "--checkpoint_path"))
+        remedy = "give the study the options of that training, remove it, or name another --checkpoint_path"
+        inputs += [trained_model(config, remedy)] if needed else []
         stage = Stage("tradeoff", config, groups_of_runs(config), inputs, [], device)
         self.depends = stage.depends
         self.problem = load_problem(config)
         self.dataset = self.problem.dataset
-        self.strategies = Strategies(self.problem, load_model(self.dataset, config) if needed else None, config, device,
-                                     Kept(self.folder / f"seed_{config.seed}", stage.basis))
+        model = load_model(self.dataset, config) if needed else None
+        self.strategies = Strategies(self.problem, model, config, device)
 
     def key(self, strategy, budget, **more):
         """All that a result depends on, as JSON; `more` beside the settings, strategy and budget."""
         files = {str(file): digest(file) for file in plugin_files(strategy)}
         return json.dumps({**self.depends, "strategy": strategy, "budget": budget, **files, **more}, sort_keys=True)
+
+    def kept(self, name, key, make):
+        """See `kept`; `name` is that of the file but for the seed."""
+        return kept(self.folder / f"{name}_{self.config.seed}.npz", key, self.config.overwrite, make)
 
     def decide(self, strategy, budget):
         """Decisions of a strategy at a budget; raises InputError if it discloses nothing."""
@@ -127,12 +117,7 @@ class SeedMasks:
 
 
 class SeedRuns(SeedMasks):
-    """The runs of one seed.
-
-    Args:
-        config, folder, device, needed: see SeedMasks.
-        bar: progress bar, moved on by each run.
-    """
+    """The runs of one seed, see SeedMasks; each moves on the progress bar."""
 
     def __init__(self, config, folder, device, needed, bar):
         super().__init__(config, folder, device, needed)
@@ -146,7 +131,6 @@ class SeedRuns(SeedMasks):
         pairs = [(strategy, budget) for strategy in strategies for budget in budgets]
         for pair in pairs:
             self.run(*pair)
-        self.strategies.forget()
         return [self._row(strategy, budget, self.run(IFRQE, budget)[1] if IFRQE in strategies else None)
                 for strategy, budget in pairs]
 
@@ -168,14 +152,10 @@ class SeedRuns(SeedMasks):
         if decides(strategy) == NONE:
             budget = 1.0
         if (strategy, budget) not in self.found:
-            path = self.folder / f"{file_label(strategy)}_{budget:g}_{self.config.seed}.npz"
-            key = self.key(strategy, budget)
-            result = read_run(path, key, self.config.overwrite)
-            if result is None:
+            def make():
                 decision = self.decide(decides(strategy), budget)
-                result = decision.disclosed, decision.weight, self._train(strategy, decision.disclosed)
-                write_run(path, key, *result)
-            self.found[strategy, budget] = result
+                return decision.disclosed, decision.weight, self._train(strategy, decision.disclosed)
+            self.found[strategy, budget] = self.kept(f"{file_label(strategy)}_{budget:g}", self.key(strategy, budget), make)
             self.bar.update()
         return self.found[strategy, budget]
 
@@ -185,8 +165,8 @@ class SeedRuns(SeedMasks):
         name = validation, disclosed.tobytes()
         if name not in self.trained:
             part = self._part(disclosed, validation)
-            scores, counts = self.retraining(part, self.config.seed)(self.retraining.test), self.retraining.counts
-            results = [metrics.mean_loss(scores, counts), metrics.cross_entropy(scores)[:, 0], metrics.ranks(scores, counts)]
+            scores = self.retraining(part, self.config.seed)(self.retraining.test)
+            results = results_of(scores, self.retraining.counts)
             if self.config.personal != "False":
                 results.append(self._personal_ranks(part, validation))
             self.trained[name] = np.stack(results)
@@ -194,23 +174,28 @@ class SeedRuns(SeedMasks):
 
     def _part(self, disclosed, validation):
         """The Dataset that is trained on where (n,) bool `disclosed` is disclosed, perhaps with the validation items."""
-        return with_validation(self.dataset, disclosed, self.config) if validation else self.dataset.part(disclosed)
+        if not validation:
+            return self.dataset.part(disclosed)
+        whole = load_dataset(self.config.replace(holdout=1))
+        return whole.part(~np.isin(whole.rows, self.dataset.rows[~disclosed]))
 
     def _personal_ranks(self, part, validation):
-        """(num_users,) ranks with rows refitted on all that is not vetoed, after a training on `part`."""
-        dataset, allowed, net = self.dataset, self.problem.allowed, self.retraining.shown
-        own = self._part(allowed, validation)
+        """(scored users,) ranks with rows refitted on all histories, after a training on `part`."""
+        dataset, net = self.dataset, self.retraining.shown
+        own = self._part(np.ones(dataset.num_interactions, bool), True) if validation else dataset
         trained = np.bincount(part.user, minlength=dataset.num_users) > 0
         net.set_values(refitted(net, net.values(), without_test_items(own), trained, self.config))
-        return metrics.ranks(score(net, self.retraining.test, self.config.eval_batch_size), self.retraining.counts)
+        scores = score(net, self.retraining.test, self.config.eval_batch_size, dataset.scored)
+        return metrics.ranks(scores, self.retraining.counts)
 
     def of_users(self, strategies, budget):
         """DataFrame with a row per user and strategy: how they fare at a budget, and what kind of user they are."""
         dataset, everything = self.dataset, self.run(NONE, budget)[2]
-        kind = {"history": np.bincount(dataset.user, minlength=dataset.num_users),
-                "unwillingness": np.bincount(dataset.user, self.problem.unwillingness, dataset.num_users)}
+        users = dataset.scored
+        kind = {"history": np.bincount(dataset.user, minlength=dataset.num_users)[users],
+                "unwillingness": np.bincount(dataset.user, self.problem.unwillingness, dataset.num_users)[users]}
         if (seconds := timestamp_seconds(self.config)) is not None:
-            held_out = read_ratings_column(self.config, TIMESTAMP)[dataset.held_out]
+            held_out = read_ratings_column(self.config, TIMESTAMP)[dataset.held_out[users]]
             kind["gap"] = (held_out[:, -1] - held_out[:, -2]) * (seconds / MINUTE)
         tables = []
         for strategy in strategies:
@@ -218,9 +203,23 @@ class SeedRuns(SeedMasks):
                 values = self.run(strategy, budget)[2]
                 hit, before = (v[RANK] < self.config.top_k for v in (values, everything))
                 tables.append(pd.DataFrame({
-                    "strategy": label(strategy), "budget": budget, "user": np.arange(dataset.num_users), **kind,
+                    "strategy": label(strategy), "budget": budget, "user": users, **kind,
                     "loss_change": values[LOSS] - everything[LOSS], "hit_change": hit.astype(float) - before}))
         return pd.concat(tables) if tables else pd.DataFrame()
+
+
+def results_of(scores, counts):
+    """LOSS, POS_LOSS and RANK of the scores of candidates, each (scored users,)."""
+    return [metrics.mean_loss(scores, counts), metrics.cross_entropy(scores)[:, 0], metrics.ranks(scores, counts)]
+
+
+def kept(path, key, overwrite, make):
+    """What `make()` returns, see write_run, or what it once returned under the same key."""
+    found = read_run(path, key, overwrite)
+    if found is None:
+        found = make()
+        write_run(path, key, *found)
+    return found
 
 
 def write_run(path, key, disclosed, weight, values):

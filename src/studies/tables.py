@@ -26,11 +26,6 @@ def markdown(table, shown):
     return markdown_table(header, rows)
 
 
-def known_kinds(users):
-    """Those of KINDS that are known of the users: how long they waited is not without times."""
-    return [kind for kind in KINDS if kind in users]
-
-
 def grouped(users, kind=None):
     """Users of one strategy in quarters by a number that describes them; each user's changes are means over seeds.
 
@@ -43,7 +38,7 @@ def grouped(users, kind=None):
         beyond chance, by a paired t test over the seeds (two-sided, 95%, so that chance makes it 0.025); NaN for one seed.
     """
     runs = users.groupby("user")
-    each = runs[[*known_kinds(users), "loss_change", "hit_change"]].mean()
+    each = runs[[*([kind] if kind else ()), "loss_change", "hit_change"]].mean()
     number = pd.Series(0, each.index) if kind is None else each[kind]
     rows = changes_in_quarters(each, number)
     seeds = runs.size().min()
@@ -64,7 +59,7 @@ def users_markdown(users):
         return ""
     rows = []
     for strategy, part in users.groupby("strategy", sort=False):
-        for kind in (None, *known_kinds(part)):
+        for kind in (None, *(kind for kind in KINDS if kind in part)):
             for row in grouped(part, kind).itertuples():
                 who = row.Index if kind is None else f"{KINDS[kind]}: {row.Index}"
                 rows.append([strategy, who, f"{row.users}", f"{row.loss_change:+.4f}", f"{100 * row.worse:.0f}%",
@@ -84,7 +79,6 @@ def carryover_markdown(table, quarters, config, settings, skipped):
     Args:
         table: rows of JudgedSeed.rows, of all seeds.
         quarters: shortest and longest history of each quarter.
-        config: dataset, wv_budget, top_k.
         settings: by judge what it was set to, a dict, or None.
         skipped: by judge that was left out the reason.
     """

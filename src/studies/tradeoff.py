@@ -5,17 +5,15 @@ items (see runs.py). Each run is kept in a file of its own, so that a stopped st
 and seeds add to it. Rewards are -loss - lambda * wv at the price that IFRQE finds for the budget, one for all strategies.
 See docs/maths.md, section 5.
 """
-import logging
 from pathlib import Path
 
 import pandas as pd
 
 from ..common.errors import InputError
 from ..common.figures import drawn
-from ..common.files import atomic_write, write_text
 from ..common.plugins import plugin_files
 from ..common.stage import Stage, main
-from ..common.terminal import RESULT, progress
+from ..common.terminal import progress
 from ..common.wording import counted
 from ..constants import STUDY_SEEDS, TRADEOFF_FILE, TRADEOFF_PLOT
 from ..device_adapter import set_device
@@ -23,11 +21,9 @@ from ..evaluation.compare import rankings
 from ..game.strategies import NONE, STRATEGIES, needs_model
 from ..sources.unwillingness import data_files
 from .figures import tradeoff_plot, users_plot
-from .retraining import names_of
+from .retraining import names_of, needs_validation, show, write_tables
 from .runs import NONE_VALIDATION, SeedRuns, decides, groups_of_runs, settings_of_seed
 from .tables import markdown, users_markdown
-
-logger = logging.getLogger("ifrqe")
 
 TABLE, USERS_PLOT = "tradeoff.md", "tradeoff_users.png"
 
@@ -40,8 +36,7 @@ def tradeoff(config):
     Raises:
         InputError: an unknown strategy, or the dataset, a checkpoint or unwillingness is missing or unfit.
     """
-    if config.holdout < 2:
-        raise InputError(f"--holdout {config.holdout}: leaves no validation item for the influences; use 2 here")
+    needs_validation(config)
     strategies = names_of(config, "tradeoff_strategies", "strategy", (NONE, NONE_VALIDATION, *STRATEGIES[1:]))
     if NONE not in strategies:
         strategies.insert(0, NONE)  # what all others are compared with
@@ -64,21 +59,17 @@ def tradeoff(config):
             rows += runs.rows(strategies, budgets)
             users.append(runs.of_users(strategies, min(budgets, key=lambda b: abs(b - config.wv_budget))))
     table = pd.DataFrame(rows)
-    with atomic_write(output / TRADEOFF_FILE) as temporary:
-        table.to_csv(temporary, index=False)
     shown = rankings(table)
     users = pd.concat(users)
     text = f"{markdown(table, shown)}\n\n{users_markdown(users)}\n"
-    write_text(output / TABLE, text)
+    write_tables(output, table, TRADEOFF_FILE, text, TABLE)
     title = f"{config.dataset}: {counted(len(seeds), 'seed')}"
     Stage("tradeoff", config, (*groups_of_runs(config), "decision", "tradeoff", "repetition"),
           data_files(config) + plugin_files(config.model), [output / name for name in (TRADEOFF_FILE, TABLE)],
           device).finish()
     drawn(tradeoff_plot, output / TRADEOFF_PLOT, table, [*shown, "loss", "reward"], title)
     drawn(users_plot, output / USERS_PLOT, users, title)
-    logger.log(RESULT, "%s", text)
-    files = TRADEOFF_FILE, TABLE, TRADEOFF_PLOT, USERS_PLOT
-    logger.info("written to %s, %s, %s and %s", *(output / name for name in files))
+    show(text, output, TRADEOFF_FILE, TABLE, TRADEOFF_PLOT, USERS_PLOT)
 
 
 if __name__ == "__main__":

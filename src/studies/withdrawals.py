@@ -5,7 +5,6 @@ withdrawn. The same for users who hide a genre, or a film: how many of the alike
 hide nothing. Trained models are kept, each in a file of its own, so that a stopped study goes on. See docs/results.md.
 """
 import hashlib
-import logging
 import re
 import time
 from pathlib import Path
@@ -15,9 +14,8 @@ import pandas as pd
 
 from ..common.errors import InputError
 from ..common.figures import drawn
-from ..common.files import atomic_write, write_text
 from ..common.stage import Stage, main
-from ..common.terminal import RESULT, progress
+from ..common.terminal import progress
 from ..common.variant import asked, dataset_files
 from ..common.wording import markdown_table, mean_and_std
 from ..config import TRAINED
@@ -33,8 +31,7 @@ from ..stat_utils import generator
 from ..training.checkpoint import BEST, read_kept, save_checkpoint, with_prefix
 from ..training.train import train_in_memory
 from .figures import withdrawal_plot
-
-logger = logging.getLogger("ifrqe")
+from .retraining import show, write_tables
 
 FOLDER, TABLE, PLOT = "withdrawal", "withdrawal.md", "withdrawal.png"
 IN_A_ROW, OF_GENRE, HIDING, NEAREST = 100, 100, 500, 20  # requests; users; users of the button study; alike items
@@ -60,7 +57,7 @@ def withdrawal(config):
     genres = load_catalogue(whole, config)[GENRES].str.split("|")
     requests = _requests(dataset, genres, generator(config.seed, "withdrawal study"))
     stage = Stage("withdrawal", config, ("split", "model", *TRAINED, "repetition"), dataset_files(config, variant.masked),
-                  [output / WITHDRAWAL_FILE, output / TABLE], device)
+                  [output / WITHDRAWAL_FILE, output / TABLE], device, {"rows": dataset.rows_sha256()})
     nothing, models, trained = np.zeros(dataset.num_interactions, bool), Models(config, dataset, stage.basis, device), {}
     buttons = Buttons(dataset, whole, genres, config, models(EVERYTHING, nothing, seeds[0])[0])
     jobs = {EVERYTHING: nothing, **requests, **buttons.hidden}
@@ -71,14 +68,11 @@ def withdrawal(config):
                 bar.update()
     rows = [row for name, gone in requests.items() for row in _compare(name, gone, trained, seeds, dataset, whole, config)]
     table, hidden = pd.DataFrame(rows), pd.DataFrame(buttons.rows(trained, seeds))
-    with atomic_write(output / WITHDRAWAL_FILE) as temporary:
-        pd.concat([table, hidden]).to_csv(temporary, index=False)
     text = f"{_markdown(table)}\n{_buttons_markdown(hidden)}"
-    write_text(output / TABLE, text)
+    write_tables(output, pd.concat([table, hidden]), WITHDRAWAL_FILE, text, TABLE)
     drawn(withdrawal_plot, output / PLOT, table, f"{dataset.name}: what is left of what was withdrawn")
     stage.finish()
-    logger.log(RESULT, "%s", text)
-    logger.info("written to %s, %s and %s", *(output / name for name in (WITHDRAWAL_FILE, TABLE, PLOT)))
+    show(text, output, WITHDRAWAL_FILE, TABLE, PLOT)
 
 
 def _requests(dataset, genres, rng):
@@ -86,26 +80,19 @@ def _requests(dataset, genres, rng):
     length = np.bincount(dataset.user, minlength=dataset.num_users)
     users = rng.permutation(np.flatnonzero(length > 1))
     numbers = {USER: 1, ONE_PERCENT: max(1, dataset.num_users // 100), FIVE_PERCENT: max(1, dataset.num_users // 20)}
-    found, start = {}, 0
     first = np.searchsorted(dataset.user, users[:IN_A_ROW])
-    found[SINGLE] = np.zeros(dataset.num_interactions, bool)
+    found, start = {SINGLE: np.zeros(dataset.num_interactions, bool)}, IN_A_ROW
     found[SINGLE][first + rng.integers(0, length[users[:IN_A_ROW]])] = True
-    start += IN_A_ROW
     for name, number in numbers.items():
         found[name] = np.isin(dataset.user, users[start:start + number])
         start += number
-    most = _most_frequent(genres, dataset)
-    if most is not None:
+    named = genres[dataset.item].explode()
+    named = named[named != ""]
+    if len(named):
+        most = named.mode()[0]  # the genre that most interactions have
         of_genre = genres.map(lambda names: most in names).to_numpy()
         found[GENRE] = np.isin(dataset.user, users[start:start + OF_GENRE]) & of_genre[dataset.item]
     return found
-
-
-def _most_frequent(genres, dataset):
-    """The genre that most interactions have; None where none is known."""
-    counted = genres[dataset.item].explode()
-    counted = counted[counted != ""]
-    return counted.mode()[0] if len(counted) else None
 
 
 class Models:

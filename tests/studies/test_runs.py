@@ -89,14 +89,11 @@ def test_no_run_of_the_study_is_trained_on_what_is_vetoed(cpu, ratings, settings
     monkeypatch.setattr(Retraining, "__call__", trained)
     for strategy in ("none", "none+validation", "random", "threshold", "recent"):
         runs.run(strategy, 1.0)
-    everyone = np.arange(12)
-    for part in parts:
-        pairs = part.history_pairs()
-        item = int(np.flatnonzero(dataset.item_ids == 4)[0])
-        history = dataset.history_pairs().contains(everyone, np.full(12, item))
-        assert not pairs.contains(everyone[history], np.full(history.sum(), item)).any()
-        assert (part.item[part.user == 1] == dataset.validation[1]).all()  # user 2: at most the held-out item
-    assert len(parts[1].item) > len(parts[0].item)
+    item = int(np.flatnonzero(dataset.item_ids == 4)[0])
+    assert (dataset.dropped.item == item).sum() > 1 and dataset.validation[1] == dataset.test[1] == -1
+    for part in parts:  # held-out items neither: they are the last two that are allowed
+        assert len(part.item) and not (part.item == item).any() and not (part.user == 1).any()
+    assert item not in dataset.validation and len(parts[1].item) == len(parts[0].item) + 11
 
 
 def test_personal_rows_are_refitted_on_all_that_is_not_vetoed(cpu, ratings, settings, tmp_path, monkeypatch):
@@ -107,23 +104,24 @@ def test_personal_rows_are_refitted_on_all_that_is_not_vetoed(cpu, ratings, sett
 
     def trained(self, part, seed):
         self.shown.set_values(values)
-        return lambda candidates: score(self.shown, candidates, 1000)
+        return lambda candidates: score(self.shown, candidates, 1000, dataset.scored)
     monkeypatch.setattr(Retraining, "__call__", trained)
     bar = type("Bar", (), {"update": lambda self: None})()
     found = {}
-    for personal in ("True", "False"):
+    for personal in ("auto", "False"):
         runs = SeedRuns(config.replace(personal=personal), tmp_path / personal, "CPU", False, bar)
         found[personal], = runs.rows(["threshold"], [0.5])
         kept, _, results = runs.run("threshold", 0.5)
-        if personal == "True":
+        if personal == "auto":
             used = np.bincount(dataset.user[kept], minlength=12) > 0
-            new = refitted(net, values, dataset.part(runs.problem.allowed), used, config)
+            new = refitted(net, values, dataset, used, config)
             net.set_values(new)
-            assert not used.all() and not runs.problem.allowed.all()
-            assert np.array_equal(results[3], ranks(score(net, runs.retraining.test, 1000)))
-            assert found["True"]["personal_hr@3"] == pytest.approx(np.mean(results[3] < 3))
+            assert not used.all() and dataset.scored.tolist() == [0, *range(2, 12)]  # user 2 forbids all
+            assert not (dataset.item == np.flatnonzero(dataset.item_ids == 4)).any()
+            assert np.array_equal(results[3], ranks(score(net, runs.retraining.test, 1000, dataset.scored)))
+            assert found["auto"]["personal_hr@3"] == pytest.approx(np.mean(results[3] < 3))
             again = SeedRuns(config.replace(personal=personal), tmp_path / personal, "CPU", False, bar)
             assert np.array_equal(again.run("threshold", 0.5)[2], results)  # as it was kept
     assert list(found["False"]) == ["strategy", "budget", "seed", "hr@3", "ndcg@3", "loss", "pos_loss", "wv", "wv_share",
                                     "spent_share", "disclosed_share", "willingness_weight", "reward"]
-    assert {key: value for key, value in found["True"].items() if "personal" not in key} == found["False"]
+    assert {key: value for key, value in found["auto"].items() if "personal" not in key} == found["False"]
