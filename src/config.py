@@ -35,7 +35,7 @@ GROUPS = {
     "candidates": {"num_eval_neg": "int [1, inf)", "top_k": "int [1, inf)"},
     "protocol": {"eval_negatives": "str", "eval_item_list": "str"},
     "ranking": {"eval_mode": ("sampled", "full")},
-    "serving": {"personal": ("auto", "True", "False")},
+    "serving": {"personal": ("auto", "False")},
     "randomness": {"seed": "int [0, inf)"},
     "influence": {
         "solver": ("blend", "block", "lissa", "FILE.py"), "damping": "float (0, inf)",
@@ -84,6 +84,7 @@ REMOVED = {  # options of earlier versions, or one of their values, and what ser
     "strategy none+validation": "it is a control of the trade-off study: scripts/run_tradeoff.sh",
     "influence_models": "influences come from the one plain model, at its anchor_epochs",
     "other_model": "give the options that the model was trained with, or train anew with these",
+    "personal True": "auto serves refitted rows where the validation items prefer them, and gives the figures of both",
     "count_others": "the game counts what a disclosure does for its own user; for sparse data raise shrinkage",
 }
 ONLY = {"layers": "ncf", "gcn_layers": "lightgcn"}  # options of the group "model" that one base model has alone
@@ -255,7 +256,7 @@ def _with_values(arguments):
 
 def _stands_alone(kind):
     """Whether an option of this kind may stand without a value, which then is True."""
-    return kind == "bool" or isinstance(kind, tuple) and "True" in kind
+    return kind == "bool"
 
 
 def _gone(said, key):
@@ -286,14 +287,14 @@ def _check_together(values):
            "must be rising shares of the budget that end with 1, such as .2,.4,.6,.8,1")
     refuse(len(set(values["seeds"])) < len(values["seeds"]), "seeds", "names a seed twice; name each once")
     refuse(values["withdraw"] and values["seeds"], "withdraw",
-           "changes one model; leave out --seeds, and name its folders with --checkpoint_path and --output_path")
+           "changes the models of one run; leave out --seeds, and name its folders with --checkpoint_path and --output_path")
     refuse(values["audit"] and not values["withdraw"], "audit", "compares a withdrawal with a training; add --withdraw FILE")
     refuse(values["weight_decay"] and values["lazy_adam"], "weight_decay",
            "decays all rows of the tables, lazy Adam touches only those of a batch; add --lazy_adam False")
     refuse(values["holdout"] == 1 and values["masked"], "holdout",
            "the masked dataset was decided on the validation items, which this would train on; leave it out with --masked")
     refuse(values["holdout"] == 1 and values["personal"] == "auto", "personal",
-           "--holdout 1 leaves no validation item to decide by; give --personal True or False")
+           "--holdout 1 leaves no validation item to decide by; give --personal False")
     refuse(values["batch_size"] < 1 + values["num_neg"], "batch_size",
            f"must be at least 1 + num_neg = {1 + values['num_neg']}, one positive with its negatives")
     refuse(0 < values["max_ratings"] < values["min_ratings"], "max_ratings",

@@ -77,10 +77,8 @@ class LinearRows:
         self.net, self.biased, self.of_items = net, biased, of_items
 
     def start(self) -> None:
-        """Takes over the parameters that the network has now."""
         values, net = self.net.values(), self.net
-        others = np.concatenate([values[name] for name in net.SCORED[net.USER_TABLES:]], 1)
-        self.rows = net.user_rows(values)
+        self.rows, others = net.user_rows(values), net.item_rows(values)
         if self.of_items:
             self.rows, others = others, self.rows
         self.features, self.offset = others, np.repeat(values["head.bias"], len(others))
@@ -90,7 +88,6 @@ class LinearRows:
         self.entry = np.eye(others.shape[1], dtype=np.float32)
 
     def take(self, rows: np.ndarray) -> None:
-        """Goes by other rows than the network has: user k is then row k of (u, d) `rows`, until `start`."""
         self.rows = np.asarray(rows, np.float32)
 
     def __call__(self, user: np.ndarray, item: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

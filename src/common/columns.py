@@ -245,8 +245,9 @@ def clean_movies(table: pd.DataFrame, name: str | Path) -> pd.DataFrame:
     if len(lost):
         logger.warning("%s: %s rows with a title have no %s and are left out, e.g. row %d", name, f"{len(lost):,}", ITEM,
                        lost[0] + 1)
+    genres = ["|".join(filter(None, map(clean_genre, text.split("|")))) for text in genres[there]]
     movies = pd.DataFrame({ITEM: ids.unique[ids.code[there]], TITLE: [_one_line(title) for title in titles[there]],
-                           GENRES: [_genres_of(text) for text in genres[there]]}, dtype=object)
+                           GENRES: genres}, dtype=object)
     repeated = movies.duplicated(ITEM)
     if repeated.any():
         logger.warning("%s: %s rows repeat an item, e.g. %s; of each item the first row counts", name,
@@ -257,10 +258,6 @@ def clean_movies(table: pd.DataFrame, name: str | Path) -> pd.DataFrame:
 def clean_genre(text: str) -> str:
     """The name of a genre without blanks around it or twice between words."""
     return " ".join(clean_text(text).split())
-
-
-def _genres_of(text):
-    return "|".join(filter(None, map(clean_genre, text.split("|"))))
 
 
 def _one_line(title):

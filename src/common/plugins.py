@@ -48,11 +48,7 @@ def check_labels(names: list[str], option: str, built_in: list[str]) -> None:
 
 
 def load(path: str | Path, option: str, needed: str) -> ModuleType:
-    """The module in a file that an option named; `needed` is what it must define.
-
-    Raises:
-        InputError: it is not there, cannot be run, or lacks `needed`.
-    """
+    """The module in a file that an option named; InputError if it is not there, cannot be run, or lacks `needed`."""
     path = Path(path)
     if not path.is_file():
         raise InputError(f"--{option} {path}: no such file; name a Python file that defines {needed}")

@@ -124,8 +124,8 @@ def convert(value: object, kind: str | tuple[str, ...]) -> object:
         ValueError: says what is needed.
     """
     name, _ = _split(kind)
-    if isinstance(kind, tuple) and str(value).capitalize() in ("True", "False") and "True" in kind:
-        return str(value).capitalize()  # YAML reads these choices as bool, unless they are quoted
+    if isinstance(kind, tuple) and str(value).capitalize() in ("True", "False") and "False" in kind:
+        return str(value).capitalize()  # YAML reads this choice as bool, unless it is quoted
     if isinstance(value, str):
         return _PARSERS[name](value)
     if name == "optional float" and value is None:
