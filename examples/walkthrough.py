@@ -1,7 +1,7 @@
 """The method in memory, step by step and without files: about two minutes on 2 cores. Needs `pip install -e .` once."""
 import numpy as np
 from ifrqe.config import load_config
-from ifrqe.dataset import Ids, evaluation_candidates, split
+from ifrqe.dataset import VETO, evaluation_candidates, split_allowed
 from ifrqe.device_adapter import set_device
 from ifrqe.game.problem import Problem
 from ifrqe.game.strategies import play
@@ -9,6 +9,7 @@ from ifrqe.influence.anchor import Anchor
 from ifrqe.influence_function import expected_at
 from ifrqe.metrics import all_metrics, willingness_violation
 from ifrqe.network import build, score
+from ifrqe.sources.interactions import Ids, ordered
 from ifrqe.sources.simulation import simulate
 from ifrqe.training.train import Validation
 from ifrqe.training.trainer import Trainer, train_on
@@ -34,12 +35,14 @@ def main(arguments=()):
     config = load_config(arguments)
     device = set_device(config)
 
-    # 1. data: each user's last item is the test item, the one before the validation item, the rest their history
+    # 1. data: what is forbidden, by unwillingness 1, is left out; then each user's last item is the test item, the one
+    #    before the validation item, the rest their history
     ratings, _, minded = simulate(config.sim_users, config.sim_items, config.sim_ratings, config.seed)
     user, item = ratings["user_id"].to_numpy() - 1, ratings["item_id"].to_numpy() - 1
     ids = Ids(np.arange(1, 1 + config.sim_users), np.arange(1, 1 + config.sim_items))
-    dataset = split("simulation", ids, (user, item, ratings["timestamp"].to_numpy()))
-    unwillingness = minded["unwillingness"].to_numpy()[dataset.rows]  # (n,) in [0, 1], 1 = most unwilling
+    whole, b = ordered("simulation", ids, (user, item, ratings["timestamp"].to_numpy())), minded["unwillingness"].to_numpy()
+    dataset = split_allowed(whole, 2, np.where(b[whole.rows] == 1, VETO, 0))
+    unwillingness = b[dataset.rows]  # (n,) in [0, 1], 1 = most unwilling
 
     # 2. the plain model, trained on everything; influences are taken where it is not yet over-confident
     plain, anchor = trained(dataset, config, device)
@@ -48,7 +51,7 @@ def main(arguments=()):
     influence, expected, _ = expected_at(Anchor(anchor), dataset, config)
 
     # 4. the game: what is worth its price is disclosed, at the price that keeps within the budget
-    problem = Problem(dataset, unwillingness, allowed=unwillingness < 1)  # 1 is a veto
+    problem = Problem(dataset, unwillingness)
     disclosed, price, _ = play([expected], problem, config, config.wv_budget * unwillingness.sum())
     print(f"disclosed: {disclosed.mean():.1%} of the interactions at the price {price:.4g}; helpful to the validation item: "
           f"{(influence > 0).mean():.1%}")
