@@ -160,7 +160,7 @@ def _names(column):
     """(n,) bytes: the names of categories, quoted where a comma, a quote or a line break stands in them."""
     names = [str(name) for name in column.categories]
     quoted = ['"' + name.replace('"', '""') + '"' if re.search(r'[,"\r\n]', name) else name for name in names]
-    return np.array([name.encode("utf-8", "surrogateescape") for name in (*quoted, "")], "S")[column.codes.to_numpy()]
+    return np.array([name.encode("utf-8", "backslashreplace") for name in (*quoted, "")], "S")[column.codes.to_numpy()]
 
 
 def _is_whole(kind):

@@ -133,3 +133,9 @@ def test_a_large_file_that_changes_has_another_digest(tmp_path, monkeypatch):
         files.write_text(tmp_path / "x", content)
         seen += [digest(tmp_path / "x"), digest(tmp_path / "x")]
     assert seen == [seen[0], seen[0], seen[2], seen[2], seen[0], seen[0]] and seen[0] != seen[2]
+
+
+def test_names_of_categories_are_written_whatever_they_hold(tmp_path):
+    names = ["veto r\udce8gles.csv:3", 'a "b", c', "plain"]
+    write_csv(pd.DataFrame({"k": [1, 2, 3], "reason": pd.Categorical(names)}), tmp_path / "t.csv")
+    assert pd.read_csv(tmp_path / "t.csv").reason.tolist() == ["veto r\\udce8gles.csv:3", *names[1:]]
