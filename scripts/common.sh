@@ -31,10 +31,11 @@ runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)' "$root" 
 }
 
 # split_arguments "$@": positional arguments go to the array `positional`, from the first --flag on to `flags`.
+# A script of several programs names them in `flags_of`, so that each takes the flags of all.
 positional=()
 flags=()
 split_arguments() {
-    while [ $# -gt 0 ] && [ "${1#--}" = "$1" ]; do
+    while [ $# -gt 0 ] && [ "${1#-}" = "$1" ]; do
         positional+=("$1")
         shift
     done
@@ -42,19 +43,22 @@ split_arguments() {
     local flag
     for flag in "$@"; do
         case "$flag" in
+            -h | --help)
+                sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"
+                echo "Flags: docs/options.md; train.py, preprocess.py and eval.py --help show those of each"
+                exit 0 ;;
             --masked | --masked=*)
                 echo "error: $flag: the scripts handle both models; leave it out, or use train.py and eval.py" >&2
                 exit 2 ;;
         esac
     done
+    if [ -n "${flags_of:-}" ]; then flags+=(--flags_of "$flags_of"); fi
 }
 
-# given_flag NAME: whether the flags set the option.
-given_flag() {
-    local flag
-    for flag in "${flags[@]+"${flags[@]}"}"; do
-        case "$flag" in "--$1" | "--$1="*) return 0 ;; esac
-    done
+# given_option NAME: whether the flags, or the YAML file that they name, set the option.
+given_option() {
+    if [ -z "${given_options+set}" ]; then given_options=$(run_module src.config given "${flags[@]+"${flags[@]}"}") || exit 2; fi
+    case " $given_options " in *" $1 "*) return 0 ;; esac
     return 1
 }
 
@@ -105,7 +109,7 @@ named_dataset() {
     local given=()
     if [ ${#positional[@]} -gt 0 ]; then
         given+=(--dataset "${positional[0]}")
-    elif ! given_flag dataset && ! given_flag config_path; then
+    elif ! given_option dataset; then
         given+=(--dataset simulation)
     fi
     if [ ${#positional[@]} -gt 1 ]; then given+=(--archive "${positional[1]}"); fi

@@ -3,6 +3,7 @@
 #   bash scripts/run_paper.sh [ARCHIVE.inter] [--seeds 1,2,3] [--paper_models mf,ncf,lightgcn] [--flag value ...]
 # Without ARCHIVE a simulation of the paper's size in ./data/paper. ARCHIVE: a RecBole .inter (Steam, Diginetica) or .csv,
 # whose name is the dataset's; users with more than 10 interactions are left out, as in the paper (--max_ratings 0: none).
+flags_of=run_download_dataset,run_paper
 source "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/common.sh"
 split_arguments "$@"
 if [ ${#positional[@]} -gt 1 ]; then
@@ -10,13 +11,14 @@ if [ ${#positional[@]} -gt 1 ]; then
     exit 2
 fi
 given=()
-unless_given() { given_flag "$1" || given+=("--$1" "$2"); }
+unless_given() { given_option "$1" || given+=("--$1" "$2"); }
 if [ ${#positional[@]} -gt 0 ]; then
-    name=$(basename "${positional[0]}")
+    name=$(basename -- "${positional[0]}")
+    name=${name%.*}
     given+=(--archive "${positional[0]}")
-    unless_given dataset "${name%.*}"
+    unless_given dataset "${name//[^[:alnum:]._+-]/_}"
 fi
-if [ ${#positional[@]} -gt 0 ] || given_flag dataset || given_flag config_path; then
+if [ ${#positional[@]} -gt 0 ] || given_option dataset; then
     unless_given max_ratings 10
 else
     given+=(--dataset simulation)

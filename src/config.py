@@ -9,6 +9,7 @@ import difflib
 import json
 import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from .common import plugins
@@ -16,8 +17,10 @@ from .common.errors import InputError
 from .common.values import check, convert, described, load_yaml, read_comments
 from .constants import MASKED_MODEL, MODELS
 
-DEFAULT_CONFIG = Path(__file__).resolve().parent.parent / "default_config.yaml"
+_FOLDER = Path(__file__).resolve().parent
+DEFAULT_CONFIG = (_FOLDER.parent if _FOLDER.name == "src" else _FOLDER) / "default_config.yaml"  # in a checkout, installed
 RECIPES = "recipes"  # key of the YAML file
+FLAGS_OF = "flags_of"  # option of the scripts alone: keys of PROGRAMS, all of which get the same command line
 
 # By group what a value must be: a tuple of choices, or a type, with an interval for numbers.
 GROUPS = {
@@ -30,7 +33,8 @@ GROUPS = {
         "train_epochs": "int [1, inf)", "batch_size": "int [2, inf)", "learning_rate": "float (0, inf)",
         "warmup_epochs": "int [0, inf)", "beta1": "float [0, 1)", "beta2": "float [0, 1)", "epsilon": "float (0, inf)",
         "embedding_std": "float (0, inf)", "lazy_adam": "bool", "compiled": "bool", "weight_decay": "float [0, inf)",
-        "average_epochs": "int [1, inf)", "anchor_epochs": "int [1, inf)", "patience": "int [0, inf)"},
+        "average_epochs": "int [1, inf)", "anchor_epochs": "int [1, inf)", "patience": "int [0, inf)",
+        "min_steps": "int [0, inf)"},
     "negatives": {"num_neg": "int [1, inf)"},
     "candidates": {"num_eval_neg": "int [1, inf)", "top_k": "int [1, inf)"},
     "protocol": {"eval_negatives": "str", "eval_item_list": "str"},
@@ -59,22 +63,24 @@ GROUPS = {
         "fidelity_masks": "int [3, inf)", "fidelity_repeats": "int [1, inf)", "fidelity_keep": "float (0, 1)",
         "fidelity_solvers": "str"},
     "tradeoff": {"tradeoff_strategies": "str", "tradeoff_budgets": "floats (0, 1]"},
-    "audit": {"audit_strategies": "str"},
+    "leakage": {"audit_strategies": "str"},
     "carryover": {"carryover_strategies": "str", "carryover_judges": "str"},
     "paper": {"paper_models": "str"},
     "repetition": {"seeds": "ints [0, inf)"},
     "processes": {"ranks": "int [1, inf)"},
     "report": {"report_users": "int [0, inf)", "report_vetoed": "bool"},
-    "run": {  # no result depends on them, but by the files that they name
-        "data_path": "str", "dataset": "str", "archive": "str", "mirror": "str", "recipe": "str", "resume": "bool",
-        "masked": "bool", "willingness_file": "str", "eval_batch_size": "int [1, inf)",
+    # no result depends on the rest, but by the files that they name
+    "source": {"archive": "str", "items": "str", "mirror": "str"},
+    "run": {
+        "recipe": "str", "resume": "bool", "masked": "bool", "willingness_file": "str", "eval_batch_size": "int [1, inf)",
         "eval_file_name": "str", "recommend": "str", "explain_user": "str", "newcomers": "str", "why": "pair",
         "receipt": "str", "verify_receipt": "str", "withdraw": "str", "audit": "bool",
-        "format": ("table", "json"),
-        "output_path": "str", "checkpoint_path": "str", "decisions_path": "str", "overwrite": "bool",
+        "format": ("table", "json"), "decisions_path": "str"},
+    "places": {
+        "data_path": "str", "dataset": "str", "output_path": "str", "checkpoint_path": "str", "overwrite": "bool",
         "log_level": ("quiet", "normal", "verbose"), "device_target": ("auto", "CPU", "GPU", "Ascend"),
-        "device_id": "int [0, inf)", "enable_modelarts": "bool", "data_url": "str", "train_url": "str",
-        "checkpoint_url": "str"},
+        "device_id": "int [0, inf)"},
+    "modelarts": {"enable_modelarts": "bool", "data_url": "str", "train_url": "str", "checkpoint_url": "str"},
 }
 REMOVED = {  # options of earlier versions, or one of their values, and what serves instead
     "budget_scope": "wv_budget is of all users together; for less of a user, state more unwillingness in a willingness_file",
@@ -96,6 +102,36 @@ INFLUENCES = ("influence", "negatives", "randomness")
 MASK = ("unwillingness", "decision", "game")
 EVALUATED = ("candidates", "protocol", "ranking", "serving", "randomness")
 
+# What each program is called, the groups and options that it goes by, beside _EVERYWHERE, and those that it compares with
+# what was done before. Others do nothing in it, and are refused on its command line.
+_EVERYWHERE = ("places", "randomness")
+_DATA = ("archive", "items", "filter", "simulation")
+_MODEL = ("split", "model", "training", "negatives", "candidates", "recipe")
+_RULES = ("unwillingness", "willingness_file")
+_DECIDED = ("influence", "chunks", "decision", "game")
+_STUDY = (*_MODEL, *_RULES, *_DECIDED, *EVALUATED, "eval_batch_size")
+_QUESTIONS = ("recommend", "explain_user", "why", "receipt", "verify_receipt")
+PROGRAMS = {
+    "run_download_dataset": ("scripts/run_download_dataset.sh", ("source", "filter", "simulation"), _RULES),
+    "run_train": ("train.py", (*_MODEL, *_RULES, "chunks", "repetition", "processes", "resume", "masked", "withdraw",
+                               "audit", "decisions_path", "eval_batch_size"), (*_DATA, *_DECIDED)),
+    "run_preprocess": ("preprocess.py", ("split", *_RULES, *_DECIDED, "recipe", "processes", "newcomers", "masked", "format",
+                                         "decisions_path"), (*_DATA, *_MODEL, "resume", "eval_batch_size")),
+    "run_eval": ("eval.py", (*_QUESTIONS, "masked", "split", *_RULES, *EVALUATED, "eval_batch_size", "eval_file_name",
+                             "format", "decisions_path", "repetition", "processes", "report", "recipe"),
+                 (*_DATA, *_MODEL, *_DECIDED)),
+    **{f"run_{name}": (f"scripts/run_{name}.sh", (*own, "repetition", "recipe"), (*_STUDY, *_DATA)) for name, own in {
+        "tradeoff": ("tradeoff",), "fidelity": ("fidelity",), "audit": ("leakage",), "carryover": ("carryover",),
+        "paper": ("paper",), "why": (), "withdrawal": ("masked",), "benchmark": (), "scaling": ("processes",)}.items()},
+}
+_NEEDED = {  # of a program what does something in it beside others alone: those, and what to do
+    ("run_preprocess", "masked"): (("newcomers",), "it says which model --newcomers join"),
+    ("run_preprocess", "format"): (("newcomers",), "it says how --newcomers answers"),
+    ("run_eval", "format"): (_QUESTIONS, "it says how a question is answered, such as --recommend"),
+    **{("run_train", key): (("masked",), "with --masked it is compared with the mask, which preprocess.py makes")
+       for group in ("influence", "decision", "game") for key in GROUPS[group]},
+}
+
 # Names that the program gives to other files under output_path.
 _OWN_FILES = re.compile(r"(train|eval)_(ncf|ifrqe|mf|lightgcn).*|(train|eval)_.*\.(json|csv|png)|settings_.*|run_.*\.log|"
                         r"seed_\d+|(tradeoff|fidelity|why|audit|carryover|paper|withdraw|receipt_).*|"
@@ -112,13 +148,17 @@ class Config:
 
     Args:
         values: dict of all settings.
-        given: names of those that were given, on the command line or in a file of the user's own.
+        marks: names of those that were given, on the command line or in a file of the user's own; and with "line " before
+            them those of the command line, with "recipe " those that a recipe sets that was given.
+
+    `given` has the names alone.
     """
 
-    def __init__(self, values: dict, given: list[str] | tuple[str, ...] = ()):
+    def __init__(self, values: dict, marks: Iterable[str] = ()):
         self.__dict__.update(values)
         self._values = dict(values)
-        self.given = frozenset(given)
+        self.marks = frozenset(marks)
+        self.given = frozenset(mark for mark in marks if " " not in mark)
 
     @property
     def plain_model(self) -> str:
@@ -126,8 +166,13 @@ class Config:
         return MODELS.get(self.model) or plugins.file_label(self.model)
 
     def select(self, *groups: str) -> dict:
-        """The settings of some groups as a plain dict."""
-        return {key: self._values[key] for key in options_of(*groups)}
+        """The settings of some groups as a plain dict; a FILE.py by its plugins.identity."""
+        return {key: plugins.identity(value) if "FILE.py" in KINDS[key] else value
+                for key in options_of(*groups) for value in [self._values[key]]}
+
+    def asked_for(self, *groups: str) -> dict:
+        """Of the settings of some groups those that were given, one by one or by a recipe that was."""
+        return {key: value for key, value in self.select(*groups).items() if {key, f"recipe {key}"} & self.marks}
 
     def as_dict(self) -> dict:
         """All settings as a plain dict."""
@@ -135,7 +180,7 @@ class Config:
 
     def replace(self, **changes: object) -> Config:
         """A copy with some settings changed."""
-        return Config({**self._values, **changes}, self.given)
+        return Config({**self._values, **changes}, self.marks)
 
 
 def shipped() -> tuple[dict, dict]:
@@ -150,41 +195,46 @@ def shipped() -> tuple[dict, dict]:
         odd = sorted(set(map(str, values)) ^ set(KINDS))[:1] or [RECIPES]
         raise InputError(f"{DEFAULT_CONFIG}: needs each option once and the recipes, but {odd[0]} is missing or unknown; "
                          "restore it")
-    return _typed(DEFAULT_CONFIG, values), recipes
+    return _typed(DEFAULT_CONFIG, values), _typed_recipes(DEFAULT_CONFIG, recipes)
 
 
-def load_config(arguments: list[str], description: str = "") -> Config:
+def load_config(arguments: list[str], description: str = "", program: str = "") -> Config:
     """Reads the command line `arguments` (list of str) over the YAML defaults.
+
+    Args:
+        program: key of PROGRAMS, whose options alone may be on the command line; "" for any.
 
     Returns:
         Config with the effective settings.
 
     Raises:
-        InputError: unknown option, wrong type or impossible value; the message names the option.
+        InputError: unknown option, wrong type or impossible value, or one that does nothing here; the message names it.
         SystemExit: after --help.
     """
     defaults, recipes = shipped()
     arguments = _with_values(arguments)
     first = _Parser(add_help=False, allow_abbrev=False)
-    first.add_argument("--config_path")
-    first.add_argument("--recipe")
-    asked = first.parse_known_args(arguments)[0]
+    for key in ("config_path", "recipe", FLAGS_OF):
+        first.add_argument(f"--{key}")
+    asked, arguments = first.parse_known_args(arguments)
     own = load_yaml(asked.config_path, DEFAULT_CONFIG.name) if asked.config_path else {}
-    recipes = {**recipes, **_own_recipes(asked.config_path, own.pop(RECIPES, None) or {})}
+    recipes = {**recipes, **_typed_recipes(asked.config_path, own.pop(RECIPES, None) or {})}
     recipe = asked.recipe or own.get("recipe", defaults["recipe"])
-    check("recipe", recipe, tuple(recipes))
-    values = {**defaults, **_typed(DEFAULT_CONFIG, recipes[recipe] or {}),
-              **_typed(asked.config_path, own)}
-    parsed, unknown = _parser(values, recipes, description).parse_known_args(arguments)
+    named = {} if asked.recipe is None else {"recipe": asked.recipe}
+    of_recipe = _whole(recipe, recipes)
+    values = {**defaults, **of_recipe, **_typed(asked.config_path, own), **named}
+    parsed, unknown = _parser(values, recipes, description, program).parse_known_args(arguments)
     if unknown:
         key = unknown[0].lstrip("-").split("=")[0]
         raise InputError(_gone(f"--{key}", key) or f"unknown option {unknown[0]}; {_suggestion(key)}")
-    given = {k: v for k, v in vars(parsed).items() if v is not None and k != "config_path"}
+    given = {**{k: v for k, v in vars(parsed).items() if v is not None}, **named}
     for key, text in given.items():
         try:
             values[key] = convert(text, KINDS[key])
         except ValueError as e:
             raise InputError(f"--{key} {text!r}: {e}") from None
+    if "batch_size" in {*given, *own} and "min_steps" not in {*given, *own}:
+        values["min_steps"] = 0  # a size of one's own is kept
     if values["holdout"] > 2:
         raise InputError(f"--holdout {values['holdout']}: must be 1 or 2 (more validation items gave the same gains; "
                          "influences look at --influence_lags items)")
@@ -192,13 +242,46 @@ def load_config(arguments: list[str], description: str = "") -> Config:
         if gone := _gone(f"--{key} {values[key]}", f"{key} {values[key]}"):
             raise InputError(gone)
         check(key, values[key], kind)
+    _check_program(program, asked.flags_of.split(",") if asked.flags_of else [], values, given)
     _check_together(values)
     _check_model(values, {*given, *own})
-    return Config(values, {*given, *own})
+    by_recipe = {f"recipe {key}" for key in of_recipe if "recipe" in {*given, *own}}
+    return Config(values, {*given, *own, *by_recipe, *(f"line {key}" for key in given)})
 
 
-def _own_recipes(file, recipes):
-    """The recipes of a file of the user's own, whose values are checked as all others."""
+def _whole(name, recipes, seen=()):
+    """The options of a recipe, those of the recipe that it goes on from (its own `recipe`) among them."""
+    check("recipe", name, tuple(recipes))
+    if name in seen:
+        raise InputError(f"recipe {name}: goes on from itself ({' -> '.join((*seen, name))}); give it a name of its own")
+    options = dict(recipes[name])
+    base = options.pop("recipe", None)
+    return {**(_whole(base, recipes, (*seen, name)) if base else {}), **options}
+
+
+def options_in(program: str, shown: bool = False) -> set[str]:
+    """Names of the options that a program takes, or of those that its --help shows."""
+    _, own, compared = PROGRAMS[program]
+    names = (*_EVERYWHERE, *own) if shown else (*_EVERYWHERE, "modelarts", *own, *compared)
+    return {key for name in names for key in GROUPS.get(name, [name])}
+
+
+def _check_program(program, flags_of, values, given):
+    """Raises InputError for an option that does nothing in the program that it was given to, nor in any of `flags_of`."""
+    programs = flags_of or ([program] if program in PROGRAMS else [])
+    taken = set().union(*map(options_in, programs))
+    called = " and ".join(PROGRAMS[name][0] for name in programs)
+    for key in given if programs else ():
+        if key not in taken:
+            owners = [PROGRAMS[name][0] for name in PROGRAMS if key in options_in(name, shown=True)]
+            raise InputError(f"--{key}: does nothing in {called}; it is an option of {' and '.join(owners[:3])}")
+        others, why = ((), "") if flags_of else _NEEDED.get((program, key), ((), ""))
+        if others and values[key] not in (False, "table") and not any(values[other] for other in others):
+            raise InputError(f"--{key}: does nothing in this command of {called}; {why}")
+
+
+def _typed_recipes(file, recipes):
+    """The recipes of a YAML file, with the values as the types of their options."""
     if not isinstance(recipes, dict) or not all(isinstance(chosen, (dict, type(None))) for chosen in recipes.values()):
         raise InputError(f"{file}: {RECIPES} must hold names with options below them; see {DEFAULT_CONFIG.name}")
     return {str(name): _typed(file, chosen or {}) for name, chosen in recipes.items()}
@@ -219,12 +302,27 @@ def _typed(file, values):
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message):
-        raise InputError(f"{message}; --help lists all options")
+        raise InputError(f"{message}; --help all lists all options")
 
 
-def _parser(values, recipes, description):
+class _Help(argparse.Action):
+    """--help shows the options of a program and the first thing to say of each, --help all everything."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        for action in parser._actions if self.const and values != "all" else ():
+            if action.dest in KINDS:
+                action.help = action.brief if action.dest in self.const else argparse.SUPPRESS
+        parser.print_help()
+        parser.exit()
+
+
+def _parser(values, recipes, description, program):
     """The parser of the command line; its help is what default_config.yaml says."""
-    parser = _Parser(description=description, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = _Parser(description=description, allow_abbrev=False, add_help=False, usage="%(prog)s [--option value ...]",
+                     formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=8),
+                     epilog="--help all: the options of all programs; docs/options.md has them in a table")
+    parser.add_argument("-h", "--help", nargs="?", action=_Help, help=argparse.SUPPRESS, default=argparse.SUPPRESS,
+                        const=options_in(program, shown=True) if program in PROGRAMS else None)
     parser.add_argument("--config_path", metavar="FILE", help="YAML file whose values replace the defaults below")
     for title, helps in read_comments(DEFAULT_CONFIG).items():
         section = parser.add_argument_group(title)
@@ -234,8 +332,13 @@ def _parser(values, recipes, description):
                 shown = "none" if values[key] in ("", None, []) else values[key]
                 # `--masked` alone means True; every other option takes one value
                 extra = {"nargs": "?", "const": "True"} if _stands_alone(kind) else {}
-                section.add_argument(f"--{key}", metavar=key.upper(), **extra,
-                                     help=f"{text} ({described(kind)}; default: {shown})".replace("%", "%%"))
+                text = text.replace("%", "%%")
+                form = "VALUE" if isinstance(kind, tuple) else kind.split()[0].upper()
+                option = section.add_argument(f"--{key}", metavar=form, **extra,
+                                              help=f"{text} ({described(kind)}; default: {shown})")
+                said = [f"one of {', '.join(kind)}"] if isinstance(kind, tuple) else []
+                said += [f"default: {shown}"] if shown != "none" and shown is not False else []
+                option.brief = re.split(r"; |(?<!e\.g)\. ", text)[0] + (f" ({'; '.join(said)})" if said else "")
     return parser
 
 
@@ -245,13 +348,19 @@ def _with_values(arguments):
     while words:
         word = words.pop(0)
         if KINDS.get(word[2:]) == "pair" and len(words) > 1:
-            word = f"{word}={json.dumps([words.pop(0), words.pop(0)])}"
+            pair = words.pop(0), words.pop(0)
+            if any(_is_option(value) for value in pair):
+                raise InputError(f"{word} {' '.join(pair)}: needs two values before the next option")
+            word = f"{word}={json.dumps(pair)}"
         takes = word.startswith("--") and not _stands_alone(KINDS.get(word[2:], "bool"))
-        if takes and words and words[0].startswith("-") and words[0] not in ("-h", "--help") \
-                and words[0].split("=")[0][2:] not in KINDS:
+        if takes and words and words[0].startswith("-") and not _is_option(words[0]):
             word = f"{word}={words.pop(0)}"
         joined.append(word)
     return joined
+
+
+def _is_option(word):
+    return word in ("-h", "--help") or word.startswith("--") and word.split("=")[0][2:] in {*KINDS, FLAGS_OF, "config_path"}
 
 
 def _stands_alone(kind):
@@ -288,6 +397,9 @@ def _check_together(values):
     refuse(len(set(values["seeds"])) < len(values["seeds"]), "seeds", "names a seed twice; name each once")
     refuse(values["withdraw"] and values["seeds"], "withdraw",
            "changes the models of one run; leave out --seeds, and name its folders with --checkpoint_path and --output_path")
+    questions = [f"--{key}" for key in _QUESTIONS if values[key]]
+    if len(questions) > 1:
+        raise InputError(f"{' and '.join(questions)}: are two questions; ask one at a time")
     refuse(values["audit"] and not values["withdraw"], "audit", "compares a withdrawal with a training; add --withdraw FILE")
     refuse(values["weight_decay"] and values["lazy_adam"], "weight_decay",
            "decays all rows of the tables, lazy Adam touches only those of a batch; add --lazy_adam False")
@@ -347,9 +459,14 @@ def options_table() -> str:
     return "\n".join(lines) + "\n"
 
 
-if __name__ == "__main__":  # prints docs/options.md, or with KEY [--flag value ...] one effective setting, for the scripts
+if __name__ == "__main__":
+    # prints docs/options.md; or with KEY [--flag value ...], for the scripts, one effective setting, or what was given
     try:
-        sys.stdout.write(f"{getattr(load_config(sys.argv[2:]), sys.argv[1])}\n" if len(sys.argv) > 1 else options_table())
+        if len(sys.argv) == 1:
+            sys.stdout.write(options_table())
+        else:
+            settings = load_config(sys.argv[2:])
+            print(" ".join(sorted(settings.given)) if sys.argv[1] == "given" else getattr(settings, sys.argv[1]))
     except InputError as e:
         print(f"error: {e}", file=sys.stderr)
         sys.exit(2)

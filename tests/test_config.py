@@ -6,7 +6,7 @@ import yaml
 from src.common.errors import InputError
 from src.common.stage import main
 from src.common.values import read_comments
-from src.config import DEFAULT_CONFIG, GROUPS, REMOVED, load_config, options_table, shipped
+from src.config import DEFAULT_CONFIG, GROUPS, PROGRAMS, REMOVED, load_config, options_in, options_table, shipped
 
 
 def test_defaults_are_those_of_the_readme():
@@ -118,7 +118,7 @@ def test_a_recipe_replaces_defaults_and_options_win(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("recipe: fast\nbatch_size: 1000\n")
     mine = load_config(["--config_path", str(path)])
-    assert (mine.batch_size, mine.learning_rate) == (1000, fast.learning_rate)
+    assert (mine.batch_size, mine.learning_rate, mine.min_steps, fast.min_steps) == (1000, fast.learning_rate, 0, 100)
     assert load_config(["--config_path", str(path), "--recipe", "paper"]).learning_rate == 0.001
     with pytest.raises(InputError, match="--recipe slow: must be one of paper, fast, accurate, sparse, mf, lightgcn"):
         load_config(["--recipe", "slow"])
@@ -126,13 +126,41 @@ def test_a_recipe_replaces_defaults_and_options_win(tmp_path):
     assert load_config(["--config_path", str(path)]).train_epochs == 99
 
 
+@pytest.mark.parametrize("text, key, value", [
+    ("why: [010, i3]", "why", ["010", "i3"]),  # the number 8 to YAML 1.1
+    ("recommend: 010", "recommend", "010"),
+    ("recommend: 12:30", "recommend", "12:30"),  # 750
+    ("recommend: 1_000", "recommend", "1_000"),
+    ("recommend: no", "recommend", "no"),  # False
+    ("explain_user: 2024-01-31", "explain_user", "2024-01-31"),
+    ("dataset: 2024", "dataset", "2024"),
+    ("veto: on", "veto", True),
+    ("learning_rate: 1e-3", "learning_rate", 0.001),
+    ("layers: [8, 4]", "layers", [8, 4]),
+    ("willingness_weight: ~", "willingness_weight", None),
+    ("recipe: b\nrecipes:\n  a: &a {num_neg: 2}\n  b:\n    <<: *a\n    num_factors: 8", "num_neg", 2),
+    ("recipe: b\nrecipes:\n  a: &a {num_neg: 2, num_factors: 4}\n  b: {<<: *a, num_factors: 8}", "num_factors", 8),
+    ("recipe: b\nrecipes: {b: {recipe: fast, learning_rate: 0.1}}", "batch_size", 16384),
+    ("recipe: b\nrecipes: {b: {recipe: fast, learning_rate: 0.1}}", "learning_rate", 0.1),
+    ("recipe: c\nrecipes: {b: {recipe: fast, num_neg: 7}, c: {recipe: b}}", "num_neg", 7),
+])
+def test_what_stands_in_a_config_file_is_taken_as_it_stands(tmp_path, text, key, value):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text + "\n")
+    assert getattr(load_config(["--config_path", str(path)]), key) == value
+
+
 @pytest.mark.parametrize("text, words", [
+    ("recipe: a\nrecipes: {a: {recipe: b}, b: {recipe: a}}", r"recipe a: goes on from itself \(a -> b -> a\)"),
+    ("recipe: a\nrecipes: {a: {recipe: slow}}", "--recipe slow: must be one of paper, .*, a$"),
+    ("why: [~, 3]", "why is .*needs two of them"),
+    ("recommend: ~", "recommend is None, but must be of type str"),
     ("batchsize: 8", "unknown key 'batchsize'; did you mean --batch_size"),
     ("batch_size: many", "batch_size is 'many', but needs a whole number"),
-    ("masked: 1", "masked is 1"),
-    ("personal: 1", "personal is 1"),
+    ("masked: 2", "masked is '2', but needs True or False"),
+    ("personal: 1", "--personal 1: must be one of"),
     ("personal: maybe", "--personal maybe: must be one of auto, False"),
-    ("layers: 64", "layers is 64"),
+    ("layers: {a: 64}", "layers is {'a': '64'}, but must be of type ints"),
     ("batch_size: 1", "--batch_size 1: must lie in"),
     ("recipes: 3", "mine.yaml: recipes must hold names with options below them"),
     ("recipes:\n  slow: [1]", "mine.yaml: recipes must hold names with options below them"),
@@ -145,6 +173,66 @@ def test_bad_config_files_are_named(tmp_path, text, words):
     path.write_text(text)
     with pytest.raises(InputError, match=words):
         load_config(["--config_path", str(path)])
+
+
+@pytest.mark.parametrize("program, arguments, words", [
+    ("run_eval", ["--withdraw", "f.csv"], "--withdraw: does nothing in eval.py; it is an option of train.py"),
+    ("run_preprocess", ["--withdraw=f.csv"], "--withdraw: does nothing in preprocess.py; it is an option of train.py"),
+    ("run_train", ["--newcomers", "f.csv"], "--newcomers: does nothing in train.py; it is an option of preprocess.py"),
+    ("run_train", ["--recommend", "3"], "--recommend: does nothing in train.py; it is an option of eval.py"),
+    ("run_train", ["--mirror", "x"], "does nothing in train.py; it is an option of scripts/run_download_dataset.sh"),
+    ("run_train", ["--strategy", "none"], "--strategy: does nothing in this command of train.py; with --masked"),
+    ("run_preprocess", ["--masked"], "--masked: does nothing in this command of preprocess.py"),
+    ("run_eval", ["--resume"], "--resume: does nothing in eval.py; it is an option of train.py"),
+    ("run_eval", ["--format", "json"], "--format: does nothing in this command of eval.py"),
+    ("run_download_dataset", ["--train_epochs", "3"], "--train_epochs: does nothing in scripts/run_download_dataset.sh"),
+    ("run_tradeoff", ["--fidelity_keep", ".5"], "it is an option of scripts/run_fidelity.sh"),
+    ("run_all", ["--flags_of", "run_train,run_eval", "--newcomers", "f"], "does nothing in train.py and eval.py; it is"),
+    ("run_eval", ["--recommend", "3", "--receipt", "3"], "--recommend and --receipt: are two questions; ask one at a time"),
+    ("run_eval", ["--why", "3", "--masked"], "--why 3 --masked: needs two values"),
+    ("run_eval", ["--why", "3", ""], "--why .*: needs two of them"),
+])
+def test_an_option_that_does_nothing_in_a_program_is_refused(program, arguments, words):
+    with pytest.raises(InputError, match=words):
+        load_config(arguments, "", program)
+
+
+@pytest.mark.parametrize("program, arguments", [
+    ("run_train", ["--masked", "--wv_budget", "0.5"]),  # compared with what the mask was made with
+    ("run_train", ["--withdraw", "f.csv", "--audit"]),
+    ("run_eval", ["--train_epochs", "3", "--wv_budget", "0.5", "--archive", "f.csv"]),
+    ("run_eval", ["--recommend", "3", "--format", "json"]),
+    ("run_preprocess", ["--newcomers", "f.csv", "--masked"]),
+    ("run_train", ["--flags_of", "run_train,run_preprocess", "--strategy", "none"]),
+    *((program, ["--dataset", "a", "--output_path", "b", "--seed", "3", "--enable_modelarts"]) for program in PROGRAMS),
+])
+def test_options_that_a_program_goes_by_or_compares_are_taken(program, arguments):
+    assert load_config(arguments, "", program).given >= {a[2:] for a in arguments if a.startswith("--")} - {"flags_of"}
+
+
+def test_options_of_a_shared_file_are_no_fault_of_any_program(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("strategy: none\nnewcomers: f.csv\ntradeoff_budgets: [0.5]\n")
+    assert load_config(["--config_path", str(path)], "", "run_train").strategy == "none"
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_the_help_of_a_program_has_its_options_in_few_lines(capsys, monkeypatch, program):
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = {}
+    for arguments in (["--help"], ["--help", "all"]):
+        with pytest.raises(SystemExit):
+            load_config(arguments, "", program)
+        text = capsys.readouterr().out
+        shown[len(arguments)] = text, set(re.findall(r"^  --(\w+) ", text, re.M))
+    assert shown[1][1] == options_in(program, shown=True) | {"config_path"} and len(shown[1][0].splitlines()) < 150
+    assert shown[2][1] == {key for group in GROUPS.values() for key in group} | {"config_path"}
+
+
+def test_every_option_does_something_in_a_program():
+    assert set().union(*(options_in(program, shown=True) for program in PROGRAMS)) == {
+        key for name, group in GROUPS.items() if name not in ("model", "training", "negatives", "modelarts") for key in group
+    } | {key for key in options_in("run_train", shown=True)}
 
 
 def test_help_shows_every_option(capsys):
@@ -198,7 +286,7 @@ def test_editing_the_default_file_does_not_change_types(tmp_path, monkeypatch, e
 
 
 @pytest.mark.parametrize("edit, words", [
-    (("dataset: ml-1m", "dataset: 100"), "dataset is 100, but must be of type str"),
+    (("dataset: ml-1m", "dataset: [a]"), "dataset is \\['a'\\], but must be of type str"),
     (("recipes:", "recipe_s:"), "needs each option once and the recipes"),
     (("  batch_size: 16384", "  batchsize: 16384"), "unknown key 'batchsize'"),
 ])

@@ -18,6 +18,7 @@ from src.device_adapter import is_there
 ROOT = Path(__file__).resolve().parents[1]
 SIZE = ["--sim_users", "60", "--sim_items", "120", "--sim_ratings", "1500", "--train_epochs", "2", "--num_eval_neg", "30"]
 RESULTS = ("train_ncf.json", "preprocess.json", "train_ifrqe.json", "eval_ncf.json", "eval_ifrqe.json")
+SITE = ".venv/lib/python3.11/site-packages"
 TIMINGS = ("seconds", "samples_per_second", "ms_per_step", "peak_rss_mb")
 
 
@@ -141,15 +142,16 @@ def test_relative_paths_mean_the_callers_folder(tmp_path):
 def stub(tmp_path):
     """A program that stands for Python: a line for each call with its arguments and the folder that it was called in."""
     path = tmp_path / "a stub"
-    path.write_text('#!/bin/sh\nif [ "$1" = -c ]; then [ $# -gt 2 ] || exit 0; shift 2; fi\n'
+    path.write_text(f'#!/bin/sh\ncase "$*" in *"src.config given"*) exec {sys.executable} "$@";; esac\n'
+                    'if [ "$1" = -c ]; then [ $# -gt 2 ] || exit 0; shift 2; fi\n'
                     'printf "%s\\t" "$@"; pwd; env | grep "^PYTHON" >&2; true\n')
     path.chmod(0o755)
     return path
 
 
 def calls(process):
-    """The calls of the stub: its arguments, the folder last."""
-    return [line.split("\t") for line in process.stdout.splitlines()]
+    """The calls of the stub: its arguments but --flags_of, the folder last."""
+    return [re.sub(r"--flags_of\t[\w,]*\t", "", line).split("\t") for line in process.stdout.splitlines()]
 
 
 def test_relative_paths_stay_the_callers_in_all_forms(tmp_path, stub):
@@ -183,6 +185,30 @@ def test_scripts_without_arguments_call_their_programs(tmp_path, stub, name, pro
     assert [line for line in said if "src.config" not in line] == programs
 
 
+def test_a_yaml_file_of_ones_own_says_what_a_script_would(tmp_path, stub):
+    (tmp_path / "own.yaml").write_text("train_epochs: 3\n")
+    (tmp_path / "all.yaml").write_text("dataset: mine\nmax_ratings: 20\n")
+    for name, file, said in (("run_all.sh", "own.yaml", ["--dataset", "simulation"]), ("run_all.sh", "all.yaml", []),
+                             ("run_paper.sh", "all.yaml", [])):
+        process = script(name, "--config_path", file, cwd=tmp_path, PYTHON=stub)
+        assert calls(process)[0][-len(said) - 3:-1] == [*said, "--config_path", file]
+    process = script("run_all.sh", cwd=tmp_path, PYTHON=stub)
+    assert process.stdout.count("--flags_of\trun_download_dataset,run_train,run_preprocess,run_eval\t") == 6
+    assert script("run_all.sh", "--config_path", "no.yaml", cwd=tmp_path, PYTHON=stub).stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("file, name", [("my log.inter", "my_log"), ("a$b.csv", "a_b"), ("x.y.csv", "x.y")])
+def test_the_papers_table_names_a_dataset_by_its_file(tmp_path, stub, file, name):
+    process = script("run_paper.sh", file, cwd=tmp_path, PYTHON=stub)
+    assert calls(process)[0][-7:-1] == ["--archive", file, "--dataset", name, "--max_ratings", "10"]
+
+
+def test_help_of_a_script_is_what_stands_above_it(stub):
+    process = script("run_paper.sh", "--help", PYTHON=stub)
+    assert process.returncode == 0 and process.stdout.startswith("The paper's own table: MF, NeuMF and LightGCN")
+    assert "#" not in process.stdout and "docs/options.md" in process.stdout.splitlines()[-1]
+
+
 def test_the_papers_table_takes_an_archive_by_path(tmp_path, stub):
     process = script("run_paper.sh", "in/steam.inter", "--seeds", "1", cwd=tmp_path, PYTHON=stub)
     wanted = ["--archive", "in/steam.inter", "--dataset", "steam", "--max_ratings", "10", "--seeds", "1", str(tmp_path)]
@@ -210,7 +236,7 @@ def test_scripts_run_from_anywhere_and_in_any_environment(tmp_path, stub):
 def test_a_module_of_the_project_runs_beside_others_of_its_name(tmp_path):
     (tmp_path / "src").mkdir()
     (tmp_path / "src" / "__init__.py").write_text("raise SystemExit('the wrong src')")
-    process = script("run_download_dataset.sh", "data", "--dataset", "simulation", *SIZE, "--output_path", "out",
+    process = script("run_download_dataset.sh", "data", "--dataset", "simulation", *SIZE[:6], "--output_path", "out",
                      cwd=tmp_path)
     assert process.returncode == 0, process.stderr
     assert (tmp_path / "data" / "simulation" / "ratings.csv").exists()
@@ -242,7 +268,7 @@ def setup_folder(tmp_path, pip):
     for file in ("scripts/setup_env.sh", "requirements.txt", "requirements-ms2.0.txt", "requirements-dev.txt"):
         (root / file).write_bytes((ROOT / file).read_bytes())
     python = tools / "python3.11"
-    python.write_text('#!/bin/sh\ncase "$*" in\n*"-m pip install"*) ' + pip + ';;\n*"-m venv"*) mkdir -p .venv/bin; '
+    python.write_text('#!/bin/sh\ncase "$*" in\n*"-m pip install"*) ' + pip + f';;\n*"-m venv"*) mkdir -p .venv/bin {SITE}; '
                       'cp "$0" .venv/bin/python;;\n*) exit 0;; esac\n')
     python.chmod(0o755)
     return root, {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}"}
@@ -258,6 +284,9 @@ def test_setup_is_not_led_astray_and_done_once(tmp_path):
         assert process.returncode == 0, process.stderr
         assert ("PIP_INDEX_URL=https://x" in process.stdout) == said == ("--no-user" in process.stdout)
         assert not any(word in process.stdout for word in ("PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_REQUIRE"))
+        (library,) = (root / SITE / "ifrqe.pth").read_text().splitlines()
+        assert (root / SITE / library / "ifrqe").resolve() == root / "src"
+        shutil.rmtree(root / ".venv" / "library"), (root / SITE / "ifrqe.pth").unlink()  # as an earlier version left it
     (root / "requirements.txt").write_text("other==1\n")
     assert "--no-user" in subprocess.run(setup[0], capture_output=True, text=True, env=environment).stdout
 

@@ -11,12 +11,20 @@ import yaml
 from . import plugins
 from .errors import InputError
 
+_MERGE = "tag:yaml.org,2002:merge"
+_RESOLVED = {sign: [(tag, form) for tag, form in known if tag in (_MERGE, "tag:yaml.org,2002:null")]
+             for sign, known in yaml.SafeLoader.yaml_implicit_resolvers.items()}
+
 
 class _Loader(yaml.SafeLoader):
-    """yaml.SafeLoader, for which a key that is there twice is an error: the first would be lost without a word."""
+    """yaml.SafeLoader, but values are the text that stands there: 010 may be an id, which YAML 1.1 takes for the number 8.
+
+    A key that is there twice is an error: the first would be lost without a word.
+    """
+    yaml_implicit_resolvers = _RESOLVED
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        keys = [self.construct_object(key, deep) for key, _ in node.value]
+        keys = [self.construct_object(key, deep) for key, _ in node.value if key.tag != _MERGE]
         for place, key in enumerate(keys):
             if key in keys[:place]:
                 raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is there twice",
@@ -59,9 +67,9 @@ def read_comments(path: str | Path) -> dict[str, dict[str, str]]:
 
 def _parse_bool(text):
     word = text.strip().lower()
-    if word not in ("true", "yes", "1", "false", "no", "0"):
+    if word not in ("true", "yes", "on", "1", "false", "no", "off", "0"):
         raise ValueError("needs True or False")
-    return word in ("true", "yes", "1")
+    return word in ("true", "yes", "on", "1")
 
 
 def _parse(text, number, what):
@@ -99,7 +107,7 @@ def _parse_pair(text):
 
 
 def _pair(values):
-    if not isinstance(values, list) or len(values) not in (0, 2):
+    if not isinstance(values, list) or len(values) not in (0, 2) or None in values or "" in values:
         raise ValueError("needs two of them, such as 42 50")
     return [str(value) for value in values]
 
@@ -118,28 +126,22 @@ def _split(kind):
 
 
 def convert(value: object, kind: str | tuple[str, ...]) -> object:
-    """A value, as text or as YAML reads it, as the type of its option; see config.GROUPS.
+    """A value, as text or as a list of texts, as the type of its option; see config.GROUPS.
 
     Raises:
         ValueError: says what is needed.
     """
     name, _ = _split(kind)
     if isinstance(kind, tuple) and str(value).capitalize() in ("True", "False") and "False" in kind:
-        return str(value).capitalize()  # YAML reads this choice as bool, unless it is quoted
+        return str(value).capitalize()
+    if value is None and name == "optional float":
+        return None
+    if isinstance(value, list):
+        if name == "pair":
+            return _pair(value)
+        value = ",".join(map(str, value)) if name in ("ints", "floats") else value
     if isinstance(value, str):
         return _PARSERS[name](value)
-    if name == "optional float" and value is None:
-        return None
-    if name in ("float", "optional float") and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return _parse_float(value)
-    if name == "floats" and isinstance(value, list) and all(type(v) in (int, float) for v in value):
-        return [_parse_float(v) for v in value]
-    if name == "ints" and isinstance(value, list) and all(type(v) is int for v in value):
-        return value
-    if name == "pair" and isinstance(value, list):
-        return _pair(value)
-    if type(value).__name__ == name:
-        return value
     raise ValueError(f"must be of type {name}")
 
 
