@@ -1,6 +1,7 @@
 """What this program runs on, and how much memory it has had."""
 from __future__ import annotations
 
+import ast
 import contextlib
 import functools
 import hashlib
@@ -11,6 +12,8 @@ import resource
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+
+from ..constants import MODELS
 
 
 def hardware() -> str:
@@ -45,13 +48,37 @@ def mindspore_version() -> str:
 
 
 @functools.cache
-def code_digest() -> str:
-    """Hexadecimal digest of the program's source, on which all that it writes depends."""
-    folder = Path(__file__).resolve().parent.parent
+def code_digest(module: str, model: str) -> str:
+    """Hexadecimal digest of a module of this program (its __name__) and of all of the program that it can import.
+
+    A base model is imported by its name, so it is named here. Of other files beside them, such as templates, nothing counts.
+    """
+    root = Path(__file__).resolve().parent.parent
+    if module == "__main__":  # a study that runs as a program
+        module = sys.modules[module].__spec__.name
+    found, left = set(), [root.joinpath(*module.split(".")[1:]).with_suffix(".py")]
+    left += [root / f"{model}.py"] if model in MODELS else []
+    while left:
+        path = left.pop()
+        if path not in found:
+            found.add(path)
+            left += _imported(path)
     state = hashlib.sha256()
-    for path in sorted(p for p in folder.rglob("*") if p.suffix in (".py", ".c", ".html", ".css", ".js", ".md")):
-        state.update(f"{path.relative_to(folder).as_posix()}\0".encode() + path.read_bytes() + b"\0")
+    for path in sorted({*found, *(c for path in found if (c := path.with_suffix(".c")).is_file())}):
+        state.update(f"{path.relative_to(root).as_posix()}\0".encode() + path.read_bytes() + b"\0")
     return state.hexdigest()
+
+
+@functools.cache
+def _imported(path):
+    """The modules that a file names in relative imports, wherever in it they stand."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = path.parents[node.level - 1].joinpath(*(node.module or "").split("."))
+            found += [file for place in (base, *(base / name.name for name in node.names))
+                      if (file := place.with_suffix(".py")).is_file()]
+    return found
 
 
 def reset_peak_rss() -> None:

@@ -22,6 +22,8 @@ from .together import finish, journal_of
 
 logger = logging.getLogger("ifrqe")
 
+_SHOWN = 4  # of what has changed
+
 
 class Stage:
     """The record of one stage: the settings, inputs and outputs that belong together.
@@ -30,6 +32,7 @@ class Stage:
 
     Args:
         name: of the stage, for the record's file name.
+        module: __name__ of the module that computes: the outputs depend on its code, and on that of all it can import.
         config: effective settings.
         groups: of the options that the outputs depend on.
         inputs: files that the outputs depend on.
@@ -40,7 +43,7 @@ class Stage:
     `depends` is all that the outputs depend on: code, mindspore, device, dataset, settings and inputs.
     """
 
-    def __init__(self, name: str, config: Config, groups: list[str], inputs: list[Path], outputs: list[Path],
+    def __init__(self, name: str, module: str, config: Config, groups: list[str], inputs: list[Path], outputs: list[Path],
                  device: str | None = None, more: dict | None = None):
         self.path = Path(config.output_path) / f"settings_{name}.yaml"
         self.name = name
@@ -49,8 +52,8 @@ class Stage:
         digests = {}
         for p in map(Path, inputs):
             digests[p.name if p.name not in digests else f"{p.parent.name}/{p.name}"] = digest(p)
-        self.depends = {"code": code_digest(), "mindspore": mindspore_version(), "device": device, "dataset": config.dataset,
-                        "settings": config.select(*groups), "inputs": digests, **(more or {})}
+        self.depends = {"code": code_digest(module, config.model), "mindspore": mindspore_version(), "device": device,
+                        "dataset": config.dataset, "settings": config.select(*groups), "inputs": digests, **(more or {})}
 
     @property
     def basis(self) -> dict:
@@ -73,9 +76,8 @@ class Stage:
             logger.info("%s: done before with these settings, %s kept (--overwrite redoes it)",
                         self.name, ", ".join(map(str, self.outputs)))
         elif record:
-            logger.debug("%s: to be done, for what has changed: %s", self.name, ", ".join(changed))
-        else:
-            logger.debug("%s: to be done, since there is no record of it", self.name)
+            more = f" and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else ""
+            logger.info("%s: is done again, for this has changed: %s%s", self.name, ", ".join(changed[:_SHOWN]), more)
         return not changed
 
     def finish(self) -> None:
@@ -98,12 +100,14 @@ class Stage:
         return {p.name: digest(p) if p.is_file() else None for p in self.outputs}
 
 
-_EXPECTED = (InputError, FloatingPointError, OSError, MemoryError)
+_EXPECTED = (InputError, FloatingPointError, OSError, MemoryError, ImportError)
 
 
 def _one_line(error):
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}; check the path, its permissions and the space on its disk"
+    if isinstance(error, ImportError):
+        return f"the package {error.name} cannot be imported ({' '.join(str(error).split())}); run scripts/setup_env.sh anew"
     if isinstance(error, MemoryError):
         return f"out of memory ({error}); lower --num_factors, --layers, --chunk_size or --eval_batch_size"
     return " ".join(str(error).split())
@@ -119,7 +123,7 @@ def main(stage: Callable[[Config], None], name: str, description: str, arguments
     """
     open_streams()
     try:
-        config = load_config(sys.argv[1:] if arguments is None else arguments, description)
+        config = load_config(sys.argv[1:] if arguments is None else arguments, description, name)
         if needs:
             importlib.import_module(needs)
         log = log_to(config.output_path, f"{name}.log", config.log_level, config.format == "json")

@@ -1,10 +1,16 @@
 import logging
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import yaml
 
 from src.common.errors import InputError
 from src.common.stage import Stage, main
+
+SRC = Path(__file__).resolve().parents[2] / "src"
 
 
 @pytest.fixture
@@ -13,7 +19,7 @@ def stage(settings, tmp_path):
     (tmp_path / "in").write_text("1")
 
     def make(*arguments):
-        return Stage("test", settings(*arguments), ["negatives"], [tmp_path / "in"], [tmp_path / "out"])
+        return Stage("test", "src.common.stage", settings(*arguments), ["negatives"], [tmp_path / "in"], [tmp_path / "out"])
     first = make()
     assert not first.is_done()
     (tmp_path / "out").write_text("2")
@@ -23,10 +29,10 @@ def stage(settings, tmp_path):
 
 def test_a_record_depends_on_code_device_and_mindspore(stage, settings, tmp_path, monkeypatch):
     assert stage().is_done()
-    other = Stage("test", settings(), ["negatives"], [tmp_path / "in"], [tmp_path / "out"], "GPU")
+    other = Stage("test", "src.common.stage", settings(), ["negatives"], [tmp_path / "in"], [tmp_path / "out"], "GPU")
     assert not other.is_done() and set(other.basis) == {"code", "mindspore", "device", "dataset", "inputs"}
     for name in ("code_digest", "mindspore_version"):
-        monkeypatch.setattr(f"src.common.stage.{name}", lambda: "other")
+        monkeypatch.setattr(f"src.common.stage.{name}", lambda *_: "other")
         assert not stage().is_done()
         monkeypatch.undo()
 
@@ -90,6 +96,7 @@ def test_an_error_line_shows_no_control_characters(tmp_path, capsys):
 @pytest.mark.parametrize("error, words", [
     (FileExistsError(17, "File exists", "a/b"), "error: a/b: File exists; check the path"),
     (MemoryError("Unable to allocate 9 TiB"), "error: out of memory"),
+    (ImportError("numpy.core failed", name="scipy"), "error: the package scipy cannot be imported (numpy.core failed); run"),
     (FloatingPointError("scores\nare not finite"), "error: scores are not finite"),
 ])
 def test_other_failures_are_one_line_too(tmp_path, capsys, error, words):
@@ -131,12 +138,39 @@ def test_the_log_goes_to_screen_and_file(tmp_path, capsys):
 
 
 def test_the_log_says_why_a_stage_is_done_again(stage, tmp_path, caplog):
-    with caplog.at_level(logging.DEBUG, "ifrqe"):
+    with caplog.at_level(logging.INFO, "ifrqe"):  # what is shown at the normal level
         stage("--num_neg", 5).is_done()
         (tmp_path / "in").write_text("changed")
         stage().is_done()
         (tmp_path / "output" / "settings_test.yaml").unlink()
         stage().is_done()
     assert [record.getMessage() for record in caplog.records] == [
-        "test: to be done, for what has changed: settings num_neg", "test: to be done, for what has changed: inputs in",
-        "test: to be done, since there is no record of it"]
+        "test: is done again, for this has changed: settings num_neg",
+        "test: is done again, for this has changed: inputs in"]
+
+
+def test_a_stage_depends_on_the_code_that_it_can_import_and_on_no_other(tmp_path):
+    """What each of several changes to a copy of the program does to the digests of its stages."""
+    shutil.copytree(SRC, tmp_path / "other")
+    code = "from other.common.machine import code_digest as d; print(*(d(f'other.{m}', 'ncf') for m in sys.argv[1:]))"
+
+    def digests():
+        command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r}); {code}",
+                   "training.train", "game.preprocess", "evaluation.evaluate"]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    before = digests()
+    assert len(set(before)) == 3
+    for name, changed in [("training/compiled.c", [1, 1, 0]), ("ncf.py", [1, 1, 1]), ("mf.py", [0, 0, 0]),
+                          ("game/mirror_descent.py", [0, 1, 0]), ("report/templates/report.css", [0, 0, 0]),
+                          ("training/.#train.py", [0, 0, 0]), ("training/train~.py", [0, 0, 0]),
+                          ("studies/fidelity.py", [0, 0, 0]), ("game/preprocess.py", [0, 1, 0])]:
+        path = tmp_path / "other" / name
+        was = path.read_text() if path.exists() else None
+        if path.name.startswith("."):
+            path.symlink_to("someone@desk.4711")
+        else:
+            path.write_text((was or "") + "\n")
+        assert [int(a != b) for a, b in zip(before, digests())] == changed, name
+        path.unlink()
+        if was is not None:
+            path.write_text(was)
