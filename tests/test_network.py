@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from src.common.errors import InputError
+from src.common.plugins import identity
 from src.common.variant import Variant, asked
 from src.config import load_config
 from src.constants import MODELS
@@ -58,18 +59,36 @@ def test_every_stage_runs_with_it(cpu, ratings, settings, tmp_path, own, caplog,
     newcomers(asked(config.replace(newcomers=str(people), strategy="ifrqe")))
     preprocess(config.replace(strategy="ask-first"))
     record = json.loads((output / "preprocess.json").read_text())
-    assert 0 < record["wv"] <= 0.6 * record["total_wv"] and record["model_settings"]["model"] == config.model
+    assert 0 < record["wv"] <= 0.6 * record["total_wv"] and record["model_settings"]["model"] == identity(config.model)
     train(asked(config.replace(masked=True)))
     for masked in (False, True):
         evaluate_and_report(config.replace(masked=masked))
     plain, masked = (json.loads((output / f"eval_{m}.json").read_text()) for m in (name.lower(), "ifrqe"))
-    assert (plain["model"], masked["model"]) == (name, "IFRQE") and plain["training"]["model"] == config.model
+    assert (plain["model"], masked["model"]) == (name, "IFRQE") and plain["training"]["model"] == identity(config.model)
     assert f"{name} on tiny" in caplog.text and f"{name} is trained on" in caplog.text and "NCF" not in caplog.text
     assert f" | {name} | IFRQE | change |" in words(config)
     assert "NCF" not in re.sub(r"[A-Za-z0-9+/=]{60,}", "", (output / "report.html").read_text())  # but in encoded pictures
     recommend(asked(config.replace(recommend="3")))
     explain(asked(config.replace(explain_user="3")))
     assert f"{name} with personal rows recommends" in caplog.text and "without the recommendations" not in caplog.text
+
+
+def test_a_model_of_ones_own_is_known_by_what_its_file_holds(cpu, ratings, settings, tmp_path, own, caplog):
+    file = Path(own(MODEL))
+    train(asked(settings("--model", file, *TINY)))
+    moved = shutil.copy(file, tmp_path / "data" / file.name)
+    caplog.set_level(logging.INFO, logger="ifrqe")
+    train(asked(settings("--model", moved, *TINY)))
+    assert "done before" in caplog.text
+    file.write_text(file.read_text() + "\n")
+    for path, fault in ((moved, None), (file, f"another version of {file.name}, which has changed since; train anew with")):
+        config = settings("--model", path, *TINY)
+        dataset = load_dataset(config)
+        if fault is None:
+            load_checkpoint(asked(config).checkpoint, dataset, asked(config))
+        else:
+            with pytest.raises(InputError, match=fault):
+                load_checkpoint(asked(config).checkpoint, dataset, asked(config))
 
 
 def test_the_fidelity_study_leaves_lissa_to_ncf(cpu, ratings, settings, tmp_path):

@@ -1,6 +1,7 @@
 """Strategies, solvers, base models of one's own: a file, named where a built-in one would be. See docs/CONTRIBUTING.md."""
 from __future__ import annotations
 
+import builtins
 import contextlib
 import hashlib
 import importlib.util
@@ -15,14 +16,23 @@ from .errors import InputError
 
 logger = logging.getLogger("ifrqe")
 
+_NAMES = "src", "ifrqe"  # of this package: in a checkout, and where it is installed
+_PACKAGE = __package__.rpartition(".")[0]  # as it was imported
+
 
 def is_file(name: str) -> bool:
     """Whether the value of --strategy, --solver or --model names a file."""
     return name.endswith(".py")
 
 
+def identity(name: str) -> str:
+    """What stands for such a value in records: of a file its name and a digest of what it holds, not where it is."""
+    return f"{Path(name).name}@{hashlib.sha256(Path(name).read_bytes()).hexdigest()[:16]}" if is_file(name) else name
+
+
 def label(name: str) -> str:
-    """A name for tables and file names."""
+    """A name for tables and file names, of such a value or of its identity."""
+    name = re.sub(r"(?<=\.py)@[0-9a-f]{16}$", "", name)
     return Path(name).stem if is_file(name) else name
 
 
@@ -47,6 +57,14 @@ def check_labels(names: list[str], option: str, built_in: list[str]) -> None:
                              "each once")
 
 
+def _import(name, globals=None, locals=None, fromlist=(), level=0):
+    """What `import` does in a file of a user's own: either name of this package means the modules that are running."""
+    first, dot, rest = name.partition(".")
+    own = first in _NAMES and not level
+    found = builtins.__import__(_PACKAGE + dot + rest if own else name, globals, locals, fromlist, level)
+    return sys.modules[_PACKAGE] if own and not fromlist else found
+
+
 def load(path: str | Path, option: str, needed: str) -> ModuleType:
     """The module in a file that an option named; InputError if it is not there, cannot be run, or lacks `needed`."""
     path = Path(path)
@@ -54,6 +72,7 @@ def load(path: str | Path, option: str, needed: str) -> ModuleType:
         raise InputError(f"--{option} {path}: no such file; name a Python file that defines {needed}")
     spec = importlib.util.spec_from_file_location(f"ifrqe_plugin_{path.stem}", path)
     module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)  # where MindSpore looks up the names of cells
+    module.__builtins__ = {**vars(builtins), "__import__": _import}  # for its functions too, whenever they are called
     with guarded(path, option, "cannot be run"):
         spec.loader.exec_module(module)
     if not callable(getattr(module, needed, None)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..config import Config
+from ..config import MASK, Config
 from ..constants import (
     DATASET_FILE,
     DISCLOSURE_FILE,
@@ -106,7 +106,7 @@ class Variant:
             return self.config
         record = read_json(path, REMEDY)
         for key, value in record.get(MASK_SETTINGS, {}).items():
-            if key in self.config.given and (now := getattr(self.config, key)) != value:
+            if key in self.config.given and (now := self.config.select("influence", *MASK).get(key)) != value:
                 raise InputError(f"--{key} {now}: but {path.parent} was made with {key}={value}; run preprocess.py with "
                                  f"--{key} {now} first, or leave the option out")
         return self.config

@@ -16,7 +16,7 @@ from ..common.variant import REMEDY, Variant, check_mask, decision_files
 from ..config import Config, options_of
 from ..dataset import VETO, Dataset, Dropped, HeldOut, load_dataset, split
 from ..device_adapter import set_device
-from ..game.decisions import PLAYED_KEYS, RECORD_KEYS, Decisions, barred_by, dataset_of
+from ..game.decisions import MODEL_SHA256, PLAYED_KEYS, RECORD_KEYS, Decisions, barred_by, check_whole, dataset_of
 from ..influence.anchor import Anchor
 from ..influence.expected import expected_by, shrunk, target_items
 from ..influence.refit import STEPS, prior_of, refit
@@ -25,6 +25,7 @@ from ..network import build
 from ..sources.catalogue import load_catalogue
 from ..sources.interactions import Ids
 from ..sources.newcomers import Newcomers, read_newcomers
+from ..training.checkpoint import DIGEST as PARAMETERS
 from ..training.checkpoint import load_anchors, load_checkpoint
 from .explain import Rule, of_user, show
 from .recommend import as_records, show_json, top_items
@@ -50,7 +51,7 @@ def newcomers(variant: Variant) -> None:
 def _newcomers(variant):
     # the file may state unwillingness otherwise than the run that made the masked dataset
     config = variant.config
-    variant = Variant(Config(config.as_dict(), config.given - {*options_of("unwillingness")}), variant.masked)
+    variant = Variant(Config(config.as_dict(), config.marks - {*options_of("unwillingness")}), variant.masked)
     record = _record(config)
     if variant.masked:
         check_mask(config)
@@ -58,6 +59,7 @@ def _newcomers(variant):
     people = read_newcomers(dataset, config, _LEAST, config.veto or record.get("veto", record["vetoed"] > 0))
     device = set_device(config)
     net, info = load_checkpoint(variant.checkpoint, dataset, variant)
+    _check_fit(variant, info, record)
     best, anchors = net.values(), load_anchors(variant.checkpoint, dataset, variant)[0]
     config = config.replace(solver=record["solver"], damping=record["damping"], num_neg=info["settings"]["num_neg"])
     catalogue = load_catalogue(dataset, config)
@@ -89,7 +91,8 @@ def _record(config):
     if record.get("willingness_weight") is None or "expectation" not in record:
         raise InputError(f"{path}: strategy {record['strategy']} has left no price and no expectation to decide newcomers "
                          "by; run preprocess.py with --strategy ifrqe")
-    read_json(path, REMEDY, (*PLAYED_KEYS, "damping", "vetoed"))
+    read_json(path, REMEDY, (*PLAYED_KEYS, "damping", "vetoed", "model_settings", MODEL_SHA256))
+    check_whole(*decision_files(config), record)
     if not all("scale" in fitted for fitted in record["expectation"].values()):
         raise InputError(f"{path}: was written by an earlier version; {REMEDY}")
     if record["solver"] not in _SOLVERS:
@@ -99,6 +102,19 @@ def _record(config):
         if key in config.given and getattr(config, key) != record[key]:
             raise InputError(f"--{key} {getattr(config, key)}: but {path} was decided with {record[key]}; leave it out")
     return record
+
+
+def _check_fit(variant, info, record):
+    """Raises InputError unless the model of a Variant, which `info` is about, is that of the decisions, or trained as it."""
+    path, was = decision_files(variant.config)[1], record["model_settings"] or {}
+    if not variant.masked and record[MODEL_SHA256] is not None:
+        said = "" if record[MODEL_SHA256] == info.get(PARAMETERS) else "it was trained anew since"
+    else:
+        said = ", ".join(f"{key}={value} against {was.get(key)}" for key, value in info["settings"].items()
+                         if key != "ranks" and value != was.get(key))
+    if said:
+        raise InputError(f"{path}: was decided with another model than {variant.checkpoint} ({said}), so its price and "
+                         f"regression do not fit; {REMEDY}")
 
 
 class Refits:

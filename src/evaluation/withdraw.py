@@ -24,7 +24,7 @@ from ..common.wording import counted
 from ..constants import DATASET_FILE, HELD_OUT_FILE, RATINGS_FILE, UNWILLINGNESS_FILE, WITHDRAW_FILE, WITHDRAWN_FILE
 from ..dataset import Dataset, allowed_part, load_dataset
 from ..device_adapter import set_device
-from ..game.decisions import DISCLOSURE_SHA256, decided_with, read_decisions
+from ..game.decisions import DISCLOSURE_SHA256, MODEL_SHA256, decided_with, read_decisions
 from ..influence.withdrawal import Withdrawal
 from ..metrics import willingness_violation
 from ..network import build
@@ -33,6 +33,7 @@ from ..sources.interactions import Interactions, read_interactions
 from ..sources.requests import read_withdrawal
 from ..sources.withdrawn import head_of, read_requests, with_request, withdrawn_path
 from ..training.checkpoint import BEST, consent_of, in_one, load_sets, parameters_sha256, save_checkpoint
+from ..training.checkpoint import DIGEST as PARAMETERS
 from ..training.train import LAST_SUFFIX, train_in_memory
 from .forgetting import Judge
 
@@ -147,8 +148,9 @@ def _models(variant, whole: Interactions, meant):
 
 
 def _as_trained(config, info):
-    """The settings with those that a checkpoint was trained with."""
-    return config.replace(**{key: value for key, value in info.get("settings", {}).items() if key in config.as_dict()})
+    """The settings with those that a checkpoint of the same base model was trained with."""
+    return config.replace(**{key: value for key, value in info.get("settings", {}).items()
+                             if key in config.as_dict() and key != "model"})
 
 
 def _write(config, whole, asked, models, unreached, record):
@@ -166,10 +168,10 @@ def _write(config, whole, asked, models, unreached, record):
     removed = [path for model in models.values() if (path := model.variant.checkpoint.with_suffix(LAST_SUFFIX)).is_file()]
     with Together(journal_of(config)) as files:
         masked = _put_masked(files, config, whole, meant, request, unreached)
-        _put_decisions(files, config, whole, (requests, then), request, masked)
         for model in models.values():
             if model.left is not None:
                 request["after"][model.variant.checkpoint.name] = parameters_sha256(in_one(model.left))
+        _put_decisions(files, config, whole, (requests, then), request, masked, models.get(config.plain_model))
         line, then = with_request(request, requests)
         head, path = head_of(then), withdrawn_path(config)
         for model in models.values():
@@ -225,7 +227,7 @@ def _put_masked(files, config, whole, meant, request, unreached):
     return {**record, "num_ratings": len(stays[RATINGS_FILE]), DIGESTS: digests}
 
 
-def _put_decisions(files, config, whole, requests, request, masked):
+def _put_decisions(files, config, whole, requests, request, masked, plain):
     """disclosure.csv and preprocess.json after the request, and the digest in the masked dataset's record."""
     path, record_path = decision_files(config)
     if (consent := decided_with(config)) is None:
@@ -235,6 +237,8 @@ def _put_decisions(files, config, whole, requests, request, masked):
     with _rewritten(files, DECISIONS, path, request) as temporary:
         decisions.write(temporary, left)
     b, digests = decisions.unwillingness, {DISCLOSURE_SHA256: request["after"][path.name]}
+    if plain and plain.left is not None and decisions.record.get(MODEL_SHA256) == plain.info.get(PARAMETERS):
+        digests[MODEL_SHA256] = request["after"][plain.variant.checkpoint.name]
     wv, total_wv = (willingness_violation(kept, b, left.num_users) for kept in (decisions.disclosed, np.ones(len(b))))
     files.write_json(DECISIONS, record_path.name, {
         **decisions.record, **digests, "num_interactions": len(b), "wv": wv, "total_wv": total_wv,

@@ -23,6 +23,7 @@ RECORD_KEYS = ("strategy", "unwillingness", "wv", "total_wv", "wv_budget", "disc
 PLAYED_KEYS = ("solver", "parameter_sets", "anchors", "prior", "rounds", "game_rate")
 COLUMNS = (USER, ITEM, INFLUENCE, UNWILLINGNESS, DISCLOSED, EXPECTED)
 DISCLOSURE_SHA256, CONSENT = "disclosure_sha256", "consent"  # keys of preprocess.json; the first of dataset.json, too
+MODEL_SHA256 = "model_sha256"  # key of preprocess.json: of the parameters of the model that the influences come from
 VETOED, TOO_LITTLE = "veto", "too few rows"  # reasons
 
 
@@ -146,6 +147,12 @@ def dataset_of(variant: Variant) -> Dataset:
     return load_dataset(variant.config, consent=consent_behind(variant))
 
 
+def check_whole(path: Path, record_path: Path, record: dict) -> None:
+    """Raises InputError unless disclosure.csv is what preprocess.json, or its content, the record, says."""
+    if not path.exists() or record.get(DISCLOSURE_SHA256, digest(path)) != digest(path):
+        raise InputError(f"{path}: is not what {record_path.name} says: it was changed, cut or damaged since; {REMEDY}")
+
+
 def read_decisions(config: Config, dataset: Dataset, masked: bool = False) -> Decisions | None:
     """The decisions about a dataset, or None if there are none: no files, or those of another dataset.
 
@@ -165,16 +172,16 @@ def read_decisions(config: Config, dataset: Dataset, masked: bool = False) -> De
         return None
     played = record["willingness_weight"] is not None
     read_json(record_path, REMEDY, RECORD_KEYS + PLAYED_KEYS if played else RECORD_KEYS)
-    if record.get(DISCLOSURE_SHA256, digest(path)) != digest(path):
-        raise InputError(f"{path}: is not what {record_path.name} says: it was changed, cut or damaged since; {REMEDY}")
+    check_whole(path, record_path, record)
     try:
         table = read_table(path, (*COLUMNS, INSTALMENT, REASON), COLUMNS, float_precision="round_trip")
     except InputError as e:
         raise InputError(f"{e}; {REMEDY}") from e
     user, item = (positions(ids, found.unique)[found.code] for ids, found in (
         (dataset.user_ids, clean_ids(table[USER], path, USER)), (dataset.item_ids, clean_ids(table[ITEM], path, ITEM))))
+    dropped = dataset.dropped or NONE_DROPPED
     own, rows, gone = (users.astype(np.int64) * dataset.num_items + items for users, items in (
-        (dataset.user, dataset.item), (user, item), _pairs(dataset.dropped or NONE_DROPPED)))
+        (dataset.user, dataset.item), (user, item), (dropped.user, dropped.item)))
     decided = np.ones(len(rows), bool) if len(rows) == len(own) else np.isin(rows, own)
     if not np.array_equal(rows[decided], own) or not np.isin(rows[~decided], gone).all():
         raise InputError(f"{path}: does not list the training interactions of {dataset.name}; run preprocess.py anew, "
@@ -189,8 +196,25 @@ def read_decisions(config: Config, dataset: Dataset, masked: bool = False) -> De
     return decisions
 
 
-def _pairs(dropped):
-    return dropped.user, dropped.item
+def decisions_about(dataset: Dataset, config: Config, masked: bool = False) -> Decisions:
+    """The decisions about a dataset, of which there must be some; see read_decisions."""
+    decisions = read_decisions(config, dataset, masked)
+    if decisions is None:
+        raise InputError(f"{decision_files(config)[0]}: no decisions on {config.dataset}; run preprocess.py first, or set "
+                         "--decisions_path to its results")
+    return decisions
+
+
+def decided_dataset(config: Config) -> Dataset:
+    """The Dataset that the settings name as it was decided about; InputError where nothing can be."""
+    if config.holdout == 1:
+        raise InputError("--holdout 1: leaves no validation item, so that nothing is decided; leave it out")
+    return load_dataset(config, consent=decided_with(config))
+
+
+def trained_on(dataset: Dataset, variant: Variant) -> Dataset:
+    """The part of a dataset that the model of a Variant was trained on; raises as decisions_about does."""
+    return dataset.part(decisions_about(dataset, variant.config, masked=True).disclosed) if variant.masked else dataset
 
 
 def decisions_behind(variant: Variant, dataset: Dataset) -> Decisions | None:

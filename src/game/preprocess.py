@@ -44,9 +44,10 @@ from ..sources.catalogue import text_ids
 from ..sources.deal import deal, join, load_share
 from ..sources.unwillingness import data_files, unwillingness_source
 from ..sources.withdrawn import check_head, head_of, read_requests
+from ..training.checkpoint import DIGEST
 from ..training.train import LAST_SUFFIX
 from .anchors import load_model, parameter_sets, trained_model
-from .decisions import CONSENT, DISCLOSURE_SHA256, decisions_of, with_reasons
+from .decisions import CONSENT, DISCLOSURE_SHA256, MODEL_SHA256, decisions_of, with_reasons
 from .problem import load_problem, problem_of
 from .strategies import ASK_FIRST, IFRQE, NONE, PLAYED, Strategies, influence_groups, needs_model
 
@@ -76,7 +77,7 @@ def preprocess(config: Config) -> None:
                *(target / name for name in (RATINGS_FILE, HELD_OUT_FILE, DATASET_FILE))]
     device = set_device(config)
     trains = (*TRAINED, "processes") if config.strategy == ASK_FIRST else ()  # else their models say how they were trained
-    stage = Stage("preprocess", config, ("split", "model", *trains, *influence_groups(config), *MASK), inputs,
+    stage = Stage("preprocess", __name__, config, ("split", "model", *trains, *influence_groups(config), *MASK), inputs,
                   written, device)
     if stage.is_done():
         return
@@ -178,7 +179,8 @@ def _record(config, problem, model, decisions, seconds):
     return {"dataset": config.dataset, "seed": config.seed, "num_users": users, "num_items": dataset.num_items,
             "num_interactions": dataset.all_interactions, "strategy": config.strategy,
             "unwillingness": unwillingness_source(config), "willingness_file": Path(config.willingness_file).name or None,
-            "model_settings": trained, **game, "seconds": seconds, "wv": wv, "total_wv": total_wv,
+            "model_settings": trained, MODEL_SHA256: model[1][DIGEST] if model else None, **game,
+            "seconds": seconds, "wv": wv, "total_wv": total_wv,
             "spent_wv": total_wv if needs_model(config.strategy) else wv, "willingness_weight": decisions.weight,
             "wv_budget": config.wv_budget if config.willingness_weight is None or not played else None,
             "veto": config.veto, "vetoed": int(total(number_of(VETO))), "withdrawn": int(total(number_of(None))),

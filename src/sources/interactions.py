@@ -1,6 +1,7 @@
 """All interactions of a dataset folder, with 0-based ids, before anything is left out or held out."""
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,8 +9,8 @@ import pandas as pd
 
 from ..common.columns import UNITS, clean_ids, in_order, numbers, positions, times
 from ..common.errors import InputError
-from ..common.files import read_json
-from ..common.tables import read_table
+from ..common.files import digest, read_json
+from ..common.tables import existing_file, read_table
 from ..common.variant import check_tables, ratings_path
 from ..config import Config, shipped
 from ..constants import (
@@ -26,6 +27,8 @@ from ..constants import (
     USER,
 )
 from .catalogue import read_movies
+
+logger = logging.getLogger("ifrqe")
 
 _ANEW = "make the dataset anew with scripts/run_download_dataset.sh --overwrite"
 
@@ -101,12 +104,18 @@ def read_interactions(config: Config) -> Interactions:
             made with.
     """
     path = ratings_path(config)
-    text = _check_record(path.with_name(DATASET_FILE), config).get(TEXT_IDS, [])
+    record = _check_record(path.with_name(DATASET_FILE), config)
     check_tables(path.parent)
     ratings = _read(path, [USER, ITEM, TIMESTAMP])
     if len(ratings) == 0:
         raise InputError(f"{path}: holds no ratings; {_ANEW}")
-    ids, user, item = _positions([(path, ratings)], text)
+    ids, user, item = _positions([(path, ratings)], record.get(TEXT_IDS, []))
+    number = np.bincount(user)
+    odd = (number < config.min_ratings) | (number > (config.max_ratings or np.inf))
+    if not record and odd.any():
+        logger.warning("%s: data by hand are not filtered: %s of %s users take part with fewer than --min_ratings %d, or "
+                       "more than --max_ratings; make a dataset of the file with --archive", path, f"{odd.sum():,}",
+                       f"{len(odd):,}", config.min_ratings)
     return ordered(path.parent.name, ids, (user, item, times(ratings[TIMESTAMP], path)[0]))
 
 
@@ -218,4 +227,10 @@ def _check_record(path, config):
             raise InputError(f"--{key} {value}: but {path.parent} was made with {key}={record[key]}; make it anew with "
                              f"scripts/run_download_dataset.sh --dataset {config.dataset} --{key} {value}, "
                              "or leave the option out")
+    for option, key in (("archive", "sha256"), ("items", "items_sha256")):
+        file = getattr(config, option)
+        if file and f"line {option}" in config.marks and record.get(key) != digest(existing_file(
+                file, "leave the option out, or name what the dataset was made from", option)):
+            raise InputError(f"--{option} {file}: is not what {path.parent} was made from; make that anew with "
+                             f"scripts/run_download_dataset.sh --dataset {config.dataset} and this option, or leave it out")
     return record

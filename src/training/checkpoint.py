@@ -11,6 +11,7 @@ from mindspore import Tensor
 
 from ..common.errors import InputError
 from ..common.files import atomic_write, digest
+from ..common.plugins import label
 from ..common.variant import ratings_path
 from ..constants import EARLIER, HELD_OUT_FILE, MOVIES_FILE, RATINGS_FILE
 from ..dataset import Consent
@@ -120,14 +121,17 @@ def with_prefix(values, prefix):
 def check_checkpoint(path, info, wanted, remedy):
     """Raises InputError naming the first field of `wanted` that the checkpoint at `path` does not agree with."""
     for field, value in wanted.items():
-        if info.get(field) != value:
+        if (was := info.get(field)) != value:
+            if field == "model" and label(was or "") == label(value):
+                raise InputError(f"{path}: was trained with another version of {value.split('@')[0]}, which has changed "
+                                 f"since; {remedy}")
             if field == "catalogue_sha256":
                 raise InputError(f"{path}: was trained with other items or users than {MOVIES_FILE} and {RATINGS_FILE} have "
                                  f"now; {remedy}")
             if field in ("ratings_sha256", "held_out_sha256"):
                 file = RATINGS_FILE if field == "ratings_sha256" else HELD_OUT_FILE
                 raise InputError(f"{path}: was trained on another {file} than the one that is there now; {remedy}")
-            raise InputError(f"{path}: was trained with {field}={info.get(field)}, but {field}={value} is needed here; "
+            raise InputError(f"{path}: was trained with {field}={was}, but {field}={value} is needed here; "
                              f"{remedy}")
 
 
@@ -174,7 +178,8 @@ def load_sets(path, dataset, variant):
     values, info = read_checkpoint(path, f"train anew with {command}")
     remedy = f"train anew with {command}, or name another --checkpoint_path"
     net = build(dataset, config)
-    check_checkpoint(path, info.get("settings", EARLIER), {"model": config.model}, remedy)
+    check_checkpoint(path, info.get("settings", EARLIER), {
+        "model": config.select("model")["model"], **config.asked_for("training", "negatives")}, remedy)
     check_checkpoint(path, info, {"dataset": config.dataset, "holdout": config.holdout, **net.shape}, remedy)
     ratings = ratings_path(config, variant.masked)
     check_checkpoint(path, info, {"ratings_sha256": digest(ratings), "catalogue_sha256": dataset.catalogue_sha256()}, remedy)

@@ -1,14 +1,18 @@
 """Strategies and solvers from a file, as docs/CONTRIBUTING.md describes them."""
 import json
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+import src
+from src import network
 from src.common.errors import InputError
-from src.common.plugins import check_labels
+from src.common.plugins import check_labels, load
+from src.dataset import Dataset
 from src.game.preprocess import preprocess
 from tests.small import SMALL
 
@@ -48,6 +52,15 @@ def test_the_solver_of_the_guide_runs(cpu, ratings, settings, tmp_path, own):
     block = pd.read_csv(tmp_path / "output" / "disclosure.csv")["influence"]
     assert np.isfinite(found).all() and found.std() > 0 and not np.allclose(found, block)
     assert np.sign(found).corr(np.sign(block)) > 0.3  # gradients alone point the same way more often than not
+
+
+def test_either_name_of_the_package_means_the_modules_that_run(own):
+    found = load(own("import ifrqe.network\nimport src.network as one\nfrom ifrqe import network as other\n"
+                     "from src.network import Network\nclass Mine(Network):\n    pass\n"
+                     "def order():\n    from ifrqe.dataset import Dataset\n    import src\n    import json.decoder\n"
+                     "    return ifrqe.network, one, other, Dataset, src, json"), "strategy", "order")
+    assert found.order() == (network, network, network, Dataset, src, json)
+    assert issubclass(found.Mine, network.Network) and "ifrqe" not in sys.modules
 
 
 @pytest.mark.parametrize("text, words", [

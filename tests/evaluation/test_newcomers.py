@@ -20,8 +20,9 @@ from src.influence.refit import prior_of, refit
 from src.influence_function import influences
 from src.movielens import prepare
 from src.ncf import NCF, build
+from src.sources.catalogue import load_catalogue
 from src.sources.newcomers import Newcomers, read_newcomers
-from src.training.checkpoint import load_anchors
+from src.training.checkpoint import load_anchors, read_checkpoint, save_checkpoint
 from src.training.train import train
 from tests.evaluation.test_recommend import flags
 
@@ -146,6 +147,24 @@ def test_the_masked_model_and_the_table(finished_run, write, ask):
     assert "nan" not in table.lower().replace("finan", "")
 
 
+def test_price_model_and_masked_data_are_of_one_run(finished_run, write, refuse, tmp_path):
+    """A model that was trained anew, otherwise, or on another mask, is none to decide newcomers by."""
+    folder = tmp_path / "other"
+    shutil.copytree(finished_run.checkpoint_path, folder)
+    where = ("--checkpoint_path", folder, "--decisions_path", finished_run.output_path)
+    for name, masked, change, said in (
+            ("NCF", [], lambda info: info, "it was trained anew since"),
+            ("IFRQE", ["--masked"], lambda info: {**info, "settings": {**info["settings"], "num_neg": 9}},
+             "num_neg=9 against 4"),
+            ("IFRQE", ["--masked"], lambda info: {**info, "ratings_sha256": "0"}, "was trained on another ratings.csv")):
+        values, info = read_checkpoint(Path(finished_run.checkpoint_path) / f"{name}.ckpt", "")
+        sets = {"": {key: value * (1 if masked else 1.01) for key, value in values.items()}}
+        save_checkpoint(folder / f"{name}.ckpt", sets, change(info))
+        assert said in refuse(write(), *where, *masked)
+    with_option = refuse(write(), "--decisions_path", finished_run.output_path, "--train_epochs", 7)
+    assert "NCF.ckpt: was trained with train_epochs=3, but train_epochs=7 is needed here" in with_option
+
+
 def test_the_prior_is_that_of_users_who_disclosed_something(finished_run, write):
     """For the masked model: a user of whose history nothing is left has an untrained row."""
     dataset = load_dataset(Variant(finished_run, True).settings(), True)
@@ -211,11 +230,13 @@ def test_no_file_no_text_no_model_no_price(finished_run, write, refuse, tmp_path
         path, "--decisions_path", tmp_path / "nowhere")
     assert "--solver block: but" in refuse(path, "--solver", "block")
     record = json.loads((Path(finished_run.output_path) / "preprocess.json").read_text())
+    shutil.copy(Path(finished_run.output_path) / "disclosure.csv", tmp_path)
     for change, said in (
             ({"willingness_weight": None, "strategy": "threshold"},
              "strategy threshold has left no price and no expectation to decide newcomers by; run preprocess.py with"),
             ({"dataset": "other"}, "is about the dataset other, not simulation; set --decisions_path"),
             ({"solver": "lissa"}, "was decided with --solver lissa, which goes by more than a user's own data"),
+            ({"model_sha256": "0" * 64}, "was decided with another model than "),
             ({"expectation": {"1": {"slopes": [1], "intercept": 0}}}, "was written by an earlier version; run preprocess")):
         (tmp_path / "preprocess.json").write_text(json.dumps({**record, **change}))
         assert f"{tmp_path}/preprocess.json: {said}" in refuse(path, "--decisions_path", tmp_path)
@@ -229,8 +250,38 @@ def test_unwillingness_by_rule(finished_run, write, ask):
     config = finished_run.replace(newcomers=str(path), unwillingness="uniform")
     uniform = [read_newcomers(load_dataset(config), config, 4, True).unwillingness.tolist() for _ in range(2)]
     assert uniform[0] == uniform[1] and len(set(uniform[0])) == len(ROWS)
-    with pytest.raises(InputError, match="no column unwillingness, and --willingness_file states that of the users of"):
-        read_newcomers(load_dataset(config), config.replace(willingness_file="rules.csv"), 4, True)
+
+
+RULES = "user_id,item_id,genre,unwillingness\n,14,,1\n901,14,,.2\n,,{genre},.6\n1,,,1\n{more}"
+
+
+def test_rules_that_name_no_user_hold_for_newcomers(finished_run, write, tmp_path, caplog):
+    path, dataset = write([row[:3] for row in ROWS], ("user_id", "item_id", "timestamp")), load_dataset(finished_run)
+    genres = load_catalogue(dataset, finished_run).set_index(dataset.item_ids).genres
+    genre = genres[5].split("|")[0]
+    rules, config = tmp_path / "rules.csv", finished_run.replace(newcomers=str(path), unwillingness="constant")
+
+    def read(more="", veto=True, **changes):
+        rules.write_text(RULES.format(genre=genre, more=more))
+        people = read_newcomers(dataset, config.replace(willingness_file=str(rules), **changes), 4, veto)
+        items = list(zip(people.ids[people.user].tolist(), dataset.item_ids[people.item].tolist()))
+        return dict(zip(items, people.unwillingness.tolist())), dict(zip(items, people.vetoed.tolist()))
+
+    for source, base in (("constant", .5), ("auto", 0)):  # beside rules auto is 0
+        found, vetoed = read(unwillingness=source)
+        assert len(found) == len(ROWS) and "meets" not in caplog.text
+        for (user, item), value in found.items():
+            by_item = {14: .2 if user == 901 else 1}.get(item)
+            assert value == (by_item or (.6 if genre in genres[item].split("|") else base))
+        assert [pair for pair in vetoed if vetoed[pair]] == [(77, 14)] and not any(read(veto=False)[1].values())
+    uniform = [read(unwillingness="uniform", seed=seed)[0] for seed in (1, 1, 2)]
+    assert uniform[0] == uniform[1] != uniform[2] and all(found[77, 14] == 1 for found in uniform)
+    for more, words in ((",,Horor,1\n", "no genre 'Horor' .did you mean Horror"), (",9999,,1\n", "no item '9999'")):
+        with pytest.raises(InputError, match=f"rules.csv: line 6 meets no interaction: {words}.*under --veto no rule"):
+            read(more)
+        read(more, veto=False)
+        assert "line 6 meets no interaction" in caplog.text
+        caplog.clear()
 
 
 @pytest.mark.parametrize("said, vetoes", [({"veto": True, "vetoed": 0}, True), ({"veto": False, "vetoed": 0}, False),

@@ -19,14 +19,14 @@ from src.common.together import Journal, finish, journal_of
 from src.common.variant import Variant, asked
 from src.constants import PENDING_FILE
 from src.dataset import VETO, WAITS, load_dataset
-from src.evaluation.recommend import load_model, top_items
+from src.evaluation.recommend import top_items
 from src.evaluation.withdraw import withdraw
 from src.game.decisions import dataset_of, decided_with, read_decisions
 from src.game.preprocess import preprocess
 from src.movielens import prepare
 from src.network import build
 from src.sources.withdrawn import read_requests
-from src.training.checkpoint import BEST, load_checkpoint, load_sets
+from src.training.checkpoint import BEST, load_checkpoint, load_sets, read_checkpoint
 from src.training.train import train
 from tests.small import SMALL
 
@@ -137,7 +137,9 @@ def test_what_is_withdrawn_is_in_no_file_that_a_training_reads(cpu, run):
     assert said["disclosed_share"] == pytest.approx(after.disclosed.sum() / (number - 1))
     assert said["disclosure_sha256"] == sha256(Path(run.output_path) / "disclosure.csv")
     assert {**said, **{key: made[key] for key in ("num_interactions", "wv", "total_wv", "disclosed_share",
-                                                  "disclosure_sha256")}} == made
+                                                  "disclosure_sha256", "model_sha256")}} == made
+    plain = read_checkpoint(Path(run.checkpoint_path) / "NCF.ckpt", "")[1]  # newcomers go by both
+    assert said["model_sha256"] == plain["parameters_sha256"] != made["model_sha256"]
     assert not list(Path(run.checkpoint_path).glob("*.last.ckpt"))
 
     for variant, dataset, (found, now) in models(run):
@@ -228,7 +230,7 @@ def test_all_of_a_user_is_all(cpu, run, finished_run):
         was, (sets, _) = before[variant.model]
         assert listed(dataset) == [p for p in listed(was) if p[0] != name]
         assert held_out(dataset) == {p for p in held_out(was) if p[0] != name}  # the split of the others stays
-        trained = np.bincount(was.user, minlength=was.num_users) > 0
+        trained = (np.bincount(was.user, minlength=was.num_users) > 0) & (np.arange(was.num_users) != user)  # others
         net = build(dataset, run)
         np.testing.assert_allclose(net.user_rows(found[BEST])[user], net.user_rows(sets[BEST])[trained].mean(0), rtol=1e-5,
                                    atol=1e-6)
@@ -268,7 +270,8 @@ def test_a_held_out_row_is_theirs_too(cpu, run, role):
         result = record_of(run, f"eval_{variant.model.lower()}.json")
         assert (result["num_users"], result["num_scored"]) == (60, 59)
         users = np.array([user])
-        (offered, _), = top_items(load_model(dataset, variant), users, dataset_of(variant), 120, 10_000)
+        net = load_checkpoint(variant.checkpoint, dataset, variant)[0]
+        (offered, _), = top_items(net, users, dataset_of(variant), 120, 10_000)
         had = source_table(run).query("user_id == @name").item_id
         assert not set(dataset.item_ids[offered]) & set(had) and len(offered) == 120 - len(had)
     waiting = dataset_of(Variant(run)).dropped
@@ -428,7 +431,7 @@ def test_recommendations_never_offer_what_was_withdrawn(cpu, run):
         variant = Variant(run, masked)
         dataset = dataset_of(variant)
         users = np.unique([np.flatnonzero(dataset.user_ids == user)[0] for user, _ in taken])
-        lists = top_items(load_model(dataset, variant), users, dataset, 120, 10_000)
+        lists = top_items(load_checkpoint(variant.checkpoint, dataset, variant)[0], users, dataset, 120, 10_000)
         for user, (items, _) in zip(users, lists):
             had = set(source_table(run).query("user_id == @dataset.user_ids[@user]").item_id)
             assert {i for u, i in taken + hidden if u == dataset.user_ids[user]} <= had
