@@ -11,7 +11,7 @@ import hashlib
 import logging
 from pathlib import Path
 
-from .common.columns import ORDER
+from .common.columns import DAY, ORDER, UNITS
 from .common.errors import InputError
 from .common.files import digest, read_json, write_csv
 from .common.locks import claim
@@ -29,6 +29,7 @@ from .constants import (
     SIMULATION,
     TEXT_IDS,
     TIME_UNIT,
+    TIMESTAMP,
     UNWILLINGNESS_FILE,
     USER,
 )
@@ -37,6 +38,7 @@ from .sources.checks import catalogue, clean, filter_users
 from .sources.download import fetch
 from .sources.readers import items_beside, read_source
 from .sources.simulation import simulate
+from .sources.unwillingness import check_rules
 from .sources.withdrawn import head_of, read_requests
 
 logger = logging.getLogger("ifrqe")
@@ -55,44 +57,42 @@ def prepare(config: Config) -> None:
     if name.startswith(MASKED_PREFIX):
         raise InputError(f"--dataset {name}: masked datasets are written by preprocess.py; name the dataset itself, "
                          f"{name[len(MASKED_PREFIX):]}")
-    if simulated and config.archive:
-        raise InputError(f"--archive {config.archive}: the dataset {SIMULATION} is generated; "
-                         "give data of your own another name with --dataset")
+    for option in ("archive", "items"):
+        if simulated and getattr(config, option):
+            raise InputError(f"--{option} {getattr(config, option)}: the dataset {SIMULATION} is generated; "
+                             "give data of your own another name with --dataset")
     settings = config.select("filter", *(["simulation", "randomness"] if simulated else []))
-    path = None
-    source = {"source": SIMULATION} if simulated else {}
+    path, source = None, {"source": SIMULATION} if simulated else {}
     if config.archive:
         path = existing_file(config.archive, "give the path of a .zip, .inter or .csv file", "archive")
-        source = _digests(path)
+        source = {"source": path.name, "sha256": digest(path)}
+    if items := items_beside(path, config.items):
+        source["items_sha256"] = digest(items)
     if _is_done(folder, config, {**settings, **source}):
-        return
+        return check_rules(config)
     claim(config)  # a download is part of it
     if simulated:
         ratings, movies, unwillingness = simulate(config.sim_users, config.sim_items, config.sim_ratings, config.seed)
     else:
         if path is None:
             path = fetch(config, folder)
-            source = _digests(path)
-        ratings, movies = read_source(path)
+            source.update(source=path.name, sha256=digest(path))
+        ratings, movies = read_source(path, items)
     ratings, unit = clean(ratings, source["source"], config.duplicates)
     ratings = filter_users(ratings, config.min_ratings, config.max_ratings)
-    tables = {RATINGS_FILE: ratings, MOVIES_FILE: catalogue(ratings, movies, source["source"])}
+    tables = {RATINGS_FILE: ratings, MOVIES_FILE: catalogue(ratings, movies, source["source"], items)}
     if simulated and not _is_edited(folder, settings):
         tables[UNWILLINGNESS_FILE] = unwillingness[unwillingness[USER].isin(ratings[USER].unique())]
     users, items = ratings[USER].nunique(), len(tables[MOVIES_FILE])
     _write(config, tables, {"dataset": name, **source, **settings, "num_users": users, "num_items": items,
                             "num_ratings": len(ratings), TIME_UNIT: unit, "files": list(tables), "reader": _reader(),
                             TEXT_IDS: text_ids(ratings[USER], ratings[ITEM])})
+    finer = (ratings[TIMESTAMP] % (DAY / UNITS.get(unit, 1))).any()
     logger.info("%s: %s users, %s items, %s ratings (%.2f%% of all pairs), %s, written to %s", name, f"{users:,}",
                 f"{items:,}", f"{len(ratings):,}", 100 * len(ratings) / users / items,
-                "without times: the order of the rows counts" if unit == ORDER else f"times in {unit}", folder)
-
-
-def _digests(path):
-    """What dataset.json says of a source."""
-    items = items_beside(path)
-    beside = {"items_sha256": digest(items)} if items.is_file() else {}
-    return {"source": path.name, "sha256": digest(path), **beside}
+                "without times: the order of the rows counts" if unit == ORDER else
+                f"times in {unit}{'' if finer else ', whole days: of one day the order of the rows counts'}", folder)
+    check_rules(config)
 
 
 def _record(folder, remedy):
@@ -111,6 +111,8 @@ def _is_done(folder, config, wanted):
         return False
     record = _record(folder, "run the data stage with --overwrite")
     if record is None:
+        if config.items and not config.archive:
+            raise InputError(f"--items {config.items}: {folder} holds data by hand; put the list there as {MOVIES_FILE}")
         if not config.archive:
             logger.info("%s: %s has no %s, so it was not made here; used as it is", config.dataset, folder, DATASET_FILE)
         return not config.archive

@@ -23,6 +23,64 @@ def test_a_list_of_items_that_is_put_there_later_is_noticed(tmp_path, settings):
     assert "10,Heat" in (tmp_path / "data" / "tiny" / "movies.csv").read_text()
 
 
+@pytest.mark.parametrize("name", ["x.items.csv", "list.csv", "list.item"])
+def test_titles_and_genres_from_a_file_of_their_own(tmp_path, settings, caplog, name):
+    source, items, movies = tmp_path / "x.csv", tmp_path / name, tmp_path / "data" / "tiny" / "movies.csv"
+    source.write_text("user_id,item_id\n" + "".join(f"1,{i}\n" for i in (10, 20, 30)))
+    sign = "\t" if name == "list.item" else ","
+    given = [] if name == "x.items.csv" else ["--items", items]  # that beside it is found
+
+    def put(rows):
+        items.write_text("".join(sign.join(row) + "\n" for row in [("id", "title", "genres"), *rows]))
+    put([("10", "Heat", "Crime|War")])
+    for config in (settings("--archive", source, *given), settings(*given)):  # without the source it is kept
+        with caplog.at_level("INFO", "ifrqe"):
+            prepare(config)
+        assert "10,Heat,Crime|War\n20,,\n" in movies.read_text()
+    assert f"{name}: read for titles and genres" in caplog.text and "2 of 3 items are not in its list" in caplog.text
+    put([("10", "Heat", "Crime"), ("20", "Jaws", "Horror")])
+    if given:
+        with pytest.raises(InputError, match="made with other filters .* or --items; give its file again with --archive"):
+            prepare(settings(*given))
+    prepare(settings("--archive", source, *given))
+    assert "10,Heat,Crime\n20,Jaws,Horror\n" in movies.read_text()
+    put([("11", "Heat", "Crime")])
+    with pytest.raises(InputError, match=f"{name}: lists none of the items of x.csv, e.g. 10 .there: 11.; give the list"):
+        prepare(settings("--archive", source, *given))
+    assert "10,Heat,Crime\n20,Jaws,Horror\n" in movies.read_text()
+
+
+def test_a_list_of_items_goes_before_that_of_an_archive(tmp_path, settings):
+    (tmp_path / "own.csv").write_text("item_id,title\n10,Mine\n")
+    prepare(settings("--archive", zip_of(tmp_path / "x.zip", comma()), "--items", tmp_path / "own.csv"))
+    assert "10,Mine,\n20,,\n" in (tmp_path / "data" / "tiny" / "movies.csv").read_text()
+
+
+@pytest.mark.parametrize("flags, words", [
+    (["--items", "nowhere.csv"], "--items nowhere.csv: no such file; give a CSV with item_id,title,genres"),
+    (["--items", "{items}"], "--items .*own.csv: .*tiny holds data by hand; put the list there as movies.csv"),
+    (["--items", "{items}", "--dataset", "simulation"], "--items .*own.csv: the dataset simulation is generated"),
+])
+def test_a_list_of_items_that_cannot_serve_is_named(write_ratings, tmp_path, settings, flags, words):
+    write_ratings([(1, 2, 3)])
+    (tmp_path / "own.csv").write_text("item_id,title\n2,Mine\n")
+    with pytest.raises(InputError, match=words):
+        prepare(settings(*[flag.format(items=tmp_path / "own.csv") for flag in flags]))
+
+
+@pytest.mark.parametrize("flags", [["--willingness_file", "{}"], ["--unwillingness", "genres"]])
+def test_rules_by_genre_without_genres_are_refused_before_anything_trains(tmp_path, settings, flags):
+    source, rules = tmp_path / "x.csv", tmp_path / "rules.csv"
+    source.write_text("user_id,item_id\n" + "".join(f"1,{i}\n" for i in (10, 20, 30)))
+    rules.write_text("genre,unwillingness\nHorror,1\n")
+    given = ["--archive", source, *[flag.format(rules) for flag in flags]]
+    for _ in range(2):  # when it is made, and when it is there
+        with pytest.raises(InputError, match="movies.csv: lists no genres; make the dataset anew with .* --items"):
+            prepare(settings(*given))
+    (tmp_path / "x.items.csv").write_text("item_id,genres\n10,Horror\n")
+    prepare(settings(*given))
+
+
 def test_csv_without_rating_and_timestamp_keeps_the_order_of_its_rows(tmp_path, settings):
     path = tmp_path / "x.csv"
     path.write_text("item_id,user_id\n3,1\n1,1\n2,1\n")
@@ -189,11 +247,32 @@ def test_another_filter_without_the_source_asks_for_it(tmp_path, settings):
         prepare(settings("--max_ratings", 3))
 
 
+def test_another_source_than_the_dataset_was_made_from_is_refused_on_the_command_line(tmp_path, settings):
+    archive = tmp_path / "x.csv"
+    archive.write_text("user_id,item_id\n" + "".join(f"1,{i}\n" for i in range(4)))
+    prepare(settings("--archive", archive))
+    again = tmp_path / "again.csv"
+    again.write_bytes(archive.read_bytes())
+    load_dataset(settings("--archive", again))  # the same by what it holds
+    again.write_text(archive.read_text() + "1,9\n")
+    with pytest.raises(InputError, match=f"--archive {again}: is not what .*tiny was made from; make that anew"):
+        load_dataset(settings("--archive", again))
+    (tmp_path / "own.yaml").write_text(f"archive: {again}\n")  # the export of tomorrow, in a file that all programs share
+    assert load_dataset(settings("--config_path", tmp_path / "own.yaml")).num_items == 4
+
+
 def test_a_dataset_put_there_by_hand_is_left_alone(write_ratings, settings):
     folder = write_ratings([(1, 2, 3)])
     before = (folder / "ratings.csv").read_text()
     prepare(settings())
     assert (folder / "ratings.csv").read_text() == before
+
+
+@pytest.mark.parametrize("flags, odd", [([], 1), (["--min_ratings", 5], 2), (["--max_ratings", 4], 2)])
+def test_data_by_hand_that_no_filter_saw_are_said(write_ratings, settings, caplog, flags, odd):
+    write_ratings([(1, i, i) for i in range(2)] + [(2, i, i) for i in range(5)] + [(3, i, i) for i in range(4)])
+    load_dataset(settings(*flags))
+    assert f"ratings.csv: data by hand are not filtered: {odd} of 3 users take part" in caplog.text
 
 
 def test_simulation_is_prepared_with_unwillingness(tmp_path, settings):

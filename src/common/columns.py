@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,6 +32,19 @@ _ISO = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?( ?(Z|
 UNITS = {"seconds": 1.0, "milliseconds": 1e-3, "microseconds": 1e-6, "nanoseconds": 1e-9}
 ORDER = "order"  # the numbers tell what came first, but not when
 _FIRST_SECOND, _LAST_SECOND = 1e8, 1e11
+DAY, _FIRST_DAY = 86400, 7305  # in seconds; 1990-01-01, before which nobody used what is now recommended
+_DATE = re.compile(r"(?=.*\b(19|20)\d\d)(\d{1,4}[./-]\d{1,2}[./-]\d{1,4}|"
+                   r".*\b(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)).*", re.I)
+
+_CALENDAR = {"%Y%m%d": 10 ** 6, "%Y%m%d%H%M": 10 ** 10, "%Y%m%d%H%M%S": 10 ** 12}  # and what a century is in it
+
+# What parts genres: the first of these signs that a file has.
+PARTED = {"|": "bars", ";": "semicolons", ",": "commas"}
+_LIST = re.compile(r"""\[.*\]|(['"])[^|;]*\1""", re.S)  # ['A', 'B'], [["A", "B"]], or 'A', 'B'
+_QUOTED = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
+_IN_LIST = re.compile(rf"""{_QUOTED}|[^\s\[\],'"][^\[\],]*""")
+_NAMED = re.compile(rf"""['"]name['"]\s*:\s*({_QUOTED})""")  # in a list of {'id': 18, 'name': 'Drama'}
+_ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})|\\(.)")
 
 _MEND = "correct the row or remove it"
 _MEND_TIME = "give seconds since 1970 or ISO dates such as 2024-05-31 18:30:00, or leave the column out"
@@ -177,8 +191,9 @@ def _to_numbers(values):
 def times(values: pd.Series, name: str | Path) -> tuple[np.ndarray, str]:
     """A column of times as numbers that grow with time, (n,) int64 or float64, and their unit.
 
-    Numbers stay as they are, ISO dates become seconds since 1970, or milli- or microseconds if they have such parts; without
-    an offset they are UTC. The unit is ORDER for numbers that are no times since 1970 or are all the same.
+    Numbers stay as they are, but ISO dates and numbers such as 20240531 and 202405311830 become seconds since 1970, dates
+    milli- or microseconds if they have such parts; without an offset they are UTC. The unit is ORDER for numbers that are no
+    times since 1970 or are all the same.
 
     Raises:
         InputError: names the first row that is neither, or that is in another unit than others.
@@ -189,6 +204,8 @@ def times(values: pd.Series, name: str | Path) -> tuple[np.ndarray, str]:
         if iso.any():
             return _iso_times(values, iso, name)
     found = numbers(values, name, TIMESTAMP, _MEND_TIME)
+    if (days := _calendar(found)) is not None:
+        return np.round(days * DAY).astype(np.int64), "seconds"
     unit = _unit(found, name)
     if unit == "seconds" and pd.api.types.is_float_dtype(values) and not (found % 1000).any():
         logger.warning("%s: all times are multiples of 1000 seconds, as if a spreadsheet had rounded them (8.81251E+08); "
@@ -198,11 +215,7 @@ def times(values: pd.Series, name: str | Path) -> tuple[np.ndarray, str]:
 
 def _iso_times(text, iso, name):
     """`times` of a column of text of which `iso` (n,) bool are ISO dates."""
-    kind = {"format": "ISO8601"} if int(pd.__version__.split(".")[0]) >= 2 else {}
-    unique, place = np.unique(text.to_numpy(), return_inverse=True)
-    unique = pd.Series(unique)
-    found = pd.to_datetime(unique.where(unique.str.fullmatch(_ISO)), utc=True, errors="coerce", **kind)
-    found = found.dt.tz_localize(None).to_numpy("datetime64[ns]")[place]
+    found = _read_iso(text)
     _refuse(~iso | np.isnat(found), name, _row, lambda row: _shown(text.iloc[row]),
             f"{TIMESTAMP}, where others have ISO dates; {_MEND_TIME}")
     nanoseconds = found.astype(np.int64)
@@ -210,6 +223,56 @@ def _iso_times(text, iso, name):
         step = round(seconds * 1e9)
         if not (nanoseconds % step).any():
             return nanoseconds // step, unit
+
+
+def _read_iso(text):
+    """(n,) datetime64[ns] of a column of text, in UTC; NaT for what is no ISO date."""
+    kind = {"format": "ISO8601"} if int(pd.__version__.split(".")[0]) >= 2 else {}
+    unique, place = np.unique(text.to_numpy(), return_inverse=True)
+    unique = pd.Series(unique)
+    found = pd.to_datetime(unique.where(unique.str.fullmatch(_ISO)), utc=True, errors="coerce", **kind)
+    return found.dt.tz_localize(None).to_numpy("datetime64[ns]")[place]
+
+
+def _calendar(numbers):
+    """(n,) float64 days since 1970 of numbers that are all dates such as 20240531 or 20240531183000, or NaN; else None."""
+    low, high = np.nanmin(numbers, initial=2 ** 62), np.nanmax(numbers, initial=0)
+    form = next((form for form, one in _CALENDAR.items() if 19 * one < low < high < 21 * one), None)
+    if form is None:
+        return None
+    unique, place = np.unique(numbers, return_inverse=True)
+    days = pd.to_datetime(pd.Series(unique).map("{:.14g}".format), format=form, errors="coerce")
+    return None if (days.isna() & ~np.isnan(unique)).any() else _days(days.to_numpy())[place]
+
+
+def _days(dates):
+    return (dates - np.datetime64(0, "D")) / np.timedelta64(1, "D")
+
+
+def moments(values: pd.Series) -> np.ndarray | None:
+    """(n,) float64 days since 1970 of a column that holds times, whatever it is called; None of one that holds none.
+
+    Times are dates, also such as 20240531, and numbers of one of UNITS, from 1990 to next year, not all the same and not so
+    few different ones that they may be anything. NaN is an empty field, or a date in a form that `times` does not read.
+    """
+    found, in_text = values, not pd.api.types.is_numeric_dtype(values)
+    for part in (values.head(100), values) if in_text else ():  # most columns of text need no more than the first
+        text = part.astype(str).str.strip(BLANKS)
+        dates, found, there = text.str.fullmatch(_DATE), pd.to_numeric(text, errors="coerce"), text.ne("")
+        if not there.any() or not dates[there].all() and found[there].isna().any():
+            return None
+    if in_text and dates.any():
+        days = _days(_read_iso(text))
+        return days if np.isnan(days).all() or _in_our_days(days) else None
+    found = found.to_numpy(float)
+    if (days := _calendar(found)) is None:
+        days = next((days for step in UNITS.values() if _in_our_days(days := found * (step / DAY))), found)
+    few = len(np.unique(found)) < min(len(found) / 4, 1000) and np.nanmax(days % 1) > 0
+    return None if few or not _in_our_days(days) else days
+
+
+def _in_our_days(days):
+    return _FIRST_DAY <= np.nanmin(days, initial=np.inf) < np.nanmax(days, initial=0) < time.time() / DAY + 366
 
 
 def _unit(values, name):
@@ -226,13 +289,17 @@ def _unit(values, name):
     return words[present[0]]
 
 
-def clean_movies(table: pd.DataFrame, name: str | Path) -> pd.DataFrame:
+def clean_movies(table: pd.DataFrame, name: str | Path, bars: bool = False, blanks: bool = False) -> pd.DataFrame:
     """A list of items with one row for each, as text: ITEM, TITLE on one line, GENRES joined by "|"; "" for what is unknown.
 
-    Rows without an id are left out, and of an item that is there twice the first row counts; the log says so.
+    Rows without an id are left out, and of an item that is there twice the first row counts; the log says so, and by what
+    genres are parted: quoted lists by themselves, other text by the first of PARTED that the file has.
 
     Args:
         table: ITEM and, where the source has them, TITLE and GENRES, of text or categories of text.
+        name: of the file, for messages.
+        bars: whether genres are known to be parted by "|".
+        blanks: whether blanks part them where nothing else does.
 
     Raises:
         InputError: see clean_ids.
@@ -245,7 +312,7 @@ def clean_movies(table: pd.DataFrame, name: str | Path) -> pd.DataFrame:
     if len(lost):
         logger.warning("%s: %s rows with a title have no %s and are left out, e.g. row %d", name, f"{len(lost):,}", ITEM,
                        lost[0] + 1)
-    genres = ["|".join(filter(None, map(clean_genre, text.split("|")))) for text in genres[there]]
+    genres = ["|".join(filter(None, map(clean_genre, parts))) for parts in _parted(genres[there], name, bars, blanks)]
     movies = pd.DataFrame({ITEM: ids.unique[ids.code[there]], TITLE: [_one_line(title) for title in titles[there]],
                            GENRES: genres}, dtype=object)
     repeated = movies.duplicated(ITEM)
@@ -253,6 +320,25 @@ def clean_movies(table: pd.DataFrame, name: str | Path) -> pd.DataFrame:
         logger.warning("%s: %s rows repeat an item, e.g. %s; of each item the first row counts", name,
                        f"{int(repeated.sum()):,}", movies[ITEM][repeated].iloc[0])
     return movies[~repeated].reset_index(drop=True)
+
+
+def _parted(texts, name, bars, blanks):
+    """The genres of each text, a list of lists; see clean_movies."""
+    texts = [text.strip(BLANKS) for text in texts]
+    plain = "\n".join(text for text in texts if not _LIST.fullmatch(text)).replace("&amp;", "&")
+    sign = "|" if bars else next((sign for sign in PARTED if sign in plain), None if blanks else "|")
+    parts = [_of_list(text) if not bars and _LIST.fullmatch(text) else [text] if text == NO_GENRE else text.split(sign)
+             for text in texts]
+    if shown := next((pair for pair in zip(texts, parts) if len(pair[1]) > 1 and "|" not in pair[0]), None):
+        listed = "in quoted lists" if _LIST.fullmatch(shown[0]) else f"parted by {PARTED.get(sign, 'blanks')}"
+        logger.info("%s: genres are %s: %r is %s", name, listed, shown[0], " and ".join(map(clean_genre, shown[1])))
+    return parts
+
+
+def _of_list(text):
+    """The names in a text that _LIST fits."""
+    names = (name[1:-1] if name[0] in "'\"" else name for name in _NAMED.findall(text) or _IN_LIST.findall(text))
+    return [_ESCAPE.sub(lambda sign: chr(int(sign[1], 16)) if sign[1] else sign[2], name) for name in names]
 
 
 def clean_genre(text: str) -> str:

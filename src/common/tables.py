@@ -29,7 +29,7 @@ from ..constants import (
     UNWILLINGNESS,
     USER,
 )
-from .columns import BLANKS
+from .columns import BLANKS, DAY, PARTED, moments
 from .errors import InputError
 from .files import write_csv
 from .terminal import progress
@@ -60,7 +60,8 @@ _IN_MOVIES = {**SYNONYMS, ITEM: (*SYNONYMS[ITEM], "id")}  # in a list of items t
 
 # others pandas decides
 _TYPES = {USER: "category", ITEM: "category", REASON: "category", TITLE: str, GENRES: str, GENRE: str, YEAR: str}
-_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars", ",": "commas"}
+_SEPARATORS = {"\t": "tabs", **PARTED}
+_NO_TIME = re.compile(r".*(id|idx|no|nr|num|number|code|key|price|amount|count|session|order|invoice|phone|views)s?")
 _QUOTES = "\"'`\u00b4\u2018\u2019\u201c\u201d"
 _ODD = (b'"', b"\r", b"\0", b", ", b"\n ")  # in a file whose lines are not to be copied as they are
 _BLOCK = 1 << 24  # bytes of a file looked at together
@@ -79,7 +80,8 @@ def read_stream(file: BinaryIO, size: int, name: str, known: list[str], needed: 
     """Reads a table whose first line names its columns.
 
     Names may be written in any case, with blanks or quotes around them, with the type that RecBole adds (user_id:token), or
-    be one of SYNONYMS. Nothing is taken for a missing value: what is not there is "".
+    be one of SYNONYMS. Nothing is taken for a missing value: what is not there is "". Of several columns that hold times the
+    finest is the timestamp.
 
     Args:
         file: buffered.
@@ -93,7 +95,8 @@ def read_stream(file: BinaryIO, size: int, name: str, known: list[str], needed: 
         The known columns that there are, by our names, of _TYPES; attrs["header"] says what the file calls them.
 
     Raises:
-        InputError: it is no such table; the message names what is wrong.
+        InputError: it is no such table, or a timestamp is of use and stands under another name; the message names what is
+            wrong.
     """
     with _readable(file, size, name) as (stream, encoding):
         header = _header(stream, encoding, name, sep)
@@ -102,6 +105,11 @@ def read_stream(file: BinaryIO, size: int, name: str, known: list[str], needed: 
         if sep == ",":
             options = {"skipinitialspace": True, **options}
         table = _parse(stream, name, sep=sep, header=0, names=names, encoding=encoding, **options)
+    if TIMESTAMP in known:
+        table, found = _with_time(table, found, header, name)
+    others = [word.strip() for k, word in enumerate(header) if k not in found and _plain_name(word)]
+    if others and extra == "named":
+        logger.info("%s: not used: the %s %s", name, "columns" if len(others) > 1 else "column", ", ".join(others))
     table = table[list(found.values())]
     table.attrs["header"] = {column: header[k] for k, column in found.items()}
     _refuse_repeated_header(table, name)
@@ -268,12 +276,49 @@ def _columns_by_name(header, known, name, needed, extra, synonyms):
     if missing:
         raise InputError(f"{name}: has no column {', '.join(missing)} (columns: {', '.join(shown)}); the columns are "
                          f"{', '.join(known)}")
-    others = [shown[k] for k in range(len(header)) if k not in found and plain[k]]
-    if others and extra == "refused":
-        raise InputError(f"{name}: has a column {others[0]!r}; the columns are {', '.join(known)}")
-    if others and extra == "named":
-        logger.info("%s: not used: the %s %s", name, "columns" if len(others) > 1 else "column", ", ".join(others))
+    other = next((shown[k] for k in range(len(header)) if k not in found and plain[k]), None)
+    if other and extra == "refused":
+        raise InputError(f"{name}: has a column {other!r}; the columns are {', '.join(known)}")
     return found
+
+
+def _with_time(table, found, header, name):
+    """A table and its known columns by place, with the finest of its columns of times as TIMESTAMP; see read_stream.
+
+    A column that is not called so takes the place of one that is only if that holds whole days, and the same ones.
+
+    Raises:
+        InputError: a column holds times, and none is called so.
+    """
+    words = list(map(_plain_name, header))
+    own = next((k for k, column in found.items() if column == TIMESTAMP), None)
+    unused = [k for k, word in enumerate(words) if k not in found
+              and not (_NO_TIME.fullmatch(word) and pd.api.types.is_numeric_dtype(table[f"#{k}"]))]
+    days = moments(table[TIMESTAMP]) if own is not None and unused else None
+    alike = own is None or bool(unused) and table[TIMESTAMP].nunique() < 2
+    best, finest = own, _step(days) if days is not None else 0 if not alike and words[own] == TIMESTAMP else np.inf
+    coarse = alike or finest == DAY
+    for k in sorted(unused, key=lambda k: words[k] not in SYNONYMS[TIMESTAMP]):
+        if not (coarse or words[k] in SYNONYMS[TIMESTAMP]) or (held := moments(table[f"#{k}"])) is None:
+            continue
+        if own is None:
+            raise InputError(f"{name}: the column {header[k].strip()} holds times, but is not called so; rename it to "
+                             f"{TIMESTAMP}, or remove it if it is about something else")
+        whole = np.floor(held)
+        agrees = (np.abs(whole - (whole if days is None else np.floor(days))) <= 1).all()  # clocks differ; NaN agrees not
+        if agrees and _step(held) < finest:
+            best, finest = k, _step(held)
+    if best != own:
+        table = table.rename(columns={TIMESTAMP: f"#{own}", f"#{best}": TIMESTAMP})
+        found = {**{k: column for k, column in found.items() if k != own}, best: TIMESTAMP}
+        logger.info("%s: %s is the timestamp, since it tells more than %s", name, header[best].strip(), header[own].strip())
+    return table, found
+
+
+def _step(days):
+    """Seconds of the coarsest unit that days since 1970 are whole numbers of: a day, a second, or less."""
+    seconds = days * DAY
+    return DAY if not (days % 1).any() else int((np.abs(seconds - np.round(seconds)) < 1e-5).all())
 
 
 def _refuse_repeated_header(table, name):

@@ -11,7 +11,7 @@ from ..common.errors import InputError
 from ..common.tables import read_table
 from ..common.variant import dataset_folder
 from ..config import Config
-from ..constants import GENRE, GENRES, ITEM, MOVIE_COLUMNS, MOVIES_FILE, TITLE, USER
+from ..constants import DATASET_FILE, GENRE, GENRES, ITEM, MOVIE_COLUMNS, MOVIES_FILE, TITLE, USER
 
 
 def load_catalogue(dataset, config: Config) -> pd.DataFrame:
@@ -28,8 +28,9 @@ def load_catalogue(dataset, config: Config) -> pd.DataFrame:
 
 
 def read_movies(path: str | Path) -> pd.DataFrame:
-    """The list of items in a movies.csv; see tables.clean_movies."""
-    return clean_movies(read_table(path, MOVIE_COLUMNS, [ITEM], extra="quiet", movies=True), path)
+    """The list of items in a movies.csv; see columns.clean_movies. What the data stage wrote parts genres by bars."""
+    table = read_table(path, MOVIE_COLUMNS, [ITEM], extra="quiet", movies=True)
+    return clean_movies(table, path, bars=Path(path).with_name(DATASET_FILE).exists())
 
 
 def plain_genre(text):
@@ -45,7 +46,7 @@ def genres_of(dataset, config):
         names: Index of the genres' names, ascending.
     """
     path = dataset_folder(config) / MOVIES_FILE
-    remedy = f"make the dataset anew from a source with genres, or use rules, requests and unwillingness without {GENRE}"
+    remedy = f"make the dataset anew with --archive and --items, a CSV with {ITEM},{GENRES}, or state nothing by {GENRE}"
     if not path.is_file():
         raise InputError(f"{path}: no such file, so no genres are known; {remedy}")
     listed = load_catalogue(dataset, config)[GENRES]

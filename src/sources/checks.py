@@ -65,12 +65,15 @@ def filter_users(ratings, at_least, at_most):
     return ratings[keep].reset_index(drop=True)
 
 
-def catalogue(ratings, movies, name):
-    """item_id, title, genres of exactly the items that occur, by id."""
+def catalogue(ratings, movies, name, items=None):
+    """item_id, title, genres of exactly the items that occur, by id; `items`: the file of its own that `movies` is from."""
     occurring = pd.DataFrame({ITEM: np.sort(ratings[ITEM].unique())})
     found = movies.set_index(movies[ITEM].astype(str)).reindex(occurring[ITEM].astype(str))
     known = found[TITLE].notna()
+    if items and not known.any():
+        raise InputError(f"{items}: lists none of the items of {name}, e.g. {known.index[0]} (there: "
+                         f"{next(iter(movies[ITEM]), 'nothing')}); give the list that belongs to it")
     if len(movies) and not known.all():
-        logger.warning("%s: %s of %s items are not in its list of titles and genres, e.g. %s (there: %s)", name,
+        logger.warning("%s: %s of %s items are not in its list of titles and genres, e.g. %s (there: %s)", items or name,
                        f"{int((~known).sum()):,}", f"{len(known):,}", known.index[~known][0], movies[ITEM].iloc[0])
     return occurring.assign(title=found[TITLE].fillna("").to_numpy(), genres=found[GENRES].fillna("").to_numpy())

@@ -46,8 +46,8 @@ def fetch(config, folder):
                          f"({', '.join(MD5)}); give its file with --archive")
     made = read_json(folder / DATASET_FILE, "give its file with --archive")
     filters = ", ".join(f"{key}={made.get(key)}" for key in options_of("filter"))
-    raise InputError(f"--dataset {name}: {folder} was made with other filters ({filters}); give its file again with "
-                     "--archive")
+    raise InputError(f"--dataset {name}: {folder} was made with other filters ({filters}) or --items; give its file again "
+                     "with --archive")
 
 
 def _published_md5(url):

@@ -14,7 +14,8 @@ from ..config import Config
 from ..constants import ITEM, TIMESTAMP, UNWILLINGNESS, USER
 from ..dataset import Dataset
 from ..stat_utils import generator
-from .unwillingness import unwillingness_source
+from .interactions import Ids, ordered
+from .unwillingness import stated, unwillingness_source
 
 logger = logging.getLogger("ifrqe")
 
@@ -47,6 +48,7 @@ def read_newcomers(dataset: Dataset, config: Config, least: int, veto: bool) -> 
     Args:
         dataset: Dataset whose items they may have, and whose users they may not be.
         config: newcomers; unwillingness, unwillingness_value, seed and willingness_file where the file has no column of it.
+            Rules apply that name no user, or one of them.
         least: interactions with known items that are not vetoed.
         veto: whether unwillingness 1 is a veto.
 
@@ -65,8 +67,10 @@ def read_newcomers(dataset: Dataset, config: Config, least: int, veto: bool) -> 
             f"names user {users.unique[users.code[row]]}, whom {dataset.name} already has: preprocess.py without "
             "--newcomers decides for them; remove their rows, or give them an id that is not taken")
     time = times(table[TIMESTAMP], path)[0] if TIMESTAMP in table else np.zeros(len(table))
-    unwillingness = _unwillingness(table, path, config)
     item = positions(dataset.item_ids, items.unique)[items.code]
+    known = np.flatnonzero(item >= 0)
+    ruled = ordered(dataset.name, Ids(users.unique, dataset.item_ids), (users.code[known], item[known], time[known]))
+    unwillingness = _unwillingness(table, path, config.replace(veto=veto), ruled, known[ruled.rows])
     _name_unknown(items.unique[items.code[item < 0]], path, dataset)
     vetoed = (unwillingness == 1) & veto
     user, first = pd.factorize(users.code)
@@ -92,25 +96,27 @@ def _refuse(bad, path, what):
         raise InputError(f"{path}: row {row + 1} {what(row)}")
 
 
-def _unwillingness(table, path, config):
-    """(n,) float64 in [0, 1] of the rows, from their column or else as --unwillingness says."""
+def _unwillingness(table, path, config, ruled, rows):
+    """(n,) float64 in [0, 1], by the column or else by the options; `ruled`: Interactions with known items, of `rows`."""
     if UNWILLINGNESS in table:
         column = table[UNWILLINGNESS]
         value = pd.to_numeric(column, errors="coerce").to_numpy(np.float64)
         bad = ~((value >= 0) & (value <= 1)) | (column.dtype == bool)
         _refuse(bad, path, lambda row: f"has {str(column.iloc[row])!r} as {UNWILLINGNESS}; it must be a number in "
                 "[0, 1]")
+        if config.willingness_file:
+            logger.warning("%s: not used, since %s has a column %s", config.willingness_file, path, UNWILLINGNESS)
         return value
     source = unwillingness_source(config)
-    if source not in ("constant", "uniform") or config.willingness_file:
-        ruled = "--willingness_file" if config.willingness_file else f"--unwillingness {source}"
-        raise InputError(f"{path}: has no column {UNWILLINGNESS}, and {ruled} states that of the users of a dataset only; "
-                         "add the column, or say --unwillingness constant or uniform")
-    logger.info("%s: has no column %s, so it is %s", path, UNWILLINGNESS,
-                "uniform on [0, 1] by seed" if source == "uniform" else config.unwillingness_value)
-    if source == "uniform":
-        return generator(config.seed, "unwillingness of newcomers").random(len(table))
-    return np.full(len(table), config.unwillingness_value)
+    if source not in ("constant", "uniform", "willing"):
+        raise InputError(f"{path}: has no column {UNWILLINGNESS}, and --unwillingness {source} states that of the users of "
+                         "a dataset only; add the column, or say --unwillingness constant or uniform")
+    fixed = {"constant": config.unwillingness_value, "willing": 0}.get(source, "uniform on [0, 1] by seed")
+    logger.info("%s: has no column %s, so it is %s", path, UNWILLINGNESS, fixed)
+    value = generator(config.seed, "unwillingness of newcomers").random(len(table))
+    said = stated(ruled, config, whole=True)[0]
+    value[rows] = np.where(np.isnan(said), value[rows], said)
+    return value
 
 
 def _name_unknown(names, path, dataset):

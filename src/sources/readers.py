@@ -3,6 +3,7 @@ import csv
 import functools
 import logging
 import lzma
+import re
 import struct
 import zipfile
 import zlib
@@ -10,23 +11,30 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from ..common.columns import NO_GENRE, clean_movies
+from ..common.columns import clean_movies
 from ..common.errors import InputError
-from ..common.tables import YEAR, read_stream, read_without_header
+from ..common.tables import YEAR, existing_file, read_stream, read_without_header
 from ..constants import GENRES, ITEM, MOVIE_COLUMNS, RATING_COLUMNS, TITLE, USER
 
 logger = logging.getLogger("ifrqe")
 
+_SHOWN = 5  # files in a message
 ML_100K_GENRES = ("unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama",
                   "Fantasy", "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western")
+
+_DOUBLED = re.compile(r'"(?=.*"")(?:[^"]|"")*"', re.S)  # a field in quotes with doubled ones in it
 
 # What reading a damaged archive may raise, whatever is damaged in it.
 _DAMAGED = (zipfile.BadZipFile, EOFError, NotImplementedError, OSError, RuntimeError, ValueError, KeyError, IndexError,
             OverflowError, struct.error, zlib.error, lzma.LZMAError)
 
 
-def read_source(path):
-    """Reads a GroupLens zip (any release), a RecBole .inter file with its .item file, or a CSV.
+def read_source(path, items=None):
+    """Reads a GroupLens zip (any release), a RecBole .inter file, or a CSV.
+
+    Args:
+        path: of the source.
+        items: Path of its list of items, see items_beside; without it that in a zip.
 
     Returns:
         ratings: DataFrame with user_id, item_id (text) and, where the source has them, rating and timestamp.
@@ -39,25 +47,51 @@ def read_source(path):
     suffix = path.suffix.lower()
     try:
         if suffix == ".zip":
-            return _read_zip(path)
-        if suffix == ".inter":
-            items = items_beside(path)
-            movies = _read_file(items, _read_atomic_items) if items.is_file() else _no_movies()
-            return _read_file(path, _read_atomic), movies
-        if suffix == ".csv":
-            return _read_file(path, _read_csv), _no_movies()
+            return _read_zip(path, items)
+        if suffix in (".inter", ".csv"):
+            return _read_file(path, _read_atomic if suffix == ".inter" else _read_csv), _read_items(items)
     except _DAMAGED as e:
         raise InputError(f"{path}: cannot be read ({e}); it may be cut short or no file of this kind, fetch it anew") from e
     raise InputError(f"{path}: unknown kind of file {suffix!r}; a .zip, .inter or .csv file is needed")
 
 
-def items_beside(path):
-    """Path of the RecBole file of the items of a .inter file; one that no other file has."""
-    return path.with_suffix(".item") if path.suffix.lower() == ".inter" else path.with_suffix(".none")
+def items_beside(path, given=""):
+    """Path of the list of the items of a source, None if there is none: `given`, else NAME.items.csv or an .item file.
+
+    An .item file has the name of the .inter file, or its beginning (shop.item of shop-view.inter), and no other has.
+    """
+    if given:
+        return existing_file(given, f"give a CSV with {ITEM},{TITLE},{GENRES}, or an .item file", "items")
+    suffix = path.suffix.lower() if path else ""
+    if suffix == ".inter":
+        return _fitting(path, {item.name: item for item in path.parent.iterdir() if item.suffix.lower() == ".item"})
+    return items if suffix == ".csv" and (items := path.with_suffix(".items.csv")).is_file() else None
+
+
+def _fitting(path, items, alone=False):
+    """Of .item files, a dict by name, that of the .inter file `path`; if one is `alone`, it may have any name."""
+    stem = PurePosixPath(path).stem.lower()
+    stems = {name: PurePosixPath(name).stem.lower() for name in items}
+    same = [name for name in items if stems[name] == stem]
+    begin = [name for name in items if re.match(re.escape(stems[name]) + r"[-._]", stem)]
+    found = same or begin or (list(items) if alone else [])
+    if len(found) == 1 and alone and not same:
+        logger.info("%s: titles and genres are those of %s", path, found[0])
+    elif items and len(found) != 1:
+        logger.warning("%s: its list of items may be another file, and none is used: %s; name one with --items", path,
+                       ", ".join(sorted(items)[:_SHOWN]))
+    return items[found[0]] if len(found) == 1 else None
 
 
 def _no_movies():
     return pd.DataFrame(columns=MOVIE_COLUMNS)
+
+
+def _read_items(path):
+    if path is None:
+        return _no_movies()
+    logger.info("%s: read for titles and genres", path)
+    return _read_file(path, _read_atomic_items if path.suffix.lower() == ".item" else _read_csv_items)
 
 
 def _read_file(path, read):
@@ -65,7 +99,7 @@ def _read_file(path, read):
         return read(file, path.stat().st_size, path.name)
 
 
-def _read_zip(path):
+def _read_zip(path, given):
     with zipfile.ZipFile(path) as archive:
         members = _members(path, archive)
 
@@ -80,9 +114,11 @@ def _read_zip(path):
             raise InputError(f"{path}: holds {' and '.join(found)}; give a zip with one file of ratings (parts joined "
                              "in order of time, under one header)")
         ratings = found[0]
-        recbole = (_read_atomic, ratings[:-len("inter")] + "item", _read_atomic_items)
-        read_ratings, items, read_items = _LAYOUTS.get(ratings, recbole)
-        return part(ratings, read_ratings), part(items, read_items) if items in members else _no_movies()
+        read_ratings, items, read_items = _LAYOUTS.get(ratings, (_read_atomic, None, _read_atomic_items))
+        if items is None and not given:
+            items = _fitting(ratings, {name: name for name in members if name.endswith(".item")}, alone=True)
+        movies = _read_items(given) if given or items not in members else part(items, read_items)
+        return part(ratings, read_ratings), movies
 
 
 def _members(path, archive):
@@ -118,19 +154,19 @@ def _read_csv_items(file, size, name):
 
 
 def _read_atomic_items(file, size, name):
-    """The items of a RecBole .item file; genres of the type token_seq are parted by blanks."""
+    """The items of a RecBole .item file; blanks may part genres of the type token_seq alone."""
     table = read_stream(file, size, name, (*MOVIE_COLUMNS, YEAR), sep="\t", movies=True, quoting=csv.QUOTE_NONE)
+    for column in {TITLE, GENRES}.intersection(table):  # written by a program that quotes
+        table[column] = [text[1:-1].replace('""', '"') if _DOUBLED.fullmatch(text) else text for text in table[column]]
     if YEAR in table and TITLE in table:
         year = table[YEAR].str.strip()
         table[TITLE] = table[TITLE].where(year == "", table[TITLE] + " (" + year + ")")
-    if GENRES in table and table.attrs["header"][GENRES].strip().endswith("token_seq"):
-        table[GENRES] = [text if text.strip() == NO_GENRE else "|".join(text.split()) for text in table[GENRES]]
-    return _clean(table, name)
+    return _clean(table, name, table.attrs["header"].get(GENRES, "").strip().endswith("token_seq"))
 
 
-def _clean(table, name):
+def _clean(table, name, blanks=False):
     if ITEM in table:
-        return clean_movies(table, name)
+        return clean_movies(table, name, blanks=blanks)
     logger.warning("%s: has no column %s, so its titles and genres are not used", name, ITEM)
     return _no_movies()
 
@@ -139,12 +175,12 @@ def _read_bar_items(file, _, name):
     rows = _split_lines(file, name, "|", lambda row: len(row) >= 6, "in columns separated by '|'")
     table = [(row[0], row[1], "|".join(genre for genre, flag in zip(ML_100K_GENRES, row[5:]) if flag.strip() == "1"))
              for row in rows]
-    return clean_movies(pd.DataFrame(table, columns=MOVIE_COLUMNS), name)
+    return clean_movies(pd.DataFrame(table, columns=MOVIE_COLUMNS), name, bars=True)
 
 
 def _read_double_colon_items(file, _, name):
     rows = _split_lines(file, name, "::", lambda row: len(row) == 3 and row[0].isdigit(), "ID::TITLE::GENRES")
-    return clean_movies(pd.DataFrame(rows, columns=MOVIE_COLUMNS), name)
+    return clean_movies(pd.DataFrame(rows, columns=MOVIE_COLUMNS), name, bars=True)
 
 
 def _split_lines(file, name, separator, is_right, form):

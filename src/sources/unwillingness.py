@@ -9,20 +9,21 @@ unwilling.
 """
 from __future__ import annotations
 
+import difflib
 import logging
 
 import numpy as np
 import pandas as pd
 
-from ..common.columns import clean_ids, positions
+from ..common.columns import NO_GENRE, clean_ids, clean_text, positions
 from ..common.errors import InputError
 from ..common.tables import existing_file, read_table, short_line
 from ..common.variant import dataset_files, dataset_folder
 from ..config import Config
-from ..constants import GENRE, ITEM, MOVIES_FILE, RATING, RATINGS_FILE, UNWILLINGNESS, UNWILLINGNESS_FILE, USER
+from ..constants import GENRE, GENRES, ITEM, MOVIES_FILE, RATING, RATINGS_FILE, UNWILLINGNESS, UNWILLINGNESS_FILE, USER
 from ..stat_utils import generator
-from .catalogue import genres_of, plain_genre
-from .interactions import Interactions, read_ratings_column
+from .catalogue import genres_of, load_catalogue, plain_genre
+from .interactions import Interactions, read_interactions, read_ratings_column
 from .receipts import is_receipt, rules_of
 from .withdrawn import withdrawn_path
 
@@ -100,16 +101,55 @@ def stated(data: Interactions, config: Config, whole: bool = False) -> tuple[np.
     elif source in ("willing", "constant"):
         value[:] = 0 if source == "willing" else config.unwillingness_value
     if config.willingness_file:
-        covered, unmatched = _apply_rules(value, line, _given(config), data, config)
+        covered, unmet = _apply_rules(value, line, _given(config), data, config)
         kind = "interactions" if whole else "training interactions"
         logger.info("%s: states the unwillingness of %s of %s %s; the rest: %s", config.willingness_file,
                     f"{covered:,}", f"{n:,}", kind, "0" if source == "willing" else source)
-        if len(unmatched):
-            lines = f"lines {_lines(unmatched)} meet" if len(unmatched) > 1 else f"line {_lines(unmatched)} meets"
-            logger.warning("%s: %s no %s%s", config.willingness_file, lines, kind.removesuffix("s"),
-                           "" if whole else " (held-out ones are never trained on; --veto keeps them out of all use)")
+        _name_unmet(_faults(unmet, data, config, whole), kind, config, whole)
     value[value < _NOTHING] = 0
     return value, line
+
+
+def check_rules(config: Config) -> None:
+    """Raises InputError if rules, or genres, cannot state the unwillingness of the dataset that is there."""
+    if config.willingness_file:
+        stated(read_interactions(config), config, whole=True)
+    elif config.unwillingness == "genres":
+        genres_of(read_interactions(config), config)
+
+
+def _name_unmet(faults, kind, config, whole):
+    """Names the rules that meet nothing, see _faults; under --veto, which may lose none, wrong ones are an error."""
+    wrong = {row: fault for row, fault in faults.items() if fault}
+    refused = wrong and config.veto and whole
+    if (rows := list(wrong if refused or config.newcomers else faults)):
+        lines = f"lines {_lines(rows)} meet" if len(rows) > 1 else f"line {_lines(rows)} meets"
+        said = ": ".join([f"{config.willingness_file}: {lines} no {kind.removesuffix('s')}",
+                          *[", ".join(list(dict.fromkeys(wrong.values()))[:_SHOWN])] * bool(wrong)])
+        if refused:
+            raise InputError(f"{said}; correct or remove what is wrong, since under --veto no rule may be lost")
+        logger.warning("%s%s", said, "" if whole else
+                       " (held-out ones are never trained on; --veto keeps them out of all use)")
+
+
+def _faults(rules, data, config, whole):
+    """By row of the file what is wrong with rules, a DataFrame of text, that meet nothing: "" for what may come yet."""
+    if not len(rules):
+        return {}
+    genres = [NO_GENRE, *load_catalogue(data, config)[GENRES].str.split("|").explode()]
+    names = {USER: {str(name): name for name in data.user_ids}, ITEM: {str(name): name for name in data.item_ids},
+             GENRE: {plain_genre(genre): genre for genre in genres}}
+    faults = {}
+    for row, rule in zip(rules.index, rules.to_dict("records")):
+        said = {column: (plain_genre if column == GENRE else clean_text)(rule.get(column, "")) for column in _COLUMNS}
+        unknown = next((column for column, text in said.items() if text and text not in names[column]), None)
+        if unknown is None:
+            faults[row] = "no such pair" if whole and said[ITEM] and (said[USER] or said[GENRE]) else ""
+        elif not (config.newcomers and unknown == USER):  # perhaps another newcomer
+            near = difflib.get_close_matches(said[unknown], names[unknown], 1) if len(faults) < _SHOWN else []
+            faults[row] = f"no {unknown.removesuffix('_id')} {rule[unknown].strip()!r}" + "".join(
+                f" (did you mean {names[unknown][name]}?)" for name in near)
+    return faults
 
 
 def load_stated(dataset, config: Config) -> tuple[np.ndarray, np.ndarray]:
@@ -155,9 +195,9 @@ def _apply_rules(value, line, path, data, config, needed=()):
 
     Returns:
         covered: number of interactions that a rule meets.
-        unmatched: (r,) rows of the file, from 0, that meet none.
+        unmet: DataFrame of the rules, as text, that meet none, by row of the file, from 0.
     """
-    rules, rows = _read_rules(path, data, needed)
+    rules, table, rows = _read_rules(path, data, needed)
     by_genre = rules[GENRE] != _ALL
     if by_genre.any():
         pairs, names = genres_of(data, config)
@@ -194,7 +234,7 @@ def _apply_rules(value, line, path, data, config, needed=()):
             met[found["rule"]] = True
     covered = decides >= 0
     value[covered], line[covered] = said[decides[covered]], lines[decides[covered]]
-    return int(covered.sum()), rows[~met]
+    return int(covered.sum()), table[~met].set_axis(rows[~met])
 
 
 def _of_pairs(rules, dataset):
@@ -210,7 +250,7 @@ def _of_pairs(rules, dataset):
 
 
 def _read_rules(path, dataset, needed):
-    """The rules of a CSV, and the row of the file of each.
+    """The rules of a CSV, the same as text, and the row of the file of each.
 
     Ids are positions in the dataset, genres text; _ALL stands for what is not named, _UNKNOWN for an id of no position.
     """
@@ -250,7 +290,7 @@ def _read_rules(path, dataset, needed):
     if (pair[1:] == pair[:-1]).any():  # else all rules differ
         refuse(rules.duplicated(_COLUMNS) & (rules[[USER, ITEM]] != _UNKNOWN).all(axis=1),
                "repeats the rule of an earlier line; remove it")
-    return rules, rows
+    return rules, table, rows
 
 
 def _is_blank(column):

@@ -190,7 +190,8 @@ def test_other_encodings_are_named(put, encoding, words):
     (lambda t: t * 10 ** 9, 1e-9), (lambda t: t - 1_000_000_000, None), (lambda t: 20_010_000 + t % 1000, None),
     (lambda t: pd.Timestamp(t, unit="s").isoformat(), 1.0), (lambda t: f"{pd.Timestamp(t, unit='s')} ", 1.0),
     (lambda t: pd.Timestamp(t, unit="s").isoformat() + "Z", 1.0), (lambda t: f"2001-09-0{t % 100 // 10}", 1.0),
-    (lambda t: f"{pd.Timestamp(t, unit='s')}.250", 1e-3),
+    (lambda t: f"{pd.Timestamp(t, unit='s')}.250", 1e-3), (lambda t: 20010901 + t % 100 // 10, 1.0),
+    (lambda t: pd.Timestamp(t, unit="s").strftime("%Y%m%d%H%M%S"), 1.0), (lambda t: 200109090100 + t % 100 // 10, 1.0),
     (lambda t: f"{pd.Timestamp(t + 3600 * (t % 3), unit='s').isoformat()}+0{t % 3}:00", 1.0),  # clocks that differ
 ])
 def test_times_are_understood(put, stamp, seconds):
@@ -210,6 +211,60 @@ def test_times_are_understood(put, stamp, seconds):
 def test_times_that_are_none_are_named_by_row(put, stamps, words):
     with pytest.raises(InputError, match=words):
         load_dataset(put(text_of([("u", i, 1, t) for i, t in zip("abc", stamps)])))
+
+
+@pytest.mark.parametrize("header, of, said", [  # of a row's place in time; rows are in no order
+    ("date,time_ms", lambda k: (20220409 + k // 3, 1649460000000 + k * 10 ** 7), "time_ms is the timestamp, .* than date"),
+    ("date,hourmin,seen", lambda k: ("2022-04-09", 100 * k, f"2022-04-09 0{k}:00"), "not used: the columns date, hourmin"),
+    ("time,date", lambda k: (1400 - k, f"2022-04-{10 + k}"), "date is the timestamp, .* than time\n"),
+    ("timestamp,date", lambda k: (1649460000 + k, "2022-04-09"), "not used: the column date"),
+    ("timestamp,created_at", lambda k: (k, f"2022-04-{20 - k}"), "not used: the column created_at"),  # told by its name
+    ("timestamp,seen_ms", lambda k: (1649460000 + k, 1649460009000 - k), "not used: the column seen_ms"),
+    ("date,release_date", lambda k: (f"2022-04-{10 + k}", f"2019-01-01 0{k}:00"), "not used: the column release_date"),
+])
+def test_of_several_times_the_finest_counts(put, caplog, header, of, said):
+    rows = [(u, i, *of(k)) for (u, i, _, _), k in zip([*ROWS[:3], ROWS[4], ROWS[3], ROWS[5]], [2, 0, 1, 4, 5, 3])]
+    with caplog.at_level(logging.INFO, "ifrqe"):
+        config = put(text_of(rows, header=f"user_id,item_id,{header}"))
+        assert order(load_dataset(config)) == EXPECTED | {"u2": ["b", "a", "c"]}
+    assert re.search(said, caplog.text) or not config.archive
+
+
+@pytest.mark.parametrize("column, of", [
+    ("watched_at", lambda k: f"2022-04-{10 + k}"), ("gesehen", lambda k: f"2022-04-10T0{k}:00:00Z"),
+    ("event_time", lambda k: 1649460000 + k), ("wann", lambda k: 1649460000000 + k), ("day", lambda k: 20220409 + k),
+    ("seen", lambda k: f"{10 + k}/04/2022 14:30"), ("seen", lambda k: f"Apr {10 + k}, 2022"),
+    ("event_time", lambda k: "" if k == 2 else 1649460000 + k), ("midnight", lambda k: 86400 * (19000 + k // 5)),
+])
+def test_times_by_another_name_are_refused(tmp_path, settings, column, of):
+    path = tmp_path / "x.csv"
+    rows = [(u, i, f'"{of(k)}"' if "," in str(of(k)) else of(k)) for k, (u, i, _, _) in enumerate(ROWS)]
+    path.write_text(text_of(rows, header=f"user_id,item_id,{column}"))
+    with pytest.raises(InputError, match=f"x.csv: the column {column} holds times, .*; rename it to timestamp, or"):
+        prepare(settings("--archive", path))
+
+
+@pytest.mark.parametrize("column, of", [
+    ("order_id", lambda k: 900_000_001 + k), ("session_id", lambda k: 1_500_000_000 + k), ("price", lambda k: 10 ** 9 + k),
+    ("visits", lambda k: 123_456_789 * (k + 1)), ("plays", lambda k: k), ("year", lambda k: 1990 + k),
+    ("fixed", lambda k: 1_600_000_000), ("born", lambda k: f"19{50 + k}-01-01"), ("version", lambda k: f"1.2.{k}"),
+    ("review", lambda k: "in May 2004" if k else "fine"), ("seen", lambda k: k % 2 == 0), ("note", lambda k: ""),
+    ("worth", lambda k: k / 2), ("length", lambda k: 4_000_000_000 + k),
+])
+def test_what_is_no_time_is_no_time(tmp_path, settings, caplog, column, of):
+    path = tmp_path / "x.csv"
+    path.write_text(text_of([(u, i, of(k)) for k, (u, i, _, _) in enumerate(ROWS)], header=f"user_id,item_id,{column}"))
+    with caplog.at_level(logging.INFO, "ifrqe"):
+        prepare(settings("--archive", path))
+    assert f"not used: the column {column}" in caplog.text and "without times" in caplog.text
+
+
+def test_whole_days_are_said(tmp_path, settings, caplog):
+    path = tmp_path / "x.csv"
+    path.write_text(text_of([(u, i, f"2022-04-{10 + k}") for k, (u, i, _, _) in enumerate(ROWS)], header="user,item,date"))
+    with caplog.at_level(logging.INFO, "ifrqe"):
+        prepare(settings("--archive", path))
+    assert "times in seconds, whole days: of one day the order of the rows counts" in caplog.text
 
 
 def test_without_times_the_order_of_the_rows_counts_and_is_said(tmp_path, settings, caplog):
@@ -248,6 +303,25 @@ def test_titles_and_genres_are_found(put, movies):
     config = put(text_of(), movies)
     dataset = load_dataset(config)
     assert load_catalogue(dataset, config).values.tolist() == [["Heat", "Crime|Drama"], ["NA", ""], ["Jaws, 2", "Horror"]]
+
+
+@pytest.mark.parametrize("genres, found, said", [
+    (["A|B", "C, D", "E"], ["A|B", "C, D", "E"], None), (["Sci Fi", "A B", ""], ["Sci Fi", "A B", ""], None),
+    (["Doctors, Acupuncture", "Health & Medical", ","], ["Doctors|Acupuncture", "Health & Medical", ""], "parted by commas"),
+    (["A; B, C", "D", "E;"], ["A|B, C", "D", "E"], "parted by semicolons"),
+    (["Food &amp; Bars, C", "D", "E"], ["Food &amp; Bars|C", "D", "E"], "parted by commas"),
+    (["['Doctors', 'Acu, x']", '[["A","B"]]', "[]"], ["Doctors|Acu, x", "A|B", ""], "in quoted lists"),
+    (["['A' 'B C']", "[27, 9]", "[A B, C]"], ["A|B C", "27|9", "A B|C"], "in quoted lists"),
+    (["'A', 'B, C'", '"D"', "'E'"], ["A|B, C", "D", "E"], "in quoted lists"),
+    (["""["Children's", 'D\\'s']""", '["caf\\u00e9"]', "A, B"], ["Children's|D's", "caf\u00e9", "A|B"], "in quoted lists"),
+    (["[{'id': 18, 'name': 'Drama'}, {'id': 8, 'name': 'War'}]", "", ""], ["Drama|War", "", ""], "in quoted lists"),
+])
+def test_genres_are_parted_by_what_parts_them_in_their_file(put, caplog, genres, found, said):
+    movies = pd.DataFrame({"item_id": list("abc"), "genres": genres}).to_csv(index=False)
+    with caplog.at_level(logging.INFO, "ifrqe"):
+        config = put(text_of(), movies)
+        assert load_catalogue(load_dataset(config), config).genres.tolist() == found
+    assert f"genres are {said}" in caplog.text if said else "genres are" not in caplog.text
 
 
 @pytest.mark.parametrize("movies, words", [

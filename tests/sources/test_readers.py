@@ -1,5 +1,6 @@
 """Sources in all their layouts, and what is wrong with some."""
 import json
+import re
 import zipfile
 
 import pandas as pd
@@ -50,7 +51,9 @@ def test_recbole_files_with_text_ids(tmp_path, settings):
     ("class:token_seq", "Action Sci-Fi", "Action|Sci-Fi"), ("type:token_seq", "Drama Comedy", "Drama|Comedy"),
     ("genre:token_seq", "(no genres listed)", "(no genres listed)"), ("category_id:token", "28", "28"),
     ("categories:token", "Video Games", "Video Games"), ("category_id:token_seq", "28 007", "28|007"),
-    ("brand:token", "X", ""),
+    ("brand:token", "X", ""), ("categories:token_seq", "Doctors, Health & Medical", "Doctors|Health & Medical"),
+    ("categories:token_seq", "['Sci Fi', 'War']", "Sci Fi|War"), ("class:token_seq", "Sci Fi|War", "Sci Fi|War"),
+    ("class:token_seq", '"[""A"", ""B C""]"', "A|B C"),
 ])
 def test_recbole_genres_by_whatever_name(tmp_path, settings, column, text, genres):
     inter = tmp_path / "x.inter"
@@ -60,6 +63,42 @@ def test_recbole_genres_by_whatever_name(tmp_path, settings, column, text, genre
     prepare(settings("--archive", inter))
     movies = pd.read_csv(tmp_path / "data" / "tiny" / "movies.csv", dtype=str, keep_default_na=False)
     assert movies.values.tolist() == [["007", "Spy", genres], ["10", "Heat", genres], ["3", "", ""]]
+
+
+def test_recbole_genres_of_one_word_beside_others_with_commas(tmp_path, settings):
+    (tmp_path / "x.inter").write_text("user_id:token\titem_id:token\n1\t1\n1\t2\n1\t3\n")
+    (tmp_path / "x.item").write_text('item_id:token\tname:token_seq\tcategories:token_seq\n'
+                                     '1\t"""A"" and ""B"""\tDoctors, Tea\n'
+                                     '2\t"B"\tHealth & Medical\n3\tC ""c""\t(no genres listed)\n')
+    prepare(settings("--archive", tmp_path / "x.inter"))
+    movies = pd.read_csv(tmp_path / "data" / "tiny" / "movies.csv")
+    assert movies.genres.tolist() == ["Doctors|Tea", "Health & Medical", "(no genres listed)"]
+    assert movies.title.tolist() == ['"A" and "B"', '"B"', 'C ""c""']
+
+
+ITEM_FILE = "item_id:token\tname:token_seq\n10\t{}\n"
+
+
+@pytest.mark.parametrize("inter, items, title, said", [
+    ("shop-view.inter", ["shop.item"], "shop.item", "shop.item"),
+    ("shop-view.inter", ["shop.item", "shop-view.item"], "shop-view.item", ""),
+    ("a.b_c.inter", ["A.ITEM", "ab.item"], "A.ITEM", "a.item"),
+    ("a-b-c.inter", ["a.item", "a-b.item"], "", "none is used: a-b.item, a.item; name one with --items"),
+    ("shop.inter", ["shopping.item", "s.item"], "", "none is used: s.item, shopping.item; name one"),
+    ("shop.inter", ["other.item"], "other.item", ""), ("shop.inter", [], "", ""),
+])
+@pytest.mark.parametrize("packed", [True, False])
+def test_an_item_file_of_another_stem(tmp_path, settings, caplog, inter, items, title, said, packed):
+    files = {inter: "user_id:token\titem_id:token\n1\t10\n1\t20\n1\t3\n", **{name: ITEM_FILE.format(name) for name in items}}
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+    if not packed and items == ["other.item"]:  # in a folder it may belong to another file
+        title, said = "", "none is used: other.item; name one with --items"
+    source = zip_of(tmp_path / "x.zip", files) if packed else tmp_path / inter
+    with caplog.at_level("INFO", "ifrqe"):
+        prepare(settings("--archive", source))
+    movies = pd.read_csv(tmp_path / "data" / "tiny" / "movies.csv", keep_default_na=False)
+    assert movies.title.tolist() == ["", title, ""] and re.search(said, caplog.text, re.I)
 
 
 @pytest.mark.parametrize("content, words", [

@@ -1,5 +1,7 @@
 """Unwillingness: the sources, rules of a file, and their errors."""
+import contextlib
 import logging
+import re
 
 import numpy as np
 import pandas as pd
@@ -8,7 +10,8 @@ import pytest
 from src.common.errors import InputError
 from src.dataset import load_dataset
 from src.sources.interactions import read_interactions
-from src.sources.unwillingness import load_stated, load_unwillingness, stated
+from src.sources.receipts import FORMAT, sealed, text_of
+from src.sources.unwillingness import check_rules, load_stated, load_unwillingness, stated
 
 
 @pytest.fixture
@@ -132,6 +135,40 @@ def test_rules_that_meet_nothing_are_named_by_line(movies, caplog):
     caplog.clear()
     assert rules(movies, "item_id,unwillingness\n10,0.5\n\n\n99,1\n").tolist() == [0.5, 0, 0]
     assert "line 5 meets no training interaction" in caplog.text  # empty lines count
+
+
+@pytest.mark.parametrize("line, words", [
+    ("8,,,1", r"no user '8'"), (" 70,,,1", r"no user '70' \(did you mean 7\?\)"), (",99,,1", "no item '99'"),
+    (",100,,.2", r"no item '100' \(did you mean 10\?\)"), (",,Horor,1", r"no genre 'Horor' \(did you mean Horror\?\)"),
+    ("7,,dram,.5", r"no genre 'dram' \(did you mean Drama\?\)"), ("7,60,,1", "no such pair"), (",10,War,1", "no such pair"),
+    ("9,,War,1", None), (",60,,1", None), (",,War,1", None),  # known, and may come yet
+])
+def test_under_a_veto_a_rule_that_reaches_nothing_is_an_error(movies, caplog, line, words):
+    folder, settings = movies
+    text = f"user_id,item_id,genre,unwillingness\n7,40,,1\n{line}\n"  # 40 is held out
+    if words is None:
+        assert rules(movies, text, "--veto").tolist() and "rules.csv: line 3 meets no interaction" in caplog.text
+    else:
+        with pytest.raises(InputError, match=f"rules.csv: line 3 meets no interaction: {words}; correct or remove"):
+            rules(movies, text, "--veto")
+    with pytest.raises(InputError) if words else contextlib.nullcontext():
+        check_rules(settings("--willingness_file", folder / "rules.csv", "--veto"))  # before anything trains
+    rules(movies, text)
+    words = f": {words}" if words and "pair" not in words else r" \(held-out"  # which nobody names here
+    assert re.search(f"lines 2, 3 meet no training interaction{words}", caplog.text)
+
+
+def test_what_was_withdrawn_is_reached_and_receipts_are_rules(movies, monkeypatch, tmp_path):
+    folder, settings = movies
+    line = '{"request": 1, "time": "", "models": [], "file_sha256": "", "rules": [], "interactions": [[7, 10]], ' \
+           '"forbidden": [], "before": {}, "after": {}, "previous_sha256": ""}\n'
+    (folder / "withdrawn.jsonl").write_text(line)
+    assert len(rules(movies, "user_id,item_id,unwillingness\n7,10,1\n", "--veto")) == 2  # 20 left of 7, and 30 of 9
+    path = tmp_path / "receipt_7.json"
+    for item, refused in (("10", False), ("60", True)):
+        path.write_text(text_of(sealed({"format": FORMAT, "rules": [["7", item, 1]]})))
+        with pytest.raises(InputError, match="no such pair") if refused else contextlib.nullcontext():
+            load_dataset(settings("--willingness_file", path, "--veto"))
 
 
 @pytest.mark.parametrize("text, words", [
