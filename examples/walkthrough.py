@@ -1,18 +1,32 @@
-"""The method in memory, step by step and without files: about two minutes on 2 cores. Needs `pip install -e .` once."""
-import numpy as np
-from ifrqe.config import load_config
-from ifrqe.dataset import VETO, evaluation_candidates, split_allowed
-from ifrqe.device_adapter import set_device
-from ifrqe.game.problem import Problem
-from ifrqe.game.strategies import play
-from ifrqe.influence.anchor import Anchor
-from ifrqe.influence_function import expected_at
-from ifrqe.metrics import all_metrics, willingness_violation
-from ifrqe.network import build, score
-from ifrqe.sources.interactions import Ids, ordered
-from ifrqe.sources.simulation import simulate
-from ifrqe.training.train import Validation
-from ifrqe.training.trainer import Trainer, train_on
+"""The method in memory, step by step and without files: about two minutes on 2 cores.
+
+Runs with .venv/bin/python, which `bash scripts/setup_env.sh` makes, or wherever the project was installed.
+"""
+import sys
+
+try:
+    import numpy as np
+    from ifrqe.common.errors import InputError
+    from ifrqe.config import load_config, options_of
+    from ifrqe.dataset import VETO, evaluation_candidates, split_allowed
+    from ifrqe.device_adapter import set_device
+    from ifrqe.game.problem import Problem
+    from ifrqe.game.strategies import play
+    from ifrqe.influence.anchor import Anchor
+    from ifrqe.influence_function import expected_at
+    from ifrqe.metrics import all_metrics, willingness_violation
+    from ifrqe.network import build, score
+    from ifrqe.sources.interactions import Ids, ordered
+    from ifrqe.sources.simulation import simulate
+    from ifrqe.training.train import Validation
+    from ifrqe.training.trainer import Trainer, train_on
+except ModuleNotFoundError as e:
+    print(f"error: the module {e.name} is missing in {sys.executable}; run bash scripts/setup_env.sh, then use "
+          ".venv/bin/python", file=sys.stderr)
+    sys.exit(2)
+
+READ = {*options_of("simulation", "model", "training", "negatives", "candidates", "randomness", "influence", "chunks"),
+        "wv_budget", "recipe", "eval_batch_size", "device_target", "device_id"} - {"patience"}
 
 
 def trained(dataset, config, device):
@@ -32,7 +46,9 @@ def recommender(dataset, values, config):
 
 
 def main(arguments=()):
-    config = load_config(arguments)
+    config = load_config(arguments, __doc__)
+    if others := sorted(config.given - READ):
+        raise InputError(f"--{others[0]}: is not read here; leave it out")
     device = set_device(config)
 
     # 1. data: what is forbidden, by unwillingness 1, is left out; then each user's last item is the test item, the one
@@ -66,4 +82,8 @@ def main(arguments=()):
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main(sys.argv[1:])
+    except InputError as e:
+        print(f"error: {e}", file=sys.stderr)
+        sys.exit(2)

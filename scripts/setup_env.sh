@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes .venv with a suitable Python and installs the pinned requirements; returns at once if that is done.
+# Makes .venv with a suitable Python, the pinned requirements and `import ifrqe`; returns at once if that is done.
 #   bash scripts/setup_env.sh [--dev]     --dev adds what the tests and the linter need
 #   MINDSPORE=2.0.0 bash scripts/...      the oldest MindSpore that is supported, for CPython 3.9
 set -euo pipefail
@@ -21,7 +21,20 @@ if [ "${1:-}" = "--dev" ]; then
     files+=(requirements-dev.txt)
 fi
 done_mark=.venv/installed-${#files[@]}.txt
+
+# link_project: src becomes importable as ifrqe, by a link within .venv; pip would leave a folder in the checkout.
+link_project() {
+    local site
+    for site in .venv/lib/python3*/site-packages; do
+        if [ -w "$site" ] && [ ! -f "$site/ifrqe.pth" ]; then
+            mkdir -p .venv/library
+            ln -sfn ../../src .venv/library/ifrqe
+            echo ../../../library > "$site/ifrqe.pth"
+        fi
+    done
+}
 if [ -x .venv/bin/python ] && [ -f "$done_mark" ] && [ "$(cat "${files[@]}")" = "$(cat "$done_mark")" ]; then
+    link_project  # which an earlier version did not do
     exit 0
 fi
 
@@ -57,5 +70,6 @@ if ! .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-us
          "then run this script again" >&2
     exit 2
 fi
+link_project
 cat "${files[0]}" > .venv/installed-1.txt
 cat "${files[@]}" > "$done_mark"

@@ -1,7 +1,16 @@
 """IFRQE on MindSpore: user-controlled data for recommendation, decided with influence functions."""
 import os
+import sys
+from importlib.util import find_spec
 
 __version__ = "0.2.0"
+
+if __name__ == "src":  # a program of a checkout, by an interpreter that may be another than that of .venv
+    for _name in ("mindspore", "numpy", "pandas", "scipy", "sklearn", "threadpoolctl", "tqdm", "yaml"):
+        if find_spec(_name) is None:
+            print(f"error: the module {_name} is missing in {sys.executable}; run bash scripts/setup_env.sh, then use "
+                  ".venv/bin/python", file=sys.stderr)
+            sys.exit(2)
 
 # Must precede `import mindspore`. Without it, the Python thread, the frontend queue and the kernel thread spin against each
 # other on machines with few cores.

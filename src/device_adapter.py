@@ -6,12 +6,12 @@ import logging
 import os
 import signal
 import subprocess
-import sys
 import threading
 from pathlib import Path
 from types import ModuleType
 
 from .common.errors import InputError
+from .common.process import command
 from .config import Config
 
 logger = logging.getLogger("ifrqe")
@@ -76,11 +76,9 @@ def is_there(target: str) -> bool:
 @functools.cache
 def fault(target: str, number: int) -> str | None:
     """Why an accelerator cannot compute, or None if it can."""
-    root = str(Path(__file__).resolve().parent.parent)
-    code = f"import sys; sys.path.insert(0, {root!r}); from src.device_adapter import _probe; _probe({target!r}, {number})"
     try:
-        done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                              errors="replace", timeout=PROBE_SECONDS, env=dict(os.environ))
+        done = subprocess.run(command(__name__, "_probe", target, number), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              text=True, errors="replace", timeout=PROBE_SECONDS, env=dict(os.environ))
     except subprocess.TimeoutExpired:
         return f"no answer in {PROBE_SECONDS} seconds"
     lines = [line for line in done.stdout.splitlines() if line.strip()]
@@ -90,7 +88,7 @@ def fault(target: str, number: int) -> str | None:
 def _probe(target, number):
     import numpy as np
     from mindspore import Tensor, ops
-    _use(target, number)
+    _use(target, int(number))
     product = ops.MatMul()(Tensor(np.full((2, 3), 2, np.float32)), Tensor(np.ones((3, 2), np.float32))).asnumpy()
     if not (product == 6).all():
         raise RuntimeError(f"a product came out as {product.tolist()}")

@@ -106,3 +106,11 @@ def test_help_and_bad_options_import_nothing_slow(program, option, code):
     imported = {line.split("|")[-1].strip().split(".")[0] for line in lines}
     assert done.returncode == code and "src" in imported
     assert not imported & {"mindspore", "pandas", "matplotlib", "sklearn", "scipy"}
+
+
+@pytest.mark.parametrize("command", [["eval.py"], ["-m", "src.movielens"], ["examples/walkthrough.py"]])
+def test_an_interpreter_that_lacks_modules_is_named(command):
+    done = subprocess.run([sys.executable, "-S", *command], capture_output=True, text=True, cwd=ROOT,
+                          env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"})
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    assert f" is missing in {sys.executable}; run bash scripts/setup_env.sh, then use .venv/bin/python" in done.stderr

@@ -1,5 +1,6 @@
 """The layout: a package imports only packages above it and flat modules, and no module needs itself."""
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -43,3 +44,10 @@ def test_tests_mirror_the_folders():
     tests = Path(__file__).parent
     folders = {path.parent.name for path in tests.glob("*/test_*.py")}
     assert folders == set(ORDER)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_no_module_names_the_package(module):
+    """It is src in a checkout and ifrqe where it is installed."""
+    texts = [node.value for node in ast.walk(ast.parse(MODULES[module].read_text())) if isinstance(node, ast.Constant)]
+    assert not [text for text in texts if isinstance(text, str) and re.search(r"^src\.|\b(from|import) (src|ifrqe)\b", text)]

@@ -17,11 +17,15 @@ def test_the_walkthrough_runs_without_files(tmp_path):
              "num_eval_neg": 30, "learning_rate": 0.01, "batch_size": 64}
     code = (f"import walkthrough\ndisclosed, results = walkthrough.main({[f'--{k}={v}' for k, v in small.items()]})\n"
             "assert 0 < disclosed.mean() < 1 and all(0 < found['auc'] < 1 for found in results.values())\n"
-            "assert results['everything'] != results['masked']")
+            "assert results['everything'] != results['masked']\n"
+            "from ifrqe.device_adapter import fault\nassert fault('CPU', 0) is None\n"  # in a process of its own
+            "import runpy, sys\nsys.argv[1:] = ['--dataset', 'ml-1m']\ntry:\n"
+            "    runpy.run_path(walkthrough.__file__, run_name='__main__')\nexcept SystemExit as e:\n    assert e.code == 2")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=work, timeout=300,
                           env={**os.environ, "PYTHONPATH": f"{library}{os.pathsep}{ROOT / 'examples'}",
                                "PYTHONDONTWRITEBYTECODE": "1"})
     assert done.returncode == 0, done.stderr[-2000:]
+    assert "error: --dataset: is not read here; leave it out\n" in done.stderr
     lines = done.stdout.splitlines()
     assert lines[0].startswith("disclosed: ") and [line.split()[0] for line in lines[1:]] == ["everything", "masked"]
     assert list(work.iterdir()) == []

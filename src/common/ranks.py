@@ -11,7 +11,6 @@ import importlib.util
 import json
 import logging
 import os
-import shlex
 import shutil
 import signal
 import socket
@@ -24,8 +23,9 @@ from pathlib import Path
 
 from ..config import Config
 from .errors import InputError
-from .files import write_text
+from .files import is_alive, write_text
 from .machine import peak_rss_mb
+from .process import command
 from .terminal import progress, tell_progress
 
 logger = logging.getLogger("ifrqe")
@@ -38,10 +38,6 @@ SILENT = 30  # seconds without a sign of life after which a rank is given up
 JOIN = 40  # seconds that a rank may take to start, and to reach the others once all are ready to
 LOAD = 300  # seconds until all have loaded MindSpore
 BEAT = 1  # seconds between signs of life
-# sys.path[0] is the folder of the caller, whose files are none of the program's
-_LAUNCH = "import sys; del sys.path[0]; from mindspore.parallel.cluster.run import main; main()"
-_SERVE = "import sys; sys.path[0] = sys.argv[1]; from src.common.ranks import serve; serve(sys.argv[2])"
-_ROOT = str(Path(__file__).resolve().parents[2])
 _RAISED = {kind.__name__: kind for kind in (InputError, FloatingPointError, MemoryError, OSError)}
 
 
@@ -83,20 +79,15 @@ def in_ranks(config: Config, folder: Path, module: str, function: str, *argument
     if importlib.util.find_spec("mindspore.parallel.cluster") is None:
         raise InputError(f"--ranks {config.ranks}: this version of MindSpore has no launcher; install 2.3 or later, or give "
                          "--ranks 1")
-    write_text(folder / TASK, json.dumps([module, function, config.as_dict(), sorted(config.given), arguments]))
+    write_text(folder / TASK, json.dumps([module, function, config.as_dict(), sorted(config.marks), arguments]))
     port = _free_port()
-    command = [sys.executable, "-c", _LAUNCH, f"--worker_num={config.ranks}", f"--local_worker_num={config.ranks}",
-               "--master_addr=127.0.0.1", f"--master_port={port}", f"--log_dir={folder}", "--join=True",
-               "python", "-c", _SERVE, _ROOT, str(folder)]
-    # the launcher starts what is called python on the path
-    write_text(folder / "bin" / "python", f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
-    (folder / "bin" / "python").chmod(0o700)
+    options = (f"--worker_num={config.ranks}", f"--local_worker_num={config.ranks}", "--master_addr=127.0.0.1",
+               f"--master_port={port}", f"--log_dir={folder}", "--join=True")
     threads = str(max(1, (os.cpu_count() or 1) // config.ranks))
-    environment = {**os.environ, "OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads,
-                   "PATH": f"{folder / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}", PARENT: str(os.getpid())}
-    environment.pop("PYTHONSAFEPATH", None)
+    environment = {**os.environ, "OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads, PARENT: str(os.getpid())}
     with open(folder / LAUNCHER, "w") as output:
-        launcher = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+        launcher = subprocess.Popen(command(__name__, "launch", *options, "python", *command(__name__, "serve", folder)[1:]),
+                                    env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
                                     start_new_session=True)
     watch = _Watch(config.ranks, folder, port)
     try:
@@ -154,7 +145,8 @@ class _Watch:
         reached = [state.get("state") for state in states]
         late = next((k for k, state in enumerate(reached) if state in (None, STARTED)), None)
         if late is not None and (launcher_gone or now - self.begin > (LOAD if reached[late] else JOIN)):
-            raise ChildProcessError(f"rank {late} of {self.size} has not started; {self._last_words(late)}")
+            raise ChildProcessError(f"rank {late} of {self.size} has not started{self._reason(late)}; "
+                                    f"{self._last_words(late)}")
         if late is None and self.ready is None:
             self.ready = now
         late = next((k for k, state in enumerate(reached) if state == JOINING), None)
@@ -168,6 +160,13 @@ class _Watch:
             return json.loads((self.folder / STATE.format(k)).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
+
+    def _reason(self, k):
+        """The last line of a rank that said nothing more, else of the launcher, in brackets."""
+        for path in (self.folder / f"worker_{k}.log", self.folder / LAUNCHER):
+            if path.exists() and (said := path.read_text(errors="replace").strip()):
+                return f" ({said.splitlines()[-1]})"
+        return ""
 
     def _last_words(self, k):
         """Puts the end of a rank's log into ours; returns what helps."""
@@ -233,11 +232,7 @@ def _is_running(process):
     except OSError:
         if Path("/proc/self").exists():
             return False
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    return True
+    return is_alive(process)
 
 
 class _Sender(logging.Handler):
@@ -253,6 +248,16 @@ class _Sender(logging.Handler):
     def send(self, *what):
         self.file.write(json.dumps(what) + "\n")
         self.file.flush()
+
+
+def launch(*arguments: str) -> None:
+    """What the process does that becomes MindSpore's launcher, on its command line `arguments`."""
+    class Popen(subprocess.Popen):  # it starts what is called python on the path, which may be another
+        def __init__(self, args, *more, **options):
+            super().__init__([sys.executable, *args[1:]] if args[0] == "python" else args, *more, **options)
+    subprocess.Popen, sys.argv[1:] = Popen, arguments
+    from mindspore.parallel.cluster.run import main
+    main()
 
 
 def serve(folder: str) -> None:

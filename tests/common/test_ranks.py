@@ -93,8 +93,18 @@ def test_the_progress_of_the_first_rank_is_shown_where_there_is_a_terminal(tmp_p
         assert (watch.bar is None) == (line[1][-1] is None)
 
 
-def test_an_error_of_one_rank_is_that_of_all(many, settings):
-    config = settings("--ranks", 2)
+@pytest.mark.parametrize("worker", [None, "\n", "Traceback\nImportError: libgomp.so.1\n"])
+def test_why_no_rank_has_started_is_said(tmp_path, worker):
+    (tmp_path / "launcher.log").write_text("...\nOSError: [Errno 11] Try again\n\n")
+    if worker:
+        (tmp_path / "worker_0.log").write_text(worker)
+    words = "ImportError: libgomp.so.1" if worker and worker.strip() else "OSError: [Errno 11] Try again"
+    with pytest.raises(ChildProcessError, match=re.escape(f"rank 0 of 2 has not started ({words}); ")):
+        _Watch(2, tmp_path, 1).look(launcher_gone=True)
+
+
+def test_an_error_of_one_rank_is_that_of_all(many, settings, tmp_path):
+    config = settings("--ranks", 2, "--output_path", tmp_path / "at 12:00:00")  # no part of a search path
     with rank_folder(config) as folder, pytest.raises(InputError, match="^one: is wrong$"):
         in_ranks(config, folder, "tests.ranks", "refuse_in_one")
     assert not folder.exists()

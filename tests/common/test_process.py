@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from src.common.errors import InputError
-from src.studies.process import ask
+from src.common.process import ask
 
 
 def describe(config, *arguments):
@@ -25,11 +25,11 @@ def elsewhere(tmp_path, monkeypatch):
 
 
 def test_a_function_gets_settings_and_arguments_wherever_it_is_asked(settings, elsewhere):
-    assert ask("tests.studies.test_process", "describe", settings("--num_neg", 7), "a b", [1.5, None]) == [
+    assert ask("tests.common.test_process", "describe", settings("--num_neg", 7), "a b", [1.5, None]) == [
         7, "output_path", "a b", [1.5, None]]
 
 
 def test_its_errors_are_an_exit_status(settings, elsewhere, capfd):
     with pytest.raises(subprocess.CalledProcessError) as failed:
-        ask("tests.studies.test_process", "describe", settings())
+        ask("tests.common.test_process", "describe", settings())
     assert failed.value.returncode == 1 and "error: nothing to describe" in capfd.readouterr().err
