@@ -21,6 +21,7 @@ logger = logging.getLogger("ifrqe")
 ITEM_KNN, EASE, ALS, BPR = "item-knn", "ease", "als", "bpr"
 MOST_ITEMS = 15_000  # for EASE, whose matrices hold all pairs of items
 PACKAGE = "implicit"
+PARTS = {ITEM_KNN: f"{PACKAGE}.nearest_neighbours", ALS: f"{PACKAGE}.als", BPR: f"{PACKAGE}.bpr"}  # modules of judges
 
 # What a judge may be set to, the more usual first: of equals the first is chosen.
 GRIDS = {
@@ -43,17 +44,17 @@ def reason_against(judge, num_items):
     if judge == EASE and num_items > MOST_ITEMS:
         return (f"{num_items:,} items are more than {MOST_ITEMS:,}: a matrix of all their pairs takes "
                 f"{8e-9 * num_items ** 2:.1f} GB")
-    if judge in (ITEM_KNN, ALS, BPR):
+    if judge in PARTS:
         try:
-            importlib.import_module(PACKAGE)
-        except ImportError:
-            return f"the package {PACKAGE} is not installed; add it with: pip install {PACKAGE}"
+            importlib.import_module(PARTS[judge])
+        except (Exception, SystemExit) as e:  # it is not installed, was built for another NumPy, lacks a library
+            return f"the package {PACKAGE} does not serve ({e!r}); mend that with: pip install {PACKAGE}"
     return ""
 
 
 def version_of(judge):
     """The version of the package that a judge is of; None for those of this program."""
-    return importlib.import_module(PACKAGE).__version__ if judge in (ITEM_KNN, ALS, BPR) else None
+    return importlib.import_module(PACKAGE).__version__ if judge in PARTS else None
 
 
 def matrix_of(part):
@@ -100,16 +101,15 @@ def fitted(judge, matrix, seed, setting):
     # as `implicit` asks for, which has threads of its own; it warns of formats that it has made itself
     with threadpool_limits(1, "blas"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        module = importlib.import_module(PARTS[judge])
         if judge == ITEM_KNN:
-            model = importlib.import_module(f"{PACKAGE}.nearest_neighbours").CosineRecommender(**setting)
+            model = module.CosineRecommender(**setting)
             model.fit(matrix, show_progress=False)
             return lambda users: (matrix[users] @ model.similarity).toarray()
         if judge == ALS:
-            model = importlib.import_module(f"{PACKAGE}.als").AlternatingLeastSquares(
-                random_state=seed, use_gpu=False, **setting)
+            model = module.AlternatingLeastSquares(random_state=seed, use_gpu=False, **setting)
         else:  # in one thread: several write each other's factors, in an order that no seed decides
-            model = importlib.import_module(f"{PACKAGE}.bpr").BayesianPersonalizedRanking(
-                random_state=seed, use_gpu=False, num_threads=1, **setting)
+            model = module.BayesianPersonalizedRanking(random_state=seed, use_gpu=False, num_threads=1, **setting)
         model.fit(matrix, show_progress=False)
     return lambda users: model.user_factors[users] @ model.item_factors.T
 

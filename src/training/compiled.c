@@ -33,13 +33,14 @@ static void adam(int n, float *p, float *m, float *v, float *g, float rate, cons
 }
 static int number(const Batch *t, int b, int i) { return t->index[b][b ? i : i / t->n]; }  // of sample i's user or item
 
-// Loss of s samples of so many, from one on; adds to `sum`, the weights' gradients, and sets those of the rows: `row`.
+// Loss of s samples of so many, from one on, or -1 without memory; adds to `sum`, the weights' gradients, and sets those of the rows: `row`.
 static double part_of(const Batch *t, int from, int s, int of, float *sum) {
     int f = t->f, wide = t->wide, h = wide - f, most = 0, at = f;
     for (int k = 0; k <= t->layers; k++) most = t->w[k] > most ? t->w[k] : most;
     size_t step = (size_t)(s + R) * most;
     float *a = calloc((t->layers + 3) * step, sizeof *a), *start = a, *d = a + (t->layers + 1) * step, *e = d + step;
     double loss = 0;
+    if (!start) return -1;
     for (int i = 0; i < 2 * s; i++)
         memcpy(a + i * h, t->table[i % 2] + (size_t)number(t, i % 2, from + i / 2) * wide + f, h * sizeof *a);
     for (int k = 0; k < t->layers; k++, a += step) {  // a: inputs of the layer
@@ -77,25 +78,28 @@ static double part_of(const Batch *t, int from, int s, int of, float *sum) {
     return free(start), loss;
 }
 
-// Sum of the mean losses of steps of so many samples, n for each of `users`. p, m, v: parameters and moments: tables of
+// Sum of the mean losses of steps of so many samples, n for each of `users`; -1 without memory for them. p, m, v: parameters and moments: tables of
 // users and items (f columns of GMF, then the MLP's), and `size` weights: GMF's, then weight (out, in), bias of each layer.
 // w: inputs of the first layer, outputs of each; rows: of the tables; o: beta1, beta2, epsilon, decay of the tables.
 double run(int steps, int samples, int n, int f, int layers, const int *w, const int *rows, size_t size, int dense,
            int threads, const int *users, const int *items, const float *rates, const float *o, float **p, float **m,
            float **v) {
-    int wide = f + w[0] / 2, parts = (samples + PART - 1) / PART, *last[2];
+    int wide = f + w[0] / 2, parts = (samples + PART - 1) / PART, *last[2], ok;
     float *turned = malloc(sizeof(float) * size), *sums = calloc(parts * size, sizeof(float)), *grad[2], *row[2];
     double loss = 0, losses[parts];
     for (int t = 0; t < 2; t++)
         grad[t] = calloc((size_t)rows[t] * wide, sizeof(float)), last[t] = malloc(sizeof(int) * rows[t]),
         row[t] = malloc((size_t)samples * wide * sizeof(float));
-    for (int step = 0; step < steps; step++, users += samples / n, items += samples) {
+    ok = turned && sums && grad[0] && grad[1] && last[0] && last[1] && row[0] && row[1];
+    for (int step = 0; ok && step < steps; step++, users += samples / n, items += samples) {
         Batch batch = {n, f, wide, layers, w, {users, items}, {p[0], p[1]}, {row[0], row[1]}, p[2], turned};
         for (int k = 0, at = f; k < layers; at += (w[k] + 1) * w[k + 1], k++)  // each weight as (in, out)
             for (int i = 0; i < w[k] * w[k + 1]; i++) turned[at + i % w[k] * w[k + 1] + i / w[k]] = p[2][at + i];
         #pragma omp parallel for num_threads(threads) schedule(dynamic)
         for (int k = 0; k < parts; k++)
             losses[k] = part_of(&batch, k * PART, k + 1 < parts ? PART : samples - k * PART, samples, sums + k * size);
+        for (int k = 0; k < parts; k++) ok = ok && !(losses[k] < 0);  // which no loss is, but NaN may be one
+        if (!ok) break;
         for (int k = 0; k < parts; loss += losses[k++] / samples)
             for (int x = 0; k && x < size; x++) sums[x] += sums[k * size + x], sums[k * size + x] = 0;
         adam(size, p[2], m[2], v[2], sums, rates[step], o, 0);
@@ -115,5 +119,5 @@ double run(int steps, int samples, int n, int f, int layers, const int *w, const
         }
     }
     for (int t = 0; t < 2; t++) free(grad[t]), free(row[t]), free(last[t]);
-    return free(turned), free(sums), loss;
+    return free(turned), free(sums), ok ? loss : -1;
 }

@@ -5,6 +5,7 @@ import ctypes
 import functools
 import logging
 import os
+import shlex
 import subprocess
 import tempfile
 from pathlib import Path
@@ -14,6 +15,7 @@ from mindspore import Tensor
 
 logger = logging.getLogger("ifrqe")
 
+SECONDS = 60  # that the compiler may take
 FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fopenmp", "-shared", "-fPIC")
 WIDTH = 16  # all widths are filled up to multiples of it
 FEW = 4096  # samples a step: with fewer, threads would only wait for each other
@@ -21,17 +23,21 @@ FEW = 4096  # samples a step: with fewer, threads would only wait for each other
 
 @functools.cache
 def program():
-    """The C function, or None where there is no compiler for it."""
-    with tempfile.TemporaryDirectory() as folder:
-        try:
+    """The C function, or None, with a line that says why, where this machine's compiler cannot make it."""
+    run = None
+    try:
+        with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "compiled.so"
-            subprocess.run([os.environ.get("CC", "cc"), *FLAGS, Path(__file__).with_suffix(".c"), "-o", path, "-lm"],
-                           check=True, capture_output=True, timeout=60)
+            compiler = shlex.split(os.environ.get("CC", "")) or ["cc"]
+            subprocess.run([*compiler, *FLAGS, Path(__file__).with_suffix(".c"), "-o", path, "-lm"], check=True, text=True,
+                           errors="replace", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=SECONDS)
             run = ctypes.CDLL(str(path)).run
-        except (OSError, subprocess.SubprocessError) as e:
-            logger.debug("no training step was compiled (%s); the graph's is taken", e)
-            return None
-    run.restype = ctypes.c_double
+            run.restype = ctypes.c_double
+    except (OSError, ValueError, AttributeError, subprocess.SubprocessError) as e:
+        if run is None:  # else the folder could not be removed: a network file system keeps what is loaded
+            lines = str(getattr(e, "output", "") or e).strip().split("\n")
+            logger.info("no compiled training step (%s): the graph's is taken, which is slower; CC names the compiler, "
+                        "TMPDIR its folder", next((line for line in lines if "error" in line), lines[-1]).strip())
     return run
 
 
@@ -67,7 +73,7 @@ class CompiledSteps:
         return (*tables, weights), [place[tuple(map(slice, p.shape))] for place, p in zip(places, self.parameters)]
 
     def __call__(self, users, items, rates):
-        """Runs steps; returns the sum of their mean losses.
+        """Runs steps; returns the sum of their mean losses. Raises MemoryError, and then leaves parameters as they were.
 
         Args:
             users: (s, g) int32.
@@ -88,6 +94,8 @@ class CompiledSteps:
         loss = program()(steps, groups * n, n, self.f, len(self.widths) - 1, self.widths.ctypes, rows.ctypes,
                          ctypes.c_size_t(filled[0][0][2].size), self.dense, threads, users.ctypes, items.ctypes,
                          rates.ctypes, self.options.ctypes, *pointers)
+        if loss < 0:
+            raise MemoryError(f"a compiled training step of {groups * n:,} samples")
         for one, (_, places) in zip(self.sets, filled):
             for p, place in zip(one, places):
                 p.set_data(Tensor(np.ascontiguousarray(place)))

@@ -58,13 +58,21 @@ def test_ranks_leave_out_what_is_withheld(small, settings):
     assert everyone.tolist() == [u for users, _ in in_chunks(lambda users: scores[users], 4, 9, 1) for u in users]
 
 
-def test_who_cannot_judge_has_a_reason(monkeypatch):
+def test_who_cannot_judge_has_a_reason(monkeypatch, tmp_path):
     assert set(GRIDS) == {ITEM_KNN, EASE, ALS, BPR}
     assert reason_against(EASE, MOST_ITEMS) == "" == reason_against("ncf", 10 ** 9)
     assert reason_against(EASE, 20_000) == "20,000 items are more than 15,000: a matrix of all their pairs takes 3.2 GB"
     monkeypatch.setitem(sys.modules, "implicit", None)  # as if it were not installed
     for judge in (ITEM_KNN, ALS, BPR):
-        assert reason_against(judge, 10) == "the package implicit is not installed; add it with: pip install implicit"
+        assert reason_against(judge, 10).endswith("; mend that with: pip install implicit")
+    monkeypatch.delitem(sys.modules, "implicit")
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "implicit").mkdir()
+    for text, words in (("raise ValueError('numpy.dtype size\\nchanged')", "ValueError('numpy.dtype size\\nchanged')"),
+                        ("import sys; sys.exit('no GPU')", "SystemExit('no GPU')")):
+        (tmp_path / "implicit" / "bpr.py").write_text(text)  # the package can be imported, but not what judges
+        (tmp_path / "implicit" / "__init__.py").touch()
+        assert reason_against(BPR, 10).startswith(f"the package implicit does not serve ({words}); ")
     assert reason_against(EASE, 10) == "" and version_of(EASE) is None
 
 

@@ -1,3 +1,8 @@
+import ctypes
+import errno
+import os
+from tempfile import TemporaryDirectory
+
 import numpy as np
 import pytest
 
@@ -54,11 +59,50 @@ def test_results_do_not_depend_on_the_number_of_threads(cpu, ratings, settings, 
         assert all((array == one[0][kind][name]).all() for kind in state for name, array in state[kind].items())
 
 
-def test_without_a_compiler_the_graph_trains(cpu, ratings, settings, monkeypatch):
-    monkeypatch.setenv("CC", "no-such-compiler")
-    monkeypatch.setattr(trainer, "program", compiled.program.__wrapped__)
-    dataset = load_dataset(config := settings())
-    assert Trainer(build(dataset, config), dataset, config, "CPU").compiled is None
+@pytest.fixture
+def anew(cpu, ratings, settings, monkeypatch, caplog):
+    """anew(): whether a training by a program that is made anew is compiled, and the lines about it."""
+    def make():
+        monkeypatch.setattr(trainer, "program", compiled.program.__wrapped__)
+        caplog.set_level("INFO", "ifrqe")
+        dataset = load_dataset(config := settings())
+        found = Trainer(build(dataset, config), dataset, config, "CPU").compiled is not None
+        return found, [record.getMessage() for record in caplog.records if "compiled" in record.getMessage()]
+    return make
+
+
+@pytest.mark.parametrize("compiler, words", [
+    ("no-such-compiler", "No such file or directory: 'no-such-compiler'"), ("sh -c 'exit 3'", "exit status 3"),
+    ("true", "cannot open shared object file"), ("cc -no-such-option", "-no-such-option"), ("cc '", "No closing quotation")])
+def test_without_a_compiler_the_graph_trains_and_one_line_says_so(anew, monkeypatch, compiler, words):
+    monkeypatch.setenv("CC", compiler)
+    done, (line,) = anew()
+    assert not done and line.startswith("no compiled training step (") and words in line and "\n" not in line
+
+
+def test_a_compiler_that_hangs_is_given_up(anew, monkeypatch):
+    monkeypatch.setattr(compiled, "SECONDS", 0.1)
+    monkeypatch.setenv("CC", "sh -c 'sleep 5'")
+    done, (line,) = anew()
+    assert not done and "timed out" in line
+
+
+def test_a_compiler_may_have_arguments_and_a_folder_that_stays(anew, monkeypatch):
+    monkeypatch.setenv("CC", "cc -pipe")
+
+    def busy(self):
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), self.name)
+    cleanup = TemporaryDirectory.cleanup
+    monkeypatch.setattr(TemporaryDirectory, "cleanup", lambda self: (cleanup(self), busy(self)))
+    assert anew() == (True, [])
+
+
+def test_a_lack_of_memory_is_said(cpu, ratings, settings, monkeypatch):
+    sizes, none = (np.ones(2, np.int32) * 16).ctypes, ctypes.c_void_p()
+    assert compiled.program()(0, 1, 1, 16, 0, sizes, sizes, ctypes.c_size_t(1 << 60), 0, 1, *[none] * 7) == -1
+    monkeypatch.setattr(compiled, "program", lambda: lambda *_: -1.0)
+    with pytest.raises(MemoryError, match="a compiled training step of [0-9]+ samples"):
+        state_after(settings())
 
 
 def test_what_is_no_number_is_seen(cpu, ratings, settings):
