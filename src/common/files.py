@@ -40,7 +40,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         try:
             yield temporary
             sync(temporary)
-            os.replace(temporary, path)
+            put_in_place(temporary, path)
             sync(path.parent)
         finally:
             for left in path.parent.glob(glob.escape(temporary.name) + "*"):  # MindSpore adds an ending while it writes
@@ -61,6 +61,13 @@ def staged(path: Path) -> Iterator[Path]:
         raise OSError(e.errno, e.strerror, str(path)) from e
 
 
+def put_in_place(temporary: Path, path: Path) -> None:
+    """Renames a file to `path`, with the permissions of what it replaces there."""
+    with contextlib.suppress(OSError):  # there may be nothing, or a file system without them
+        temporary.chmod(path.stat().st_mode & 0o777)
+    os.replace(temporary, path)
+
+
 def sync(path: str | Path) -> None:
     """Waits until a file, or the names in a folder, are on the disk, where that can be asked for."""
     with contextlib.suppress(PermissionError):
@@ -79,11 +86,12 @@ def _remove_leftovers(path):
     pattern = re.compile(re.escape(f".{path.name[:100]}.{_HOST}.") + r"(\d{1,9})\.[0-9a-f]{8}\.tmp.*")
     for leftover in path.parent.glob(f".{glob.escape(path.name[:100])}.*"):
         match = pattern.fullmatch(leftover.name)
-        if match and not _is_alive(int(match[1])):
+        if match and not is_alive(int(match[1])):
             leftover.unlink(missing_ok=True)
 
 
-def _is_alive(process):
+def is_alive(process: int) -> bool:
+    """Whether a process is there, as far as it can be asked."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:

@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..config import Config
-from ..constants import MASKED_PREFIX, STUDY_SEEDS
+from ..constants import STUDY_SEEDS
 from .errors import InputError
+from .variant import dataset_folder, decision_files
 
 logger = logging.getLogger("ifrqe")
 
@@ -26,20 +27,22 @@ except ImportError:  # not a POSIX system: runs are not kept apart
 
 _held = {}  # lock file: the open file that holds the lock
 
-RESULTS, CHECKPOINTS, DATA, MASKED = "results", "checkpoints", "data", "masked"
-USES = {  # what a program writes, and what it only reads; MASKED is the masked twin of the dataset
+RESULTS, CHECKPOINTS, DATA, MASKED, DECISIONS = "results", "checkpoints", "data", "masked", "decisions"
+USES = {  # what a program writes, and what it only reads; MASKED is the masked twin of the dataset, DECISIONS decisions_path
     "run_download_dataset": ((RESULTS,), (DATA,)),
-    "run_train": ((RESULTS, CHECKPOINTS), (DATA, MASKED)),
+    "run_train": ((RESULTS, CHECKPOINTS), (DATA, MASKED, DECISIONS)),
     "run_preprocess": ((RESULTS, CHECKPOINTS, MASKED), (DATA,)),
-    "run_eval": ((RESULTS,), (CHECKPOINTS, DATA, MASKED)),
+    "run_eval": ((RESULTS,), (CHECKPOINTS, DATA, MASKED, DECISIONS)),
     "run_tradeoff": ((RESULTS, CHECKPOINTS), (DATA,)),
+    "run_carryover": ((RESULTS, CHECKPOINTS), (DATA,)),
+    "run_why": ((RESULTS,), (DATA,)),
     "run_paper": ((RESULTS, CHECKPOINTS), (DATA,)),
     "run_audit": ((RESULTS, CHECKPOINTS), (DATA,)),
     "run_withdrawal": ((RESULTS,), (DATA, MASKED)),
     "run_fidelity": ((RESULTS, CHECKPOINTS), (DATA,)),
     "run_benchmark": ((RESULTS,), (DATA,)),
     "run_scaling": ((RESULTS,), ()),
-    "withdraw": ((RESULTS, CHECKPOINTS, DATA, MASKED), ()),
+    "withdraw": ((RESULTS, CHECKPOINTS, DATA, MASKED, DECISIONS), ()),
 }
 
 
@@ -80,7 +83,7 @@ def claim(config: Config) -> None:
         try:
             fcntl.flock(_held[path], fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise InputError(f"{path.parent / config.dataset}: is to be made anew, but another run reads it; wait for that "
+            raise InputError(f"{dataset_folder(config)}: is to be made anew, but another run reads it; wait for that "
                              "run, or give this one a --data_path of its own") from None
         except OSError:  # a file system without locks, which has been said
             pass
@@ -88,11 +91,14 @@ def claim(config: Config) -> None:
 
 def _lock_files(name, config, program):
     if name in (DATA, MASKED):
-        return [Path(config.data_path) / f".{MASKED_PREFIX if name == MASKED else ''}{config.dataset}.lock"]
+        folder = Path(os.path.realpath(dataset_folder(config, name == MASKED)))  # several data_paths may link to one
+        return [folder.with_name(f".{folder.name}.lock")]
+    if name == DECISIONS:
+        return [decision_files(config)[0].with_name(".lock")]
     folder = Path(config.output_path if name == RESULTS else config.checkpoint_path)
     seeds = config.seeds
-    if name == CHECKPOINTS and program == "run_tradeoff" and not seeds:
-        seeds = range(config.seed + 1, config.seed + STUDY_SEEDS)
+    if name == CHECKPOINTS and program in ("run_tradeoff", "run_carryover") and not seeds:
+        seeds = range(config.seed, config.seed + STUDY_SEEDS)
     return [folder / ".lock", *(folder / f"seed_{seed}" / ".lock" for seed in seeds)]
 
 

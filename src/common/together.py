@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ..config import Config
 from ..constants import MOVIES_FILE, PENDING_FILE
-from .files import digest, staged, sync, write_json
+from .files import digest, put_in_place, staged, sync, write_json
 from .variant import dataset_folder, decision_files
 
 logger = logging.getLogger("ifrqe")
@@ -81,14 +81,13 @@ class Together:
         self.entries.append({"folder": folder, "name": name})
 
     def __exit__(self, kind, *_) -> None:
+        written = False
         try:
             if kind is None:
                 write_json(self.journal, {"files": self.entries})
-        except BaseException:
-            kind = True
-            raise
+                written = True
         finally:
-            if kind is not None:
+            if not written:
                 for temporary in self.paths("temporary"):
                     temporary.unlink(missing_ok=True)
         finish(self.journal)
@@ -147,6 +146,6 @@ def _put_in_place(entry, folder):
     temporary = folder / entry["temporary"]
     with contextlib.suppress(FileNotFoundError):  # it is in its place already, or in another run's folder
         if not temporary.is_symlink() and digest(temporary) == entry["sha256"]:
-            os.replace(temporary, target)
+            put_in_place(temporary, target)
             return True
     return target.is_file() and digest(target) == entry["sha256"]

@@ -1,6 +1,7 @@
 """Files written whole, or as they come; JSON and CSV; digests."""
 import os
 import re
+import stat
 import subprocess
 import sys
 
@@ -46,6 +47,8 @@ def test_a_link_stays_a_link(tmp_path):
     (tmp_path / "x.json").symlink_to(tmp_path / "disk" / "there.json")
     for value in (1, 2):
         write_json(tmp_path / "x.json", {"a": value})
+        assert value == 1 or stat.S_IMODE((tmp_path / "x.json").stat().st_mode) == 0o600  # who may read it stays so
+        (tmp_path / "x.json").chmod(0o600)
         assert (tmp_path / "x.json").is_symlink() and read_json(tmp_path / "disk" / "there.json", "") == {"a": value}
     assert [p.name for p in (tmp_path / "disk").iterdir()] == ["there.json"]
 

@@ -1,20 +1,24 @@
 """Two runs that share a folder."""
 import os
 import platform
+import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from src.common import locks
 from src.common.errors import InputError
 from src.common.locks import locked
+from src.config import PROGRAMS
 
 HOLD = """
 import sys, time
 from src.config import load_config
 from src.common.locks import locked
+from src.config import PROGRAMS
 with locked(sys.argv[1], load_config(sys.argv[2:])):
     print("held", flush=True)
     time.sleep(100)
@@ -29,7 +33,7 @@ def other(tmp_path, settings):
     def start(program, *flags):
         config = settings(*flags)
         arguments = [f"--{name}={getattr(config, name)}"
-                     for name in ("data_path", "output_path", "checkpoint_path", "dataset")]
+                     for name in ("data_path", "output_path", "checkpoint_path", "decisions_path", "dataset")]
         process = subprocess.Popen([sys.executable, "-c", HOLD, program, *arguments], stdout=subprocess.PIPE, text=True)
         started.append(process)
         assert process.stdout.readline() == "held\n"
@@ -65,6 +69,33 @@ def test_of_two_runs_that_share_a_folder_the_second_is_refused(other, settings, 
     words = str(error.value)
     assert str(tmp_path / shared) in words and "\n" not in words
     assert f"host {platform.node()}, process {process.pid}, {first}" in words
+
+
+def test_every_program_is_known():
+    root = Path(locks.__file__).resolve().parents[2]
+    programs = {name for pattern in ("*.py", "src/**/*.py", "benchmarks/*.py") for path in root.glob(pattern)
+                for name in re.findall(r'\bmain\(.*"(run_\w+)", __doc__', path.read_text())}
+    assert programs == set(locks.USES) - {"withdraw"} == set(PROGRAMS)
+
+
+def test_a_dataset_that_two_data_paths_link_to_is_one(other, settings, tmp_path):
+    (tmp_path / "real" / "tiny").mkdir(parents=True)
+    for name in ("data", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "tiny").symlink_to(tmp_path / "real" / "tiny")
+    other("run_train", "--output_path", tmp_path / "o", "--checkpoint_path", tmp_path / "c")
+    config = settings("--data_path", tmp_path / "b")
+    with locked("run_download_dataset", config), pytest.raises(InputError, match="/b/tiny: is to be made anew, but another"):
+        locks.claim(config)
+
+
+def test_decisions_elsewhere_are_not_rewritten_while_they_are_read(other, settings, tmp_path):
+    (tmp_path / "decided").mkdir()
+    other("run_eval", "--decisions_path", tmp_path / "decided")
+    mine = [f"--{name}_path={tmp_path / 'mine' / name}" for name in ("data", "output", "checkpoint")]
+    with pytest.raises(InputError, match=f"{tmp_path / 'decided'}: is in use by another run .*run_eval"):
+        with locked("run_train", settings(*mine, "--decisions_path", tmp_path / "decided", "--withdraw", "some.csv")):
+            pytest.fail("both run")
 
 
 def test_data_that_another_run_reads_are_not_made_anew(other, settings, tmp_path):

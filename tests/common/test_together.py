@@ -45,8 +45,10 @@ NEW = {**OLD, "one/a.txt": "new", "two/a.txt": "new", "two/b.json": '{\n  "b": 1
 def test_files_are_replaced_and_removed_together(journal, tmp_path):
     (tmp_path / "one" / "X.last.ckpt").write_text("knows more")
     (tmp_path / "two" / "movies.csv").write_text("of an earlier version")
+    (tmp_path / "one" / "a.txt").chmod(0o640)
     replace_all(journal)
     assert content(tmp_path) == NEW and not finish(journal)
+    assert (tmp_path / "one" / "a.txt").stat().st_mode & 0o777 == 0o640
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
