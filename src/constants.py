@@ -33,7 +33,7 @@ MOVIE_COLUMNS = [ITEM, TITLE, GENRES]
 
 MODELS = {"ncf": "NCF", "mf": "MF", "lightgcn": "LightGCN"}  # base models: option, and the name of the plain model
 MASKED_MODEL = "IFRQE"
-EARLIER = {"model": "ncf", "gcn_layers": 3, "ranks": 1, "compiled": False}  # options that earlier versions did not record
+EARLIER = {"model": "ncf", "gcn_layers": 3, "ranks": 1, "compiled": False, "min_steps": 0}  # where not recorded
 MASKED_PREFIX = "masked_"
 SIMULATION = "simulation"
 STUDY_SEEDS = 3  # of the trade-off and the carry-over study, if --seeds names none

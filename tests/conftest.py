@@ -17,7 +17,8 @@ def settings(tmp_path):
     def make(*arguments):
         folders = ["--data_path", tmp_path / "data", "--output_path", tmp_path / "output",
                    "--checkpoint_path", tmp_path / "checkpoint", "--dataset", "tiny", "--device_target", "CPU"]
-        return load_config([str(a) for a in (*folders, *arguments)])
+        few = ["--min_steps", 0]  # 2 steps an epoch of tiny data do for a test
+        return load_config([str(a) for a in (*folders, *few, *arguments)])
     return make
 
 

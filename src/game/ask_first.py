@@ -120,9 +120,11 @@ class AskFirst:
     def _model(self, disclosed, number):
         """Sets of parameters, trained on `disclosed` and nothing else; no file holds them."""
         config, part = self.config, self.dataset.part(disclosed)
-        logger.info("instalment %d of %d: %s is trained on the %s interactions that are disclosed by now", number - 1,
-                    len(config.instalments), config.plain_model, f"{part.all_interactions:,}")
-        epochs = islice(train_on(Trainer(build(part, config), part, config, self.device)), self.epochs[-1])
+        trainer = Trainer(build(part, config), part, config, self.device)
+        logger.info("instalment %d of %d: %s is trained on the %s interactions that are disclosed by now, batch_size %s",
+                    number - 1, len(config.instalments), config.plain_model, f"{part.all_interactions:,}",
+                    f"{trainer.batch_size:,}")
+        epochs = islice(train_on(trainer), self.epochs[-1])
         return [epoch.values for epoch in epochs if epoch.number in self.epochs]
 
     def _decisions(self, disclosed, instalment, found, price, record):

@@ -33,6 +33,7 @@ from .trainer import Trainer, train_on
 logger = logging.getLogger("ifrqe")
 
 LAST_SUFFIX = ".last.ckpt"
+FEW_STEPS = 100  # an epoch: with fewer, models of few data were seen to learn too little
 
 
 def train(variant):
@@ -50,7 +51,7 @@ def train(variant):
     device = set_device(config)
     forbidden = config.veto or withdrawn_path(config).exists()  # else what is trained on follows from the files alone
     dataset = load_dataset(config) if forbidden and not variant.masked else None
-    stage = Stage(f"train_{model.lower()}", config, ("split", "model", *TRAINED, "processes"),
+    stage = Stage(f"train_{model.lower()}", __name__, config, ("split", "model", *TRAINED, "processes"),
                   dataset_files(config, variant.masked) + plugin_files(config.model), [checkpoint, result], device,
                   {"rows": None if dataset is None else dataset.rows_sha256()})
     if stage.is_done():
@@ -91,11 +92,15 @@ def _train(config, dataset, variant, info):
     result = Path(config.output_path) / train_file(model)
     trainer = Trainer(build(dataset, config), dataset, config, info["device"])
     run = Run(trainer, checkpoint, {**trainer.net.shape, "catalogue_sha256": dataset.catalogue_sha256(), **info})
-    logger.info("%s on %s (%s%s): %s training interactions, %s parameters, %d epochs of %d steps", model, dataset.name,
-                info["device"], f", {dataset.share.size} ranks" if dataset.share.size > 1 else "",
+    logger.info("%s on %s (%s%s): %s training interactions, %s parameters, %d epochs of %d steps, batch_size %s", model,
+                dataset.name, info["device"], f", {dataset.share.size} ranks" if dataset.share.size > 1 else "",
                 f"{dataset.all_interactions:,}",
                 f"{sum(value.size for value in trainer.net.all_values(trainer.net.values(), dataset.share).values()):,}",
-                config.train_epochs, trainer.steps)
+                config.train_epochs, trainer.steps, trainer.batch_size if trainer.batch_size == config.batch_size else
+                f"{trainer.batch_size} instead of {config.batch_size}, for --min_steps {config.min_steps}")
+    if trainer.steps < FEW_STEPS and trainer.batch_size == config.batch_size:
+        logger.warning("--batch_size %d: leaves %d steps an epoch, in which a model may learn little; without it a smaller "
+                       "one is taken", config.batch_size, trainer.steps)
     if config.lazy_adam and trainer.propagation is not None:
         logger.info("--lazy_adam True: the graph of %s hands each step on to all rows, so all are updated",
                     config.plain_model)
@@ -117,7 +122,7 @@ def _record(run, model):
     best = {key: value for key, value in run.best.record.items() if key not in ("epoch", "loss", "pos_loss", "seconds")}
     return {"model": model, "dataset": config.dataset, "seed": config.seed, "num_users": len(dataset.all_user_ids),
             "num_items": dataset.num_items, "num_interactions": dataset.all_interactions, "device": run.info["device"],
-            "epochs": len(run.history), "best_epoch": run.best.record["epoch"],
+            "batch_size": run.trainer.batch_size, "epochs": len(run.history), "best_epoch": run.best.record["epoch"],
             "anchor_epoch": run.anchor.record["epoch"], **best}
 
 
@@ -131,8 +136,8 @@ class Run:
     """
 
     def __init__(self, trainer, checkpoint, info):
-        self.trainer, self.info, self.config = trainer, info, trainer.config
-        config = self.config
+        self.trainer, self.info = trainer, info
+        self.config = config = trainer.config
         self.path = checkpoint.with_suffix(LAST_SUFFIX)
         self.history = []
         # without validation items the last epoch is the best that there is
@@ -203,10 +208,7 @@ class Run:
 
 
 def _run_epochs(run, result):
-    """Trains the epochs of a Run that are left, with the validation, the callbacks and the checkpoint after each.
-
-    `result` is the path of train_MODEL.json, beside which the history lies.
-    """
+    """Trains the epochs of a Run that are left; its history lies beside `result`, the path of train_MODEL.json."""
     config, dataset = run.config, run.trainer.dataset
     validate = Validation(dataset, config) if config.holdout > 1 else lambda values: {}
     callbacks = [run.best, run.anchor, EpochReport(config.train_epochs, len(run.history))]

@@ -29,6 +29,14 @@ def learning_rates(peak, steps_per_epoch, epochs, warmup_epochs):
     return (peak * np.minimum(1, np.minimum(rising, falling))).astype(np.float32)
 
 
+def fitting_batch(config, interactions):
+    """Samples a step: batch_size, halved until `interactions` make an epoch of min_steps, or a step holds one positive."""
+    batch, group = config.batch_size, 1 + config.num_neg
+    while -(-interactions // (batch // group)) < config.min_steps and batch // 2 >= group:
+        batch //= 2
+    return batch
+
+
 class EpochAverage:
     """The model of an epoch: the mean of the parameters after the last `number` epochs, that one included."""
 
@@ -90,7 +98,8 @@ class Trainer:
         self.pairs, self.share = dataset.history_pairs(), dataset.share
         # groups a step, and enough steps for all; the last one is filled up with groups from the epoch's beginning
         everyone = dataset.all_interactions
-        self.batch = self.groups = min(config.batch_size // (1 + config.num_neg), everyone)
+        self.batch_size = fitting_batch(config, everyone)
+        self.batch = self.groups = min(self.batch_size // (1 + config.num_neg), everyone)
         self.steps = -(-everyone // self.groups)
         self.rates = learning_rates(config.learning_rate, self.steps, config.train_epochs, config.warmup_epochs)
         self.propagation = net.propagation(dataset)
@@ -124,7 +133,8 @@ class Trainer:
         self.groups, mine = int(counts.max()), self.share.rank
         self.starts = starts[mine]
         counted = np.arange(self.groups) < counts[mine][:, None]
-        self.weights = (counted / (counts.sum(0)[:, None] * (1 + self.config.num_neg))).astype(np.float32)
+        of_all = np.maximum(counts.sum(0), 1)[:, None]  # of a small batch a step may have none
+        self.weights = (counted / (of_all * (1 + self.config.num_neg))).astype(np.float32)
 
     def moments(self):
         """Adam's moments, as sets for save_checkpoint: by the prefixes "m." and "v." dicts as of Network.values."""

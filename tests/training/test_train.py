@@ -1,5 +1,6 @@
 import json
 import logging
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,13 +10,14 @@ from mindspore import dtype as mstype
 from src.callbacks import BestEpoch
 from src.common.errors import InputError
 from src.common.variant import Variant, asked
+from src.config import load_config
 from src.dataset import evaluation_candidates, load_dataset
-from src.metrics import cross_entropy, ndcg
+from src.metrics import cross_entropy, ndcg_of_ranks, ranks
 from src.ncf import TABLES, build, score
 from src.training.checkpoint import load_anchors, load_checkpoint
 from src.training.steps import TrainSteps
 from src.training.train import train
-from src.training.trainer import Trainer, learning_rates
+from src.training.trainer import Trainer, fitting_batch, learning_rates
 from tests import reference
 
 SMALL = ["--layers", "6,4", "--num_factors", 3, "--num_neg", 2, "--num_eval_neg", 5, "--top_k", 3]
@@ -108,6 +110,22 @@ def test_batch_larger_than_the_data(cpu, ratings, settings):
     assert np.isfinite(trainer.epoch(0))
 
 
+@pytest.mark.parametrize("interactions, given, batch", [
+    (994_169, [], 16384), (98_114, [], 4096), (58_000, [], 2048), (38_572, [], 1024), (300, [], 16), (1, [], 8),
+    (58_000, ["--batch_size", 16384], 16384), (58_000, ["--batch_size", 16384, "--min_steps", 50], 4096)])
+def test_a_recipe_s_batch_leaves_enough_steps_and_a_given_one_is_kept(interactions, given, batch):
+    assert fitting_batch(load_config(["--recipe", "fast", *map(str, given)]), interactions) == batch
+
+
+def test_the_batch_that_was_taken_is_said_and_recorded(cpu, ratings, settings, tmp_path, caplog):
+    caplog.set_level("INFO", "ifrqe")
+    for given, batch, said in ((["--min_steps", 100], 4, "batch_size 4 instead of 256, for --min_steps 100"),
+                               (["--batch_size", 60], 60, "--batch_size 60: leaves 4 steps an epoch, in which a model may")):
+        train(asked(settings(*SMALL, "--train_epochs", 1, *given)))
+        record = json.loads((tmp_path / "output" / "train_ncf.json").read_text())
+        assert record["batch_size"] == batch and said in caplog.text
+
+
 def test_learning_rate_rises_then_falls():
     rates = learning_rates(0.1, steps_per_epoch=10, epochs=4, warmup_epochs=1)
     assert len(rates) == 40 and rates.argmax() == 9 and rates.max() == pytest.approx(0.1)
@@ -159,7 +177,7 @@ def test_training_learns_and_records(cpu, ratings, settings, tmp_path, caplog):
         net.set_values(values)
         scores = score(net, evaluation_candidates(dataset, "validation", config), 1000)
         kept = record["history"][epoch - 1]
-        assert ndcg(scores, 3) == pytest.approx(kept["ndcg@3"])
+        assert ndcg_of_ranks(ranks(scores), 3) == pytest.approx(kept["ndcg@3"])
         assert cross_entropy(scores)[:, 0].mean() == pytest.approx(kept["pos_loss"], rel=1e-5)
 
 
@@ -281,3 +299,15 @@ def test_holding_out_one_item_trains_on_the_second_last_and_keeps_the_last_epoch
     record = json.loads((tmp_path / "output" / "train_ncf.json").read_text())
     assert record["best_epoch"] == record["anchor_epoch"] == 3 and "ndcg@3" not in record
     assert set(record["history"][0]) == {"epoch", "loss"} and (tmp_path / "output" / "train_ncf.png").stat().st_size
+
+
+def test_a_step_in_which_no_rank_has_anything_moves_nothing():
+    """Few interactions in many steps, which two ranks number each for itself."""
+    weights = []
+    for rank in (0, 1):
+        trainer = Trainer.__new__(Trainer)
+        trainer.dataset, trainer.config, trainer.steps = SimpleNamespace(num_interactions=3), SimpleNamespace(num_neg=4), 6
+        trainer.share = SimpleNamespace(rank=rank, each=lambda number: np.array([number, number]))
+        trainer._share_out()
+        weights.append(trainer.weights)
+    assert np.sum(weights, axis=(0, 2)) == pytest.approx([0, 0.2, 0, 0.2, 0, 0.2])
