@@ -201,15 +201,20 @@ class Dataset(Interactions):
         """PairSet of what training negatives avoid: the training interactions, and those that take no part."""
         return self._pairs((self.user, self.item))
 
-    def all_pairs(self) -> PairSet:
-        """PairSet of all that the users of all ranks have had, held-out items included, which evaluation negatives avoid."""
-        own = self._pairs((self.user, self.item), self.held_pairs)
+    def all_pairs(self, of_scored: bool = False) -> PairSet:
+        """PairSet of all that the users of all ranks have had, held-out items included, which evaluation negatives avoid.
+
+        With `of_scored` users who are not scored have none.
+        """
+        own = self._pairs((self.user, self.item), self.held_pairs, of=self.scored if of_scored else None)
         return own if self.share is WHOLE else SharedPairs(own, self.share)
 
-    def _pairs(self, *pairs):
+    def _pairs(self, *pairs, of=None):
         if self.dropped is not None:
             pairs = *pairs, (self.dropped.user, self.dropped.item)
-        return PairSet(*map(np.concatenate, zip(*pairs)), self.num_users, self.num_items)
+        user, item = map(np.concatenate, zip(*pairs))
+        chosen = slice(None) if of is None or len(of) == self.num_users else np.isin(user, of)
+        return PairSet(user[chosen], item[chosen], self.num_users, self.num_items)
 
 
 def without_test_items(dataset: Dataset) -> Dataset:
@@ -361,8 +366,8 @@ def _masked(config, masked, requests):
 
 
 def check_negatives(dataset: Dataset, counts: np.ndarray) -> None:
-    """Raises InputError if a user, who has (num_users,) `counts` items, has interacted with every item."""
-    full = counts >= dataset.num_items
+    """Raises InputError if a user who trains, and has (num_users,) `counts` items, has interacted with every item."""
+    full = (counts >= dataset.num_items) & (np.bincount(dataset.user, minlength=dataset.num_users) > 0)
     if full.any():
         raise InputError(f"dataset {dataset.name}: user {dataset.user_ids[full][0]} has interacted with all "
                          f"{dataset.num_items} items, so no negative can be drawn; make the dataset anew with "
@@ -413,7 +418,7 @@ def evaluation_candidates(dataset: Dataset, held_out: str, config: Config) -> np
     if held_out == "test" and config.eval_negatives:
         negatives = read_negatives(config.eval_negatives, config.eval_item_list, dataset)
     else:
-        pairs = dataset.all_pairs()
+        pairs = dataset.all_pairs(of_scored=True)
         left = dataset.num_items - pairs.counts
         if left.min() < config.num_eval_neg:
             most = dataset.num_items - config.num_eval_neg

@@ -177,6 +177,15 @@ def test_users_with_too_few_allowed_interactions_take_no_part(write_ratings, set
     assert d.of_scored(np.array([7])).tolist() == [7] and d.num_users == 2
 
 
+def test_who_takes_no_part_needs_no_negatives(write_ratings, settings):
+    """User 2 has had every item, and vetoes all: nothing is drawn for them."""
+    write_ratings([(1, 1, 1), (1, 2, 2), (1, 3, 3)] + [(2, i, i) for i in range(1, 7)], items=range(1, 7))
+    d = split_allowed(read_interactions(settings()), 2, np.repeat([0, VETO], [3, 6]))
+    candidates = evaluation_candidates(d, "test", settings("--num_eval_neg", 3, "--top_k", 1))
+    assert d.scored.tolist() == [0] and sorted(candidates[0]) == [2, 3, 4, 5]
+    assert sorted(training_groups(d, 20, np.random.default_rng(0))[0])[0] == 0
+
+
 def test_a_later_withdrawal_leaves_the_split_and_unscores_its_user(write_ratings, settings):
     before, after = (split_of(write_ratings, settings, *rows) for rows in (
         ([0] * 7, [0, 0, 0, 2, 0, 0, 0]), ([0, 0, 0, 2, 0, 0, 0],)))

@@ -16,6 +16,8 @@ from .variant import asked
 
 logger = logging.getLogger("ifrqe")
 
+TIMES = "seconds", "samples_per_second", "ms_per_step"  # no metrics: they are of the machine
+
 
 def seed_settings(config: Config, seed: int) -> Config:
     """The settings with another seed, and with results and checkpoints in folders seed_N of their own."""
@@ -51,18 +53,19 @@ def over_seeds(stage: Callable[[Config], None], record_file: Callable[[str], str
         write_json(Path(config.output_path) / seeds_file(name), {
             "model": records[0]["model"], "dataset": config.dataset, "seeds": config.seeds, **summary})
         width = max(map(len, summary))
-        logger.log(RESULT, "%s over the seeds %s, mean and standard deviation:", records[0]["model"],
-                    ", ".join(map(str, config.seeds)))
+        logger.log(RESULT, "%s over the seeds %s, mean%s:", records[0]["model"], ", ".join(map(str, config.seeds)),
+                   " and standard deviation" if len(records) > 1 else "")
         for key, values in summary.items():
-            logger.log(RESULT, "  %-*s  %.4f +- %.4f", width, key, values["mean"], values["std"])
+            spread = "" if values["std"] is None else f" +- {values['std']:.4f}"
+            logger.log(RESULT, "  %-*s  %.4f%s", width, key, values["mean"], spread)
     return run
 
 
 def summarise(records: list[dict]) -> dict[str, dict]:
-    """By metric (float) of the records its values, mean and sample standard deviation (0 for one record)."""
+    """By metric (float, no time) of the records its values, mean and sample standard deviation (None for one record)."""
     summary = {}
-    for key in [key for key, value in records[0].items() if isinstance(value, float)]:
+    for key in [key for key, value in records[0].items() if isinstance(value, float) and key not in TIMES]:
         values = [record[key] for record in records]
-        spread = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+        spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
         summary[key] = {"mean": float(np.mean(values)), "std": spread, "values": values}
     return summary

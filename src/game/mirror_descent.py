@@ -15,7 +15,7 @@ import numpy as np
 from ..common.share import WHOLE, Share
 from ..common.terminal import progress
 from ..config import Config
-from .prefix import Prefix
+from .prefix import SLACK, Prefix
 
 _BLOCK = 1 << 16  # interactions that go through all rounds together: they fit into the processor's cache
 _NEAR = 1e-6  # distance below which an anchor is the play itself
@@ -79,11 +79,7 @@ def _blocks(n, user):
 class _Nearby:
     """For some users, the payoffs of the anchors near their play; in single precision, since memory traffic takes the time.
 
-    Args:
-        payoff: (t, m), at each anchor.
-        selections: (t, m) bool.
-        user: (m,) ascending.
-        use: "nearest" or "weighted".
+    Takes (t, m) payoffs at the anchors, and selections; (m,) ascending users; and as `use` "nearest" or "weighted".
     """
 
     def __init__(self, payoff, selections, user, use):
@@ -238,4 +234,4 @@ class Game:
             ends[self._fits(disclosed, budget)] = weight, disclosed
 
     def _fits(self, disclosed, budget):
-        return bool(self.unwillingness[disclosed].sum() <= budget * (1 + 1e-12))
+        return bool(self.unwillingness[disclosed].sum() <= budget * SLACK)

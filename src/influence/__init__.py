@@ -1,1 +1,1 @@
-"""Influences: chunks of users, the solvers, other users, and what is expected of the next item."""
+"""Influences: chunks of users, the solvers, rows refitted, withdrawing, and what is expected of the next item."""

@@ -81,13 +81,10 @@ def gram(rows):
 
 
 def _damped_solve(matrix, chunk, vectors, damping):
-    """(u, d, t) float32: solutions for the right-hand sides `vectors` (u, d, t) of a damped system for each user of a chunk.
+    """(u, d, t) float32 solutions for `vectors` (u, d, t) of users' systems, the `matrix` of what was trained on, damped.
 
-    The system's matrix is that of the interactions that the model was trained on; `damping` times the mean diagonal of the
-    matrix of ALL their interactions is added to its diagonal, so that withholding does not weaken the damping.
-
-    Args:
-        matrix: function of a (u, m) bool array, the interactions that count, to (u, d, d) float64.
+    `damping` is relative to the mean diagonal of the matrix of ALL their interactions, so that withholding does not weaken
+    it. `matrix` maps (u, m) bool, the interactions that count, to (u, d, d) float64.
     """
     system = matrix(chunk.used)
     whole = system if np.array_equal(chunk.used, chunk.inside) else matrix(chunk.inside)

@@ -58,12 +58,8 @@ class Chunks:
     def __len__(self):
         return len(self.parts)
 
-    def size(self, k):
-        """Interactions of chunk k."""
-        return int(self.length[self.parts[k][1]].sum())
-
     def positions(self, k):
-        """(size,) positions of the interactions of chunk k in the history."""
+        """(m,) positions of the interactions of chunk k in the history."""
         return self._positions_of(self.parts[k][1])
 
     def _positions_of(self, users):

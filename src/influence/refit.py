@@ -86,7 +86,7 @@ def refit(net: Network, dataset: Dataset, prior: Prior, config: Config, start: n
             objective = Objective(jacobian, chunk.items.reshape(users, -1), np.repeat(chunk.used, group, axis=1), label,
                                   prior, most)
             rows[chunk.users] = objective.minimum(begin[chunk.users], steps)
-            bar.update(chunks.size(k))
+            bar.update(int(chunk.inside.sum()))
     return rows
 
 

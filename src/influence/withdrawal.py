@@ -70,7 +70,8 @@ class Withdrawal:
         kept = np.zeros((len(users), self.dataset.num_items), bool)
         kept[owner[stays], item[stays]] = True
         rows = net.user_rows(values)
-        prior = row_prior(rows[self.left > 0])
+        others = np.setdiff1d(np.flatnonzero(self.left), users)  # their own rows are what is to be forgotten
+        prior = row_prior(rows[others if len(others) else users])
         net.set_values(values)
         self.items.start()
         old = self._of_pairs(users[owner], item)

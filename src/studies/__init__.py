@@ -1,1 +1,1 @@
-"""Studies: the trade-off, fidelity of influences, speed and scaling."""
+"""Studies: the trade-off, carry-over, the paper's table, fidelity, leakage, withdrawing, reasons, speed and scaling."""

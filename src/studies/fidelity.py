@@ -33,7 +33,7 @@ from ..influence.anchor import Anchor
 from ..influence_function import SOLVERS, influences
 from ..stat_utils import generator
 from .figures import fidelity_plot
-from .retraining import Retraining, names_of
+from .retraining import Retraining, names_of, needs_validation
 from .runs import kept
 
 logger = logging.getLogger("ifrqe")
@@ -57,8 +57,7 @@ def fidelity(config):
             raise InputError(f"--fidelity_solvers {config.fidelity_solvers}: lissa is written for the parameters of ncf; "
                              f"with --model {config.model} leave it out")
         solvers.remove("lissa")
-    if config.holdout < 2:
-        raise InputError(f"--holdout {config.holdout}: leaves no validation item to predict the loss of; use 2 here")
+    needs_validation(config)
     checkpoint = trained_model(config)
     output = Path(config.output_path)
     device = set_device(config)
@@ -67,8 +66,9 @@ def fidelity(config):
     if subset(dataset, np.zeros(dataset.num_interactions), config.fidelity_keep).all():
         raise InputError(f"--fidelity_keep {config.fidelity_keep}: keeps every interaction of every user, as histories "
                          "are short and shares are rounded up; lower it")
-    stage = Stage("fidelity", config, groups, [*dataset_files(config), checkpoint, *plugin_files(*solvers, config.model)],
-                  [output / FIDELITY_FILE], device, {"rows": dataset.rows_sha256()})
+    inputs = [*dataset_files(config), checkpoint, *plugin_files(*solvers, config.model)]
+    stage = Stage("fidelity", __name__, config, groups, inputs, [output / FIDELITY_FILE], device,
+                  {"rows": dataset.rows_sha256()})
     if stage.is_done():
         return
     models = parameter_sets(load_model(dataset, config))
@@ -107,12 +107,7 @@ def _influences(name, models, dataset, config):
 
 
 def _scores(predicted, losses, rng):
-    """The scores of a solver for the report, and the known ones of users for the loss.
-
-    Args:
-        predicted: (masks, num_users) losses.
-        losses: (masks, 3, num_users), means over the retrainings on the same subset.
-    """
+    """Scores of (masks, num_users) predicted losses by mean (masks, 3, num_users) ones, and users' ones for the loss."""
     row, per_user = {}, {}
     for metric, k in (("lds_loss", LOSS), ("lds_rank_loss", RANK_LOSS)):
         correlation = spearman(predicted, losses[:, k])
@@ -208,6 +203,7 @@ def score_interval(predicted, measured, rng):
     """Bounds of the 95% bootstrap interval of the mean over users of their rank correlations; (masks, num_users) arrays.
 
     Users and subsets are drawn anew, since all users share the subsets: what others withhold moves all of their losses.
+    Subsets that are drawn twice are ties, which lower a rank correlation: the bounds are raised by the mean of that.
     """
     masks, users = predicted.shape
     means = []
@@ -217,7 +213,8 @@ def score_interval(predicted, measured, rng):
             correlation = spearman(predicted[drawn_masks, drawn_users], measured[drawn_masks, drawn_users])
             means.append(np.nanmean(correlation) if np.isfinite(correlation).any() else np.nan)
             bar.update()
-    return [float(q) for q in np.nanquantile(means, (0.025, 0.975))]
+    low = np.nanmean(spearman(predicted, measured)) - np.nanmean(means)
+    return [float(q + low) for q in np.nanquantile(means, (0.025, 0.975))]
 
 
 def ceilings(losses, others):

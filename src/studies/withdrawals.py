@@ -34,9 +34,9 @@ from .figures import withdrawal_plot
 from .retraining import show, write_tables
 
 FOLDER, TABLE, PLOT = "withdrawal", "withdrawal.md", "withdrawal.png"
-IN_A_ROW, OF_GENRE, HIDING, NEAREST = 100, 100, 500, 20  # requests; users; users of the button study; alike items
+IN_A_ROW, OF_GENRE, HIDING, NEAREST = 100, 100, 500, 20  # most requests; users; users of the button study; alike items
 EVERYTHING, SINGLE, USER, ONE_PERCENT, FIVE_PERCENT, GENRE = (
-    "nothing", "1 interaction, 100 in a row", "one user", "1% of users", "5% of users", "a genre of 100 users")
+    "nothing", "1 interaction, up to 100 in a row", "one user", "1% of users", "5% of users", "a genre of up to 100 users")
 HIDE_GENRE, HIDE_ITEM = "a genre", "one item"
 ROADS = ("retrained", "withdrawn", "filtered")
 _FILE = re.compile(r"\W+")  # what a file's name does not have
@@ -56,7 +56,8 @@ def withdrawal(config):
     output, seeds = Path(config.output_path), config.seeds or [config.seed + k for k in range(STUDY_SEEDS)]
     genres = load_catalogue(whole, config)[GENRES].str.split("|")
     requests = _requests(dataset, genres, generator(config.seed, "withdrawal study"))
-    stage = Stage("withdrawal", config, ("split", "model", *TRAINED, "repetition"), dataset_files(config, variant.masked),
+    stage = Stage("withdrawal", __name__, config, ("split", "model", *TRAINED, "repetition"),
+                  dataset_files(config, variant.masked),
                   [output / WITHDRAWAL_FILE, output / TABLE], device, {"rows": dataset.rows_sha256()})
     nothing, models, trained = np.zeros(dataset.num_interactions, bool), Models(config, dataset, stage.basis, device), {}
     buttons = Buttons(dataset, whole, genres, config, models(EVERYTHING, nothing, seeds[0])[0])
@@ -68,7 +69,7 @@ def withdrawal(config):
                 bar.update()
     rows = [row for name, gone in requests.items() for row in _compare(name, gone, trained, seeds, dataset, whole, config)]
     table, hidden = pd.DataFrame(rows), pd.DataFrame(buttons.rows(trained, seeds))
-    text = f"{_markdown(table)}\n{_buttons_markdown(hidden)}"
+    text = _markdown(table) + ("" if hidden.empty else f"\n\n{_buttons_markdown(hidden)}")
     write_tables(output, pd.concat([table, hidden]), WITHDRAWAL_FILE, text, TABLE)
     drawn(withdrawal_plot, output / PLOT, table, f"{dataset.name}: what is left of what was withdrawn")
     stage.finish()
@@ -76,13 +77,16 @@ def withdrawal(config):
 
 
 def _requests(dataset, genres, rng):
-    """By kind of request the (n,) interactions that are withdrawn; the kinds have different users."""
+    """By kind of request that is possible the (n,) interactions that are withdrawn; the kinds have different users."""
     length = np.bincount(dataset.user, minlength=dataset.num_users)
     users = rng.permutation(np.flatnonzero(length > 1))
-    numbers = {USER: 1, ONE_PERCENT: max(1, dataset.num_users // 100), FIVE_PERCENT: max(1, dataset.num_users // 20)}
-    first = np.searchsorted(dataset.user, users[:IN_A_ROW])
-    found, start = {SINGLE: np.zeros(dataset.num_interactions, bool)}, IN_A_ROW
-    found[SINGLE][first + rng.integers(0, length[users[:IN_A_ROW]])] = True
+    numbers = {USER: 1, ONE_PERCENT: dataset.num_users // 100, FIVE_PERCENT: dataset.num_users // 20}
+    if not len(users):
+        raise InputError(f"dataset {dataset.name}: nobody has two training interactions, so that one could be withdrawn; "
+                         "give the study more data")
+    start = min(IN_A_ROW, -(-len(users) // 2))  # half of few users are left for the other requests
+    found = {SINGLE: np.zeros(dataset.num_interactions, bool)}
+    found[SINGLE][np.searchsorted(dataset.user, users[:start]) + rng.integers(0, length[users[:start]])] = True
     for name, number in numbers.items():
         found[name] = np.isin(dataset.user, users[start:start + number])
         start += number
@@ -92,7 +96,7 @@ def _requests(dataset, genres, rng):
         most = named.mode()[0]  # the genre that most interactions have
         of_genre = genres.map(lambda names: most in names).to_numpy()
         found[GENRE] = np.isin(dataset.user, users[start:start + OF_GENRE]) & of_genre[dataset.item]
-    return found
+    return {name: gone for name, gone in found.items() if gone.any()}
 
 
 class Models:
@@ -122,11 +126,13 @@ def _compare(name, gone, trained, seeds, dataset, whole, config):
     judge = Judge(whole, dataset.user[gone], dataset.item[gone], config)
     for k, seed in enumerate(seeds):
         original, (retrained, seconds) = trained[EVERYTHING, seed][0], trained[name, seed]
-        other = trained[name, seeds[(k + 1) % len(seeds)]][0]
+        other = trained[name, seeds[(k + 1) % len(seeds)]][0]  # of a single seed the same: nothing is known of two
         of_seed = config.replace(seed=seed)
         parts = [np.arange(len(gone)) == place for place in np.flatnonzero(gone)] if name == SINGLE else [gone]
         found, times = _carried_out(original, parts, dataset, of_seed, 1 + config.anchor_epochs)
         result = judge.compared(original, found, retrained, other)
+        if len(seeds) == 1:
+            result["overlap"]["seeds"] = result["overlap_relative"] = np.nan
         yield {"request": name, "seed": seed, "interactions": int(gone.sum()), "ms": 1e3 * float(np.median(times)),
                "retrain_seconds": seconds, "faster": seconds / float(np.median(times)), "hr_gap": result["hr_gap"],
                "overlap_relative": result["overlap_relative"],
@@ -242,7 +248,7 @@ def _markdown(table):
         distance = abs(runs.auc_withdrawn - runs.auc_retrained).mean() / abs(runs.auc_original - runs.auc_retrained).mean()
         rows.append([name, f"{runs.interactions.iloc[0]:,}", f"{runs.ms.mean():.0f}", f"{runs.retrain_seconds.mean():.1f}",
                      f"{runs.faster.mean():.0f}", mean_and_std(runs.hr_gap), mean_and_std(runs.overlap_withdrawn),
-                     f"{runs.overlap_seeds.mean():.3f}", f"{runs.overlap_relative.mean():.2f}",
+                     *(f"{x.mean():.3f}".replace("nan", "") for x in (runs.overlap_seeds, runs.overlap_relative)),
                      f"{runs.auc_original.mean():.3f}", f"{runs.auc_withdrawn.mean():.3f}",
                      f"{runs.auc_retrained.mean():.3f}", f"{100 * distance:.0f}%"])
     return markdown_table(header, rows)

@@ -18,7 +18,8 @@ def test_each_seed_has_its_folders_and_the_metrics_are_summarised(settings, tmp_
     def stage(config):
         seen.append(config)
         write_json(f"{config.output_path}/{config.masked}.json",
-                   {"model": "M", "epoch": 3, "hr@10": 0.5 + 0.1 * config.seed, "reward": None})
+                   {"model": "M", "epoch": 3, "hr@10": 0.5 + 0.1 * config.seed, "reward": None, "seconds": 2.5,
+                    "ms_per_step": 0.1, "samples_per_second": 9.5})
 
     over_seeds(stage, lambda model: f"{model == 'IFRQE'}.json")(settings("--seeds", "1,3", "--masked"))
     assert [(c.seed, c.seeds) for c in seen] == [(1, []), (3, [])]
@@ -31,5 +32,9 @@ def test_each_seed_has_its_folders_and_the_metrics_are_summarised(settings, tmp_
     assert summary["hr@10"]["std"] == pytest.approx(0.2 / 2 ** 0.5)
 
 
-def test_one_seed_has_no_deviation():
-    assert summarise([{"loss": 2.0}])["loss"] == {"mean": 2.0, "std": 0.0, "values": [2.0]}
+def test_one_seed_has_no_deviation(settings, caplog):
+    assert summarise([{"loss": 2.0}])["loss"] == {"mean": 2.0, "std": None, "values": [2.0]}
+    caplog.set_level("INFO", "ifrqe")
+    over_seeds(lambda config: write_json(f"{config.output_path}/x.json", {"model": "M", "loss": 2.0}),
+               lambda model: "x.json")(settings("--seeds", "1"))
+    assert "mean:" in caplog.text and "2.0000" in caplog.text and "+-" not in caplog.text

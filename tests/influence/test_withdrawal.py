@@ -97,6 +97,17 @@ def test_items_take_one_newton_step_by_the_change_in_gradient(cpu, ratings, sett
         np.testing.assert_allclose(net.item_rows(found)[item], item_rows[item] - step, rtol=1e-3, atol=1e-4)
 
 
+def test_who_takes_back_everything_gets_the_mean_of_the_others_rows(cpu, ratings, settings):
+    config = settings("--model", "mf", "--num_factors", 3, "--embedding_std", .5)
+    dataset = load_dataset(config)
+    net = build(dataset, config)
+    values = net.values()
+    for users in ([2], range(12)):  # where everyone withdraws there are no others
+        found = Withdrawal(net, dataset, config)({"a": values}, np.isin(dataset.user, users))["a"]
+        rows = np.delete(net.user_rows(values), 2, 0) if len(users) == 1 else net.user_rows(values)
+        np.testing.assert_allclose(net.user_rows(found)[2], rows.mean(0), rtol=1e-5)
+
+
 def test_the_sampled_hessian_counts_each_other_user_as_often_as_training_does(cpu, ratings, settings):
     config = settings("--model", "mf", "--num_factors", 2)
     dataset = load_dataset(config)

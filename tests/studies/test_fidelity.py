@@ -80,6 +80,15 @@ def test_ceilings_are_what_the_best_prediction_reaches():
     assert ceilings(losses[:, :1], mixed)["ceiling_own"] is None
 
 
+def test_ties_of_resampled_subsets_do_not_lower_the_interval(monkeypatch):
+    monkeypatch.setattr(study, "SCORE_RESAMPLES", 200)
+    rng = np.random.default_rng(0)
+    predicted = rng.normal(size=(24, 200))
+    measured = predicted + 0.7 * rng.normal(size=(24, 200))
+    low, high = study.score_interval(predicted, measured, rng)
+    assert (low + high) / 2 == pytest.approx(spearman(predicted, measured).mean(), abs=0.006)  # 0.02 below it by quantiles
+
+
 def test_interval_covers_the_mean():
     rng = np.random.default_rng(3)
     values = [mean_interval(rng.normal(0, 1, 50), rng) for _ in range(40)]

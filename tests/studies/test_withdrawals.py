@@ -1,7 +1,11 @@
 """The withdrawal study: what is measured, what is kept, and what stands in its tables."""
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
+import pytest
 
+from src.common.errors import InputError
 from src.constants import WITHDRAWAL_FILE
 from src.movielens import prepare
 from src.studies import withdrawals as study
@@ -20,7 +24,8 @@ def test_a_simulation_from_requests_to_tables(cpu, settings, tmp_path, monkeypat
     withdrawal(config)
     table = pd.read_csv(tmp_path / "output" / WITHDRAWAL_FILE)
     requests, hidden = table[table.request.notna()], table[table.hidden.notna()]
-    assert list(requests.groupby("request", sort=False).size()) == [1] * 5
+    assert requests.request.tolist() == [study.SINGLE, study.USER, study.FIVE_PERCENT, study.GENRE]  # 1% of 60 users is none
+    assert requests.overlap_relative.isna().all() and requests.overlap_seeds.isna().all()  # nothing is known of two seeds
     assert requests.auc_original.between(0, 1).all() and (requests.faster > 0).all()
     assert (requests.hr_gap - (requests.hr_withdrawn - requests.hr_retrained)).abs().max() < 1e-12
     assert requests[requests.request == study.SINGLE].interactions.tolist() == [5]
@@ -31,9 +36,26 @@ def test_a_simulation_from_requests_to_tables(cpu, settings, tmp_path, monkeypat
     assert filtered[(filtered.hidden == study.HIDE_GENRE) & (filtered.group == "hide")].left.tolist() == [1]
     assert (filtered[filtered.group == "control"].left == 0).all()
     text = (tmp_path / "output" / TABLE).read_text()
+    assert "nan" not in text
     assert "| 5% of users |" in text and "| a genre | retrained |" in text and is_png(tmp_path / "output" / PLOT)
     monkeypatch.setattr(study, "train_in_memory", None)  # all trainings are kept
     withdrawal(config)
+
+
+@pytest.mark.parametrize("users, requests, most", [
+    (1000, [study.SINGLE, study.USER, study.ONE_PERCENT, study.FIVE_PERCENT, study.GENRE], 100),
+    (12, [study.SINGLE, study.USER, study.GENRE], 6), (2, [study.SINGLE, study.USER], 1), (1, [study.SINGLE], 1)])
+def test_few_users_make_fewer_requests(users, requests, most):
+    user = np.repeat(np.arange(users), 3)
+    dataset = SimpleNamespace(num_users=users, user=user, item=np.arange(len(user)) % 5, num_interactions=len(user))
+    found = study._requests(dataset, pd.Series(["Drama"] * 5).str.split("|"), np.random.default_rng(0))
+    assert list(found) == requests and found[study.SINGLE].sum() == most and (np.sum(list(found.values()), 0) <= 1).all()
+
+
+def test_nobody_who_could_withdraw_is_one_line():
+    one = SimpleNamespace(name="few", num_users=2, user=np.array([0, 1]), item=np.array([0, 0]), num_interactions=2)
+    with pytest.raises(InputError, match="dataset few: nobody has two training interactions"):
+        study._requests(one, pd.Series([[""]]), np.random.default_rng(0))
 
 
 def test_alike_items_that_leave():
