@@ -5,4 +5,4 @@
 # With --eval_negatives (and --eval_item_list) of the NCF literature also the time until their HR@10 is reached.
 source "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/common.sh"
 stage_arguments "$@"
-run_module src.studies.benchmark "${flags[@]+"${flags[@]}"}"
+run_module benchmarks.benchmark "${flags[@]+"${flags[@]}"}"

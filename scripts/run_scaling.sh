@@ -3,4 +3,4 @@
 #   bash scripts/run_scaling.sh [--solver blend] [--chunk_size 65536] [--flag value ...]
 source "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/common.sh"
 stage_arguments "$@"
-run_module src.studies.scaling "${flags[@]+"${flags[@]}"}"
+run_module benchmarks.scaling "${flags[@]+"${flags[@]}"}"

@@ -3,10 +3,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.scaling import measure, simulated
 from src.common.machine import peak_rss_mb, reset_peak_rss
 from src.dataset import load_dataset, split
 from src.movielens import prepare
-from src.studies.scaling import measure, simulated
 
 
 def test_the_data_in_memory_are_those_of_the_data_stage(settings):

@@ -10,19 +10,20 @@ from pathlib import Path
 
 import numpy as np
 
-from ..common.errors import InputError
-from ..common.files import write_json
-from ..common.machine import hardware, peak_rss_mb, reset_peak_rss
-from ..common.stage import main
-from ..constants import ITEM, SIMULATION, TIMESTAMP, USER
-from ..dataset import Ids, split
-from ..device_adapter import set_device
-from ..influence.anchor import Anchor
-from ..influence_function import influences
-from ..network import build
-from ..sources.simulation import simulate
-from .figures import scaling_plot
-from .process import ask
+from src.common.errors import InputError
+from src.common.figures import drawn
+from src.common.files import write_json
+from src.common.machine import hardware, peak_rss_mb, reset_peak_rss
+from src.common.process import ask
+from src.common.stage import main
+from src.constants import ITEM, SIMULATION, TIMESTAMP, USER
+from src.dataset import Ids, split
+from src.device_adapter import set_device
+from src.influence.anchor import Anchor
+from src.influence_function import influences
+from src.network import build
+from src.sources.simulation import simulate
+from src.studies.figures import scaling_plot
 
 SIZES = ((1_000_000, 6_900, 5_000), (5_000_000, 34_500, 12_000), (20_000_000, 138_000, 27_000))  # ratings, users, items
 FILE, PLOT = "scaling.json", "scaling.png"
@@ -60,7 +61,7 @@ def scaling(config):
         for ratings, users, items in SIZES:
             np.savez(path, num_users=users, num_items=items, **simulated(ratings, users, items, config.seed))
             try:
-                row = ask("src.studies.scaling", "measure", config, str(path))
+                row = ask(f"{__package__}.scaling", "measure", config, str(path))
             except subprocess.CalledProcessError as e:
                 raise InputError(f"solver {config.solver}: the process for {ratings:,} ratings ended with {e.returncode}; "
                                  "its own error is above") from e
@@ -70,7 +71,7 @@ def scaling(config):
     output = Path(config.output_path)
     write_json(output / FILE, {"hardware": hardware(), "solver": config.solver, "chunk_size": config.chunk_size,
                                "sizes": rows})
-    scaling_plot(output / PLOT, rows, f"influences, solver {config.solver}")
+    drawn(scaling_plot, output / PLOT, rows, f"influences, solver {config.solver}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The training step of src/training/trainer.py in JAX, for run_benchmark.sh: it answers each line with ms per step.
 
-  python scripts/benchmark_jax.py UPDATE NUM_USERS NUM_ITEMS GROUPS NUM_NEG NUM_FACTORS STEPS LAYER LAYER ...
+  python benchmarks/benchmark_jax.py UPDATE NUM_USERS NUM_ITEMS GROUPS NUM_NEG NUM_FACTORS STEPS LAYER LAYER ...
 
 UPDATE is lazy (Adam moves the rows of a batch alone) or dense. All steps are one compiled scan.
 """

@@ -10,21 +10,22 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import metrics
-from ..common.errors import InputError
-from ..common.files import write_json
-from ..common.machine import hardware, peak_rss_mb
-from ..common.ranks import in_ranks, rank_folder
-from ..common.stage import main
-from ..config import load_config
-from ..dataset import evaluation_candidates, load_dataset
-from ..device_adapter import set_device
-from ..influence.anchor import Anchor
-from ..influence_function import influences
-from ..network import build, score
-from ..sources.deal import deal, load_share
-from ..training.trainer import STEPS_PER_CALL, Trainer, train_on
-from .process import ROOT, ask
+from src import metrics
+from src.common.errors import InputError
+from src.common.files import write_json
+from src.common.machine import hardware, peak_rss_mb
+from src.common.process import ROOT, ask, command
+from src.common.ranks import in_ranks, rank_folder
+from src.common.stage import main
+from src.config import load_config
+from src.dataset import evaluation_candidates, load_dataset
+from src.device_adapter import set_device
+from src.influence.anchor import Anchor
+from src.influence_function import influences
+from src.network import build, score
+from src.sources.deal import deal, load_share
+from src.training.train import Validation
+from src.training.trainer import STEPS_PER_CALL, Trainer, train_on
 
 RUNS = 5  # of each side, in turn
 OTHERS = {"torch": "PyTorch", "jax": "JAX"}
@@ -60,9 +61,10 @@ class OtherSteps:
                  steps.per_call, *config.layers)
         # the environment as it was at the start: MindSpore has set OMP_NUM_THREADS to 1 since, behind Python's back
         self.process = subprocess.Popen([os.environ.get(f"{name.upper()}_PYTHON", sys.executable),
-                                         ROOT / "scripts" / f"benchmark_{name}.py", "lazy" if config.lazy_adam else "dense",
-                                         *map(str, sizes)], env=dict(os.environ), stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+                                         Path(__file__).with_name(f"benchmark_{name}.py"),
+                                         "lazy" if config.lazy_adam else "dense", *map(str, sizes)],
+                                        env=dict(os.environ), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        stderr=subprocess.DEVNULL, text=True)
         self.version = self.process.stdout.readline().strip()
 
     def ms_per_step(self):
@@ -93,7 +95,7 @@ def in_two_ranks(config, device):
     config = config.replace(ranks=2)
     with rank_folder(config) as folder:
         deal(config, False, folder)
-        return in_ranks(config, folder, "src.studies.benchmark", "steps_in_rank", device)
+        return in_ranks(config, folder, f"{__package__}.benchmark", "steps_in_rank", device)
 
 
 def steps_in_rank(config, folder, exchange, device):
@@ -106,28 +108,24 @@ def shares(dataset, config, device):
     """Seconds of an epoch with its evaluation, and of what in it is not a training step, each measured on its own."""
     net = build(dataset, config)
     trainer = Trainer(net, dataset, config.replace(train_epochs=3), device)
-    candidates = evaluation_candidates(dataset, "validation", config)
-    spent = []
+    validate, spent = Validation(dataset, config), []
     for number in range(3):  # the first compiles
         start = time.perf_counter()
         trainer.epoch(number)
         trained = time.perf_counter()
-        scores = score(net, candidates, config.eval_batch_size, dataset.scored)
-        for metric in (metrics.hit_ratio, metrics.ndcg):
-            metric(scores, config.top_k)
-        metrics.cross_entropy(scores)
+        validate(net.values())
         end = time.perf_counter()
         trainer.samples(number)
         spent.append((end - start, end - trained, time.perf_counter() - end))
     return [float(value) for value in np.mean(spent[1:], 0)]
 
 
-def seconds_to_start(*arguments):
-    """Median seconds of three runs of the interpreter with these arguments, in the project's folder."""
+def seconds_to_start(started):
+    """Median seconds of three runs of a command."""
     spent = []
     for _ in range(3):
         start = time.perf_counter()
-        subprocess.run([sys.executable, *arguments], cwd=ROOT, env=dict(os.environ), stdout=subprocess.DEVNULL, check=True)
+        subprocess.run(started, env=dict(os.environ), stdout=subprocess.DEVNULL, check=True)
         spent.append(time.perf_counter() - start)
     return float(np.median(spent))
 
@@ -151,7 +149,8 @@ def time_to_target(config, start):
     shown = build(dataset, config)
     for epoch in train_on(Trainer(build(dataset, config), dataset, config, device)):
         shown.set_values(epoch.values)
-        hit_ratio = metrics.hit_ratio(score(shown, candidates, config.eval_batch_size, dataset.scored), config.top_k)
+        rank = metrics.ranks(score(shown, candidates, config.eval_batch_size, dataset.scored))
+        hit_ratio = metrics.hit_ratio_of_ranks(rank, config.top_k)
         seconds = time.time() - start
         print(f"epoch {epoch.number}  hr@{config.top_k} {hit_ratio:.4f}  {seconds:.1f} s", file=sys.stderr, flush=True)
         if hit_ratio >= TARGET:
@@ -177,7 +176,7 @@ def benchmark(config):
     for recipe in ("paper", "fast"):
         options = load_config(["--recipe", recipe])
         chosen = config.replace(**{key: getattr(options, key) for key in ("batch_size", "learning_rate", "lazy_adam",
-                                                                          "weight_decay", "num_neg")})
+                                                                          "weight_decay", "num_neg")}, min_steps=0)
         ours, others = compare(dataset, chosen, device)
         show(f"{recipe}: ms per step, batch {chosen.batch_size:,}", f"{recipe}_ms_per_step", ours, f"{ours:.3f}")
         for name, (version, theirs) in others.items():
@@ -199,15 +198,18 @@ def benchmark(config):
              f"{total:.2f}, so {options.train_epochs} epochs in {total * options.train_epochs:.0f} s")
         show(f"{recipe}: validation and sampling, each on its own", f"{recipe}_other_seconds", other,
              f"{evaluation:.2f} s and {sampling:.2f} s, {100 * other / total:.0f}% of the epoch")
-    for name, key, arguments in (("train.py --help", "help", ["train.py", "--help"]),
-                                 ("the imports of train.py", "import", ["-c", "import src.training.train"])):
-        seconds = seconds_to_start(*arguments)
+    starts = {"train.py --help": ("help", [sys.executable, ROOT / "train.py", "--help"]), "the imports of train.py": (
+        "import", command("importlib", "import_module", "src.training.train"))}
+    for name, (key, started) in starts.items():
+        if key == "help" and not started[1].is_file():  # where the package is installed
+            continue
+        seconds = seconds_to_start(started)
         show(f"seconds of {name}", f"{key}_seconds", seconds, f"{seconds:.2f}")
     seconds = seconds_of_influences(dataset, config)
     show(f"seconds of influences ({config.solver}) at one set of parameters", "influence_seconds", seconds, f"{seconds:.1f}")
     if config.eval_negatives:
         fast = load_config([*sys.argv[1:], "--recipe", "fast", "--holdout", "1"])
-        seconds = ask("src.studies.benchmark", "time_to_target", fast, time.time())
+        seconds = ask(f"{__package__}.benchmark", "time_to_target", fast, time.time())
         show(f"fast: seconds from process start to HR@{config.top_k} {TARGET}", "seconds_to_target", seconds,
              "not reached" if seconds is None else f"{seconds:.1f}")
     show("peak memory of this process, MB", "peak_rss_mb", peak_rss_mb(), f"{peak_rss_mb():.0f}")
