@@ -3,6 +3,7 @@
 --recommend shows recommendations instead, --explain_user what was decided for a user and why, --why the fewest interactions
 without which an item is not recommended; --receipt writes what was decided to a file for them, --verify_receipt checks one.
 """
+import functools
 import sys
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from src.common.seeds import over_seeds  # noqa: E402
 from src.common.stage import main  # noqa: E402
 from src.common.variant import asked  # noqa: E402
 from src.constants import eval_file  # noqa: E402
-from src.evaluation.compare import differ_beyond_seed  # noqa: E402
+from src.evaluation.compare import OF_THE_SEED, not_comparable  # noqa: E402
 
 
 def evaluate_and_report(config):
@@ -40,7 +41,7 @@ def run(config):
         from src.report.receipt_page import verify_receipt
         verify_receipt(config)
     else:
-        over_seeds(evaluate_and_report, eval_file, differ_beyond_seed)(config)
+        over_seeds(evaluate_and_report, eval_file, functools.partial(not_comparable, but=OF_THE_SEED))(config)
 
 
 if __name__ == "__main__":

@@ -1,25 +1,22 @@
-"""What happens at the end of each training epoch."""
+"""What happens at the end of each training epoch: on_epoch_end(history, values).
+
+It is called with the records of all epochs so far, which hold epoch (from 1), loss, the validation metrics if there are any,
+and seconds, and with the parameters, see Network.values.
+"""
 from __future__ import annotations
 
-import csv
-import io
 import logging
 import time
 from pathlib import Path
+
+import pandas as pd
 
 from .common.files import write_text
 
 logger = logging.getLogger("ifrqe")
 
 
-class Callback:
-    """Base class; a record holds epoch (from 1), loss, the validation metrics if there are any, and seconds."""
-
-    def on_epoch_end(self, history: list[dict], values: dict) -> None:
-        """Called after each epoch with the records of all epochs so far and the parameters (see Network.values)."""
-
-
-class EpochReport(Callback):
+class EpochReport:
     """Logs a line per epoch with the time left.
 
     Args:
@@ -40,7 +37,7 @@ class EpochReport(Callback):
                     time.strftime("%H:%M:%S" if left >= 3600 else "%M:%S", time.gmtime(left)))
 
 
-class BestEpoch(Callback):
+class BestEpoch:
     """Keeps the parameters of the epoch with the best value of a metric (the first of equals).
 
     Args:
@@ -89,15 +86,11 @@ class AnchorEpochs(BestEpoch):
             self.kept = {e: self.gathered[e] for e in sorted(chosen)} | {epoch: values}
 
 
-class HistoryFile(Callback):
+class HistoryFile:
     """Writes the records as CSV after every epoch: a row per epoch, a column per key."""
 
     def __init__(self, path: str | Path):
         self.path = path
 
     def on_epoch_end(self, history: list[dict], values: dict) -> None:
-        text = io.StringIO()
-        writer = csv.DictWriter(text, history[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(history)
-        write_text(self.path, text.getvalue())
+        write_text(self.path, pd.DataFrame(history).to_csv(index=False, lineterminator="\n"))

@@ -84,8 +84,9 @@ def influences(anchor: Anchor, dataset: Dataset, config: Config,
             net.set_values(values() if callable(values) else values)
             solver.start()
             for k in range(len(chunks)):
-                influence[chunks.positions(k)] += _of_chunk(solver, chunks[k], config, wanted.shape[1])
-                bar.update(chunks.size(k))
+                place = chunks.positions(k)
+                influence[place] += _of_chunk(solver, chunks[k], config, wanted.shape[1])
+                bar.update(len(place))
     influence /= len(anchor.parameters)
     return influence[:, 0] if targets is None else influence, solver.report()
 

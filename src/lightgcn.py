@@ -9,26 +9,17 @@ from __future__ import annotations
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
+from . import mf
 from .config import Config
 from .dataset import Dataset
-from .mf import LinearRows
-from .network import Network, Repeat
+from .network import Network
 from .stat_utils import generator
 
 MOST_PAIRS = 1 << 25  # of users and items whose adjacency is a dense matrix, 134 MB: on a CPU faster than a sparse one
 
 
-class Head(nn.Cell):
-    """Inner product, plus a bias of all pairs, which changes no ranking but is needed by a loss of probabilities.
-
-    Args:
-        width, num_neg: see mf.Head.
-    """
-
-    def __init__(self, width: int, num_neg: int):
-        super().__init__()
-        self.bias = Parameter(Tensor(np.full(1, -np.log(num_neg), np.float32)), name="bias")
-        self.repeat = Repeat(width)
+class Head(mf.Head):
+    """Inner product, plus a bias of all pairs, which changes no ranking but is needed by a loss of probabilities."""
 
     def construct(self, user, item):
         """(g, f), (g*n, f) rows of g users and n items for each -> (g, n) logits."""
@@ -103,8 +94,8 @@ class LightGCN(Network):
         rows = np.ascontiguousarray(rows, np.float32)
         return {**values, "user_embedding": rows, "user_final": rows}
 
-    def rows_of_users(self, size: int, graph: bool = True) -> LinearRows:
-        return LinearRows(self)
+    def rows_of_users(self, size: int, graph: bool = True) -> mf.LinearRows:
+        return mf.LinearRows(self)
 
-    def rows_of_items(self, size: int, graph: bool = True) -> LinearRows:
-        return LinearRows(self, of_items=True)
+    def rows_of_items(self, size: int, graph: bool = True) -> mf.LinearRows:
+        return mf.LinearRows(self, of_items=True)

@@ -21,23 +21,13 @@ def ranks(scores: np.ndarray, counts: np.ndarray | None = None) -> np.ndarray:
     return (before if counts is None else before & counts[:, 1:]).sum(1)
 
 
-def hit_ratio(scores: np.ndarray, k: int) -> float:
-    """HR@k: share of users whose held-out item is among the first k."""
-    return hit_ratio_of_ranks(ranks(scores), k)
-
-
-def ndcg(scores: np.ndarray, k: int) -> float:
-    """NDCG@k with one relevant item: mean over users of 1 / log2(rank + 2) where the 0-based rank is below k, else 0."""
-    return ndcg_of_ranks(ranks(scores), k)
-
-
 def hit_ratio_of_ranks(rank: np.ndarray, k: int) -> float:
-    """HR@k of 0-based ranks."""
+    """HR@k of 0-based ranks: share of users whose held-out item is among the first k."""
     return float((rank < k).mean())
 
 
 def ndcg_of_ranks(rank: np.ndarray, k: int) -> float:
-    """NDCG@k of 0-based ranks."""
+    """NDCG@k with one relevant item: mean over users of 1 / log2(rank + 2) where the 0-based rank is below k, else 0."""
     return float(gains_of_ranks(rank, k).mean())
 
 
@@ -115,6 +105,5 @@ def disclosed_by_unwillingness(unwillingness: np.ndarray, disclosed: np.ndarray,
         count: (bins,) interactions.
     """
     edges = np.linspace(0, 1, bins + 1)
-    place = np.clip(np.digitize(unwillingness, edges) - 1, 0, bins - 1)
-    count = np.bincount(place, minlength=bins)
-    return edges, np.bincount(place, disclosed, bins) / np.maximum(count, 1), count
+    count, kept = (np.histogram(values, edges)[0] for values in (unwillingness, unwillingness[disclosed]))
+    return edges, kept / np.maximum(count, 1), count

@@ -120,7 +120,7 @@ def test_chunks_cover_every_interaction_once_with_negatives_of_its_user(write_ra
     assert np.array_equal(groups[:, 0], dataset.item)
     assert not pairs.contains(dataset.user[:, None], groups[:, 1:]).any()
     for k, place in enumerate(places):
-        assert chunks.size(k) == len(place)
+        assert chunks[k].inside.sum() == len(place)
         assert set(dataset.user[place]) == set(chunks[k].users)
 
 

@@ -15,14 +15,15 @@ def test_ranks_by_hand():
 
 def test_ties_count_against_the_positive():
     assert metrics.ranks(np.zeros((1, 4))).tolist() == [3]
-    assert metrics.hit_ratio(np.zeros((5, 100)), 10) == 0
+    assert metrics.hit_ratio_of_ranks(metrics.ranks(np.zeros((5, 100))), 10) == 0
 
 
 def test_hit_ratio_and_ndcg_by_hand():
-    assert metrics.hit_ratio(SCORES, 1) == pytest.approx(1 / 3)
-    assert metrics.hit_ratio(SCORES, 2) == pytest.approx(2 / 3)
-    assert metrics.ndcg(SCORES, 2) == pytest.approx((1 + 1 / math.log2(3)) / 3)
-    assert metrics.ndcg(SCORES, 4) == pytest.approx((1 + 1 / math.log2(3) + 1 / math.log2(5)) / 3)
+    rank = metrics.ranks(SCORES)
+    assert metrics.hit_ratio_of_ranks(rank, 1) == pytest.approx(1 / 3)
+    assert metrics.hit_ratio_of_ranks(rank, 2) == pytest.approx(2 / 3)
+    assert metrics.ndcg_of_ranks(rank, 2) == pytest.approx((1 + 1 / math.log2(3)) / 3)
+    assert metrics.ndcg_of_ranks(rank, 4) == pytest.approx((1 + 1 / math.log2(3) + 1 / math.log2(5)) / 3)
 
 
 def test_mrr_precision_and_f1_by_hand():

@@ -194,11 +194,8 @@ class Exchange:
     def each(self, values: np.ndarray) -> np.ndarray:
         """(size, ...) arrays of one shape and kind from all ranks, which all call this at the same point."""
         from mindspore import Tensor
-        content = np.frombuffer(values.tobytes(), np.uint8)
-        words = np.zeros(-(-len(content) // 4) * 4, np.uint8)
-        words[:len(content)] = content
-        words = words.view(np.int32)
-        parts = []
+        content = values.tobytes()
+        words, parts = np.frombuffer(content + bytes(-len(content) % 4), np.int32), []
         for start in range(0, max(len(words), 1), _MOST):
             part = words[start:start + _MOST]
             padded = np.zeros(max(_WORDS, 1 << (len(part) - 1).bit_length() if len(part) else 0), np.int32)

@@ -28,21 +28,13 @@ def not_comparable(plain: dict, masked: dict, but: Sequence[str] = ()) -> str:
     return ", ".join(said)
 
 
-def differ_beyond_seed(one: dict, other: dict) -> str:
-    """In what two evaluations of different seeds differ, so that no mean may have both; "" if one may."""
-    return not_comparable(one, other, but=OF_THE_SEED)
-
-
 def _compared(record):
-    """What must be the same in two evaluations; options that evaluation and training both have stand there twice.
-
-    How many ranks trained is no such thing: it changes a model as another order of the samples would.
-    """
+    """What must be the same in two evaluations; options that evaluation and training both have stand there twice."""
     compared = {**{key: record.get(key) for key in COMPARED}, "top_k": top_k_of(record)}
     training = record.get("training", {})
     for key, value in ({**EARLIER, **training} if training else {}).items():
         compared[f"training {key}" if key in compared else key] = value
-    compared.pop("ranks", None)
+    compared.pop("ranks", None)  # how many changes a model as another order of the samples would
     return compared
 
 

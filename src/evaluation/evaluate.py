@@ -28,7 +28,7 @@ from ..constants import MASKED_MODEL, RATINGS_FILE, USER, eval_file, users_file
 from ..dataset import Dataset, counting, evaluation_candidates
 from ..device_adapter import set_device
 from ..game.decisions import Decisions, consent_behind, dataset_of, decisions_behind
-from ..network import Network, score, score_all
+from ..network import score, score_all
 from ..sources.deal import deal, load_share
 from ..sources.unwillingness import data_files, load_unwillingness
 from .compare import PERSONAL, TRAINED, comparison_table, made_otherwise, not_comparable
@@ -66,7 +66,7 @@ def evaluate(variant: Variant) -> tuple[Dataset, Decisions | None] | None:
     inputs += [path for path in optional if path.is_file() and path not in inputs]
     _check_log(output / config.eval_file_name)
     device = set_device(config)
-    stage = Stage(f"eval_{model.lower()}", config, ("split", "model", *EVALUATED, *MASK), inputs,
+    stage = Stage(f"eval_{model.lower()}", __name__, config, ("split", "model", *EVALUATED, *MASK), inputs,
                   [output / eval_file(model), output / users_file(model)], device)
     if not stage.is_done():
         read = _evaluate(variant, output, stage)
@@ -108,7 +108,11 @@ def _evaluate(variant, output, stage):
         dataset = dataset_of(variant)
         said, users = _score(variant, dataset)
     else:
-        dataset, said, users = _score_in_ranks(variant)
+        with rank_folder(config) as folder:
+            dataset = deal(config, False, folder, consent_behind(variant))
+            said = in_ranks(config, folder, __name__, "score_in_rank", variant.masked)
+            with np.load(folder / _USERS) as columns:
+                users = dict(columns)
     found, info = said["metrics"], said["info"]
     decisions = decisions_behind(variant, dataset)
     used, game = _violation(variant, dataset, decisions, found["loss"])
@@ -138,7 +142,7 @@ def _evaluate(variant, output, stage):
 
 def _score(variant, dataset):
     """What the model of a Variant makes of a dataset, or of a rank's share of it, and the columns of all users' file."""
-    config, of_all = variant.config, dataset.of_scored
+    config, of_all, k = variant.config, dataset.of_scored, variant.config.top_k
     serving = load_serving(dataset, variant)
     net = serving.net
     candidates = evaluation_candidates(dataset, "test", config)
@@ -148,31 +152,25 @@ def _score(variant, dataset):
     start = time.perf_counter()
     scores = of_all(score(net, candidates, config.eval_batch_size, dataset.scored))
     seconds = time.perf_counter() - start
-    found = metrics.all_metrics(scores, config.top_k, counts)
+    found, rank = metrics.all_metrics(scores, k, counts), metrics.ranks(scores, counts)
+    further = {}  # ranks, by what stands around the names of their metrics
     if config.eval_mode == "full":
-        rank = of_all(full_ranks(net, dataset, config.eval_batch_size))
-        found = {**found, f"full_hr@{config.top_k}": metrics.hit_ratio_of_ranks(rank, config.top_k),
-                 f"full_ndcg@{config.top_k}": metrics.ndcg_of_ranks(rank, config.top_k)}
+        everything = score_all(net, dataset.scored, dataset.num_items, config.eval_batch_size)
+        further["full_{}"] = of_all(ranks_among_untouched(dataset, dataset.test, everything))
     if serving.other is not None:
         net.set_values(serving.other)
-        rest = metrics.ranks(score(net, candidates, config.eval_batch_size, dataset.scored), counts)
-        found.update(_of_both(metrics.ranks(scores, counts), rest, serving.personal, config.top_k))
+        other = metrics.ranks(score(net, candidates, config.eval_batch_size, dataset.scored), counts)
+        trained, personal = (other, rank) if serving.personal else (rank, other)
+        further.update({f"{{}}_{TRAINED}": trained, f"{{}}_{PERSONAL}": personal})
+    for name, of_users in further.items():
+        found[name.format(f"hr@{k}")] = metrics.hit_ratio_of_ranks(of_users, k)
+        found[name.format(f"ndcg@{k}")] = metrics.ndcg_of_ranks(of_users, k)
     info = {key: serving.info.get(key) for key in ("epoch", "settings", "device", "mindspore")}
     said = {"metrics": found, "info": {key: value for key, value in info.items() if value is not None},
             "personal": serving.personal, "num_candidates": candidates.shape[1], "seconds": seconds,
             "candidates_sha256": hashlib.sha256(of_all(candidates).tobytes()).hexdigest()}
-    return said, {"rank": metrics.ranks(scores, counts), "loss": metrics.mean_loss(scores, counts),
+    return said, {"rank": rank, "loss": metrics.mean_loss(scores, counts),
                   "pos_loss": metrics.cross_entropy(scores)[:, 0]}
-
-
-def _score_in_ranks(variant):
-    """As `_score`, of several ranks; the Dataset of all before."""
-    config = variant.config
-    with rank_folder(config) as folder:
-        dataset = deal(config, False, folder, consent_behind(variant))
-        said = in_ranks(config, folder, __name__, "score_in_rank", variant.masked)
-        with np.load(folder / _USERS) as columns:
-            return dataset, said, dict(columns)
 
 
 def score_in_rank(config: Config, folder: Path, exchange: Exchange, masked: bool) -> dict:
@@ -181,15 +179,6 @@ def score_in_rank(config: Config, folder: Path, exchange: Exchange, masked: bool
     if exchange.rank == 0:
         np.savez(folder / _USERS, **users)
     return said
-
-
-def _of_both(rank, other, personal, k):
-    """HR@k and NDCG@k with trained and with personal rows, from the ranks with those that serve and with the others."""
-    found = {}
-    for suffix, chosen in ((TRAINED, other if personal else rank), (PERSONAL, rank if personal else other)):
-        found[f"hr@{k}_{suffix}"] = metrics.hit_ratio_of_ranks(chosen, k)
-        found[f"ndcg@{k}_{suffix}"] = metrics.ndcg_of_ranks(chosen, k)
-    return found
 
 
 def _violation(variant, dataset, decisions, loss):
@@ -210,22 +199,11 @@ def _violation(variant, dataset, decisions, loss):
                              "reward": None if weight is None else -loss - weight * wv}
 
 
-def full_ranks(net: Network, dataset: Dataset, batch_size: int) -> np.ndarray:
-    """Rank of each user's test item among all items that the user has not touched before.
-
-    Returns:
-        (scored users,) 0-based; an item with the same score counts as ranked before it.
-
-    Raises:
-        FloatingPointError: a score is NaN or infinite.
-    """
-    return ranks_among_untouched(dataset, dataset.test,
-                                 score_all(net, dataset.scored, dataset.num_items, batch_size))
-
-
 def ranks_among_untouched(dataset: Dataset, target: np.ndarray,
                           scored: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
     """Rank of an item of each user among all items that are neither in their history nor their validation item.
+
+    Where the validation item is ranked, the test item stands among the others: no choice knows it.
 
     Args:
         dataset: the whole Dataset: what a mask withholds is not ranked either.
@@ -233,13 +211,12 @@ def ranks_among_untouched(dataset: Dataset, target: np.ndarray,
         scored: pairs of (c,) int users and (c, num_items) scores of all items, the higher the better; all that are scored.
 
     Returns:
-        See full_ranks.
+        (scored users,) 0-based; an item with the same score counts as ranked before it.
 
     Raises:
         FloatingPointError: a score is NaN or infinite.
     """
-    seen = dataset.history_pairs()
-    everything = np.arange(dataset.num_items)
+    seen, everything = dataset.history_pairs(), np.arange(dataset.num_items)
     rank = np.empty(dataset.num_users, np.int64)
     for users, scores in scored:
         row, own = np.arange(len(users))[:, None], target[users][:, None]

@@ -13,17 +13,18 @@ import pandas as pd
 from ..common.errors import InputError
 from ..common.plugins import label
 from ..common.terminal import RESULT, paint
-from ..common.variant import Variant, decision_files
+from ..common.variant import Variant
 from ..config import Config
-from ..constants import DISCLOSED, EXPECTED, GENRES, INFLUENCE, INSTALMENT, ITEM, REASON, UNWILLINGNESS, USER
-from ..dataset import NONE_DROPPED, TOO_FEW, VETO, WAITS, Dataset, load_dataset
+from ..constants import DISCLOSED, EXPECTED, INFLUENCE, INSTALMENT, ITEM, REASON, UNWILLINGNESS, USER
+from ..dataset import NONE_DROPPED, TOO_FEW, VETO, WAITS, Dataset
 from ..device_adapter import set_device
 from ..game.baselines import BASELINES
-from ..game.decisions import Decisions, decided_with, read_decisions
+from ..game.decisions import Decisions, decided_dataset, decisions_about
 from ..game.mirror_descent import critical_payoff, prices_within_budgets
 from ..game.strategies import ASK_FIRST, NONE
 from ..sources.catalogue import find_users, load_catalogue, original_id
-from .recommend import as_records, described, line_of, load_model, show_json, top_items
+from ..training.checkpoint import load_checkpoint
+from .recommend import as_records, described, line_of, named, show_json, top_items
 
 logger = logging.getLogger("ifrqe")
 
@@ -79,17 +80,13 @@ VETOED = "withheld: they forbade it"
 WITHDRAWN = "withheld: they took it back"
 TOO_LITTLE = "withheld: too few of their interactions may be used"
 ANCHORS, INSTALMENTS = "a close call between the anchors", "in an earlier instalment, by what was known then"
-EVERYTHING = ("everything is", "")  # nothing is withheld but what is vetoed
 OWN_STRATEGY = ("the strategy chose it", "the strategy did not choose it")
-BASELINE_REASONS = {NONE: EVERYTHING,
+BASELINE_REASONS = {NONE: ("everything is", ""),  # nothing is withheld but what is vetoed
                     **{name: (baseline.disclosed, baseline.withheld) for name, baseline in BASELINES.items()}}
 
 
 def _reason(expected, price, disclosed, says, otherwise):
-    """Why an interaction was disclosed or withheld, by its worth, its price and what the rule says.
-
-    `otherwise` is said where the decision was another than the rule's.
-    """
+    """Why an interaction was disclosed or withheld; `otherwise` where the decision was another than the rule `says`."""
     if disclosed != says:
         return f"{'disclosed' if disclosed else 'withheld'}: {otherwise}"
     if disclosed and price > 0 and expected >= price:
@@ -123,19 +120,16 @@ def explain(variant: Variant) -> None:
         InputError: there is no such user, or nothing is decided yet.
     """
     config = variant.config
-    if config.holdout == 1:
-        raise InputError("--holdout 1: leaves no validation item, so that nothing is decided; leave it out")
-    dataset = load_dataset(config, consent=decided_with(config))
+    dataset = decided_dataset(config)
     users = find_users(dataset, config.explain_user, "explain_user")
-    decisions = read_decisions(config, dataset, variant.masked)
-    if decisions is None:
-        raise InputError(f"{decision_files(config)[0]}: no decisions on {config.dataset}; run preprocess.py first")
+    decisions = decisions_about(dataset, config, variant.masked)
     set_device(config)
     catalogue = load_catalogue(dataset, config)
     models = {}
     for name, masked in (("plain", False), ("masked", True)):
         try:
-            models[name] = load_model(dataset, Variant(config, masked))
+            model = Variant(config, masked)
+            models[name] = load_checkpoint(model.checkpoint, dataset, model)[0]
         except InputError as e:  # the decisions stand without it
             logger.warning("without the recommendations of the %s model: %s", name, e)
     lists = {name: top_items(net, users, dataset, config.top_k, config.eval_batch_size) for name, net in models.items()}
@@ -157,21 +151,19 @@ def of_user(user: int, dataset: Dataset, decisions: Decisions, catalogue: pd.Dat
     rule = Rule(decisions)
     reasons = rule.reasons(expected, b, chosen)
     worth = expected - rule.weight * b if rule.played else chosen - b
-
-    def row_of(item, **said):
-        return {ITEM: original_id(dataset.item_ids, item), "title": catalogue["title"][item],
-                GENRES: catalogue[GENRES][item], **said}
-    rows = [row_of(dataset.item[start + k], **{
+    rows = [{
+        **named(dataset.item[start + k], dataset, catalogue),
         UNWILLINGNESS: float(b[k]), INFLUENCE: None if influence is None else float(influence[k]),
         EXPECTED: None if expected is None else float(expected[k]), DISCLOSED: bool(chosen[k]),
         **({} if decisions.instalment is None else {INSTALMENT: int(decisions.instalment[start + k])}),
-        REASON: reasons[k], BY: None if by is None else by[k]}) for k in np.argsort(-worth, kind="stable")]
+        REASON: reasons[k], BY: None if by is None else by[k]} for k in np.argsort(-worth, kind="stable")]
     gone = dataset.dropped or NONE_DROPPED
     for k in np.flatnonzero((gone.user == user) & (gone.why != WAITS)):
         why = gone.why[k]
-        rows.append(row_of(gone.item[k], **{
+        rows.append({
+            **named(gone.item[k], dataset, catalogue),
             UNWILLINGNESS: None if why == TOO_FEW else 1.0, INFLUENCE: None, EXPECTED: None, DISCLOSED: False,
-            REASON: VETOED if why == VETO else WITHDRAWN if why > 0 else TOO_LITTLE, BY: decisions.barred[k]}))
+            REASON: VETOED if why == VETO else WITHDRAWN if why > 0 else TOO_LITTLE, BY: decisions.barred[k]})
     total = float(b.sum())
     return {USER: original_id(dataset.user_ids, user), "strategy": rule.strategy, "willingness_weight": rule.weight,
             "interactions": rows, "disclosed": int(chosen.sum()),

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import metrics
-from ..common.errors import InputError
-from ..common.variant import Variant, decision_files
+from ..common.variant import Variant
 from ..dataset import Dataset, evaluation_candidates, without_test_items
-from ..game.decisions import read_decisions
+from ..game.decisions import trained_on
 from ..influence.refit import refitted
 from ..network import Network, build, score
 from ..training.checkpoint import load_checkpoint
@@ -57,7 +56,8 @@ def load_serving(dataset: Dataset, variant: Variant, personal: bool | None = Non
     if not (config.personal == "auto" if personal is None else personal):
         return Serving(net, info)
     start, trained_rows = time.perf_counter(), net.values()
-    own, trained = own_interactions(dataset, variant)
+    own = without_test_items(dataset)  # the whole history of all users; nothing that is vetoed or withdrawn is in it
+    trained = np.bincount(trained_on(dataset, variant).user, minlength=dataset.num_users) > 0
     num_neg = info.get("settings", {}).get("num_neg", config.num_neg)  # as many as the model is used to
     personal_rows = refitted(net, trained_rows, own, trained, config.replace(num_neg=num_neg))
     logger.info("%s: personal rows of %s users from %s interactions in %.1f s, kept in memory only", variant.model,
@@ -65,30 +65,6 @@ def load_serving(dataset: Dataset, variant: Variant, personal: bool | None = Non
     personal = personal or prefers_personal(trained_rows, personal_rows, dataset, variant)
     net.set_values(personal_rows if personal else trained_rows)
     return Serving(net, info, personal, trained_rows if personal else personal_rows)
-
-
-def own_interactions(dataset: Dataset, variant: Variant) -> tuple[Dataset, np.ndarray]:
-    """What the rows of a Variant are refitted on, and who was trained on.
-
-    Args:
-        dataset: Dataset, the original, which has nothing that is vetoed or withdrawn.
-        variant: Variant.
-
-    Returns:
-        own: Dataset without test items: the whole history of all users.
-        trained: (num_users,) bool, the users with an interaction that trained the model.
-
-    Raises:
-        InputError: the decisions are missing or unfit.
-    """
-    user = dataset.user
-    if variant.masked:
-        decisions = read_decisions(variant.config, dataset, masked=True)
-        if decisions is None:
-            raise InputError(f"{decision_files(variant.config)[0]}: no decisions on {variant.config.dataset}, so what was "
-                             "vetoed is not known; run preprocess.py first, or set --decisions_path to its results")
-        user = user[decisions.disclosed]
-    return without_test_items(dataset), np.bincount(user, minlength=dataset.num_users) > 0
 
 
 def prefers_personal(trained_rows: dict, personal_rows: dict, dataset: Dataset, variant: Variant) -> bool:

@@ -21,7 +21,7 @@ from ..common.variant import Variant, dataset_folder, decision_files
 from ..config import Config
 from ..constants import DISCLOSED, HELD_OUT_FILE, ITEM, RATINGS_FILE, REASON, TITLE, UNWILLINGNESS, USER
 from ..dataset import load_dataset
-from ..game.decisions import decided_with, read_decisions
+from ..game.decisions import decided_dataset, decisions_about
 from ..sources.catalogue import load_catalogue, original_id
 from ..sources.receipts import DIGEST, FORMAT, sealed
 from ..sources.withdrawn import read_requests
@@ -54,13 +54,9 @@ class Receipts:
     """
 
     def __init__(self, config: Config):
-        if config.holdout == 1:
-            raise InputError("--holdout 1: leaves no validation item, so that nothing is decided; leave it out")
         self.config, self.requests = config, read_requests(config)
-        self.dataset = load_dataset(config, consent=decided_with(config))
-        self.decisions = read_decisions(config, self.dataset)
-        if self.decisions is None:
-            raise InputError(f"{decision_files(config)[0]}: no decisions on {config.dataset}; run preprocess.py first")
+        self.dataset = decided_dataset(config)
+        self.decisions = decisions_about(self.dataset, config)
         self.catalogue = load_catalogue(self.dataset, config)
         self.files = files_of(config)
         self.masked = None
@@ -79,7 +75,8 @@ class Receipts:
     def of(self, user: int) -> dict:
         """The receipt of a user, by position: a dict that JSON can hold."""
         own = original_id(self.dataset.user_ids, user)
-        withdrawals = [found for request in self.requests if _concerns(found := _of_user(request, own))]
+        withdrawals = [found for found in (_of_user(request, own) for request in self.requests)
+                       if found["items"] or found["forbidden"] or found["rules"]]
         explained = of_user(user, self.dataset, self.decisions, self.catalogue)
         rows = [_with_state(row, self.requests) for row in explained["interactions"]]
         held = [(name, items[user]) for name, items in (("test", self.dataset.test), ("validation", self.dataset.validation))
@@ -106,10 +103,6 @@ def _of_user(request, user):
             "forbidden": sum(forbidden, []), "after": request["after"]}
 
 
-def _concerns(found):
-    return found["items"] or found["forbidden"] or found["rules"]
-
-
 def _with_state(row, requests):
     """A row of of_user with its STATE; of what was withdrawn the request is the reason."""
     state = {VETOED: FORBIDDEN, TAKEN_BACK: WITHDRAWN}.get(row[REASON], TRAINS if row[DISCLOSED] else WITHHELD)
@@ -121,15 +114,14 @@ def _with_state(row, requests):
 
 def files_of(config: Config) -> dict[str, dict]:
     """By name the SHA-256 of each file that decisions rest on or lead to; null with `why` of one that does not follow."""
-    variant, files = Variant(config, masked=True), {}
-    for folder in (dataset_folder(config), dataset_folder(config, masked=True)):
-        files[f"{folder.name}/{RATINGS_FILE}"] = folder / RATINGS_FILE
-    masked, held_out = list(files)[1], dataset_folder(config, masked=True) / HELD_OUT_FILE
-    files[f"{held_out.parent.name}/{HELD_OUT_FILE}"] = held_out
+    variant, masked = Variant(config, masked=True), dataset_folder(config, masked=True)
+    tables = [dataset_folder(config) / RATINGS_FILE, masked / RATINGS_FILE, masked / HELD_OUT_FILE]
+    files = {f"{path.parent.name}/{path.name}": path for path in tables}
     files.update((path.name, path) for path in decision_files(config))
     found = {name: {"sha256": digest(path)} if path.is_file() else {"sha256": None, "why": "no such file yet"}
              for name, path in files.items()}
-    return {**found, variant.checkpoint.name: _of_checkpoint(variant, found[masked]["sha256"], read_requests(config))}
+    ratings = found[f"{masked.name}/{RATINGS_FILE}"]["sha256"]
+    return {**found, variant.checkpoint.name: _of_checkpoint(variant, ratings, read_requests(config))}
 
 
 def _of_checkpoint(variant, ratings, requests):

@@ -9,22 +9,16 @@ import pandas as pd
 
 from ..common.terminal import RESULT, paint, printable
 from ..common.variant import Variant
-from ..constants import GENRES, ITEM, USER
+from ..constants import GENRES, ITEM, TITLE, USER
 from ..dataset import Dataset
 from ..device_adapter import set_device
 from ..game.decisions import dataset_of
 from ..network import Network, score_all
 from ..sources.catalogue import find_users, load_catalogue, original_id
 from ..stat_utils import sigmoid
-from ..training.checkpoint import load_checkpoint
 from .personal import load_serving
 
 logger = logging.getLogger("ifrqe")
-
-
-def load_model(dataset: Dataset, variant: Variant) -> Network:
-    """The model of a Variant as it was trained; raises InputError if its checkpoint is not there or does not fit."""
-    return load_checkpoint(variant.checkpoint, dataset, variant)[0]
 
 
 def top_items(net: Network, users: np.ndarray, dataset: Dataset, k: int,
@@ -98,11 +92,15 @@ def line_of(row: dict) -> str:
 
 def as_records(found: tuple[np.ndarray, np.ndarray], dataset: Dataset, catalogue: pd.DataFrame) -> list[dict]:
     """What top_items found for a user, as a list of dicts that JSON can hold."""
-    return [{"rank": k + 1, ITEM: original_id(dataset.item_ids, item), "title": catalogue["title"][item],
-             GENRES: catalogue[GENRES][item], "score": round(float(score), 6)}
+    return [{"rank": k + 1, **named(item, dataset, catalogue), "score": round(float(score), 6)}
             for k, (item, score) in enumerate(zip(*found))]
+
+
+def named(item: int, dataset: Dataset, catalogue: pd.DataFrame) -> dict:
+    """Original id, title and genres of an item, as JSON can hold them."""
+    return {ITEM: original_id(dataset.item_ids, item), TITLE: catalogue[TITLE][item], GENRES: catalogue[GENRES][item]}
 
 
 def described(row: dict) -> str:
     """Title and genres of a record, for a terminal."""
-    return printable(row["title"]) + (f"  ({printable(row[GENRES])})" if row[GENRES] else "")
+    return printable(row[TITLE]) + (f"  ({printable(row[GENRES])})" if row[GENRES] else "")

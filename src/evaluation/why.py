@@ -13,17 +13,16 @@ import pandas as pd
 from ..common.columns import clean_text
 from ..common.errors import InputError
 from ..common.terminal import RESULT, paint
-from ..common.variant import Variant, decision_files
+from ..common.variant import Variant
 from ..common.wording import counted
-from ..constants import GENRES, ITEM, USER
-from ..dataset import Dataset
+from ..constants import USER
 from ..device_adapter import set_device
-from ..game.decisions import dataset_of, read_decisions
-from ..influence.without import MOST, Counterfactual, Without, fewest
+from ..game.decisions import dataset_of, trained_on
+from ..influence.without import MOST, Without, fewest
 from ..sources.catalogue import find_users, load_catalogue, original_id
 from ..stat_utils import sigmoid
 from ..training.checkpoint import load_checkpoint
-from .recommend import as_records, described, have_had, line_of, show_json
+from .recommend import as_records, described, have_had, line_of, named, show_json
 
 logger = logging.getLogger("ifrqe")
 
@@ -42,18 +41,18 @@ def why(variant: Variant) -> None:
         raise InputError(f"--personal {config.personal}: --why tells what trained rows recommend, and why; leave it out")
     dataset = dataset_of(variant)
     user, item = _asked(dataset, config)
-    trained_on = _trained_on(dataset, variant)
+    known = trained_on(dataset, variant)
     set_device(config)
     net, info = load_checkpoint(variant.checkpoint, dataset, variant)
-    without = Without(net, trained_on, config.replace(num_neg=info.get("settings", {}).get("num_neg", config.num_neg)))
-    found = explained(without, user, item, ~have_had(np.array([user]), dataset)[0], config.top_k)
-    place = found.places[0]
-    if place >= config.top_k:
-        raise InputError(f"{_option(config)}: {variant.model} has this item at place {place + 1}, so that it is not "
+    without = Without(net, known, config.replace(num_neg=info.get("settings", {}).get("num_neg", config.num_neg)))
+    unseen, catalogue = ~have_had(np.array([user]), dataset)[0], load_catalogue(dataset, config)
+    found = explained(without, user, item, unseen, config.top_k, catalogue)
+    if (place := found["item"]["rank"]) > config.top_k:
+        raise InputError(f"{_option(config)}: {variant.model} has this item at place {place}, so that it is not "
                          f"recommended; name one of the {config.top_k} that --recommend {config.why[0]} lists"
                          f"{' with --masked' if variant.masked else ''}, or raise --top_k")
     answer = {"model": variant.model, "dataset": config.dataset, USER: original_id(dataset.user_ids, user),
-              "top_k": config.top_k, **as_answer(found, trained_on, load_catalogue(dataset, config))}
+              "top_k": config.top_k, **found}
     if config.format == "json":
         show_json(answer)
     else:
@@ -80,84 +79,48 @@ def _asked(dataset, config):
     return users[0], item
 
 
-def _trained_on(dataset, variant):
-    """The Dataset of what the model of a Variant was trained on."""
-    if not variant.masked:
-        return dataset
-    config = variant.settings()
-    decisions = read_decisions(config, dataset, masked=True)
-    if decisions is None:
-        raise InputError(f"{decision_files(config)[0]}: no decisions on {config.dataset}, so that nobody knows what is "
-                         "disclosed; run preprocess.py first, or set --decisions_path to its results")
-    return dataset.part(decisions.disclosed)
-
-
-class Explained:
-    """Why an item is recommended to a user.
+def explained(without: Without, user: int, item: int, unseen: np.ndarray, k: int, catalogue: pd.DataFrame) -> dict:
+    """Refits a user's row without each interaction, and finds the fewest without which an item leaves their list.
 
     Args:
-        history: (n,) positions of their interactions, see Dataset.user.
-        logits: (1 + n, num_items), as the model is, and without each of the interactions.
-        item: the item.
+        without: Without, of the dataset that the model was trained on.
         unseen: (num_items,) bool, what may be recommended.
         k: length of the list.
-        least: Counterfactual, or None if no set of up to MOST interactions is one.
+        catalogue: see load_catalogue.
 
-    effects: (n,) log-odds that each interaction adds to the item.
-    scores, places: (1 + n,), see `standing`, by row of `logits`.
+    Returns:
+        A dict that JSON can hold: `item`; `interactions`, those that lift the item most first, with their effects, the
+        log-odds that they add, and the item's rank from 1 and score without them; `fewest`, None if no set of up to `most`
+        interactions takes it out of the list.
     """
-
-    def __init__(self, history: np.ndarray, logits: np.ndarray, item: int, unseen: np.ndarray, k: int,
-                 least: Counterfactual | None):
-        self.history, self.logits, self.item, self.unseen, self.k, self.least = history, logits, item, unseen, k, least
-        self.effects = (logits[0] - logits[1:])[:, item].astype(np.float64)
-        self.scores, self.places = self.standing(logits)
-
-    def standing(self, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(v,) probabilities of the item, and its places from 0 among what is unseen, by (v, num_items) logits."""
-        ahead = (logits > logits[:, [self.item]]) & self.unseen
-        return sigmoid(logits[:, self.item].astype(np.float64)), ahead.sum(1)
-
-    def listed(self, logits: np.ndarray) -> np.ndarray:
-        """The k items that (num_items,) logits recommend, best first."""
-        order = np.argsort(-np.where(self.unseen, logits, -np.inf), kind="stable")[:self.k]
-        return order[self.unseen[order]]
-
-
-def explained(without: Without, user: int, item: int, unseen: np.ndarray, k: int) -> Explained:
-    """Refits a user's row without each interaction, and finds the fewest without which an item leaves their list."""
-    history = without.history(user)
+    dataset, history = without.dataset, without.history(user)
     withheld = [history[:0], *history[:, None]]
-    logits = without.logits(np.full(len(withheld), user), withheld)
+    logits = without.logits(np.full(len(withheld), user), withheld)  # as the model is, then without each interaction
+    effects = (logits[0] - logits[1:])[:, item].astype(np.float64)
     least, = fewest(without, np.array([user]), np.array([item]), unseen[None], k, EXHAUSTIVE)
-    return Explained(history, logits, item, unseen, k, least)
 
+    def standing(row):
+        ahead = (row > row[item]) & unseen
+        return {"rank": int(ahead.sum()) + 1, "score": round(float(sigmoid(row[item].astype(np.float64))), 6)}
 
-def as_answer(found: Explained, dataset: Dataset, catalogue: pd.DataFrame) -> dict:
-    """An explanation as a dict that JSON can hold; of the interactions those that lift the item most come first."""
-    def named(item):
-        record, = as_records(([item], [0.0]), dataset, catalogue)
-        return {key: record[key] for key in (ITEM, "title", GENRES)}
-
-    def standing(score, place):
-        return {"rank": int(place) + 1, "score": round(float(score), 6)}
-    interactions = [{**named(dataset.item[found.history[k]]), "effect": round(float(found.effects[k]), 6),
-                     "without": standing(found.scores[k + 1], found.places[k + 1])}
-                    for k in np.argsort(-found.effects, kind="stable")]
-    answer = {"item": {**named(found.item), **standing(found.scores[0], found.places[0])}, "most": MOST, "fewest": None,
+    def listed(row):
+        order = np.argsort(-np.where(unseen, row, -np.inf), kind="stable")[:k]
+        return order[unseen[order]]
+    interactions = [{**named(dataset.item[history[n]], dataset, catalogue), "effect": round(float(effects[n]), 6),
+                     "without": standing(logits[n + 1])} for n in np.argsort(-effects, kind="stable")]
+    answer = {"item": {**named(item, dataset, catalogue), **standing(logits[0])}, "most": MOST, "fewest": None,
               "interactions": interactions}
-    if (least := found.least) is not None:
-        (score,), (place,) = found.standing(least.logits[None])
-        before, after = found.listed(found.logits[0]), found.listed(least.logits)
+    if least is not None:
+        before, after = listed(logits[0]), listed(least.logits)
         records = as_records((after, sigmoid(least.logits[after].astype(np.float64))), dataset, catalogue)
-        answer["fewest"] = {"withheld": [named(dataset.item[k]) for k in least.withheld], "without": standing(score, place),
-                            "margin": round(least.margin, 6), "clear": least.clear,
+        answer["fewest"] = {"withheld": [named(dataset.item[n], dataset, catalogue) for n in least.withheld],
+                            "without": standing(least.logits), "margin": round(least.margin, 6), "clear": least.clear,
                             "instead": [row for row, item in zip(records, after) if item not in before]}
     return answer
 
 
 def show(answer: dict, noun: str = "interaction") -> None:
-    """Shows what as_answer says; `noun` is what the user's interactions are called."""
+    """Shows what explained says; `noun` is what the user's interactions are called."""
     item, least, rows = answer["item"], answer["fewest"], answer["interactions"]
     theirs = f"their {counted(len(rows), noun)}"
     logger.log(RESULT, "%s", paint(f"{answer['dataset']}, user {answer[USER]}: why {answer['model']} recommends", "bold"))

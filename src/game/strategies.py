@@ -143,12 +143,7 @@ class Strategies:
         return found
 
     def _place_anchors(self, expected, limit, weight):
-        """Selection vectors of `anchors` anchors, everything first, and the expected influences there.
-
-        Args:
-            expected: (n,) at the first.
-            limit, weight: of the game.
-        """
+        """Selection vectors of `anchors` anchors, everything first, and the expected influences there, first `expected`."""
         problem, config = self.problem, self.config
         selections, found = [np.ones(len(expected), bool)], [expected]
         for number in range(1, config.anchors):

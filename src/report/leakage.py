@@ -99,6 +99,6 @@ def leakage(results, config):
     picture = panels.drawn_before(Path(config.output_path) / AUDIT_PLOT, "AUC of each part by strategy, as in the tables")
     settings = record["settings"]
     said = (f"Audit at {100 * record['wv_budget']:g}% of the unwillingness, seed {record['seed']}: recipe "
-            f"{settings['recipe']}, batch_size {settings['batch_size']}, {settings['train_epochs']} epochs. Its models are "
-            "not those of this run.")
+            f"{settings['recipe']}, batch_size up to {settings['batch_size']}, {settings['train_epochs']} epochs. Its "
+            "models are not those of this run.")
     return [bullets(*remarks(record)), figures(picture), *(table(*one) for one in tables(record)), text(said)]

@@ -24,11 +24,6 @@ SIZES = 16  # selections of a user that are refitted, the empty one and the larg
 MOST_PAIRS = 200_000  # of users and items to be scored for each of them, which keeps the report within seconds
 
 
-def live_users(users: np.ndarray, dataset: Dataset) -> np.ndarray:
-    """The first of some users (u,), as many as there is time for."""
-    return users[:max(1, MOST_PAIRS // dataset.num_items)]
-
-
 def sizes_of(most: int | np.ndarray) -> np.ndarray:
     """(..., SIZES) int: how many interactions the selections hold that are refitted, if the largest holds `most`."""
     return np.rint(np.multiply.outer(most, np.arange(SIZES)) / (SIZES - 1)).astype(np.int64)
@@ -36,7 +31,7 @@ def sizes_of(most: int | np.ndarray) -> np.ndarray:
 
 def live_lists(users: np.ndarray, dataset: Dataset, decisions: Decisions, serving: Serving, k: int,
                config: Config) -> list[list[np.ndarray]]:
-    """The k best items of each of some users that they have not had, by selection.
+    """The k best items that users have not had, by selection; of as many users, the first, as there is time for.
 
     Args:
         users: (u,) ascending positions.
@@ -49,6 +44,7 @@ def live_lists(users: np.ndarray, dataset: Dataset, decisions: Decisions, servin
     Returns:
         For each user SIZES lists of items, of the smallest selection first, then that of all that may be used.
     """
+    users = users[:max(1, MOST_PAIRS // dataset.num_items)]
     selections = Selections(users, dataset, decisions, serving, config)
     rows, lists = selections.refit(np.ones(len(selections.rank), bool), STEPS), []
     lists.append(selections.top(rows, k))
@@ -104,12 +100,9 @@ class Selections:
 
 
 def _ranked(user, number, worth, unwillingness):
-    """The place of each interaction among its user's in the order that the rule discloses them in, and how many it does.
-
-    An interaction is disclosed at prices below worth / unwillingness, where worth is above 0.
-    """
-    with np.errstate(divide="ignore", invalid="ignore"):
-        price = np.where(worth > 0, worth / unwillingness, -np.inf)  # infinite where nobody minds
+    """The place of each interaction among its user's in the order that the rule discloses them in, and how many it does."""
+    with np.errstate(divide="ignore", invalid="ignore"):  # the price up to which each is disclosed; infinite if nobody minds
+        price = np.where(worth > 0, worth / unwillingness, -np.inf)
     order = np.lexsort((-price, user))
     rank = np.empty(len(user), np.int64)
     rank[order] = np.arange(len(user)) - np.searchsorted(user, user[order])

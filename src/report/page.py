@@ -8,29 +8,20 @@ import time
 from pathlib import Path
 
 from .. import __version__
+from ..common.figures import spared
 from ..common.files import write_text
 from ..common.plugins import plugin_files
 from ..common.stage import Stage
 from ..common.terminal import progress
-from ..common.variant import dataset_files, decision_files
-from ..constants import (
-    AUDIT_FILE,
-    AUDIT_PLOT,
-    MASKED_MODEL,
-    TRADEOFF_FILE,
-    TRADEOFF_PLOT,
-    checkpoint_file,
-    eval_file,
-    train_file,
-    users_file,
-)
+from ..common.variant import dataset_files
 from ..device_adapter import set_device
-from ..sources.withdrawn import withdrawn_path
-from .results import read_results
+from .results import files_of_run, read_results
 from .sections import SECTIONS
 from .users import users_page
 
 logger = logging.getLogger("ifrqe")
+
+_TEMPLATES = Path(__file__).with_name("templates")
 
 HTML = "report.html"
 
@@ -47,20 +38,15 @@ def write_report(variant, read=None):
     """
     config = variant.config
     output = Path(config.output_path)
-    models = config.plain_model, MASKED_MODEL
-    optional = [output / name(model) for name in (eval_file, users_file, train_file) for model in models]
-    optional += [(output / train_file(model)).with_suffix(".png") for model in models]
-    optional += [output / name for name in (TRADEOFF_FILE, TRADEOFF_PLOT, AUDIT_FILE, AUDIT_PLOT)]
-    optional += [*decision_files(config), withdrawn_path(config)]
-    optional += [Path(config.checkpoint_path) / checkpoint_file(model) for model in models]
-    inputs = dataset_files(config) + plugin_files(config.model) + [path for path in optional if path.is_file()]
+    inputs = dataset_files(config) + plugin_files(config.model) + files_of_run(config)
+    inputs += sorted(path for path in _TEMPLATES.glob("[!.]*") if path.is_file())
     device = set_device(config)
-    stage = Stage("report", config, ("report", "model", "unwillingness", "randomness", "split"), inputs,
+    stage = Stage("report", __name__, config, ("report", "model", "unwillingness", "randomness", "split"), inputs,
                   [output / HTML], device)
     if stage.is_done():
         return
     start = time.perf_counter()
-    with progress(len(SECTIONS) + 2, "report", "part") as bar:
+    with spared(output / HTML, "report"), progress(len(SECTIONS) + 2, "report", "part") as bar:
         results = read_results(variant, read)
         bar.update()
         if not results.models:
@@ -72,18 +58,18 @@ def write_report(variant, read=None):
             bar.update()
         page = users_page(results, config) if results.decisions is not None else None
         bar.update()
-    write_text(output / HTML, environment().get_template("report.html").render(
-        title=f"{results.dataset.name}: " + " and ".join(results.models), sections=sections, page=page,
-        version=__version__, made=time.strftime("%Y-%m-%d %H:%M")))
-    stage.finish()
-    logger.info("report written to %s (%.1f MB, %.1f s)", output / HTML, (output / HTML).stat().st_size / 1e6,
-                time.perf_counter() - start)
+        write_text(output / HTML, environment().get_template("report.html").render(
+            title=f"{results.dataset.name}: " + " and ".join(results.models), sections=sections, page=page,
+            version=__version__, made=time.strftime("%Y-%m-%d %H:%M")))
+        stage.finish()
+        logger.info("report written to %s (%.1f MB, %.1f s)", output / HTML, (output / HTML).stat().st_size / 1e6,
+                    time.perf_counter() - start)
 
 
 def environment():
     """The templates of the report and of receipts, which escape what they are given."""
     import jinja2
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")), trim_blocks=True,
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(_TEMPLATES), trim_blocks=True,
                                      lstrip_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined,
                                      autoescape=True)
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False, "separators": (",", ":")}

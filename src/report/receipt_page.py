@@ -26,16 +26,12 @@ def write_receipts(config: Config) -> None:
     receipts = Receipts(config)
     for user in find_users(receipts.dataset, config.receipt, "receipt"):
         receipt = receipts.of(user)
+        parts = {state: [row for row in receipt["interactions"] if row[STATE] == state] for state in STATES}
+        page = environment().get_template("receipt.html").render(receipt=receipt, parts=parts)
         paths = [Path(config.output_path) / (file_stem(receipt["user_id"]) + ending) for ending in (".json", PAGE)]
-        for path, text in zip(paths, (text_of(receipt), page_of(receipt))):
+        for path, text in zip(paths, (text_of(receipt), page)):
             write_text(path, text)
         logger.log(RESULT, "receipt written to %s and %s", *paths)
-
-
-def page_of(receipt: dict) -> str:
-    """A receipt as a page."""
-    parts = {state: [row for row in receipt["interactions"] if row[STATE] == state] for state in STATES}
-    return environment().get_template("receipt.html").render(receipt=receipt, parts=parts)
 
 
 def verify_receipt(config: Config) -> None:

@@ -13,11 +13,13 @@ from ..common.variant import dataset_folder, decision_files
 from ..config import TRAINED, options_of
 from ..constants import (
     AUDIT_FILE,
+    AUDIT_PLOT,
     DISCLOSURE_FILE,
     EARLIER,
     MASKED_MODEL,
     RATINGS_FILE,
     TRADEOFF_FILE,
+    TRADEOFF_PLOT,
     checkpoint_file,
     eval_file,
     train_file,
@@ -27,6 +29,7 @@ from ..dataset import Dataset
 from ..evaluation.compare import not_comparable, top_k_of
 from ..game.decisions import Decisions, dataset_of, decisions_behind
 from ..sources.catalogue import id_types, load_catalogue
+from ..sources.withdrawn import withdrawn_path
 
 # options that may hold addresses and passwords, or that name users
 PRIVATE = ("mirror", "data_url", "train_url", "checkpoint_url", "recommend", "explain_user", "receipt", "verify_receipt")
@@ -51,13 +54,6 @@ class Study:
 
 
 @dataclass
-class Run:
-    """What was run."""
-    records: dict  # by stage its record of settings
-    left_out: list  # what is there but does not belong to the rest
-
-
-@dataclass
 class Results:
     """What the stages have left that belongs to one dataset."""
     dataset: Dataset
@@ -65,7 +61,8 @@ class Results:
     models: dict[str, Evaluated]  # by name, the plain one first
     decisions: Decisions | None
     study: Study | None
-    run: Run
+    records: dict  # by stage its record of settings
+    left_out: list  # what is there but does not belong to the rest
     audit: dict | None = None  # what audit.json says
 
     @property
@@ -77,6 +74,17 @@ class Results:
     def pair(self):
         """The plain and the masked Evaluated; None if one is missing."""
         return tuple(self.models.values()) if len(self.models) == 2 else None
+
+
+def files_of_run(config):
+    """What of a run the report is made of beside the data, as far as it is there."""
+    output, models = Path(config.output_path), (config.plain_model, MASKED_MODEL)
+    files = [output / name(model) for name in (eval_file, users_file, train_file) for model in models]
+    files += [(output / train_file(model)).with_suffix(".png") for model in models]
+    files += [output / name for name in (TRADEOFF_FILE, TRADEOFF_PLOT, AUDIT_FILE, AUDIT_PLOT)]
+    files += [*decision_files(config), withdrawn_path(config)]
+    files += [Path(config.checkpoint_path) / checkpoint_file(model) for model in models]
+    return [path for path in files if path.is_file()]
 
 
 def read_results(variant, read=None):
@@ -129,7 +137,7 @@ def read_results(variant, read=None):
             audit = read_json(output / AUDIT_FILE, _REMEDY)
         else:
             left_out.append(f"{AUDIT_FILE} (of other data, or of an unfinished audit: run scripts/run_audit.sh again)")
-    return Results(dataset, load_catalogue(dataset, config), models, decisions, study, Run(records, left_out), audit)
+    return Results(dataset, load_catalogue(dataset, config), models, decisions, study, records, left_out, audit)
 
 
 def _read(path, config, left_out):
@@ -184,7 +192,7 @@ def _is_of_the_data(path, record, config):
 
 def _differences(study, found):
     """Dict of what differs between a study, of which `study` is the record, and an Evaluated, to how."""
-    asked = {**EARLIER, **study["all_settings"]}
+    asked = {**EARLIER, **study["all_settings"], **study["settings"]}
     wanted = {**EARLIER, **found.stage["settings"], **found.record.get("training", {})}
     said = {}
     for key in options_of("split", "model", *TRAINED, "unwillingness", "protocol"):

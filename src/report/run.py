@@ -26,7 +26,7 @@ UNWILLINGNESS_WORDS = {"willing": "0", "uniform": "uniform at random", "constant
 
 
 def what_was_run(results, config):
-    decisions, records = results.decisions, results.run.records
+    decisions, records = results.decisions, results.records
     blocks = [table(["data", ""], _data_rows(results.dataset, config), words=[1]),
               table(["stage", "seconds", ""], _stage_rows(results), words=[2])]
     machines = dict.fromkeys(record["hardware"] for record in records.values() if "hardware" in record)
@@ -42,8 +42,8 @@ def what_was_run(results, config):
                        if key not in PRIVATE} for name, record in records.items()}
     settings = "\n".join(f"{name}:\n{yaml.safe_dump(shown, sort_keys=False, indent=2)}" for name, shown in settings.items())
     blocks.append(details("All settings", f"{settings}\nIFRQE on MindSpore {__version__}, MindSpore {mindspore_version()}"))
-    if results.run.left_out:
-        blocks.append(text("Left out, since it does not belong to this run: " + "; ".join(results.run.left_out) + "."))
+    if results.left_out:
+        blocks.append(text("Left out, since it does not belong to this run: " + "; ".join(results.left_out) + "."))
     return blocks
 
 

@@ -112,12 +112,12 @@ def changes_with_intervals(results):
 def tradeoff(results, config):
     if results.study is None:
         return []
-    study, settings = results.study.table, results.run.records["tradeoff"].get("all_settings", {})
+    study, settings = results.study.table, results.records["tradeoff"].get("all_settings", {})
     said = ". ".join(f"{metric.upper()} of every strategy by the share of the unwillingness that it violates: " + "; ".join(
         f"{name} {_range(rows, metric)}" for name, rows in study.groupby("strategy", sort=False))
                      for metric in rankings(study))
     return [figures(panels.drawn_before(Path(config.output_path) / TRADEOFF_PLOT, said)),
-            text(f"Study of {study.seed.nunique()} seeds: recipe {settings.get('recipe')}, batch_size "
+            text(f"Study of {study.seed.nunique()} seeds: recipe {settings.get('recipe')}, batch_size up to "
                  f"{settings.get('batch_size')}, {settings.get('train_epochs')} epochs. Bars are standard deviations "
                  "over seeds. Its models are not those of this run.")]
 

@@ -10,7 +10,7 @@ from ..evaluation.explain import Rule
 from ..evaluation.personal import load_serving
 from ..evaluation.recommend import top_items
 from ..stat_utils import generator
-from .live import SIZES, live_lists, live_users
+from .live import SIZES, live_lists
 
 LONGEST_TITLE = 200  # signs
 MOST_INTERACTIONS = 60_000  # of all users in the page together: about 2 MB
@@ -30,7 +30,7 @@ def users_page(results, config):
     users = sample_users(dataset, config)
     if not len(users):
         return None
-    asked = results.run.records.get("preprocess", {}).get("all_settings", {}).get("veto")
+    asked = results.records.get("preprocess", {}).get("all_settings", {}).get("veto")
     hide = bool(config.veto or asked or decisions.under_veto) and not config.report_vetoed
     parts = [slice(*np.searchsorted(dataset.user, [user, user + 1])) for user in users]
     gone = dataset.dropped or NONE_DROPPED
@@ -45,7 +45,7 @@ def users_page(results, config):
             serving = load_serving(dataset, Variant(config, model == MASKED_MODEL), as_evaluated)
             lists[model] = top_items(serving.net, users, dataset, results.top_k, config.eval_batch_size)
             if model == MASKED_MODEL and slider:
-                live = live_lists(live_users(users, dataset), dataset, decisions, serving, results.top_k, config)
+                live = live_lists(users, dataset, decisions, serving, results.top_k, config)
     shown = [*(dataset.item[part] for part in parts), *vetoed, *(items for found in lists.values() for items, _ in found)]
     shown += [items for found in live for items in found]
     if not hide:

@@ -27,10 +27,10 @@ from ..sources.catalogue import load_catalogue
 from ..sources.unwillingness import data_files, unwillingness_source
 from ..stat_utils import generator, sample_distinct_outside, sample_outside
 from .audit_measures import FEWEST, Bootstrap, as_many_at_random, guessable, matched_samples, means_of_users, taste
-from .audit_models import FOLDER, Models, groups_of_models
+from .audit_models import FOLDER, Models
 from .figures import audit_plot
 from .retraining import names_of, needs_validation, show
-from .runs import settings_of_seed
+from .runs import groups_of_runs, settings_of_seed
 
 TABLE = "audit.md"
 RANDOM = "random"
@@ -53,7 +53,7 @@ def audit(config):
     # what its trainings report is not what train.py has written under output_path
     of_models = settings_of_seed(config, config.seed, needed).replace(output_path=str(folder / "plain"))
     models = Models(of_models, folder, device, needed)
-    stage = Stage("audit", config, (*groups_of_models(config), "decision", "audit"),
+    stage = Stage("audit", __name__, config, (*groups_of_runs(config), "decision", "leakage"),
                   [*data_files(config), *models.checkpoints, *plugin_files(*strategies, config.solver, config.model)],
                   [output / AUDIT_FILE, output / TABLE], device)
     if stage.is_done():
@@ -92,14 +92,12 @@ class Audit:
     def record(self):
         """What audit.json says."""
         config, dataset, problem = self.config, self.dataset, self.models.problem
-        found = {}
-        with progress(2 * len(self.strategies), "audit", "part") as bar:
-            kept = {}
+        found, full = {}, None
+        with progress(len(self.strategies), "audit", "strategy") as bar:
             for strategy in self.strategies:
-                kept[strategy] = self.models(strategy)
-                bar.update()
-            for strategy in self.strategies:
-                found[label(strategy)] = self._of_strategy(strategy, *kept[strategy], kept[NONE][1])
+                disclosed, values = self.models(strategy)
+                full = values if strategy == NONE else full  # NONE comes first
+                found[label(strategy)] = self._of_strategy(strategy, disclosed, values, full)
                 bar.update()
         return {"dataset": config.dataset, "seed": config.seed, "wv_budget": config.wv_budget,
                 "unwillingness": unwillingness_source(config), "num_users": dataset.num_users,

@@ -5,30 +5,24 @@ Each is kept in a checkpoint of its own, the mask with it, so that a mask and a 
 import logging
 
 import numpy as np
-from mindspore import Tensor
 
 from ..common.errors import InputError
 from ..common.files import digest
 from ..common.plugins import file_label, label, plugin_files
 from ..common.stage import Stage
-from ..config import TRAINED
 from ..game.anchors import load_model, trained_model
 from ..game.problem import load_problem
-from ..game.strategies import Strategies, influence_groups, needs_model
-from ..network import build
+from ..game.strategies import Strategies, needs_model
+from ..network import build, score
 from ..sources.unwillingness import data_files
 from ..training.checkpoint import BEST, read_kept, save_checkpoint, with_prefix
 from .retraining import Retraining
+from .runs import groups_of_runs
 
 logger = logging.getLogger("ifrqe")
 
 MASK = "mask."  # prefix of the mask among the arrays of a checkpoint
 FOLDER = "audit"  # under output_path, of the checkpoints
-
-
-def groups_of_models(config):
-    """Groups of options that masks and models depend on, beside strategy and budget."""
-    return ("split", "model", *TRAINED, *influence_groups(config), "unwillingness", "game")
 
 
 class Models:
@@ -74,7 +68,7 @@ class Models:
         files = [*self.files, *plugin_files(strategy)]
         if needs_model(strategy):
             files += [*self.checkpoints, *plugin_files(self.config.solver)]
-        stage = Stage(FOLDER, self.config, groups_of_models(self.config), [], [], self.device)
+        stage = Stage(FOLDER, __name__, self.config, groups_of_runs(self.config), [], [], self.device)
         return {**stage.depends, "inputs": [digest(path) for path in files], "strategy": label(strategy),
                 "wv_budget": self.config.wv_budget}
 
@@ -93,10 +87,4 @@ class Models:
     def scores(self, values, user, item):
         """(n,) float32 logits of a model, given by its parameters, for (n,) users and items."""
         self.net.set_values(values)
-        size = min(len(user), self.config.eval_batch_size)
-        scores = np.empty(len(user), np.float32)
-        for start in range(0, len(user), size):
-            start = min(start, len(user) - size)  # every call has the same shape, so that the graph is compiled once
-            part = slice(start, start + size)
-            scores[part] = self.net(Tensor(user[part]), Tensor(item[part, None])).asnumpy()[:, 0]
-        return scores
+        return score(self.net, item[:, None], self.config.eval_batch_size, user)[:, 0]

@@ -20,10 +20,11 @@ from ..common.wording import counted
 from ..config import TRAINED
 from ..constants import CARRYOVER_FILE, MODELS, STUDY_SEEDS
 from ..device_adapter import set_device
-from ..evaluation.evaluate import full_ranks, ranks_among_untouched
+from ..evaluation.evaluate import ranks_among_untouched
 from ..evaluation.quarters import QUARTERS, quarter_of
 from ..game.problem import load_problem
 from ..game.strategies import NONE, STRATEGIES, needs_model
+from ..network import score_all
 from ..sources.unwillingness import data_files
 from .carryover_judges import GRIDS, base_model, choose, fitted, in_chunks, matrix_of, reason_against, version_of
 from .figures import carryover_plot
@@ -66,9 +67,9 @@ def carryover(config):
             of_seed = settings_of_seed(config, seed, needed).replace(output_path=str(output / FOLDER / f"seed_{seed}"))
             rows += JudgedSeed(of_seed, output / FOLDER, device, needed, settings, bar).rows(strategies)
     table = pd.DataFrame(rows)
-    text = carryover_markdown(table, _quarters(problem.dataset), config, settings, skipped)
+    text = carryover_markdown(table, _quarters(problem.dataset)[1], config, settings, skipped)
     write_tables(output, table, CARRYOVER_FILE, text, TABLE)
-    Stage("carryover", config, (*groups_of_runs(config), "decision", "carryover", "repetition"),
+    Stage("carryover", __name__, config, (*groups_of_runs(config), "decision", "carryover", "repetition"),
           data_files(config) + plugin_files(*strategies), [output / name for name in (CARRYOVER_FILE, TABLE)],
           device).finish()
     drawn(carryover_plot, output / PLOT, table, f"hr@{config.top_k}", f"{config.dataset}: masks at "
@@ -82,24 +83,19 @@ def _settings(judges, problem, config, device, bar):
     for judge in judges:
         settings[judge] = None
         if judge in GRIDS:
-            depends = Stage(FOLDER, config, ("split", "candidates", "randomness", "unwillingness"), data_files(config), [],
-                            device).depends
+            depends = Stage(FOLDER, __name__, config, ("split", "candidates", "randomness", "unwillingness"),
+                            data_files(config), [], device).depends
             key = {**depends, "grid": GRIDS[judge], "package": version_of(judge)}
             settings[judge] = choose(judge, problem, config, Path(config.output_path) / FOLDER / judge / "setting.json", key)
         bar.update()
     return settings
 
 
-def _histories(dataset):
-    """(scored users,) lengths of their histories, and the quarter of each."""
-    history = np.bincount(dataset.user, minlength=dataset.num_users)[dataset.scored]
-    return history, quarter_of(history)
-
-
 def _quarters(dataset):
-    """The shortest and the longest history of each quarter of the users."""
-    history, quarter = _histories(dataset)
-    return [(int(history[quarter == k].min()), int(history[quarter == k].max())) for k in np.unique(quarter)]
+    """(scored users,) the quarter of each by their history, and the shortest and the longest history of each quarter."""
+    history = np.bincount(dataset.user, minlength=dataset.num_users)[dataset.scored]
+    quarter = quarter_of(history)
+    return quarter, [(int(history[quarter == k].min()), int(history[quarter == k].max())) for k in np.unique(quarter)]
 
 
 class JudgedSeed(SeedMasks):
@@ -111,7 +107,7 @@ class JudgedSeed(SeedMasks):
     def __init__(self, config, folder, device, needed, settings, bar):
         super().__init__(config, folder, device, needed, "wv_budget")
         self.settings, self.bar = settings, bar
-        self.quarter = _histories(self.dataset)[1]
+        self.quarter = _quarters(self.dataset)[0]
         self.retrained = {}  # by base model what trains it, since its graph is compiled once
 
     def rows(self, strategies):
@@ -159,11 +155,12 @@ class JudgedSeed(SeedMasks):
         if judge in GRIDS:
             scores = fitted(judge, matrix_of(part), config.seed, self.settings[judge])
             scored = in_chunks(scores, dataset.num_users, dataset.num_items, config.eval_batch_size)
-            return ranks_among_untouched(dataset, dataset.test, scored)
-        if judge not in self.retrained:
-            self.retrained[judge] = Retraining(dataset, base_model(judge, config), self.device)
-        self.retrained[judge](part, config.seed)
-        return full_ranks(self.retrained[judge].shown, dataset, config.eval_batch_size)
+        else:
+            if judge not in self.retrained:
+                self.retrained[judge] = Retraining(dataset, base_model(judge, config), self.device)
+            self.retrained[judge](part, config.seed)
+            scored = score_all(self.retrained[judge].shown, dataset.scored, dataset.num_items, config.eval_batch_size)
+        return ranks_among_untouched(dataset, dataset.test, scored)
 
 
 if __name__ == "__main__":

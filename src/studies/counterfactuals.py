@@ -52,7 +52,7 @@ def counterfactuals(config):
         raise InputError(f"--model {config.model}: what is withheld changes the graph too, which a refit leaves as it is; "
                          "give --model ncf or mf")
     device, seeds = set_device(config), config.seeds or [config.seed + k for k in range(SEEDS)]
-    stage = Stage("why", config, ("split", "model", *TRAINED, "chunks", "repetition"), dataset_files(config),
+    stage = Stage("why", __name__, config, ("split", "model", *TRAINED, "chunks", "repetition"), dataset_files(config),
                   [output / FILE], device, {"rows": dataset.rows_sha256()})
     if stage.is_done():
         return

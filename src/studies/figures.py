@@ -1,7 +1,7 @@
 """Pictures of the studies."""
 import numpy as np
 
-from ..common.figures import BLUE, GREY, ORANGE, as_written, auc_panel, histograms, picture, sample, style_of, tradeoff_panel
+from ..common.figures import BLUE, GREY, ORANGE, as_written, histograms, picture, sample
 from ..game.strategies import NONE
 from ..report.leakage import PARTS, series_of
 from .runs import NONE_VALIDATION
@@ -10,6 +10,12 @@ from .tables import KINDS, grouped
 # by kind of users: column of `grouped`, factor, label
 USERS_PANELS = {"history": ("worse", 100, "worse off (%)"), "unwillingness": ("worse", 100, "worse off (%)"),
                 "gap": ("hit_change", 1, "change of HR")}
+# by strategy: color, marker, line style
+STYLES = {"none": (GREY, None, "--"), "none+validation": (GREY, None, ":"), "random": ("#a88500", "v", "-"),
+          "threshold": ("#4e9a06", "s", "-"), "recent": ("#9a5fc0", "^", "-"), "similarity": ("#dd3c3c", "D", "-"),
+          "ifrqe": (BLUE, "o", "-"), "ifrqe++": (ORANGE, "P", "-"), "ask-first": ("#d63384", "*", "-")}
+OTHER_STYLE = "#1f9e9e", "X", "-"
+WHOLE = (NONE, NONE_VALIDATION)  # they disclose everything at every budget
 
 
 def fidelity_plot(path, predicted, measured, scores, ceiling, title):
@@ -55,8 +61,31 @@ def tradeoff_plot(path, table, shown, title):
     """PNG of the metrics `shown` against the violated unwillingness, with standard deviations over seeds."""
     with picture(path, title, len(shown)) as panels:
         for axes, metric in zip(panels, shown):
-            tradeoff_panel(axes, table, metric)
+            for strategy, rows in table.groupby("strategy", sort=False):
+                _draw_runs(axes, strategy, rows, metric)
+            played = table.loc[~table.strategy.isin(WHOLE), metric].dropna()
+            if metric == "reward" and len(played):  # at a high price, everything disclosed lies far below the others
+                margin = 0.1 * np.ptp(played) or 0.1
+                axes.set_ylim(played.min() - margin, played.max() + margin)
+            axes.set_xlabel("budget (% of total_wv)" if metric == "reward" else "violated unwillingness (% of total_wv)")
+            axes.set_ylabel({"loss": "loss (nats)", "reward": "reward"}.get(metric, metric.upper()))
         panels[0].legend(frameon=False, fontsize="small")
+
+
+def _draw_runs(axes, strategy, rows, metric):
+    color, marker, style = STYLES.get(strategy, OTHER_STYLE)
+    found = rows.dropna(subset=[metric]).groupby("budget")[["wv_share", metric]].agg(["mean", "std"]).fillna(0)
+    if found.empty:
+        return
+    value, spread = found[metric]["mean"], found[metric]["std"]
+    # the price that a reward goes by is that of the budget; who discloses everything does so at every budget
+    place = 100 * (found.index if metric == "reward" or strategy in WHOLE else found["wv_share"]["mean"])
+    if strategy in WHOLE:
+        axes.fill_between(place, value - spread, value + spread, color=color, alpha=0.15, linewidth=0)
+        axes.plot(place, value, style, color=color, label=as_written(strategy))
+    else:
+        axes.errorbar(place, value, spread, color=color, marker=marker, linestyle=style, markersize=4, capsize=2,
+                      linewidth=1, label=as_written(strategy))
 
 
 def users_plot(path, users, title):
@@ -64,7 +93,7 @@ def users_plot(path, users, title):
     if users.empty:
         return
     parts = {name: part for name, part in users.groupby("strategy", sort=False) if name != NONE_VALIDATION}
-    styles = {name: {"color": style_of(name)[0], "label": as_written(name)} for name in parts}
+    styles = {name: {"color": STYLES.get(name, OTHER_STYLE)[0], "label": as_written(name)} for name in parts}
     panels = {kind: panel for kind, panel in USERS_PANELS.items() if kind in users}
     if not parts:
         return
@@ -89,14 +118,33 @@ def users_plot(path, users, title):
 
 
 def audit_plot(path, record):
-    """PNG of the AUCs of a leakage audit with their intervals, a panel for each part; `record` is what audit.json says."""
+    """PNG of the AUCs of a leakage audit with their intervals, a panel for each part; `record` is what audit.json says.
+
+    Strategies stand side by side, those without any AUC are left out; .5, which is chance, is marked.
+    """
     parts = {PARTS[part][0]: series for part in PARTS if (series := series_of(record, part))}
     title = f"{record['dataset']}: what the models still tell at {100 * record['wv_budget']:g}% of the unwillingness"
     with picture(path, title, len(parts)) as panels:
         for axes, (name, series) in zip(panels, parts.items()):
-            auc_panel(axes, series, list(record["strategies"]), name)
-        for axes in panels[len(parts):]:
-            axes.set_axis_off()
+            _draw_aucs(axes, series, list(record["strategies"]), name)
+
+
+def _draw_aucs(axes, series, strategies, title):
+    strategies = [strategy for strategy in strategies if any(strategy in found for found in series.values())]
+    for k, ((label, found), color, marker) in enumerate(zip(series.items(), (BLUE, ORANGE, GREY, "#4e9a06"), "osDv")):
+        place = [strategies.index(strategy) + 0.16 * (k - (len(series) - 1) / 2) for strategy in found]
+        value = np.array([one["auc"] for one in found.values()])
+        ends = np.array([one["interval"] or (one["auc"], one["auc"]) for one in found.values()])
+        spread = np.maximum([value - ends[:, 0], ends[:, 1] - value], 0)
+        axes.errorbar(place, value, spread, color=color, marker=marker, linestyle="none", markersize=5, capsize=2,
+                      linewidth=1, label=as_written(label))
+    axes.axhline(0.5, color=GREY, linestyle=":", linewidth=1)
+    axes.set_xticks(range(len(strategies)), list(map(as_written, strategies)), fontsize="small")
+    axes.set(xlim=(-0.6, len(strategies) - 0.4), ylabel="AUC")
+    axes.set_title(title, fontsize="medium")
+    axes.margins(y=0.12)
+    if len(series) > 1:  # below the panel, where it hides nothing
+        axes.legend(frameon=False, fontsize="x-small", ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.1))
 
 
 def carryover_plot(path, table, metric, title):
@@ -106,25 +154,22 @@ def carryover_plot(path, table, metric, title):
         for axes, (judge, rows) in zip(panels, judges):
             runs = rows.groupby("strategy", sort=False)[metric]
             value, spread = runs.mean(), runs.std().fillna(0)
-            colors = [style_of(name)[0] for name in value.index]
+            colors = [STYLES.get(name, OTHER_STYLE)[0] for name in value.index]
             axes.bar(range(len(value)), value, 0.7, yerr=spread, capsize=3, color=colors)
             if NONE in value.index:  # what all others are compared with
                 axes.axhline(value[NONE], color=GREY, linestyle="--", linewidth=1)
             axes.set_xticks(range(len(value)), list(map(as_written, value.index)), fontsize="small")
             axes.set(ylabel=metric.upper(), ylim=(0, 1.1 * (value + spread).max() or 1))
             axes.set_title(as_written(judge), fontsize="medium")
-        for axes in panels[len(judges):]:
-            axes.set_axis_off()
 
 
 def paper_plot(path, table, metric, chance, title):
     """PNG of a metric of paper.csv, a share, by violated unwillingness, a panel for each model; chance is a line."""
-    models = list(dict.fromkeys(table.model))
+    models = list(table.groupby("model", sort=False))
     with picture(path, title, len(models)) as panels:
-        for axes, model in zip(panels, models):
-            part = table[table.model == model]
+        for axes, (model, part) in zip(panels, models):
             for strategy, rows in part.groupby("strategy", sort=False):
-                color, marker, style = style_of(strategy)
+                color, marker, style = STYLES.get(strategy, OTHER_STYLE)
                 found = 100 * rows.groupby("point")[["wv_share", metric]].agg(["mean", "std"]).fillna(0)
                 found = found.sort_values(("wv_share", "mean"))
                 axes.errorbar(found["wv_share"]["mean"], found[metric]["mean"], found[metric]["std"], color=color, capsize=2,
@@ -133,8 +178,6 @@ def paper_plot(path, table, metric, chance, title):
             axes.set(xlabel="violated unwillingness (% of total_wv)", ylabel=f"{metric.upper()} (%)")
             axes.set_title(as_written(model), fontsize="medium")
         panels[0].legend(frameon=False, fontsize="small")
-        for axes in panels[len(models):]:
-            axes.set_axis_off()
 
 
 def withdrawal_plot(path, table, title):

@@ -40,8 +40,8 @@ CHANCE = "chance"
 # damping as in the configuration files of the authors' repository. An option that is given goes before all of them.
 PROTOCOL = {"top_k": 5, "num_eval_neg": 99, "unwillingness": "uniform", "willingness_weight": 1.0,
             "wv_budget": 0.85}  # about the share at which the paper's IFRQE++ ends on its simulation
-TRAINING = {"learning_rate": 0.01, "batch_size": 2048, "num_factors": 64, "layers": [128, 128, 64], "train_epochs": 50,
-            "num_neg": 1}
+TRAINING = {"learning_rate": 0.01, "batch_size": 2048, "min_steps": 0, "num_factors": 64, "layers": [128, 128, 64],
+            "train_epochs": 50, "num_neg": 1}
 METHOD = {"prior": 0.9, "rounds": 1000, "anchors": 2, "anchor_placing": "binomial", "anchor_use": "nearest",
           "anchor_warm_epochs": 0, "lissa_depth": 30, "lissa_scale": 25.0, "lissa_damping": 0.1, "influence_lags": 0,
           "shrinkage": 0.0}  # of its own strategies
@@ -188,7 +188,7 @@ def paper(config):
     table = pd.concat([table[table.model == label(model)] for model in models])  # model by model, seeds in turn
     text = markdown(table, config) + "\n"
     write_tables(output, table, PAPER_FILE, text, TABLE)
-    Stage("paper", config, (*groups_of_runs(config), "decision", "paper", "repetition"),
+    Stage("paper", __name__, config, (*groups_of_runs(config), "decision", "paper", "repetition"),
           data_files(config) + plugin_files(*models), [output / name for name in (PAPER_FILE, TABLE)], device).finish()
     drawn(paper_plot, output / PLOT, table.assign(model=table.model.map(lambda name: SHOWN.get(name, name))),
           f"f1@{config.top_k}", chance(config)[f"f1@{config.top_k}"], f"{config.dataset}: {counted(len(seeds), 'seed')}")

@@ -86,7 +86,7 @@ class SeedMasks:
         inputs = data_files(config) + plugin_files(config.solver, config.model)
         remedy = "give the study the options of that training, remove it, or name another --checkpoint_path"
         inputs += [trained_model(config, remedy)] if needed else []
-        stage = Stage("tradeoff", config, groups_of_runs(config), inputs, [], device)
+        stage = Stage("tradeoff", __name__, config, groups_of_runs(config), inputs, [], device)
         self.depends = stage.depends
         self.problem = load_problem(config)
         self.dataset = self.problem.dataset

@@ -64,7 +64,7 @@ def tradeoff(config):
     text = f"{markdown(table, shown)}\n\n{users_markdown(users)}\n"
     write_tables(output, table, TRADEOFF_FILE, text, TABLE)
     title = f"{config.dataset}: {counted(len(seeds), 'seed')}"
-    Stage("tradeoff", config, (*groups_of_runs(config), "decision", "tradeoff", "repetition"),
+    Stage("tradeoff", __name__, config, (*groups_of_runs(config), "decision", "tradeoff", "repetition"),
           data_files(config) + plugin_files(config.model), [output / name for name in (TRADEOFF_FILE, TABLE)],
           device).finish()
     drawn(tradeoff_plot, output / TRADEOFF_PLOT, table, [*shown, "loss", "reward"], title)

@@ -10,10 +10,10 @@ from src.common.files import digest
 from src.common.variant import Variant, asked
 from src.dataset import evaluation_candidates, load_dataset
 from src.evaluation.compare import not_comparable
-from src.evaluation.evaluate import evaluate, full_ranks
+from src.evaluation.evaluate import evaluate, ranks_among_untouched
 from src.game.preprocess import preprocess
 from src.metrics import all_metrics
-from src.ncf import score
+from src.network import score, score_all
 from src.training.checkpoint import load_checkpoint
 from src.training.train import train
 from tests import small
@@ -36,6 +36,17 @@ def test_evaluation_scores_the_test_item_among_candidates_of_the_original(cpu, r
         assert {key: result[key] for key in expected} == pytest.approx(expected, rel=1e-5)
 
 
+def test_the_test_item_is_a_rival_of_the_validation_item(ratings, settings):
+    """Who left it out when choosing by validation items would have looked at it."""
+    dataset = load_dataset(settings())
+    users = np.arange(12)
+    scores = np.zeros((12, 20))
+    scores[users, dataset.test] = 1
+    for target, rank in ((dataset.validation, 1), (dataset.test, 0)):
+        found = ranks_among_untouched(dataset, target, [(users, scores + 0.5 * (np.arange(20) == target[:, None]))])
+        assert (found == rank).all()
+
+
 def test_full_ranking_is_among_all_items_not_touched(cpu, ratings, settings, tmp_path):
     for flags in (["--eval_batch_size", 1], ["--eval_batch_size", 50], ["--holdout", 1]):
         config = settings(*SMALL, "--eval_mode", "full", *flags)
@@ -44,7 +55,7 @@ def test_full_ranking_is_among_all_items_not_touched(cpu, ratings, settings, tmp
         dataset = load_dataset(config)
         net, _ = load_checkpoint(tmp_path / "checkpoint" / "NCF.ckpt", dataset, Variant(config))
         scores = score(net, np.tile(np.arange(20, dtype=np.int32), (12, 1)), 1000)
-        found = full_ranks(net, dataset, config.eval_batch_size)
+        found = ranks_among_untouched(dataset, dataset.test, score_all(net, dataset.scored, 20, config.eval_batch_size))
         for user in range(12):
             touched = set(dataset.item[dataset.user == user])
             if dataset.validation is not None:

@@ -85,20 +85,24 @@ def test_what_is_vetoed_is_no_interaction_and_no_negative(config, monkeypatch):
     variant = Variant(config, True)
     dataset = load_dataset(config)
     decisions = read_decisions(config, dataset)
-    monkeypatch.setattr(personal, "read_decisions", lambda *a, **k: decisions)  # which would notice other items
+    monkeypatch.setattr(personal, "trained_on", lambda *a: dataset.part(decisions.disclosed))  # would notice other items
+    seen = {}
+    monkeypatch.setattr(personal, "refitted", lambda net, values, own, trained, *more: seen.update(
+        own=own, trained=trained) or refitted(net, values, own, trained, *more))
 
     def scores(changed):
         items = dataset.item.copy()
         items[changed] = dataset.item[changed[::-1]]
         found = load_serving(dataclasses.replace(dataset, item=items), variant, True).net
         return score(found, np.tile(np.arange(dataset.num_items, dtype=np.int32), (dataset.num_users, 1)), 100_000)
-    own, trained = personal.own_interactions(dataset, variant)
+    found = scores(np.zeros(0, int))
+    own, trained = seen.values()
     assert own.test is None and np.array_equal(own.user, dataset.user) and np.array_equal(own.item, dataset.item)
     assert trained.tolist() == np.isin(np.arange(60), dataset.user[decisions.disclosed]).tolist()
     vetoed = dataset.dropped
     assert (own.places(vetoed.user, vetoed.item) == -1).all() and len(vetoed.user) > 50
     assert own.history_pairs().contains(vetoed.user, vetoed.item).all()  # what negatives are drawn outside of
-    assert not np.allclose(scores(np.flatnonzero(~decisions.disclosed)), scores(np.zeros(0, int)))
+    assert not np.allclose(scores(np.flatnonzero(~decisions.disclosed)), found)
 
 
 @pytest.mark.parametrize("gained, lost, chosen", [(9, 1, True), (5, 0, True), (4, 0, False), (9, 4, False), (0, 9, False),
@@ -205,5 +209,5 @@ def test_recommendations_are_those_of_the_rows_that_serve(config, capsys):
 
 def test_without_decisions_it_is_not_known_what_was_vetoed(config):
     dataset = load_dataset(config)
-    with pytest.raises(InputError, match="disclosure.csv: no decisions on simulation, .*; run preprocess.py first"):
-        personal.own_interactions(dataset, Variant(config.replace(decisions_path="nowhere"), True))
+    with pytest.raises(InputError, match="disclosure.csv: no decisions on simulation; run preprocess.py first"):
+        load_serving(dataset, Variant(config.replace(decisions_path="nowhere"), True))

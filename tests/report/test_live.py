@@ -6,7 +6,7 @@ from src.dataset import load_dataset
 from src.evaluation.explain import Rule
 from src.evaluation.personal import load_serving
 from src.report import live
-from src.report.live import SIZES, live_lists, live_users, sizes_of
+from src.report.live import SIZES, live_lists, sizes_of
 from tests.report.reading import CONVERGED, at_price, data_of, overlap, selections_of, vetoed_items
 
 
@@ -27,7 +27,7 @@ def test_the_rule_selects_in_the_order_of_the_ranks(cpu, finished_run):
     assert (b == 0).any()  # some cost nothing
 
 
-def test_lists_are_those_of_refitted_rows_and_offer_nothing_vetoed(cpu, finished_run):
+def test_lists_are_those_of_refitted_rows_and_offer_nothing_vetoed(cpu, finished_run, monkeypatch):
     users = np.arange(0, 60, 3)
     selections, decisions, mine = selections_of(finished_run, users)
     dataset = load_dataset(finished_run)
@@ -46,15 +46,9 @@ def test_lists_are_those_of_refitted_rows_and_offer_nothing_vetoed(cpu, finished
         had = {*dataset.item[dataset.user == user], *vetoed_items(dataset, user)} | {
             dataset.test[user], dataset.validation[user]}
         assert all(len(set(items)) == 10 and not set(items) & had for items in found)
-
-
-def test_as_many_users_as_there_is_time_for(finished_run, monkeypatch):
-    dataset = load_dataset(finished_run)
-    assert live_users(np.arange(40), dataset).tolist() == list(range(40))
-    monkeypatch.setattr(live, "MOST_PAIRS", 7 * 120)
-    assert live_users(np.arange(40), dataset).tolist() == list(range(7))
-    monkeypatch.setattr(live, "MOST_PAIRS", 1)
-    assert live_users(np.arange(40), dataset).tolist() == [0]
+    for pairs, number in ((7 * 120, 7), (1, 1)):  # as many users as there is time for
+        monkeypatch.setattr(live, "MOST_PAIRS", pairs)
+        assert len(live_lists(users, dataset, decisions, serving, 10, finished_run)) == number
 
 
 def test_the_page_has_them(finished_run):

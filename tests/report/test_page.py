@@ -3,6 +3,7 @@ import json
 import os
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -54,6 +55,16 @@ def test_it_is_skipped_until_something_changes(copied):
     assert path.stat().st_mtime == 1
     write_report(asked(copied.replace(report_users=3)))
     assert path.stat().st_mtime > 1 and len(data_of(copied)["users"]) == 3
+
+
+@pytest.mark.parametrize("package", ["jinja2", "matplotlib"])
+def test_one_that_cannot_be_made_is_a_warning(copied, monkeypatch, caplog, package):
+    monkeypatch.setitem(sys.modules, package, None)  # as if it could not be imported
+    write_report(asked(copied.replace(report_users=3)))
+    warning, = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
+    path = Path(copied.output_path) / HTML
+    assert warning.startswith(f"{path}: this report could not be made (ModuleNotFoundError: import of {package}")
+    assert not path.exists()
 
 
 def test_titles_are_text_wherever_they_stand(copied):

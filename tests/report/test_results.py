@@ -30,13 +30,13 @@ def test_what_belongs_to_another_model_or_dataset_is_left_out(copied):
     train(asked(copied.replace(train_epochs=1)))
     results = read_results(asked(copied))
     assert [name for name, found in results.models.items() if found.training] == ["IFRQE"]
-    assert "train_ncf.json (of another model" in results.run.left_out[0]
+    assert "train_ncf.json (of another model" in results.left_out[0]
     for name in ("train_ifrqe.json", "eval_ifrqe.json"):
         path = Path(copied.output_path) / name
         path.write_text(path.read_text().replace('"simulation"', '"elsewhere"'))
     results = read_results(asked(copied))
     assert list(results.models) == ["NCF"] and results.models["NCF"].training is None
-    assert {line.split(" (")[0] for line in results.run.left_out} == {"train_ncf.json", "train_ifrqe.json",
+    assert {line.split(" (")[0] for line in results.left_out} == {"train_ncf.json", "train_ifrqe.json",
                                                                        "eval_ifrqe.json", "recommendations of NCF"}
 
 

@@ -53,7 +53,7 @@ def test_the_trade_off_study_of_the_same_dataset_is_shown(copied):
     assert "tradeoff.csv (of another dataset, or of an unfinished study)" in words(copied)
     from src.common.stage import Stage
     inputs = [Path(copied.data_path) / "simulation" / name for name in ("ratings.csv", "unwillingness.csv")]
-    Stage("tradeoff", copied, ("tradeoff",), inputs, [output / "tradeoff.csv"]).finish()
+    Stage("tradeoff", "src.report.page", copied, ("tradeoff",), inputs, [output / "tradeoff.csv"]).finish()
     write_report(asked(copied.replace(overwrite=True)))
     text = words(copied)
     assert "HR@10 of every strategy" not in read(copied)  # there is no picture yet
@@ -83,7 +83,7 @@ def test_an_audit_of_the_same_data_is_shown(copied):
     text = words(copied)
     assert "audit.json (of other data, or of an unfinished audit" in text and "still tell" not in text
     inputs = [Path(copied.data_path) / "simulation" / name for name in ("ratings.csv", "unwillingness.csv")]
-    Stage("audit", copied, ("audit",), inputs, [output / "audit.json"]).finish()
+    Stage("audit", "src.report.page", copied, ("leakage",), inputs, [output / "audit.json"]).finish()
     write_report(asked(copied.replace(overwrite=True)))
     text = words(copied)
     assert "What the models still tell\n" in text and "mine | 0.812 (0.750 to 0.875) |" in text
