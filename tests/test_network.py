@@ -91,6 +91,7 @@ def test_a_model_of_ones_own_is_known_by_what_its_file_holds(cpu, ratings, setti
                 load_checkpoint(asked(config).checkpoint, dataset, asked(config))
 
 
+@pytest.mark.slow
 def test_the_fidelity_study_leaves_lissa_to_ncf(cpu, ratings, settings, tmp_path):
     few = ["--fidelity_masks", 3, "--fidelity_repeats", 1, "--model", "mf"]
     fidelity(settings(*TINY, *few))

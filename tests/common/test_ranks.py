@@ -103,6 +103,7 @@ def test_why_no_rank_has_started_is_said(tmp_path, worker):
         _Watch(2, tmp_path, 1).look(launcher_gone=True)
 
 
+@pytest.mark.slow
 def test_an_error_of_one_rank_is_that_of_all(many, settings, tmp_path):
     config = settings("--ranks", 2, "--output_path", tmp_path / "at 12:00:00")  # no part of a search path
     with rank_folder(config) as folder, pytest.raises(InputError, match="^one: is wrong$"):

@@ -32,6 +32,7 @@ TINY = ["--dataset", "simulation", "--sim_users", 40, "--sim_items", 60, "--sim_
         "--train_epochs", 2, "--num_factors", 4, "--layers", "8,4", "--batch_size", 64, "--lissa_depth", 2]
 
 
+@pytest.mark.slow
 def test_the_study_of_two_models_and_that_it_goes_on(cpu, settings, tmp_path, monkeypatch):
     config = settings(*TINY, "--seeds", 3, "--paper_models", "mf,lightgcn", "--instalments", "0.5,1")
     movielens.prepare(config)

@@ -31,6 +31,7 @@ def made_up(monkeypatch):
     return trained, stop
 
 
+@pytest.mark.slow
 def test_the_study_goes_on_where_it_was_stopped_and_can_grow(cpu, ratings, settings, tmp_path, made_up):
     trained, stop = made_up
     stop.append(8)

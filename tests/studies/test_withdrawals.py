@@ -14,6 +14,7 @@ from tests.common.test_figures import is_png
 from tests.small import SMALL
 
 
+@pytest.mark.slow
 def test_a_simulation_from_requests_to_tables(cpu, settings, tmp_path, monkeypatch):
     config = settings(*SMALL, "--dataset", "simulation", "--sim_users", 60, "--sim_items", 80, "--sim_ratings", 1500,
                       "--train_epochs", 1, "--warmup_epochs", 0, "--seeds", 1)
