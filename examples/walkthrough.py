@@ -7,7 +7,7 @@ import sys
 try:
     import numpy as np
     from ifrqe.common.errors import InputError
-    from ifrqe.config import load_config, options_of
+    from ifrqe.config import load_config
     from ifrqe.dataset import VETO, evaluation_candidates, split_allowed
     from ifrqe.device_adapter import set_device
     from ifrqe.game.problem import Problem
@@ -16,6 +16,7 @@ try:
     from ifrqe.influence_function import expected_at
     from ifrqe.metrics import all_metrics, willingness_violation
     from ifrqe.network import build, score
+    from ifrqe.options import options_of
     from ifrqe.sources.interactions import Ids, ordered
     from ifrqe.sources.simulation import simulate
     from ifrqe.training.train import Validation

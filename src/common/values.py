@@ -126,7 +126,7 @@ def _split(kind):
 
 
 def convert(value: object, kind: str | tuple[str, ...]) -> object:
-    """A value, as text or as a list of texts, as the type of its option; see config.GROUPS.
+    """A value, as text or as a list of texts, as the type of its option; see options.GROUPS.
 
     Raises:
         ValueError: says what is needed.

@@ -13,7 +13,7 @@ from ..common.errors import InputError
 from ..common.files import read_json
 from ..common.terminal import off_the_record
 from ..common.variant import REMEDY, Variant, check_mask, decision_files
-from ..config import Config, options_of
+from ..config import Config
 from ..dataset import VETO, Dataset, Dropped, HeldOut, load_dataset, split
 from ..device_adapter import set_device
 from ..game.decisions import MODEL_SHA256, PLAYED_KEYS, RECORD_KEYS, Decisions, barred_by, check_whole, dataset_of
@@ -22,6 +22,7 @@ from ..influence.expected import expected_by, shrunk, target_items
 from ..influence.refit import STEPS, prior_of, refit
 from ..influence_function import influences
 from ..network import build
+from ..options import options_of
 from ..sources.catalogue import load_catalogue
 from ..sources.interactions import Ids
 from ..sources.newcomers import Newcomers, read_newcomers

@@ -14,10 +14,11 @@ import numpy as np
 
 from ..common.errors import InputError
 from ..common.variant import Variant
-from ..config import TRAINED, Config, options_of
+from ..config import Config
 from ..dataset import Dataset
 from ..influence.anchor import Anchor
 from ..network import build
+from ..options import TRAINED, options_of
 from ..training.checkpoint import load_anchors, read_checkpoint
 from ..training.train import train
 from ..training.trainer import Trainer, train_on

@@ -20,7 +20,7 @@ from ..common.tables import copy_rows, read_table
 from ..common.together import CHECKPOINT, MASKED, OUTPUT, Together, journal_of
 from ..common.variant import DIGESTS, REMEDY, Variant, dataset_folder, is_masked
 from ..common.wording import counted
-from ..config import MASK, TRAINED, Config
+from ..config import Config
 from ..constants import (
     DATASET_FILE,
     DISCLOSED,
@@ -40,6 +40,7 @@ from ..constants import (
 from ..dataset import TOO_FEW, VETO, WAITS, Dataset
 from ..device_adapter import set_device
 from ..metrics import willingness_violation
+from ..options import MASK, TRAINED
 from ..sources.catalogue import text_ids
 from ..sources.deal import deal, join, load_share
 from ..sources.unwillingness import data_files, unwillingness_source

@@ -10,9 +10,10 @@ import time
 
 import numpy as np
 
-from ..config import INFLUENCES, Config
+from ..config import Config
 from ..influence.anchor import Anchor
 from ..influence_function import expected_at
+from ..options import INFLUENCES
 from ..stat_utils import generator
 from .anchors import Retrained, parameter_sets
 from .ask_first import AskFirst

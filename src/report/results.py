@@ -10,7 +10,6 @@ from ..common.errors import InputError
 from ..common.files import digest, read_json
 from ..common.stage import Stage
 from ..common.variant import dataset_folder, decision_files
-from ..config import TRAINED, options_of
 from ..constants import (
     AUDIT_FILE,
     AUDIT_PLOT,
@@ -28,6 +27,7 @@ from ..constants import (
 from ..dataset import Dataset
 from ..evaluation.compare import not_comparable, top_k_of
 from ..game.decisions import Decisions, dataset_of, decisions_behind
+from ..options import TRAINED, options_of
 from ..sources.catalogue import id_types, load_catalogue
 from ..sources.withdrawn import withdrawn_path
 

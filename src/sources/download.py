@@ -9,8 +9,8 @@ from pathlib import Path
 from ..common.errors import InputError
 from ..common.files import digest, read_json
 from ..common.terminal import progress
-from ..config import options_of
 from ..constants import DATASET_FILE
+from ..options import options_of
 
 logger = logging.getLogger("ifrqe")
 

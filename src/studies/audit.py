@@ -17,11 +17,11 @@ from ..common.plugins import label, plugin_files
 from ..common.stage import Stage, main
 from ..common.terminal import markdown_text, progress
 from ..common.wording import markdown_table
-from ..config import TRAINED
 from ..constants import AUDIT_FILE, AUDIT_PLOT, GENRES
 from ..dataset import evaluation_candidates
 from ..device_adapter import set_device
 from ..game.strategies import NONE, STRATEGIES, needs_model
+from ..options import TRAINED
 from ..report import leakage
 from ..sources.catalogue import load_catalogue
 from ..sources.unwillingness import data_files, unwillingness_source

@@ -17,7 +17,6 @@ from ..common.plugins import file_label, label, plugin_files
 from ..common.stage import Stage, main
 from ..common.terminal import progress
 from ..common.wording import counted
-from ..config import TRAINED
 from ..constants import CARRYOVER_FILE, MODELS, STUDY_SEEDS
 from ..device_adapter import set_device
 from ..evaluation.evaluate import ranks_among_untouched
@@ -25,6 +24,7 @@ from ..evaluation.quarters import QUARTERS, quarter_of
 from ..game.problem import load_problem
 from ..game.strategies import NONE, STRATEGIES, needs_model
 from ..network import score_all
+from ..options import TRAINED
 from ..sources.unwillingness import data_files
 from .carryover_judges import GRIDS, base_model, choose, fitted, in_chunks, matrix_of, reason_against, version_of
 from .figures import carryover_plot

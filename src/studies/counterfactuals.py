@@ -20,12 +20,12 @@ from ..common.stage import Stage, main
 from ..common.terminal import RESULT, progress
 from ..common.variant import dataset_files
 from ..common.wording import counted, markdown_table
-from ..config import TRAINED
 from ..dataset import load_dataset
 from ..device_adapter import set_device
 from ..evaluation.recommend import have_had
 from ..influence.without import MARGIN, MOST, Without, fewest, margin_of
 from ..network import build, score_all
+from ..options import TRAINED
 from ..stat_utils import generator
 from ..training.trainer import Trainer, train_on
 from .runs import kept

@@ -23,7 +23,6 @@ from ..common.plugins import label, plugin_files
 from ..common.stage import Stage, main
 from ..common.terminal import RESULT, progress
 from ..common.variant import dataset_files
-from ..config import EVALUATED, TRAINED
 from ..constants import FIDELITY_FILE, FIDELITY_PLOT
 from ..dataset import load_dataset
 from ..device_adapter import set_device
@@ -31,6 +30,7 @@ from ..game.anchors import load_model, parameter_sets, trained_model
 from ..game.strategies import influence_groups
 from ..influence.anchor import Anchor
 from ..influence_function import SOLVERS, influences
+from ..options import EVALUATED, TRAINED
 from ..stat_utils import generator
 from .figures import fidelity_plot
 from .retraining import Retraining, names_of, needs_validation

@@ -18,7 +18,6 @@ from ..common.stage import Stage, main
 from ..common.terminal import progress
 from ..common.variant import asked, dataset_files
 from ..common.wording import markdown_table, mean_and_std
-from ..config import TRAINED
 from ..constants import GENRES, STUDY_SEEDS, WITHDRAWAL_FILE
 from ..dataset import load_dataset
 from ..device_adapter import set_device
@@ -26,6 +25,7 @@ from ..evaluation.forgetting import Judge
 from ..evaluation.recommend import top_items
 from ..influence.withdrawal import Withdrawal
 from ..network import build
+from ..options import TRAINED
 from ..sources.catalogue import load_catalogue
 from ..stat_utils import generator
 from ..training.checkpoint import BEST, read_kept, save_checkpoint, with_prefix

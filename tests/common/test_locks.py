@@ -12,13 +12,13 @@ import pytest
 from src.common import locks
 from src.common.errors import InputError
 from src.common.locks import locked
-from src.config import PROGRAMS
+from src.options import PROGRAMS
 
 HOLD = """
 import sys, time
 from src.config import load_config
 from src.common.locks import locked
-from src.config import PROGRAMS
+from src.options import PROGRAMS
 with locked(sys.argv[1], load_config(sys.argv[2:])):
     print("held", flush=True)
     time.sleep(100)

@@ -1,0 +1,144 @@
+"""The options by group, with their types and ranges, and which of them each program goes by. See docs/options.md.
+
+A stage names the groups that its results depend on.
+"""
+from __future__ import annotations
+
+from .common.errors import InputError
+from .constants import MODELS
+
+# By group what a value must be: a tuple of choices, or a type, with an interval for numbers.
+GROUPS = {
+    "filter": {"min_ratings": "int [3, inf)", "max_ratings": "int [0, inf)", "duplicates": ("error", "last", "first")},
+    "simulation": {"sim_users": "int [1, inf)", "sim_items": "int [20, inf)", "sim_ratings": "int [3, inf)"},
+    "split": {"holdout": "int [1, 2]"},
+    "model": {"model": (*MODELS, "FILE.py"), "layers": "ints [1, inf)", "num_factors": "int [1, inf)",
+              "gcn_layers": "int [1, inf)"},
+    "training": {
+        "train_epochs": "int [1, inf)", "batch_size": "int [2, inf)", "learning_rate": "float (0, inf)",
+        "warmup_epochs": "int [0, inf)", "beta1": "float [0, 1)", "beta2": "float [0, 1)", "epsilon": "float (0, inf)",
+        "embedding_std": "float (0, inf)", "lazy_adam": "bool", "compiled": "bool", "weight_decay": "float [0, inf)",
+        "average_epochs": "int [1, inf)", "anchor_epochs": "int [1, inf)", "patience": "int [0, inf)",
+        "min_steps": "int [0, inf)"},
+    "negatives": {"num_neg": "int [1, inf)"},
+    "candidates": {"num_eval_neg": "int [1, inf)", "top_k": "int [1, inf)"},
+    "protocol": {"eval_negatives": "str", "eval_item_list": "str"},
+    "ranking": {"eval_mode": ("sampled", "full")},
+    "serving": {"personal": ("auto", "False")},
+    "randomness": {"seed": "int [0, inf)"},
+    "influence": {
+        "solver": ("blend", "block", "lissa", "FILE.py"), "damping": "float (0, inf)",
+        "similarity_damping": "float (0, inf)",
+        "influence_lags": "int [0, inf)", "lissa_depth": "int [1, inf)",
+        "lissa_batch": "int [2, inf)", "lissa_scale": "float [0, inf)", "lissa_damping": "float [0, 1)"},
+    "chunks": {"chunk_size": "int [1, inf)"},
+    "unwillingness": {
+        "unwillingness": ("auto", "uniform", "constant", "ratings", "genres", "file"), "unwillingness_value": "float [0, 1]",
+        "veto": "bool"},
+    "decision": {
+        "strategy": ("none", "random", "threshold", "recent", "similarity", "ifrqe", "ifrqe++",
+                     "ask-first", "FILE.py"),
+        "wv_budget": "float (0, 1]", "willingness_weight": "optional float [0, inf)"},
+    "game": {
+        "prior": "float (0, 1)", "rounds": "int [1, inf)", "game_rate": "float (0, inf)",
+        "shrinkage": "optional float [0, 1]",
+        "instalments": "floats (0, 1]", "anchors": "int [1, inf)", "anchor_placing": ("successive", "binomial"),
+        "anchor_use": ("nearest", "weighted"), "anchor_warm_epochs": "int [0, inf)"},
+    "fidelity": {
+        "fidelity_masks": "int [3, inf)", "fidelity_repeats": "int [1, inf)", "fidelity_keep": "float (0, 1)",
+        "fidelity_solvers": "str"},
+    "tradeoff": {"tradeoff_strategies": "str", "tradeoff_budgets": "floats (0, 1]"},
+    "leakage": {"audit_strategies": "str"},
+    "carryover": {"carryover_strategies": "str", "carryover_judges": "str"},
+    "paper": {"paper_models": "str"},
+    "repetition": {"seeds": "ints [0, inf)"},
+    "processes": {"ranks": "int [1, inf)"},
+    "report": {"report_users": "int [0, inf)", "report_vetoed": "bool"},
+    # no result depends on the rest, but by the files that they name
+    "source": {"archive": "str", "items": "str", "mirror": "str"},
+    "run": {
+        "recipe": "str", "resume": "bool", "masked": "bool", "willingness_file": "str", "eval_batch_size": "int [1, inf)",
+        "eval_file_name": "str", "recommend": "str", "explain_user": "str", "newcomers": "str", "why": "pair",
+        "receipt": "str", "verify_receipt": "str", "withdraw": "str", "audit": "bool",
+        "format": ("table", "json"), "decisions_path": "str"},
+    "places": {
+        "data_path": "str", "dataset": "str", "output_path": "str", "checkpoint_path": "str", "overwrite": "bool",
+        "log_level": ("quiet", "normal", "verbose"), "device_target": ("auto", "CPU", "GPU", "Ascend"),
+        "device_id": "int [0, inf)"},
+    "modelarts": {"enable_modelarts": "bool", "data_url": "str", "train_url": "str", "checkpoint_url": "str"},
+}
+REMOVED = {  # options of earlier versions, or one of their values, and what serves instead
+    "budget_scope": "wv_budget is of all users together; for less of a user, state more unwillingness in a willingness_file",
+    "protect": "raise wv_budget; scripts/run_tradeoff.sh says how many users are surely worse off",
+    "needs": "receipts and --explain_user say what each interaction is worth to its user",
+    "anchor_placing budget": "successive and binomial serve",
+    "strategy none+validation": "it is a control of the trade-off study: scripts/run_tradeoff.sh",
+    "influence_models": "influences come from the one plain model, at its anchor_epochs",
+    "other_model": "give the options that the model was trained with, or train anew with these",
+    "personal True": "auto serves refitted rows where the validation items prefer them, and gives the figures of both",
+    "count_others": "the game counts what a disclosure does for its own user; for sparse data raise shrinkage",
+}
+ONLY = {"layers": "ncf", "gcn_layers": "lightgcn"}  # options of the group "model" that one base model has alone
+KINDS = {key: kind for group in GROUPS.values() for key, kind in group.items()}
+
+# Groups that several stages share.
+TRAINED = ("training", "negatives", "candidates", "randomness")  # what a model was trained with, beside split and model
+INFLUENCES = ("influence", "negatives", "randomness")
+MASK = ("unwillingness", "decision", "game")
+EVALUATED = ("candidates", "protocol", "ranking", "serving", "randomness")
+
+# What each program is called, the groups and options that it goes by, beside _EVERYWHERE, and those that it compares with
+# what was done before. Others do nothing in it, and are refused on its command line.
+_EVERYWHERE = ("places", "randomness")
+_DATA = ("archive", "items", "filter", "simulation")
+_MODEL = ("split", "model", "training", "negatives", "candidates", "recipe")
+_RULES = ("unwillingness", "willingness_file")
+_DECIDED = ("influence", "chunks", "decision", "game")
+_STUDY = (*_MODEL, *_RULES, *_DECIDED, *EVALUATED, "eval_batch_size")
+QUESTIONS = ("recommend", "explain_user", "why", "receipt", "verify_receipt")
+PROGRAMS = {
+    "run_download_dataset": ("scripts/run_download_dataset.sh", ("source", "filter", "simulation"), _RULES),
+    "run_train": ("train.py", (*_MODEL, *_RULES, "chunks", "repetition", "processes", "resume", "masked", "withdraw",
+                               "audit", "decisions_path", "eval_batch_size"), (*_DATA, *_DECIDED)),
+    "run_preprocess": ("preprocess.py", ("split", *_RULES, *_DECIDED, "recipe", "processes", "newcomers", "masked", "format",
+                                         "decisions_path"), (*_DATA, *_MODEL, "resume", "eval_batch_size")),
+    "run_eval": ("eval.py", (*QUESTIONS, "masked", "split", *_RULES, *EVALUATED, "eval_batch_size", "eval_file_name",
+                             "format", "decisions_path", "repetition", "processes", "report", "recipe"),
+                 (*_DATA, *_MODEL, *_DECIDED)),
+    **{f"run_{name}": (f"scripts/run_{name}.sh", (*own, "repetition", "recipe"), (*_STUDY, *_DATA)) for name, own in {
+        "tradeoff": ("tradeoff",), "fidelity": ("fidelity",), "audit": ("leakage",), "carryover": ("carryover",),
+        "paper": ("paper",), "why": (), "withdrawal": ("masked",), "benchmark": (), "scaling": ("processes",)}.items()},
+}
+_NEEDED = {  # of a program what does something in it beside others alone: those, and what to do
+    ("run_preprocess", "masked"): (("newcomers",), "it says which model --newcomers join"),
+    ("run_preprocess", "format"): (("newcomers",), "it says how --newcomers answers"),
+    ("run_eval", "format"): (QUESTIONS, "it says how a question is answered, such as --recommend"),
+    **{("run_train", key): (("masked",), "with --masked it is compared with the mask, which preprocess.py makes")
+       for group in ("influence", "decision", "game") for key in GROUPS[group]},
+}
+
+
+def options_of(*groups: str) -> tuple[str, ...]:
+    """Names of the options in some groups."""
+    return tuple(key for group in groups for key in GROUPS[group])
+
+
+def options_in(program: str, shown: bool = False) -> set[str]:
+    """Names of the options that a program takes, or of those that its --help shows."""
+    _, own, compared = PROGRAMS[program]
+    names = (*_EVERYWHERE, *own) if shown else (*_EVERYWHERE, "modelarts", *own, *compared)
+    return {key for name in names for key in GROUPS.get(name, [name])}
+
+
+def check_program(program, flags_of, values, given):
+    """Raises InputError for an option that does nothing in the program that it was given to, nor in any of `flags_of`."""
+    programs = flags_of or ([program] if program in PROGRAMS else [])
+    taken = set().union(*map(options_in, programs))
+    called = " and ".join(PROGRAMS[name][0] for name in programs)
+    for key in given if programs else ():
+        if key not in taken:
+            owners = [PROGRAMS[name][0] for name in PROGRAMS if key in options_in(name, shown=True)]
+            raise InputError(f"--{key}: does nothing in {called}; it is an option of {' and '.join(owners[:3])}")
+        others, why = ((), "") if flags_of else _NEEDED.get((program, key), ((), ""))
+        if others and values[key] not in (False, "table") and not any(values[other] for other in others):
+            raise InputError(f"--{key}: does nothing in this command of {called}; {why}")
