@@ -7,7 +7,6 @@ for the simulation also NAME/unwillingness.csv.
 """
 from __future__ import annotations
 
-import hashlib
 import logging
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from .common.columns import DAY, ORDER, UNITS
 from .common.errors import InputError
 from .common.files import digest, read_json, write_csv
 from .common.locks import claim
+from .common.machine import code_digest
 from .common.stage import main
 from .common.tables import existing_file
 from .common.together import DATA, Together, journal_of
@@ -147,10 +147,8 @@ def _is_edited(folder, settings):
 
 
 def _reader():
-    """Digest of the code that makes a dataset."""
-    files = ("movielens.py", "common/tables.py", "common/columns.py", "sources/readers.py", "sources/checks.py",
-             "sources/simulation.py")
-    return hashlib.sha256(b"".join((Path(__file__).parent / name).read_bytes() for name in files)).hexdigest()
+    """Digests of the code that makes a dataset."""
+    return [code_digest(f"{__package__}.sources.{name}", "") for name in ("readers", "checks", "simulation")]
 
 
 def _write(config, tables, record):

@@ -8,7 +8,7 @@ import pytest
 from src.common.errors import InputError
 from src.common.files import digest
 from src.common.together import finish, journal_of
-from src.common.variant import check_tables
+from src.common.variant import check_tables, dataset_files
 from src.dataset import load_dataset
 from src.movielens import prepare
 from tests.sources.samples import ROWS, comma, zip_of
@@ -257,6 +257,8 @@ def test_another_source_than_the_dataset_was_made_from_is_refused_on_the_command
     again.write_text(archive.read_text() + "1,9\n")
     with pytest.raises(InputError, match=f"--archive {again}: is not what .*tiny was made from; make that anew"):
         load_dataset(settings("--archive", again))
+    with pytest.raises(InputError, match="is not what .*tiny was made from"):
+        dataset_files(settings("--archive", again))  # which a stage asks for before it sees whether it was done
     (tmp_path / "own.yaml").write_text(f"archive: {again}\n")  # the export of tomorrow, in a file that all programs share
     assert load_dataset(settings("--config_path", tmp_path / "own.yaml")).num_items == 4
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..config import MASK, Config
+from ..config import Config, shipped
 from ..constants import (
     DATASET_FILE,
     DISCLOSURE_FILE,
@@ -15,8 +15,10 @@ from ..constants import (
     MOVIES_FILE,
     PREPROCESS_FILE,
     RATINGS_FILE,
+    SIMULATION,
     checkpoint_file,
 )
+from ..options import MASK
 from .errors import InputError
 from .files import digest, read_json
 
@@ -42,10 +44,38 @@ def ratings_path(config: Config, masked: bool = False) -> Path:
 
 
 def dataset_files(config: Config, masked: bool = False) -> list[Path]:
-    """The files that a dataset consists of, as inputs of a stage; the catalogue of a masked one is that of its source."""
+    """The files that a dataset consists of, as inputs of a stage; the catalogue of a masked one is that of its source.
+
+    Raises:
+        InputError: there is no ratings.csv, or see check_record.
+    """
     ratings = ratings_path(config, masked)
+    check_record(config)
     others = ratings.with_name(HELD_OUT_FILE), dataset_folder(config) / MOVIES_FILE
     return [ratings, *(path for path in others if path.exists())]
+
+
+def check_record(config: Config) -> dict:
+    """What dataset.json says of a dataset, {} if there is none; options of the data stage that were given must agree.
+
+    Raises:
+        InputError: names the first that does not.
+    """
+    path = dataset_folder(config) / DATASET_FILE
+    if not path.exists():
+        return {}
+    record, (defaults, _) = read_json(path, REMADE), shipped()
+    for key, value in config.select("filter", *(["simulation"] if config.dataset == SIMULATION else [])).items():
+        if (value != defaults[key] or key in config.given) and key in record and record[key] != value:
+            raise InputError(f"--{key} {value}: but {path.parent} was made with {key}={record[key]}; make it anew with "
+                             f"scripts/run_download_dataset.sh --dataset {config.dataset} --{key} {value}, "
+                             "or leave the option out")
+    for option, key in (("archive", "sha256"), ("items", "items_sha256")):  # a file of tomorrow may name those of tomorrow
+        file = getattr(config, option)
+        if file and f"line {option}" in config.marks and record.get(key) != digest(file):
+            raise InputError(f"--{option} {file}: is not what {path.parent} was made from; make that anew with "
+                             f"scripts/run_download_dataset.sh --dataset {config.dataset} and this option, or leave it out")
+    return record
 
 
 def check_tables(folder: Path) -> None:

@@ -9,10 +9,10 @@ import pandas as pd
 
 from ..common.columns import UNITS, clean_ids, in_order, numbers, positions, times
 from ..common.errors import InputError
-from ..common.files import digest, read_json
-from ..common.tables import existing_file, read_table
-from ..common.variant import check_tables, ratings_path
-from ..config import Config, shipped
+from ..common.files import read_json
+from ..common.tables import read_table
+from ..common.variant import check_record, check_tables, ratings_path
+from ..config import Config
 from ..constants import (
     DATASET_FILE,
     HELD_OUT_FILE,
@@ -20,7 +20,6 @@ from ..constants import (
     MOVIES_FILE,
     RATING_COLUMNS,
     RATINGS_FILE,
-    SIMULATION,
     TEXT_IDS,
     TIME_UNIT,
     TIMESTAMP,
@@ -104,7 +103,7 @@ def read_interactions(config: Config) -> Interactions:
             made with.
     """
     path = ratings_path(config)
-    record = _check_record(path.with_name(DATASET_FILE), config)
+    record = check_record(config)
     check_tables(path.parent)
     ratings = _read(path, [USER, ITEM, TIMESTAMP])
     if len(ratings) == 0:
@@ -214,23 +213,3 @@ def _read(path, needed):
         return read_table(path, RATING_COLUMNS, needed, extra="quiet")
     except InputError as e:
         raise InputError(f"{e} ({_ANEW})") from e
-
-
-def _check_record(path, config):
-    """The record of a dataset ({} if there is none); options of the data stage that were given must agree with it."""
-    if not path.exists():
-        return {}
-    record = read_json(path, _ANEW)
-    (defaults, _), given = shipped(), config.given
-    for key, value in config.select("filter", *(["simulation"] if config.dataset == SIMULATION else [])).items():
-        if (value != defaults[key] or key in given) and key in record and record[key] != value:
-            raise InputError(f"--{key} {value}: but {path.parent} was made with {key}={record[key]}; make it anew with "
-                             f"scripts/run_download_dataset.sh --dataset {config.dataset} --{key} {value}, "
-                             "or leave the option out")
-    for option, key in (("archive", "sha256"), ("items", "items_sha256")):
-        file = getattr(config, option)
-        if file and f"line {option}" in config.marks and record.get(key) != digest(existing_file(
-                file, "leave the option out, or name what the dataset was made from", option)):
-            raise InputError(f"--{option} {file}: is not what {path.parent} was made from; make that anew with "
-                             f"scripts/run_download_dataset.sh --dataset {config.dataset} and this option, or leave it out")
-    return record
