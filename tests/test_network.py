@@ -17,6 +17,7 @@ from src.dataset import load_dataset
 from src.evaluation.explain import explain
 from src.evaluation.newcomers import newcomers
 from src.evaluation.recommend import recommend
+from src.evaluation.withdraw import withdraw
 from src.game.anchors import load_model, trained_model
 from src.game.preprocess import preprocess
 from src.network import build, model_class
@@ -86,6 +87,10 @@ def test_a_model_of_ones_own_is_known_by_what_its_file_holds(cpu, ratings, setti
         dataset = load_dataset(config)
         if fault is None:
             load_checkpoint(asked(config).checkpoint, dataset, asked(config))
+            request = tmp_path / "request.csv"
+            request.write_text(f"user_id,item_id\n{dataset.user_ids[0]},{dataset.item_ids[dataset.item[0]]}\n")
+            withdraw(asked(config.replace(withdraw=str(request))))
+            assert load_dataset(config).num_interactions == dataset.num_interactions - 1
         else:
             with pytest.raises(InputError, match=fault):
                 load_checkpoint(asked(config).checkpoint, dataset, asked(config))

@@ -76,6 +76,8 @@ def withdraw(variant: Variant) -> None:
     Raises:
         InputError: the request, the model or its files are missing or unfit; nothing has changed then.
     """
+    # what is taken back was trained on by the options of then, whatever a shared file says today
+    variant = Variant(variant.config.by_line(), variant.masked)
     config, start = variant.config, time.perf_counter()
     requests, whole = read_requests(config), read_interactions(config)
     meant, rules = read_withdrawal(config, whole, requests)

@@ -17,6 +17,7 @@ from eval import evaluate_and_report
 from src.common.errors import InputError
 from src.common.together import Journal, finish, journal_of
 from src.common.variant import Variant, asked
+from src.config import Config
 from src.constants import PENDING_FILE
 from src.dataset import VETO, WAITS, load_dataset
 from src.evaluation.recommend import top_items
@@ -205,6 +206,19 @@ def test_the_records_say_what_was_done_and_what_still_knows(cpu, run):
     changed = {name for name, was in before.items() if state_of(run).get(name) != was}
     assert changed == {*written, *removed} - {"data/masked_simulation/held_out.csv"}
     assert set(state_of(run)) - set(before) == {"data/simulation/withdrawn.jsonl", "output/withdraw.json"}
+
+
+def test_options_that_a_shared_file_has_by_now_hinder_no_request(cpu, run):
+    """They are those of the next training; on the command line they are compared with those of the last."""
+    row = disclosure(run).query("disclosed == 1").iloc[0]
+    asked_today = asking(run, f"{row.user_id},{row.item_id}").replace(train_epochs=9, wv_budget=0.2)
+    with pytest.raises(InputError, match="--wv_budget 0.2: but .* was made with wv_budget=0.6"):
+        withdraw(asked(Config(asked_today.as_dict(), {"wv_budget", "line wv_budget"})))
+    with pytest.raises(InputError, match="was trained with train_epochs=3, but train_epochs=9 is needed here"):
+        withdraw(asked(Config(asked_today.as_dict(), {"train_epochs", "line train_epochs"})))
+    assert not read_requests(run)
+    withdraw(asked(Config(asked_today.as_dict(), {"train_epochs", "wv_budget", "recipe", "recipe train_epochs"})))
+    assert len(read_requests(run)) == 1
 
 
 def test_all_of_a_user_is_all(cpu, run, finished_run):
