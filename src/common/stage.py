@@ -148,6 +148,8 @@ def _errors_to_log(config, name):
         yield
     except _EXPECTED as e:
         logger.error("error: %s", _one_line(e))
+        if isinstance(e, ImportError):
+            logger.debug("traceback", exc_info=True)
         sys.exit(2)
     except Exception as e:
         logger.error("error: %s: %s; this is a fault of the program: the traceback is in %s, please report it",
