@@ -147,7 +147,8 @@ class _Watch:
         if late is not None and (launcher_gone or now - self.begin > (LOAD if reached[late] else JOIN)):
             raise ChildProcessError(f"rank {late} of {self.size} has not started{self._reason(late)}; "
                                     f"{self._last_words(late)}")
-        if late is None and self.ready is None:
+        meeting = self._state("scheduler").get("state") not in (None, STARTED)  # it loads MindSpore too, before it listens
+        if late is None and self.ready is None and (meeting or now - self.begin > LOAD):
             self.ready = now
         late = next((k for k, state in enumerate(reached) if state == JOINING), None)
         if late is not None and self.ready is not None and now - self.ready > JOIN:
