@@ -22,9 +22,10 @@ from .influence.block import Blend, Block
 from .influence.chunks import Chunks
 from .influence.expected import default_shrinkage, expected_influence, shrunk, target_items
 from .influence.lissa import Lissa
-from .network import build
+from .network import Network, build
 
 SOLVERS = {"block": Block, "blend": Blend, "lissa": Lissa}
+OWN_DATA = ("blend", "block")  # solvers that look at a user's own data and the items alone
 
 
 class _Guarded:
@@ -91,13 +92,57 @@ def influences(anchor: Anchor, dataset: Dataset, config: Config,
     return influence[:, 0] if targets is None else influence, solver.report()
 
 
+def influences_of_pairs(parameters: list[dict], disclosed: Dataset, pairs: tuple[np.ndarray, np.ndarray],
+                        targets: np.ndarray, config: Config, net: Network) -> np.ndarray:
+    """Influence of any pairs of users and items where models were trained on what is disclosed: see influences.
+
+    What is found of a pair depends on the parameters, on what is disclosed and on its user's targets alone, to the last bit,
+    whatever other pairs are asked about: it is what its user's own device would compute.
+
+    Args:
+        parameters: list of sets of parameters that were trained on `disclosed`.
+        disclosed: Dataset; of it Hessians are made.
+        pairs: (n,) int32 users and (n,) int32 items.
+        targets: (num_users, t) int32, items whose losses are predicted.
+        config: solver, one of OWN_DATA, and its options, num_neg, chunk_size, seed.
+        net: Network of these users and items; is given the parameters.
+
+    Returns:
+        (n, t) float64, nats, positive = disclosing helps; 0 for a user who has disclosed nothing yet.
+    """
+    (user, item), chunks = pairs, Chunks(disclosed, config, purpose="negatives of a device", own=True)
+    solver = SOLVERS[config.solver](net, disclosed, chunks, config, targets)
+    influence, size = np.zeros((len(user), targets.shape[1])), chunks.pairs_per_call
+    with progress(len(parameters) * len(user), "influence", "interaction") as bar:
+        for values in parameters:
+            net.set_values(values)
+            solver.start()
+            solved = []  # of all users
+            for k in range(len(chunks)):
+                chunk = chunks[k]
+                found = solver.solve(chunk)
+                solved = solved or [np.zeros((disclosed.num_users, *one.shape[1:]), np.float32) for one in found]
+                for of_all, one in zip(solved, found):
+                    of_all[chunk.users] = one
+            for start in range(0, len(user) if solved else 0, size):
+                place = np.arange(start, min(start + size, len(user)))
+                filled = np.resize(place, size)  # all calls have one shape
+                influence[place] += _finite(solver.of_pairs(user[filled], item[filled], solved)[:len(place)], config)
+                bar.update(len(place))
+    return influence / len(parameters)
+
+
 def _of_chunk(solver, chunk, config, targets):
     """(p, targets) influences of the p interactions of a chunk; raises as `influences` does."""
     found, shape = solver(chunk), (*chunk.inside.shape, targets)
     if np.shape(found) != shape:
         raise InputError(f"--solver {config.solver}: returned an array {np.shape(found)} for a chunk of {shape}; see "
                          "docs/CONTRIBUTING.md")
-    found = found[chunk.inside]
+    return _finite(found[chunk.inside], config)
+
+
+def _finite(found, config):
+    """Influences as they are; raises FloatingPointError if one is not finite."""
     if not np.isfinite(found).all():
         raise FloatingPointError(f"--solver {config.solver}: {(~np.isfinite(found)).sum()} influences of {len(found)} are "
                                  "not finite; raise damping, or train the model anew with a lower learning_rate")

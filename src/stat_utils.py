@@ -4,15 +4,26 @@ from __future__ import annotations
 import zlib
 
 import numpy as np
+from pandas.util import hash_array
 
 # Above this size (in bits) the table of all user-item pairs gives way to a sorted list of the pairs that occur.
 MAX_TABLE_BITS = 1 << 33
+_ODD = np.uint64(0x9E3779B97F4A7C15)  # without it 0 would be mixed to 0
 _TOGETHER = 1 << 16  # pairs looked up at a time: what is computed of them fits into the processor's cache
 
 
 def generator(seed: int, *purpose: str | int) -> np.random.Generator:
     """A NumPy generator for one purpose, e.g. `generator(1, "negatives", epoch)`: independent of all others."""
     return np.random.default_rng([seed, *(p if isinstance(p, int) else zlib.crc32(p.encode()) for p in purpose)])
+
+
+def own_numbers(seed: int, purpose: str, *keys: np.ndarray) -> np.ndarray:
+    """A random uint64 for each entry of non-negative int arrays, which broadcast, that depends on this entry alone."""
+    found = np.array(zlib.crc32(purpose.encode()), np.uint64)
+    for key in (seed, *keys):  # the hash of pandas is the mixer of SplitMix64
+        found = (found ^ np.asarray(key).astype(np.uint64)) + _ODD
+        found = hash_array(found.ravel()).reshape(found.shape)
+    return found
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
@@ -83,6 +94,17 @@ def sample_outside(users: np.ndarray, pairs: PairSet, rng: np.random.Generator, 
         flat[open_places] = drawn
         open_places = open_places[pairs.contains(users[open_places // per_user], drawn)]
     return items
+
+
+def own_samples_outside(users: np.ndarray, numbers: np.ndarray, pairs: PairSet, per_user: int = 1) -> np.ndarray:
+    """What sample_outside draws, but for each entry of `users` by its own number, (n,) uint64, alone."""
+    own, owner = own_numbers(0, "draw", numbers[:, None], np.arange(per_user)).ravel(), np.repeat(users, per_user)
+    items, left = np.empty(len(own), np.int32), np.arange(len(own))
+    while len(left):
+        items[left] = own[left] % np.uint64(pairs.num_items)
+        left = left[pairs.contains(owner[left], items[left])]
+        own[left] = own_numbers(0, "again", own[left])
+    return items.reshape(-1, per_user)
 
 
 def sample_distinct_outside(pairs: PairSet, number: int, rng: np.random.Generator, rounds: int = 20) -> np.ndarray:

@@ -1,11 +1,15 @@
 """Influences against brute force: loss in NumPy, gradients and Hessians by finite differences, dense solve."""
+import functools
+
 import numpy as np
 import pytest
 
+from src import influence_function
 from src.dataset import load_dataset
 from src.influence.anchor import Anchor
 from src.influence.chunks import Chunks
-from src.influence_function import SOLVERS, influences
+from src.influence_function import SOLVERS, influences, influences_of_pairs
+from src.network import build
 from tests import reference
 from tests.test_ncf import randomised
 
@@ -236,3 +240,42 @@ def test_what_is_not_finite_raises(cpu, small, settings):
     values["user_gmf"][0] = np.nan
     with pytest.raises(FloatingPointError, match="--solver blend: .* influences of .* are not finite"):
         influences(Anchor([values]), dataset, config)
+
+
+@pytest.mark.parametrize("solver", ["block", "blend"])
+@pytest.mark.parametrize("model", ["ncf", "mf"])
+def test_pairs_alone_are_worth_what_they_are_in_their_history(cpu, small, settings, monkeypatch, solver, model):
+    flags = ["--num_factors", 3, "--solver", solver, "--model", model]
+    config = settings(*flags, *(["--layers", "6,4"] if model == "ncf" else []), "--num_neg", 2, "--chunk_size", 9)
+    dataset, targets = load_dataset(config), np.array([[6, 1], [1, 3], [0, 2], [4, 5]])
+    sets = [build(dataset, config.replace(seed=k, embedding_std=0.5)).values() for k in (1, 2)]
+    part = dataset.part(np.arange(10) % 3 > 0)
+    pairs = part.user, part.item
+    found = influences_of_pairs(sets, part, pairs, targets, config, build(dataset, config))
+    # whatever else is asked about; who has disclosed nothing has no row
+    order = np.r_[3, 0, 5, 5, 1]
+    again = influences_of_pairs(sets, part, (pairs[0][order], pairs[1][order]), targets, config, build(dataset, config))
+    assert again.tobytes() == found[order].tobytes() and found.all()
+    nobody = influences_of_pairs(sets, part, (np.full(3, 3, np.int32), np.arange(3, dtype=np.int32)), targets, config,
+                                 build(dataset, config))
+    assert not nobody.any()
+    chunks = functools.partial(Chunks, purpose="negatives of a device", own=True)
+    monkeypatch.setattr(influence_function, "Chunks", lambda dataset, config, disclosed: chunks(dataset, config))
+    np.testing.assert_allclose(found, influences(Anchor(sets), part, config, targets)[0], rtol=2e-4, atol=1e-6)
+
+
+def test_negatives_of_a_device_do_not_depend_on_other_users(small, settings):
+    config = settings("--num_neg", 2, "--seed", 3)
+    dataset = load_dataset(config)
+
+    def drawn(part):
+        chunks = Chunks(part, config, own=True)
+        return {(u, i): row.tolist() for k in range(len(chunks)) for u, inside, items in zip(
+            chunks[k].users, chunks[k].inside, chunks[k].items) for i, *row in items[inside]
+                for row in [np.array(row)]}
+    alone, together = drawn(dataset.part(dataset.user == 1)), drawn(dataset)
+    assert len(alone) == 3 and alone.items() <= together.items()
+    assert alone != {pair: row for pair, row in drawn(dataset).items() if pair[0] == 0}
+    avoid = dataset.part(np.arange(10) != 2)
+    assert not any(item in dataset.item[(dataset.user == u) & (np.arange(10) != 2)] for (u, _), row in drawn(avoid).items()
+                   for item in row)

@@ -2,7 +2,15 @@ import numpy as np
 import pytest
 
 from src import stat_utils
-from src.stat_utils import PairSet, generator, sample_distinct_outside, sample_outside, sigmoid
+from src.stat_utils import (
+    PairSet,
+    generator,
+    own_numbers,
+    own_samples_outside,
+    sample_distinct_outside,
+    sample_outside,
+    sigmoid,
+)
 
 
 @pytest.fixture(params=["table", "search"])
@@ -71,3 +79,31 @@ def test_generators_are_reproducible_and_differ_by_purpose():
 def test_sigmoid_without_overflow():
     assert sigmoid(np.array([-1000.0, 0.0, 1000.0])).tolist() == [0, 0.5, 1]
     assert sigmoid(np.array([1.5]))[0] == pytest.approx(1 / (1 + np.exp(-1.5)))
+
+
+def test_own_numbers_are_alike_wherever_they_stand():
+    user, item = np.repeat(np.arange(300), 40), np.tile(np.arange(40), 300)
+    numbers = own_numbers(1, "test", user, item)
+    order = np.random.default_rng(0).permutation(len(user))[:5000]
+    assert np.array_equal(own_numbers(1, "test", user[order], item[order]), numbers[order])
+    assert np.array_equal(own_numbers(1, "test", np.arange(300)[:, None], np.arange(40)).ravel(), numbers)
+    # uniform, and unlike those of neighbours, of another seed or purpose
+    share = numbers / 2.0 ** 64
+    assert len(np.unique(numbers)) == len(numbers) and np.abs(np.histogram(share, 10, (0, 1))[0] / 1200 - 1).max() < 0.12
+    for other in (own_numbers(2, "test", user, item), own_numbers(1, "other", user, item),
+                  own_numbers(1, "test", item, user), np.roll(numbers, 1), np.roll(numbers, 40)):
+        assert abs(np.corrcoef(share, other / 2.0 ** 64)[0, 1]) < 0.04
+
+
+def test_own_samples_avoid_the_set_and_are_uniform(pairs):
+    pair_set, dense = pairs
+    users, items = np.nonzero(dense)
+    numbers = own_numbers(1, "test", users, items)
+    drawn = own_samples_outside(users, numbers, pair_set, 200)
+    assert drawn.shape == (len(users), 200) and not dense[users[:, None], drawn].any()
+    few = np.arange(len(users))[::7]
+    assert np.array_equal(own_samples_outside(users[few], numbers[few], pair_set, 200), drawn[few])
+    for user in range(20):
+        counts = np.bincount(drawn[users == user].ravel(), minlength=30)[~dense[user]]
+        expected = counts.sum() / len(counts)
+        assert ((counts - expected) ** 2 / expected).sum() < 3 * len(counts)

@@ -43,6 +43,22 @@ class Block:
 
     def __call__(self, chunk):
         """(u, m, t) influences of the interactions of a chunk, in nats."""
+        rows, residual, direction = self._of_samples(chunk)
+        residual[:, :, 0] -= 1  # d loss / d logit of each sample
+        positives = rows.reshape(*chunk.items.shape, -1)[:, :, 0]
+        return np.matmul(positives, direction) * residual[:, :, :1]
+
+    def solve(self, chunk):
+        """What `of_pairs` goes by: a list of (u, t, w) arrays for the users of a chunk, from what they were trained on."""
+        return [self._of_samples(chunk)[2].transpose(0, 2, 1)]
+
+    def of_pairs(self, user, item, solved):
+        """(p, t) influences of any (p,) items on the targets of their users, in nats; `solved`: of all users, see solve."""
+        logit, rows = self.jacobian(user, item)
+        return (sigmoid(logit) - 1)[:, None] * np.einsum("pw,ptw->pt", rows, solved[0][user])
+
+    def _of_samples(self, chunk):
+        """Gradients (u, pairs, w) and probabilities (u, m, 1 + num_neg) of a chunk's samples, and (u, w, t) directions."""
         shape = chunk.items.shape
         pairs = shape[1] * shape[2]
         logit, rows = self.jacobian(np.repeat(chunk.users, pairs), chunk.items.ravel())
@@ -55,10 +71,7 @@ class Block:
             return self.entry.T @ gram(rows * kept) @ self.entry
 
         direction = self.entry @ _damped_solve(hessian, chunk, self.gradient[chunk.users], self.config.damping)
-        residual = probability
-        residual[:, :, 0] -= 1  # d loss / d logit of each sample
-        positives = rows.reshape(*shape, -1)[:, :, 0]
-        return np.matmul(positives, direction) * residual[:, :, :1]
+        return rows, probability, direction
 
 
 class Blend(Block):
@@ -69,10 +82,22 @@ class Blend(Block):
         self.embedding = self.net.item_embeddings(self.net.values())
 
     def __call__(self, chunk):
-        history = self.embedding[chunk.items[:, :, 0]]  # (u, m, d)
-        wanted = self.embedding[self.targets[chunk.users]].transpose(0, 2, 1)
-        weights = _damped_solve(lambda kept: gram(history * kept[..., None]), chunk, wanted, self.config.similarity_damping)
+        history, weights = self._similarity(chunk)
         return super().__call__(chunk) + self.slope[chunk.users][:, None] * np.matmul(history, weights)
+
+    def solve(self, chunk):
+        return [*super().solve(chunk), self._similarity(chunk)[1].transpose(0, 2, 1)]
+
+    def of_pairs(self, user, item, solved):
+        alike = np.einsum("pd,ptd->pt", self.embedding[item], solved[1][user])
+        return super().of_pairs(user, item, solved) + self.slope[user] * alike
+
+    def _similarity(self, chunk):
+        """Embeddings (u, m, d) of a chunk's items, and the (u, d, t) solutions of the regression."""
+        history = self.embedding[chunk.items[:, :, 0]]
+        wanted = self.embedding[self.targets[chunk.users]].transpose(0, 2, 1)
+        return history, _damped_solve(lambda kept: gram(history * kept[..., None]), chunk, wanted,
+                                      self.config.similarity_damping)
 
 
 def gram(rows):

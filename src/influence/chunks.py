@@ -5,7 +5,7 @@ import numpy as np
 
 from ..common.share import SharedPairs, cut
 from ..dataset import check_negatives
-from ..stat_utils import PairSet, generator, sample_outside
+from ..stat_utils import PairSet, generator, own_numbers, own_samples_outside, sample_outside
 
 MAX_TABLE_BITS = 1 << 28  # of a table of all pairs of some users and the items: 32 MB, else pairs are searched
 
@@ -33,10 +33,12 @@ class Chunks:
         config: chunk_size, num_neg, seed (of the negatives).
         disclosed: (n,) bool, the interactions that the model was trained on, in the order of dataset.user; None for all.
         purpose: of the negatives: those of different purposes are drawn independently.
+        own: whether the negatives of an interaction depend on it alone, as its user's device would draw them.
     """
 
-    def __init__(self, dataset, config, disclosed=None, purpose="influence negatives"):
+    def __init__(self, dataset, config, disclosed=None, purpose="influence negatives", own=False):
         self.dataset, self.config, self.purpose = dataset, config, purpose
+        self.names = dataset.share.own(np.arange(len(dataset.all_user_ids))) if own else None
         self.disclosed = np.ones(dataset.num_interactions, bool) if disclosed is None else disclosed
         self.length = np.bincount(dataset.user, minlength=dataset.num_users)
         check_negatives(dataset, dataset.history_pairs().counts if dataset.dropped is not None else self.length)
@@ -47,7 +49,7 @@ class Chunks:
         self.parts = [(k, users) for k, block in self.blocks.items() for users in cut(block, self.length, pairs)]
         self._drawn = None  # number of a block, and the items of its users
         self._offset = np.zeros(dataset.num_users, np.int64)  # of the block that was drawn last
-        self._together = self._draw_together() if dataset.share.splits else {}
+        self._together = self._draw_together() if dataset.share.splits and not own else {}
 
     @property
     def pairs_per_call(self):
@@ -98,8 +100,12 @@ class Chunks:
         if block in self._together:
             return np.concatenate([item[:, None], self._together[block]], 1)
         owner = np.repeat(np.arange(len(users)), length)
-        negatives = sample_outside(owner, self.pairs_of(users), generator(config.seed, self.purpose, block),
-                                   config.num_neg)
+        pairs = self.pairs_of(users)
+        if self.names is None:
+            negatives = sample_outside(owner, pairs, generator(config.seed, self.purpose, block), config.num_neg)
+        else:
+            numbers = own_numbers(config.seed, self.purpose, self.names[users][owner], item)
+            negatives = own_samples_outside(owner, numbers, pairs, config.num_neg)
         return np.concatenate([item[:, None], negatives], 1)
 
     def _draw_together(self):

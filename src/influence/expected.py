@@ -26,12 +26,14 @@ def target_items(dataset, lags):
     return np.stack(columns, 1)
 
 
-def expected_influence(influence, dataset):
+def expected_influence(influence, dataset, fit=True):
     """Predicts the influence on the next item from those on the items before.
 
     Args:
         influence: (n, 1 + lags) influences on the items of `target_items`, in the order of dataset.user.
         dataset: Dataset.
+        fit: whether to fit the regression to the influences of all users; else each user looks at their own alone, and all
+            1 + lags weigh the same.
 
     Returns:
         expected: (n,) float64, nats, positive = disclosing is expected to help the user.
@@ -41,6 +43,10 @@ def expected_influence(influence, dataset):
             influence on the validation item.
     """
     influence = np.asarray(influence, np.float64)
+    if not fit:
+        report = {str(n): {"slopes": [1 / n] * n, "intercept": 0.0, "scale": [1.0] * n}
+                  for n in range(1, 1 + influence.shape[1])}
+        return expected_by(report, influence, dataset), report
     from_end, total = _from_end(dataset), dataset.share.total
     report = {}
     for lags in range(1, influence.shape[1]):
@@ -87,14 +93,19 @@ def expected_by(report, influence, dataset):
     return expected
 
 
+def per_item(dataset):
+    """How many training interactions the items have, on average, that have any."""
+    occur = int((dataset.share.total(np.bincount(dataset.item, minlength=dataset.num_items)) > 0).sum())
+    return dataset.all_interactions / max(1, occur)
+
+
 def default_shrinkage(dataset):
     """How far to shrink if nothing is said: the sparser the items, the further. See docs/maths.md, section 4.
 
     Each interaction also trains the row of its item, which everyone meets; that part is the larger the fewer interactions
     an item has, and no influence on its own user's row holds it.
     """
-    occur = int((dataset.share.total(np.bincount(dataset.item, minlength=dataset.num_items)) > 0).sum())
-    return max(0.0, 1 - dataset.all_interactions / (DENSE * max(1, occur)))
+    return max(0.0, 1 - per_item(dataset) / DENSE)
 
 
 def shrunk(expected, shrinkage, mean):

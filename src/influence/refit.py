@@ -90,8 +90,7 @@ def refit(net: Network, dataset: Dataset, prior: Prior, config: Config, start: n
     return rows
 
 
-def refitted(net: Network, values: dict, dataset: Dataset, trained: np.ndarray, config: Config, steps: int = STEPS,
-             jacobian: Rows | None = None) -> dict:
+def refitted(net: Network, values: dict, dataset: Dataset, trained: np.ndarray, config: Config) -> dict:
     """Parameters with the rows of all users refitted.
 
     Args:
@@ -99,13 +98,13 @@ def refitted(net: Network, values: dict, dataset: Dataset, trained: np.ndarray, 
         dataset: Dataset whose training interactions count, its users those of the parameters.
         trained: (num_users,) bool, the users that the parameters were trained on: their rows make up the prior, and theirs
             begin where they are.
-        config, steps, jacobian: see refit.
+        config: see refit.
     """
     net.set_values(values)
     rows = net.user_rows(values)
     prior = prior_of(rows[trained], dataset.share)
     start = np.where(trained[:, None], rows, prior.mean)
-    return net.with_user_rows(values, refit(net, dataset, prior, config, start, steps, jacobian))
+    return net.with_user_rows(values, refit(net, dataset, prior, config, start))
 
 
 def refit_to_all(jacobian: Rows, kept: np.ndarray, prior: Prior, start: np.ndarray, num_neg: int, steps: int = STEPS,

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from src.dataset import load_dataset
-from src.influence.expected import DENSE, default_shrinkage, expected_influence, shrunk, target_items
+from src.influence.expected import DENSE, default_shrinkage, expected_by, expected_influence, per_item, shrunk, target_items
 
 
 def test_targets_are_the_validation_item_and_the_end_of_the_history(small, settings):
@@ -54,6 +54,18 @@ def test_what_an_interaction_does_for_its_own_loss_counts_nowhere(long_histories
     assert np.array_equal(expected_influence(influence, long_histories)[0], before)
 
 
+def test_without_a_fit_the_last_items_weigh_the_same_and_nobody_else_counts(long_histories):
+    _, influence = repeating(long_histories, noise=1.0)
+    expected, report = expected_influence(influence, long_histories, fit=False)
+    back = 12 - np.arange(len(influence)) % 12
+    for from_end, items in ((1, 1), (2, 2), (3, 3), (12, 3)):
+        rows = back == from_end
+        np.testing.assert_allclose(expected[rows], influence[rows, :items].mean(1))
+    np.testing.assert_array_equal(expected_by(report, influence, long_histories), expected)
+    influence[12:] = 0
+    assert np.array_equal(expected_influence(influence, long_histories, fit=False)[0][:12], expected[:12])
+
+
 def test_noise_alone_makes_all_alike(long_histories):
     rng = np.random.default_rng(4)
     influence = rng.normal(0, 1, (long_histories.num_interactions, 2))
@@ -84,7 +96,7 @@ def test_shrinkage_joins_the_game_and_threshold():
 
 def test_sparser_items_are_shrunk_further(long_histories):
     dataset = long_histories  # 30 users have 12 of the same items each
-    assert default_shrinkage(dataset) == pytest.approx(1 - 30 / DENSE)
+    assert default_shrinkage(dataset) == pytest.approx(1 - 30 / DENSE) and per_item(dataset) == 30
     assert default_shrinkage(dataset.part(dataset.user < 10)) == pytest.approx(1 - 10 / DENSE)
     assert default_shrinkage(dataset.part(np.zeros(len(dataset.user), bool))) == 1
 
