@@ -49,6 +49,7 @@ def test_every_stage_runs_with_it(cpu, ratings, settings, tmp_path, own, caplog,
     name = MODELS.get(model, model)
     config = settings("--model", own(MODEL) if model == "mine" else model, *TINY, "--personal", "auto")
     monkeypatch.setattr("src.evaluation.personal.prefers_personal", lambda *_: True)
+    monkeypatch.setattr("src.game.ask_first.FEW", 0)
     output = tmp_path / "output"
     caplog.set_level(logging.INFO, logger="ifrqe")
     preprocess(config.replace(strategy="ifrqe"))  # trains the plain model

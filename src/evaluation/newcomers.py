@@ -20,7 +20,7 @@ from ..game.decisions import MODEL_SHA256, PLAYED_KEYS, RECORD_KEYS, Decisions, 
 from ..influence.anchor import Anchor
 from ..influence.expected import expected_by, shrunk, target_items
 from ..influence.refit import STEPS, prior_of, refit
-from ..influence_function import influences
+from ..influence_function import OWN_DATA, influences
 from ..network import build
 from ..options import options_of
 from ..sources.catalogue import load_catalogue
@@ -36,7 +36,6 @@ logger = logging.getLogger("ifrqe")
 LISTS = {"known": "from all that they know themselves", "disclosed": "from what they disclose"}  # of recommendations
 _STEPS_ON = 3  # of Newton's method from the row at an epoch before; nearer to the optimum than 6 from the prior's mean
 _LEAST = 4  # interactions of a newcomer that must count: two that change places and two before them
-_SOLVERS = ("block", "blend")  # that look at a user's own data and the items alone
 
 
 def newcomers(variant: Variant) -> None:
@@ -96,9 +95,9 @@ def _record(config):
     check_whole(*decision_files(config), record)
     if not all("scale" in fitted for fitted in record["expectation"].values()):
         raise InputError(f"{path}: was written by an earlier version; {REMEDY}")
-    if record["solver"] not in _SOLVERS:
+    if record["solver"] not in OWN_DATA:
         raise InputError(f"{path}: was decided with --solver {record['solver']}, which goes by more than a user's own data; "
-                         f"for newcomers run preprocess.py with --solver {' or '.join(_SOLVERS)}")
+                         f"for newcomers run preprocess.py with --solver {' or '.join(OWN_DATA)}")
     for key in ("solver", "damping"):
         if key in config.given and getattr(config, key) != record[key]:
             raise InputError(f"--{key} {getattr(config, key)}: but {path} was decided with {record[key]}; leave it out")

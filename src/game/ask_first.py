@@ -1,11 +1,10 @@
-"""Strategy `ask-first`: nothing is trained on before its user has disclosed it.
+"""Strategy `ask-first`: nothing is trained on, or looked at, before its user has disclosed it.
 
-The least unwilling interactions, until the first share of the budget is spent, train a first model. With its shared
-parameters each user's row is refitted from all that they know themselves; influences are computed at these rows, and the
-game decides what else is disclosed within the next share; and so on. An instalment contains those before it, so that all
-that any model was trained on is part of the mask; no file holds such a model. What leaves a user beside what they disclose
-is their part in sums: those of the regression behind the expected influence, and of the search for the price. See
-docs/maths.md, section 8.
+Two sides. The deciding side holds what is disclosed and nothing else: it trains on that, announces the parameters, and lets
+a price fall. Each user's device knows its user's history and unwillingness: it computes from the announcement what each
+interaction is worth, and discloses those that are worth more than the price. The budget is spent in instalments; the first
+go by unwillingness alone. Here one process plays both sides and finds the order of the answers by sorting, which is what a
+clock of small steps comes to. See docs/maths.md, section 8.
 """
 from __future__ import annotations
 
@@ -15,121 +14,204 @@ from itertools import islice
 
 import numpy as np
 
+from ..common.errors import InputError
+from ..common.share import Share
 from ..config import Config
-from ..influence.anchor import Anchor
-from ..influence.chunks import Chunks
-from ..influence.refit import refitted
-from ..influence_function import expected_at
+from ..dataset import Dataset, HeldOut
+from ..influence.expected import expected_influence, per_item, target_items
+from ..influence_function import OWN_DATA, influences_of_pairs
 from ..network import build
-from ..stat_utils import generator
+from ..sources.interactions import Ids
+from ..stat_utils import own_numbers
 from ..training.trainer import Trainer, train_on
 from .decisions import Decisions
-from .mirror_descent import critical_payoff, price_within_budget
-from .problem import Problem, first_of_keys
+from .mirror_descent import critical_payoff
+from .prefix import first_by_keys
+from .problem import Problem
 
 logger = logging.getLogger("ifrqe")
 
-EPOCHS = 0.6, 0.8  # after these shares of its epochs a training's parameters are taken for influences
-STEPS = 2  # of a refit: rows that were trained on are near the optimum already
+EPOCHS = 0.6, 0.8  # after these shares of its epochs a training's parameters are announced
+MOST = 1  # largest unwillingness: while so much is left, whatever is disclosed next keeps within the limit
+FEW = 6.6  # interactions of an item, on average: with fewer disclosed, unwillingness alone decides better than influences
+_DIGITS = 9  # of the sum that a device tells: the order of addition is not to move it
+_BELOW = 1e-9  # by how much, relatively, a price lies below that of the last answer
+
+
+class DecidingSide:
+    """Trains on what is disclosed, and counts it. All that reaches it comes through `hear`.
+
+    Args:
+        ids: Ids of users and items.
+        share: Share of these users.
+        config: the options of model and training.
+        device: name of the device in use: CPU, GPU or Ascend.
+    """
+
+    def __init__(self, ids: Ids, share: Share, config: Config, device: str):
+        self.ids, self.share, self.config, self.device = ids, share, config, device
+        self.held = HeldOut(None, np.full(len(ids.users), -1, np.int32))
+        self.epochs = sorted({max(1, round(part * config.train_epochs)) for part in EPOCHS})
+
+    def hear(self, user: np.ndarray, item: np.ndarray, unwillingness: np.ndarray) -> None:
+        """Is told all that is disclosed by now: (m,) positions of users, ascending, and of items, and unwillingness."""
+        share = self.share.part(np.bincount(user, minlength=len(self.ids.users)))
+        self.disclosed = Dataset(self.config.dataset, self.ids, user, item, None, self.held, share)
+        self.spent = float(share.total(unwillingness.sum()))
+
+    def announce(self) -> list[dict]:
+        """Trains on what is disclosed; returns the sets of parameters, see Network.values, that all devices are told."""
+        trainer = Trainer(build(self.disclosed, self.config), self.disclosed, self.config, self.device)
+        logger.info("%s is trained on the %s interactions that are disclosed by now, batch_size %s",
+                    self.config.plain_model, f"{self.disclosed.all_interactions:,}", f"{trainer.batch_size:,}")
+        epochs = islice(train_on(trainer), self.epochs[-1])
+        return [epoch.values for epoch in epochs if epoch.number in self.epochs]
+
+
+class Devices:
+    """The devices of all users: what one tells depends on the announcement, and on its own user's data, alone.
+
+    Args:
+        problem: Problem: histories, validation items, and unwillingness.
+        config: the options of influence and game.
+    """
+
+    def __init__(self, problem: Problem, config: Config):
+        self.dataset, self.unwillingness, self.config = problem.dataset, problem.unwillingness, config
+        self.net = build(self.dataset, config)  # takes the parameters of each announcement, with one graph for all
+        self.critical = critical_payoff(config.prior, config.rounds, config.game_rate)
+        self.targets = target_items(self.dataset, max(0, config.influence_lags - 1))
+        names = self.dataset.share.own(np.arange(len(self.dataset.all_user_ids)))[self.dataset.user]
+        self.ties = own_numbers(config.seed, "ties", names, self.dataset.item).astype(np.float64)
+
+    def allowed(self) -> float:
+        """The sum of b over all that users allow: the one number that each tells beside what they disclose."""
+        sums = np.bincount(self.dataset.user, self.unwillingness, self.dataset.num_users)
+        return float(self.dataset.share.total(sums.round(_DIGITS).sum()))
+
+    def worth(self, announced: list[dict], disclosed: Dataset) -> tuple[np.ndarray, np.ndarray, dict]:
+        """What each interaction is worth to its user.
+
+        Args:
+            announced: see DecidingSide.announce; of the users' rows each device looks at its own.
+            disclosed: Dataset that it was trained on; each device looks at its own user's part, which it knows anyway.
+
+        Returns:
+            influence: (n,) on the validation item; nats, positive = disclosing helps.
+            expected: (n,) float64, nats, see expected_influence.
+            report: dict, for preprocess.json.
+        """
+        pairs = self.dataset.user, self.dataset.item
+        found = influences_of_pairs(announced, disclosed, pairs, self.targets, self.config, self.net)
+        expected, expectation = expected_influence(found, self.dataset, fit=False)
+        return found[:, 0].copy(), expected, {"expectation": expectation}
+
+    def prices(self, expected: np.ndarray) -> np.ndarray:
+        """(n,) the price below which each interaction is disclosed; -inf where it is at none."""
+        gain = expected - self.critical
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(gain > 0, gain / self.unwillingness, -np.inf)
+
+
+def answers(keys: tuple[np.ndarray, ...], unwillingness: np.ndarray, left: float, share: Share) -> np.ndarray:
+    """Which interactions are disclosed, one after the other, while at least MOST may be spent.
+
+    So none is ever refused, and nothing that is withheld has a part in when it ends.
+
+    Args:
+        keys: (n,) arrays, the order in which they are disclosed: by the second where the first are equal.
+        unwillingness: (n,) array in [0, MOST].
+        left: what may be spent.
+        share: Share of the users whose interactions these are.
+
+    Returns:
+        (n,) bool.
+    """
+    if left < MOST:
+        return np.zeros(len(unwillingness), bool)
+    return first_by_keys(keys, unwillingness, left - MOST, share, one_more=True)
 
 
 class AskFirst:
-    """The strategy.
+    """The strategy: both sides, and the instalments.
 
     Args:
         problem: Problem.
         config: instalments, the options of training, influence and game.
         device: name of the device in use.
+
+    Raises:
+        InputError: the solver looks at more than a user's own data and the items.
     """
 
     def __init__(self, problem: Problem, config: Config, device: str):
-        self.problem, self.config, self.device = problem, config, device
-        self.dataset, self.unwillingness = problem.dataset, problem.unwillingness
-        self.epochs = sorted({max(1, round(share * config.train_epochs)) for share in EPOCHS})
-        self.critical = critical_payoff(config.prior, config.rounds, config.game_rate)
+        if config.solver not in OWN_DATA:
+            raise InputError(f"--solver {config.solver}: may look at the data of other users, which ask-first must not; "
+                             f"give --solver {' or '.join(OWN_DATA)}")
+        self.problem, self.config, self.share = problem, config, problem.dataset.share
+        self.side = DecidingSide(problem.dataset.ids, self.share, config, device)
+        self.devices = Devices(problem, config)
         self.seconds = {"training": 0.0, "influence": 0.0}
-        self.net = build(self.dataset, config)  # refits rows, with one graph for all of them
-        self.jacobian = self.net.rows_of_users(Chunks(self.dataset, config).pairs_per_call)
 
-    def __call__(self, limit: float, weight: float | None = None) -> Decisions:
-        """The decision within a limit of unwillingness, or at a price.
+    def __call__(self, budget: float, weight: float | None = None) -> Decisions:
+        """The decision within a budget, or at a price.
 
         Args:
-            limit: largest sum of unwillingness.
-            weight: lambda; given, instalments are shares of what it would spend at the influences known by then. Before
-                any are known, the first is a share of `limit` all the same.
+            budget: largest share of the unwillingness of all that may be disclosed.
+            weight: lambda; given, no price falls below it, and the last instalment spends what it takes to get there.
 
         Returns:
             Decisions.
         """
-        b, shares = self.unwillingness, self.config.instalments
-        disclosed = self._least_unwilling(limit * shares[0])
-        instalment, spent, weights = disclosed.astype(np.int8), [self._sum(b[disclosed])], []
-        found = price = None
-        for number, share in enumerate(shares[1:], 2):
-            if self._sum(disclosed):
-                found = self._influences(disclosed, number)
-                expected = found[1]
-                within = limit if weight is None else self._sum(b[disclosed | (expected - weight * b > self.critical)])
-                more, price = self._play(expected, disclosed, share * within, weight)
-                weights.append(price)
-            else:  # the shares so far were too small for anything
-                more = self._least_unwilling(limit * share)
+        b, shares, limit = self.problem.unwillingness, self.config.instalments, budget * self.devices.allowed()
+        instalment, spent, prices, found = np.zeros(len(b), np.int8), [], [], None
+        self._tell(instalment > 0)
+        for number, part in enumerate(shares, 1):
+            left, at_price = part * limit - self.side.spent, weight is not None and number == len(shares)
+            known = at_price or left >= MOST and per_item(self.side.disclosed) >= FEW
+            if known and self.side.disclosed.all_interactions:
+                found = self._found()
+                level, price, left = self.devices.prices(found[1]), weight or 0.0, np.inf if at_price else left
+            else:
+                level, price = -b, None
+            more = self._answers((instalment == 0) & (level > (-np.inf if price is None else price)), level, left)
             instalment[more] = number
-            disclosed = disclosed | more
-            spent.append(self._sum(b[disclosed]))
-            logger.info("instalment %d of %d: %s more interactions are disclosed, %s in all", number, len(shares),
-                        f"{self._sum(more):,.0f}", f"{self._sum(disclosed):,.0f}")
-        users = len(self.dataset.all_user_ids)
-        return self._decisions(disclosed, instalment, found, price, {
-            "instalment_wv": [float(x / users) for x in spent], "instalment_weights": weights})
+            self._tell(instalment > 0)
+            if price is not None and not at_price and part * limit - self.side.spent < MOST:  # it fell no further
+                price = max(price, self._last(level[more]) * (1 - _BELOW))
+            prices.append(price)
+            spent.append(self.side.spent)
+            logger.info("instalment %d of %d, %s: %s more interactions are disclosed, %s in all", number, len(shares),
+                        "by unwillingness alone" if price is None else f"down to price {price:.4g}",
+                        f"{self.share.total(more.sum()):,.0f}", f"{self.side.disclosed.all_interactions:,}")
+        users = len(self.problem.dataset.all_user_ids)
+        decisions = Decisions(instalment > 0, b, next((x for x in prices[::-1] if x is not None), None), record={
+            "instalment_wv": [x / users for x in spent], "instalment_weights": prices}, instalment=instalment)
+        if found is not None:
+            decisions.influence, decisions.expected = found[:2]
+            decisions.record.update(found[2], parameter_sets=len(self.side.epochs))
+        return decisions
 
-    def _sum(self, values):
-        """Of all ranks."""
-        return float(self.dataset.share.total(values.sum()))
+    def _answers(self, asked, level, left):
+        """(n,) bool, those of the (n,) bool `asked` that are disclosed, of the highest level first."""
+        more, keys = np.zeros(len(asked), bool), (-level[asked], self.devices.ties[asked])
+        more[asked] = answers(keys, self.problem.unwillingness[asked], left, self.share)
+        return more
 
-    def _play(self, expected, disclosed, limit, weight):
-        """What is disclosed beside (n,) `disclosed`, and the price."""
-        b, left = self.unwillingness, ~disclosed
-        price = price_within_budget(expected[left], b[left], max(limit - self._sum(b[disclosed]), 0), self.critical,
-                                    self.dataset.share)
-        price = price if weight is None else max(price, weight)
-        return left & (expected - price * b > self.critical), price
+    def _tell(self, disclosed):
+        dataset = self.problem.dataset
+        self.side.hear(dataset.user[disclosed], dataset.item[disclosed], self.problem.unwillingness[disclosed])
 
-    def _least_unwilling(self, limit):
-        """(n,) bool: those of the least unwillingness, ties in random order, as far as the limit reaches."""
-        b, share = self.unwillingness, self.dataset.share
-        keys = b, share.shuffled(generator(self.config.seed, "first instalment"), len(b))
-        return first_of_keys(keys, self.problem, limit)
+    def _last(self, prices):
+        """The lowest of all ranks' prices."""
+        return float(self.share.each(prices.min(initial=np.inf)).min())
 
-    def _influences(self, disclosed, number):
-        """What expected_at finds at rows that are refitted, the shared parameters trained on `disclosed`."""
-        start, config, dataset = time.perf_counter(), self.config, self.dataset
-        sets = self._model(disclosed, number)
-        trained = np.bincount(dataset.user[disclosed], minlength=dataset.num_users) > 0
+    def _found(self):
+        """What devices find at the model of what is disclosed by now; see Devices.worth."""
+        start = time.perf_counter()
+        announced = self.side.announce()
         between = time.perf_counter()
-        anchor = Anchor([lambda values=values: refitted(self.net, values, dataset, trained, config, STEPS, self.jacobian)
-                         for values in sets])
-        if config.solver == "lissa":  # its recursion samples all users: of each the trained row, and what is disclosed
-            anchor = Anchor(sets, disclosed)
-        found = expected_at(anchor, dataset, config)
+        found = self.devices.worth(announced, self.side.disclosed)
         self.seconds["training"] += between - start
         self.seconds["influence"] += time.perf_counter() - between
         return found
-
-    def _model(self, disclosed, number):
-        """Sets of parameters, trained on `disclosed` and nothing else; no file holds them."""
-        config, part = self.config, self.dataset.part(disclosed)
-        trainer = Trainer(build(part, config), part, config, self.device)
-        logger.info("instalment %d of %d: %s is trained on the %s interactions that are disclosed by now, batch_size %s",
-                    number - 1, len(config.instalments), config.plain_model, f"{part.all_interactions:,}",
-                    f"{trainer.batch_size:,}")
-        epochs = islice(train_on(trainer), self.epochs[-1])
-        return [epoch.values for epoch in epochs if epoch.number in self.epochs]
-
-    def _decisions(self, disclosed, instalment, found, price, record):
-        decisions = Decisions(disclosed, self.unwillingness, price, record=record, instalment=instalment)
-        if found is not None:
-            decisions.influence, decisions.expected = found[:2]
-            decisions.record = {**found[2], **record, "parameter_sets": len(self.epochs)}
-        return decisions

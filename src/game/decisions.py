@@ -114,10 +114,10 @@ def with_reasons(decisions: Decisions, dataset: Dataset, line: np.ndarray, confi
         bases, base = [f"budget {config.wv_budget:g}" if config.strategy != "none" else "all allowed"], 0
     elif weights is None:
         bases, base = [f"price {decisions.weight:.6g}"], 0
-    else:  # the first instalments have no price; what is withheld was so at the last
-        bases = [f"budget {config.wv_budget:g}", *(f"price {weight:.6g}" for weight in weights)]
-        unpriced = len(config.instalments) - len(weights)
-        base = np.where(decisions.instalment == 0, len(weights), np.maximum(decisions.instalment - unpriced, 0))
+    else:  # some instalments have no price; what is withheld was so at the last
+        bases = [f"budget {config.wv_budget:g}" if weight is None else f"price {weight:.6g}"
+                 for weight in (*weights, decisions.weight)]
+        base = np.where(decisions.instalment == 0, len(weights), decisions.instalment - 1)
     codes = np.broadcast_to(base, len(line)) + len(bases) * np.maximum(line, 0).astype(np.int64)
     unique, codes = np.unique(codes, return_inverse=True)
     names, place = np.unique([bases[code % len(bases)] + (f", {file}:{code // len(bases)}" if code >= len(bases) else "")

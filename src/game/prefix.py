@@ -52,7 +52,8 @@ class Prefix:
         return last, out, spent
 
 
-def first_by_keys(keys: tuple[np.ndarray, ...], weight: np.ndarray, limit: float, share: Share) -> np.ndarray:
+def first_by_keys(keys: tuple[np.ndarray, ...], weight: np.ndarray, limit: float, share: Share,
+                  one_more: bool = False) -> np.ndarray:
     """(n,) bool: the longest prefix in the order of several keys, the second where the first are equal, and so on.
 
     Args:
@@ -60,6 +61,7 @@ def first_by_keys(keys: tuple[np.ndarray, ...], weight: np.ndarray, limit: float
         weight: (n,) float64, at least 0.
         limit: largest sum of the weights.
         share: Share.
+        one_more: whether the first that does not fit comes in too.
     """
     chosen, tied = np.zeros(len(weight), bool), np.ones(len(weight), bool)
     for key in keys:
@@ -67,4 +69,4 @@ def first_by_keys(keys: tuple[np.ndarray, ...], weight: np.ndarray, limit: float
         chosen |= tied & (key <= last)
         tied &= key == out
         limit -= spent
-    return chosen
+    return chosen | tied if one_more else chosen

@@ -105,7 +105,7 @@ class Strategies:
             return Decisions(first_in_order(order, problem, limit), problem.unwillingness)
         if strategy == ASK_FIRST:
             ask_first = AskFirst(problem, self.config, self.device)
-            decisions = ask_first(limit, weight)
+            decisions = ask_first(budget, weight)
             self.seconds.update(ask_first.seconds)
             return decisions
         return self._played(strategy, limit, weight)

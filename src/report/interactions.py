@@ -30,7 +30,8 @@ def influence(results, config):
     blocks = [figures(shown),
               table(["quantile", *series], [*rows, ("positive", *positive.values())],
                     "Influences in nats. Positive: disclosing the interaction helps its user.")]
-    correlation = [values["correlation"] for values in decisions.record.get("expectation", {}).values()]
+    fits = decisions.record.get("expectation", {}).values()
+    correlation = [fitted["correlation"] for fitted in fits if "correlation" in fitted]  # ask-first fits none
     if correlation:
         blocks.append(text("The game goes by what is expected on the next item; one step back in time, where the next item "
                            f"is known, it correlates to {correlation[-1]:.2f} with the influence on that item."))

@@ -1,5 +1,8 @@
 """Strategy ask-first: instalments, and the proof that nothing is trained on before it is disclosed."""
 import dataclasses
+import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,19 +11,19 @@ import pytest
 
 from src.common.errors import InputError
 from src.common.files import read_json
+from src.common.share import WHOLE
 from src.common.variant import Variant, dataset_folder
 from src.constants import DISCLOSED, INSTALMENT, ITEM, PREPROCESS_FILE, RATINGS_FILE, USER
 from src.dataset import load_dataset
 from src.evaluation.explain import Rule
 from src.game import ask_first
-from src.game.ask_first import AskFirst
+from src.game.ask_first import AskFirst, DecidingSide, answers
 from src.game.decisions import read_decisions
 from src.game.mirror_descent import critical_payoff
 from src.game.preprocess import preprocess
 from src.game.problem import Problem, load_problem
 from src.game.strategies import Strategies
-from src.influence import refit
-from src.ncf import NCF, build
+from src.influence.expected import per_item
 from src.training.train import train
 from src.training.trainer import Trainer
 
@@ -50,12 +53,18 @@ def decided(config):
             read_json(f"{config.output_path}/{PREPROCESS_FILE}", ""))
 
 
+@pytest.fixture(autouse=True)
+def few(monkeypatch):
+    """The tiny data here have two or three interactions an item."""
+    monkeypatch.setattr(ask_first, "FEW", 0)
+
+
 class Watch:
-    """Records what trains and what a refit finds."""
+    """Records what trains."""
 
     def __init__(self, monkeypatch):
-        self.pairs, self.rows, self.trainings = set(), [], 0
-        run_steps, init, found = Trainer.run_steps, Trainer.__init__, refit.refit
+        self.pairs, self.trainings = set(), 0
+        run_steps, init = Trainer.run_steps, Trainer.__init__
 
         def steps(trainer, users, items, *arguments):
             self.pairs.update(zip(users.tolist(), items[:, 0].tolist()))
@@ -66,17 +75,12 @@ class Watch:
             self.pairs.update(zip(dataset.user.tolist(), dataset.item.tolist()))  # what its sampler of negatives avoids
             init(trainer, net, dataset, *arguments)
 
-        def rows(*arguments, **options):
-            self.rows.append(found(*arguments, **options))
-            return self.rows[-1]
-
         monkeypatch.setattr(Trainer, "run_steps", steps)
         monkeypatch.setattr(Trainer, "__init__", begin)
-        monkeypatch.setattr(refit, "refit", rows)
 
 
 def prove(config, watch):
-    """Raises AssertionError if anything outside the final mask was trained on or written, or a refitted row was."""
+    """Raises AssertionError if anything outside the final mask was trained on or written."""
     preprocess(config)
     train(Variant(config, masked=True))
     dataset, (table, _) = load_dataset(config), decided(config)
@@ -85,7 +89,6 @@ def prove(config, watch):
     assert len(mask) == kept.sum()
     assert watch.trainings == 3
     assert watch.pairs == mask
-    assert len(watch.rows) >= 2
     files = [path for folder in (config.output_path, config.checkpoint_path, dataset_folder(config, masked=True))
              for path in folder_files(folder)]
     assert {path.name for path in files} >= {"held_out.csv", "IFRQE.ckpt", "disclosure.csv", PREPROCESS_FILE}
@@ -93,11 +96,8 @@ def prove(config, watch):
     withheld = table[~kept]
     texts = [f"{user},{item}".encode() for user, item in zip(withheld[USER], withheld[ITEM])]
     ids = {str(i).encode() for i in withheld[ITEM]}
-    f = config.num_factors
-    parts = {part.tobytes() for rows in watch.rows for row in rows for part in (row[:f], row[f:])}
     for path in files:
         content = path.read_bytes()
-        assert not any(part in content for part in parts), f"{path} holds a refitted row"
         if path.name == "disclosure.csv":  # what was asked, and answered: no training reads it
             continue
         assert not any(text in content for text in texts), f"{path} names a withheld pair"
@@ -121,31 +121,17 @@ def test_nothing_is_trained_on_before_it_is_disclosed(people, settings, monkeypa
 
 def test_the_proof_finds_one_withheld_pair(people, settings, monkeypatch):
     config = settings(*OPTIONS, *THREE, "--veto")
-    model = AskFirst._model
+    tell, told = AskFirst._tell, []
 
-    def careless(self, disclosed, number):
-        if number == 3:
+    def careless(self, disclosed):
+        told.append(disclosed)
+        if len(told) == 3:
             disclosed = disclosed.copy()
-            disclosed[np.flatnonzero(~disclosed)[self.unwillingness[~disclosed].argmax()]] = True
-        return model(self, disclosed, number)
-    monkeypatch.setattr(AskFirst, "_model", careless)
+            disclosed[np.flatnonzero(~disclosed)[self.problem.unwillingness[~disclosed].argmax()]] = True
+        tell(self, disclosed)
+    monkeypatch.setattr(AskFirst, "_tell", careless)
     with pytest.raises(AssertionError, match=r"(?s)assert \{\(.*Extra items in the left set"):
         prove(config, Watch(monkeypatch))
-
-
-def test_the_proof_finds_a_written_row(people, settings, monkeypatch):
-    config = settings(*OPTIONS, *THREE)
-    decide = AskFirst._influences
-
-    def careless(self, disclosed, number):
-        found = decide(self, disclosed, number)
-        Path(self.config.output_path).mkdir(exist_ok=True)
-        (Path(self.config.output_path) / "rows.bin").write_bytes(watch.rows[-1].tobytes())
-        return found
-    watch = Watch(monkeypatch)
-    monkeypatch.setattr(AskFirst, "_influences", careless)
-    with pytest.raises(AssertionError, match="holds a refitted row"):
-        prove(config, watch)
 
 
 def test_mask_does_not_depend_on_a_plain_model(people, settings):
@@ -169,15 +155,15 @@ class Killed(Exception):
 
 def test_an_interrupted_run_leaves_nothing_and_the_next_one_is_like_the_first(people, settings, monkeypatch):
     config = settings(*OPTIONS, *THREE)
-    model = AskFirst._model
+    announce, trained = DecidingSide.announce, []
 
-    def killed(self, disclosed, number):
-        found = model(self, disclosed, number)
-        if number == 3:
+    def killed(self):
+        trained.append(announce(self))
+        if len(trained) == 2:
             raise Killed
-        return found
+        return trained[0]
     with monkeypatch.context() as patch:
-        patch.setattr(AskFirst, "_model", killed)
+        patch.setattr(DecidingSide, "announce", killed)
         with pytest.raises(Killed):
             preprocess(config)
     assert not folder_files(config.output_path) and not folder_files(config.checkpoint_path)
@@ -276,7 +262,7 @@ def test_vetoed_interactions_play_no_part(people, settings):
     np.testing.assert_array_equal(fewer.unwillingness, problem.unwillingness)
     np.testing.assert_array_equal(again.instalment == 1, found.instalment == 1)
     other = Problem(dataclasses.replace(problem.dataset, dropped=None), problem.unwillingness, problem.line)
-    same = AskFirst(other, config, "CPU")(0.6 * problem.unwillingness.sum())
+    same = AskFirst(other, config, "CPU")(0.6)
     np.testing.assert_array_equal(again.disclosed, same.disclosed)
     np.testing.assert_array_equal(again.expected, same.expected)
 
@@ -286,7 +272,7 @@ def test_column_of_instalments(people, settings):
     preprocess(config)
     table, record = decided(config)
     assert set(table[INSTALMENT]) <= {0, 1, 2, 3} and (table[INSTALMENT].gt(0) == table[DISCLOSED].eq(1)).all()
-    assert len(record["instalment_wv"]) == 3 and len(record["instalment_weights"]) == 2
+    assert len(record["instalment_wv"]) == 3 and record["instalment_weights"][0] is None
     read = read_decisions(config, load_dataset(config))
     np.testing.assert_array_equal(read.instalment, table[INSTALMENT])
     rule = Rule(read)
@@ -298,17 +284,13 @@ def test_column_of_instalments(people, settings):
     assert read.instalment[against].max() < 3  # the last instalment goes by the rule
     assert list(table.columns) == ["user_id", "item_id", "influence", "unwillingness", "disclosed", "expected_influence",
                                    "instalment", "reason"]
-    first, second, last = "budget 0.6", *(f"price {weight:.6g}" for weight in record["instalment_weights"])
+    first, second, last = "budget 0.6", *(f"price {weight:.6g}" for weight in record["instalment_weights"][1:])
     assert table.reason.tolist() == [{0: last, 1: first, 2: second, 3: last}[n] for n in table[INSTALMENT]]
 
 
-def test_lissa_samples_what_is_disclosed_and_no_refitted_row(people, settings, monkeypatch):
-    anchors, expected_at = [], ask_first.expected_at
-    monkeypatch.setattr(ask_first, "expected_at", lambda anchor, *rest: anchors.append(anchor) or expected_at(anchor, *rest))
-    monkeypatch.setattr(ask_first, "refitted", None)
-    problem, found = instalments(settings(*OPTIONS, "--solver", "lissa", "--lissa_depth", 2))
-    np.testing.assert_array_equal(anchors[0].disclosed, found.instalment == 1)
-    assert found.expected.any() and found.disclosed.any()
+def test_solvers_that_look_at_others_are_refused(people, settings):
+    with pytest.raises(InputError, match="--solver lissa: .* give --solver blend or block"):
+        instalments(settings(*OPTIONS, "--solver", "lissa"))
 
 
 @pytest.mark.parametrize("shares", [".5", ".5,.4,1", ".2,.2,1", ".2,.9"])
@@ -317,13 +299,211 @@ def test_shares_must_rise_to_one(settings, shares):
         settings("--instalments", shares)
 
 
-def test_rows_of_users_without_disclosure_stay_as_they_began(people, settings, monkeypatch):
-    config = settings(*OPTIONS)
-    sets = []
-    monkeypatch.setattr(ask_first, "refitted", lambda net, values, *rest: sets.append(values) or refit.refitted(net, values,
-                                                                                                                *rest))
+def world(problem, place, rng):
+    """The Problem with a user's interactions at `place` exchanged for an item each, or two for one with the b of both."""
+    dataset, b = problem.dataset, problem.unwillingness.copy()
+    user, item = dataset.user[place[0]], dataset.item.copy()
+    had = np.r_[item[dataset.user == user], dataset.validation[user], dataset.test[user]]
+    item[place] = rng.permutation(np.setdiff1d(np.arange(dataset.num_items), had))[:len(place)]
+    kept = np.ones(len(b), bool)
+    if len(place) == 2:
+        b[place[0]], kept[place[1]] = b[place].sum(), False
+    return Problem(dataclasses.replace(dataset, user=dataset.user[kept], item=item[kept], rows=dataset.rows[kept]), b[kept])
+
+
+def outcome(problem, config):
+    """The problem, the Decisions, the bytes of all announcements, and by user and item the price at which each answered."""
+    asked, said, prices = AskFirst(problem, config, "CPU"), [], {}
+    announce, answer = asked.side.announce, asked._answers
+
+    def announced():
+        found = announce()
+        said.extend(values[name].tobytes() for values in found for name in sorted(values))
+        said.extend((asked.side.disclosed.user.tobytes(), asked.side.disclosed.item.tobytes()))
+        return found
+
+    def answered(able, level, left):
+        more = answer(able, level, left)
+        prices.update(zip(zip(problem.dataset.user[more], problem.dataset.item[more]), level[more]))
+        return more
+    asked.side.announce, asked._answers = announced, answered
+    return problem, asked(config.wv_budget), said, prices
+
+
+def differs(one, other, user):
+    """Names of what differs between two outcomes beside what a user withholds; None if that user answers otherwise."""
+    (_, was, said, before), (_, now, heard, after) = one, other
+    mine = [{(found[0].dataset.item[k], found[1].instalment[k])
+             for k in np.flatnonzero((found[0].dataset.user == user) & found[1].disclosed)} for found in (one, other)]
+    if mine[0] != mine[1]:
+        return None
+    rest = [found[0].dataset.user != user for found in (one, other)]
+    return [name for name, same in {
+        "announcements": said == heard, "answers": before == after,
+        **{key: was.record[key] == now.record[key] for key in ("instalment_wv", "instalment_weights")},
+        **{name: getattr(was, name)[rest[0]].tobytes() == getattr(now, name)[rest[1]].tobytes()
+           for name in ("disclosed", "instalment", "expected", "influence")}}.items() if not same]
+
+
+def two_worlds(config, users, tries=2):
+    """What differs in worlds in which one user withholds something else and answers the same; and how many there were.
+
+    Those of even and of odd number exchange one interaction each, and two for one; it ends where something differs.
+    """
+    problem = load_problem(config)
+    dataset = problem.dataset
+    one = outcome(Problem(dataset, problem.unwillingness / 2), config)
+    from_end = np.cumsum(np.bincount(dataset.user))[dataset.user] - np.arange(dataset.num_interactions)
+    withheld = ~one[1].disclosed & (from_end > 2)  # what a user's last items are moves their own answers
+    found, number = set(), [0, 0]
+    for user in users:
+        place = np.flatnonzero(withheld & (dataset.user == user))[-1 - user % 2:]
+        for trial in range(tries if len(place) == 1 + user % 2 else 0):
+            changed = world(one[0], place, np.random.default_rng([user, trial]))
+            what = differs(one, outcome(changed, config), user)
+            if what is not None:
+                found.update(what)
+                number[user % 2] += 1
+                break
+        if found:
+            break
+    return found, number
+
+
+@pytest.mark.parametrize("flags", [
+    ["--instalments", ".3,.7,1"], ["--instalments", ".2,1", "--seed", 2, "--solver", "block"],
+    ["--instalments", ".3,1", "--willingness_weight", 0.02, "--unwillingness", "constant", "--unwillingness_value", 0.25]])
+def test_what_a_user_withholds_reaches_nobody(people, settings, flags):
+    found, number = two_worlds(settings(*OPTIONS, *flags), range(10))
+    assert min(number) >= 1 and not found
+
+
+def by_count(patch):
+    """Models are trained at a rate that depends on how many interactions there are."""
+    begin = AskFirst.__init__
+
+    def init(self, problem, config, device):
+        begin(self, problem, config, device)
+        self.side.config = config.replace(learning_rate=config.learning_rate * (1 + 1e-5 * len(problem.unwillingness)))
+    patch.setattr(AskFirst, "__init__", init)
+
+
+def by_one_generator(patch):
+    """Ties are broken by random numbers that are drawn one after the other for all."""
+    patch.setattr(ask_first, "own_numbers", lambda seed, purpose, users, *keys: np.random.default_rng(seed).integers(
+        1 << 50, size=len(users)))
+
+
+def by_what_is_withheld(patch):
+    """The price depends on those at which others would answer."""
+    answer = AskFirst._answers
+
+    def answered(self, able, level, left):
+        more = answer(self, able, level, left)
+        self.others = level[able & ~more].mean()
+        return more
+    patch.setattr(AskFirst, "_answers", answered)
+    patch.setattr(AskFirst, "_last", lambda self, prices: prices.min() - 1e-3 * abs(self.others))
+
+
+@pytest.mark.parametrize("look", [by_count, by_one_generator, by_what_is_withheld])
+def test_the_two_worlds_tell_whoever_looks(people, settings, monkeypatch, look):
+    look(monkeypatch)
+    same = ["--unwillingness", "constant", "--unwillingness_value", 0.8] if look is by_one_generator else []
+    assert two_worlds(settings(*OPTIONS, "--instalments", ".3,1", *same), range(15, -1, -1))[0]
+
+
+def test_a_process_that_is_fed_disclosures_alone_comes_to_the_same_bytes(people, settings):
+    arguments = [*OPTIONS, *THREE]
+    config = settings(*arguments)
+    here = outcome(load_problem(config), config)
+    ids = here[0].dataset.ids
+    with subprocess.Popen([sys.executable, "-m", "tests.game.deciding_side"], cwd=Path(__file__).parents[2],
+                          stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        def tell(*what):
+            pickle.dump(what, process.stdin)
+            process.stdin.flush()
+
+        def announce(side):
+            part = side.disclosed
+            whole, told = (data.user * 1000 + data.item for data in (here[0].dataset, part))
+            tell(part.user, part.item, here[0].unwillingness[np.isin(whole, told)])
+            return pickle.load(process.stdout)
+        flags = ["--device_target", "CPU", "--dataset", "tiny", "--min_steps", 0, *arguments]
+        tell([str(flag) for flag in flags], ids.users, ids.items)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(DecidingSide, "announce", announce)
+            there = outcome(here[0], config)
+        process.stdin.close()
+    assert there[2] == here[2] and len(here[2]) > 2 and there[3] == here[3]
+    for name in ("disclosed", "instalment", "expected", "influence"):
+        assert getattr(there[1], name).tobytes() == getattr(here[1], name).tobytes()
+
+
+def test_a_clock_of_small_steps_agrees_with_sorting_to_a_step():
+    rng = np.random.default_rng(0)
+    b = rng.random(5000)
+    for worth in (rng.lognormal(0, 2, 5000) / b, -b):  # prices that fall, and a level of unwillingness that rises
+        exact = answers((-worth, rng.random(5000)), b, 600.0, WHOLE)
+        rising = worth.max() < 0
+        level, disclosed, left = None, np.zeros(5000, bool), 600.0
+        for level in np.linspace(0, -1, 10_000) if rising else np.geomspace(worth.max(), 1e-3, 10_000):
+            for k in np.flatnonzero((worth >= level) & ~disclosed):  # one by one, whatever each is worth
+                if left >= ask_first.MOST:
+                    disclosed[k] = True
+                    left -= b[k]
+            if left < ask_first.MOST:
+                break
+        step = 2 / 10_000 if rising else 2 * abs(level) * np.log(worth.max() / 1e-3) / 10_000
+        assert np.abs(worth[exact != disclosed] - level).max(initial=0) <= step
+        assert 599 < b[exact].sum() <= 600 and 599 < b[disclosed].sum() <= 600
+
+
+def test_none_is_refused_and_no_budget_exceeded():
+    b, first = np.array([0.5, 0.9, 0.2, 0.4]), np.arange(4)
+    for left, wanted in ((0.99, 0), (1, 1), (1.5, 2), (2.4, 3), (2.5, 3), (2.6, 4), (9, 4)):
+        assert answers((first,), b, left, WHOLE).tolist() == (first < wanted).tolist()
+    assert answers((np.zeros(3), np.array([2.0, 0, 1])), np.ones(3), 2, WHOLE).tolist() == [False, True, True]
+
+
+def test_few_interactions_an_item_are_decided_by_unwillingness(people, settings, monkeypatch):
+    config, sides = settings(*OPTIONS, "--instalments", ".3,.6,.8,1"), []
+    monkeypatch.setattr(DecidingSide, "announce", lambda self, announce=DecidingSide.announce: sides.append(
+        per_item(self.disclosed)) or announce(self))
+    instalments(config)
+    one, two, three = sides
+    assert one < two < three
+    monkeypatch.setattr(ask_first, "FEW", two)
     problem, found = instalments(config)
-    start = NCF.user_rows(build(problem.dataset, config).values())
-    first = np.bincount(problem.dataset.user[found.instalment == 1], minlength=16)
-    for user in range(16):
-        assert np.array_equal(NCF.user_rows(sets[0])[user], start[user]) == (first[user] == 0)
+    assert [price is None for price in found.record["instalment_weights"]] == [True, True, False, False]
+    first = (found.instalment == 1) | (found.instalment == 2)
+    assert problem.unwillingness[first].max() <= problem.unwillingness[~first].min()
+    monkeypatch.setattr(ask_first, "FEW", 100)
+    _, found = instalments(config)
+    assert found.weight is None and found.expected is None
+    assert problem.unwillingness[found.disclosed].max() <= problem.unwillingness[~found.disclosed].min()
+
+
+def test_final_model_and_masked_data_are_the_same_bytes_whatever_is_withheld(people, settings):
+    config = settings(*OPTIONS, *THREE, "--overwrite", "True")
+
+    def made():
+        preprocess(config)
+        train(Variant(config, masked=True))
+        return [(dataset_folder(config, masked=True) / RATINGS_FILE).read_bytes(),
+                Variant(config, masked=True).checkpoint.read_bytes()]
+
+    def exchange(old, new):
+        for name in (RATINGS_FILE, "unwillingness.csv"):
+            rows = pd.read_csv(people / name)
+            rows.loc[(rows.user_id == 7003) & (rows.item_id == old), "item_id"] = new
+            rows.to_csv(people / name, index=False)
+    before, table = made(), decided(config)[0]
+    item = table[(table[DISCLOSED] == 0) & (table.user_id == 7003)].item_id.iloc[0]
+    had = pd.read_csv(people / RATINGS_FILE).query("user_id == 7003").item_id
+    for new in sorted(set(range(930000, 930060)) - set(had)):
+        exchange(item, new)
+        item, after, again = new, made(), decided(config)[0]
+        if not again[(again.user_id == 7003) & (again.item_id == new)][DISCLOSED].any():
+            break
+    assert not again.equals(table) and after == before

@@ -53,6 +53,15 @@ def test_ties_are_broken_by_the_next_key():
         assert found.tolist() == np.array([True, False, True, True, False])[mine].tolist()
 
 
+@pytest.mark.parametrize("limit, wanted", [(0, [1]), (2, [1, 2, 3]), (4, [1, 2, 3, 4, 5]), (9, [1, 2, 3, 4, 5])])
+def test_the_first_that_does_not_fit_comes_in_too(limit, wanted):
+    keys, weight, place = (np.array([2.0, 1, 2, 2, 3]), np.array([3, 0, 1, 2, 0])), np.ones(5), np.array([4, 1, 2, 3, 5])
+    for found, mine in in_parts(2, 5, lambda share, mine: first_by_keys(
+            tuple(key[mine] for key in keys), weight[mine], limit, share, one_more=True)):
+        assert found.tolist() == np.isin(place, wanted)[mine].tolist()
+    assert first_by_keys(keys, weight, limit, WHOLE, one_more=True).tolist() == np.isin(place, wanted).tolist()
+
+
 def test_ranks_find_the_price_of_one_process():
     rng = np.random.default_rng(1)
     influence, unwillingness = rng.normal(0, 0.01, 300), rng.random(300)

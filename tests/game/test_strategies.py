@@ -85,6 +85,7 @@ def test_what_is_vetoed_is_in_no_decision_and_no_training(make, monkeypatch, nam
             super().__init__(net, part, *rest)
             trained.append(part)
 
+    monkeypatch.setattr("src.game.ask_first.FEW", 0)
     for module in ("anchors", "ask_first"):
         monkeypatch.setattr(f"src.game.{module}.Trainer", Spy)
     for budget in (0.5, 1.0):

@@ -4,11 +4,14 @@ import pytest
 
 from src.common.errors import InputError
 from src.dataset import NONE_DROPPED, TOO_FEW, VETO, evaluation_candidates, load_dataset
+from src.game import ask_first
 from src.game.decisions import Decisions, barred_by
 from src.game.problem import problem_of
 from src.influence.chunks import Chunks
 from src.influence.expected import default_shrinkage, expected_influence
 from src.influence.refit import prior_of
+from src.mf import MF
+from src.network import build
 from src.sources import deal as deal_module
 from src.sources.deal import deal, join, load_share, owners
 from src.sources.unwillingness import load_unwillingness
@@ -172,6 +175,29 @@ def test_ranks_fit_the_regression_and_the_prior_of_one_process(uneven, settings,
     np.testing.assert_allclose(put_together([one[:2] for one in found], whole), expected, rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(found[1][3].mean, prior_of(rows).mean, rtol=1e-12)
     np.testing.assert_allclose(found[1][3].precision, prior_of(rows).precision, rtol=1e-9)
+
+
+@pytest.mark.parametrize("flags", [[], ["--unwillingness", "constant"]])
+def test_ranks_ask_first_as_one_process_does(cpu, uneven, settings, tmp_path, monkeypatch, flags):
+    config = settings("--ranks", 3, "--model", "mf", "--num_factors", 3, "--embedding_std", 1, *flags,
+                      "--instalments", ".3,.6,1")
+    whole = load_dataset(config)
+    model = build(whole, config).values()
+    monkeypatch.setattr(ask_first, "FEW", 0)
+    monkeypatch.setattr(ask_first.DecidingSide, "announce", lambda side: [MF.own_values(model, side.share)])
+
+    def work(part):
+        found = ask_first.AskFirst(problem_of(part, config), config, "CPU")(0.6)
+        return part.share, found.instalment, found.expected, found.record
+    one = ask_first.AskFirst(problem_of(whole, config), config, "CPU")(0.6)
+    found = on_shares(config, tmp_path, work, unwillingness=True)
+    assert set(one.instalment.tolist()) == {0, 1, 2, 3}
+    assert put_together([each[:2] for each in found], whole).tolist() == one.instalment.tolist()
+    expected = put_together([(each[0], each[2]) for each in found], whole)
+    np.testing.assert_allclose(expected, one.expected, rtol=1e-4, atol=1e-7)
+    for key in ("instalment_wv", "instalment_weights"):
+        for *_, record in found:
+            assert record[key][0] == one.record[key][0] and record[key][1:] == pytest.approx(one.record[key][1:], rel=1e-4)
 
 
 @pytest.mark.parametrize("veto", [False, True])
