@@ -60,6 +60,7 @@ def test_every_stage_runs_with_it(cpu, ratings, settings, tmp_path, own, caplog,
     people.write_text("user_id,item_id,timestamp\n" + "".join(f"99,{item},{item}\n" for item in (3, 4, 7, 8, 11)))
     newcomers(asked(config.replace(newcomers=str(people), strategy="ifrqe")))
     preprocess(config.replace(strategy="ask-first"))
+    newcomers(asked(config.replace(newcomers=str(people), strategy="ask-first")))
     record = json.loads((output / "preprocess.json").read_text())
     assert 0 < record["wv"] <= 0.6 * record["total_wv"] and record["model_settings"]["model"] == identity(config.model)
     train(asked(config.replace(masked=True)))

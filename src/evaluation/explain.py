@@ -83,6 +83,7 @@ ANCHORS, INSTALMENTS = "a close call between the anchors", "in an earlier instal
 OWN_STRATEGY = ("the strategy chose it", "the strategy did not choose it")
 BASELINE_REASONS = {NONE: ("everything is", ""),  # nothing is withheld but what is vetoed
                     **{name: (baseline.disclosed, baseline.withheld) for name, baseline in BASELINES.items()}}
+BASELINE_REASONS[ASK_FIRST] = BASELINE_REASONS["threshold"]  # where all instalments went by unwillingness alone
 
 
 def _reason(expected, price, disclosed, says, otherwise):

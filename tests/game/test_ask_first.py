@@ -479,9 +479,13 @@ def test_few_interactions_an_item_are_decided_by_unwillingness(people, settings,
     first = (found.instalment == 1) | (found.instalment == 2)
     assert problem.unwillingness[first].max() <= problem.unwillingness[~first].min()
     monkeypatch.setattr(ask_first, "FEW", 100)
-    _, found = instalments(config)
+    preprocess(config)
+    found = read_decisions(config, load_dataset(config))
     assert found.weight is None and found.expected is None
     assert problem.unwillingness[found.disclosed].max() <= problem.unwillingness[~found.disclosed].min()
+    reasons = Rule(found).reasons(found.expected, found.unwillingness, found.disclosed)
+    assert reasons == ["disclosed: it is among what users mind least" if done else
+                       "withheld: the budget went to what users mind less" for done in found.disclosed]
 
 
 def test_final_model_and_masked_data_are_the_same_bytes_whatever_is_withheld(people, settings):
