@@ -1,6 +1,7 @@
 """Strategy ask-first: instalments, and the proof that nothing is trained on before it is disclosed."""
 import dataclasses
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -102,7 +103,7 @@ def prove(config, watch):
             continue
         assert not any(text in content for text in texts), f"{path} names a withheld pair"
         if path.suffix in (".log", ".json", ".yaml"):
-            assert not any(item in content for item in ids), f"{path} names an item"
+            assert not ids & set(re.findall(rb"\d+", content)), f"{path} names an item"  # not within the digits of a time
 
 
 def folder_files(folder):
