@@ -1,2 +1,20 @@
-"""Options of a network and an evaluation that are small enough for a test."""
+"""What many tests need: options small enough for a test, and what a refusal must be."""
+import contextlib
+
+import pytest
+
+from src.common.errors import InputError
+
+# of a network and an evaluation
 SMALL = ["--layers", "6,4", "--num_factors", 3, "--num_neg", 2, "--num_eval_neg", 5, "--train_epochs", 2, "--top_k", 3]
+
+
+@contextlib.contextmanager
+def refused(*named):
+    """What is done within raises an InputError: one line that names these, options and files, whatever its wording."""
+    with pytest.raises(InputError) as error:
+        yield error
+    said = str(error.value)
+    assert "\n" not in said
+    for name in named:
+        assert str(name) in said, said

@@ -1,6 +1,7 @@
 """All interactions of a dataset folder, with 0-based ids, before anything is left out or held out."""
 from __future__ import annotations
 
+import functools
 import logging
 from dataclasses import dataclass
 
@@ -25,6 +26,7 @@ from ..constants import (
     TIMESTAMP,
     USER,
 )
+from ..history import History
 from .catalogue import read_movies
 
 logger = logging.getLogger("ifrqe")
@@ -75,6 +77,11 @@ class Interactions:
     @property
     def num_interactions(self) -> int:
         return len(self.user)
+
+    @functools.cached_property
+    def history(self) -> History:
+        """Which interactions are whose."""
+        return History(self.user, self.num_users)
 
     def places(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """(k,) int64, where pairs of positions stand among these; -1 for one that does not, or whose position is -1."""
