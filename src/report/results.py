@@ -11,14 +11,9 @@ from ..common.files import digest, read_json
 from ..common.stage import Stage
 from ..common.variant import dataset_folder, decision_files
 from ..constants import (
-    AUDIT_FILE,
-    AUDIT_PLOT,
     DISCLOSURE_FILE,
-    EARLIER,
     MASKED_MODEL,
     RATINGS_FILE,
-    TRADEOFF_FILE,
-    TRADEOFF_PLOT,
     checkpoint_file,
     eval_file,
     train_file,
@@ -27,7 +22,6 @@ from ..constants import (
 from ..dataset import Dataset
 from ..evaluation.compare import not_comparable, top_k_of
 from ..game.decisions import Decisions, dataset_of, decisions_behind
-from ..options import TRAINED, options_of
 from ..sources.catalogue import id_types, load_catalogue
 from ..sources.withdrawn import withdrawn_path
 
@@ -47,23 +41,14 @@ class Evaluated:
 
 
 @dataclass
-class Study:
-    """The trade-off study."""
-    table: pd.DataFrame  # what tradeoff.csv says
-    differs: str  # in what it differs from the run, so that no table may have both; "" if one may
-
-
-@dataclass
 class Results:
     """What the stages have left that belongs to one dataset."""
     dataset: Dataset
     catalogue: pd.DataFrame  # see load_catalogue
     models: dict[str, Evaluated]  # by name, the plain one first
     decisions: Decisions | None
-    study: Study | None
     records: dict  # by stage its record of settings
     left_out: list  # what is there but does not belong to the rest
-    audit: dict | None = None  # what audit.json says
 
     @property
     def top_k(self):
@@ -81,7 +66,6 @@ def files_of_run(config):
     output, models = Path(config.output_path), (config.plain_model, MASKED_MODEL)
     files = [output / name(model) for name in (eval_file, users_file, train_file) for model in models]
     files += [(output / train_file(model)).with_suffix(".png") for model in models]
-    files += [output / name for name in (TRADEOFF_FILE, TRADEOFF_PLOT, AUDIT_FILE, AUDIT_PLOT)]
     files += [*decision_files(config), withdrawn_path(config)]
     files += [Path(config.checkpoint_path) / checkpoint_file(model) for model in models]
     return [path for path in files if path.is_file()]
@@ -119,25 +103,9 @@ def read_results(variant, read=None):
         elif training is not None:
             left_out.append(f"{train_file(model)} (its model is not among the evaluated ones)")
     trained = [f"train_{model.lower()}" for model, found in models.items() if found.training is not None]
-    records = {name: Stage.read_record(output, name) for name in ("preprocess", *trained, "tradeoff")}
+    records = {name: Stage.read_record(output, name) for name in ("preprocess", *trained)}
     records = {name: record for name, record in records.items() if record.get("dataset") == config.dataset}
-    study = audit = None
-    if (output / TRADEOFF_FILE).is_file():
-        if _is_of_the_data(output / TRADEOFF_FILE, records.get("tradeoff", {}), config):
-            differing = {}
-            for found in models.values():
-                differing.update(_differences(records["tradeoff"], found))
-            # a strategy may be called NA or 007
-            table = pd.read_csv(output / TRADEOFF_FILE, converters={"strategy": str})
-            study = Study(table, ", ".join(differing.values()))
-        else:
-            left_out.append(f"{TRADEOFF_FILE} (of another dataset, or of an unfinished study)")
-    if (output / AUDIT_FILE).is_file():
-        if _is_of_the_data(output / AUDIT_FILE, Stage.read_record(output, "audit"), config):
-            audit = read_json(output / AUDIT_FILE, _REMEDY)
-        else:
-            left_out.append(f"{AUDIT_FILE} (of other data, or of an unfinished audit: run scripts/run_audit.sh again)")
-    return Results(dataset, load_catalogue(dataset, config), models, decisions, study, records, left_out, audit)
+    return Results(dataset, load_catalogue(dataset, config), models, decisions, records, left_out)
 
 
 def _read(path, config, left_out):
@@ -180,41 +148,13 @@ def _add_training(found, model, training, config):
     return left_out
 
 
-def _is_of_the_data(path, record, config):
-    """Whether the file `path` of a study, of which `record` is the record, is whole, and of the data of now."""
-    folder = dataset_folder(config)
-    for name, state in record.get("inputs", {}).items():
-        if (folder / name).is_file() and digest(folder / name) != state:
-            return False
-    return record.get("dataset") == config.dataset and record.get("outputs", {}).get(path.name) == digest(path) \
-        and record["all_settings"]["holdout"] == config.holdout
-
-
-def _differences(study, found):
-    """Dict of what differs between a study, of which `study` is the record, and an Evaluated, to how."""
-    asked = {**EARLIER, **study["all_settings"], **study["settings"]}
-    wanted = {**EARLIER, **found.stage["settings"], **found.record.get("training", {})}
-    said = {}
-    for key in options_of("split", "model", *TRAINED, "unwillingness", "protocol"):
-        if key != "seed" and asked.get(key) != wanted.get(key):
-            said[key] = f"{key} {for_others(key, asked.get(key))} against {for_others(key, wanted.get(key))}"
-    for key in ("device", "mindspore"):
-        if None not in (study.get(key), found.stage.get(key)) and study[key] != found.stage[key]:
-            said[key] = f"{key} {study[key]} against {found.stage[key]}"
-    for name, state in study.get("inputs", {}).items():
-        if found.stage.get("inputs", {}).get(name) != state:
-            said[name] = f"another {name}"
-    return said
-
-
 def for_others(key, value):
     """The value of an option as people elsewhere may see it: of paths, the last part."""
     if key in PRIVATE:
         return ""
     if not isinstance(value, str):
         return value
-    parts = value.split(",") if key in ("tradeoff_strategies", "fidelity_solvers", "audit_strategies") else [value]
-    return ",".join(part.rstrip("/").rsplit("/", 1)[-1] for part in parts)
+    return value.rstrip("/").rsplit("/", 1)[-1]
 
 
 def _read_users(path, dataset):

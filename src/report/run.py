@@ -112,7 +112,7 @@ def _changed_options(records):
     defaults, changed = shipped()[0], {}
     for stage, record in records.items():
         for key, value in record.get("all_settings", {}).items():
-            if stage != "tradeoff" and key in defaults and value != defaults[key] and key not in IGNORED:
+            if key in defaults and value != defaults[key] and key not in IGNORED:
                 changed.setdefault((key, str(for_others(key, value))), []).append(stage)
     return changed
 

@@ -1,19 +1,15 @@
 """The sections of report.html: functions of Results and settings that return blocks, none without any."""
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from .. import metrics
-from ..common.wording import counted
-from ..constants import TRADEOFF_PLOT
 from ..evaluation.compare import comparison_rows, names_rows, rankings, rows_that_serve
 from ..evaluation.explain import Rule
 from ..evaluation.quarters import changes_in_quarters
 from ..game.strategies import ASK_FIRST
 from . import interactions, panels, run
 from .blocks import bullets, figures, table, text
-from .leakage import leakage
 
 Z95 = 1.96
 
@@ -64,12 +60,6 @@ def comparison(results, config):
                    "that is violated, per user; spent_wv: of all that any parameter was trained on to find the mask. "
                    "reward = -loss - willingness_weight × wv."),
                *_about_rows(*(found.record for found in results.pair))]
-    study = results.study
-    if study is not None and study.differs:
-        blocks.append(text("The strategies of the trade-off study do not stand beside this run, since it differs in "
-                           f"{study.differs}. Give both the same options to compare them."))
-    elif study is not None:
-        blocks.append(_baselines(study.table, results.decisions.wv_share if results.decisions is not None else 1.0))
     return blocks
 
 
@@ -78,22 +68,7 @@ def _about_rows(*records):
     if not names_rows(*records):
         return []
     return [text("user rows: trained, as the model has them, or personal, refitted on a user's whole history but what they "
-                 "vetoed. Figures are of the rows that are named, but those that end in _trained or _personal, and those of "
-                 "the trade-off study, which are of trained rows.")]
-
-
-def _baselines(study, share):
-    """The table of a study's strategies at the budget that is next to the share of the unwillingness."""
-    budget = min(study.budget.unique(), key=lambda b: abs(b - share))
-    at = study[study.budget == budget]
-    digits = {**dict.fromkeys(rankings(at), 3), "loss": 4, "reward": 4}
-    rows = []
-    for strategy, part in at.groupby("strategy", sort=False):
-        means = [f"{part[key].mean():.{digits[key]}f}" if part[key].notna().any() else "" for key in digits]
-        rows.append([strategy, f"{100 * part.wv_share.mean():.0f}%", *means])
-    header = ["strategy", "wv", *(key.upper() for key in rankings(at)), "loss", "reward"]
-    return table(header, rows, f"Baselines at {100 * budget:g}% of the unwillingness, from the trade-off study: models of "
-                               f"its own, mean of {counted(at.seed.nunique(), 'seed')}.")
+                 "vetoed. Figures are of the rows that are named, but those that end in _trained or _personal.")]
 
 
 def changes_with_intervals(results):
@@ -107,28 +82,6 @@ def changes_with_intervals(results):
         half = Z95 * change.std(ddof=1) / np.sqrt(len(change)) if len(change) > 1 else np.inf
         intervals[key] = change.mean() - half, change.mean() + half
     return intervals
-
-
-def tradeoff(results, config):
-    if results.study is None:
-        return []
-    study, settings = results.study.table, results.records["tradeoff"].get("all_settings", {})
-    said = ". ".join(f"{metric.upper()} of every strategy by the share of the unwillingness that it violates: " + "; ".join(
-        f"{name} {_range(rows, metric)}" for name, rows in study.groupby("strategy", sort=False))
-                     for metric in rankings(study))
-    return [figures(panels.drawn_before(Path(config.output_path) / TRADEOFF_PLOT, said)),
-            text(f"Study of {study.seed.nunique()} seeds: recipe {settings.get('recipe')}, batch_size up to "
-                 f"{settings.get('batch_size')}, {settings.get('train_epochs')} epochs. Bars are standard deviations "
-                 "over seeds. Its models are not those of this run.")]
-
-
-def _range(rows, metric):
-    by_budget = rows.groupby("budget")[metric].mean().dropna()
-    if by_budget.empty:
-        return "not known"
-    if by_budget.nunique() == 1:
-        return f"{by_budget.iloc[0]:.3f}"
-    return " to ".join(f"{by_budget.iloc[k]:.3f} at {100 * by_budget.index[k]:g}%" for k in (0, -1))
 
 
 def changes(results, config):
@@ -193,9 +146,8 @@ def limits(results, config):
 
 # id, title, function
 SECTIONS = (("summary", "In short", summary), ("comparison", "Both models", comparison),
-            ("run", "What was run", run.what_was_run), ("tradeoff", "The trade-off", tradeoff),
-            ("training", "Training", run.training), ("influence", "Influences", interactions.influence),
+            ("run", "What was run", run.what_was_run), ("training", "Training", run.training),
+            ("influence", "Influences", interactions.influence),
             ("disclosed", "What is disclosed", interactions.disclosed),
             ("kinds", "Kinds of interaction", interactions.kinds), ("users", "Who gains, who pays", changes),
-            ("leakage", "What the models still tell", leakage),
             ("limits", "What these figures do not show", limits))

@@ -22,10 +22,10 @@ from ..dataset import evaluation_candidates
 from ..device_adapter import set_device
 from ..game.strategies import NONE, STRATEGIES, needs_model
 from ..options import TRAINED
-from ..report import leakage
 from ..sources.catalogue import load_catalogue
 from ..sources.unwillingness import data_files, unwillingness_source
 from ..stat_utils import generator, sample_distinct_outside, sample_outside
+from . import leakage
 from .audit_measures import FEWEST, Bootstrap, as_many_at_random, guessable, matched_samples, means_of_users, taste
 from .audit_models import FOLDER, Models
 from .figures import audit_plot

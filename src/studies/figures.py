@@ -3,7 +3,7 @@ import numpy as np
 
 from ..common.figures import BLUE, GREY, ORANGE, as_written, histograms, picture, sample
 from ..game.strategies import NONE
-from ..report.leakage import PARTS, series_of
+from .leakage import PARTS, series_of
 from .runs import NONE_VALIDATION
 from .tables import KINDS, grouped
 

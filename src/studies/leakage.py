@@ -1,9 +1,4 @@
-"""What the leakage audit (studies/audit.py) has found, as tables and remarks, for audit.md and for the report."""
-from pathlib import Path
-
-from ..constants import AUDIT_PLOT
-from . import panels
-from .blocks import bullets, figures, table, text
+"""What the leakage audit has found, as tables and remarks, for audit.md."""
 
 # by part: title, and by series its key in a strategy's record and its name
 PARTS = {
@@ -89,16 +84,3 @@ def remarks(record):
                      "columns that are no attack (popularity, model of everything, as many at random).")
     return lines + [f"Skipped: {title}: {record['skipped'][part]}." for part, (title, _) in PARTS.items()
                     if part in record["skipped"]]
-
-
-def leakage(results, config):
-    """The section of the report: its blocks, none without an audit of the run's data."""
-    record = results.audit
-    if record is None:
-        return []
-    picture = panels.drawn_before(Path(config.output_path) / AUDIT_PLOT, "AUC of each part by strategy, as in the tables")
-    settings = record["settings"]
-    said = (f"Audit at {100 * record['wv_budget']:g}% of the unwillingness, seed {record['seed']}: recipe "
-            f"{settings['recipe']}, batch_size up to {settings['batch_size']}, {settings['train_epochs']} epochs. Its "
-            "models are not those of this run.")
-    return [bullets(*remarks(record)), figures(picture), *(table(*one) for one in tables(record)), text(said)]
