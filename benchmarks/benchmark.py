@@ -23,7 +23,7 @@ from src.device_adapter import set_device
 from src.influence.anchor import Anchor
 from src.influence_function import influences
 from src.network import build, score
-from src.sources.deal import deal, load_share
+from src.training.deal import deal, load_share
 from src.training.train import Validation
 from src.training.trainer import STEPS_PER_CALL, Trainer, train_on
 

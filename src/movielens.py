@@ -20,6 +20,8 @@ from .common.tables import existing_file
 from .common.together import DATA, Together, journal_of
 from .common.variant import DIGESTS, check_tables
 from .config import Config
+from .consent.unwillingness import check_rules
+from .consent.withdrawn import head_of, read_requests
 from .constants import (
     DATASET_FILE,
     ITEM,
@@ -38,8 +40,6 @@ from .sources.checks import catalogue, clean, filter_users
 from .sources.download import fetch
 from .sources.readers import items_beside, read_source
 from .sources.simulation import simulate
-from .sources.unwillingness import check_rules
-from .sources.withdrawn import head_of, read_requests
 
 logger = logging.getLogger("ifrqe")
 

@@ -8,7 +8,7 @@ from src.common.errors import InputError
 from src.influence.anchor import Anchor
 from src.influence_function import expected_at
 from src.network import build
-from src.sources.deal import load_share
+from src.training.deal import load_share
 from src.training.trainer import Trainer
 
 

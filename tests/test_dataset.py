@@ -6,16 +6,8 @@ import pytest
 from src.common.errors import InputError
 from src.common.files import digest
 from src.common.variant import asked
-from src.dataset import (
-    TOO_FEW,
-    VETO,
-    WAITS,
-    Consent,
-    evaluation_candidates,
-    load_dataset,
-    split_allowed,
-    training_groups,
-)
+from src.consent.allowed import TOO_FEW, VETO, WAITS, Consent
+from src.dataset import evaluation_candidates, load_dataset, split_allowed, training_groups
 from src.sources.interactions import read_interactions
 from src.stat_utils import generator
 

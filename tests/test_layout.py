@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).resolve().parents[1] / "src"
-ORDER = ["common", "sources", "training", "influence", "game", "evaluation", "report", "studies"]
+ORDER = ["common", "sources", "consent", "training", "influence", "game", "evaluation", "report", "studies"]
 MODULES = {path.relative_to(SOURCE).with_suffix("").parts: path for path in SOURCE.rglob("*.py")
            if path.name != "__init__.py"}
 

@@ -10,7 +10,10 @@ import pytest
 
 from src.common.errors import InputError
 from src.common.variant import Variant
-from src.dataset import TOO_FEW, VETO, WAITS, evaluation_candidates, load_dataset, split_allowed
+from src.consent.allowed import TOO_FEW, VETO, WAITS
+from src.consent.unwillingness import load_unwillingness
+from src.consent.withdrawn import with_request, withdrawn_path
+from src.dataset import evaluation_candidates, load_dataset, split_allowed
 from src.evaluation.evaluate import evaluate
 from src.evaluation.recommend import have_had
 from src.game.preprocess import preprocess
@@ -18,8 +21,6 @@ from src.game.problem import Problem, limit_of
 from src.game.strategies import Strategies, play
 from src.movielens import prepare
 from src.sources.interactions import Ids, ordered, read_interactions
-from src.sources.unwillingness import load_unwillingness
-from src.sources.withdrawn import with_request, withdrawn_path
 from src.training.train import train
 
 ROOT = Path(__file__).resolve().parents[1]

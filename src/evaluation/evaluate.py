@@ -24,14 +24,14 @@ from ..common.stage import Stage
 from ..common.terminal import RESULT
 from ..common.variant import Variant, decision_files
 from ..config import Config
+from ..consent.unwillingness import data_files, load_unwillingness
 from ..constants import MASKED_MODEL, RATINGS_FILE, USER, eval_file, users_file
 from ..dataset import Dataset, counting, evaluation_candidates
 from ..device_adapter import set_device
 from ..game.decisions import Decisions, consent_behind, dataset_of, decisions_behind
 from ..network import score, score_all
 from ..options import EVALUATED, MASK
-from ..sources.deal import deal, load_share
-from ..sources.unwillingness import data_files, load_unwillingness
+from ..training.deal import deal, load_share
 from .compare import PERSONAL, TRAINED, comparison_table, made_otherwise, not_comparable
 from .personal import load_serving
 

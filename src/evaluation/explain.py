@@ -15,8 +15,9 @@ from ..common.plugins import label
 from ..common.terminal import RESULT, paint
 from ..common.variant import Variant
 from ..config import Config
+from ..consent.allowed import NONE_DROPPED, TOO_FEW, VETO, WAITS
 from ..constants import DISCLOSED, EXPECTED, INFLUENCE, INSTALMENT, ITEM, REASON, UNWILLINGNESS, USER
-from ..dataset import NONE_DROPPED, TOO_FEW, VETO, WAITS, Dataset
+from ..dataset import Dataset
 from ..device_adapter import set_device
 from ..game.baselines import BASELINES
 from ..game.decisions import Decisions, decided_dataset, decisions_about

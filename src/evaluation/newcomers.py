@@ -14,7 +14,9 @@ from ..common.files import read_json
 from ..common.terminal import off_the_record
 from ..common.variant import REMEDY, Variant, check_mask, decision_files
 from ..config import Config
-from ..dataset import VETO, Dataset, Dropped, HeldOut, load_dataset, split
+from ..consent.allowed import VETO, Dropped
+from ..consent.newcomers import Newcomers, read_newcomers
+from ..dataset import Dataset, HeldOut, load_dataset, split
 from ..device_adapter import set_device
 from ..game.decisions import MODEL_SHA256, PLAYED_KEYS, RECORD_KEYS, Decisions, barred_by, check_whole, dataset_of
 from ..influence.anchor import Anchor
@@ -25,7 +27,6 @@ from ..network import build
 from ..options import options_of
 from ..sources.catalogue import load_catalogue
 from ..sources.interactions import Ids
-from ..sources.newcomers import Newcomers, read_newcomers
 from ..training.checkpoint import DIGEST as PARAMETERS
 from ..training.checkpoint import load_anchors, load_checkpoint
 from .explain import Rule, of_user, show

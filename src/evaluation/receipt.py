@@ -1,7 +1,7 @@
 """What a receipt tells a user, and whether it is what the files say.
 
 It holds every interaction of theirs with the decision on it, and the digests of what follows from the decisions. To check
-one is to make it anew from the files that are there. Its form: sources/receipts.py; its page: report/receipt_page.py.
+one is to make it anew from the files that are there. Its form: consent/receipts.py; its page: report/receipt_page.py.
 """
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from ..common.plugins import label
 from ..common.stage import Stage
 from ..common.variant import Variant, dataset_folder, decision_files
 from ..config import Config
+from ..consent.receipts import DIGEST, FORMAT, sealed
+from ..consent.withdrawn import read_requests
 from ..constants import DISCLOSED, HELD_OUT_FILE, ITEM, RATINGS_FILE, REASON, TITLE, UNWILLINGNESS, USER
 from ..dataset import load_dataset
 from ..game.decisions import decided_dataset, decisions_about
 from ..sources.catalogue import load_catalogue, original_id
-from ..sources.receipts import DIGEST, FORMAT, sealed
-from ..sources.withdrawn import read_requests
 from ..training.checkpoint import DIGEST as PARAMETERS
 from ..training.checkpoint import read_checkpoint
 from .explain import BY, VETOED, of_user

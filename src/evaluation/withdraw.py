@@ -21,6 +21,8 @@ from ..common.terminal import RESULT
 from ..common.together import CHECKPOINT, DATA, DECISIONS, MASKED, OUTPUT, Together, journal_of
 from ..common.variant import DIGESTS, REMEDY, Variant, check_mask, dataset_folder, decision_files, is_masked
 from ..common.wording import counted
+from ..consent.requests import read_withdrawal
+from ..consent.withdrawn import head_of, read_requests, with_request, withdrawn_path
 from ..constants import DATASET_FILE, HELD_OUT_FILE, RATINGS_FILE, UNWILLINGNESS_FILE, WITHDRAW_FILE, WITHDRAWN_FILE
 from ..dataset import Dataset, allowed_part, load_dataset
 from ..device_adapter import set_device
@@ -30,8 +32,6 @@ from ..metrics import willingness_violation
 from ..network import build
 from ..sources.catalogue import original_id
 from ..sources.interactions import Interactions, read_interactions
-from ..sources.requests import read_withdrawal
-from ..sources.withdrawn import head_of, read_requests, with_request, withdrawn_path
 from ..training.checkpoint import BEST, consent_of, in_one, load_sets, parameters_sha256, save_checkpoint
 from ..training.checkpoint import DIGEST as PARAMETERS
 from ..training.train import LAST_SUFFIX, train_in_memory

@@ -14,8 +14,9 @@ from ..common.files import digest, read_json, write_csv
 from ..common.tables import read_table
 from ..common.variant import REMEDY, Variant, check_mask, decision_files
 from ..config import Config
+from ..consent.allowed import NONE_DROPPED, VETO, WAITS, Consent, Dropped
 from ..constants import DISCLOSED, EXPECTED, INFLUENCE, INSTALMENT, ITEM, REASON, UNWILLINGNESS, UNWILLINGNESS_FILE, USER
-from ..dataset import NONE_DROPPED, VETO, WAITS, Consent, Dataset, Dropped, load_dataset
+from ..dataset import Dataset, load_dataset
 from ..training.checkpoint import consent_of
 
 # of preprocess.json, by what comes after it; the latter of a game only

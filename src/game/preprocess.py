@@ -21,6 +21,9 @@ from ..common.together import CHECKPOINT, MASKED, OUTPUT, Together, journal_of
 from ..common.variant import DIGESTS, REMEDY, Variant, dataset_folder, is_masked
 from ..common.wording import counted
 from ..config import Config
+from ..consent.allowed import TOO_FEW, VETO, WAITS
+from ..consent.unwillingness import data_files, unwillingness_source
+from ..consent.withdrawn import check_head, head_of, read_requests
 from ..constants import (
     DATASET_FILE,
     DISCLOSED,
@@ -37,15 +40,13 @@ from ..constants import (
     TEXT_IDS,
     UNWILLINGNESS,
 )
-from ..dataset import TOO_FEW, VETO, WAITS, Dataset
+from ..dataset import Dataset
 from ..device_adapter import set_device
 from ..metrics import willingness_violation
 from ..options import MASK, TRAINED
 from ..sources.catalogue import text_ids
-from ..sources.deal import deal, join, load_share
-from ..sources.unwillingness import data_files, unwillingness_source
-from ..sources.withdrawn import check_head, head_of, read_requests
 from ..training.checkpoint import DIGEST
+from ..training.deal import deal, join, load_share
 from ..training.train import LAST_SUFFIX
 from .anchors import load_model, parameter_sets, trained_model
 from .decisions import CONSENT, DISCLOSURE_SHA256, MODEL_SHA256, decisions_of, with_reasons

@@ -7,8 +7,8 @@ import numpy as np
 
 from ..common.share import WHOLE
 from ..config import Config
+from ..consent.unwillingness import load_stated
 from ..dataset import Dataset, load_dataset
-from ..sources.unwillingness import load_stated
 from .prefix import SLACK, first_by_keys
 
 

@@ -8,10 +8,10 @@ from ..common.errors import InputError
 from ..common.files import write_text
 from ..common.terminal import RESULT, paint, printable
 from ..config import Config
+from ..consent.receipts import PAGE, read_receipt, text_of
 from ..evaluation.receipt import STATE, STATES, Receipts, check, file_stem
 from ..evaluation.recommend import show_json
 from ..sources.catalogue import find_users
-from ..sources.receipts import PAGE, read_receipt, text_of
 from .page import environment
 
 logger = logging.getLogger("ifrqe")

@@ -10,6 +10,7 @@ from ..common.errors import InputError
 from ..common.files import digest, read_json
 from ..common.stage import Stage
 from ..common.variant import dataset_folder, decision_files
+from ..consent.withdrawn import withdrawn_path
 from ..constants import (
     DISCLOSURE_FILE,
     MASKED_MODEL,
@@ -23,7 +24,6 @@ from ..dataset import Dataset
 from ..evaluation.compare import not_comparable, top_k_of
 from ..game.decisions import Decisions, dataset_of, decisions_behind
 from ..sources.catalogue import id_types, load_catalogue
-from ..sources.withdrawn import withdrawn_path
 
 # options that may hold addresses and passwords, or that name users
 PRIVATE = ("mirror", "data_url", "train_url", "checkpoint_url", "recommend", "explain_user", "receipt", "verify_receipt")

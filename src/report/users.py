@@ -4,8 +4,8 @@ import base64
 import numpy as np
 
 from ..common.variant import Variant
+from ..consent.allowed import NONE_DROPPED, VETO
 from ..constants import MASKED_MODEL
-from ..dataset import NONE_DROPPED, VETO
 from ..evaluation.explain import Rule
 from ..evaluation.personal import load_serving
 from ..evaluation.recommend import top_items

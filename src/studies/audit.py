@@ -17,13 +17,13 @@ from ..common.plugins import label, plugin_files
 from ..common.stage import Stage, main
 from ..common.terminal import markdown_text, progress
 from ..common.wording import markdown_table
+from ..consent.unwillingness import data_files, unwillingness_source
 from ..constants import AUDIT_FILE, AUDIT_PLOT, GENRES
 from ..dataset import evaluation_candidates
 from ..device_adapter import set_device
 from ..game.strategies import NONE, STRATEGIES, needs_model
 from ..options import TRAINED
 from ..sources.catalogue import load_catalogue
-from ..sources.unwillingness import data_files, unwillingness_source
 from ..stat_utils import generator, sample_distinct_outside, sample_outside
 from . import leakage
 from .audit_measures import FEWEST, Bootstrap, as_many_at_random, guessable, matched_samples, means_of_users, taste

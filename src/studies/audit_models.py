@@ -10,11 +10,11 @@ from ..common.errors import InputError
 from ..common.files import digest
 from ..common.plugins import file_label, label, plugin_files
 from ..common.stage import Stage
+from ..consent.unwillingness import data_files
 from ..game.anchors import load_model, trained_model
 from ..game.problem import load_problem
 from ..game.strategies import Strategies, needs_model
 from ..network import build, score
-from ..sources.unwillingness import data_files
 from ..training.checkpoint import BEST, read_kept, save_checkpoint, with_prefix
 from .retraining import Retraining
 from .runs import groups_of_runs

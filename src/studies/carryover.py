@@ -17,6 +17,7 @@ from ..common.plugins import file_label, label, plugin_files
 from ..common.stage import Stage, main
 from ..common.terminal import progress
 from ..common.wording import counted
+from ..consent.unwillingness import data_files
 from ..constants import CARRYOVER_FILE, MODELS, STUDY_SEEDS
 from ..device_adapter import set_device
 from ..evaluation.evaluate import ranks_among_untouched
@@ -25,7 +26,6 @@ from ..game.problem import load_problem
 from ..game.strategies import NONE, STRATEGIES, needs_model
 from ..network import score_all
 from ..options import TRAINED
-from ..sources.unwillingness import data_files
 from .carryover_judges import GRIDS, base_model, choose, fitted, in_chunks, matrix_of, reason_against, version_of
 from .figures import carryover_plot
 from .retraining import Retraining, names_of, needs_validation, show, write_tables

@@ -18,12 +18,12 @@ from ..common.stage import Stage, main
 from ..common.terminal import progress
 from ..common.variant import Variant
 from ..common.wording import counted, markdown_table, mean_and_std
+from ..consent.unwillingness import data_files
 from ..constants import MODELS, PAPER_FILE, SIMULATION
 from ..device_adapter import set_device
 from ..game.strategies import ASK_FIRST, IFRQE, IFRQE_PP, NONE
 from ..network import build, score
 from ..options import KINDS
-from ..sources.unwillingness import data_files
 from ..training.checkpoint import load_checkpoint
 from .figures import paper_plot
 from .retraining import names_of, needs_validation, show, write_tables

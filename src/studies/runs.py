@@ -14,6 +14,7 @@ from ..common.plugins import file_label, label, plugin_files
 from ..common.seeds import seed_settings
 from ..common.stage import Stage
 from ..common.variant import Variant, ratings_path
+from ..consent.unwillingness import data_files
 from ..constants import RATINGS_FILE, TIMESTAMP
 from ..dataset import load_dataset, without_test_items
 from ..game.anchors import load_model, trained_model
@@ -23,7 +24,6 @@ from ..influence.refit import refitted
 from ..network import score
 from ..options import EVALUATED, TRAINED
 from ..sources.interactions import read_ratings_column, timestamp_seconds
-from ..sources.unwillingness import data_files
 from ..training.checkpoint import read_checkpoint
 from .retraining import Retraining
 

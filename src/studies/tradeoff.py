@@ -15,11 +15,11 @@ from ..common.plugins import plugin_files
 from ..common.stage import Stage, main
 from ..common.terminal import progress
 from ..common.wording import counted
+from ..consent.unwillingness import data_files
 from ..constants import STUDY_SEEDS, TRADEOFF_FILE, TRADEOFF_PLOT
 from ..device_adapter import set_device
 from ..evaluation.compare import rankings
 from ..game.strategies import NONE, STRATEGIES, needs_model
-from ..sources.unwillingness import data_files
 from .figures import tradeoff_plot, users_plot
 from .retraining import names_of, needs_validation, show, write_tables
 from .runs import NONE_VALIDATION, SeedRuns, decides, groups_of_runs, settings_of_seed

@@ -13,10 +13,10 @@ from ..common.errors import InputError
 from ..common.files import atomic_write, digest
 from ..common.plugins import label
 from ..common.variant import ratings_path
+from ..consent.allowed import Consent
+from ..consent.withdrawn import check_head, read_requests
 from ..constants import EARLIER, HELD_OUT_FILE, MOVIES_FILE, RATINGS_FILE
-from ..dataset import Consent
 from ..network import build
-from ..sources.withdrawn import check_head, read_requests
 
 DIGEST = "parameters_sha256"  # key of what belongs to a checkpoint
 BEST, ANCHOR = "best.", "anchor{}."  # prefixes of the sets of parameters in a checkpoint; {} is the number of an epoch

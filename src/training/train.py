@@ -20,14 +20,14 @@ from ..common.ranks import in_ranks, rank_folder
 from ..common.share import WHOLE
 from ..common.stage import Stage
 from ..common.variant import Variant, check_mask, dataset_files, dataset_folder, decision_files
+from ..consent.withdrawn import head_of, read_requests, withdrawn_path
 from ..constants import HELD_OUT_FILE, RATINGS_FILE, train_file
 from ..dataset import evaluation_candidates, load_dataset
 from ..device_adapter import set_device
 from ..network import build, score
 from ..options import TRAINED
-from ..sources.deal import deal, load_share
-from ..sources.withdrawn import head_of, read_requests, withdrawn_path
 from .checkpoint import ANCHOR, BEST, check_checkpoint, read_checkpoint, save_checkpoint, with_prefix
+from .deal import deal, load_share
 from .trainer import Trainer, train_on
 
 logger = logging.getLogger("ifrqe")

@@ -23,8 +23,8 @@ from src.game.preprocess import preprocess
 from src.influence.anchor import Anchor
 from src.influence_function import expected_at
 from src.network import build
-from src.sources.deal import deal
 from src.training.checkpoint import read_checkpoint
+from src.training.deal import deal
 from src.training.train import train
 from src.training.trainer import Trainer
 from tests.small import SMALL

@@ -11,6 +11,7 @@ from preprocess import run
 from src.common.errors import InputError
 from src.common.stage import main
 from src.common.variant import Variant
+from src.consent.newcomers import Newcomers, read_newcomers
 from src.dataset import load_dataset
 from src.evaluation.explain import VETOED
 from src.evaluation.newcomers import Refits, decide
@@ -21,7 +22,6 @@ from src.influence_function import influences
 from src.movielens import prepare
 from src.ncf import NCF, build
 from src.sources.catalogue import load_catalogue
-from src.sources.newcomers import Newcomers, read_newcomers
 from src.training.checkpoint import load_anchors, read_checkpoint, save_checkpoint
 from src.training.train import train
 from tests.evaluation.test_recommend import flags

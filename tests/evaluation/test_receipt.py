@@ -12,13 +12,13 @@ from src.common.errors import InputError
 from src.common.files import digest, read_json, write_json
 from src.common.stage import main
 from src.common.variant import Variant, asked
+from src.consent.receipts import read_receipt, sealed, text_of
+from src.consent.unwillingness import load_unwillingness
+from src.consent.withdrawn import read_requests, with_request, withdrawn_path
 from src.dataset import load_dataset
 from src.evaluation.receipt import file_stem
 from src.evaluation.withdraw import withdraw as carry_out
 from src.game.decisions import read_decisions
-from src.sources.receipts import read_receipt, sealed, text_of
-from src.sources.unwillingness import load_unwillingness
-from src.sources.withdrawn import read_requests, with_request, withdrawn_path
 from src.training.checkpoint import BEST, load_sets, save_checkpoint
 from tests.evaluation.test_recommend import flags
 from tests.report.conftest import copied  # noqa: F401, a fixture

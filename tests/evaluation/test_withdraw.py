@@ -18,15 +18,16 @@ from src.common.errors import InputError
 from src.common.together import Journal, finish, journal_of
 from src.common.variant import Variant, asked
 from src.config import Config
+from src.consent.allowed import VETO, WAITS
+from src.consent.withdrawn import read_requests
 from src.constants import PENDING_FILE
-from src.dataset import VETO, WAITS, load_dataset
+from src.dataset import load_dataset
 from src.evaluation.recommend import top_items
 from src.evaluation.withdraw import withdraw
 from src.game.decisions import dataset_of, decided_with, read_decisions
 from src.game.preprocess import preprocess
 from src.movielens import prepare
 from src.network import build
-from src.sources.withdrawn import read_requests
 from src.training.checkpoint import BEST, load_checkpoint, load_sets, read_checkpoint
 from src.training.train import train
 from tests.small import SMALL

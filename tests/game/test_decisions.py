@@ -7,7 +7,8 @@ import pytest
 
 from src.common.errors import InputError
 from src.common.files import digest
-from src.dataset import TOO_FEW, VETO, split_allowed
+from src.consent.allowed import TOO_FEW, VETO
+from src.dataset import split_allowed
 from src.game.decisions import Decisions, barred_by, read_decisions, with_reasons
 from src.sources.interactions import read_interactions
 

@@ -10,6 +10,7 @@ from src.common.errors import InputError
 from src.common.files import digest
 from src.common.together import Together, finish, journal_of
 from src.common.variant import Variant, asked, check_tables
+from src.consent.withdrawn import head_of, with_request
 from src.dataset import load_dataset
 from src.evaluation.compare import comparison_table
 from src.evaluation.evaluate import evaluate
@@ -18,7 +19,6 @@ from src.influence.anchor import Anchor
 from src.influence.expected import target_items
 from src.influence_function import influences
 from src.movielens import prepare
-from src.sources.withdrawn import head_of, with_request
 from src.training.checkpoint import consent_of, load_anchors
 from src.training.train import train
 from src.training.trainer import Trainer

@@ -2,7 +2,8 @@
 import numpy as np
 import pytest
 
-from src.dataset import VETO, split_allowed
+from src.consent.allowed import VETO
+from src.dataset import split_allowed
 from src.game.problem import Problem
 from src.game.strategies import STRATEGIES, Strategies, needs_model
 from src.influence.anchor import Anchor

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from src.common.variant import Variant, asked
-from src.dataset import VETO, Dataset, HeldOut, load_dataset
+from src.consent.allowed import VETO
+from src.dataset import Dataset, HeldOut, load_dataset
 from src.evaluation.explain import Rule
 from src.evaluation.personal import load_serving
 from src.game.decisions import read_decisions

@@ -19,8 +19,8 @@ from ..common.files import read_json
 from ..common.variant import dataset_folder
 from ..config import Config
 from ..constants import DATASET_FILE, WITHDRAWN_FILE
-from .catalogue import items_by_genre
-from .interactions import Interactions
+from ..sources.catalogue import items_by_genre
+from ..sources.interactions import Interactions
 
 _KEYS = ("request", "time", "models", "file_sha256", "rules", "interactions", "forbidden", "before", "after",
          "previous_sha256")

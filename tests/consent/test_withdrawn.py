@@ -7,11 +7,12 @@ import pandas as pd
 import pytest
 
 from src.common.errors import InputError
-from src.dataset import VETO, WAITS, Consent, allowed_part, load_dataset
+from src.consent.allowed import VETO, WAITS, Consent
+from src.consent.requests import read_withdrawal
+from src.consent.withdrawn import check_head, head_of, read_requests, taken_back, with_request
+from src.dataset import allowed_part, load_dataset
 from src.movielens import prepare
 from src.sources.interactions import read_interactions
-from src.sources.requests import read_withdrawal
-from src.sources.withdrawn import check_head, head_of, read_requests, taken_back, with_request
 from tests.sources.samples import comma, zip_of
 
 ROWS = [(7, 10, 1), (7, 20, 2), (7, 30, 3), (7, 40, 4), (9, 10, 1), (9, 30, 2), (9, 40, 3), (9, 50, 4)]

@@ -8,8 +8,8 @@ from ..common.errors import InputError
 from ..common.tables import existing_file, read_table, short_line
 from ..config import Config
 from ..constants import GENRE, ITEM, UNWILLINGNESS, USER
-from .catalogue import items_by_genre, original_id, plain_genre
-from .interactions import Interactions
+from ..sources.catalogue import items_by_genre, original_id, plain_genre
+from ..sources.interactions import Interactions
 from .withdrawn import named_by, taken_back
 
 _ALL = -2  # position of what a line does not name

@@ -15,9 +15,10 @@ from ..common.errors import InputError
 from ..common.share import DRAWN_TOGETHER, Part, by_length, cut
 from ..common.variant import dataset_folder
 from ..config import Config
-from ..dataset import NONE_DROPPED, WAITS, Consent, Dataset, Dropped, HeldOut, load_dataset
-from .interactions import Ids
-from .unwillingness import load_stated
+from ..consent.allowed import NONE_DROPPED, WAITS, Consent, Dropped
+from ..consent.unwillingness import load_stated
+from ..dataset import Dataset, HeldOut, load_dataset
+from ..sources.interactions import Ids
 
 FEW = 4  # blocks a rank, below which blocks are shared out
 _EVERYONE, _OWN = "everyone.npz", "share_{}.npz"

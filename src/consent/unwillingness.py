@@ -21,9 +21,9 @@ from ..common.tables import existing_file, read_table, short_line
 from ..common.variant import dataset_files, dataset_folder
 from ..config import Config
 from ..constants import GENRE, GENRES, ITEM, MOVIES_FILE, RATING, RATINGS_FILE, UNWILLINGNESS, UNWILLINGNESS_FILE, USER
+from ..sources.catalogue import genres_of, load_catalogue, plain_genre
+from ..sources.interactions import Interactions, read_interactions, read_ratings_column
 from ..stat_utils import generator
-from .catalogue import genres_of, load_catalogue, plain_genre
-from .interactions import Interactions, read_interactions, read_ratings_column
 from .receipts import is_receipt, rules_of
 from .withdrawn import withdrawn_path
 

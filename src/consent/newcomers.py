@@ -12,9 +12,8 @@ from ..common.errors import InputError
 from ..common.tables import existing_file, read_table
 from ..config import Config
 from ..constants import ITEM, TIMESTAMP, UNWILLINGNESS, USER
-from ..dataset import Dataset
+from ..sources.interactions import Ids, Interactions, ordered
 from ..stat_utils import generator
-from .interactions import Ids, ordered
 from .unwillingness import stated, unwillingness_source
 
 logger = logging.getLogger("ifrqe")
@@ -39,14 +38,14 @@ class Newcomers:
     vetoed: np.ndarray
 
 
-def read_newcomers(dataset: Dataset, config: Config, least: int, veto: bool) -> Newcomers:
+def read_newcomers(dataset: Interactions, config: Config, least: int, veto: bool) -> Newcomers:
     """Reads the file `newcomers`.
 
     Items that the dataset does not know, and users of whom fewer than `least` interactions count, are left out and named in
     the log. Ties in time are broken by the order of the rows.
 
     Args:
-        dataset: Dataset whose items they may have, and whose users they may not be.
+        dataset: Interactions whose items they may have, and whose users they may not be.
         config: newcomers; unwillingness, unwillingness_value, seed and willingness_file where the file has no column of it.
             Rules apply that name no user, or one of them.
         least: interactions with known items that are not vetoed.

@@ -3,7 +3,9 @@ import pandas as pd
 import pytest
 
 from src.common.errors import InputError
-from src.dataset import NONE_DROPPED, TOO_FEW, VETO, evaluation_candidates, load_dataset
+from src.consent.allowed import NONE_DROPPED, TOO_FEW, VETO
+from src.consent.unwillingness import load_unwillingness
+from src.dataset import evaluation_candidates, load_dataset
 from src.game import ask_first
 from src.game.decisions import Decisions, barred_by
 from src.game.problem import problem_of
@@ -12,9 +14,8 @@ from src.influence.expected import default_shrinkage, expected_influence
 from src.influence.refit import prior_of
 from src.mf import MF
 from src.network import build
-from src.sources import deal as deal_module
-from src.sources.deal import deal, join, load_share, owners
-from src.sources.unwillingness import load_unwillingness
+from src.training import deal as deal_module
+from src.training.deal import deal, join, load_share, owners
 from tests.ranks import in_threads
 from tests.small import SMALL
 
@@ -50,7 +51,7 @@ def on_shares(config, folder, work, unwillingness=False):
 def blocks(request, monkeypatch):
     """How users are dealt: with blocks of few interactions there are enough for each rank."""
     if request.param > 1:
-        for module in ("src.common.share", "src.sources.deal"):
+        for module in ("src.common.share", "src.training.deal"):
             monkeypatch.setattr(f"{module}.DRAWN_TOGETHER", 15)
     return request.param
 

@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 
 from src.common.errors import InputError
+from src.consent.receipts import FORMAT, sealed, text_of
+from src.consent.unwillingness import check_rules, load_stated, load_unwillingness, stated
 from src.dataset import load_dataset
 from src.sources.interactions import read_interactions
-from src.sources.receipts import FORMAT, sealed, text_of
-from src.sources.unwillingness import check_rules, load_stated, load_unwillingness, stated
 
 
 @pytest.fixture
@@ -272,7 +272,7 @@ def test_by_genre_in_parts_is_by_genre_in_one(movies, monkeypatch):
     _, settings = movies
     config = settings("--unwillingness", "genres")
     whole = load_unwillingness(load_dataset(config), config)
-    monkeypatch.setattr("src.sources.unwillingness._ROWS", 1)
+    monkeypatch.setattr("src.consent.unwillingness._ROWS", 1)
     assert load_unwillingness(load_dataset(config), config).tolist() == whole.tolist()
     assert rules(movies, "user_id,genre,unwillingness\n7,drama,0.5\n9,Horror,1\n").tolist() == [0.5, 0.5, 1]
 
