@@ -5,16 +5,15 @@ See docs/maths.md, section 5.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
 
 from ..common.errors import InputError
 from ..common.plugins import label
-from ..common.terminal import RESULT, paint
+from ..common.terminal import Painted, paint
 from ..common.variant import Variant
-from ..config import Config
 from ..consent.allowed import NONE_DROPPED, TOO_FEW, VETO, WAITS
 from ..constants import DISCLOSED, EXPECTED, INFLUENCE, INSTALMENT, ITEM, REASON, UNWILLINGNESS, USER
 from ..dataset import Dataset
@@ -25,7 +24,8 @@ from ..game.mirror_descent import critical_payoff, prices_within_budgets
 from ..game.strategies import ASK_FIRST, NONE
 from ..sources.catalogue import find_users, load_catalogue, original_id
 from ..training.checkpoint import load_checkpoint
-from .recommend import as_records, described, line_of, named, show_json, top_items
+from .answer import Answer
+from .recommend import as_records, described, line_of, named, top_items
 
 logger = logging.getLogger("ifrqe")
 
@@ -138,11 +138,7 @@ def explain(variant: Variant) -> None:
     answers = [of_user(user, dataset, decisions, catalogue) for user in users]
     for k, answer in enumerate(answers):
         answer["recommended"] = {name: as_records(found[k], dataset, catalogue) for name, found in lists.items()}
-    if config.format == "json":
-        show_json({"dataset": config.dataset, "users": answers})
-        return
-    for answer in answers:
-        show(answer, config)
+    Explanations(dataset=config.dataset, users=answers).show(config.format)
 
 
 def of_user(user: int, dataset: Dataset, decisions: Decisions, catalogue: pd.DataFrame) -> dict:
@@ -172,26 +168,30 @@ def of_user(user: int, dataset: Dataset, decisions: Decisions, catalogue: pd.Dat
             "violated_share": float(b[chosen].sum() / total) if total else 0.0}
 
 
-def show(answer: dict, config: Config, lists: dict[str, str] = LISTS) -> None:
-    """Shows what of_user says of a user, and their lists of recommendations under the headings `lists`."""
-    rows = answer["interactions"]
-    weight = answer["willingness_weight"]
-    summary = (f"{config.dataset}, user {answer[USER]}: {answer['disclosed']} of {len(rows)} interactions disclosed, "
-               f"{100 * answer['violated_share']:.0f}% of their unwillingness")
-    logger.log(RESULT, "%s", paint(summary, "bold"))
-    logger.log(RESULT, "strategy %s%s; influences in nats, positive = disclosing helps them", label(answer["strategy"]),
-               "" if weight is None else f", price of unwillingness {weight:.3g}")
-    logger.log(RESULT, "%11s %9s %9s  %s", "unwilling", "influence", "expected", "interaction")
-    for row in rows:
-        numbers = " ".join(f"{row[key]:+9.4f}" if row[key] is not None else f"{'-':>9}" for key in (INFLUENCE, EXPECTED))
-        unwilling = "-" if row[UNWILLINGNESS] is None else f"{row[UNWILLINGNESS]:.2f}"
-        logger.log(RESULT, "%11s %s  %s", unwilling, numbers, described(row))
-        logger.log(RESULT, "%33s%s", "", paint(row["reason"], "green" if row[DISCLOSED] else "yellow"))
-    for model, found in answer["recommended"].items():
-        other = {row[ITEM] for name, rows in answer["recommended"].items() if name != model for row in rows}
-        logger.log(RESULT, "%s", paint(f"\nrecommended {lists[model]}", "bold"))
-        for row in found:
-            new = "" if len(answer["recommended"]) == 1 or row[ITEM] in other else "  *"
-            logger.log(RESULT, "%s%s", line_of(row), new)
-    if len(answer["recommended"]) > 1:
-        logger.log(RESULT, "%s", "\n* only in this list")
+class Explanations(Answer):
+    """What of_user says of some users, by the key `users`, each with lists of recommendations by the key `recommended`."""
+    headings = LISTS
+
+    def lines(self) -> Iterator[str]:
+        for user in self["users"]:
+            yield from self._interactions(user)
+            for model, found in user["recommended"].items():
+                other = {row[ITEM] for name, rows in user["recommended"].items() if name != model for row in rows}
+                yield paint(f"\nrecommended {self.headings[model]}", "bold")
+                for row in found:
+                    yield line_of(row) + ("" if len(user["recommended"]) == 1 or row[ITEM] in other else "  *")
+            if len(user["recommended"]) > 1:
+                yield "\n* only in this list"
+
+    def _interactions(self, user):
+        rows, weight = user["interactions"], user["willingness_weight"]
+        yield paint(f"{self['dataset']}, user {user[USER]}: {user['disclosed']} of {len(rows)} interactions disclosed, "
+                    f"{100 * user['violated_share']:.0f}% of their unwillingness", "bold")
+        price = "" if weight is None else f", price of unwillingness {weight:.3g}"
+        yield f"strategy {label(user['strategy'])}{price}; influences in nats, positive = disclosing helps them"
+        yield f"{'unwilling':>11} {'influence':>9} {'expected':>9}  interaction"
+        for row in rows:
+            numbers = " ".join(f"{row[key]:+9.4f}" if row[key] is not None else f"{'-':>9}" for key in (INFLUENCE, EXPECTED))
+            unwilling = "-" if row[UNWILLINGNESS] is None else f"{row[UNWILLINGNESS]:.2f}"
+            yield f"{unwilling:>11} {numbers}  {described(row)}"
+            yield Painted(f"{'':33}{paint(row['reason'], 'green' if row[DISCLOSED] else 'yellow')}")

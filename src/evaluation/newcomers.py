@@ -29,12 +29,11 @@ from ..sources.catalogue import load_catalogue
 from ..sources.interactions import Ids
 from ..training.checkpoint import DIGEST as PARAMETERS
 from ..training.checkpoint import load_anchors, load_checkpoint
-from .explain import Rule, of_user, show
-from .recommend import as_records, show_json, top_items
+from .explain import Explanations, Rule, of_user
+from .recommend import as_records, top_items
 
 logger = logging.getLogger("ifrqe")
 
-LISTS = {"known": "from all that they know themselves", "disclosed": "from what they disclose"}  # of recommendations
 _STEPS_ON = 3  # of Newton's method from the row at an epoch before; nearer to the optimum than 6 from the prior's mean
 _LEAST = 4  # interactions of a newcomer that must count: two that change places and two before them
 
@@ -75,11 +74,12 @@ def _newcomers(variant):
     answers = [{**of_user(k, history, decisions, catalogue),
                 "recommended": {name: as_records(found[k], history, catalogue) for name, found in lists.items()}}
                for k in range(len(people.ids))]
-    if config.format == "json":
-        show_json({"model": variant.model, "dataset": config.dataset, "users": answers})
-        return
-    for answer in answers:
-        show(answer, config, LISTS)
+    Advice(model=variant.model, dataset=config.dataset, users=answers).show(config.format)
+
+
+class Advice(Explanations):
+    """Explanations of what newcomers should disclose, with recommendations from all that they know, and from that alone."""
+    headings = {"known": "from all that they know themselves", "disclosed": "from what they disclose"}
 
 
 def _record(config):
@@ -205,4 +205,4 @@ def _recommended(people, decisions, refits, values):
     kept = np.r_[np.ones(len(decisions.disclosed), bool), decisions.disclosed]
     net.set_values(refits(values, everything.part(kept)))
     found = top_items(net, np.arange(2 * number), everything, config.top_k, config.eval_batch_size)
-    return dict(zip(LISTS, (found[:number], found[number:])))
+    return dict(zip(Advice.headings, (found[:number], found[number:])))

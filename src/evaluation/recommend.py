@@ -1,13 +1,12 @@
 """Recommendations of a trained model: the items that a user has not had yet, best first."""
 from __future__ import annotations
 
-import json
-import logging
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 
-from ..common.terminal import RESULT, paint, printable
+from ..common.terminal import paint, printable
 from ..common.variant import Variant
 from ..constants import GENRES, ITEM, TITLE, USER
 from ..dataset import Dataset
@@ -16,9 +15,8 @@ from ..game.decisions import dataset_of
 from ..network import Network, score_all
 from ..sources.catalogue import find_users, load_catalogue, original_id
 from ..stat_utils import sigmoid
+from .answer import Answer
 from .personal import load_serving
-
-logger = logging.getLogger("ifrqe")
 
 
 def top_items(net: Network, users: np.ndarray, dataset: Dataset, k: int,
@@ -70,19 +68,18 @@ def recommend(variant: Variant) -> None:
     catalogue = load_catalogue(dataset, config)
     answers = [{USER: original_id(dataset.user_ids, user), "items": as_records(found, dataset, catalogue)}
                for user, found in zip(users, lists)]
-    if config.format == "json":
-        show_json({"model": variant.model, "dataset": config.dataset, "personal": serving.personal, "users": answers})
-        return
-    rows = " with personal rows" if serving.personal else ""
-    for answer in answers:
-        logger.log(RESULT, "%s", paint(f"{config.dataset}, user {answer[USER]}: {variant.model}{rows} recommends", "bold"))
-        for row in answer["items"]:
-            logger.log(RESULT, "%s", line_of(row))
+    answer = Recommendations(model=variant.model, dataset=config.dataset, personal=serving.personal, users=answers)
+    answer.show(config.format)
 
 
-def show_json(answer: dict) -> None:
-    """Shows what was asked for as JSON."""
-    logger.log(RESULT, "%s", json.dumps(answer, indent=2, ensure_ascii=False))
+class Recommendations(Answer):
+    """The lists of some users, by the key `users`, and which model they are of."""
+
+    def lines(self) -> Iterator[str]:
+        rows = " with personal rows" if self["personal"] else ""
+        for user in self["users"]:
+            yield paint(f"{self['dataset']}, user {user[USER]}: {self['model']}{rows} recommends", "bold")
+            yield from map(line_of, user["items"])
 
 
 def line_of(row: dict) -> str:

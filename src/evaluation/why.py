@@ -5,14 +5,14 @@ model was trained on counts, of the masked model what is disclosed.
 """
 from __future__ import annotations
 
-import logging
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 
 from ..common.columns import clean_text
 from ..common.errors import InputError
-from ..common.terminal import RESULT, paint
+from ..common.terminal import paint
 from ..common.variant import Variant
 from ..common.wording import counted
 from ..constants import USER
@@ -22,9 +22,8 @@ from ..influence.without import MOST, Without, fewest
 from ..sources.catalogue import find_users, load_catalogue, original_id
 from ..stat_utils import sigmoid
 from ..training.checkpoint import load_checkpoint
-from .recommend import as_records, described, have_had, line_of, named, show_json
-
-logger = logging.getLogger("ifrqe")
+from .answer import Answer
+from .recommend import as_records, described, have_had, line_of, named
 
 EXHAUSTIVE = 500  # sets of one size that are all refitted
 
@@ -51,12 +50,11 @@ def why(variant: Variant) -> None:
         raise InputError(f"{_option(config)}: {variant.model} has this item at place {place}, so that it is not "
                          f"recommended; name one of the {config.top_k} that --recommend {config.why[0]} lists"
                          f"{' with --masked' if variant.masked else ''}, or raise --top_k")
-    answer = {"model": variant.model, "dataset": config.dataset, USER: original_id(dataset.user_ids, user),
-              "top_k": config.top_k, **found}
-    if config.format == "json":
-        show_json(answer)
-    else:
-        show(answer, "disclosed interaction" if variant.masked else "interaction")
+    answer = Reasons({"model": variant.model, "dataset": config.dataset, USER: original_id(dataset.user_ids, user),
+                      "top_k": config.top_k, **found})
+    if variant.masked:
+        answer.noun = "disclosed interaction"
+    answer.show(config.format)
 
 
 def _option(config):
@@ -119,27 +117,28 @@ def explained(without: Without, user: int, item: int, unseen: np.ndarray, k: int
     return answer
 
 
-def show(answer: dict, noun: str = "interaction") -> None:
-    """Shows what explained says; `noun` is what the user's interactions are called."""
-    item, least, rows = answer["item"], answer["fewest"], answer["interactions"]
-    theirs = f"their {counted(len(rows), noun)}"
-    logger.log(RESULT, "%s", paint(f"{answer['dataset']}, user {answer[USER]}: why {answer['model']} recommends", "bold"))
-    logger.log(RESULT, "%s", line_of(item))
-    if least is None:
-        logger.log(RESULT, "\nno %d of %s take it out of the %d best", answer["most"], theirs, answer["top_k"])
-    else:
-        number = len(least["withheld"])
-        which = "this one" if number == 1 else f"these {number}"
-        logger.log(RESULT, "%s", paint(f"\nwithout {which} of {theirs} it is at place {least['without']['rank']}, score "
-                                       f"{least['without']['score']:.4f}", "bold"))
-        for row in least["withheld"]:
-            logger.log(RESULT, "     %s", described(row))
-        logger.log(RESULT, "among the %d best instead:", answer["top_k"])
-        for row in least["instead"]:
-            logger.log(RESULT, "%s", line_of(row))
-        if not least["clear"]:
-            logger.log(RESULT, "%s", paint("a close call: trained anew without, the model may well keep it", "yellow"))
-    logger.log(RESULT, "%s", paint("\nwhat each adds to it, in log-odds, and its place and score without it", "bold"))
-    for row in rows:
-        logger.log(RESULT, "%+9.4f %5d  %.4f  %s", row["effect"], row["without"]["rank"], row["without"]["score"],
-                   described(row))
+class Reasons(Answer):
+    """What explained says about an item that a model recommends to a user; `noun` is what their interactions are called."""
+    noun = "interaction"
+
+    def lines(self) -> Iterator[str]:
+        item, least, rows = self["item"], self["fewest"], self["interactions"]
+        theirs = f"their {counted(len(rows), self.noun)}"
+        yield paint(f"{self['dataset']}, user {self[USER]}: why {self['model']} recommends", "bold")
+        yield line_of(item)
+        if least is None:
+            yield f"\nno {self['most']} of {theirs} take it out of the {self['top_k']} best"
+        else:
+            number = len(least["withheld"])
+            which = "this one" if number == 1 else f"these {number}"
+            yield paint(f"\nwithout {which} of {theirs} it is at place {least['without']['rank']}, score "
+                        f"{least['without']['score']:.4f}", "bold")
+            for row in least["withheld"]:
+                yield f"     {described(row)}"
+            yield f"among the {self['top_k']} best instead:"
+            yield from map(line_of, least["instead"])
+            if not least["clear"]:
+                yield paint("a close call: trained anew without, the model may well keep it", "yellow")
+        yield paint("\nwhat each adds to it, in log-odds, and its place and score without it", "bold")
+        for row in rows:
+            yield f"{row['effect']:+9.4f} {row['without']['rank']:5d}  {row['without']['score']:.4f}  {described(row)}"

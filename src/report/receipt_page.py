@@ -2,15 +2,16 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 from ..common.errors import InputError
 from ..common.files import write_text
-from ..common.terminal import RESULT, paint, printable
+from ..common.terminal import RESULT, Painted, paint, printable
 from ..config import Config
 from ..consent.receipts import PAGE, read_receipt, text_of
+from ..evaluation.answer import Answer
 from ..evaluation.receipt import STATE, STATES, Receipts, check, file_stem
-from ..evaluation.recommend import show_json
 from ..sources.catalogue import find_users
 from .page import environment
 
@@ -44,12 +45,16 @@ def verify_receipt(config: Config) -> None:
     receipt = read_receipt(path)
     found = [("the file is as it was written", ""), *check(receipt, config)]  # any other is not read
     faults = [fault for _, fault in found if fault]
-    if config.format == "json":
-        checks = [{"check": name, "ok": not fault, "fault": fault} for name, fault in found]
-        show_json({"receipt": str(path), "checks": checks})
-    else:
-        for name, fault in found:
-            logger.log(RESULT, "%s  %s", paint("fault" if fault else "ok   ", "yellow" if fault else "green"),
-                       printable(f"{name}: {fault}" if fault else name))
+    checks = [{"check": name, "ok": not fault, "fault": fault} for name, fault in found]
+    Checks(receipt=str(path), checks=checks).show(config.format)
     if faults:
         raise InputError(f"{path}: {len(faults)} of {len(found)} checks failed; the first: {printable(faults[0])}")
+
+
+class Checks(Answer):
+    """What was checked of a receipt, by the key `checks`."""
+
+    def lines(self) -> Iterator[str]:
+        for row in self["checks"]:
+            said = printable(row["check"] if row["ok"] else f"{row['check']}: {row['fault']}")
+            yield Painted(f"{paint('ok   ', 'green') if row['ok'] else paint('fault', 'yellow')}  {said}")
