@@ -1,4 +1,4 @@
-"""What the report says of the interactions: influences, what is disclosed, and which kinds help."""
+"""What the report says of the interactions: influences, and what is disclosed."""
 import numpy as np
 import pandas as pd
 
@@ -8,9 +8,6 @@ from ..constants import GENRES
 from . import panels
 from .blocks import figures, table, text
 
-KINDS = 10  # most helpful and most harmful kinds of interaction
-LEAST_OF_KIND = 30  # interactions that a kind must have
-POPULARITY = ((0.1, "the most popular tenth"), (0.5, "the middle"), (1.0, "the less popular half"))  # of the items
 MOST_GENRES = 30  # the rest are shown together
 QUANTILES = (0.01, 0.1, 0.5, 0.9, 0.99)
 
@@ -72,43 +69,3 @@ def _genres(results):
     has = np.zeros((len(listed), len(names)), bool)
     has[one.index, code] = True
     return pd.DataFrame(has, columns=names)
-
-
-def kinds(results, config):
-    if results.decisions is None or results.decisions.influence is None:
-        return []
-    found = sorted(_kinds(results), key=lambda row: -row[2])
-    if not found:
-        return []
-    header = ["kind", "number", "mean influence", "positive", "disclosed"]
-    rows = [(name, f"{number:,}", f"{1e3 * mean:+.2f} ± {1e3 * error:.2f}", f"{100 * positive:.0f}%", f"{100 * kept:.0f}%")
-            for name, number, mean, error, positive, kept in found]
-    return [table(header, rows[:KINDS], f"Most helpful of {len(found)} kinds, by the mean influence on the user's "
-                                        "validation item, in thousandths of a nat, with its standard error."),
-            table(header, rows[::-1][:KINDS], "Least helpful, or most harmful."),
-            text(f"A kind: a genre and how popular the item is (of the items, {POPULARITY[0][1]}, {POPULARITY[1][1]}, or "
-                 f"{POPULARITY[2][1]}, by number of interactions); kinds with at least {LEAST_OF_KIND} interactions. An "
-                 "interaction with several genres counts in each.")]
-
-
-def _kinds(results):
-    """List of kinds: name, number, mean influence, its standard error, share that is positive, share disclosed."""
-    decisions, dataset, genres = results.decisions, results.dataset, _genres(results)
-    if genres is None:
-        genres = pd.DataFrame({"any genre": np.ones(dataset.num_items, bool)})
-    popularity = np.bincount(dataset.item, minlength=dataset.num_items)
-    place = np.argsort(np.argsort(-popularity, kind="stable"), kind="stable") / max(dataset.num_items, 1)
-    level = np.searchsorted([end for end, _ in POPULARITY], place, side="right").clip(max=len(POPULARITY) - 1)
-    values, item = decisions.influence, dataset.item
-    middle = values.mean()  # of all, so that squares are of about the spread
-    sums = np.stack([np.bincount(item, weights, dataset.num_items) for weights in (
-        None, values - middle, (values - middle) ** 2, values > 0, decisions.disclosed)])
-    found = []
-    for k, (_, name) in enumerate(POPULARITY):
-        by_genre = (sums * (level == k)) @ genres.to_numpy()
-        for genre, (number, first, second, positive, kept) in zip(genres, by_genre.T):
-            if number >= LEAST_OF_KIND:
-                error = np.sqrt((second - first ** 2 / number) / (number - 1) / number)
-                found.append((f"{genre}, {name}", int(number), middle + first / number, error, positive / number,
-                              kept / number))
-    return found

@@ -82,41 +82,40 @@ def read_results(variant, read=None):
         dataset = dataset_of(variant)
         read = dataset, decisions_behind(variant, dataset)
     dataset, decisions = read
-    left_out, models, trainings = [], {}, {}
-    plain = config.plain_model
-    for model in (plain, MASKED_MODEL):
-        record = _read(output / eval_file(model), config, left_out)
+    results = Results(dataset, load_catalogue(dataset, config), {}, decisions, {}, [])
+    models, left_out, trainings = results.models, results.left_out, {}
+    for model in (config.plain_model, MASKED_MODEL):
+        record, trainings[model] = (_read(output / name(model), config, left_out) for name in (eval_file, train_file))
         if record is not None and (output / users_file(model)).is_file():
-            models[model] = Evaluated(record, _read_users(output / users_file(model), dataset),
-                                      Stage.read_record(output, f"eval_{model.lower()}"))
-        trainings[model] = _read(output / train_file(model), config, left_out)
-
-    unfit = {model: why for model, found in models.items() if (why := _misfit(model, found.stage, decisions, config))}
-    if len(models) == 2 and not unfit and (differing := not_comparable(*(found.record for found in models.values()))):
-        unfit[plain if variant.masked else MASKED_MODEL] = f"of other data or settings; {plain}: {differing}"
-    for model, why in unfit.items():
-        left_out.append(f"{eval_file(model)} ({why})")
+            found = Evaluated(record, _read_users(output / users_file(model)),
+                              Stage.read_record(output, f"eval_{model.lower()}"))
+            if why := _misfit(model, found.stage, decisions, config):
+                left_out.append(f"{eval_file(model)} ({why})")
+            else:
+                models[model] = found
+    if results.pair and (differing := not_comparable(*(found.record for found in results.pair))):
+        model = config.plain_model if variant.masked else MASKED_MODEL
+        left_out.append(f"{eval_file(model)} (of other data or settings; {config.plain_model}: {differing})")
         del models[model]
     for model, training in trainings.items():
         if model in models:
-            left_out += _add_training(models[model], model, training, config)
+            _add_training(models[model], model, training, config, left_out)
         elif training is not None:
             left_out.append(f"{train_file(model)} (its model is not among the evaluated ones)")
-    trained = [f"train_{model.lower()}" for model, found in models.items() if found.training is not None]
-    records = {name: Stage.read_record(output, name) for name in ("preprocess", *trained)}
-    records = {name: record for name, record in records.items() if record.get("dataset") == config.dataset}
-    return Results(dataset, load_catalogue(dataset, config), models, decisions, records, left_out)
+    for name in ("preprocess", *(f"train_{model.lower()}" for model, found in models.items() if found.training)):
+        record = Stage.read_record(output, name)
+        if record.get("dataset") == config.dataset:
+            results.records[name] = record
+    return results
 
 
 def _read(path, config, left_out):
     """What a stage has written as JSON; None if it is not there, or of another dataset."""
-    if not path.is_file():
+    record = read_json(path, _REMEDY) if path.is_file() else None
+    if record is not None and record.get("dataset") != config.dataset:
+        left_out.append(f"{path.name} (of {record.get('dataset')})")
         return None
-    record = read_json(path, _REMEDY)
-    if record.get("dataset") == config.dataset:
-        return record
-    left_out.append(f"{path.name} (of {record.get('dataset')})")
-    return None
+    return record
 
 
 def _misfit(model, stage, decisions, config):
@@ -132,9 +131,8 @@ def _misfit(model, stage, decisions, config):
     return ""
 
 
-def _add_training(found, model, training, config):
-    """Adds to an Evaluated its training, and whether its checkpoint recommends; returns a list of what does not fit it."""
-    left_out = []
+def _add_training(found, model, training, config, left_out):
+    """Adds to an Evaluated its training, and whether its checkpoint recommends."""
     checkpoint = Path(config.checkpoint_path) / checkpoint_file(model)
     wanted = found.stage.get("inputs", {}).get(checkpoint.name)
     trained = Stage.read_record(config.output_path, f"train_{model.lower()}")
@@ -145,19 +143,16 @@ def _add_training(found, model, training, config):
     found.recommends = checkpoint.is_file() and digest(checkpoint) == wanted
     if not found.recommends:
         left_out.append(f"recommendations of {model} ({checkpoint.name} is not what was evaluated: run eval.py again)")
-    return left_out
 
 
 def for_others(key, value):
     """The value of an option as people elsewhere may see it: of paths, the last part."""
     if key in PRIVATE:
         return ""
-    if not isinstance(value, str):
-        return value
-    return value.rstrip("/").rsplit("/", 1)[-1]
+    return value.rstrip("/").rsplit("/", 1)[-1] if isinstance(value, str) else value
 
 
-def _read_users(path, dataset):
+def _read_users(path):
     """The results of an evaluation by user."""
     try:
         table = pd.read_csv(path, **id_types())

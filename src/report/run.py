@@ -48,7 +48,7 @@ def what_was_run(results, config):
 
 
 def _data_rows(dataset, config):
-    length = np.bincount(dataset.user, minlength=dataset.num_users)
+    length = dataset.history.length
     held_out = "1: test item" if dataset.validation is None else "2: test item and the one before"
     unit = time_unit(config)
     scored = len(dataset.scored)

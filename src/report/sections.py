@@ -91,7 +91,7 @@ def changes(results, config):
     plain, masked = (found.users for found in results.pair)
     before, after = plain["rank"] < k, masked["rank"] < k
     users = pd.DataFrame({"loss_change": masked["loss"] - plain["loss"], "hit_change": after.astype(int) - before})
-    length = np.bincount(results.dataset.user, minlength=results.dataset.num_users)[results.dataset.scored]
+    length = results.dataset.history.length[results.dataset.scored]
     parts = [("all", row) for row in changes_in_quarters(users, np.zeros(len(users))).itertuples()]
     parts += [(f"{row.low} to {row.high} interactions", row)
               for row in changes_in_quarters(users, length, "right").itertuples()]
@@ -149,5 +149,5 @@ SECTIONS = (("summary", "In short", summary), ("comparison", "Both models", comp
             ("run", "What was run", run.what_was_run), ("training", "Training", run.training),
             ("influence", "Influences", interactions.influence),
             ("disclosed", "What is disclosed", interactions.disclosed),
-            ("kinds", "Kinds of interaction", interactions.kinds), ("users", "Who gains, who pays", changes),
+            ("users", "Who gains, who pays", changes),
             ("limits", "What these figures do not show", limits))

@@ -9,6 +9,7 @@ from ..constants import MASKED_MODEL
 from ..evaluation.explain import Rule
 from ..evaluation.personal import load_serving
 from ..evaluation.recommend import top_items
+from ..history import History
 from ..stat_utils import generator
 from .live import SIZES, live_lists
 
@@ -32,41 +33,22 @@ def users_page(results, config):
         return None
     asked = results.records.get("preprocess", {}).get("all_settings", {}).get("veto")
     hide = bool(config.veto or asked or decisions.under_veto) and not config.report_vetoed
-    parts = [slice(*np.searchsorted(dataset.user, [user, user + 1])) for user in users]
     gone = dataset.dropped or NONE_DROPPED
     gone = gone.of(gone.why == (None if hide else VETO))
-    vetoed = [gone.item[slice(*np.searchsorted(gone.user, [user, user + 1]))] for user in users]
+    vetoed = History(gone.user, dataset.num_users)
     rule, shares = Rule(decisions), [k / STEPS for k in range(STEPS + 1)]
     slider = rule.played and decisions.unwillingness.sum() > 0
-    lists, live = {}, []
-    for model, found in results.models.items():
-        if found.recommends:
-            as_evaluated = bool(found.record.get("personal"))
-            serving = load_serving(dataset, Variant(config, model == MASKED_MODEL), as_evaluated)
-            lists[model] = top_items(serving.net, users, dataset, results.top_k, config.eval_batch_size)
-            if model == MASKED_MODEL and slider:
-                live = live_lists(users, dataset, decisions, serving, results.top_k, config)
-    shown = [*(dataset.item[part] for part in parts), *vetoed, *(items for found in lists.values() for items, _ in found)]
-    shown += [items for found in live for items in found]
-    if not hide:
-        shown.append(dataset.test[users])
-    items = np.unique(np.concatenate(shown))  # the page has positions in these
+    lists, live = _lists(results, users, slider, config)
+    own = [np.concatenate([dataset.item[dataset.history.of(user)], gone.item[vetoed.of(user)]]) for user in users]
+    shown = [*own, *(items for found in lists.values() for items, _ in found), *(items for found in live for items in found)]
+    items = np.unique(np.concatenate(shown if hide else [*shown, dataset.test[users]]))  # the page has positions in these
     pages = []
-    place = np.searchsorted(dataset.scored, users)  # in the results by user
-    for k, (user, part) in enumerate(zip(users, parts)):
-        own = np.concatenate([dataset.item[part], vetoed[k]])
-
-        def column(values, of_vetoed, kind, part=part, gone=vetoed[k]):
-            return packed(np.concatenate([values[part], np.full(len(gone), of_vetoed)]), kind)
-        page = {"id": str(dataset.user_ids[user]), "items": packed(np.searchsorted(items, own), "<u4"),
-                "unwillingness": column(decisions.unwillingness, 1, "<f8"),
-                "disclosed": column(decisions.disclosed, 0, "<u1"),
+    for k, (user, place) in enumerate(zip(users, np.searchsorted(dataset.scored, users))):  # in the results by user
+        page = {"id": str(dataset.user_ids[user]), "items": packed(np.searchsorted(items, own[k]), "<u4"),
+                **_columns(decisions, rule, dataset.history.of(user), vetoed.length[user]),
                 "next": None if hide else int(np.searchsorted(items, dataset.test[user])),
-                "ranks": {model: int(found.users["rank"].iloc[place[k]]) + 1 for model, found in results.models.items()},
+                "ranks": {model: int(found.users["rank"].iloc[place]) + 1 for model, found in results.models.items()},
                 "lists": {model: _scored(items, *found[k]) for model, found in lists.items()}}
-        if rule.played:
-            page["influence"] = column(decisions.influence, 0, "<f4")
-            page["expected"] = column(decisions.expected, 0, "<f8")
         if k < len(live):  # from the smallest selection to the largest, then of all that may be selected
             page["live"] = [np.searchsorted(items, found).tolist() for found in live[k]]
         pages.append(page)
@@ -81,6 +63,28 @@ def users_page(results, config):
                                                    for column in ("title", "genres"))] for i in items], "users": pages}
 
 
+def _lists(results, users, slider, config):
+    """By model what top_items finds for the users, of models that recommend; and what live_lists finds, for the slider."""
+    lists, live = {}, []
+    for model, found in results.models.items():
+        if found.recommends:
+            variant = Variant(config, model == MASKED_MODEL)
+            serving = load_serving(results.dataset, variant, bool(found.record.get("personal")))
+            lists[model] = top_items(serving.net, users, results.dataset, results.top_k, config.eval_batch_size)
+            if variant.masked and slider:
+                live = live_lists(users, results.dataset, results.decisions, serving, results.top_k, config)
+    return lists, live
+
+
+def _columns(decisions, rule, part, vetoed):
+    """The columns of a user's interactions: what was decided on, the slice `part`, and after it so many vetoed ones."""
+    columns = {"unwillingness": (decisions.unwillingness, 1, "<f8"), "disclosed": (decisions.disclosed, 0, "<u1")}
+    if rule.played:
+        columns.update(influence=(decisions.influence, 0, "<f4"), expected=(decisions.expected, 0, "<f8"))
+    return {name: packed(np.concatenate([values[part], np.full(vetoed, of_vetoed)]), kind)
+            for name, (values, of_vetoed, kind) in columns.items()}
+
+
 def _scored(items, chosen, scores):
     """What top_items found for a user, as a list of [position in `items`, score]."""
     return [[int(i), round(float(score), 4)] for i, score in zip(np.searchsorted(items, chosen), scores)]
@@ -93,8 +97,7 @@ def sample_users(dataset, config):
     """
     drawn = generator(config.seed, "report users").permutation(dataset.num_users)
     drawn = drawn[dataset.test[drawn] >= 0][:config.report_users]
-    length = np.bincount(dataset.user, minlength=dataset.num_users)
-    return np.sort(drawn[np.cumsum(length[drawn]) <= MOST_INTERACTIONS])
+    return np.sort(drawn[np.cumsum(dataset.history.length[drawn]) <= MOST_INTERACTIONS])
 
 
 def packed(values, kind):

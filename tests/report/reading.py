@@ -11,7 +11,6 @@ import pandas as pd
 from src.common.variant import Variant, asked
 from src.consent.allowed import VETO
 from src.dataset import Dataset, HeldOut, load_dataset
-from src.evaluation.explain import Rule
 from src.evaluation.personal import load_serving
 from src.game.decisions import read_decisions
 from src.report.live import Selections
@@ -96,19 +95,6 @@ def vetoed_items(dataset, user):
     """(k,) positions of the items that the user at a position has vetoed."""
     gone = dataset.dropped
     return gone.item[(gone.user == user) & (gone.why == VETO)]
-
-
-def exact_lists(config, users, steps, k=10):
-    """By step of the slider the k best items, by original id, of each user: rows refitted on just what the rule selects."""
-    selections, decisions, mine = selections_of(config, users)
-    rule = Rule(decisions)
-    expected, b = decisions.expected[mine], decisions.unwillingness[mine]
-    mean = np.tile(selections.prior.mean, (len(users), 1)).astype(np.float32)
-    prices, lists = rule.prices(decisions, [step / 100 for step in steps]), {}
-    for step, price in zip(steps, prices):
-        rows = selections.refit(at_price(rule, expected, b, price), CONVERGED, mean)
-        lists[step] = [selections.own.item_ids[items] for items in selections.top(rows, k)]
-    return lists
 
 
 def overlap(a, b):

@@ -29,7 +29,7 @@ def test_it_is_one_file_without_a_network(finished_run):
 def test_it_has_every_section(finished_run):
     page = Page(read(finished_run))
     for title in ("In short", "Both models", "What was run", "Training", "Influences", "What is disclosed",
-                  "Kinds of interaction", "Who gains, who pays", "What these figures do not show"):
+                  "Who gains, who pays", "What these figures do not show"):
         assert title in page.text
     record = json.loads((Path(finished_run.output_path) / "eval_ifrqe.json").read_text())
     for key in ("hr@10", "ndcg@10", "loss", "wv", "reward"):
