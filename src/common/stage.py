@@ -3,18 +3,22 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import json
 import logging
 import sys
+import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import yaml
 
 from .. import __version__
 from ..config import Config, load_config
 from ..device_adapter import adapter
 from .errors import InputError
-from .files import digest, write_text
+from .files import atomic_write, digest, write_text
 from .locks import locked
 from .machine import code_digest, hardware, mindspore_version
 from .terminal import log_to, open_streams, show_error
@@ -22,7 +26,43 @@ from .together import finish, journal_of
 
 logger = logging.getLogger("ifrqe")
 
+_KEY = "key"  # of what `kept` keeps
+_DAMAGED = ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile, zlib.error  # what reading such a file may raise
 _SHOWN = 4  # of what has changed
+
+
+def kept(path: str | Path, key: dict, make: Callable[[], dict[str, np.ndarray]], overwrite: bool = False) -> dict:
+    """The arrays by name that `make` returns, or that it once returned under the same key, kept in the .npz file `path`.
+
+    Args:
+        key: dict as JSON can hold it, of all that the arrays depend on, such as Stage.depends.
+        overwrite: whether to make them anew in any case.
+    """
+    key = json.loads(json.dumps(key))
+    if not overwrite and Path(path).is_file():
+        with contextlib.suppress(*_DAMAGED), np.load(path) as file:
+            found = {name: file[name] for name in file}
+            if _is_the_same(path, json.loads(str(found.pop(_KEY))), key):
+                return found
+    found = make()
+    with atomic_write(path) as temporary, open(temporary, "wb") as file:
+        np.savez_compressed(file, **{_KEY: json.dumps(key)}, **found)
+    return found
+
+
+def _is_the_same(name, was, now):
+    """Whether what was done depended on just what it would now; else the log says what has changed."""
+    changed = []
+    for key in {**was, **now}:
+        old, new = was.get(key), now.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            changed += [f"{key} {part}" for part in {**old, **new} if old.get(part) != new.get(part)]
+        elif old != new:
+            changed.append(key)
+    if changed:
+        more = f" and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else ""
+        logger.info("%s: is done again, for this has changed: %s%s", name, ", ".join(changed[:_SHOWN]), more)
+    return not changed
 
 
 class Stage:
@@ -55,30 +95,16 @@ class Stage:
         self.depends = {"code": code_digest(module, config.model), "mindspore": mindspore_version(), "device": device,
                         "dataset": config.dataset, "settings": config.select(*groups), "inputs": digests, **(more or {})}
 
-    @property
-    def basis(self) -> dict:
-        """What the outputs depend on beside the settings: the key of what is kept of a computation."""
-        return {key: value for key, value in self.depends.items() if key != "settings"}
-
     def is_done(self) -> bool:
         """Whether every output exists, unchanged, for the same settings and inputs, and --overwrite was not given."""
         if self.config.overwrite:
             return False
-        record = self.read_record(self.config.output_path, self.name)
-        changed = []
-        for key, value in {**self.depends, "outputs": self._digests()}.items():
-            was = record.get(key)
-            if isinstance(was, dict) and isinstance(value, dict):
-                changed += [f"{key} {name}" for name in {**was, **value} if was.get(name) != value.get(name)]
-            elif was != value:
-                changed.append(key)
-        if not changed:
-            logger.info("%s: done before with these settings, %s kept (--overwrite redoes it)",
-                        self.name, ", ".join(map(str, self.outputs)))
-        elif record:
-            more = f" and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else ""
-            logger.info("%s: is done again, for this has changed: %s%s", self.name, ", ".join(changed[:_SHOWN]), more)
-        return not changed
+        record, now = self.read_record(self.config.output_path, self.name), {**self.depends, "outputs": self._digests()}
+        if not record or not _is_the_same(self.name, {key: record.get(key) for key in now}, now):
+            return False
+        logger.info("%s: done before with these settings, %s kept (--overwrite redoes it)",
+                    self.name, ", ".join(map(str, self.outputs)))
+        return True
 
     def finish(self) -> None:
         """Writes the record; call when all outputs are in place."""

@@ -1,28 +1,25 @@
 """The models that the leakage audit looks at: for each strategy its mask, and NCF trained on what that discloses.
 
-Each is kept in a checkpoint of its own, the mask with it, so that a mask and a model can never come apart.
+Each is kept in a file of its own, the mask with it, so that a mask and a model can never come apart.
 """
 import logging
-
-import numpy as np
 
 from ..common.errors import InputError
 from ..common.files import digest
 from ..common.plugins import file_label, label, plugin_files
-from ..common.stage import Stage
+from ..common.stage import Stage, kept
 from ..consent.unwillingness import data_files
 from ..game.anchors import load_model, trained_model
 from ..game.problem import load_problem
 from ..game.strategies import Strategies, needs_model
 from ..network import build, score
-from ..training.checkpoint import BEST, read_kept, save_checkpoint, with_prefix
+from ..training.checkpoint import BEST, in_one, with_prefix
 from .retraining import Retraining
 from .runs import groups_of_runs
 
 logger = logging.getLogger("ifrqe")
 
-MASK = "mask."  # prefix of the mask among the arrays of a checkpoint
-FOLDER = "audit"  # under output_path, of the checkpoints
+FOLDER = "audit"  # under output_path, of the models
 
 
 class Models:
@@ -52,16 +49,15 @@ class Models:
         Raises:
             InputError: it discloses nothing.
         """
-        path = self.folder / f"{file_label(strategy)}.ckpt"
-        key = self._key(strategy)
-        values, _ = (None, None) if self.config.overwrite else read_kept(path, key)
-        if values is None:
+        path = self.folder / f"{file_label(strategy)}.npz"
+
+        def make():
             logger.info("%s: trained on what it discloses, kept in %s", label(strategy), path)
-            found = self._make(strategy)
-            save_checkpoint(path, {MASK: {"disclosed": found[0].astype(np.uint8)}, BEST: found[1]}, {"key": key})
+            disclosed, values = self._make(strategy)
             self.trained.append(strategy)
-            return found
-        return with_prefix(values, MASK)["disclosed"].astype(bool), with_prefix(values, BEST)
+            return {"disclosed": disclosed, **in_one({BEST: values})}
+        found = kept(path, self._key(strategy), make, self.config.overwrite)
+        return found["disclosed"], with_prefix(found, BEST)
 
     def _key(self, strategy):
         """All that a mask and its model depend on, as JSON can hold it."""

@@ -86,7 +86,7 @@ def _settings(judges, problem, config, device, bar):
             depends = Stage(FOLDER, __name__, config, ("split", "candidates", "randomness", "unwillingness"),
                             data_files(config), [], device).depends
             key = {**depends, "grid": GRIDS[judge], "package": version_of(judge)}
-            settings[judge] = choose(judge, problem, config, Path(config.output_path) / FOLDER / judge / "setting.json", key)
+            settings[judge] = choose(judge, problem, config, Path(config.output_path) / FOLDER / judge / "setting.npz", key)
         bar.update()
     return settings
 
@@ -139,8 +139,8 @@ class JudgedSeed(SeedMasks):
 
         def make():
             decision = self.decide(strategy, budget)
-            return decision.disclosed, decision.weight, np.zeros((0, self.dataset.num_users))
-        return self.kept(name, self.key(strategy, budget), make)[0]
+            return {"disclosed": decision.disclosed}
+        return self.kept(name, self.key(strategy, budget), make)["disclosed"]
 
     def ranks(self, judge, strategy, disclosed):
         """(scored users,) 0-based ranks of the test items by a judge that was trained on what a strategy discloses."""
@@ -148,7 +148,7 @@ class JudgedSeed(SeedMasks):
         own = {} if judge in GRIDS else {"training": base_model(judge, self.config).select("model", *TRAINED)}
         key = self.key(strategy, budget, judge=judge, setting=self.settings[judge], package=version_of(judge), **own)
         return self.kept(f"{judge}/{name}", key, lambda: (
-            disclosed, None, self._judge(judge, self.dataset.part(disclosed))[None]))[2][0]
+            {"rank": self._judge(judge, self.dataset.part(disclosed))}))["rank"]
 
     def _judge(self, judge, part):
         dataset, config = self.dataset, self.config

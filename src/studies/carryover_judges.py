@@ -11,7 +11,7 @@ import warnings
 import numpy as np
 
 from .. import metrics
-from ..common.files import read_json, write_json
+from ..common.stage import kept
 from ..config import shipped
 from ..dataset import without_test_items
 from ..evaluation.evaluate import ranks_among_untouched
@@ -126,19 +126,14 @@ def choose(judge, problem, config, path, key):
     """What a judge is set to: of its grid the best NDCG of the validation items among all items, trained on all histories.
 
     Args:
-        path: of the JSON file that keeps the choice.
-        key: dict as JSON can hold it, all that the choice depends on.
+        path, key: where the choice is kept, and all that it depends on; see common.stage.kept.
     """
-    if path.is_file() and not config.overwrite:
-        record = read_json(path, "remove it")
-        if record.get("key") == key:
-            return record["setting"]
-    dataset, found = without_test_items(problem.dataset), []
-    matrix = matrix_of(dataset)
-    for setting in GRIDS[judge]:
-        scored = in_chunks(fitted(judge, matrix, config.seed, setting), *matrix.shape, config.eval_batch_size)
-        found.append(metrics.ndcg_of_ranks(ranks_among_untouched(dataset, dataset.validation, scored), config.top_k))
-        logger.debug("%s %s: validation NDCG@%d %.4f", judge, setting, config.top_k, found[-1])
-    setting = GRIDS[judge][int(np.argmax(found))]
-    write_json(path, {"key": key, "setting": setting, "tried": GRIDS[judge], f"ndcg@{config.top_k}": found})
-    return setting
+    def make():
+        dataset, found = without_test_items(problem.dataset), []
+        matrix = matrix_of(dataset)
+        for setting in GRIDS[judge]:
+            scored = in_chunks(fitted(judge, matrix, config.seed, setting), *matrix.shape, config.eval_batch_size)
+            found.append(metrics.ndcg_of_ranks(ranks_among_untouched(dataset, dataset.validation, scored), config.top_k))
+            logger.debug("%s %s: validation NDCG@%d %.4f", judge, setting, config.top_k, found[-1])
+        return {"ndcg": found}
+    return GRIDS[judge][int(np.argmax(kept(path, key, make, config.overwrite)["ndcg"]))]

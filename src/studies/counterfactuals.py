@@ -6,7 +6,6 @@ many of the user's interactions that are most similar to the item, the baseline.
 drew but for what is withheld, so that little else moves; who is in another group meanwhile tells how much. See
 docs/results.md.
 """
-import json
 import logging
 import shutil
 from collections import deque
@@ -16,7 +15,7 @@ import numpy as np
 
 from ..common.errors import InputError
 from ..common.files import write_json
-from ..common.stage import Stage, main
+from ..common.stage import Stage, kept, main
 from ..common.terminal import RESULT, progress
 from ..common.variant import dataset_files
 from ..common.wording import counted, markdown_table
@@ -28,7 +27,6 @@ from ..network import build, score_all
 from ..options import TRAINED
 from ..stat_utils import generator
 from ..training.trainer import Trainer, train_on
-from .runs import kept
 
 logger = logging.getLogger("ifrqe")
 
@@ -56,12 +54,12 @@ def counterfactuals(config):
                   [output / FILE], device, {"rows": dataset.rows_sha256()})
     if stage.is_done():
         return
-    key, found = json.dumps(stage.depends, sort_keys=True), []
+    found = []
     with progress(len(seeds) * (2 + (len(METHODS) + 2) * GROUPS), "why", "training") as bar:
         for seed in seeds:
             of_seed = config.replace(seed=seed)
-            values = kept(output / FOLDER / f"{seed}.npz", key, config.overwrite, lambda of_seed=of_seed: (
-                np.zeros(0, bool), None, Seed(dataset, of_seed, device, bar).measured()))[2]
+            values = kept(output / FOLDER / f"{seed}.npz", stage.depends, lambda of_seed=of_seed: {
+                "measured": Seed(dataset, of_seed, device, bar).measured()}, config.overwrite)["measured"]
             found.append(dict(zip(COLUMNS, values)))
             logger.info("%s", table(f"seed {seed}", summary([found[-1]])))
     report = {"dataset": config.dataset, "model": config.plain_model, "num_users": dataset.num_users, "seeds": seeds,

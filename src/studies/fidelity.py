@@ -6,7 +6,6 @@ the kept interactions and minus the loss of the validation item; that of a solve
 how well anything could predict, the contrast what the most and the least influential halves come to.
 See docs/maths.md, section 3.
 """
-import json
 import logging
 import shutil
 import time
@@ -20,7 +19,7 @@ from ..common.errors import InputError
 from ..common.figures import drawn
 from ..common.files import write_json
 from ..common.plugins import label, plugin_files
-from ..common.stage import Stage, main
+from ..common.stage import Stage, kept, main
 from ..common.terminal import RESULT, progress
 from ..common.variant import dataset_files
 from ..constants import FIDELITY_FILE, FIDELITY_PLOT
@@ -34,7 +33,6 @@ from ..options import EVALUATED, TRAINED
 from ..stat_utils import generator
 from .figures import fidelity_plot
 from .retraining import Retraining, names_of, needs_validation
-from .runs import kept
 
 logger = logging.getLogger("ifrqe")
 
@@ -76,7 +74,7 @@ def fidelity(config):
                 dataset.name, device, config.fidelity_masks, config.fidelity_keep, config.fidelity_repeats)
     found = {label(name): _influences(name, models, dataset, config) for name in solvers}
     number = config.fidelity_masks * (config.fidelity_repeats + 1) + 2 * config.fidelity_repeats * len(solvers)
-    retrainings = Retrainings(dataset, config, device, json.dumps(stage.depends, sort_keys=True), number)
+    retrainings = Retrainings(dataset, config, device, stage.depends, number)
     subsets, measured, others = random_subsets(retrainings, config)
     report = {"dataset": config.dataset, "seed": config.seed, "num_users": dataset.num_users,
               "num_interactions": dataset.num_interactions, "parameter_sets": len(models),
@@ -122,7 +120,7 @@ class Retrainings:
     """Trains NCF from scratch on parts of the training interactions, or finds what an interrupted study has left.
 
     Args:
-        key: all that the trainings depend on, as JSON.
+        key: dict of all that the trainings depend on.
         total: number of trainings that will be asked for.
     """
 
@@ -141,8 +139,8 @@ class Retrainings:
         """
         self.done += 1
         seed = SEED_STEP * (1 + self.config.seed) + self.done
-        result = kept(self.folder / f"{self.done}.npz", self.key, self.config.overwrite,
-                      lambda: (chosen, None, self._train(chosen, seed)))[2]
+        result = kept(self.folder / f"{self.done}.npz", self.key, lambda: {"result": self._train(chosen, seed)},
+                      self.config.overwrite)["result"]
         self.bar.update()
         if 10 * self.done // self.bar.total > 10 * (self.done - 1) // self.bar.total:
             logger.info("retraining %d of %d", self.done, self.bar.total)

@@ -100,8 +100,9 @@ class PaperRuns(SeedRuns):
         """What a strategy discloses within a budget, or at a price, (n,) bool, and its row of the table."""
         def make():
             disclosed = self.strategies(strategy, budget, weight).disclosed
-            return disclosed, weight, self._train(strategy, disclosed)
-        disclosed, _, values = self.kept(f"{file_label(strategy)}_{point}", self.key(strategy, budget, weight=weight), make)
+            return {"disclosed": disclosed, "values": self._train(strategy, disclosed)}
+        found = self.kept(f"{file_label(strategy)}_{point}", self.key(strategy, budget, weight=weight), make)
+        disclosed, values = found["disclosed"], found["values"]
         self.bar.update()
         k = self.config.top_k
         wv, wv_share, _ = self.violation(strategy, disclosed)

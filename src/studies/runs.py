@@ -1,18 +1,15 @@
 """The runs of the trade-off study: each strategy decides at each budget, and NCF is trained on what it discloses."""
-import json
 import logging
-import zipfile
-import zlib
 
 import numpy as np
 import pandas as pd
 
 from .. import metrics
 from ..common.errors import InputError
-from ..common.files import atomic_write, digest
+from ..common.files import digest
 from ..common.plugins import file_label, label, plugin_files
 from ..common.seeds import seed_settings
-from ..common.stage import Stage
+from ..common.stage import Stage, kept
 from ..common.variant import Variant, ratings_path
 from ..consent.unwillingness import data_files
 from ..constants import RATINGS_FILE, TIMESTAMP
@@ -94,13 +91,13 @@ class SeedMasks:
         self.strategies = Strategies(self.problem, model, config, device)
 
     def key(self, strategy, budget, **more):
-        """All that a result depends on, as JSON; `more` beside the settings, strategy and budget."""
+        """All that a result depends on; `more` beside the settings, strategy and budget."""
         files = {str(file): digest(file) for file in plugin_files(strategy)}
-        return json.dumps({**self.depends, "strategy": strategy, "budget": budget, **files, **more}, sort_keys=True)
+        return {**self.depends, "strategy": strategy, "budget": budget, **files, **more}
 
     def kept(self, name, key, make):
         """See `kept`; `name` is that of the file but for the seed."""
-        return kept(self.folder / f"{name}_{self.config.seed}.npz", key, self.config.overwrite, make)
+        return kept(self.folder / f"{name}_{self.config.seed}.npz", key, make, self.config.overwrite)
 
     def decide(self, strategy, budget):
         """Decisions of a strategy at a budget; raises InputError if it discloses nothing."""
@@ -154,8 +151,11 @@ class SeedRuns(SeedMasks):
         if (strategy, budget) not in self.found:
             def make():
                 decision = self.decide(decides(strategy), budget)
-                return decision.disclosed, decision.weight, self._train(strategy, decision.disclosed)
-            self.found[strategy, budget] = self.kept(f"{file_label(strategy)}_{budget:g}", self.key(strategy, budget), make)
+                price = {} if decision.weight is None else {"weight": decision.weight}
+                return {"disclosed": decision.disclosed, **price, "values": self._train(strategy, decision.disclosed)}
+            found = self.kept(f"{file_label(strategy)}_{budget:g}", self.key(strategy, budget), make)
+            weight = float(found["weight"]) if "weight" in found else None
+            self.found[strategy, budget] = found["disclosed"], weight, found["values"]
             self.bar.update()
         return self.found[strategy, budget]
 
@@ -211,31 +211,3 @@ class SeedRuns(SeedMasks):
 def results_of(scores, counts):
     """LOSS, POS_LOSS and RANK of the scores of candidates, each (scored users,)."""
     return [metrics.mean_loss(scores, counts), metrics.cross_entropy(scores)[:, 0], metrics.ranks(scores, counts)]
-
-
-def kept(path, key, overwrite, make):
-    """What `make()` returns, see write_run, or what it once returned under the same key."""
-    found = read_run(path, key, overwrite)
-    if found is None:
-        found = make()
-        write_run(path, key, *found)
-    return found
-
-
-def write_run(path, key, disclosed, weight, values):
-    """Keeps a run: (n,) bool, willingness weight or None, (3 or 4, num_users) results."""
-    with atomic_write(path) as temporary, open(temporary, "wb") as file:
-        np.savez_compressed(file, key=key, disclosed=disclosed, weight=np.nan if weight is None else weight, values=values)
-
-
-def read_run(path, key, overwrite):
-    """What write_run kept under the same key, or None."""
-    if overwrite or not path.is_file():
-        return None
-    try:
-        with np.load(path) as run:
-            if str(run["key"]) == key:
-                return run["disclosed"], None if np.isnan(run["weight"]) else float(run["weight"]), run["values"]
-    except (ValueError, KeyError, OSError, zipfile.BadZipFile, zlib.error):
-        pass  # damaged: it is done again
-    return None

@@ -14,7 +14,7 @@ import pandas as pd
 
 from ..common.errors import InputError
 from ..common.figures import drawn
-from ..common.stage import Stage, main
+from ..common.stage import Stage, kept, main
 from ..common.terminal import progress
 from ..common.variant import asked, dataset_files
 from ..common.wording import markdown_table, mean_and_std
@@ -28,7 +28,7 @@ from ..network import build
 from ..options import TRAINED
 from ..sources.catalogue import load_catalogue
 from ..stat_utils import generator
-from ..training.checkpoint import BEST, read_kept, save_checkpoint, with_prefix
+from ..training.checkpoint import BEST, in_one, with_prefix
 from ..training.train import train_in_memory
 from .figures import withdrawal_plot
 from .retraining import show, write_tables
@@ -59,7 +59,7 @@ def withdrawal(config):
     stage = Stage("withdrawal", __name__, config, ("split", "model", *TRAINED, "repetition"),
                   dataset_files(config, variant.masked),
                   [output / WITHDRAWAL_FILE, output / TABLE], device, {"rows": dataset.rows_sha256()})
-    nothing, models, trained = np.zeros(dataset.num_interactions, bool), Models(config, dataset, stage.basis, device), {}
+    nothing, models, trained = np.zeros(dataset.num_interactions, bool), Models(config, dataset, stage.depends, device), {}
     buttons = Buttons(dataset, whole, genres, config, models(EVERYTHING, nothing, seeds[0])[0])
     jobs = {EVERYTHING: nothing, **requests, **buttons.hidden}
     with progress(len(seeds) * len(jobs), "withdrawal study", "training") as bar:
@@ -102,23 +102,22 @@ def _requests(dataset, genres, rng):
 class Models:
     """Trained models without some interactions, kept under output_path/withdrawal."""
 
-    def __init__(self, config, dataset, basis, device):
-        self.config, self.dataset, self.basis, self.device = config, dataset, basis, device
+    def __init__(self, config, dataset, depends, device):
+        self.config, self.dataset, self.depends, self.device = config, dataset, depends, device
 
     def __call__(self, name, gone, seed):
         """Parameters of the best epoch, and the seconds of the training."""
         config = self.config.replace(seed=seed)
-        path = Path(config.output_path) / FOLDER / f"{_FILE.sub('_', name)}_{seed}.ckpt"
-        key = {**self.basis, "settings": config.select("split", "model", *TRAINED),
+        path = Path(config.output_path) / FOLDER / f"{_FILE.sub('_', name)}_{seed}.npz"
+        key = {**self.depends, "settings": config.select("split", "model", *TRAINED),
                "gone_sha256": hashlib.sha256(np.packbits(gone).tobytes()).hexdigest()}
-        kept, info = read_kept(path, key)
-        if kept is not None:
-            return with_prefix(kept, BEST), info["seconds"]
-        start = time.perf_counter()
-        values = train_in_memory(config, self.dataset.part(~gone), self.device)
-        seconds = time.perf_counter() - start
-        save_checkpoint(path, {BEST: values}, {"key": key, "seconds": seconds})
-        return values, seconds
+
+        def make():
+            start = time.perf_counter()
+            values = train_in_memory(config, self.dataset.part(~gone), self.device)
+            return {"seconds": time.perf_counter() - start, **in_one({BEST: values})}
+        found = kept(path, key, make, config.overwrite)
+        return with_prefix(found, BEST), float(found["seconds"])
 
 
 def _compare(name, gone, trained, seeds, dataset, whole, config):

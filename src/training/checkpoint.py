@@ -100,19 +100,6 @@ def consent_of(variant):
     return Consent.of_json(info.get("consent"))
 
 
-def read_kept(path, key):
-    """What save_checkpoint wrote for the case of an interruption, or for another run, with info that has the same `key`.
-
-    Returns:
-        values, info: see read_checkpoint; (None, None) if there is none, of another key, or damaged: it is made again.
-    """
-    try:
-        values, info = read_checkpoint(path, "remove it") if Path(path).is_file() else (None, {})
-    except InputError:
-        return None, None
-    return (values, info) if info.get("key") == key else (None, None)
-
-
 def with_prefix(values, prefix):
     """The entries whose names begin with `prefix`, by the rest of their names."""
     return {name[len(prefix):]: value for name, value in values.items() if name.startswith(prefix)}

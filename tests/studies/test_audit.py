@@ -67,7 +67,7 @@ def test_models_are_trained_once_and_every_part_is_measured(cpu, settings, tmp_p
         assert all(len(mask) == record["num_interactions"] for mask in masks.values())
         return models.trained
     assert made(["none", "random", "threshold"]) == []
-    (output / "audit" / "random.ckpt").write_bytes(b"damaged")
+    (output / "audit" / "random.npz").write_bytes(b"damaged")
     assert made(["none", "random", "recent"]) == ["random", "recent"]
     assert made(["random"], learning_rate=0.5) == ["random"] and made(["threshold"], wv_budget=0.3) == ["threshold"]
     assert made(["none"], overwrite=True) == ["none"]

@@ -1,5 +1,4 @@
 """The judges of the carry-over study on known answers."""
-import json
 import sys
 from types import SimpleNamespace
 
@@ -90,10 +89,10 @@ def test_judges_are_set_on_validation_items_alone(small, settings, tmp_path, mon
         scores[np.arange(4), best] = 1
         return lambda users: scores[users]
     monkeypatch.setattr(carryover_judges, "fitted", made_up)
-    path = tmp_path / "setting.json"
+    path = tmp_path / "setting.npz"
     assert choose(EASE, problem, config, path, {"key": 1}) == {"ridge": 2.0}  # of equals the first
-    record = json.loads(path.read_text())
-    assert record["ndcg@3"][1:] == [1.0, 1.0] and record["ndcg@3"][0] < 1
+    found = np.load(path)["ndcg"]
+    assert found[1:].tolist() == [1.0, 1.0] and found[0] < 1
     assert all(matrix.nnz == dataset.num_interactions for matrix in trained)
     for key, overwrite, times in (({"key": 1}, False, 3), ({"key": 2}, False, 6), ({"key": 2}, True, 9)):
         assert choose(EASE, problem, config.replace(overwrite=overwrite), path, key) == {"ridge": 2.0}

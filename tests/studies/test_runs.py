@@ -10,7 +10,7 @@ from src.influence.refit import refitted
 from src.metrics import ranks
 from src.ncf import build, score
 from src.studies.retraining import Retraining
-from src.studies.runs import SeedRuns, read_run, settings_of_seed, write_run
+from src.studies.runs import SeedRuns, settings_of_seed
 from src.training.train import train
 from tests.small import SMALL
 
@@ -36,17 +36,6 @@ def test_runs_are_trained_on_what_is_disclosed(cpu, ratings, settings, tmp_path,
     assert len(parts) == 2  # the same selection is trained on once
     runs.run("none+validation", 1.0)
     assert parts[2][0].history_pairs().contains(np.arange(12), dataset.validation).all()
-
-
-def test_a_run_is_found_under_its_key_only(tmp_path):
-    path, kept = tmp_path / "run.npz", np.arange(11) % 3 == 0
-    for weight in (0.25, None):
-        write_run(path, "key", kept, weight, np.ones((3, 4)))
-        disclosed, found, values = read_run(path, "key", overwrite=False)
-        assert np.array_equal(disclosed, kept) and found == weight and values.shape == (3, 4)
-    assert read_run(path, "other", overwrite=False) is None and read_run(path, "key", overwrite=True) is None
-    path.write_bytes(path.read_bytes()[:50])
-    assert read_run(path, "key", overwrite=False) is None
 
 
 def test_times_come_from_the_ratings(cpu, ratings, settings, tmp_path):
