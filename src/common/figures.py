@@ -131,11 +131,7 @@ def disclosure_plot(path: str | Path, decisions: object, title: str) -> None:
             limit = np.quantile(np.abs(expected), 0.97) or 1  # a few extreme influences would hide the rest
             axes.set(ylim=(-limit, limit), xlabel="unwillingness", ylabel="expected influence (nats)")
             axes.legend(frameon=False, markerscale=4, loc="lower right")
-        disclosed_panel(panels[-1], *disclosed_by_unwillingness(decisions.unwillingness, decisions.disclosed)[:2])
-
-
-def disclosed_panel(axes: Axes, edges: np.ndarray, share: np.ndarray) -> None:
-    """Disclosed share by unwillingness; see metrics.disclosed_by_unwillingness."""
-    width = np.diff(edges)
-    axes.bar(edges[:-1] + width / 2, 100 * share, width=0.9 * width, color=BLUE)
-    axes.set(ylim=(0, 100), xlabel="unwillingness", ylabel="disclosed (%)")
+        edges, share, _ = disclosed_by_unwillingness(decisions.unwillingness, decisions.disclosed)
+        width = np.diff(edges)
+        panels[-1].bar(edges[:-1] + width / 2, 100 * share, width=0.9 * width, color=BLUE)
+        panels[-1].set(ylim=(0, 100), xlabel="unwillingness", ylabel="disclosed (%)")

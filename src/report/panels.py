@@ -7,7 +7,7 @@ import re
 import numpy as np
 
 from ..common import figures
-from ..common.figures import BLUE, GREY, ORANGE, as_written
+from ..common.figures import GREY
 
 _HEADER = re.compile(r"^.*?(?=<svg)", re.S)
 _SIZE = re.compile(r'<svg[^>]*?viewBox="([^"]*)"[^>]*>', re.S)
@@ -16,17 +16,16 @@ _CENTRAL = 0.98  # share of the values that a histogram shows
 _BINS = (10, 40)  # of a histogram, at least and at most
 
 
-def picture(name, label, draw, *arguments, height=3.0):
+def picture(name, label, draw, *arguments):
     """A picture for blocks.figures: an SVG element as text.
 
     Args:
         name: unique in the page; its ids begin with it.
         label: what the picture shows, for those who do not see it.
         draw: function of the axes and `arguments`.
-        height: inches.
     """
     import matplotlib
-    figure = figures.new_figure(4.4, height)
+    figure = figures.new_figure(4.4, 3.0)
     axes, = figure.axes
     axes.spines[["top", "right"]].set_visible(False)
     draw(axes, *arguments)
@@ -60,12 +59,3 @@ def histogram(axes, series, xlabel, ylabel):
     axes.set(xlabel=xlabel, ylabel=ylabel)
     if len(series) > 1:
         axes.legend(frameon=False)
-
-
-def shares_by_name(axes, names, share, overall):
-    """Disclosed share (%) by genre, as horizontal bars, the first on top; `overall` is marked."""
-    place = np.arange(len(names))[::-1]
-    axes.barh(place, share, height=0.7, color=BLUE)
-    axes.axvline(overall, color=ORANGE, linestyle=":")
-    axes.set_yticks(place, list(map(as_written, names)), fontsize="small")
-    axes.set(xlim=(0, 100), ylim=(-0.6, len(names) - 0.4), xlabel=f"disclosed (%); all: {overall:.0f}%")

@@ -13,6 +13,7 @@ from ..common.variant import dataset_folder, decision_files
 from ..consent.withdrawn import withdrawn_path
 from ..constants import (
     DISCLOSURE_FILE,
+    DISCLOSURE_PLOT,
     MASKED_MODEL,
     RATINGS_FILE,
     checkpoint_file,
@@ -66,7 +67,7 @@ def files_of_run(config):
     output, models = Path(config.output_path), (config.plain_model, MASKED_MODEL)
     files = [output / name(model) for name in (eval_file, users_file, train_file) for model in models]
     files += [(output / train_file(model)).with_suffix(".png") for model in models]
-    files += [*decision_files(config), withdrawn_path(config)]
+    files += [*decision_files(config), output / DISCLOSURE_PLOT, withdrawn_path(config)]
     files += [Path(config.checkpoint_path) / checkpoint_file(model) for model in models]
     return [path for path in files if path.is_file()]
 

@@ -1,17 +1,21 @@
 """The sections of report.html: functions of Results and settings that return blocks, none without any."""
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from .. import metrics
+from ..constants import DISCLOSURE_PLOT, GENRES
 from ..evaluation.compare import comparison_rows, names_rows, rankings, rows_that_serve
 from ..evaluation.explain import Rule
 from ..evaluation.quarters import changes_in_quarters
 from ..game.strategies import ASK_FIRST
-from . import interactions, panels, run
+from . import panels, run
 from .blocks import bullets, figures, table, text
 
 Z95 = 1.96
+MOST_GENRES = 30  # the rest are shown together
+QUANTILES = (0.01, 0.1, 0.5, 0.9, 0.99)
 
 
 def summary(results, config):
@@ -84,6 +88,60 @@ def changes_with_intervals(results):
     return intervals
 
 
+def influence(results, config):
+    decisions = results.decisions
+    if decisions is None or decisions.influence is None or not len(decisions.influence):
+        return []
+    series = {"on the validation item": decisions.influence, "expected on the next item": decisions.expected}
+    quantiles = {name: np.quantile(values, QUANTILES) for name, values in series.items()}
+    positive = {name: f"{100 * (values > 0).mean():.0f}%" for name, values in series.items()}
+    said = "; ".join(f"{name}: from {q[0]:.2g} (1%) over {q[2]:.2g} (median) to {q[4]:.2g} (99%), {positive[name]} positive"
+                     for name, q in quantiles.items())
+    rows = [(f"{100 * share:.0f}%", *(f"{q[k]:+.4f}" for q in quantiles.values())) for k, share in enumerate(QUANTILES)]
+    shown = panels.picture("influence", f"Histogram of the influences: {said}", panels.histogram, series,
+                           "influence (nats)", "interactions (%)")
+    blocks = [figures(shown),
+              table(["quantile", *series], [*rows, ("positive", *positive.values())],
+                    "Influences in nats. Positive: disclosing the interaction helps its user.")]
+    fits = decisions.record.get("expectation", {}).values()
+    correlation = [fitted["correlation"] for fitted in fits if "correlation" in fitted]  # ask-first fits none
+    if correlation:
+        blocks.append(text("The game goes by what is expected on the next item; one step back in time, where the next item "
+                           f"is known, it correlates to {correlation[-1]:.2f} with the influence on that item."))
+    return blocks
+
+
+def disclosed(results, config):
+    decisions, dataset = results.decisions, results.dataset
+    if decisions is None or not len(decisions.disclosed):
+        return []
+    edges, share, count = metrics.disclosed_by_unwillingness(decisions.unwillingness, decisions.disclosed)
+    said = ", ".join(f"{edges[k]:.1f} to {edges[k + 1]:.1f}: {100 * share[k]:.0f}%" for k in np.flatnonzero(count))
+    blocks = [figures(panels.drawn_before(Path(config.output_path) / DISCLOSURE_PLOT,
+                                          f"Disclosed share by unwillingness: {said}"))]
+    if (genres := _genres(results)) is None:
+        return blocks
+    number, kept = (np.bincount(dataset.item, weights, dataset.num_items) @ genres.to_numpy()
+                    for weights in (None, decisions.disclosed))
+    by_genre = pd.DataFrame({"number": number, "share": 100 * kept / np.maximum(number, 1)}, genres.columns)
+    by_genre = by_genre[by_genre.number > 0].sort_values("share", ascending=False, kind="stable")
+    rows = [(row.Index, f"{row.number:,.0f}", f"{row.share:.0f}%") for row in by_genre.itertuples()]
+    return [*blocks, table(["genre", "interactions", "disclosed"], rows)]
+
+
+def _genres(results):
+    """(num_items, genres) DataFrame of bool, of the most frequent genres; None if no genres are known."""
+    listed = results.catalogue[GENRES]
+    if (listed == "").all():
+        return None
+    one = listed.where(listed != "", "(none listed)").str.split("|").explode().map(lambda name: " ".join(name.split()))
+    kept = one.value_counts().index[:MOST_GENRES]
+    code, names = pd.factorize(one.where(one.isin(kept), "(others)"), sort=True)
+    has = np.zeros((len(listed), len(names)), bool)
+    has[one.index, code] = True
+    return pd.DataFrame(has, columns=names)
+
+
 def changes(results, config):
     if not results.pair:
         return []
@@ -147,7 +205,7 @@ def limits(results, config):
 # id, title, function
 SECTIONS = (("summary", "In short", summary), ("comparison", "Both models", comparison),
             ("run", "What was run", run.what_was_run), ("training", "Training", run.training),
-            ("influence", "Influences", interactions.influence),
-            ("disclosed", "What is disclosed", interactions.disclosed),
+            ("influence", "Influences", influence),
+            ("disclosed", "What is disclosed", disclosed),
             ("users", "Who gains, who pays", changes),
             ("limits", "What these figures do not show", limits))

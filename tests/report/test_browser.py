@@ -116,21 +116,21 @@ def test_it_opens_without_errors_and_everything_is_legible(visit, width, scheme)
                                   ".map(e => e.tagName)]")
     assert wide[0] == width and wide[1] <= width and wide[2] == []  # no horizontal scroll, but of pictures
     pictures = browser.find_elements("tag name", "svg")
-    assert len(pictures) == 4
+    assert len(pictures) == 2
     for svg in pictures:
         assert svg.size["width"] > 250 and svg.size["height"] > 100
         assert len(svg.get_attribute("aria-label")) > 40 and svg.get_attribute("role") == "img"
     pictures = browser.find_elements("tag name", "img")
-    assert len(pictures) == 2 and all(img.size["width"] >= 640 and len(img.get_attribute("alt")) > 40 for img in pictures)
+    assert len(pictures) == 3 and all(img.size["width"] >= 640 and len(img.get_attribute("alt")) > 40 for img in pictures)
     found = browser.execute_script(CONTRAST)
-    assert sum(kind == "text" for kind, _, _ in found) > 300 and sum(kind == "mark" for kind, _, _ in found) > 20
+    assert sum(kind == "text" for kind, _, _ in found) > 300 and sum(kind == "mark" for kind, _, _ in found) > 10
     faint = [row for row in found if row[2] < (4.5 if row[0] == "text" else 3)]
     assert not faint
     dark = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
     assert (dark == "rgb(255, 255, 255)") == (scheme == "light")
     heights = browser.execute_script("return Array.from(document.querySelectorAll('svg text'), "
                                      "t => t.getBoundingClientRect().height).filter(h => h > 0)")
-    assert len(heights) > 30 and min(heights) >= 8  # large enough on a phone too
+    assert len(heights) > 20 and min(heights) >= 8  # large enough on a phone too
 
 
 def test_the_slider_plays_the_game(visit, finished_run):

@@ -35,7 +35,7 @@ def test_it_has_every_section(finished_run):
     for key in ("hr@10", "ndcg@10", "loss", "wv", "reward"):
         assert f"{record[key]:.4f}" in page.text
     labels = [attributes.get("aria-label") or attributes["alt"] for tag, attributes in page.tags if tag in ("svg", "img")]
-    assert len(labels) == 6 and all(len(label) > 40 for label in labels)
+    assert len(labels) == 5 and all(len(label) > 40 for label in labels)
 
 
 def test_results_by_user_are_those_of_the_evaluation(finished_run):

@@ -3,14 +3,15 @@ import json
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 from eval import evaluate_and_report
 from src.common.variant import asked
 from src.game.preprocess import preprocess
 from src.report.results import read_results
-from src.report.sections import limits
+from src.report.sections import disclosed, limits
 from src.training.train import train
-from tests.report.reading import Page, data_of, read, words
+from tests.report.reading import Page, data_of, read, simulated_results, words
 
 
 def test_the_intervals_are_paired_over_users(finished_run):
@@ -58,3 +59,21 @@ def test_a_baseline_is_not_said_to_have_looked_at_anything(copied):
     preprocess(config)
     text = " ".join(str(block) for block in limits(read_results(asked(config)), config))
     assert not any(word in text for word in ("validation", "Influences", "reward")) and "drawn at random: nobody" in text
+
+
+@pytest.mark.parametrize("genre", ["{x}", "A$^$", "$5 to $10", "<img src=x onerror=alert(1)>", "two\nlines", "*"])
+def test_genres_are_text_too(copied, genre):
+    path = Path(copied.data_path) / "simulation" / "movies.csv"
+    movies = pd.read_csv(path)
+    movies["genres"] = genre
+    movies.to_csv(path, index=False)
+    path.with_name("dataset.json").unlink()
+    text = "".join(map(str, disclosed(read_results(asked(copied)), copied)))
+    assert " ".join(genre.split()) in text
+
+
+def test_many_genres_are_shown_together(finished_run):
+    results = simulated_results(finished_run, 50, 40, 100)
+    results.catalogue["genres"] = [f"own {k}" + "|shared" * (k % 2) for k in range(100)]
+    table = disclosed(results, finished_run)[-1]
+    assert len(table["rows"]) == 31 and {row[0] for row in table["rows"]} > {"shared", "(others)"}
