@@ -23,7 +23,7 @@ from src.influence.anchor import Anchor
 from src.influence_function import influences
 from src.network import build
 from src.sources.simulation import simulate
-from src.studies.figures import scaling_plot
+from studies.figures import scaling_plot
 
 SIZES = ((1_000_000, 6_900, 5_000), (5_000_000, 34_500, 12_000), (20_000_000, 138_000, 27_000))  # ratings, users, items
 FILE, PLOT = "scaling.json", "scaling.png"

@@ -8,4 +8,4 @@ flags_of=run_download_dataset,run_carryover
 source "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/common.sh"
 named_dataset "$@"
 run_module src.movielens "${flags[@]}"
-run_module src.studies.carryover "${flags[@]}"
+run_module studies.carryover "${flags[@]}"

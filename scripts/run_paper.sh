@@ -29,4 +29,4 @@ else
 fi
 flags=("${given[@]}" "${flags[@]+"${flags[@]}"}")
 run_module src.movielens "${flags[@]}"
-run_module src.studies.paper "${flags[@]}"
+run_module studies.paper "${flags[@]}"

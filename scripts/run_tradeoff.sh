@@ -7,4 +7,4 @@ flags_of=run_download_dataset,run_tradeoff
 source "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/common.sh"
 named_dataset "$@"
 run_module src.movielens "${flags[@]}"
-run_module src.studies.tradeoff "${flags[@]}"
+run_module studies.tradeoff "${flags[@]}"

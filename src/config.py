@@ -13,7 +13,7 @@ from .common import plugins
 from .common.errors import InputError
 from .common.values import check, convert, described, load_yaml, read_comments
 from .constants import MASKED_MODEL, MODELS
-from .options import KINDS, ONLY, PROGRAMS, QUESTIONS, REMOVED, check_program, options_in, options_of
+from .options import KINDS, ONLY, PROGRAMS, QUESTIONS, REMOVED, check_program, options_in, options_of, study_of
 
 _FOLDER = Path(__file__).resolve().parent
 DEFAULT_CONFIG = (_FOLDER.parent if _FOLDER.name == "src" else _FOLDER) / "default_config.yaml"  # in a checkout, installed
@@ -53,6 +53,11 @@ class Config:
         return {key: plugins.identity(value) if "FILE.py" in KINDS[key] else value
                 for key in options_of(*groups) for value in [self._values[key]]}
 
+    @property
+    def own(self) -> dict:
+        """The options that the program has beside those of `options`."""
+        return {key: value for key, value in self._values.items() if key not in KINDS}
+
     def asked_for(self, *groups: str) -> dict:
         """Of the settings of some groups those that were given, one by one or by a recipe that was."""
         return {key: value for key, value in self.select(*groups).items() if {key, f"recipe {key}"} & self.marks}
@@ -87,11 +92,13 @@ def shipped() -> tuple[dict, dict]:
     return _typed(DEFAULT_CONFIG, values), _typed_recipes(DEFAULT_CONFIG, recipes)
 
 
-def load_config(arguments: list[str], description: str = "", program: str = "") -> Config:
+def load_config(arguments: list[str], description: str = "", program: str = "",
+                own: dict[str, tuple[str, object, str]] | None = None) -> Config:
     """Reads the command line `arguments` (list of str) over the YAML defaults.
 
     Args:
         program: key of PROGRAMS, whose options alone may be on the command line; "" for any.
+        own: by name kind, default and help of the options that this program has beside them.
 
     Returns:
         Config with the effective settings.
@@ -101,41 +108,47 @@ def load_config(arguments: list[str], description: str = "", program: str = "") 
         SystemExit: after --help.
     """
     defaults, recipes = shipped()
+    kinds = {**KINDS, **{key: kind for key, (kind, _, _) in (own or {}).items()}}
+    defaults.update({key: default for key, (_, default, _) in (own or {}).items()})
     arguments = _with_values(arguments)
     first = _Parser(add_help=False, allow_abbrev=False)
     for key in ("config_path", "recipe", FLAGS_OF):
         first.add_argument(f"--{key}")
     asked, arguments = first.parse_known_args(arguments)
-    own = load_yaml(asked.config_path, DEFAULT_CONFIG.name) if asked.config_path else {}
-    recipes = {**recipes, **_typed_recipes(asked.config_path, own.pop(RECIPES, None) or {})}
-    recipe = asked.recipe or own.get("recipe", defaults["recipe"])
+    programs = asked.flags_of.split(",") if asked.flags_of else []
+    file = load_yaml(asked.config_path, DEFAULT_CONFIG.name) if asked.config_path else {}
+    file = {key: value for key, value in file.items() if key in kinds or study_of(str(key)) in (None, program)}
+    recipes = {**recipes, **_typed_recipes(asked.config_path, file.pop(RECIPES, None) or {})}
+    recipe = asked.recipe or file.get("recipe", defaults["recipe"])
     named = {} if asked.recipe is None else {"recipe": asked.recipe}
     of_recipe = _whole(recipe, recipes)
-    values = {**defaults, **of_recipe, **_typed(asked.config_path, own), **named}
-    parsed, unknown = _parser(values, recipes, description, program).parse_known_args(arguments)
-    if unknown:
+    values = {**defaults, **of_recipe, **_typed(asked.config_path, file, kinds), **named}
+    parsed, unknown = _parser(values, recipes, description, program, own or {}).parse_known_args(arguments)
+    if unknown := _left_to_studies(unknown, {*programs} - {program}):
         key = unknown[0].lstrip("-").split("=")[0]
-        raise InputError(_gone(f"--{key}", key) or f"unknown option {unknown[0]}; {_suggestion(key)}")
+        if study_of(key) not in (None, program):
+            raise InputError(f"--{key}: does nothing here; it is an option of {PROGRAMS[study_of(key)][0]}")
+        raise InputError(_gone(f"--{key}", key) or f"unknown option {unknown[0]}; {_suggestion(key, kinds)}")
     given = {**{k: v for k, v in vars(parsed).items() if v is not None}, **named}
     for key, text in given.items():
         try:
-            values[key] = convert(text, KINDS[key])
+            values[key] = convert(text, kinds[key])
         except ValueError as e:
             raise InputError(f"--{key} {text!r}: {e}") from None
-    if "batch_size" in {*given, *own} and "min_steps" not in {*given, *own}:
+    if "batch_size" in {*given, *file} and "min_steps" not in {*given, *file}:
         values["min_steps"] = 0  # a size of one's own is kept
     if values["holdout"] > 2:
         raise InputError(f"--holdout {values['holdout']}: must be 1 or 2 (more validation items gave the same gains; "
                          "influences look at --influence_lags items)")
-    for key, kind in KINDS.items():
+    for key, kind in kinds.items():
         if gone := _gone(f"--{key} {values[key]}", f"{key} {values[key]}"):
             raise InputError(gone)
         check(key, values[key], kind)
-    check_program(program, asked.flags_of.split(",") if asked.flags_of else [], values, given)
+    check_program(program, programs, values, {*given} - {*(own or {})})
     _check_together(values)
-    _check_model(values, {*given, *own})
-    by_recipe = {f"recipe {key}" for key in of_recipe if "recipe" in {*given, *own}}
-    return Config(values, {*given, *own, *by_recipe, *(f"line {key}" for key in given)})
+    _check_model(values, {*given, *file})
+    by_recipe = {f"recipe {key}" for key in of_recipe if "recipe" in {*given, *file}}
+    return Config(values, {*given, *file, *by_recipe, *(f"line {key}" for key in given)})
 
 
 def _whole(name, recipes, seen=()):
@@ -155,14 +168,26 @@ def _typed_recipes(file, recipes):
     return {str(name): _typed(file, chosen or {}) for name, chosen in recipes.items()}
 
 
-def _typed(file, values):
+def _left_to_studies(unknown, programs):
+    """Of the words of a command line those that are no options, with values, of the studies among `programs`."""
+    left, words = [], list(unknown)
+    while words:
+        word = words.pop(0)
+        if word.startswith("--") and study_of(word[2:].split("=")[0]) in programs:
+            words = words[1:] if "=" not in word and words and not words[0].startswith("--") else words
+        else:
+            left.append(word)
+    return left
+
+
+def _typed(file, values, kinds=KINDS):
     """The values of a YAML file as the types of their options."""
     typed = {}
     for key, value in values.items():
-        if key not in KINDS:
-            raise InputError(_gone(f"{file}: {key}", key) or f"{file}: unknown key {key!r}; {_suggestion(key)}")
+        if key not in kinds:
+            raise InputError(_gone(f"{file}: {key}", key) or f"{file}: unknown key {key!r}; {_suggestion(key, kinds)}")
         try:
-            typed[key] = convert(value, KINDS[key])
+            typed[key] = convert(value, kinds[key])
         except ValueError as e:
             raise InputError(f"{file}: {key} is {value!r}, but {e}") from None
     return typed
@@ -184,7 +209,7 @@ class _Help(argparse.Action):
         parser.exit()
 
 
-def _parser(values, recipes, description, program):
+def _parser(values, recipes, description, program, own):
     """The parser of the command line; its help is what default_config.yaml says."""
     parser = _Parser(description=description, allow_abbrev=False, add_help=False, usage="%(prog)s [--option value ...]",
                      formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=8),
@@ -207,6 +232,8 @@ def _parser(values, recipes, description, program):
                 said = [f"one of {', '.join(kind)}"] if isinstance(kind, tuple) else []
                 said += [f"default: {shown}"] if shown != "none" and shown is not False else []
                 option.brief = re.split(r"; |(?<!e\.g)\. ", text)[0] + (f" ({'; '.join(said)})" if said else "")
+    for key, (kind, _, text) in own.items():
+        parser.add_argument(f"--{key}", metavar=kind.split()[0].upper(), help=f"{text} ({kind}; default: {values[key]})")
     return parser
 
 
@@ -241,8 +268,8 @@ def _gone(said, key):
     return f"{said}: is no more; {REMOVED[key]}" if key in REMOVED else None
 
 
-def _suggestion(key):
-    close = difflib.get_close_matches(str(key), KINDS, 1)
+def _suggestion(key, kinds):
+    close = difflib.get_close_matches(str(key), kinds, 1)
     return f"did you mean --{close[0]}?" if close else "--help lists all options"
 
 

@@ -44,13 +44,6 @@ GROUPS = {
         "shrinkage": "optional float [0, 1]",
         "instalments": "floats (0, 1]", "anchors": "int [1, inf)", "anchor_placing": ("successive", "binomial"),
         "anchor_use": ("nearest", "weighted"), "anchor_warm_epochs": "int [0, inf)"},
-    "fidelity": {
-        "fidelity_masks": "int [3, inf)", "fidelity_repeats": "int [1, inf)", "fidelity_keep": "float (0, 1)",
-        "fidelity_solvers": "str"},
-    "tradeoff": {"tradeoff_strategies": "str", "tradeoff_budgets": "floats (0, 1]"},
-    "leakage": {"audit_strategies": "str"},
-    "carryover": {"carryover_strategies": "str", "carryover_judges": "str"},
-    "paper": {"paper_models": "str"},
     "repetition": {"seeds": "ints [0, inf)"},
     "processes": {"ranks": "int [1, inf)"},
     "report": {"report_users": "int [0, inf)", "report_vetoed": "bool"},
@@ -106,9 +99,10 @@ PROGRAMS = {
                              "format", "decisions_path", "repetition", "processes", "report", "recipe"),
                  (*_DATA, *_MODEL, *_DECIDED)),
     **{f"run_{name}": (f"scripts/run_{name}.sh", (*own, "repetition", "recipe"), (*_STUDY, *_DATA)) for name, own in {
-        "tradeoff": ("tradeoff",), "fidelity": ("fidelity",), "audit": ("leakage",), "carryover": ("carryover",),
-        "paper": ("paper",), "why": (), "withdrawal": ("masked",), "benchmark": (), "scaling": ("processes",)}.items()},
+        "tradeoff": (), "fidelity": (), "audit": (), "carryover": (), "paper": (), "why": (), "withdrawal": ("masked",),
+        "benchmark": (), "scaling": ("processes",)}.items()},
 }
+STUDIES = ("tradeoff", "fidelity", "audit", "carryover", "paper")  # what the names of their own options begin with
 _NEEDED = {  # of a program what does something in it beside others alone: those, and what to do
     ("run_preprocess", "masked"): (("newcomers",), "it says which model --newcomers join"),
     ("run_preprocess", "format"): (("newcomers",), "it says how --newcomers answers"),
@@ -128,6 +122,12 @@ def options_in(program: str, shown: bool = False) -> set[str]:
     _, own, compared = PROGRAMS[program]
     names = (*_EVERYWHERE, *own) if shown else (*_EVERYWHERE, "modelarts", *own, *compared)
     return {key for name in names for key in GROUPS.get(name, [name])}
+
+
+def study_of(key: str) -> str | None:
+    """The study, as a key of PROGRAMS, that has an option of its own by this name; None for any other."""
+    name, _, rest = key.partition("_")
+    return f"run_{name}" if rest and name in STUDIES else None
 
 
 def check_program(program, flags_of, values, given):

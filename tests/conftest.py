@@ -14,11 +14,11 @@ REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 @pytest.fixture
 def settings(tmp_path):
     """settings("--num_neg", 2, ...) -> Config on the CPU whose folders lie in the test's temporary folder."""
-    def make(*arguments):
+    def make(*arguments, own=None):
         folders = ["--data_path", tmp_path / "data", "--output_path", tmp_path / "output",
                    "--checkpoint_path", tmp_path / "checkpoint", "--dataset", "tiny", "--device_target", "CPU"]
         few = ["--min_steps", 0]  # 2 steps an epoch of tiny data do for a test
-        return load_config([str(a) for a in (*folders, *few, *arguments)])
+        return load_config([str(a) for a in (*folders, *few, *arguments)], own=own)
     return make
 
 

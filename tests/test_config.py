@@ -8,6 +8,7 @@ from src.common.stage import main
 from src.common.values import read_comments
 from src.config import DEFAULT_CONFIG, load_config, options_table, shipped
 from src.options import GROUPS, PROGRAMS, REMOVED, options_in
+from tests.small import refused
 
 
 def test_defaults_are_those_of_the_readme():
@@ -187,7 +188,7 @@ def test_bad_config_files_are_named(tmp_path, text, words):
     ("run_eval", ["--resume"], "--resume: does nothing in eval.py; it is an option of train.py"),
     ("run_eval", ["--format", "json"], "--format: does nothing in this command of eval.py"),
     ("run_download_dataset", ["--train_epochs", "3"], "--train_epochs: does nothing in scripts/run_download_dataset.sh"),
-    ("run_tradeoff", ["--fidelity_keep", ".5"], "it is an option of scripts/run_fidelity.sh"),
+    ("run_train", ["--fidelity_keep", ".5"], "it is an option of scripts/run_fidelity.sh"),
     ("run_all", ["--flags_of", "run_train,run_eval", "--newcomers", "f"], "does nothing in train.py and eval.py; it is"),
     ("run_eval", ["--recommend", "3", "--receipt", "3"], "--recommend and --receipt: are two questions; ask one at a time"),
     ("run_eval", ["--why", "3", "--masked"], "--why 3 --masked: needs two values"),
@@ -215,6 +216,21 @@ def test_options_of_a_shared_file_are_no_fault_of_any_program(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("strategy: none\nnewcomers: f.csv\ntradeoff_budgets: [0.5]\n")
     assert load_config(["--config_path", str(path)], "", "run_train").strategy == "none"
+
+
+def test_a_program_has_options_of_its_own_and_leaves_those_of_a_study_to_it(tmp_path):
+    own = {"paper_size": ("int [2, inf)", 5, "how large"), "paper_names": ("str", "a,b", "which")}
+    (tmp_path / "mine.yaml").write_text("paper_size: 7\nfidelity_x: 1\n")
+    found = load_config(["--config_path", str(tmp_path / "mine.yaml"), "--paper_names=c"], "", "run_paper", own)
+    assert found.own == {"paper_size": 7, "paper_names": "c"} and found.given == {"paper_size", "paper_names"}
+    both = ["--flags_of", "run_download_dataset,run_paper", "--paper_size", "1", "--paper_names=c", "--seed", "3"]
+    assert load_config(both, "", "run_download_dataset").given == {"seed"}
+    (tmp_path / "mine.yaml").write_text("paper_sise: 7\n")
+    for arguments, named in ((both, "--paper_size 1"), (["--paper_size", "x"], "--paper_size 'x'"),
+                             (["--paper_sise", "3"], "--paper_size"), (["--fidelity_x", "1"], "run_fidelity.sh"),
+                             (["--config_path", str(tmp_path / "mine.yaml")], "mine.yaml: unknown key 'paper_sise'")):
+        with refused(named):
+            load_config(arguments, "", "run_paper", own)
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
@@ -256,9 +272,8 @@ def test_every_option_has_one_group_one_section_its_help_and_a_reader():
     assert sorted(key for group in GROUPS.values() for key in group) == sorted(values)
     modules = set((DEFAULT_CONFIG.parent / "src").rglob("*.py"))
     source = "".join(p.read_text() for p in modules if p.name not in ("config.py", "options.py"))
-    # moxing_adapter and the studies read these with getattr, config.py itself reads the recipe
-    by_name = {"data_url", "checkpoint_url", "recipe", "fidelity_solvers", "tradeoff_strategies", "audit_strategies",
-               "carryover_strategies", "paper_models"}
+    # moxing_adapter reads these with getattr, config.py itself reads the recipe
+    by_name = {"data_url", "checkpoint_url", "recipe"}
     assert [key for key in values if not re.search(rf"\bconfig\.{key}\b", source) and key not in by_name] == []
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).resolve().parents[1] / "src"
-ORDER = ["common", "sources", "consent", "training", "influence", "game", "evaluation", "report", "studies"]
+ORDER = ["common", "sources", "consent", "training", "influence", "game", "evaluation", "report"]
+BESIDE = ["studies", "benchmarks"]  # which need a checkout and import src by its name
 MODULES = {path.relative_to(SOURCE).with_suffix("").parts: path for path in SOURCE.rglob("*.py")
            if path.name != "__init__.py"}
 
@@ -40,10 +41,18 @@ def test_there_is_no_cycle():
     assert not left
 
 
+@pytest.mark.parametrize("module", MODULES)
+def test_nothing_in_src_imports_what_stands_beside_it(module):
+    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+        names = [node.module] if isinstance(node, ast.ImportFrom) and not node.level else \
+            [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        assert not {name.split(".")[0] for name in names} & set(BESIDE)
+
+
 def test_tests_mirror_the_folders():
     tests = Path(__file__).parent
     folders = {path.parent.name for path in tests.glob("*/test_*.py")}
-    assert folders == set(ORDER)
+    assert folders == {*ORDER, "studies"}
 
 
 @pytest.mark.parametrize("module", MODULES)

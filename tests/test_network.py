@@ -21,7 +21,6 @@ from src.evaluation.withdraw import withdraw
 from src.game.anchors import load_model, trained_model
 from src.game.preprocess import preprocess
 from src.network import build, model_class
-from src.studies.fidelity import fidelity
 from src.training.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
 from src.training.train import train
 from tests.report.reading import words
@@ -96,15 +95,6 @@ def test_a_model_of_ones_own_is_known_by_what_its_file_holds(cpu, ratings, setti
         else:
             with pytest.raises(InputError, match=fault):
                 load_checkpoint(asked(config).checkpoint, dataset, asked(config))
-
-
-@pytest.mark.slow
-def test_the_fidelity_study_leaves_lissa_to_ncf(cpu, ratings, settings, tmp_path):
-    few = ["--fidelity_masks", 3, "--fidelity_repeats", 1, "--model", "mf"]
-    fidelity(settings(*TINY, *few))
-    assert set(json.loads((tmp_path / "output" / "fidelity.json").read_text())["solvers"]) == {"blend", "block"}
-    with pytest.raises(InputError, match="--fidelity_solvers block,lissa: lissa is written for the parameters of ncf"):
-        fidelity(settings(*TINY, *few, "--fidelity_solvers", "block,lissa"))
 
 
 def test_the_model_of_the_guide_is_what_its_file_says(cpu, ratings, settings, own):

@@ -167,13 +167,13 @@ def test_relative_paths_stay_the_callers_in_all_forms(tmp_path, stub):
     ("run_download_dataset.sh", ["src.movielens"]), ("run_preprocess.sh", ["preprocess.py"]),
     ("run_train_gpu.sh", ["train.py --device_target GPU", "train.py --device_target GPU --masked"]),
     ("run_eval_cpu.sh", ["eval.py --device_target CPU", "eval.py --device_target CPU --masked"]),
-    ("run_tradeoff.sh", ["src.movielens --dataset simulation", "src.studies.tradeoff --dataset simulation"]),
-    ("run_paper.sh", [f"src.{module} --dataset simulation --data_path ./data/paper --sim_users 1000 --sim_items 1000 "
-                      "--sim_ratings 6148" for module in ("movielens", "studies.paper")]),
-    ("run_audit.sh", ["src.movielens --dataset simulation", "src.studies.audit --dataset simulation"]),
-    ("run_withdrawal.sh", ["src.movielens --dataset simulation", "src.studies.withdrawals --dataset simulation"]),
-    ("run_carryover.sh", ["src.movielens --dataset simulation", "src.studies.carryover --dataset simulation"]),
-    ("run_why.sh", ["src.movielens --dataset simulation", "src.studies.counterfactuals --dataset simulation"]),
+    ("run_tradeoff.sh", ["src.movielens --dataset simulation", "studies.tradeoff --dataset simulation"]),
+    ("run_paper.sh", [f"{module} --dataset simulation --data_path ./data/paper --sim_users 1000 --sim_items 1000 "
+                      "--sim_ratings 6148" for module in ("src.movielens", "studies.paper")]),
+    ("run_audit.sh", ["src.movielens --dataset simulation", "studies.audit --dataset simulation"]),
+    ("run_withdrawal.sh", ["src.movielens --dataset simulation", "studies.withdrawals --dataset simulation"]),
+    ("run_carryover.sh", ["src.movielens --dataset simulation", "studies.carryover --dataset simulation"]),
+    ("run_why.sh", ["src.movielens --dataset simulation", "studies.counterfactuals --dataset simulation"]),
     ("run_all.sh", ["src.movielens --dataset simulation", "train.py --dataset simulation",
                     "preprocess.py --dataset simulation", "train.py --dataset simulation --masked",
                     "eval.py --dataset simulation", "eval.py --dataset simulation --masked"])])

@@ -49,14 +49,14 @@ def mindspore_version() -> str:
 
 @functools.cache
 def code_digest(module: str, model: str) -> str:
-    """Hexadecimal digest of a module of this program (its __name__) and of all of the program that it can import.
+    """Hexadecimal digest of a module (its __name__) here or in a package beside this program, and of all that it imports.
 
     A base model is imported by its name, so it is named here. Of other files beside them, such as templates, nothing counts.
     """
     root = Path(__file__).resolve().parent.parent
     if module == "__main__":  # a study that runs as a program
         module = sys.modules[module].__spec__.name
-    found, left = set(), [root.joinpath(*module.split(".")[1:]).with_suffix(".py")]
+    found, left = set(), [_place(module).with_suffix(".py")]
     left += [root / f"{model}.py"] if model in MODELS else []
     while left:
         path = left.pop()
@@ -65,17 +65,25 @@ def code_digest(module: str, model: str) -> str:
             left += _imported(path)
     state = hashlib.sha256()
     for path in sorted({*found, *(c for path in found if (c := path.with_suffix(".c")).is_file())}):
-        state.update(f"{path.relative_to(root).as_posix()}\0".encode() + path.read_bytes() + b"\0")
+        state.update(f"{path.relative_to(root.parent).as_posix()}\0".encode() + path.read_bytes() + b"\0")
     return state.hexdigest()
+
+
+def _place(name):
+    """Where a package or module lies that is named as in an import, without a suffix: in this program, or beside it."""
+    top, *rest = name.split(".")
+    root = Path(__file__).resolve().parent.parent
+    return (root if top == __package__.split(".")[0] else root.parent / top).joinpath(*rest)
 
 
 @functools.cache
 def _imported(path):
-    """The modules that a file names in relative imports, wherever in it they stand."""
+    """The modules of this program that a file imports, or of its own package, wherever in it that stands."""
     found = []
     for node in ast.walk(ast.parse(path.read_bytes())):
-        if isinstance(node, ast.ImportFrom) and node.level:
-            base = path.parents[node.level - 1].joinpath(*(node.module or "").split("."))
+        if isinstance(node, ast.ImportFrom) and (node.level or node.module.split(".")[0] == __package__.split(".")[0]):
+            names = (node.module or "").split(".")
+            base = path.parents[node.level - 1].joinpath(*names) if node.level else _place(node.module)
             found += [file for place in (base, *(base / name.name for name in node.names))
                       if (file := place.with_suffix(".py")).is_file()]
     return found

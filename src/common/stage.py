@@ -140,16 +140,16 @@ def _one_line(error):
 
 
 def main(stage: Callable[[Config], None], name: str, description: str, arguments: list[str] | None = None,
-         needs: str | None = None) -> None:
+         needs: str | None = None, own: dict[str, tuple[str, object, str]] | None = None) -> None:
     """Runs `stage(config)` as a program: parses the command line, locks its folders, logs.
 
     Bad input becomes one line and exit 2; any other error one line that names the log with its traceback, and exit 1.
-    `needs` names a module that takes long to import, without which --help and bad options do. It is imported before the
-    log takes standard error, since MindSpore keeps the stream that it finds.
+    `own`: see load_config. `needs` names a module that takes long to import, without which --help and bad options do. It is
+    imported before the log takes standard error, since MindSpore keeps the stream that it finds.
     """
     open_streams()
     try:
-        config = load_config(sys.argv[1:] if arguments is None else arguments, description, name)
+        config = load_config(sys.argv[1:] if arguments is None else arguments, description, name, own)
         if needs:
             importlib.import_module(needs)
         log = log_to(config.output_path, f"{name}.log", config.log_level, config.format == "json")

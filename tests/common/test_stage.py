@@ -175,18 +175,21 @@ def test_what_is_kept_is_made_again_for_another_key_only(tmp_path, caplog):
 def test_a_stage_depends_on_the_code_that_it_can_import_and_on_no_other(tmp_path):
     """What each of several changes to a copy of the program does to the digests of its stages."""
     shutil.copytree(SRC, tmp_path / "other")
-    code = "from other.common.machine import code_digest as d; print(*(d(f'other.{m}', 'ncf') for m in sys.argv[1:]))"
+    (tmp_path / "beside").mkdir()
+    (tmp_path / "beside" / "study.py").write_text("from other.game.preprocess import x\nfrom .part import y\n")
+    (tmp_path / "beside" / "part.py").touch()
+    code = "from other.common.machine import code_digest as d; print(*(d(m, 'ncf') for m in sys.argv[1:]))"
 
     def digests():
         command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r}); {code}",
-                   "training.train", "game.preprocess", "evaluation.evaluate"]
+                   "other.training.train", "other.game.preprocess", "other.evaluation.evaluate", "beside.study"]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
     before = digests()
-    assert len(set(before)) == 3
-    for name, changed in [("training/compiled.c", [1, 1, 0]), ("ncf.py", [1, 1, 1]), ("mf.py", [0, 0, 0]),
-                          ("game/mirror_descent.py", [0, 1, 0]), ("report/templates/report.css", [0, 0, 0]),
-                          ("training/.#train.py", [0, 0, 0]), ("training/train~.py", [0, 0, 0]),
-                          ("studies/fidelity.py", [0, 0, 0]), ("game/preprocess.py", [0, 1, 0])]:
+    assert len(set(before)) == 4
+    for name, changed in [("training/compiled.c", [1, 1, 0, 1]), ("ncf.py", [1, 1, 1, 1]), ("mf.py", [0, 0, 0, 0]),
+                          ("game/mirror_descent.py", [0, 1, 0, 1]), ("report/templates/report.css", [0, 0, 0, 0]),
+                          ("training/.#train.py", [0, 0, 0, 0]), ("training/train~.py", [0, 0, 0, 0]),
+                          ("../beside/part.py", [0, 0, 0, 1]), ("game/preprocess.py", [0, 1, 0, 1])]:
         path = tmp_path / "other" / name
         was = path.read_text() if path.exists() else None
         if path.name.startswith("."):

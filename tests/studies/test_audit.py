@@ -9,13 +9,13 @@ from src.common.errors import InputError
 from src.constants import AUDIT_FILE, AUDIT_PLOT
 from src.dataset import load_dataset
 from src.movielens import prepare
-from src.studies import audit as audited
-from src.studies import audit_measures
-from src.studies.audit import TABLE, Audit, audit
-from src.studies.audit_models import Models
-from src.studies.figures import audit_plot
-from src.studies.leakage import remarks, tables
-from src.studies.retraining import Retraining
+from studies import audit as audited
+from studies import audit_measures
+from studies.audit import TABLE, Audit, audit
+from studies.audit_models import Models
+from studies.figures import audit_plot
+from studies.leakage import remarks, tables
+from studies.retraining import Retraining
 from tests.common.test_figures import is_png
 from tests.small import SMALL
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from src.studies.audit_measures import (
+from studies.audit_measures import (
     Bootstrap,
     as_many_at_random,
     cross_validated,

@@ -10,8 +10,8 @@ from src.config import shipped
 from src.constants import CARRYOVER_FILE
 from src.dataset import load_dataset
 from src.movielens import prepare
-from src.studies import carryover as study
-from src.studies.carryover import PLOT, TABLE, JudgedSeed, carryover
+from studies import carryover as study
+from studies.carryover import PLOT, TABLE, JudgedSeed, carryover
 from tests.common.test_figures import is_png
 from tests.small import SMALL
 

@@ -7,8 +7,8 @@ import pytest
 
 from src.dataset import load_dataset
 from src.evaluation.evaluate import ranks_among_untouched
-from src.studies import carryover_judges
-from src.studies.carryover_judges import (
+from studies import carryover_judges
+from studies.carryover_judges import (
     ALS,
     BPR,
     EASE,

@@ -8,9 +8,9 @@ from src.common.errors import InputError
 from src.dataset import load_dataset
 from src.movielens import prepare
 from src.network import build
-from src.studies import counterfactuals as study
-from src.studies.counterfactuals import COLUMNS, GROUPS, SameDraws, Seed, counterfactuals, gone, mcnemar, summary
 from src.training.trainer import Trainer
+from studies import counterfactuals as study
+from studies.counterfactuals import COLUMNS, GROUPS, SameDraws, Seed, counterfactuals, gone, mcnemar, summary
 from tests.small import SMALL
 
 

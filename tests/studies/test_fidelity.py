@@ -10,8 +10,10 @@ from src.constants import FIDELITY_FILE, FIDELITY_PLOT
 from src.dataset import load_dataset
 from src.metrics import cross_entropy
 from src.ncf import score
-from src.studies import fidelity as study
-from src.studies.fidelity import (
+from src.training import trainer
+from src.training.train import train
+from studies import fidelity as study
+from studies.fidelity import (
     Retrainings,
     ceilings,
     fidelity,
@@ -21,8 +23,6 @@ from src.studies.fidelity import (
     subset,
     table,
 )
-from src.training import trainer
-from src.training.train import train
 
 SMALL = ["--num_factors", 2, "--layers", "4,2", "--num_eval_neg", 5, "--top_k", 3, "--train_epochs", 2, "--num_neg", 2,
          "--fidelity_masks", 6, "--fidelity_solvers", "block"]
@@ -108,7 +108,7 @@ def test_a_retraining_sees_what_is_kept(cpu, ratings, settings, monkeypatch):
             super().__init__(net, part, *rest)
             trained.append((net, part))
 
-    monkeypatch.setattr("src.studies.retraining.Trainer", Spy)
+    monkeypatch.setattr("studies.retraining.Trainer", Spy)
     loss, rank_loss, test_rank = retrain._train(kept, seed=5)
     (net, part), = trained
     assert np.array_equal(part.user, dataset.user[kept]) and np.array_equal(part.item, dataset.item[kept])
@@ -160,6 +160,8 @@ def test_the_study_goes_on_where_it_was_stopped(cpu, ratings, settings, tmp_path
 def test_what_cannot_be_studied_is_named(cpu, ratings, settings):
     with pytest.raises(InputError, match="--fidelity_solvers block,magic: there is no solver 'magic'; name some of block"):
         fidelity(settings(*SMALL, "--fidelity_solvers", "block,magic"))
+    with pytest.raises(InputError, match="--fidelity_solvers block,lissa: lissa is written for the parameters of ncf"):
+        fidelity(settings("--model", "mf", "--fidelity_solvers", "block,lissa"))
     with pytest.raises(InputError, match="--fidelity_keep 0.9: keeps every interaction of every user"):
         train(asked(settings(*SMALL)))
         fidelity(settings(*SMALL, "--fidelity_keep", 0.9))

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from src.studies.figures import fidelity_plot, scaling_plot
+from studies.figures import fidelity_plot, scaling_plot
 from tests.common.test_figures import is_png
 
 

@@ -10,7 +10,7 @@ from src.dataset import load_dataset
 from src.game.strategies import Strategies
 from src.metrics import mean_loss
 from src.network import build, score
-from src.studies.paper import (
+from studies.paper import (
     LIKEWISE,
     METHOD,
     PLOT,
@@ -25,7 +25,7 @@ from src.studies.paper import (
     solver_of,
     with_options,
 )
-from src.studies.runs import SeedRuns
+from studies.runs import SeedRuns
 from tests.common.test_figures import is_png
 
 TINY = ["--dataset", "simulation", "--sim_users", 40, "--sim_items", 60, "--sim_ratings", 400, "--num_eval_neg", 20,

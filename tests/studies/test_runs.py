@@ -9,9 +9,9 @@ from src.dataset import load_dataset
 from src.influence.refit import refitted
 from src.metrics import ranks
 from src.ncf import build, score
-from src.studies.retraining import Retraining
-from src.studies.runs import SeedRuns, settings_of_seed
 from src.training.train import train
+from studies.retraining import Retraining
+from studies.runs import SeedRuns, settings_of_seed
 from tests.small import SMALL
 
 

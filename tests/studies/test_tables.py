@@ -4,7 +4,7 @@ import re
 import numpy as np
 import pandas as pd
 
-from src.studies.tables import grouped, markdown, users_markdown
+from studies.tables import grouped, markdown, users_markdown
 
 
 def test_the_table_has_a_line_for_each_budget_and_strategy():

@@ -7,8 +7,8 @@ import pytest
 
 from src.common.errors import InputError
 from src.constants import TRADEOFF_FILE, TRADEOFF_PLOT
-from src.studies.runs import SeedRuns
-from src.studies.tradeoff import TABLE, USERS_PLOT, tradeoff
+from studies.runs import SeedRuns
+from studies.tradeoff import TABLE, USERS_PLOT, tradeoff
 from tests.small import SMALL
 
 STUDY = [*SMALL, "--tradeoff_budgets", "0.3,0.8", "--tradeoff_strategies", "threshold,ifrqe,none+validation",

@@ -8,8 +8,8 @@ import pytest
 from src.common.errors import InputError
 from src.constants import WITHDRAWAL_FILE
 from src.movielens import prepare
-from src.studies import withdrawals as study
-from src.studies.withdrawals import PLOT, TABLE, _left, withdrawal
+from studies import withdrawals as study
+from studies.withdrawals import PLOT, TABLE, _left, withdrawal
 from tests.common.test_figures import is_png
 from tests.small import SMALL
 

@@ -9,22 +9,26 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..common.errors import InputError
-from ..common.figures import drawn
-from ..common.plugins import plugin_files
-from ..common.stage import Stage, main
-from ..common.terminal import progress
-from ..common.wording import counted
-from ..consent.unwillingness import data_files
-from ..constants import STUDY_SEEDS, TRADEOFF_FILE, TRADEOFF_PLOT
-from ..device_adapter import set_device
-from ..evaluation.compare import rankings
-from ..game.strategies import NONE, STRATEGIES, needs_model
+from src.common.errors import InputError
+from src.common.figures import drawn
+from src.common.plugins import plugin_files
+from src.common.stage import Stage, main
+from src.common.terminal import progress
+from src.common.wording import counted
+from src.consent.unwillingness import data_files
+from src.constants import STUDY_SEEDS, TRADEOFF_FILE, TRADEOFF_PLOT
+from src.device_adapter import set_device
+from src.evaluation.compare import rankings
+from src.game.strategies import NONE, STRATEGIES, needs_model
+
 from .figures import tradeoff_plot, users_plot
 from .retraining import names_of, needs_validation, show, write_tables
 from .runs import NONE_VALIDATION, SeedRuns, decides, groups_of_runs, settings_of_seed
 from .tables import markdown, users_markdown
 
+OWN = {"tradeoff_strategies": ("str", "none,none+validation,random,threshold,recent,similarity,ifrqe,ifrqe++,ask-first",
+                               "strategies, separated by commas"),
+       "tradeoff_budgets": ("floats (0, 1]", [0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0], "shares of total_wv")}
 TABLE, USERS_PLOT = "tradeoff.md", "tradeoff_users.png"
 
 
@@ -64,13 +68,13 @@ def tradeoff(config):
     text = f"{markdown(table, shown)}\n\n{users_markdown(users)}\n"
     write_tables(output, table, TRADEOFF_FILE, text, TABLE)
     title = f"{config.dataset}: {counted(len(seeds), 'seed')}"
-    Stage("tradeoff", __name__, config, (*groups_of_runs(config), "decision", "tradeoff", "repetition"),
+    Stage("tradeoff", __name__, config, (*groups_of_runs(config), "decision", "repetition"),
           data_files(config) + plugin_files(config.model), [output / name for name in (TRADEOFF_FILE, TABLE)],
-          device).finish()
+          device, {"own": config.own}).finish()
     drawn(tradeoff_plot, output / TRADEOFF_PLOT, table, [*shown, "loss", "reward"], title)
     drawn(users_plot, output / USERS_PLOT, users, title)
     show(text, output, TRADEOFF_FILE, TABLE, TRADEOFF_PLOT, USERS_PLOT)
 
 
 if __name__ == "__main__":
-    main(tradeoff, "run_tradeoff", __doc__)
+    main(tradeoff, "run_tradeoff", __doc__, own=OWN)

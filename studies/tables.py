@@ -2,8 +2,8 @@
 import numpy as np
 import pandas as pd
 
-from ..common.wording import counted, markdown_table, mean_and_std
-from ..evaluation.quarters import changes_in_quarters, quarter_of
+from src.common.wording import counted, markdown_table, mean_and_std
+from src.evaluation.quarters import changes_in_quarters, quarter_of
 
 KINDS = {"history": "history length", "unwillingness": "total unwillingness", "gap": "minutes from validation to test item"}
 

@@ -1,8 +1,9 @@
 """Pictures of the studies."""
 import numpy as np
 
-from ..common.figures import BLUE, GREY, ORANGE, as_written, histograms, picture, sample
-from ..game.strategies import NONE
+from src.common.figures import BLUE, GREY, ORANGE, as_written, histograms, picture, sample
+from src.game.strategies import NONE
+
 from .leakage import PARTS, series_of
 from .runs import NONE_VALIDATION
 from .tables import KINDS, grouped

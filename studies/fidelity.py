@@ -14,28 +14,33 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .. import metrics
-from ..common.errors import InputError
-from ..common.figures import drawn
-from ..common.files import write_json
-from ..common.plugins import label, plugin_files
-from ..common.stage import Stage, kept, main
-from ..common.terminal import RESULT, progress
-from ..common.variant import dataset_files
-from ..constants import FIDELITY_FILE, FIDELITY_PLOT
-from ..dataset import load_dataset
-from ..device_adapter import set_device
-from ..game.anchors import load_model, parameter_sets, trained_model
-from ..game.strategies import influence_groups
-from ..influence.anchor import Anchor
-from ..influence_function import SOLVERS, influences
-from ..options import EVALUATED, TRAINED
-from ..stat_utils import generator
+from src import metrics
+from src.common.errors import InputError
+from src.common.figures import drawn
+from src.common.files import write_json
+from src.common.plugins import label, plugin_files
+from src.common.stage import Stage, kept, main
+from src.common.terminal import RESULT, progress
+from src.common.variant import dataset_files
+from src.constants import FIDELITY_FILE, FIDELITY_PLOT
+from src.dataset import load_dataset
+from src.device_adapter import set_device
+from src.game.anchors import load_model, parameter_sets, trained_model
+from src.game.strategies import influence_groups
+from src.influence.anchor import Anchor
+from src.influence_function import SOLVERS, influences
+from src.options import EVALUATED, TRAINED
+from src.stat_utils import generator
+
 from .figures import fidelity_plot
 from .retraining import Retraining, names_of, needs_validation
 
 logger = logging.getLogger("ifrqe")
 
+OWN = {"fidelity_masks": ("int [3, inf)", 32, "random subsets of every user's interactions that NCF is retrained on"),
+       "fidelity_repeats": ("int [1, inf)", 2, "retrainings with different seeds on each subset"),
+       "fidelity_keep": ("float (0, 1)", 0.5, "share of each user's interactions in a subset"),
+       "fidelity_solvers": ("str", "blend,block,lissa", "solvers to study, the first one in the picture")}
 LOSS, RANK_LOSS, TEST_RANK = range(3)  # what is kept of a retraining, each (num_users,)
 OWN_SHARE = 10  # one user in so many keeps the own half while all others draw new ones
 RESAMPLES = 2000  # of the bootstrap over users
@@ -59,14 +64,14 @@ def fidelity(config):
     checkpoint = trained_model(config)
     output = Path(config.output_path)
     device = set_device(config)
-    groups = ("split", "model", *TRAINED, *influence_groups(config, solvers), *EVALUATED, "fidelity")
+    groups = ("split", "model", *TRAINED, *influence_groups(config, solvers), *EVALUATED)
     dataset = load_dataset(config)
     if subset(dataset, np.zeros(dataset.num_interactions), config.fidelity_keep).all():
         raise InputError(f"--fidelity_keep {config.fidelity_keep}: keeps every interaction of every user, as histories "
                          "are short and shares are rounded up; lower it")
     inputs = [*dataset_files(config), checkpoint, *plugin_files(*solvers, config.model)]
     stage = Stage("fidelity", __name__, config, groups, inputs, [output / FIDELITY_FILE], device,
-                  {"rows": dataset.rows_sha256()})
+                  {"rows": dataset.rows_sha256(), "own": config.own})
     if stage.is_done():
         return
     models = parameter_sets(load_model(dataset, config))
@@ -273,4 +278,4 @@ def table(report):
 
 
 if __name__ == "__main__":
-    main(fidelity, "run_fidelity", __doc__)
+    main(fidelity, "run_fidelity", __doc__, own=OWN)

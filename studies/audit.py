@@ -9,22 +9,23 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import metrics
-from ..common.columns import NO_GENRE
-from ..common.figures import drawn
-from ..common.files import write_json, write_text
-from ..common.plugins import label, plugin_files
-from ..common.stage import Stage, main
-from ..common.terminal import markdown_text, progress
-from ..common.wording import markdown_table
-from ..consent.unwillingness import data_files, unwillingness_source
-from ..constants import AUDIT_FILE, AUDIT_PLOT, GENRES
-from ..dataset import evaluation_candidates
-from ..device_adapter import set_device
-from ..game.strategies import NONE, STRATEGIES, needs_model
-from ..options import TRAINED
-from ..sources.catalogue import load_catalogue
-from ..stat_utils import generator, sample_distinct_outside, sample_outside
+from src import metrics
+from src.common.columns import NO_GENRE
+from src.common.figures import drawn
+from src.common.files import write_json, write_text
+from src.common.plugins import label, plugin_files
+from src.common.stage import Stage, main
+from src.common.terminal import markdown_text, progress
+from src.common.wording import markdown_table
+from src.consent.unwillingness import data_files, unwillingness_source
+from src.constants import AUDIT_FILE, AUDIT_PLOT, GENRES
+from src.dataset import evaluation_candidates
+from src.device_adapter import set_device
+from src.game.strategies import NONE, STRATEGIES, needs_model
+from src.options import TRAINED
+from src.sources.catalogue import load_catalogue
+from src.stat_utils import generator, sample_distinct_outside, sample_outside
+
 from . import leakage
 from .audit_measures import FEWEST, Bootstrap, as_many_at_random, guessable, matched_samples, means_of_users, taste
 from .audit_models import FOLDER, Models
@@ -32,6 +33,8 @@ from .figures import audit_plot
 from .retraining import names_of, needs_validation, show
 from .runs import groups_of_runs, settings_of_seed
 
+OWN = {"audit_strategies": ("str", "none,threshold,ifrqe,ask-first",
+                            "strategies, separated by commas, at wv_budget; none and random are always among them")}
 TABLE = "audit.md"
 RANDOM = "random"
 RESAMPLES = 1000  # of the bootstrap over users
@@ -53,9 +56,9 @@ def audit(config):
     # what its trainings report is not what train.py has written under output_path
     of_models = settings_of_seed(config, config.seed, needed).replace(output_path=str(folder / "plain"))
     models = Models(of_models, folder, device, needed)
-    stage = Stage("audit", __name__, config, (*groups_of_runs(config), "decision", "leakage"),
+    stage = Stage("audit", __name__, config, (*groups_of_runs(config), "decision"),
                   [*data_files(config), *models.checkpoints, *plugin_files(*strategies, config.solver, config.model)],
-                  [output / AUDIT_FILE, output / TABLE], device)
+                  [output / AUDIT_FILE, output / TABLE], device, {"own": config.own})
     if stage.is_done():
         return
     record = Audit(models, strategies).record()
@@ -188,4 +191,4 @@ def markdown(record):
 
 
 if __name__ == "__main__":
-    main(audit, "run_audit", __doc__)
+    main(audit, "run_audit", __doc__, own=OWN)

@@ -10,11 +10,11 @@ import warnings
 
 import numpy as np
 
-from .. import metrics
-from ..common.stage import kept
-from ..config import shipped
-from ..dataset import without_test_items
-from ..evaluation.evaluate import ranks_among_untouched
+from src import metrics
+from src.common.stage import kept
+from src.config import shipped
+from src.dataset import without_test_items
+from src.evaluation.evaluate import ranks_among_untouched
 
 logger = logging.getLogger("ifrqe")
 

@@ -9,26 +9,28 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .. import metrics
-from ..common.errors import InputError
-from ..common.figures import drawn
-from ..common.plugins import file_label, label, plugin_files
-from ..common.seeds import seed_settings
-from ..common.stage import Stage, main
-from ..common.terminal import progress
-from ..common.variant import Variant
-from ..common.wording import counted, markdown_table, mean_and_std
-from ..consent.unwillingness import data_files
-from ..constants import MODELS, PAPER_FILE, SIMULATION
-from ..device_adapter import set_device
-from ..game.strategies import ASK_FIRST, IFRQE, IFRQE_PP, NONE
-from ..network import build, score
-from ..options import KINDS
-from ..training.checkpoint import load_checkpoint
+from src import metrics
+from src.common.errors import InputError
+from src.common.figures import drawn
+from src.common.plugins import file_label, label, plugin_files
+from src.common.seeds import seed_settings
+from src.common.stage import Stage, main
+from src.common.terminal import progress
+from src.common.variant import Variant
+from src.common.wording import counted, markdown_table, mean_and_std
+from src.consent.unwillingness import data_files
+from src.constants import MODELS, PAPER_FILE, SIMULATION
+from src.device_adapter import set_device
+from src.game.strategies import ASK_FIRST, IFRQE, IFRQE_PP, NONE
+from src.network import build, score
+from src.options import KINDS
+from src.training.checkpoint import load_checkpoint
+
 from .figures import paper_plot
 from .retraining import names_of, needs_validation, show, write_tables
 from .runs import LOSS, RANK, SeedRuns, groups_of_runs, results_of
 
+OWN = {"paper_models": ("str", "mf,ncf,lightgcn", "base models, separated by commas")}
 TABLE, PLOT = "paper.md", "paper.png"
 SEEDS = 10  # draws of the unwillingness: M of the paper
 LIKEWISE = ("random", "threshold", IFRQE, IFRQE_PP, ASK_FIRST)  # rows at either point, beside everything disclosed
@@ -189,12 +191,13 @@ def paper(config):
     table = pd.concat([table[table.model == label(model)] for model in models])  # model by model, seeds in turn
     text = markdown(table, config) + "\n"
     write_tables(output, table, PAPER_FILE, text, TABLE)
-    Stage("paper", __name__, config, (*groups_of_runs(config), "decision", "paper", "repetition"),
-          data_files(config) + plugin_files(*models), [output / name for name in (PAPER_FILE, TABLE)], device).finish()
+    Stage("paper", __name__, config, (*groups_of_runs(config), "decision", "repetition"),
+          data_files(config) + plugin_files(*models), [output / name for name in (PAPER_FILE, TABLE)], device,
+          {"own": config.own}).finish()
     drawn(paper_plot, output / PLOT, table.assign(model=table.model.map(lambda name: SHOWN.get(name, name))),
           f"f1@{config.top_k}", chance(config)[f"f1@{config.top_k}"], f"{config.dataset}: {counted(len(seeds), 'seed')}")
     show(text, output, PAPER_FILE, TABLE, PLOT)
 
 
 if __name__ == "__main__":
-    main(paper, "run_paper", __doc__)
+    main(paper, "run_paper", __doc__, own=OWN)

@@ -2,13 +2,13 @@
 import logging
 from collections import deque
 
-from ..common.errors import InputError
-from ..common.files import atomic_write, write_text
-from ..common.plugins import check_labels, is_file
-from ..common.terminal import RESULT
-from ..dataset import counting, evaluation_candidates
-from ..network import build, score
-from ..training.trainer import Trainer, train_on
+from src.common.errors import InputError
+from src.common.files import atomic_write, write_text
+from src.common.plugins import check_labels, is_file
+from src.common.terminal import RESULT
+from src.dataset import counting, evaluation_candidates
+from src.network import build, score
+from src.training.trainer import Trainer, train_on
 
 logger = logging.getLogger("ifrqe")
 

@@ -13,20 +13,20 @@ from pathlib import Path
 
 import numpy as np
 
-from ..common.errors import InputError
-from ..common.files import write_json
-from ..common.stage import Stage, kept, main
-from ..common.terminal import RESULT, progress
-from ..common.variant import dataset_files
-from ..common.wording import counted, markdown_table
-from ..dataset import load_dataset
-from ..device_adapter import set_device
-from ..evaluation.recommend import have_had
-from ..influence.without import MARGIN, MOST, Without, fewest, margin_of
-from ..network import build, score_all
-from ..options import TRAINED
-from ..stat_utils import generator
-from ..training.trainer import Trainer, train_on
+from src.common.errors import InputError
+from src.common.files import write_json
+from src.common.stage import Stage, kept, main
+from src.common.terminal import RESULT, progress
+from src.common.variant import dataset_files
+from src.common.wording import counted, markdown_table
+from src.dataset import load_dataset
+from src.device_adapter import set_device
+from src.evaluation.recommend import have_had
+from src.influence.without import MARGIN, MOST, Without, fewest, margin_of
+from src.network import build, score_all
+from src.options import TRAINED
+from src.stat_utils import generator
+from src.training.trainer import Trainer, train_on
 
 logger = logging.getLogger("ifrqe")
 

@@ -4,24 +4,25 @@ import logging
 import numpy as np
 import pandas as pd
 
-from .. import metrics
-from ..common.errors import InputError
-from ..common.files import digest
-from ..common.plugins import file_label, label, plugin_files
-from ..common.seeds import seed_settings
-from ..common.stage import Stage, kept
-from ..common.variant import Variant, ratings_path
-from ..consent.unwillingness import data_files
-from ..constants import RATINGS_FILE, TIMESTAMP
-from ..dataset import load_dataset, without_test_items
-from ..game.anchors import load_model, trained_model
-from ..game.problem import load_problem
-from ..game.strategies import IFRQE, NONE, Strategies, influence_groups, needs_model
-from ..influence.refit import refitted
-from ..network import score
-from ..options import EVALUATED, TRAINED
-from ..sources.interactions import read_ratings_column, timestamp_seconds
-from ..training.checkpoint import read_checkpoint
+from src import metrics
+from src.common.errors import InputError
+from src.common.files import digest
+from src.common.plugins import file_label, label, plugin_files
+from src.common.seeds import seed_settings
+from src.common.stage import Stage, kept
+from src.common.variant import Variant, ratings_path
+from src.consent.unwillingness import data_files
+from src.constants import RATINGS_FILE, TIMESTAMP
+from src.dataset import load_dataset, without_test_items
+from src.game.anchors import load_model, trained_model
+from src.game.problem import load_problem
+from src.game.strategies import IFRQE, NONE, Strategies, influence_groups, needs_model
+from src.influence.refit import refitted
+from src.network import score
+from src.options import EVALUATED, TRAINED
+from src.sources.interactions import read_ratings_column, timestamp_seconds
+from src.training.checkpoint import read_checkpoint
+
 from .retraining import Retraining
 
 logger = logging.getLogger("ifrqe")

@@ -12,24 +12,25 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..common.errors import InputError
-from ..common.figures import drawn
-from ..common.stage import Stage, kept, main
-from ..common.terminal import progress
-from ..common.variant import asked, dataset_files
-from ..common.wording import markdown_table, mean_and_std
-from ..constants import GENRES, STUDY_SEEDS, WITHDRAWAL_FILE
-from ..dataset import load_dataset
-from ..device_adapter import set_device
-from ..evaluation.forgetting import Judge
-from ..evaluation.recommend import top_items
-from ..influence.withdrawal import Withdrawal
-from ..network import build
-from ..options import TRAINED
-from ..sources.catalogue import load_catalogue
-from ..stat_utils import generator
-from ..training.checkpoint import BEST, in_one, with_prefix
-from ..training.train import train_in_memory
+from src.common.errors import InputError
+from src.common.figures import drawn
+from src.common.stage import Stage, kept, main
+from src.common.terminal import progress
+from src.common.variant import asked, dataset_files
+from src.common.wording import markdown_table, mean_and_std
+from src.constants import GENRES, STUDY_SEEDS, WITHDRAWAL_FILE
+from src.dataset import load_dataset
+from src.device_adapter import set_device
+from src.evaluation.forgetting import Judge
+from src.evaluation.recommend import top_items
+from src.influence.withdrawal import Withdrawal
+from src.network import build
+from src.options import TRAINED
+from src.sources.catalogue import load_catalogue
+from src.stat_utils import generator
+from src.training.checkpoint import BEST, in_one, with_prefix
+from src.training.train import train_in_memory
+
 from .figures import withdrawal_plot
 from .retraining import show, write_tables
 

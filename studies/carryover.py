@@ -10,22 +10,23 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .. import metrics
-from ..common.errors import InputError
-from ..common.figures import drawn
-from ..common.plugins import file_label, label, plugin_files
-from ..common.stage import Stage, main
-from ..common.terminal import progress
-from ..common.wording import counted
-from ..consent.unwillingness import data_files
-from ..constants import CARRYOVER_FILE, MODELS, STUDY_SEEDS
-from ..device_adapter import set_device
-from ..evaluation.evaluate import ranks_among_untouched
-from ..evaluation.quarters import QUARTERS, quarter_of
-from ..game.problem import load_problem
-from ..game.strategies import NONE, STRATEGIES, needs_model
-from ..network import score_all
-from ..options import TRAINED
+from src import metrics
+from src.common.errors import InputError
+from src.common.figures import drawn
+from src.common.plugins import file_label, label, plugin_files
+from src.common.stage import Stage, main
+from src.common.terminal import progress
+from src.common.wording import counted
+from src.consent.unwillingness import data_files
+from src.constants import CARRYOVER_FILE, MODELS, STUDY_SEEDS
+from src.device_adapter import set_device
+from src.evaluation.evaluate import ranks_among_untouched
+from src.evaluation.quarters import QUARTERS, quarter_of
+from src.game.problem import load_problem
+from src.game.strategies import NONE, STRATEGIES, needs_model
+from src.network import score_all
+from src.options import TRAINED
+
 from .carryover_judges import GRIDS, base_model, choose, fitted, in_chunks, matrix_of, reason_against, version_of
 from .figures import carryover_plot
 from .retraining import Retraining, names_of, needs_validation, show, write_tables
@@ -34,6 +35,11 @@ from .tables import carryover_markdown
 
 logger = logging.getLogger("ifrqe")
 
+OWN = {"carryover_strategies": ("str", "none,random,threshold,ifrqe,ask-first",
+                                "strategies, separated by commas, at wv_budget; none is always among them"),
+       "carryover_judges": ("str", "item-knn,ease,als,ncf,mf,lightgcn",
+                            "recommenders that judge the masks, separated by commas: ease; item-knn, als and bpr, which "
+                            "need the package implicit; base models, trained anew")}
 FOLDER, TABLE, PLOT = "carryover", "carryover.md", "carryover.png"
 
 
@@ -69,9 +75,9 @@ def carryover(config):
     table = pd.DataFrame(rows)
     text = carryover_markdown(table, _quarters(problem.dataset)[1], config, settings, skipped)
     write_tables(output, table, CARRYOVER_FILE, text, TABLE)
-    Stage("carryover", __name__, config, (*groups_of_runs(config), "decision", "carryover", "repetition"),
+    Stage("carryover", __name__, config, (*groups_of_runs(config), "decision", "repetition"),
           data_files(config) + plugin_files(*strategies), [output / name for name in (CARRYOVER_FILE, TABLE)],
-          device).finish()
+          device, {"own": config.own}).finish()
     drawn(carryover_plot, output / PLOT, table, f"hr@{config.top_k}", f"{config.dataset}: masks at "
           f"{100 * config.wv_budget:g}% of the unwillingness, {counted(len(seeds), 'seed')} (dashed: everything disclosed)")
     show(text, output, CARRYOVER_FILE, TABLE, PLOT)
@@ -164,4 +170,4 @@ class JudgedSeed(SeedMasks):
 
 
 if __name__ == "__main__":
-    main(carryover, "run_carryover", __doc__)
+    main(carryover, "run_carryover", __doc__, own=OWN)

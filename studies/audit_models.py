@@ -4,16 +4,17 @@ Each is kept in a file of its own, the mask with it, so that a mask and a model 
 """
 import logging
 
-from ..common.errors import InputError
-from ..common.files import digest
-from ..common.plugins import file_label, label, plugin_files
-from ..common.stage import Stage, kept
-from ..consent.unwillingness import data_files
-from ..game.anchors import load_model, trained_model
-from ..game.problem import load_problem
-from ..game.strategies import Strategies, needs_model
-from ..network import build, score
-from ..training.checkpoint import BEST, in_one, with_prefix
+from src.common.errors import InputError
+from src.common.files import digest
+from src.common.plugins import file_label, label, plugin_files
+from src.common.stage import Stage, kept
+from src.consent.unwillingness import data_files
+from src.game.anchors import load_model, trained_model
+from src.game.problem import load_problem
+from src.game.strategies import Strategies, needs_model
+from src.network import build, score
+from src.training.checkpoint import BEST, in_one, with_prefix
+
 from .retraining import Retraining
 from .runs import groups_of_runs
 
