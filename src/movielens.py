@@ -17,8 +17,8 @@ from .common.locks import claim
 from .common.machine import code_digest
 from .common.stage import main
 from .common.tables import existing_file
-from .common.together import DATA, Together, journal_of
-from .common.variant import DIGESTS, check_tables
+from .common.together import Together, journal_of
+from .common.variant import DATA, DIGESTS, check_tables
 from .config import Config
 from .consent.unwillingness import check_rules
 from .consent.withdrawn import head_of, read_requests

@@ -15,8 +15,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from .errors import InputError
 from .terminal import progress
 
@@ -131,48 +129,12 @@ _LARGE = 1 << 26  # bytes of a file from which on its digest is kept
 def write_csv(table: pd.DataFrame, path: Path) -> None:
     """Writes a DataFrame as CSV without its index, with a progress bar."""
     name = re.sub(r"^\.(.*)\.[^.]*\.\d+\.[0-9a-f]+\.tmp.*$", r"\1", path.name)  # see atomic_write
-    fast = len(table.columns) > 0 and all(kind == np.float64 or _is_whole(kind) or kind.name == "category"
-                                          for kind in table.dtypes)
-    with open(path, "wb") as file, progress(len(table), f"writing {name}", "row") as bar:
-        file.write(table.iloc[:0].to_csv(index=False, lineterminator="\n").encode())
-        for start in range(0, len(table), _ROWS):
+    with open(path, "w", encoding="utf-8", errors="backslashreplace", newline="") as file, \
+            progress(len(table), f"writing {name}", "row") as bar:
+        for start in range(0, max(1, len(table)), _ROWS):
             part = table.iloc[start:start + _ROWS]
-            file.write(_rows_of_few(part) if fast else
-                       part.to_csv(index=False, header=False, lineterminator="\n").encode())
+            part.to_csv(file, index=False, header=not start, lineterminator="\n")
             bar.update(len(part))
-
-
-def _rows_of_few(table):
-    """The rows of a DataFrame of numbers and categories as bytes, the same as pandas makes of them, but sooner."""
-    fields = []
-    for column in table:
-        kind = table[column].dtype
-        text = _names(table[column].cat) if kind.name == "category" else _texts(table[column].to_numpy())
-        fields += [text.view(np.uint8).reshape(len(table), -1), np.full((len(table), 1), ord(","), np.uint8)]
-    fields[-1][:] = ord("\n")
-    fields = np.concatenate(fields, 1)
-    return fields[fields != 0].tobytes()
-
-
-def _texts(values):
-    """(n,) bytes: numbers as they are written, each different one of them once; "" for NaN."""
-    import pandas as pd  # which programs that only say what is wrong do without
-    whole = _is_whole(values.dtype)
-    code, unique = pd.factorize(values if whole else values.view(np.int64))  # by their bits: 0.0 is not -0.0
-    if whole:
-        return unique.astype(f"S{max(len(str(unique.min())), len(str(unique.max())))}")[code]
-    return np.array(["" if x != x else repr(x) for x in unique.view(np.float64).tolist()], "S")[code]
-
-
-def _names(column):
-    """(n,) bytes: the names of categories, quoted where a comma, a quote or a line break stands in them."""
-    names = [str(name) for name in column.categories]
-    quoted = ['"' + name.replace('"', '""') + '"' if re.search(r'[,"\r\n]', name) else name for name in names]
-    return np.array([name.encode("utf-8", "backslashreplace") for name in (*quoted, "")], "S")[column.codes.to_numpy()]
-
-
-def _is_whole(kind):
-    return isinstance(kind, np.dtype) and kind.kind in "iu"
 
 
 def digest(path: str | Path, algorithm: str = "sha256") -> str:

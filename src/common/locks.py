@@ -14,8 +14,9 @@ from pathlib import Path
 
 from ..config import Config
 from ..constants import STUDY_SEEDS
+from ..options import PROGRAMS
 from .errors import InputError
-from .variant import dataset_folder, decision_files
+from .variant import CHECKPOINT, DATA, DECISIONS, MASKED, OUTPUT, dataset_folder, folders_of
 
 logger = logging.getLogger("ifrqe")
 
@@ -27,23 +28,24 @@ except ImportError:  # not a POSIX system: runs are not kept apart
 
 _held = {}  # lock file: the open file that holds the lock
 
-RESULTS, CHECKPOINTS, DATA, MASKED, DECISIONS = "results", "checkpoints", "data", "masked", "decisions"
-USES = {  # what a program writes, and what it only reads; MASKED is the masked twin of the dataset, DECISIONS decisions_path
-    "run_download_dataset": ((RESULTS,), (DATA,)),
-    "run_train": ((RESULTS, CHECKPOINTS), (DATA, MASKED, DECISIONS)),
-    "run_preprocess": ((RESULTS, CHECKPOINTS, MASKED), (DATA,)),
-    "run_eval": ((RESULTS,), (CHECKPOINTS, DATA, MASKED, DECISIONS)),
-    "run_tradeoff": ((RESULTS, CHECKPOINTS), (DATA,)),
-    "run_carryover": ((RESULTS, CHECKPOINTS), (DATA,)),
-    "run_why": ((RESULTS,), (DATA,)),
-    "run_paper": ((RESULTS, CHECKPOINTS), (DATA,)),
-    "run_audit": ((RESULTS, CHECKPOINTS), (DATA,)),
-    "run_withdrawal": ((RESULTS,), (DATA, MASKED)),
-    "run_fidelity": ((RESULTS, CHECKPOINTS), (DATA,)),
-    "run_benchmark": ((RESULTS,), (DATA,)),
-    "run_scaling": ((RESULTS,), ()),
-    "withdraw": ((RESULTS, CHECKPOINTS, DATA, MASKED, DECISIONS), ()),
+USES = {  # of a program the folders that it writes, and those that it only reads; of others see _uses
+    "run_download_dataset": ((OUTPUT,), (DATA,)),
+    "run_train": ((OUTPUT, CHECKPOINT), (DATA, MASKED, DECISIONS)),
+    "run_preprocess": ((OUTPUT, CHECKPOINT, MASKED), (DATA,)),
+    "run_eval": ((OUTPUT,), (CHECKPOINT, DATA, MASKED, DECISIONS)),
+    "run_withdrawal": ((OUTPUT,), (DATA, MASKED)),
+    "run_scaling": ((OUTPUT,), ()),
+    **dict.fromkeys(("run_benchmark", "run_why"), ((OUTPUT,), (DATA,))),
+    "withdraw": ((OUTPUT, CHECKPOINT, DATA, MASKED, DECISIONS), ()),
 }
+
+
+def _uses(program, config):
+    """What a program writes, and what it only reads; the masked twin only where it is asked for."""
+    name = "withdraw" if program == "run_train" and config.withdraw else program
+    study = ((OUTPUT, CHECKPOINT), (DATA,)) if program in PROGRAMS else ((), ())
+    writes, reads = USES.get(name, study)
+    return writes, reads if config.masked else [folder for folder in reads if folder != MASKED]
 
 
 @contextlib.contextmanager
@@ -58,9 +60,7 @@ def locked(program: str, config: Config) -> Iterator[None]:
     if fcntl is None or asks:  # who only asks, reads whole files and writes none
         yield
         return
-    writes, reads = USES.get("withdraw" if config.withdraw and program == "run_train" else program, ((), ()))
-    if not config.masked:
-        reads = [name for name in reads if name != MASKED]
+    writes, reads = _uses(program, config)
     exclusive = {}  # by lock file
     for name in (*reads, *writes):
         for path in _lock_files(name, config, program):
@@ -90,14 +90,12 @@ def claim(config: Config) -> None:
 
 
 def _lock_files(name, config, program):
+    folder = folders_of(config)[name]
     if name in (DATA, MASKED):
-        folder = Path(os.path.realpath(dataset_folder(config, name == MASKED)))  # several data_paths may link to one
+        folder = Path(os.path.realpath(folder))  # several data_paths may link to one
         return [folder.with_name(f".{folder.name}.lock")]
-    if name == DECISIONS:
-        return [decision_files(config)[0].with_name(".lock")]
-    folder = Path(config.output_path if name == RESULTS else config.checkpoint_path)
-    seeds = config.seeds
-    if name == CHECKPOINTS and program in ("run_tradeoff", "run_carryover") and not seeds:
+    seeds = config.seeds if name in (OUTPUT, CHECKPOINT) else []
+    if name == CHECKPOINT and program in ("run_tradeoff", "run_carryover") and not seeds:
         seeds = range(config.seed, config.seed + STUDY_SEEDS)
     return [folder / ".lock", *(folder / f"seed_{seed}" / ".lock" for seed in seeds)]
 

@@ -10,38 +10,32 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import os
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..config import Config
 from ..constants import MOVIES_FILE, PENDING_FILE
 from .files import digest, put_in_place, staged, sync, write_json
-from .variant import dataset_folder, decision_files
+from .variant import DATA, dataset_folder, folders_of
 
 logger = logging.getLogger("ifrqe")
 
-DATA, MASKED, DECISIONS, OUTPUT, CHECKPOINT = "data", "masked", "decisions", "output", "checkpoint"
 _REMOVABLE = re.compile(r"[^/]+\.(last|partial)\.ckpt|" + re.escape(MOVIES_FILE))  # what a journal may remove
 
 
-class Journal(os.PathLike):
+@dataclass(frozen=True)
+class Journal:
     """The path of a journal, and the run's folders by the names that it calls them."""
-
-    def __init__(self, path: str | Path, folders: dict[str, Path]):
-        self.path, self.folders = Path(path), {name: Path(folder) for name, folder in folders.items()}
-
-    def __fspath__(self) -> str:
-        return str(self.path)
+    path: Path
+    folders: dict[str, Path]
 
 
 def journal_of(config: Config) -> Journal:
     """The Journal of the dataset that the settings name, with the folders of this run."""
     data = dataset_folder(config)
-    return Journal(data.with_name(PENDING_FILE.format(data.name)), {
-        DATA: data, MASKED: dataset_folder(config, masked=True), DECISIONS: decision_files(config)[0].parent,
-        OUTPUT: config.output_path, CHECKPOINT: config.checkpoint_path})
+    return Journal(data.with_name(PENDING_FILE.format(data.name)), folders_of(config))
 
 
 class Together:
@@ -84,7 +78,7 @@ class Together:
         written = False
         try:
             if kind is None:
-                write_json(self.journal, {"files": self.entries})
+                write_json(self.journal.path, {"files": self.entries})
                 written = True
         finally:
             if not written:
@@ -99,7 +93,7 @@ def finish(journal: Journal) -> bool:
     What lies in folders of another run waits for that one; a file that is no journal of this program is left alone.
     """
     try:
-        content = json.loads(Path(journal).read_text(encoding="utf-8"))
+        content = json.loads(journal.path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return False
     except ValueError:
@@ -117,7 +111,7 @@ def finish(journal: Journal) -> bool:
                        "the run that was stopped; if that is gone, remove the journal", journal.path,
                        ", ".join(entry["name"] for entry in left))
         if left != entries:
-            write_json(journal, {"files": left})
+            write_json(journal.path, {"files": left})
         return False
     journal.path.unlink(missing_ok=True)
     sync(journal.path.parent)
@@ -126,15 +120,15 @@ def finish(journal: Journal) -> bool:
 
 def _is_sound(entry, folders):
     """Whether an entry names a file in a folder of the run as this program would."""
-    if not isinstance(entry, dict) or not isinstance(entry.get("folder"), str) or entry["folder"] not in folders:
+    if not isinstance(entry, dict) or not all(isinstance(value, str) for value in entry.values()):
         return False
-    name, temporary = entry.get("name"), entry.get("temporary")
-    if not isinstance(name, str) or not name or os.path.basename(name) != name or name in (".", ".."):
+    folder, name = entry.get("folder"), entry.get("name", "")
+    if folder not in folders or not re.fullmatch(r"[^/]+", name) or name in (".", ".."):
         return False
-    if temporary is None:
-        return set(entry) == {"folder", "name"} and _REMOVABLE.fullmatch(name) is not None and entry["folder"] != DATA
-    return isinstance(temporary, str) and isinstance(entry.get("sha256"), str) and os.path.basename(temporary) == temporary \
-        and temporary.startswith(f".{name[:100]}.") and ".tmp" in temporary
+    if set(entry) == {"folder", "name"}:
+        return _REMOVABLE.fullmatch(name) is not None and folder != DATA
+    temporary = re.escape(f".{name[:100]}.") + r"[^/]*\.tmp[^/]*"
+    return set(entry) == {"folder", "name", "temporary", "sha256"} and bool(re.fullmatch(temporary, entry["temporary"]))
 
 
 def _put_in_place(entry, folder):

@@ -25,11 +25,19 @@ from .files import digest, read_json
 REMEDY = "run preprocess.py with --overwrite"
 REMADE = "make the dataset anew with scripts/run_download_dataset.sh --overwrite"
 DIGESTS = "files_sha256"  # key of dataset.json: by name the digest of each table
+DATA, MASKED, DECISIONS, OUTPUT, CHECKPOINT = "data", "masked", "decisions", "output", "checkpoint"  # folders of a run
 
 
 def dataset_folder(config: Config, masked: bool = False) -> Path:
     """Folder of the dataset that the settings name, or of its masked twin."""
     return Path(config.data_path) / (f"{MASKED_PREFIX}{config.dataset}" if masked else config.dataset)
+
+
+def folders_of(config: Config) -> dict[str, Path]:
+    """The folders of a run by what is in them."""
+    return {DATA: dataset_folder(config), MASKED: dataset_folder(config, masked=True),
+            DECISIONS: decision_files(config)[0].parent, OUTPUT: Path(config.output_path),
+            CHECKPOINT: Path(config.checkpoint_path)}
 
 
 def ratings_path(config: Config, masked: bool = False) -> Path:

@@ -18,8 +18,21 @@ from ..common.errors import InputError
 from ..common.files import digest, read_json, write_json
 from ..common.tables import copy_rows
 from ..common.terminal import RESULT
-from ..common.together import CHECKPOINT, DATA, DECISIONS, MASKED, OUTPUT, Together, journal_of
-from ..common.variant import DIGESTS, REMEDY, Variant, check_mask, dataset_folder, decision_files, is_masked
+from ..common.together import Together, journal_of
+from ..common.variant import (
+    CHECKPOINT,
+    DATA,
+    DECISIONS,
+    DIGESTS,
+    MASKED,
+    OUTPUT,
+    REMEDY,
+    Variant,
+    check_mask,
+    dataset_folder,
+    decision_files,
+    is_masked,
+)
 from ..common.wording import counted
 from ..consent.requests import read_withdrawal
 from ..consent.withdrawn import head_of, read_requests, with_request, withdrawn_path

@@ -17,8 +17,8 @@ from ..common.ranks import check_ranks, in_ranks, rank_folder
 from ..common.share import Exchange
 from ..common.stage import Stage
 from ..common.tables import copy_rows, read_table
-from ..common.together import CHECKPOINT, MASKED, OUTPUT, Together, journal_of
-from ..common.variant import DIGESTS, REMEDY, Variant, dataset_folder, is_masked
+from ..common.together import Together, journal_of
+from ..common.variant import CHECKPOINT, DIGESTS, MASKED, OUTPUT, REMEDY, Variant, dataset_folder, is_masked
 from ..common.wording import counted
 from ..config import Config
 from ..consent.allowed import TOO_FEW, VETO, WAITS

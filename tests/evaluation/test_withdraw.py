@@ -584,8 +584,9 @@ print("done")
 """
 
 FILES = """
+from pathlib import Path
 from src.common.together import Journal, Together
-with Together(Journal("journal", {"here": ".", "there": "sub"})) as files:
+with Together(Journal(Path("journal"), {"here": Path("."), "there": Path("sub")})) as files:
     for name in "abc":
         with files.write("there" if name == "b" else "here", name) as temporary:
             temporary.write_text("new " + name)
