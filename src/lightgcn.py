@@ -94,8 +94,8 @@ class LightGCN(Network):
         rows = np.ascontiguousarray(rows, np.float32)
         return {**values, "user_embedding": rows, "user_final": rows}
 
-    def rows_of_users(self, size: int, graph: bool = True) -> mf.LinearRows:
-        return mf.LinearRows(self)
+    def rows_of_users(self, size: int) -> mf.LinearPairs:
+        return mf.LinearPairs(self)
 
-    def rows_of_items(self, size: int, graph: bool = True) -> mf.LinearRows:
-        return mf.LinearRows(self, of_items=True)
+    def rows_of_items(self, size: int) -> mf.LinearPairs:
+        return mf.LinearPairs(self, of_items=True)

@@ -57,15 +57,15 @@ class MF(Network):
         """See Network; without the bias, which says how popular an item is, not what it is like."""
         return super().item_embeddings({**values, "item_bias": values["item_bias"][:, :0]})
 
-    def rows_of_users(self, size: int, graph: bool = True) -> LinearRows:
-        return LinearRows(self, biased=True)
+    def rows_of_users(self, size: int) -> LinearPairs:
+        return LinearPairs(self, biased=True)
 
-    def rows_of_items(self, size: int, graph: bool = True) -> LinearRows:
-        return LinearRows(self, biased=True, of_items=True)
+    def rows_of_items(self, size: int) -> LinearPairs:
+        return LinearPairs(self, biased=True, of_items=True)
 
 
-class LinearRows:
-    """What network.Rows is, in closed form for logits that are linear in a row: its product with the other side's features.
+class LinearPairs:
+    """network.Pairs in closed form, of logits that are linear in a row: its product with the other side's features.
 
     Args:
         net: Network whose logit is the product of a user's and an item's row, plus head.bias; with `biased` the last
@@ -76,9 +76,8 @@ class LinearRows:
     def __init__(self, net: Network, biased: bool = False, of_items: bool = False):
         self.net, self.biased, self.of_items = net, biased, of_items
 
-    def start(self) -> None:
-        values, net = self.net.values(), self.net
-        self.rows, others = net.user_rows(values), net.item_rows(values)
+    def at(self, values: dict) -> None:
+        self.rows, others = self.net.user_rows(values), self.net.item_rows(values)
         if self.of_items:
             self.rows, others = others, self.rows
         self.features, self.offset = others, np.repeat(values["head.bias"], len(others))
@@ -91,7 +90,6 @@ class LinearRows:
         self.rows = np.asarray(rows, np.float32)
 
     def __call__(self, user: np.ndarray, item: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(p,) users and items -> (p,) logits and (p, d) gradients."""
         mine, other = (item, user) if self.of_items else (user, item)
         gradient = self.features[other]
         return np.einsum("pd,pd->p", self.rows[mine], gradient) + self.offset[other], gradient

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator
+from typing import Protocol
 
 import mindspore as ms
 import numpy as np
@@ -72,11 +73,6 @@ class Network(nn.Cell):
         self.head = head
         self.gather = ops.Gather()
 
-    @classmethod
-    def of(cls, num_users: int, num_items: int, config: Config) -> Network:
-        """A fresh model of so many users and items, as wide as the settings say."""
-        return cls(num_users, num_items, config)
-
     def construct(self, user, item):
         """(g,) users and (g, n) items of each, int32 -> (g, n) logits."""
         item = item.reshape(-1)
@@ -119,7 +115,7 @@ class Network(nn.Cell):
     @classmethod
     def with_user_rows(cls, values: dict, rows: np.ndarray) -> dict:
         """The parameters with other user rows, in the form of `user_rows`."""
-        return {**values, **dict(zip(cls.SCORED, parted(rows, values, cls.SCORED[:cls.USER_TABLES])))}
+        return {**values, **parted(rows, values, cls.SCORED[:cls.USER_TABLES])}
 
     @classmethod
     def item_rows(cls, values: dict) -> np.ndarray:
@@ -129,8 +125,7 @@ class Network(nn.Cell):
     @classmethod
     def with_item_rows(cls, values: dict, rows: np.ndarray) -> dict:
         """The parameters with other item rows, in the form of `item_rows`."""
-        names = cls.SCORED[cls.USER_TABLES:]
-        return {**values, **dict(zip(names, parted(rows, values, names)))}
+        return {**values, **parted(rows, values, cls.SCORED[cls.USER_TABLES:])}
 
     @classmethod
     def own_values(cls, values: dict, share: Share) -> dict:
@@ -146,92 +141,71 @@ class Network(nn.Cell):
     def _of_users(cls):
         return {*cls.TABLES[:cls.USER_TABLES], *cls.SCORED[:cls.USER_TABLES]}
 
-    def rows_of_users(self, size: int, graph: bool = True) -> Rows:
-        """Logits of user-item pairs with their gradients in the user's row, `size` pairs in one call.
+    def rows_of_users(self, size: int) -> Pairs:
+        """Pairs with gradients in the user's row; a graph that is compiled for it takes `size` pairs in one call."""
+        return GraphPairs(self, size)
 
-        Without `graph` a model that can do without compiling one, for few pairs, does so.
-        """
-        return Rows(self, size)
-
-    def rows_of_items(self, size: int, graph: bool = True) -> Rows:
-        """The same with gradients in the item's row: its tables side by side."""
-        return Rows(self, size, of_items=True)
+    def rows_of_items(self, size: int) -> Pairs:
+        """The same with gradients in the item's row."""
+        return GraphPairs(self, size, of_items=True)
 
 
-def parted(rows: np.ndarray, values: dict, names: tuple[str, ...]) -> list[np.ndarray]:
+def parted(rows: np.ndarray, values: dict, names: tuple[str, ...]) -> dict[str, np.ndarray]:
     """Rows of several tables side by side, (n, d), as one float32 array for each of the tables `names`."""
     ends = np.cumsum([values[name].shape[1] for name in names])
-    return [np.ascontiguousarray(part, np.float32) for part in np.split(rows, ends[:-1], 1)]
+    return {name: np.ascontiguousarray(part, np.float32) for name, part in zip(names, np.split(rows, ends[:-1], 1))}
 
 
-class _Gradient(nn.Cell):
-    """Logits of pairs from their rows, and the gradients of these in the rows that `positions` names."""
-
-    def __init__(self, head, positions, user_tables):
-        super().__init__()
-        self.value_and_grad = ms.value_and_grad(_Flat(head), positions)
-        self.gather = ops.Gather()
-        self.user_tables, self.several = user_tables, len(positions) > 1
-
-    def construct(self, user, item, *tables):
-        """(p,) users and items, then the tables -> (p, 1) logits, (p, d) gradients."""
-        rows = ()
-        for k in range(len(tables)):
-            rows += (self.gather(tables[k], user if k < self.user_tables else item, 0),)
-        logits, gradients = self.value_and_grad(*rows)
-        return logits, ops.concat(gradients, 1) if self.several else gradients
-
-
-class _Flat(nn.Cell):
-    """The head for groups of one item."""
-
-    def __init__(self, head):
-        super().__init__()
-        self.head = head
-
-    def construct(self, *rows):
-        return self.head(*rows)
-
-
-class Rows:
-    """Logits of any number of user-item pairs and their gradients in the row of one side, by automatic differentiation.
+class Pairs(Protocol):
+    """Logits of user-item pairs and their gradients in the embedding row of one side.
 
     Gradients are given in what the row enters the network by, w numbers: times `entry` (w, d) they are those in the row.
-    Here that is the row itself.
+    """
+    entry: np.ndarray
+
+    def at(self, values: dict) -> None:
+        """Goes by these parameters, see Network.values."""
+
+    def take(self, rows: np.ndarray) -> None:
+        """Goes by other user rows, (u, d) as of Network.user_rows, until `at`; of pairs with gradients in these alone."""
+
+    def __call__(self, user: np.ndarray, item: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(p,) users and items -> (p,) logits and (p, w) gradients."""
+
+
+class GraphPairs:
+    """Pairs of any network, by automatic differentiation of its head.
 
     Args:
-        net: Network.
+        net: Network; its head is given the parameters.
         size: pairs of one call, so that the graph is compiled once.
         of_items: whether gradients are in the item's row.
     """
 
     def __init__(self, net: Network, size: int, of_items: bool = False):
-        self.net, self.size, users = net, size, net.USER_TABLES
-        names = net.SCORED
-        self.mine = names[users:] if of_items else names[:users]
-        positions = tuple(range(users, len(names)) if of_items else range(users))
-        self.cell = _Gradient(net.head, positions, users)
+        self.net, self.size = net, size
+        self.users, self.items = net.SCORED[:net.USER_TABLES], net.SCORED[net.USER_TABLES:]
+        self.mine = self.items if of_items else self.users
+        self.value_and_grad = ms.value_and_grad(net.head, tuple(net.SCORED.index(name) for name in self.mine))
 
-    def start(self) -> None:
-        """Takes over the parameters that the network has now."""
-        self.shapes = values = self.net.values()
-        self.tables = {name: Tensor(values[name]) for name in self.net.SCORED}
+    def at(self, values: dict) -> None:
+        for name, p in self.net.head.parameters_and_names():
+            p.set_data(Tensor(values[f"head.{name}"]))
+        self.tables = values
         self.entry = np.eye(sum(values[name].shape[1] for name in self.mine), dtype=np.float32)
 
     def take(self, rows: np.ndarray) -> None:
-        """Goes by other rows than the network has: user k is then row k of (u, d) `rows`, until `start`."""
-        users = self.net.SCORED[:self.net.USER_TABLES]
-        self.tables.update({name: Tensor(part) for name, part in zip(users, parted(rows, self.shapes, users))})
+        self.tables = {**self.tables, **parted(rows, self.tables, self.users)}
 
     def __call__(self, user: np.ndarray, item: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(p,) users and items -> (p,) logits and (p, w) gradients."""
-        parts = []
+        logits, gradients = [], []
         for start in range(0, len(user), self.size):
-            u, i = user[start:start + self.size], item[start:start + self.size]
-            logits, rows = self.cell(Tensor(np.resize(u, self.size)), Tensor(np.resize(i, self.size)),
-                                     *self.tables.values())
-            parts.append((logits.asnumpy()[:len(u), 0], rows.asnumpy()[:len(u)]))
-        return tuple(part[0] if len(parts) == 1 else np.concatenate(part) for part in zip(*parts))
+            u, i = (np.resize(ids[start:start + self.size], self.size) for ids in (user, item))
+            logit, found = self.value_and_grad(*(Tensor(self.tables[name][u]) for name in self.users),
+                                               *(Tensor(self.tables[name][i]) for name in self.items))
+            logits.append(logit.asnumpy()[:, 0])
+            gradients.append(np.concatenate([x.asnumpy() for x in (found if isinstance(found, tuple) else (found,))], 1))
+        return tuple(np.concatenate(parts)[:len(user)] for parts in (logits, gradients))
 
 
 def model_class(name: str) -> type[Network]:
@@ -267,8 +241,8 @@ def _of_share(made, dataset, config):
     """The network of all users, or of several ranks the rank's part of it."""
     share, items = dataset.share, dataset.num_items
     if share is WHOLE:
-        return made.of(dataset.num_users, items, config)
-    everyone, net = made.of(len(dataset.all_user_ids), items, config), made.of(dataset.num_users, items, config)
+        return made(dataset.num_users, items, config)
+    everyone, net = (made(number, items, config) for number in (len(dataset.all_user_ids), dataset.num_users))
     net.set_values(net.own_values(everyone.values(), share))
     net.shape = everyone.shape
     return net
@@ -301,15 +275,20 @@ def score(net: Network, candidates: np.ndarray, batch_size: int, users: np.ndarr
     users = np.arange(net.shape["num_users"], dtype=np.int32) if users is None else users
     if len(users) != num_users:
         raise ValueError(f"candidates of {num_users} users, but {len(users)} are to be scored")
-    size = min(num_users, max(1, batch_size // n))
     scores = np.empty(candidates.shape, np.float32)
-    with progress(num_users, "scoring", "user") as bar:
-        for start in range(0, num_users, size):
-            start = min(start, num_users - size)  # every call has the same shape, so that the graph is compiled once
-            chunk = slice(start, start + size)
-            scores[chunk] = net(Tensor(users[chunk]), Tensor(candidates[chunk])).asnumpy()
-            bar.update(size)
+    for _, part in _parts(num_users, batch_size // n, "scoring"):
+        scores[part] = net(Tensor(users[part]), Tensor(candidates[part])).asnumpy()
     return scores
+
+
+def _parts(number, size, what):
+    """Cuts so many users into parts of one size, so that the graph is compiled once: slices, and what each repeats."""
+    size = min(number, max(1, size))
+    with progress(number, what, "user") as bar:
+        for first in range(0, number, size):
+            start = min(first, number - size)
+            yield first - start, slice(start, start + size)
+            bar.update(start + size - first)
 
 
 def score_all(net: Network, users: np.ndarray, num_items: int, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -326,11 +305,8 @@ def score_all(net: Network, users: np.ndarray, num_items: int, batch_size: int) 
         scores: (c, num_items) float32, their logits.
     """
     users = np.asarray(users, np.int32)
-    size = min(len(users), max(1, batch_size // num_items))
-    items = Tensor(np.tile(np.arange(num_items, dtype=np.int32), (size, 1)))
-    with progress(len(users), "scoring all items", "user") as bar:
-        for first in range(0, len(users), size):
-            start = min(first, len(users) - size)  # every call has the same shape, so that the graph is compiled once
-            scores = net(Tensor(users[start:start + size]), items).asnumpy()[first - start:]
-            yield users[first:first + size], scores
-            bar.update(len(scores))
+    items = None
+    for repeated, part in _parts(len(users), batch_size // num_items, "scoring all items"):
+        if items is None:
+            items = Tensor(np.tile(np.arange(num_items, dtype=np.int32), (part.stop - part.start, 1)))
+        yield users[part][repeated:], net(Tensor(users[part]), items).asnumpy()[repeated:]

@@ -6,7 +6,7 @@ from mindspore import dtype as mstype
 
 from src.dataset import Ids, load_dataset, split
 from src.lightgcn import LightGCN, Propagation
-from src.network import Rows, build
+from src.network import build
 from src.training.steps import TrainSteps
 from src.training.trainer import Trainer, train_on
 from tests.reference import cross_entropy
@@ -56,11 +56,6 @@ def test_logits_are_products_of_what_was_propagated(made):
     user, item = np.array([0, 3, 2], np.int32), np.array([[8, 0], [1, 1], [2, 7]], np.int32)
     expected = np.einsum("uf,unf->un", users[user], items[item]) + values["head.bias"]
     np.testing.assert_allclose(net(Tensor(user), Tensor(item)).asnumpy(), expected, rtol=1e-4, atol=1e-5)
-    rows, by_graph = net.rows_of_users(4), Rows(net, 4)
-    for each in (rows, by_graph):
-        each.start()
-    for a, b in zip(rows(user, item[:, 0]), by_graph(user, item[:, 0])):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
 
 def test_a_step_goes_along_the_gradient_in_the_trained_tables(made):

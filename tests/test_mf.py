@@ -11,7 +11,7 @@ from src.influence.chunks import Chunks
 from src.influence.refit import prior_of, refit
 from src.influence_function import influences
 from src.mf import MF
-from src.network import Rows, build
+from src.network import build
 from src.stat_utils import sigmoid
 from tests.test_influence_function import sampled
 
@@ -40,23 +40,6 @@ def test_logits_are_inner_products_and_biases(cpu, settings):
     users, items = np.array([3, 0], np.int32), np.array([[8, 0, 1], [2, 2, 5]], np.int32)
     expected = [logits(values, rows_of(values, "user")[u], i) for u, i in zip(users, items)]
     assert net(Tensor(users), Tensor(items)).asnumpy() == pytest.approx(np.array(expected), rel=1e-5, abs=1e-6)
-
-
-@pytest.mark.parametrize("of_items", [False, True])
-def test_rows_in_closed_form_are_those_of_automatic_differentiation(cpu, settings, of_items):
-    net, values = randomised(settings("--model", "mf", "--num_factors", 3))
-    user, item = np.array([0, 3, 3, 1, 2], np.int32), np.array([8, 0, 1, 2, 2], np.int32)
-    closed, by_graph = net.rows_of_items(2) if of_items else net.rows_of_users(2), Rows(net, 2, of_items)
-    for rows in (closed, by_graph):
-        rows.start()
-    for a, b in zip(closed(user, item), by_graph(user, item)):
-        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
-    if not of_items:
-        other = np.random.default_rng(5).normal(size=(2, 4))
-        for rows in (closed, by_graph):
-            rows.take(other)
-        for a, b in zip(closed(user[3:] - 1, item[3:]), by_graph(user[3:] - 1, item[3:])):
-            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("damping", [0.1, 1.0])

@@ -1,14 +1,21 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from mindspore import Tensor
 
-from src.ncf import NCF, score
+from src.ncf import NCF
+from src.network import score
 from tests import reference
+
+
+def ncf(num_users, num_items, num_factors, layers, seed):
+    return NCF(num_users, num_items, SimpleNamespace(num_factors=num_factors, layers=layers, seed=seed, embedding_std=0.01))
 
 
 def randomised(num_users, num_items, num_factors, layers, seed=0):
     """An NCF with parameters far from their initial values, and these values."""
-    net = NCF(num_users, num_items, num_factors, layers, seed)
+    net = ncf(num_users, num_items, num_factors, layers, seed)
     rng = np.random.default_rng(seed)
     values = {name: rng.normal(0, 0.6, value.shape).astype(np.float32) for name, value in net.values().items()}
     net.set_values(values)
@@ -25,12 +32,12 @@ def test_logits_equal_those_of_the_reference(cpu, layers):
 
 
 def test_the_default_network_has_the_papers_size(cpu):
-    net = NCF(6040, 3706, 16, [64, 32, 16], seed=1)
+    net = ncf(6040, 3706, 16, [64, 32, 16], seed=1)
     assert sum(value.size for value in net.values().values()) == 470_449
 
 
 def test_initial_weights_follow_the_seed(cpu):
-    one, again, other = (NCF(4, 5, 2, [4, 2], seed).values() for seed in (1, 1, 2))
+    one, again, other = (ncf(4, 5, 2, [4, 2], seed).values() for seed in (1, 1, 2))
     assert all(np.array_equal(one[name], again[name]) for name in one)
     assert not np.array_equal(one["user_gmf"], other["user_gmf"])
     assert one["user_gmf"].std() == pytest.approx(0.01, rel=0.7)

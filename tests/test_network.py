@@ -20,7 +20,7 @@ from src.evaluation.recommend import recommend
 from src.evaluation.withdraw import withdraw
 from src.game.anchors import load_model, trained_model
 from src.game.preprocess import preprocess
-from src.network import build, model_class
+from src.network import GraphPairs, build, model_class
 from src.training.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
 from src.training.train import train
 from tests.report.reading import words
@@ -97,22 +97,33 @@ def test_a_model_of_ones_own_is_known_by_what_its_file_holds(cpu, ratings, setti
                 load_checkpoint(asked(config).checkpoint, dataset, asked(config))
 
 
-def test_the_model_of_the_guide_is_what_its_file_says(cpu, ratings, settings, own):
-    config = settings("--model", own(MODEL), *TINY)
-    dataset = load_dataset(config)
-    net = build(dataset, config)
-    values = {key: np.random.default_rng(0).normal(size=value.shape).astype(np.float32)
-              for key, value in net.values().items()}
-    net.set_values(values)
-    rows = net.rows_of_users(4)
-    rows.start()
-    user, item = np.array([1, 5, 5], np.int32), np.array([0, 3, 19], np.int32)
-    logit, gradient = rows(user, item)
-    assert gradient.shape == (3, net.user_rows(values).shape[1])
-    step = 1e-2  # a logit that is linear in the row is the gradient times it, up to what the row has no part in
-    moved = net.user_rows(values) + step
-    rows.take(moved)
-    assert rows(user, item)[0] - logit == pytest.approx(step * gradient.sum(1), rel=1e-2, abs=1e-5)
+@pytest.mark.parametrize("of_items", [False, True])
+@pytest.mark.parametrize("model", [f"ncf {layers}" for layers in ("8", "8,4", "8,6,4,2")] + ["mf", "lightgcn"])
+def test_rows_in_closed_form_are_those_of_automatic_differentiation(cpu, ratings, settings, monkeypatch, model, of_items):
+    monkeypatch.setattr("src.ncf.BLOCK", 4)
+    name, *layers = model.split()
+    config = settings("--model", name, *(["--layers", *layers] if layers else []), "--num_factors", 3, "--embedding_std", 1)
+    net = build(load_dataset(config), config)
+    rng, values = np.random.default_rng(0), net.values()
+    user, item = rng.integers(0, 12, 9).astype(np.int32), rng.integers(0, 20, 9).astype(np.int32)
+    closed, by_graph = net.rows_of_items(6) if of_items else net.rows_of_users(6), GraphPairs(net, 6, of_items)
+    other = rng.normal(size=net.user_rows(values).shape).astype(np.float32)
+    for change in (lambda rows: rows.at(values), *([] if of_items else [lambda rows: rows.take(other)])):
+        for rows in (closed, by_graph):
+            change(rows)
+        for a, b, entry in zip(closed(user, item), by_graph(user, item), (None, closed.entry)):
+            np.testing.assert_allclose(a if entry is None else a @ entry, b, rtol=1e-4, atol=1e-5)
+
+
+def test_what_is_found_of_a_pair_of_ncf_does_not_depend_on_how_many_are_asked_about(cpu, ratings, settings):
+    net = build(load_dataset(settings()), settings("--embedding_std", 1))
+    rows, rng = net.rows_of_users(1), np.random.default_rng(0)
+    rows.at(net.values())
+    user, item = rng.integers(0, 12, 5000).astype(np.int32), rng.integers(0, 20, 5000).astype(np.int32)
+    whole = rows(user, item)
+    for number in (1, 7, 100, 4097):
+        for a, b in zip(rows(user[:number], item[:number]), whole):
+            np.testing.assert_array_equal(a, b[:number])
 
 
 @pytest.mark.parametrize("text, words", [

@@ -31,7 +31,7 @@ class Block:
 
     def start(self):
         """To be called when the network has got its parameters."""
-        self.jacobian.start()
+        self.jacobian.at(self.net.values())
         self.entry = self.jacobian.entry
         shape = self.targets.shape
         user = np.repeat(np.arange(len(self.targets), dtype=np.int32), shape[1])

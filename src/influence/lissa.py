@@ -10,7 +10,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
-from ..ncf import NUM_TABLES, TABLES, Tangent, dense_weights
+from ..ncf import NCF
 from ..stat_utils import generator, sample_outside
 
 logger = logging.getLogger("ifrqe")
@@ -19,7 +19,51 @@ CALLS = 8  # chunk_size holds so many calls' samples: a sample takes several tim
 TILE = 64  # interactions of a user whose influences are computed in one call
 POWER_STEPS, POWER_BATCHES, MARGIN = 12, 8, 1.5  # for the measured scale: largest eigenvalue over batches, times the margin
 UNSOLVED = 0.1  # residual, relative to the gradient, from which on `lissa` warns
+NUM_TABLES = len(NCF.TABLES)
 NOT_FINITE = "--solver lissa: the model's {} is not finite; train it anew with a lower learning_rate"
+
+
+def dense_weights(values):
+    """The weights behind the embeddings as matrices: GMF weight (f, 1), then (out, in) and (1, out) of each layer."""
+    gmf, user, item, *further = NCF.in_layers(values)[NUM_TABLES:]
+    return [gmf[:, None], np.concatenate([user, item], 1), *(x if x.ndim > 1 else x[None] for x in further)]
+
+
+class Tangent(nn.Cell):
+    """Weighted derivatives of samples' cross-entropies along a direction in parameter space, for u copies of the parameters.
+
+    The gradient of their sum in the direction is that of the loss, the one in the parameters a Hessian-vector product.
+
+    Args:
+        arrays: number of arrays that the parameters consist of.
+    """
+
+    def __init__(self, arrays: int):
+        super().__init__()
+        self.arrays = arrays
+        self.multiply = ops.BatchMatMul()
+        self.multiply_transposed = ops.BatchMatMul(transpose_b=True)
+
+    def construct(self, label, weight, *arguments):
+        """Labels, 1 or 0, and weights that broadcast to (u, b, 1); the parameters, then the direction -> (u, b, 1).
+
+        Either: rows of NCF.TABLES of b samples, (u, b, width), and `dense_weights` with u in front.
+        """
+        n = self.arrays
+        p, r, q, t = arguments[:NUM_TABLES]
+        dp, dr, dq, dt = arguments[n:n + NUM_TABLES]
+        product = p * q
+        gmf = self.multiply(product, arguments[NUM_TABLES])
+        d_gmf = self.multiply(dp * q + p * dq, arguments[NUM_TABLES]) + self.multiply(product, arguments[n + NUM_TABLES])
+        x, dx = ops.concat((r, t), 2), ops.concat((dr, dt), 2)
+        for k in range(NUM_TABLES + 1, n, 2):
+            if k > NUM_TABLES + 1:  # ReLU
+                on = ops.cast(x > 0, ms.float32)
+                x, dx = x * on, dx * on
+            matrix, d_matrix = arguments[k], arguments[n + k]
+            dx = self.multiply_transposed(dx, matrix) + self.multiply_transposed(x, d_matrix) + arguments[n + k + 1]
+            x = self.multiply_transposed(x, matrix) + arguments[k + 1]
+        return weight * (ops.sigmoid(x + gmf) - label) * (dx + d_gmf)
 
 
 class Recursion(nn.Cell):
@@ -78,7 +122,7 @@ class Lissa:
     def start(self):
         """To be called when the network has got its parameters; measures the scale."""
         values = self.net.values()
-        self.tables = [values[name] for name in TABLES]
+        self.tables = [values[name] for name in NCF.TABLES]
         self.dense = [Tensor(np.repeat(array[None], self.copies, 0)) for array in dense_weights(values)]
         drawn = self.config.lissa_depth * self.groups  # h has the rows that can differ from zero; its row 0 is all others
         shapes = [(1 + min(len(table), self.copies + drawn * n), self.copies, table.shape[1])

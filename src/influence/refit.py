@@ -15,7 +15,7 @@ from ..common.share import WHOLE, Share
 from ..common.terminal import progress
 from ..config import Config
 from ..dataset import Dataset
-from ..network import Network, Rows
+from ..network import Network, Pairs
 from ..stat_utils import sigmoid
 from .block import gram
 from .chunks import Chunks
@@ -54,7 +54,7 @@ def row_prior(rows: np.ndarray) -> Prior:
 
 
 def refit(net: Network, dataset: Dataset, prior: Prior, config: Config, start: np.ndarray | None = None,
-          steps: int = STEPS, jacobian: Rows | None = None) -> np.ndarray:
+          steps: int = STEPS, jacobian: Pairs | None = None) -> np.ndarray:
     """The rows of all users of a dataset from its training interactions.
 
     Args:
@@ -64,7 +64,7 @@ def refit(net: Network, dataset: Dataset, prior: Prior, config: Config, start: n
         config: num_neg, seed (of the negatives), chunk_size.
         start: (num_users, d), rows to begin from; None for the prior's mean.
         steps: evaluations after the first. A step that does not lower the objective of its user is halved.
-        jacobian: Rows of the network, whose graph is then not compiled anew; None for one of its own.
+        jacobian: Pairs of the network, whose graph is then not compiled anew; None for one of its own.
 
     Returns:
         (num_users, d) float32, in the form of Network.user_rows; of a user without interactions the prior's mean.
@@ -74,7 +74,7 @@ def refit(net: Network, dataset: Dataset, prior: Prior, config: Config, start: n
     """
     chunks = Chunks(dataset, config, purpose="refit negatives")
     jacobian = jacobian or net.rows_of_users(chunks.pairs_per_call)
-    jacobian.start()
+    jacobian.at(net.values())
     rows = np.tile(prior.mean, (dataset.num_users, 1)).astype(np.float32)
     begin = rows if start is None else start
     most = max((len(users) for _, users in chunks.parts), default=1)
@@ -107,14 +107,14 @@ def refitted(net: Network, values: dict, dataset: Dataset, trained: np.ndarray, 
     return net.with_user_rows(values, refit(net, dataset, prior, config, start))
 
 
-def refit_to_all(jacobian: Rows, kept: np.ndarray, prior: Prior, start: np.ndarray, num_neg: int, steps: int = STEPS,
+def refit_to_all(jacobian: Pairs, kept: np.ndarray, prior: Prior, start: np.ndarray, num_neg: int, steps: int = STEPS,
                  pairs: int = 1 << 16) -> np.ndarray:
     """The rows of some users from their interactions, with every other item as a negative: no sampling, so no noise.
 
     A negative weighs as often as it is drawn in an epoch on average: num_neg * interactions / other items.
 
     Args:
-        jacobian: Rows of users, started.
+        jacobian: Pairs of users, at the shared parameters.
         kept: (u, num_items) bool, the interactions.
         prior: Prior, as a rule row_prior.
         start: (u, d), rows to begin from.
@@ -147,7 +147,7 @@ class Objective:
     """What the rows of some users minimise, each for itself.
 
     Args:
-        jacobian: Rows of users.
+        jacobian: Pairs of users.
         items: (u, p) int32, their samples.
         weight: (u, p), how much each counts.
         label: (u, p), 1 for a positive and 0 for a negative.
@@ -161,7 +161,7 @@ class Objective:
         self.user = np.repeat(np.arange(len(items), dtype=np.int32), items.shape[1])
 
     def __call__(self, rows):
-        """(u,) values at (u, d) rows in nats, (u, p) logits, and (u, p, w) their gradients as Rows gives them."""
+        """(u,) values at (u, d) rows in nats, (u, p) logits, and (u, p, w) their gradients as Pairs gives them."""
         padded = np.zeros((self.most, rows.shape[1]), np.float32)
         padded[:len(rows)] = rows
         self.jacobian.take(padded)

@@ -38,7 +38,7 @@ class Withdrawal:
         self.first = np.cumsum(self.length) - self.length
         self.by_item = dataset.user[np.argsort(dataset.item, kind="stable")]
         self.item_length = np.bincount(dataset.item, minlength=dataset.num_items)
-        self.users, self.items = (of(dataset.num_items, graph=False) for of in (net.rows_of_users, net.rows_of_items))
+        self.users, self.items = (of(dataset.num_items) for of in (net.rows_of_users, net.rows_of_items))
         self.gone, self.left = np.zeros(dataset.num_interactions, bool), self.length.copy()
 
     def __call__(self, sets: dict[str, dict], withdrawn: np.ndarray) -> dict[str, dict]:
@@ -72,22 +72,18 @@ class Withdrawal:
         rows = net.user_rows(values)
         others = np.setdiff1d(np.flatnonzero(self.left), users)  # their own rows are what is to be forgotten
         prior = row_prior(rows[others if len(others) else users])
-        net.set_values(values)
-        self.items.start()
+        self.items.at(values)
         old = self._of_pairs(users[owner], item)
-        refitted = self._refit(kept, prior, rows[users], FIRST)
+        refitted = self._refit(values, kept, prior, rows[users], FIRST)
         moved = net.with_user_rows(values, _replaced(rows, users, refitted))
-        net.set_values(moved)
-        self.items.start()
+        self.items.at(moved)
         moved = net.with_item_rows(moved, self._item_rows(moved, users, owner, item, stays, old))
         if stays.any():
-            net.set_values(moved)
-            refitted = self._refit(kept, prior, refitted, AGAIN)
+            refitted = self._refit(moved, kept, prior, refitted, AGAIN)
         return net.with_user_rows(moved, _replaced(rows, users, refitted))
 
-    def _refit(self, kept, prior, start, steps):
-        if kept.any():
-            self.users.start()
+    def _refit(self, values, kept, prior, start, steps):
+        self.users.at(values)
         return refit_to_all(self.users, kept, prior, start, self.config.num_neg, steps, self.config.chunk_size)
 
     def _of_pairs(self, user, item):

@@ -49,7 +49,7 @@ class CompiledSteps:
     """Runs the steps of a TrainSteps of an NCF, whose config it is given, on the parameters and moments that it has."""
 
     def __init__(self, cell, config):
-        self.parameters = cell.net.in_layers()
+        self.parameters = cell.net.in_layers(dict(cell.net.parameters_and_names()))
         moments = {id(p): both for p, *both in zip((*cell.tables, *cell.weights), (*cell.tables_m, *cell.weights_m),
                                                    (*cell.tables_v, *cell.weights_v))}
         self.sets = self.parameters, *zip(*(moments[id(p)] for p in self.parameters))

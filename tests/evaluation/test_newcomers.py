@@ -20,7 +20,8 @@ from src.influence.anchor import Anchor
 from src.influence.refit import prior_of, refit
 from src.influence_function import influences
 from src.movielens import prepare
-from src.ncf import NCF, build
+from src.ncf import NCF
+from src.network import build
 from src.sources.catalogue import load_catalogue
 from src.training.checkpoint import load_anchors, read_checkpoint, save_checkpoint
 from src.training.train import train

@@ -21,7 +21,8 @@ from src.evaluation.recommend import top_items
 from src.game.decisions import read_decisions
 from src.influence.refit import refitted
 from src.metrics import all_metrics, ranks
-from src.ncf import NCF, build, score
+from src.ncf import NCF
+from src.network import build, score
 from tests.report.reading import words
 
 KEYS = ["model", "dataset", "seed", "epoch", "personal", "num_users", "num_items", "num_interactions", "num_candidates",

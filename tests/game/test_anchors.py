@@ -4,7 +4,7 @@ import pytest
 from src.common.variant import asked
 from src.dataset import load_dataset
 from src.game.anchors import Retrained, load_model, parameter_sets
-from src.ncf import build
+from src.network import build
 from src.training.train import train
 from tests.small import SMALL
 

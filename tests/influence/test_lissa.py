@@ -7,9 +7,9 @@ from mindspore import Tensor, ops
 from src.dataset import load_dataset
 from src.influence.anchor import Anchor
 from src.influence.chunks import Chunks
-from src.influence.lissa import Lissa, Recursion
+from src.influence.lissa import Lissa, Recursion, dense_weights
 from src.influence_function import influences
-from src.ncf import TABLES, dense_weights
+from src.ncf import NCF
 from tests import reference
 from tests.test_ncf import randomised
 
@@ -17,21 +17,21 @@ from tests.test_ncf import randomised
 def as_arrays(vector, values):
     """A vector of all parameters as the solver's arrays."""
     values = {name: value.astype(np.float32) for name, value in reference.unpack(vector, values).items()}
-    return [values[name] for name in TABLES] + dense_weights(values)
+    return [values[name] for name in NCF.TABLES] + dense_weights(values)
 
 
 def products(vectors, values, users, items, labels):
     """(k, p) products of the Hessian of the samples' mean loss with (k, p) vectors, by the solver's graph."""
     n, k = len(as_arrays(vectors[0], values)), len(vectors)
     columns = [np.stack(a) for a in zip(*(as_arrays(v, values) for v in vectors))]
-    h = [Tensor(np.swapaxes(c, 0, 1) if j < len(TABLES) else c) for j, c in enumerate(columns)]
-    parameters = [Tensor(a[(users, users, items, items)[j]] if j < len(TABLES) else np.repeat(a[None], k, 0))
+    h = [Tensor(np.swapaxes(c, 0, 1) if j < len(NCF.TABLES) else c) for j, c in enumerate(columns)]
+    parameters = [Tensor(a[(users, users, items, items)[j]] if j < len(NCF.TABLES) else np.repeat(a[None], k, 0))
                   for j, a in enumerate(as_arrays(reference.pack(values), values))]
     weight = np.full((len(users), 1), 1 / len(users), np.float32)
     new, _, _ = Recursion(n)(Tensor(users), Tensor(items), Tensor(labels[:, None].astype(np.float32)), Tensor(weight),
                              Tensor(0, ms.float32), Tensor(-1, ms.float32), *parameters, *h, *[ops.zeros_like(x) for x in h])
     new = [x.asnumpy() for x in new]
-    return [[np.swapaxes(x, 0, 1)[c] if j < len(TABLES) else x[c] for j, x in enumerate(new)] for c in range(k)]
+    return [[np.swapaxes(x, 0, 1)[c] if j < len(NCF.TABLES) else x[c] for j, x in enumerate(new)] for c in range(k)]
 
 
 @pytest.mark.parametrize("layers", [[4], [4, 3], [6, 4, 3]])

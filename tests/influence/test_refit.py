@@ -9,7 +9,8 @@ from src.common.errors import InputError
 from src.dataset import Ids, load_dataset
 from src.influence.chunks import Chunks
 from src.influence.refit import Prior, prior_of, refit, refitted
-from src.ncf import NCF, build
+from src.ncf import NCF
+from src.network import build
 
 from ..reference import logits
 from ..small import SMALL

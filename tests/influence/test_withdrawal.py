@@ -1,5 +1,4 @@
 import numpy as np
-import pytest
 from scipy.optimize import minimize
 
 from src.dataset import load_dataset
@@ -7,25 +6,8 @@ from src.evaluation.forgetting import Judge
 from src.influence.refit import Prior, refit_to_all
 from src.influence.withdrawal import ITEM_PRIOR, Withdrawal
 from src.movielens import prepare
-from src.network import Rows, build
+from src.network import build
 from src.training.train import train_in_memory
-
-
-@pytest.mark.parametrize("layers", ["8,4,2", "8,4", "8", "8,6,4,2"])
-def test_rows_without_a_graph_are_those_of_the_graph(cpu, ratings, settings, layers):
-    config = settings("--layers", layers, "--num_factors", 3, "--embedding_std", 1)
-    net = build(load_dataset(config), config)
-    rng = np.random.default_rng(0)
-    user, item = rng.integers(0, 12, 50).astype(np.int32), rng.integers(0, 20, 50).astype(np.int32)
-    for of in (net.rows_of_users, net.rows_of_items):
-        graph = net.rows_of_users(50) if of == net.rows_of_users else Rows(net, 50, of_items=True)
-        plain = of(50, graph=False)
-        for one in (graph, plain):
-            one.start()
-        for a, b in zip(graph(user, item), plain(user, item)):
-            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
-        if of == net.rows_of_users:
-            np.testing.assert_array_equal(graph.entry, plain.entry)
 
 
 def test_a_refit_to_all_items_is_the_minimum(cpu, ratings, settings):
@@ -33,8 +15,8 @@ def test_a_refit_to_all_items_is_the_minimum(cpu, ratings, settings):
     dataset = load_dataset(config)
     net = build(dataset, config)
     values = net.values()
-    jacobian = net.rows_of_users(20, graph=False)
-    jacobian.start()
+    jacobian = net.rows_of_users(20)
+    jacobian.at(values)
     kept = np.zeros((3, 20), bool)
     kept[0, [1, 4, 7]] = kept[1, [2, 3]] = True
     prior = Prior(np.array([.1, -.2, .3, 0]), np.diag([1., 2, 3, 4]))
@@ -72,8 +54,8 @@ def test_items_take_one_newton_step_by_the_change_in_gradient(cpu, ratings, sett
     middle = {}
     refit = probe._refit
 
-    def noting(kept, prior, start, steps):
-        middle.setdefault("row", refit(kept, prior, start, steps)[0])
+    def noting(*arguments):
+        middle.setdefault("row", refit(*arguments)[0])
         return middle["row"][None]
     probe._refit = noting
     probe({"a": values}, withdrawn)
@@ -115,7 +97,7 @@ def test_the_sampled_hessian_counts_each_other_user_as_often_as_training_does(cp
     zero = {name: np.zeros_like(value) for name, value in net.values().items()}
     net.set_values(zero)
     probe = Withdrawal(net, dataset, config)
-    probe.items.start()
+    probe.items.at(zero)
     items = np.unique(dataset.item)
     hessian = probe._hessian_of_others(items, np.array([99]))
     # at 0 every probability is 1/2, and of the gradient only the bias is left: the Hessian is a quarter of all weights

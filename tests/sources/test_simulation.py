@@ -5,7 +5,7 @@ from src.common.errors import InputError
 from src.dataset import evaluation_candidates, load_dataset
 from src.metrics import hit_ratio_of_ranks, ranks
 from src.movielens import prepare
-from src.ncf import build, score
+from src.network import build, score
 from src.sources.simulation import GENRE_NAMES, simulate
 from src.training.trainer import Trainer
 

@@ -9,7 +9,7 @@ from src.common.variant import asked
 from src.constants import FIDELITY_FILE, FIDELITY_PLOT
 from src.dataset import load_dataset
 from src.metrics import cross_entropy
-from src.ncf import score
+from src.network import score
 from src.training import trainer
 from src.training.train import train
 from studies import fidelity as study

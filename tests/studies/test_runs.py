@@ -8,7 +8,7 @@ from src.constants import RATINGS_FILE
 from src.dataset import load_dataset
 from src.influence.refit import refitted
 from src.metrics import ranks
-from src.ncf import build, score
+from src.network import build, score
 from src.training.train import train
 from studies.retraining import Retraining
 from studies.runs import SeedRuns, settings_of_seed

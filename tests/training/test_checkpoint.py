@@ -5,7 +5,7 @@ from src.common.errors import InputError
 from src.common.files import digest
 from src.common.variant import Variant, asked, ratings_path
 from src.dataset import load_dataset
-from src.ncf import build
+from src.network import build
 from src.training.checkpoint import ANCHOR, BEST, load_anchors, load_checkpoint, save_checkpoint
 from src.training.train import train
 

@@ -13,7 +13,8 @@ from src.common.variant import Variant, asked
 from src.config import load_config
 from src.dataset import evaluation_candidates, load_dataset
 from src.metrics import cross_entropy, ndcg_of_ranks, ranks
-from src.ncf import TABLES, build, score
+from src.ncf import NCF
+from src.network import build, score
 from src.training.checkpoint import load_anchors, load_checkpoint
 from src.training.steps import TrainSteps
 from src.training.train import train
@@ -54,11 +55,13 @@ def numpy_steps(values, users, items, rates, betas, epsilon, lazy, decay):
                 value[at] = kept
         rate = rate * np.sqrt(1 - betas[1] ** t) / (1 - betas[0] ** t)
         for name, grad in grads.items():
-            rows = slice(None) if not lazy or name not in TABLES else np.unique(user if name.startswith("user") else item)
+            rows = slice(None)
+            if lazy and name in NCF.TABLES:
+                rows = np.unique(user if name.startswith("user") else item)
             m[name][rows] = betas[0] * m[name][rows] + (1 - betas[0]) * grad[rows]
             v[name][rows] = betas[1] * v[name][rows] + (1 - betas[1]) * grad[rows] ** 2
             step = m[name][rows] / (np.sqrt(v[name][rows]) + epsilon)
-            values[name][rows] -= rate * (step + (decay * values[name][rows] if name in TABLES else 0))
+            values[name][rows] -= rate * (step + (decay * values[name][rows] if name in NCF.TABLES else 0))
     return values
 
 
@@ -283,7 +286,7 @@ def test_averaged_epochs(cpu, ratings, settings, monkeypatch):
             shown.setdefault(average, {}).__setitem__(history[-1]["epoch"], values), setattr(self, "record", history[-1]),
             setattr(self, "values", values)))
         train(asked(settings(*SMALL, "--train_epochs", 4, "--learning_rate", 0.05, "--average_epochs", average)))
-    for name in TABLES:
+    for name in NCF.TABLES:
         assert shown[3][1][name] == pytest.approx(shown[1][1][name])
         assert shown[3][4][name] == pytest.approx(np.mean([shown[1][k][name] for k in (2, 3, 4)], 0), rel=1e-5, abs=1e-7)
         assert not np.allclose(shown[3][4][name], shown[1][4][name])
