@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from src import metrics
+from src.candidates import evaluation_candidates
 from src.common.errors import InputError
 from src.common.files import write_json
 from src.common.machine import hardware, peak_rss_mb
@@ -18,7 +19,7 @@ from src.common.process import ROOT, ask, command
 from src.common.ranks import in_ranks, rank_folder
 from src.common.stage import main
 from src.config import load_config
-from src.dataset import evaluation_candidates, load_dataset
+from src.dataset import load_dataset
 from src.device_adapter import set_device
 from src.influence.anchor import Anchor
 from src.influence_function import influences

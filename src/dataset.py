@@ -1,4 +1,4 @@
-"""Leave-one-out split, training groups and evaluation candidates of a dataset folder.
+"""Leave-one-out split and training groups of a dataset folder.
 
 What its user has vetoed or withdrawn is left out first. Of what is left the last interaction of each user is their test
 item, the second-last their validation item, all before them their history. With `holdout` 1, as in the NCF literature, the
@@ -18,13 +18,11 @@ from .common.share import WHOLE, Share, SharedPairs
 from .common.variant import REMEDY, dataset_folder
 from .common.wording import counted
 from .config import Config
-from .consent.allowed import TOO_FEW, VETO, WAITS, Consent, Dropped
-from .consent.unwillingness import stated
+from .consent.allowed import TOO_FEW, WAITS, Consent, Dropped, barred
 from .consent.withdrawn import check_head, read_requests, taken_back
 from .constants import DATASET_FILE, HELD_OUT_FILE
 from .sources.interactions import Ids, Interactions, ordered, read_interactions, read_masked
-from .sources.negatives import read_negatives
-from .stat_utils import PairSet, generator, sample_distinct_outside, sample_outside
+from .stat_utils import PairSet, sample_outside
 
 logger = logging.getLogger("ifrqe")
 
@@ -42,6 +40,12 @@ class HeldOut:
     validation: np.ndarray | None
     test: np.ndarray
     rows: np.ndarray = None
+
+    @classmethod
+    def of(cls, interactions: Interactions, place: np.ndarray) -> HeldOut:
+        """What stands at (num_users, 1 or 2) places of Interactions; -1 for nothing."""
+        item, rows = (np.append(values, -1)[place] for values in (interactions.item, interactions.rows))
+        return cls(item[:, 0].astype(np.int32) if place.shape[1] == 2 else None, item[:, -1].astype(np.int32), rows)
 
 
 @dataclass
@@ -199,18 +203,15 @@ def split_allowed(whole: Interactions, holdout: int, why: np.ndarray | None = No
         held[lost] = -1
     in_history = why == 0
     in_history[held[held >= 0]] = False
-    item, rows = np.where(held < 0, -1, whole.item[held]), np.where(held < 0, -1, whole.rows[held])
-    out = HeldOut(item[:, 0].astype(np.int32) if holdout == 2 else None, item[:, -1].astype(np.int32), rows)
     dropped = place = None
     if (gone := np.flatnonzero(why)).size:
         before = np.cumsum(in_history) - in_history
         dropped = Dropped(whole.user[gone], whole.item[gone], whole.rows[gone], why[gone], before[gone],
                           np.zeros(len(gone), np.int32) if line is None else line[gone])
-        length = np.bincount(whole.user, minlength=whole.num_users)
-        in_all = np.arange(len(why)) < (np.cumsum(length) - holdout)[whole.user]  # of the histories if none were dropped
+        in_all = whole.history.from_end >= holdout  # of the histories if none were dropped
         place = (np.cumsum(in_all) - 1)[in_history]
-    return Dataset(whole.name, whole.ids, whole.user[in_history], whole.item[in_history], whole.rows[in_history], out,
-                   dropped=dropped, place=place)
+    return Dataset(whole.name, whole.ids, whole.user[in_history], whole.item[in_history], whole.rows[in_history],
+                   HeldOut.of(whole, held), dropped=dropped, place=place)
 
 
 def load_dataset(config: Config, masked: bool = False, consent: Consent | None = None) -> Dataset:
@@ -232,49 +233,23 @@ def load_dataset(config: Config, masked: bool = False, consent: Consent | None =
         return _masked(config, masked, requests)
     dataset = allowed_part(read_interactions(config), config, requests, consent)
     if dataset.dropped is not None:
-        _say_what_is_dropped(dataset)
+        left = dataset.num_users - len(dataset.scored)
+        logger.info("%s: %s%s", dataset.name, dataset.dropped.summary(),
+                    f"; nothing at all of {counted(left, 'user')}" if left else "")
     return dataset
 
 
 def allowed_part(whole: Interactions, config: Config, requests: list[dict], consent: Consent | None = None) -> Dataset:
     """What load_dataset makes of all interactions of a dataset, where these requests were carried out; raises as it does."""
-    lone = np.bincount(whole.user, minlength=whole.num_users) < 2
-    if lone.any():
-        raise InputError(f"{dataset_folder(config)}: user {whole.user_ids[lone][0]} has fewer than 2 interactions, but test "
-                         "and validation items are held out of each user; remove such users (the data stage does, by "
-                         "min_ratings)")
-    value = line = vetoed = None
-    if config.veto:
-        value, line = stated(whole, config, whole=True)
-        vetoed = np.zeros(len(value), bool)
-        vetoed[whole.rows] = value == 1
-    if consent is None:
-        consent = Consent(vetoed, len(requests))
-    elif (consent.vetoed is not None and len(consent.vetoed) != whole.num_interactions) or \
-            (vetoed is not None and not consent.forbids_as(Consent(vetoed))):
-        raise InputError(f"{dataset_folder(config)}: what is vetoed, or the ratings, have changed since this was trained or "
-                         "decided; run train.py and preprocess.py anew, both with --veto and the same rules")
-    back = taken_back(whole, config, requests) if requests else np.zeros(whole.num_interactions, np.int32)
-    why = np.where(back <= consent.requests, back, 0)
-    if consent.vetoed is not None:
-        why = np.where(why > 0, why, np.where(consent.vetoed[whole.rows], VETO, 0))
-    dataset = split_allowed(whole, config.holdout, why, np.where(back > consent.requests, back, 0), line)
+    consent, why, later, said = barred(whole, config, requests, consent)
+    dataset = split_allowed(whole, config.holdout, why, later, None if said is None else said[1])
     if not dataset.num_interactions and not len(dataset.scored):
         raise InputError(ALL_VETOED)
     dataset.consent = consent
-    if value is not None:
-        chosen = np.zeros(len(value), bool)
-        chosen[dataset.rows] = True
-        chosen = chosen[whole.rows]
-        dataset.stated = value[chosen], line[chosen]
+    if said is not None:
+        place = np.argsort(whole.rows)[dataset.rows]
+        dataset.stated = tuple(values[place] for values in said)
     return dataset
-
-
-def _say_what_is_dropped(dataset):
-    why, left = dataset.dropped.why, dataset.num_users - len(dataset.scored)
-    logger.info("%s: %s take no part: %s vetoed, %s withdrawn, %s of users of whom too little is left%s", dataset.name,
-                counted(len(why), "interaction"), f"{int((why == VETO).sum()):,}", f"{int((why > 0).sum()):,}",
-                f"{int((why < VETO).sum()):,}", f"; nothing at all of {counted(left, 'user')}" if left else "")
 
 
 def _masked(config, masked, requests):
@@ -289,23 +264,18 @@ def _masked(config, masked, requests):
     for part in (trained, held) if requests else ():
         if taken_back(part, config, requests).any():
             raise InputError(f"{folder}: holds what was withdrawn since it was made, as an old copy does; {REMEDY}")
-    number = np.bincount(held.user, minlength=held.num_users)
-    scored = number > 0
-    if (number[scored] != config.holdout).any():
+    history = held.history
+    if not np.isin(history.length, (0, config.holdout)).all():
         raise InputError(f"{folder / HELD_OUT_FILE}: holds other than --holdout {config.holdout} rows of a user; run "
                          "preprocess.py with the same --holdout")
-    place = np.full((held.num_users, config.holdout), -1)
-    place[scored] = (np.cumsum(number)[scored] - 1)[:, None] - np.arange(config.holdout)[::-1]
-    item, rows = np.full(place.shape, -1, np.int32), np.full(place.shape, -1)
-    item[scored], rows[scored] = held.item[place[scored]], held.rows[place[scored]]
-    return Dataset(trained.name, trained.ids, trained.user, trained.item, trained.rows,
-                   HeldOut(item[:, 0].copy() if config.holdout == 2 else None, item[:, -1].copy(), rows),
+    place = np.where(history.length[:, None] > 0, history.first[:, None] + np.arange(config.holdout), -1)
+    return Dataset(trained.name, trained.ids, trained.user, trained.item, trained.rows, HeldOut.of(held, place),
                    consent=Consent(requests=len(requests)))
 
 
 def check_negatives(dataset: Dataset, counts: np.ndarray) -> None:
     """Raises InputError if a user who trains, and has (num_users,) `counts` items, has interacted with every item."""
-    full = (counts >= dataset.num_items) & (np.bincount(dataset.user, minlength=dataset.num_users) > 0)
+    full = (counts >= dataset.num_items) & (dataset.history.length > 0)
     if full.any():
         raise InputError(f"dataset {dataset.name}: user {dataset.user_ids[full][0]} has interacted with all "
                          f"{dataset.num_items} items, so no negative can be drawn; make the dataset anew with "
@@ -333,59 +303,3 @@ def training_groups(dataset: Dataset, num_neg: int, rng: np.random.Generator, pa
     check_negatives(dataset, pairs.counts)
     user, item = (dataset.user, dataset.item) if order is None else (dataset.user[order], dataset.item[order])
     return np.concatenate([item[:, None], sample_outside(user, pairs, rng, num_neg)], axis=1)
-
-
-def evaluation_candidates(dataset: Dataset, held_out: str, config: Config) -> np.ndarray:
-    """The items that each user's held-out item is ranked against.
-
-    Drawn by seed from the items that the user never interacted with, all different; the negatives of the validation
-    and of the test item are drawn independently. With `eval_negatives` those of the test item come from that file.
-
-    Args:
-        dataset: Dataset.
-        held_out: "validation" or "test".
-        config: num_eval_neg, eval_negatives, eval_item_list, top_k, seed.
-
-    Returns:
-        (scored users, 1 + num_eval_neg) int32 items of dataset.scored; column 0 is the held-out item.
-
-    Raises:
-        InputError: a user has too few items left to draw from, the file does not fit the dataset, or top_k takes them all.
-    """
-    positive = getattr(dataset, held_out)
-    if held_out == "test" and config.eval_negatives:
-        negatives = read_negatives(config.eval_negatives, config.eval_item_list, dataset)
-    else:
-        pairs = dataset.all_pairs(of_scored=True)
-        left = dataset.num_items - pairs.counts
-        if left.min() < config.num_eval_neg:
-            most = dataset.num_items - config.num_eval_neg
-            lower = f"set it to {left.min()} or less, or " if left.min() else ""
-            leave = f"leave such users out with --max_ratings {most} in the data stage" if most >= config.min_ratings \
-                else "give a dataset with more items"
-            user = dataset.all_user_ids[left.argmin()]
-            raise InputError(f"--num_eval_neg {config.num_eval_neg}: user {user} has interacted "
-                             f"with all but {left.min()} of the {dataset.num_items} items; {lower}{leave}")
-        negatives = sample_distinct_outside(pairs, config.num_eval_neg, generator(config.seed, "candidates", held_out))
-        negatives = dataset.share.own(negatives)
-    candidates = np.concatenate([positive[:, None], negatives], axis=1)[dataset.scored]
-    counts = counting(candidates)
-    number = candidates.shape[1] if counts is None else int(counts.sum(1).min(initial=candidates.shape[1]))
-    if config.top_k >= number:
-        raise InputError(f"--top_k {config.top_k}: there are only {number} candidates for the {held_out} item, so that "
-                         "every item would be a hit; lower it")
-    return candidates
-
-
-def counting(candidates: np.ndarray) -> np.ndarray | None:
-    """Which candidates count: all but copies of the first, the held-out item (some published files have them).
-
-    Args:
-        candidates: (num_users, n) int items.
-
-    Returns:
-        (num_users, n) bool; None if all count.
-    """
-    counts = candidates != candidates[:, :1]
-    counts[:, 0] = True
-    return None if counts.all() else counts

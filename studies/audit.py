@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from src import metrics
+from src.candidates import evaluation_candidates
 from src.common.columns import NO_GENRE
 from src.common.figures import drawn
 from src.common.files import write_json, write_text
@@ -19,7 +20,6 @@ from src.common.terminal import markdown_text, progress
 from src.common.wording import markdown_table
 from src.consent.unwillingness import data_files, unwillingness_source
 from src.constants import AUDIT_FILE, AUDIT_PLOT, GENRES
-from src.dataset import evaluation_candidates
 from src.device_adapter import set_device
 from src.game.strategies import NONE, STRATEGIES, needs_model
 from src.options import TRAINED

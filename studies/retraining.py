@@ -2,11 +2,11 @@
 import logging
 from collections import deque
 
+from src.candidates import counting, evaluation_candidates
 from src.common.errors import InputError
 from src.common.files import atomic_write, write_text
 from src.common.plugins import check_labels, is_file
 from src.common.terminal import RESULT
-from src.dataset import counting, evaluation_candidates
 from src.network import build, score
 from src.training.trainer import Trainer, train_on
 

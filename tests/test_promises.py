@@ -8,12 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from src.candidates import evaluation_candidates
 from src.common.errors import InputError
 from src.common.variant import Variant
 from src.consent.allowed import TOO_FEW, VETO, WAITS
 from src.consent.unwillingness import load_unwillingness
 from src.consent.withdrawn import with_request, withdrawn_path
-from src.dataset import evaluation_candidates, load_dataset, split_allowed
+from src.dataset import load_dataset, split_allowed
 from src.evaluation.evaluate import evaluate
 from src.evaluation.recommend import have_had
 from src.game.preprocess import preprocess

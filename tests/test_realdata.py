@@ -5,8 +5,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from src.candidates import evaluation_candidates
 from src.common.variant import asked
-from src.dataset import evaluation_candidates, load_dataset
+from src.dataset import load_dataset
 from src.evaluation.evaluate import evaluate
 from src.game.preprocess import preprocess
 from src.movielens import prepare

@@ -1,18 +1,20 @@
 """What users ask to take back: the file `withdraw`, a CSV with user_id[,item_id][,genre]."""
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
-from ..common.columns import clean_ids, positions
 from ..common.errors import InputError
-from ..common.tables import existing_file, read_table, short_line
+from ..common.tables import existing_file
 from ..config import Config
-from ..constants import GENRE, ITEM, UNWILLINGNESS, USER
-from ..sources.catalogue import items_by_genre, original_id, plain_genre
+from ..constants import GENRE, ITEM, USER
+from ..sources.catalogue import original_id
 from ..sources.interactions import Interactions
-from .withdrawn import named_by, taken_back
+from .rules import ALL, NAMED, UNKNOWN, Rules, listed
+from .withdrawn import taken_back
 
-_ALL = -2  # position of what a line does not name
+_WORDS = [column.removesuffix("_id") for column in NAMED]
 
 
 def read_withdrawal(config: Config, whole: Interactions, requests: list[dict]) -> tuple[np.ndarray, list[list]]:
@@ -36,54 +38,30 @@ def read_withdrawal(config: Config, whole: Interactions, requests: list[dict]) -
     """
     path = existing_file(config.withdraw, f"give a CSV with {USER}, and {ITEM} or {GENRE} where not all of theirs is meant",
                          "withdraw")
-    table = read_table(path, [USER, ITEM, GENRE, UNWILLINGNESS], [USER], extra="refused", skip_blank_lines=False)
-    line = np.arange(len(table)) + 2
-    named = [column for column in (USER, ITEM, GENRE) if column in table]
-    fields = {column: table[column].astype(str).str.strip().to_numpy(object) for column in table}
-    filled = np.any([fields[column] != "" for column in table], axis=0)
-    table, line = table[filled].reset_index(drop=True), line[filled]
-    fields = {column: field[filled] for column, field in fields.items()}
-
-    def refuse(row, why):
-        raise InputError(f"{path}: line {line[row]}: {why}; nothing was withdrawn")
-
-    if not len(table):
+    rules = Rules.read(path, whole, config, (USER,))
+    if not len(rules.line):
         raise InputError(f"{path}: names nothing; give at least one line below its header")
-    if (short := short_line(path)):
-        raise InputError(f"{path}: line {short} has fewer fields than the header, and what it does not name must not stand "
-                         "for all; fill it up with commas, or remove it")
-    for row, text in enumerate(fields.get(UNWILLINGNESS, ())):
-        if text not in ("1", "1.0"):
-            refuse(row, f"{UNWILLINGNESS} {text}, but nothing is withdrawn by half; leave the column out, or write 1")
-    ids = {}
-    for column, known in ((USER, whole.user_ids), (ITEM, whole.item_ids)):
-        ids[column] = np.full(len(table), _ALL)
-        if column in table:
-            found = clean_ids(table[column], path, column, lambda row: f"line {line[row]}", blank=True)
-            ids[column] = np.append(positions(known, found.unique), _ALL)[found.code]
-    genres = [plain_genre(text) for text in fields.get(GENRE, [""] * len(table))]
-    of_genre = items_by_genre(whole, config) if any(genres) else None
-    before = taken_back(whole, config, requests)
-    meant, rules = np.zeros(whole.num_interactions, bool), []
-    earlier = [rule for request in requests for rule in request["rules"]]
-    for row, (user, item) in enumerate(zip(ids[USER].tolist(), ids[ITEM].tolist())):
-        said = ", ".join(f"{column.removesuffix('_id')} {fields[column][row]}" for column in named if fields[column][row])
-        if user == _ALL:
-            refuse(row, f"no {USER}; a request names whose interactions are taken back")
-        if user < 0:
-            refuse(row, f"there is no user {fields[USER][row]} in {whole.name}")
-        if item != _ALL and item < 0:
-            refuse(row, f"{said}: there is no such item in {whole.name}")
-        place = named_by(whole, user, None if item == _ALL else item, of_genre.get(genres[row], ()) if genres[row] else None)
-        if not len(place):
-            refuse(row, f"{said}: they have had nothing of that")
-        rule = [original_id(whole.user_ids, user), None if item == _ALL else original_id(whole.item_ids, item),
-                genres[row] or None]
-        if before[place].all() and (item != _ALL or rule in earlier):  # a wider rule may mean newer ratings, too
-            number = int(before[place].max())
-            refuse(row, f"{said} was withdrawn before, by request {number} of {requests[number - 1]['time']}")
-        if meant[place].all():
-            refuse(row, f"{said} is withdrawn by an earlier line already; remove it")
-        meant[place] = True
-        rules.append(rule)
-    return meant & (before == 0), rules
+    if (rules.value != 1).any():
+        raise InputError(f"{path}: line {listed(rules.line[rules.value != 1])}: nothing is withdrawn by half; leave the "
+                         "column unwillingness out, or write 1")
+    before, ids = taken_back(whole, config, requests), (whole.user_ids, whole.item_ids, rules.genres and rules.genres[1])
+    first, met = rules.match(whole, -np.arange(len(rules.line)))  # the first line that names an interaction
+    left = dataclasses.replace(whole, **{name: getattr(whole, name)[before == 0] for name in ("user", "item", "rows")})
+    _, met_anew = rules.match(left)
+    asked, earlier = [], [rule for request in requests for rule in request["rules"]]
+    for row, names in enumerate(rules.names.T):
+        fault = None
+        asked.append([None if at < 0 else original_id(known, at) for known, at in zip(ids, names)])
+        if (names == UNKNOWN).any():
+            fault = f"there is no such {_WORDS[(names == UNKNOWN).argmax()]} in {whole.name}"
+        elif not met[row]:
+            fault = "they have had nothing of that"
+        elif not met_anew[row] and (names[1] != ALL or asked[row] in earlier):  # a wider rule may mean newer ratings, too
+            fault = "was withdrawn before"
+        elif not (first == row).any():
+            fault = "is withdrawn by an earlier line already; remove it"
+        if fault:
+            said = ", ".join(f"{word} {rules.text[column][row]}" for word, column, at in zip(_WORDS, NAMED, names)
+                             if at != ALL)
+            raise InputError(f"{path}: line {rules.line[row]}: {said}: {fault}; nothing was withdrawn")
+    return (first >= 0) & (before == 0), asked

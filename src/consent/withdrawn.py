@@ -13,14 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ..common.columns import positions
 from ..common.errors import InputError
 from ..common.files import read_json
 from ..common.variant import dataset_folder
 from ..config import Config
 from ..constants import DATASET_FILE, WITHDRAWN_FILE
-from ..sources.catalogue import items_by_genre
 from ..sources.interactions import Interactions
+from .rules import Rules
 
 _KEYS = ("request", "time", "models", "file_sha256", "rules", "interactions", "forbidden", "before", "after",
          "previous_sha256")
@@ -96,30 +95,8 @@ def taken_back(whole: Interactions, config: Config, requests: list[dict]) -> np.
     Raises:
         InputError: a request is about a genre, and no genres are known.
     """
-    none = len(requests) + 1
-    found = np.full(whole.num_interactions, none, np.int32)
-    pairs = [(user, item, request["request"]) for request in requests
-             for user, item in request["interactions"] + request["forbidden"]]
-    if pairs:
-        place, number = whole.places(*_positions(whole, pairs)), np.array([pair[2] for pair in pairs], np.int32)
-        np.minimum.at(found, place[place >= 0], number[place >= 0])
-    rules = [(*rule, request["request"]) for request in requests for rule in request["rules"]]
-    of_genre = items_by_genre(whole, config) if any(genre for _, _, genre, _ in rules) else {}
-    for (_, named, genre, number), user, item in zip(rules, *_positions(whole, rules) if rules else ()):
-        if user >= 0 and (named is None or item >= 0):
-            place = named_by(whole, user, None if named is None else item, of_genre.get(genre, ()) if genre else None)
-            found[place] = np.minimum(found[place], number)
-    return np.where(found == none, 0, found)
-
-
-def named_by(whole: Interactions, user: int, item: int | None, items: np.ndarray | None) -> np.ndarray:
-    """Places of a user's interactions: all, or with an item, or with some items."""
-    place = np.arange(*np.searchsorted(whole.user, [user, user + 1]))
-    if item is not None:
-        place = place[whole.item[place] == item]
-    return place if items is None else place[np.isin(whole.item[place], items)]
-
-
-def _positions(whole, named):
-    """Positions of the users and of the items that tuples of original ids begin with; -1 for what is not there."""
-    return [positions(ids, list(map(str, column))) for ids, column in zip((whole.user_ids, whole.item_ids), zip(*named))]
+    named = [(rule, request["request"]) for request in requests for rule in (
+        *request["rules"], *([*pair, None] for pair in request["interactions"] + request["forbidden"]))]
+    number = np.array([*(number for _, number in named), 0], np.int32)
+    decides, _ = Rules.of_ids([rule for rule, _ in named], whole, config).match(whole, -number[:-1])
+    return number[decides]

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from .. import metrics
+from ..candidates import counting, evaluation_candidates
 from ..common.errors import InputError
 from ..common.files import atomic_write, read_json, write_csv, write_json
 from ..common.plugins import plugin_files
@@ -26,7 +27,7 @@ from ..common.variant import Variant, decision_files
 from ..config import Config
 from ..consent.unwillingness import data_files, load_unwillingness
 from ..constants import MASKED_MODEL, RATINGS_FILE, USER, eval_file, users_file
-from ..dataset import Dataset, counting, evaluation_candidates
+from ..dataset import Dataset
 from ..device_adapter import set_device
 from ..game.decisions import Decisions, consent_behind, dataset_of, decisions_behind
 from ..network import score, score_all

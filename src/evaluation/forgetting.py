@@ -8,8 +8,9 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from .. import metrics
+from ..candidates import counting, evaluation_candidates
 from ..config import Config
-from ..dataset import Dataset, counting, evaluation_candidates
+from ..dataset import Dataset
 from ..network import Network, build, score, score_all
 from .recommend import have_had, top_items
 

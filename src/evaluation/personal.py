@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import metrics
+from ..candidates import evaluation_candidates
 from ..common.variant import Variant
-from ..dataset import Dataset, evaluation_candidates, without_test_items
+from ..dataset import Dataset, without_test_items
 from ..game.decisions import trained_on
 from ..influence.refit import refitted
 from ..network import Network, build, score

@@ -1,1 +1,1 @@
-"""Where data come from: downloads, readers, the simulation, the lists of users and items, published negatives."""
+"""Where data come from: downloads, readers, the simulation, the lists of users and items."""

@@ -58,12 +58,6 @@ def genres_of(dataset, config):
     return pairs, names
 
 
-def items_by_genre(dataset, config: Config) -> dict[str, np.ndarray]:
-    """By the plain name of a genre the positions of its items; raises as genres_of does."""
-    pairs, names = genres_of(dataset, config)
-    return {names[genre]: group[ITEM].to_numpy() for genre, group in pairs.groupby(GENRE)}
-
-
 def find_users(dataset, text: str, option: str) -> np.ndarray:
     """Positions of the users whose original ids `text` lists, separated by commas.
 

@@ -117,6 +117,9 @@ def read_interactions(config: Config) -> Interactions:
         raise InputError(f"{path}: holds no ratings; {_ANEW}")
     ids, user, item = _positions([(path, ratings)], record.get(TEXT_IDS, []))
     number = np.bincount(user)
+    if number.min() < 2:
+        raise InputError(f"{path}: user {ids.users[number.argmin()]} has fewer than 2 interactions, but test and validation "
+                         "items are held out of each user; remove such users (the data stage does, by min_ratings)")
     odd = (number < config.min_ratings) | (number > (config.max_ratings or np.inf))
     if not record and odd.any():
         logger.warning("%s: data by hand are not filtered: %s of %s users take part with fewer than --min_ratings %d, or "

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from .. import metrics
 from ..callbacks import AnchorEpochs, BestEpoch, EpochReport, HistoryFile
+from ..candidates import evaluation_candidates
 from ..common.errors import InputError
 from ..common.figures import drawn, learning_curve
 from ..common.files import write_json
@@ -22,7 +23,7 @@ from ..common.stage import Stage
 from ..common.variant import Variant, check_mask, dataset_files, dataset_folder, decision_files
 from ..consent.withdrawn import head_of, read_requests, withdrawn_path
 from ..constants import HELD_OUT_FILE, RATINGS_FILE, train_file
-from ..dataset import evaluation_candidates, load_dataset
+from ..dataset import load_dataset
 from ..device_adapter import set_device
 from ..network import build, score
 from ..options import TRAINED

@@ -139,8 +139,8 @@ def test_rules_that_meet_nothing_are_named_by_line(movies, caplog):
 
 @pytest.mark.parametrize("line, words", [
     ("8,,,1", r"no user '8'"), (" 70,,,1", r"no user '70' \(did you mean 7\?\)"), (",99,,1", "no item '99'"),
-    (",100,,.2", r"no item '100' \(did you mean 10\?\)"), (",,Horor,1", r"no genre 'Horor' \(did you mean Horror\?\)"),
-    ("7,,dram,.5", r"no genre 'dram' \(did you mean Drama\?\)"), ("7,60,,1", "no such pair"), (",10,War,1", "no such pair"),
+    (",100,,.2", r"no item '100' \(did you mean 10\?\)"), (",,Horor,1", r"no genre 'Horor' \(did you mean horror\?\)"),
+    ("7,,dram,.5", r"no genre 'dram' \(did you mean drama\?\)"), ("7,60,,1", "no such pair"), (",10,War,1", "no such pair"),
     ("9,,War,1", None), (",60,,1", None), (",,War,1", None),  # known, and may come yet
 ])
 def test_under_a_veto_a_rule_that_reaches_nothing_is_an_error(movies, caplog, line, words):
@@ -272,7 +272,7 @@ def test_by_genre_in_parts_is_by_genre_in_one(movies, monkeypatch):
     _, settings = movies
     config = settings("--unwillingness", "genres")
     whole = load_unwillingness(load_dataset(config), config)
-    monkeypatch.setattr("src.consent.unwillingness._ROWS", 1)
+    monkeypatch.setattr("src.consent.rules._TOGETHER", 1)
     assert load_unwillingness(load_dataset(config), config).tolist() == whole.tolist()
     assert rules(movies, "user_id,genre,unwillingness\n7,drama,0.5\n9,Horror,1\n").tolist() == [0.5, 0.5, 1]
 

@@ -5,10 +5,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from src.candidates import evaluation_candidates
 from src.common.errors import InputError
 from src.common.files import digest
 from src.common.variant import Variant, asked
-from src.dataset import evaluation_candidates, load_dataset
+from src.dataset import load_dataset
 from src.evaluation.compare import not_comparable
 from src.evaluation.evaluate import evaluate, ranks_among_untouched
 from src.game.preprocess import preprocess

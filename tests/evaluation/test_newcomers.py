@@ -277,7 +277,7 @@ def test_rules_that_name_no_user_hold_for_newcomers(finished_run, write, tmp_pat
         assert [pair for pair in vetoed if vetoed[pair]] == [(77, 14)] and not any(read(veto=False)[1].values())
     uniform = [read(unwillingness="uniform", seed=seed)[0] for seed in (1, 1, 2)]
     assert uniform[0] == uniform[1] != uniform[2] and all(found[77, 14] == 1 for found in uniform)
-    for more, words in ((",,Horor,1\n", "no genre 'Horor' .did you mean Horror"), (",9999,,1\n", "no item '9999'")):
+    for more, words in ((",,Horor,1\n", "no genre 'Horor' .did you mean horror"), (",9999,,1\n", "no item '9999'")):
         with pytest.raises(InputError, match=f"rules.csv: line 6 meets no interaction: {words}.*under --veto no rule"):
             read(more)
         read(more, veto=False)

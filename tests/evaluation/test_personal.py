@@ -9,10 +9,11 @@ import pytest
 
 from eval import evaluate_and_report
 from eval import run as answer
+from src.candidates import evaluation_candidates
 from src.common.errors import InputError
 from src.common.files import digest
 from src.common.variant import Variant, asked
-from src.dataset import HeldOut, evaluation_candidates, load_dataset
+from src.dataset import HeldOut, load_dataset
 from src.evaluation import personal
 from src.evaluation.compare import comparison_rows, comparison_table, not_comparable, rankings
 from src.evaluation.evaluate import evaluate

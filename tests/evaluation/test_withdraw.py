@@ -373,7 +373,7 @@ def test_bad_requests_are_named_by_line_and_change_nothing(cpu, run):
     never = min(set(range(1, 121)) - had)
     before = state_of(run)
     for lines, header, words in [
-            ([f"{user},{mine}", "9999,1"], "user_id,item_id", "line 3: there is no user 9999"),
+            ([f"{user},{mine}", "9999,1"], "user_id,item_id", "line 3: user 9999, .*no such user"),
             ([f"{user},{mine}", f"{user},77777"], "user_id,item_id", "line 3: user .*item 77777: there is no such item"),
             ([f"{user},{mine}", f"{user},{never}"], "user_id,item_id",
              f"line 3: .*item {never}: they have had nothing of that"),
@@ -382,15 +382,15 @@ def test_bad_requests_are_named_by_line_and_change_nothing(cpu, run):
             ([f"{user},{mine}", f",{mine}"], "user_id,item_id", "line 3: no user_id"),
             ([f"{user}"], "user_id,item_id", "line 2 has fewer fields"),
             ([], "user_id,item_id", "names nothing"),
-            ([f"{user},Nonsense"], "user_id,genre", "line 2: user .*genre Nonsense: they have had nothing of that"),
-            ([f"{user},{mine},0.5"], "user_id,item_id,unwillingness", "line 2: unwillingness 0.5, but nothing"),
+            ([f"{user},Nonsense"], "user_id,genre", "line 2: user .*genre Nonsense: there is no such genre"),
+            ([f"{user},{mine},0.5"], "user_id,item_id,unwillingness", "line 2: nothing is withdrawn by half"),
             ([f"{mine}"], "item_id", "user_id")]:
         with pytest.raises(InputError, match=words):
             withdraw(asked(asking(run, *lines, header=header)))
         assert state_of(run) == before
     withdraw(asked(asking(run, f"{user},{mine}")))
     before = state_of(run)
-    with pytest.raises(InputError, match="line 2: .* was withdrawn before, by request 1 of 20"):
+    with pytest.raises(InputError, match="line 2: .* was withdrawn before"):
         withdraw(asked(asking(run, f"{user},{mine}")))
     everything = sorted({str(user) for user, _ in listed(dataset)})
     with pytest.raises(InputError, match="all that IFRQE was trained on"):
@@ -399,7 +399,7 @@ def test_bad_requests_are_named_by_line_and_change_nothing(cpu, run):
     withdraw(asked(asking(run, str(user), header="user_id")))  # the rest
     before = state_of(run)
     for lines, header in ((f"{user}", "user_id"), (f"{user},{other}", "user_id,item_id")):
-        with pytest.raises(InputError, match="line 2: .* was withdrawn before, by request [12] of 20"):
+        with pytest.raises(InputError, match="line 2: .* was withdrawn before"):
             withdraw(asked(asking(run, lines, header=header)))
     assert state_of(run) == before
 

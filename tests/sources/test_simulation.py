@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
+from src.candidates import evaluation_candidates
 from src.common.errors import InputError
-from src.dataset import evaluation_candidates, load_dataset
+from src.dataset import load_dataset
 from src.metrics import hit_ratio_of_ranks, ranks
 from src.movielens import prepare
 from src.network import build, score

@@ -2,10 +2,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from src.candidates import evaluation_candidates
 from src.common.errors import InputError
 from src.consent.allowed import NONE_DROPPED, TOO_FEW, VETO
 from src.consent.unwillingness import load_unwillingness
-from src.dataset import evaluation_candidates, load_dataset
+from src.dataset import load_dataset
 from src.game import ask_first
 from src.game.decisions import Decisions, barred_by
 from src.game.problem import problem_of

@@ -8,10 +8,11 @@ from mindspore import Tensor
 from mindspore import dtype as mstype
 
 from src.callbacks import BestEpoch
+from src.candidates import evaluation_candidates
 from src.common.errors import InputError
 from src.common.variant import Variant, asked
 from src.config import load_config
-from src.dataset import evaluation_candidates, load_dataset
+from src.dataset import load_dataset
 from src.metrics import cross_entropy, ndcg_of_ranks, ranks
 from src.ncf import NCF
 from src.network import build, score

@@ -1,32 +1,84 @@
-"""Test negatives as the code of the NCF paper publishes them."""
+"""The items that each held-out item is ranked against: drawn by seed, or as the code of the NCF paper publishes them."""
+from __future__ import annotations
+
 import numpy as np
 
-from ..common.columns import clean_text, positions
-from ..common.errors import InputError
-from ..common.tables import existing_file
+from .common.columns import clean_text, positions
+from .common.errors import InputError
+from .common.tables import existing_file
+from .config import Config
+from .dataset import Dataset
+from .stat_utils import generator, sample_distinct_outside
 
 _BELONGS = "give the file that belongs to this dataset"
 
 
-def read_negatives(path, item_list, dataset):
-    """Reads test negatives in the NCF literature's format: a line `(user,item)<TAB>negative<TAB>...` for each user.
+def evaluation_candidates(dataset: Dataset, held_out: str, config: Config) -> np.ndarray:
+    """The items that each user's held-out item is ranked against.
+
+    Drawn by seed from the items that the user never interacted with, all different; the negatives of the validation
+    and of the test item are drawn independently. With `eval_negatives` those of the test item come from that file.
 
     Args:
-        path: the file.
-        item_list: file with a line `original item id<TAB>0-based id` for each item, if the file's ids are 0-based (its
-            user k is then the dataset's k-th user by id); "" if the file holds original ids.
-        dataset: Dataset whose test items the file must name.
+        dataset: Dataset.
+        held_out: "validation" or "test".
+        config: num_eval_neg, eval_negatives, eval_item_list, top_k, seed.
 
     Returns:
-        (num_users, negatives) int32 items.
+        (scored users, 1 + num_eval_neg) int32 items of dataset.scored; column 0 is the held-out item.
 
     Raises:
-        InputError: names the file and line that is wrong.
+        InputError: a user has too few items left to draw from, the file does not fit the dataset, or top_k takes them all.
+    """
+    positive = getattr(dataset, held_out)
+    if held_out == "test" and config.eval_negatives:
+        negatives = _read_negatives(config.eval_negatives, config.eval_item_list, dataset)
+    else:
+        pairs = dataset.all_pairs(of_scored=True)
+        left = dataset.num_items - pairs.counts
+        if left.min() < config.num_eval_neg:
+            most = dataset.num_items - config.num_eval_neg
+            lower = f"set it to {left.min()} or less, or " if left.min() else ""
+            leave = f"leave such users out with --max_ratings {most} in the data stage" if most >= config.min_ratings \
+                else "give a dataset with more items"
+            user = dataset.all_user_ids[left.argmin()]
+            raise InputError(f"--num_eval_neg {config.num_eval_neg}: user {user} has interacted "
+                             f"with all but {left.min()} of the {dataset.num_items} items; {lower}{leave}")
+        negatives = sample_distinct_outside(pairs, config.num_eval_neg, generator(config.seed, "candidates", held_out))
+        negatives = dataset.share.own(negatives)
+    candidates = np.concatenate([positive[:, None], negatives], axis=1)[dataset.scored]
+    counts = counting(candidates)
+    number = candidates.shape[1] if counts is None else int(counts.sum(1).min(initial=candidates.shape[1]))
+    if config.top_k >= number:
+        raise InputError(f"--top_k {config.top_k}: there are only {number} candidates for the {held_out} item, so that "
+                         "every item would be a hit; lower it")
+    return candidates
+
+
+def counting(candidates: np.ndarray) -> np.ndarray | None:
+    """Which candidates count: all but copies of the first, the held-out item (some published files have them).
+
+    Args:
+        candidates: (num_users, n) int items.
+
+    Returns:
+        (num_users, n) bool; None if all count.
+    """
+    counts = candidates != candidates[:, :1]
+    counts[:, 0] = True
+    return None if counts.all() else counts
+
+
+def _read_negatives(path, item_list, dataset):
+    """(num_users, negatives) int32 items of a file with a line `(user,item)<TAB>negative<TAB>...` for each user.
+
+    If its ids are 0-based (its user k is then the dataset's k-th user by id), `item_list` is a file with a line
+    `original item id<TAB>0-based id` for each item, else "".
     """
     def fault(text):
         return InputError(f"--eval_negatives {path}: {text}")
 
-    rows = _read_negatives(path)
+    rows = _negatives(path)
     lengths = {len(row) for row in rows}
     if len(rows) != dataset.num_users or len(lengths) != 1 or lengths.pop() < 3:
         raise fault(f"needs a line (user,item)<TAB>negative<TAB>... for each of {dataset.num_users} users, with equally "
@@ -71,7 +123,7 @@ def _lines(path, option, remedy):
             for line in text.split("\n") if line.strip()]
 
 
-def _read_negatives(path):
+def _negatives(path):
     """A list for each line (user,item)<TAB>negative<TAB>...: user, item and negatives, as text."""
     remedy = "give a file of lines (user,item)<TAB>negative<TAB>..."
     rows = []
