@@ -6,9 +6,11 @@ import sys
 
 try:
     import numpy as np
+    from ifrqe.candidates import evaluation_candidates
     from ifrqe.common.errors import InputError
     from ifrqe.config import load_config
-    from ifrqe.dataset import VETO, evaluation_candidates, split_allowed
+    from ifrqe.consent.allowed import VETO
+    from ifrqe.dataset import split_allowed
     from ifrqe.device_adapter import set_device
     from ifrqe.game.problem import Problem
     from ifrqe.game.strategies import play
