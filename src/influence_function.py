@@ -82,7 +82,7 @@ def influences(anchor: Anchor, dataset: Dataset, config: Config,
     influence = np.zeros((dataset.num_interactions, wanted.shape[1]))
     with progress(len(anchor.parameters) * dataset.num_interactions, "influence", "interaction") as bar:
         for values in anchor.parameters:
-            net.set_values(values() if callable(values) else values)
+            net.set_values(values)
             solver.start()
             for k in range(len(chunks)):
                 place = chunks.positions(k)

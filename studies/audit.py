@@ -21,7 +21,7 @@ from src.common.wording import markdown_table
 from src.consent.unwillingness import data_files, unwillingness_source
 from src.constants import AUDIT_FILE, AUDIT_PLOT, GENRES
 from src.device_adapter import set_device
-from src.game.strategies import NONE, STRATEGIES, needs_model
+from src.game.strategies import NONE, STRATEGIES, find
 from src.options import TRAINED
 from src.sources.catalogue import load_catalogue
 from src.stat_utils import generator, sample_distinct_outside, sample_outside
@@ -49,7 +49,7 @@ def audit(config):
     """
     needs_validation(config)
     strategies = _strategies(config)
-    needed = any(map(needs_model, strategies))
+    needed = any(find(name).needs_model for name in strategies)
     device = set_device(config)
     output = Path(config.output_path)
     folder = output / FOLDER

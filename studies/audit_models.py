@@ -11,7 +11,7 @@ from src.common.stage import Stage, kept
 from src.consent.unwillingness import data_files
 from src.game.anchors import load_model, trained_model
 from src.game.problem import load_problem
-from src.game.strategies import Strategies, needs_model
+from src.game.strategies import Strategies, find
 from src.network import build, score
 from src.training.checkpoint import BEST, in_one, with_prefix
 
@@ -63,7 +63,7 @@ class Models:
     def _key(self, strategy):
         """All that a mask and its model depend on, as JSON can hold it."""
         files = [*self.files, *plugin_files(strategy)]
-        if needs_model(strategy):
+        if find(strategy).needs_model:
             files += [*self.checkpoints, *plugin_files(self.config.solver)]
         stage = Stage(FOLDER, __name__, self.config, groups_of_runs(self.config), [], [], self.device)
         return {**stage.depends, "inputs": [digest(path) for path in files], "strategy": label(strategy),

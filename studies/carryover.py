@@ -23,7 +23,7 @@ from src.device_adapter import set_device
 from src.evaluation.evaluate import ranks_among_untouched
 from src.evaluation.quarters import QUARTERS, quarter_of
 from src.game.problem import load_problem
-from src.game.strategies import NONE, STRATEGIES, needs_model
+from src.game.strategies import NONE, STRATEGIES, find
 from src.network import score_all
 from src.options import TRAINED
 
@@ -65,7 +65,7 @@ def carryover(config):
     if not judges:
         raise InputError(f"--carryover_judges {config.carryover_judges}: none of them can judge here "
                          f"({'; '.join(f'{judge}: {reason}' for judge, reason in skipped.items())}); name others")
-    needed, rows = any(map(needs_model, strategies)), []
+    needed, rows = any(find(name).needs_model for name in strategies), []
     with progress(len(judges) + len(seeds) * len(strategies) * (1 + len(judges)), "carry-over", "step") as bar:
         settings = _settings(judges, problem, config, device, bar)
         for seed in seeds:

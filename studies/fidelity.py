@@ -25,7 +25,7 @@ from src.common.variant import dataset_files
 from src.constants import FIDELITY_FILE, FIDELITY_PLOT
 from src.dataset import load_dataset
 from src.device_adapter import set_device
-from src.game.anchors import load_model, parameter_sets, trained_model
+from src.game.anchors import load_model, trained_model
 from src.game.strategies import influence_groups
 from src.influence.anchor import Anchor
 from src.influence_function import SOLVERS, influences
@@ -74,7 +74,7 @@ def fidelity(config):
                   {"rows": dataset.rows_sha256(), "own": config.own})
     if stage.is_done():
         return
-    models = parameter_sets(load_model(dataset, config))
+    models = list(load_model(dataset, config)[0].values())
     logger.info("fidelity of %s (%s): %d random subsets that keep %g of each user's interactions, %d retrainings on each",
                 dataset.name, device, config.fidelity_masks, config.fidelity_keep, config.fidelity_repeats)
     found = {label(name): _influences(name, models, dataset, config) for name in solvers}

@@ -16,7 +16,7 @@ from src.constants import RATINGS_FILE, TIMESTAMP
 from src.dataset import load_dataset, without_test_items
 from src.game.anchors import load_model, trained_model
 from src.game.problem import load_problem
-from src.game.strategies import IFRQE, NONE, Strategies, influence_groups, needs_model
+from src.game.strategies import IFRQE, NONE, Strategies, find, influence_groups
 from src.influence.refit import refitted
 from src.network import score
 from src.options import EVALUATED, TRAINED
@@ -111,7 +111,7 @@ class SeedMasks:
         """wv of a selection, its share of the total, and the share that training violated on the way to the mask."""
         wv, total = (metrics.willingness_violation(kept, self.problem.unwillingness, self.dataset.num_users)
                      for kept in (disclosed, np.ones(len(disclosed))))
-        return wv, wv / total if total else 0.0, 1.0 if needs_model(strategy) or not total else wv / total
+        return wv, wv / total if total else 0.0, 1.0 if find(strategy).needs_model or not total else wv / total
 
 
 class SeedRuns(SeedMasks):

@@ -19,7 +19,7 @@ from src.consent.unwillingness import data_files
 from src.constants import STUDY_SEEDS, TRADEOFF_FILE, TRADEOFF_PLOT
 from src.device_adapter import set_device
 from src.evaluation.compare import rankings
-from src.game.strategies import NONE, STRATEGIES, needs_model
+from src.game.strategies import NONE, STRATEGIES, find
 
 from .figures import tradeoff_plot, users_plot
 from .retraining import names_of, needs_validation, show, write_tables
@@ -41,7 +41,7 @@ def tradeoff(config):
         InputError: an unknown strategy, or the dataset, a checkpoint or unwillingness is missing or unfit.
     """
     needs_validation(config)
-    strategies = names_of(config, "tradeoff_strategies", "strategy", (NONE, NONE_VALIDATION, *STRATEGIES[1:]))
+    strategies = names_of(config, "tradeoff_strategies", "strategy", [NONE_VALIDATION, *STRATEGIES])
     if NONE not in strategies:
         strategies.insert(0, NONE)  # what all others are compared with
     if not config.tradeoff_budgets:
@@ -53,7 +53,7 @@ def tradeoff(config):
     folder = output / "tradeoff"  # of the runs
     whole = sum(decides(name) == NONE for name in strategies)  # they do the same at every budget
     total = (whole + (len(strategies) - whole) * len(budgets)) * len(seeds)
-    needed = any(needs_model(decides(name)) for name in strategies)
+    needed = any(find(decides(name)).needs_model for name in strategies)
     rows, users = [], []
     with progress(total, "trade-off", "run") as bar:
         for seed in seeds:

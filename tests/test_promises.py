@@ -18,7 +18,7 @@ from src.dataset import load_dataset, split_allowed
 from src.evaluation.evaluate import evaluate
 from src.evaluation.recommend import have_had
 from src.game.preprocess import preprocess
-from src.game.problem import Problem, limit_of
+from src.game.problem import Problem
 from src.game.strategies import Strategies, play
 from src.movielens import prepare
 from src.sources.interactions import Ids, ordered, read_interactions
@@ -84,11 +84,11 @@ def test_nobodys_veto_is_paid_by_others(settings, seed):
     strategies = Strategies(problem, None, config, "CPU")
     found = {name: strategies(name, budget).disclosed for name in ("random", "threshold", "recent")}
     expected = rng.normal(0, 0.01, dataset.num_interactions)
-    found["ifrqe"] = play([expected], problem, config, limit_of(problem, budget))[0]
+    found["ifrqe"] = play([expected], problem, config, problem.limit(budget))[0]
     anchors = [np.ones(len(expected), bool), rng.random(len(expected)) < 0.5]
     if len(expected):
         noisy = expected + rng.normal(0, 0.01, len(expected))
-        found["ifrqe++"] = play([expected, noisy], problem, config, limit_of(problem, budget), None, anchors)[0]
+        found["ifrqe++"] = play([expected, noisy], problem, config, problem.limit(budget), None, anchors)[0]
     for name, disclosed in found.items():
         assert problem.unwillingness[disclosed].sum() <= budget * total * (1 + 1e-9), name
         assert not np.isin(dataset.rows[disclosed], whole.rows[vetoed]).any()

@@ -19,6 +19,7 @@ from ..consent.newcomers import Newcomers, read_newcomers
 from ..dataset import Dataset, HeldOut, load_dataset, split
 from ..device_adapter import set_device
 from ..game.decisions import MODEL_SHA256, PLAYED_KEYS, RECORD_KEYS, Decisions, barred_by, check_whole, dataset_of
+from ..game.rule import Rule
 from ..influence.anchor import Anchor
 from ..influence.expected import expected_by, shrunk, target_items
 from ..influence.refit import STEPS, prior_of, refit
@@ -29,7 +30,7 @@ from ..sources.catalogue import load_catalogue
 from ..sources.interactions import Ids
 from ..training.checkpoint import DIGEST as PARAMETERS
 from ..training.checkpoint import load_anchors, load_checkpoint
-from .explain import Explanations, Rule, of_user
+from .explain import Explanations, of_user
 from .recommend import as_records, top_items
 
 logger = logging.getLogger("ifrqe")

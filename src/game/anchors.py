@@ -16,7 +16,6 @@ from ..common.errors import InputError
 from ..common.variant import Variant
 from ..config import Config
 from ..dataset import Dataset
-from ..influence.anchor import Anchor
 from ..network import build
 from ..options import TRAINED, options_of
 from ..training.checkpoint import load_anchors, read_checkpoint
@@ -55,13 +54,8 @@ def load_model(dataset: Dataset, config: Config) -> tuple[dict, dict]:
     return load_anchors(variant.checkpoint, dataset, variant)
 
 
-def parameter_sets(model: tuple[dict, dict]) -> list[dict]:
-    """All sets of parameters of what load_model returned."""
-    return list(model[0].values())
-
-
-class Retrained:
-    """The model of an anchor that withholds something, which is trained when a set of its parameters is asked for.
+def retrained(model: tuple[dict, dict], dataset: Dataset, disclosed: np.ndarray, config: Config, device: str) -> list[dict]:
+    """The sets of parameters of a model that is trained anew on what an anchor discloses.
 
     Args:
         model: see load_model; it is trained anew with its own seed and training options.
@@ -71,27 +65,13 @@ class Retrained:
             same epochs; else training starts from its anchor and goes on for so many epochs, all of which are taken.
         device: name of the device in use.
     """
-
-    def __init__(self, model: tuple[dict, dict], dataset: Dataset, disclosed: np.ndarray, config: Config, device: str):
-        self.model, self.dataset, self.disclosed, self.config, self.device = model, dataset, disclosed, config, device
-        self.trained = None  # its sets of parameters
-
-    def anchor(self) -> Anchor:
-        """The Anchor, whose sets of parameters are functions."""
-        number = self.config.anchor_warm_epochs or len(self.model[0])
-        return Anchor([lambda k=k: self._train()[k] for k in range(number)], self.disclosed)
-
-    def _train(self):
-        if self.trained is None:
-            sets, info = self.model
-            config = self.config.replace(**{key: info["settings"][key] for key in options_of(*TRAINED)})
-            part = self.dataset.part(self.disclosed)
-            net, kept, warm = build(part, config), list(sets), self.config.anchor_warm_epochs
-            if warm:
-                net.set_values(sets[kept[-1]])
-                kept = range(1, 1 + warm)
-                config = config.replace(train_epochs=warm, warmup_epochs=min(config.warmup_epochs, warm))
-            # the rates are those of all epochs, though no more are trained than are kept
-            trained = islice(train_on(Trainer(net, part, config, self.device)), kept[-1])
-            self.trained = [epoch.values for epoch in trained if epoch.number in kept]
-        return self.trained
+    (sets, info), part = model, dataset.part(disclosed)
+    config = config.replace(**{key: info["settings"][key] for key in options_of(*TRAINED)})
+    net, kept, warm = build(part, config), list(sets), config.anchor_warm_epochs
+    if warm:
+        net.set_values(sets[kept[-1]])
+        kept = range(1, 1 + warm)
+        config = config.replace(train_epochs=warm, warmup_epochs=min(config.warmup_epochs, warm))
+    # the rates are those of all epochs, though no more are trained than are kept
+    trained = islice(train_on(Trainer(net, part, config, device)), kept[-1])
+    return [epoch.values for epoch in trained if epoch.number in kept]

@@ -26,8 +26,7 @@ from ..stat_utils import own_numbers
 from ..training.trainer import Trainer, train_on
 from .decisions import Decisions
 from .mirror_descent import critical_payoff
-from .prefix import first_by_keys
-from .problem import Problem
+from .problem import Problem, first_within
 
 logger = logging.getLogger("ifrqe")
 
@@ -113,13 +112,14 @@ class Devices:
             return np.where(gain > 0, gain / self.unwillingness, -np.inf)
 
 
-def answers(keys: tuple[np.ndarray, ...], unwillingness: np.ndarray, left: float, share: Share) -> np.ndarray:
+def answers(level: np.ndarray, ties: np.ndarray, unwillingness: np.ndarray, left: float, share: Share) -> np.ndarray:
     """Which interactions are disclosed, one after the other, while at least MOST may be spent.
 
     So none is ever refused, and nothing that is withheld has a part in when it ends.
 
     Args:
-        keys: (n,) arrays, the order in which they are disclosed: by the second where the first are equal.
+        level: (n,) the highest is disclosed first, -inf never.
+        ties: (n,) of equal levels the lowest first.
         unwillingness: (n,) array in [0, MOST].
         left: what may be spent.
         share: Share of the users whose interactions these are.
@@ -129,7 +129,7 @@ def answers(keys: tuple[np.ndarray, ...], unwillingness: np.ndarray, left: float
     """
     if left < MOST:
         return np.zeros(len(unwillingness), bool)
-    return first_by_keys(keys, unwillingness, left - MOST, share, one_more=True)
+    return first_within(left - MOST, (-level, ties), unwillingness, share, one_more=True)
 
 
 class AskFirst:
@@ -174,7 +174,8 @@ class AskFirst:
                 level, price, left = self.devices.prices(found[1]), weight or 0.0, np.inf if at_price else left
             else:
                 level, price = -b, None
-            more = self._answers((instalment == 0) & (level > (-np.inf if price is None else price)), level, left)
+            asked = (instalment == 0) & (level > (-np.inf if price is None else price))
+            more = answers(np.where(asked, level, -np.inf), self.devices.ties, b, left, self.share)
             instalment[more] = number
             self._tell(instalment > 0)
             if price is not None and not at_price and part * limit - self.side.spent < MOST:  # it fell no further
@@ -191,12 +192,6 @@ class AskFirst:
             decisions.influence, decisions.expected = found[:2]
             decisions.record.update(found[2], parameter_sets=len(self.side.epochs))
         return decisions
-
-    def _answers(self, asked, level, left):
-        """(n,) bool, those of the (n,) bool `asked` that are disclosed, of the highest level first."""
-        more, keys = np.zeros(len(asked), bool), (-level[asked], self.devices.ties[asked])
-        more[asked] = answers(keys, self.problem.unwillingness[asked], left, self.share)
-        return more
 
     def _tell(self, disclosed):
         dataset = self.problem.dataset

@@ -15,7 +15,7 @@ import numpy as np
 from ..common.share import WHOLE, Share
 from ..common.terminal import progress
 from ..config import Config
-from .prefix import SLACK, Prefix
+from .problem import SLACK, Prefix
 
 _BLOCK = 1 << 16  # interactions that go through all rounds together: they fit into the processor's cache
 _NEAR = 1e-6  # distance below which an anchor is the play itself
@@ -131,18 +131,12 @@ def prices_within_budgets(influence: np.ndarray, unwillingness: np.ndarray, budg
     limit = (influence[priced] - critical) / unwillingness[priced]  # the price up to which each is disclosed
     prefix, prices = Prefix(-limit, unwillingness[priced], share), []
     for budget in budgets:
-        last_in, first_out, _ = (-x for x in prefix.within(float(budget)))
+        last_in, first_out, _ = (-x for x in prefix.within(float(budget) * SLACK))
         if first_out <= 0:  # of several at the same price, none fits unless all do
             prices.append(0.0)
         else:
             prices.append(float((first_out + last_in) / 2 if last_in < np.inf else first_out * (1 + 1e-9)))
     return prices
-
-
-def price_within_budget(influence: np.ndarray, unwillingness: np.ndarray, budget: float, critical: float,
-                        share: Share = WHOLE) -> float:
-    """The price of prices_within_budgets for a single budget."""
-    return prices_within_budgets(influence, unwillingness, [budget], critical, share)[0]
 
 
 class Game:
@@ -206,7 +200,7 @@ class Game:
         critical = critical_payoff(self.config.prior, self.config.rounds, self.config.game_rate)
 
         def price(influence):
-            return price_within_budget(influence, self.unwillingness, budget, critical, self.share)
+            return prices_within_budgets(influence, self.unwillingness, [budget], critical, self.share)[0]
         if len(self.influence) == 1:
             weight = price(self.influence[0])
             return self.play(weight)[0], weight

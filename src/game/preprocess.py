@@ -42,22 +42,23 @@ from ..constants import (
 )
 from ..dataset import Dataset
 from ..device_adapter import set_device
+from ..influence_function import OWN_DATA
 from ..metrics import willingness_violation
 from ..options import MASK, TRAINED
 from ..sources.catalogue import text_ids
 from ..training.checkpoint import DIGEST
 from ..training.deal import deal, join, load_share
 from ..training.train import LAST_SUFFIX
-from .anchors import load_model, parameter_sets, trained_model
+from .anchors import load_model, trained_model
 from .decisions import CONSENT, DISCLOSURE_SHA256, MODEL_SHA256, decisions_of, with_reasons
-from .problem import load_problem, problem_of
-from .strategies import ASK_FIRST, IFRQE, NONE, PLAYED, Strategies, influence_groups, needs_model
+from .problem import load_problem
+from .strategies import STRATEGIES, Strategies, find, influence_groups
 
 logger = logging.getLogger("ifrqe")
 
 MADE_BY = "made_by"  # key of a masked dataset's dataset.json: the run
 _PART, _ROWS = "disclosure_{}.csv", "rows_{}.npy"  # of each rank
-_IN_RANKS = {"strategy": (NONE, "random", "threshold", IFRQE, ASK_FIRST), "solver": ("blend", "block")}
+_IN_RANKS = {"strategy": [name for name, strategy in STRATEGIES.items() if strategy.in_ranks], "solver": OWN_DATA}
 
 
 def preprocess(config: Config) -> None:
@@ -71,14 +72,15 @@ def preprocess(config: Config) -> None:
     if config.holdout < 2:
         raise InputError(f"--holdout {config.holdout}: leaves no validation item for the influences; use 2 here")
     check_ranks(config, _IN_RANKS)
+    strategy = find(config.strategy)
     inputs = data_files(config) + plugin_files(config.model, config.strategy, config.solver)
-    if needs_model(config.strategy):
+    if strategy.needs_model:
         inputs.append(trained_model(config))
     output, target = Path(config.output_path), dataset_folder(config, masked=True)
     written = [output / DISCLOSURE_FILE, output / PREPROCESS_FILE,
                *(target / name for name in (RATINGS_FILE, HELD_OUT_FILE, DATASET_FILE))]
     device = set_device(config)
-    trains = (*TRAINED, "processes") if config.strategy == ASK_FIRST else ()  # else their models say how they were trained
+    trains = (*TRAINED, "processes") if strategy.asks else ()  # else their models say how they were trained
     stage = Stage("preprocess", __name__, config, ("split", "model", *trains, *influence_groups(config), *MASK), inputs,
                   written, device)
     if stage.is_done():
@@ -118,12 +120,13 @@ def preprocess(config: Config) -> None:
 def _decide(problem, config, device):
     """The Decisions about a problem, or about a rank's share of it, and what preprocess.json says."""
     dataset = problem.dataset
-    model = load_model(dataset, config) if needs_model(config.strategy) else None
+    strategy = find(config.strategy)
+    model = load_model(dataset, config) if strategy.needs_model else None
     logger.info("mask of %s (%s%s): %s interactions of %s users, strategy %s%s", dataset.name, device,
                 f", {dataset.share.size} ranks" if dataset.share.size > 1 else "", f"{dataset.all_interactions:,}",
                 f"{len(dataset.all_user_ids):,}", config.strategy,
-                f", solver {config.solver} at {counted(len(parameter_sets(model)), 'epoch')}"
-                if model and config.strategy in PLAYED else "")
+                f", solver {config.solver} at {counted(len(model[0]), 'epoch')}"
+                if model and strategy.otherwise else "")
     strategies = Strategies(problem, model, config, device)
     decisions = strategies(config.strategy, config.wv_budget, config.willingness_weight)
     with_reasons(decisions, dataset, problem.line, config)
@@ -148,7 +151,7 @@ def _decide_in_ranks(config, path, device):
 
 def decide_in_rank(config: Config, folder: Path, exchange: Exchange, device: str) -> dict:
     """What each rank does of `preprocess`; leaves its part of disclosure.csv, and the rows that its users disclose."""
-    problem = problem_of(load_share(config, False, folder, exchange), config)
+    problem = load_problem(config, load_share(config, False, folder, exchange))
     dataset = problem.dataset
     decisions, record = _decide(problem, config, device)
     decisions.write(folder / _PART.format(exchange.rank), dataset)
@@ -159,9 +162,9 @@ def decide_in_rank(config: Config, folder: Path, exchange: Exchange, device: str
 
 def _record(config, problem, model, decisions, seconds):
     """What preprocess.json says."""
-    dataset, disclosed = problem.dataset, decisions.disclosed
+    dataset, disclosed, strategy = problem.dataset, decisions.disclosed, find(config.strategy)
     users, total = len(dataset.all_user_ids), dataset.share.total
-    played = config.strategy in PLAYED and decisions.expected is not None
+    played = decisions.expected is not None
     wv, total_wv = (float(total(willingness_violation(kept, problem.unwillingness, users)))
                     for kept in (disclosed, np.ones(len(disclosed))))
     why = np.zeros(0) if dataset.dropped is None else dataset.dropped.why
@@ -169,12 +172,12 @@ def _record(config, problem, model, decisions, seconds):
     def number_of(reason):
         return (why > 0 if reason is None else why == reason).sum()
     trained = model[1]["settings"] if model else None
-    if config.strategy == ASK_FIRST:
+    if strategy.asks:
         trained = config.select("split", "model", *TRAINED)
     game = {}
     if played:
         game = {"solver": config.solver, "damping": config.damping,
-                "parameter_sets": len(parameter_sets(model)) if model else None,
+                "parameter_sets": len(model[0]) if model else None,
                 "anchors": len(decisions.record.get("anchor_wv", [wv])),
                 **{key: getattr(config, key) for key in ("prior", "rounds", "game_rate")},
                 **decisions.record}
@@ -183,7 +186,7 @@ def _record(config, problem, model, decisions, seconds):
             "unwillingness": unwillingness_source(config), "willingness_file": Path(config.willingness_file).name or None,
             "model_settings": trained, MODEL_SHA256: model[1][DIGEST] if model else None, **game,
             "seconds": seconds, "wv": wv, "total_wv": total_wv,
-            "spent_wv": total_wv if needs_model(config.strategy) else wv, "willingness_weight": decisions.weight,
+            "spent_wv": total_wv if strategy.needs_model else wv, "willingness_weight": decisions.weight,
             "wv_budget": config.wv_budget if config.willingness_weight is None or not played else None,
             "veto": config.veto, "vetoed": int(total(number_of(VETO))), "withdrawn": int(total(number_of(None))),
             "too_few_rows": int(total(number_of(TOO_FEW))), "num_scored": int(total(len(dataset.scored))),

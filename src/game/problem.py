@@ -1,15 +1,16 @@
-"""What is to be decided: the interactions, and how unwilling their users are to have each used."""
+"""What is to be decided, and what of it fits within a limit if it is taken in order. See docs/maths.md, section 11."""
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from ..common.share import WHOLE
+from ..common.share import WHOLE, Share
 from ..config import Config
 from ..consent.unwillingness import load_stated
 from ..dataset import Dataset, load_dataset
-from .prefix import SLACK, first_by_keys
+
+SLACK = 1 + 1e-12  # times the limit: what exceeds it by rounding fits
 
 
 @dataclass
@@ -24,46 +25,79 @@ class Problem:
     unwillingness: np.ndarray
     line: np.ndarray = None
 
+    def limit(self, budget: float) -> float:
+        """Largest sum of unwillingness over all users at a budget, a share of that of all that may be disclosed."""
+        return budget * float(self.dataset.share.total(self.unwillingness.sum()))
 
-def load_problem(config: Config) -> Problem:
-    """The Problem that the settings name.
+
+def load_problem(config: Config, dataset: Dataset | None = None) -> Problem:
+    """The Problem that the settings name, or the one about a Dataset, such as a rank's share.
 
     Raises:
         InputError: the dataset or the unwillingness is missing or unfit, or everything is vetoed.
     """
-    return problem_of(load_dataset(config), config)
-
-
-def problem_of(dataset: Dataset, config: Config) -> Problem:
-    """The Problem about a dataset, or about a rank's share of it; raises as load_problem does."""
+    dataset = dataset or load_dataset(config)
     return Problem(dataset, *load_stated(dataset, config))
 
 
-def limit_of(problem: Problem, budget: float) -> float:
-    """Largest sum of unwillingness over all users at a budget, a share of that of all that may be disclosed."""
-    return budget * float(problem.dataset.share.total(problem.unwillingness.sum()))
-
-
-def first_of_keys(keys: tuple[np.ndarray, ...], problem: Problem, limit: float) -> np.ndarray:
-    """(n,) bool: the first interactions in ascending order of keys, as far as the limit reaches.
+class Prefix:
+    """Interactions in ascending order of a key, those of equal keys together.
 
     Args:
-        keys: (n,) arrays, the first of which counts most; no two interactions agree in all.
-        problem, limit: see first_in_order.
+        key: (n,) float64, of this rank's interactions.
+        weight: (n,) float64, at least 0.
+        share: Share.
     """
-    if problem.dataset.share is WHOLE:
-        return first_in_order(np.lexsort(keys[::-1]), problem, limit)
-    return first_by_keys(keys, problem.unwillingness, limit, problem.dataset.share)
+
+    def __init__(self, key: np.ndarray, weight: np.ndarray, share: Share = WHOLE):
+        order = np.argsort(key, kind="stable")
+        self.key, self.sums, self.share = key[order], np.concatenate([[0.0], np.cumsum(weight[order])]), share
+
+    def _look(self, value):
+        """Sum of the weights of all whose keys are at most `value`; the last key among them, and the first beyond."""
+        k = int(np.searchsorted(self.key, value, side="right"))
+        inside, beyond = self.key[k - 1] if k else -np.inf, self.key[k] if k < len(self.key) else np.inf
+        each = self.share.each(np.array([self.sums[k], inside, beyond]))
+        return each[:, 0].sum(), each[:, 1].max(), each[:, 2].min()
+
+    def within(self, limit: float) -> tuple[float, float, float]:
+        """The longest prefix whose weights sum to `limit` at most; of equal keys all or none.
+
+        Returns:
+            last: largest key in it; -inf if it is empty.
+            out: smallest key beyond it; inf if all fit.
+            spent: sum of its weights.
+        """
+        spent, last, _ = self._look(np.inf)
+        if spent <= limit:
+            return last, np.inf, spent
+        out = last  # of what is known not to fit, the smallest key
+        spent, last, first = self._look(-np.inf)
+        while first < out:
+            middle = first / 2 + out / 2
+            found, inside, beyond = self._look(middle if first <= middle < out else first)
+            if found <= limit:
+                spent, last, first = found, inside, beyond
+            else:
+                out = inside
+        return last, out, spent
 
 
-def first_in_order(order: np.ndarray, problem: Problem, limit: float) -> np.ndarray:
-    """(n,) bool: the first interactions of `order`, as far as the limit of unwillingness reaches.
+def first_within(limit: float, keys: tuple[np.ndarray, ...], weight: np.ndarray, share: Share = WHOLE,
+                 one_more: bool = False) -> np.ndarray:
+    """(n,) bool: the longest prefix in the order of several keys, the second where the first are equal, and so on.
 
     Args:
-        order: (m,) positions, those to disclose first in front.
-        problem: Problem.
-        limit: largest sum of unwillingness.
+        limit: largest sum of the weights.
+        keys: (n,) arrays; no two interactions, of any rank, agree in all. Where the first is inf it is left out.
+        weight: (n,) float64, at least 0.
+        share: Share.
+        one_more: whether the first that does not fit comes in too.
     """
-    disclosed = np.zeros(len(problem.unwillingness), bool)
-    disclosed[order[np.cumsum(problem.unwillingness[order]) <= limit * SLACK]] = True
-    return disclosed
+    chosen, tied, limit = np.zeros(len(weight), bool), keys[0] < np.inf, limit * SLACK
+    for key in keys:
+        last, out, spent = Prefix(key[tied].astype(np.float64), weight[tied], share).within(limit)
+        chosen |= tied & (key <= last)
+        tied &= key == out
+        limit -= spent
+    return chosen | tied if one_more else chosen

@@ -1,44 +1,134 @@
-"""What each strategy discloses: the game at one anchor or at several, and the baselines that it is measured against.
+"""What each strategy discloses: the game at one anchor or at several, asking first, and baselines to measure them against.
 
-All but none spend the same budget of unwillingness; none of them discloses what is vetoed. The table of strategies is in
-docs/method.md. See docs/maths.md, sections 5 and 6.
+A baseline takes interactions in an order until the budget of unwillingness is spent: all but `none` spend the same. None
+discloses what is vetoed. The table of strategies is in docs/method.md. See docs/maths.md, sections 5 and 6.
 """
 from __future__ import annotations
 
+import contextlib
+import functools
 import logging
 import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
+from ..common import plugins
+from ..common.errors import InputError
 from ..config import Config
+from ..dataset import without_test_items
 from ..influence.anchor import Anchor
+from ..influence.block import TINY
 from ..influence_function import expected_at
+from ..network import model_class
 from ..options import INFLUENCES
 from ..stat_utils import generator
-from .anchors import Retrained, parameter_sets
+from .anchors import retrained
 from .ask_first import AskFirst
-from .baselines import BASELINES, find
 from .decisions import Decisions
 from .mirror_descent import Game
-from .problem import Problem, first_in_order, first_of_keys, limit_of
+from .problem import Problem, first_within
 
 logger = logging.getLogger("ifrqe")
 
 NONE, IFRQE, IFRQE_PP, ASK_FIRST = "none", "ifrqe", "ifrqe++", "ask-first"
-PLAYED = (IFRQE, IFRQE_PP, ASK_FIRST)
-STRATEGIES = (NONE, *BASELINES, *PLAYED)
 
 
-def needs_model(strategy: str) -> bool:
-    """Whether a strategy looks at the plain model, which was trained on everything."""
-    if strategy in (NONE, ASK_FIRST):
-        return False
-    return strategy in PLAYED or find(strategy).needs_model
+@dataclass(frozen=True)
+class Strategy:
+    """A way to decide, and what the rest of the program must know of it.
+
+    decide: a function of Strategies, a budget and a price, or None for the one that keeps within it, that returns Decisions.
+    disclosed, withheld: why, as the end of a sentence about one interaction, where no price decided.
+    otherwise: the same where a decision is another than the rule at the price says; "" if no price ever decides.
+    needs_model: whether it looks at the plain model, which was trained on everything.
+    asks: whether nothing is trained on before its user has disclosed it.
+    sees_validation: whether it looks at the validation items.
+    in_ranks: whether several ranks can follow it together.
+    """
+    decide: Callable[[Strategies, float, float | None], Decisions]
+    disclosed: str = "the strategy chose it"
+    withheld: str = "the strategy did not choose it"
+    otherwise: str = ""
+    needs_model: bool = False
+    asks: bool = False
+    sees_validation: bool = True
+    in_ranks: bool = False
 
 
-def influence_groups(config: Config, solvers: tuple[str, ...] = ()) -> tuple[str, ...]:
-    """Groups of options that the influences depend on; the samples of `lissa` are drawn by chunk."""
-    return (*INFLUENCES, "chunks") if "lissa" in (config.solver, *solvers) else INFLUENCES
+class Strategies:
+    """Decides for the users of a dataset; influences are computed once, when they are first needed.
+
+    Args:
+        problem: Problem.
+        model: see anchors.load_model; None for strategies that need no model.
+        config: the options of influence and game.
+        device: name of the device in use.
+
+    seconds: dict, what was spent so far, by what it was spent on.
+    """
+
+    def __init__(self, problem: Problem, model: tuple[dict, dict] | None, config: Config, device: str):
+        self.problem, self.model, self.config, self.device = problem, model, config, device
+        self.seconds = {"influence": 0.0, "game": 0.0}
+        self._anchors = {}  # by number, the last selection and what is expected there: of another budget it may be the same
+
+    def __call__(self, strategy: str, budget: float, weight: float | None = None) -> Decisions:
+        """The decision of a strategy.
+
+        Args:
+            strategy: one of STRATEGIES, or a file.
+            budget: largest share of the total unwillingness that may be violated.
+            weight: lambda; given, the game is played at this price instead of within the budget.
+        """
+        return find(strategy).decide(self, budget, weight)
+
+    @property
+    def parameters(self) -> list[dict]:
+        """All sets of parameters that the plain model has kept for influences, see Network.values."""
+        return list(self.model[0].values())
+
+    @contextlib.contextmanager
+    def timed(self, what: str) -> Iterator[None]:
+        """Adds the seconds that are spent within it."""
+        start = time.perf_counter()
+        yield
+        self.seconds[what] = self.seconds.get(what, 0.0) + time.perf_counter() - start
+
+    @functools.cached_property
+    def at_everything(self) -> tuple[np.ndarray, np.ndarray, dict]:
+        """See expected_at, where everything is disclosed."""
+        with self.timed("influence"):
+            return expected_at(Anchor(self.parameters), self.problem.dataset, self.config)
+
+    def play(self, expected: list[np.ndarray], budget: float, weight: float | None,
+             selections: list[np.ndarray] | None = None) -> tuple[np.ndarray, float, Game]:
+        """See `play`."""
+        with self.timed("game"):
+            return play(expected, self.problem, self.config, self.problem.limit(budget), weight, selections)
+
+    def anchors(self, expected: np.ndarray, budget: float, weight: float | None) -> tuple[list, list]:
+        """Selection vectors of `anchors` anchors, everything first, and the expected influences there, first `expected`."""
+        config, dataset = self.config, self.problem.dataset
+        selections, found = [np.ones(len(expected), bool)], [expected]
+        for number in range(1, config.anchors):
+            if config.anchor_placing == "binomial":
+                selection = generator(config.seed, "anchor", number).random(len(expected)) < config.prior
+            else:
+                selection = self.play(found, budget, weight, selections)[0]
+            if not selection.any():
+                logger.warning("anchor %d of %d would withhold everything: there are no more", number + 1, config.anchors)
+                break
+            if number not in self._anchors or not np.array_equal(self._anchors[number][0], selection):
+                logger.info("anchor %d of %d: %s is trained on %.1f%% of the interactions", number + 1, config.anchors,
+                            config.plain_model, 100 * selection.mean())
+                with self.timed("influence"):
+                    anchor = Anchor(retrained(self.model, dataset, selection, config, self.device), selection)
+                    self._anchors[number] = selection, expected_at(anchor, dataset, config)[1]
+            selections.append(selection)
+            found.append(self._anchors[number][1])
+        return selections, found
 
 
 def play(expected: list[np.ndarray], problem: Problem, config: Config, limit: float, weight: float | None = None,
@@ -64,102 +154,122 @@ def play(expected: list[np.ndarray], problem: Problem, config: Config, limit: fl
     return disclosed, weight, game
 
 
-class Strategies:
-    """Decides for the users of a dataset; influences are computed once, when they are first needed.
+def everything(strategies: Strategies, budget: float, weight: float | None) -> Decisions:
+    b = strategies.problem.unwillingness
+    return Decisions(np.ones(len(b), bool), b)
 
-    Args:
-        problem: Problem.
-        model: see anchors.load_model; None for strategies that need no model.
-        config: the options of influence and game.
-        device: name of the device in use.
+
+def ifrqe(strategies: Strategies, budget: float, weight: float | None) -> Decisions:
+    influence, expected, report = strategies.at_everything
+    disclosed, weight, _ = strategies.play([expected], budget, weight)
+    return Decisions(disclosed, strategies.problem.unwillingness, weight, influence, expected, report)
+
+
+def ifrqe_pp(strategies: Strategies, budget: float, weight: float | None) -> Decisions:
+    b, users = strategies.problem.unwillingness, strategies.problem.dataset.num_users
+    influence, expected, report = strategies.at_everything
+    selections, found = strategies.anchors(expected, budget, weight)
+    disclosed, weight, game = strategies.play(found, budget, weight, selections)
+    report = {**report, "anchor_wv": [float(b[selection].sum() / users) for selection in selections]}
+    return Decisions(disclosed, b, weight, influence, game.play(weight)[1], report)
+
+
+def ask_first(strategies: Strategies, budget: float, weight: float | None) -> Decisions:
+    asking = AskFirst(strategies.problem, strategies.config, strategies.device)
+    decisions = asking(budget, weight)
+    strategies.seconds.update(asking.seconds)
+    return decisions
+
+
+def in_order(keys: Callable[[Strategies], tuple[np.ndarray, ...]]) -> Callable:
+    """The `decide` of a baseline, by a function of Strategies to the keys of problem.first_within."""
+    def decide(strategies, budget, weight):
+        problem = strategies.problem
+        b = problem.unwillingness
+        return Decisions(first_within(problem.limit(budget), keys(strategies), b, problem.dataset.share), b)
+    return decide
+
+
+def at_random(strategies: Strategies) -> tuple:
+    dataset = strategies.problem.dataset
+    return (dataset.share.shuffled(generator(strategies.config.seed, "random disclosure"), dataset.num_interactions),)
+
+
+def least_unwilling(strategies: Strategies) -> tuple:
+    dataset = strategies.problem.dataset
+    return strategies.problem.unwillingness, dataset.share.positions(dataset.num_interactions)
+
+
+def latest(strategies: Strategies) -> tuple:
+    dataset = strategies.problem.dataset
+    age = (dataset.history.from_end + 1) / dataset.history.length[dataset.user]
+    return age, dataset.share.positions(dataset.num_interactions)
+
+
+def most_similar(strategies: Strategies) -> tuple:
+    dataset, model = strategies.problem.dataset, model_class(strategies.config.model)
+    total = np.zeros(dataset.num_interactions)
+    for values in strategies.parameters:
+        embedding = model.item_embeddings(values)
+        total += np.einsum("nd,nd->n", embedding[dataset.item], embedding[dataset.validation[dataset.user]])
+    similarity = total / len(strategies.parameters)
+    price = similarity / np.maximum(strategies.problem.unwillingness, TINY)
+    return np.where(similarity > 0, -price, np.inf), dataset.share.positions(dataset.num_interactions)
+
+
+def of_file(name: str) -> Strategy:
+    """The Strategy of a file that defines `order` and, if need be, NEEDS_MODEL = True.
+
+    Raises:
+        InputError: the file is missing or unfit.
     """
+    module = plugins.load(name, "strategy", "order")
+    needs_model = getattr(module, "NEEDS_MODEL", False)
 
-    def __init__(self, problem: Problem, model: tuple[dict, dict] | None, config: Config, device: str):
-        self.problem, self.model, self.config, self.device = problem, model, config, device
-        self.seconds = {"influence": 0.0, "game": 0.0}
-        self._anchors = {}  # by number, the last selection and what is expected there: of another budget it may be the same
-        self._first = None
+    def keys(strategies):
+        dataset, n = strategies.problem.dataset, strategies.problem.dataset.num_interactions
+        own = without_test_items(dataset.part(np.ones(n, bool)))  # copies: it may write into them
+        parameters = strategies.parameters if needs_model else []
+        with plugins.guarded(name, "strategy", "order() failed"):
+            found = np.asarray(module.order(own, strategies.problem.unwillingness.copy(), parameters, strategies.config))
+        if found.ndim != 1 or found.dtype.kind not in "iu" or len(np.unique(found)) != len(found) \
+                or len(found) and not (0 <= found.min() and found.max() < n):
+            raise InputError(f"--strategy {name}: order() must return different positions of interactions, from 0 to "
+                             f"{n - 1}, as one array of whole numbers")
+        place = np.full(n, np.inf)
+        place[found] = np.arange(len(found))
+        return (place,)
+    return Strategy(in_order(keys), needs_model=needs_model)
 
-    def __call__(self, strategy: str, budget: float, weight: float | None = None) -> Decisions:
-        """The decision of a strategy.
 
-        Args:
-            strategy: one of STRATEGIES, or a file.
-            budget: largest share of the total unwillingness that may be violated.
-            weight: lambda; given, the game is played at this price instead of within the budget.
+LEAST = "it is among what users mind least", "the budget went to what users mind less"
+STRATEGIES = {
+    NONE: Strategy(everything, "everything is", "", sees_validation=False, in_ranks=True),
+    "random": Strategy(in_order(at_random), "it was drawn at random", "it was not drawn before the budget was spent",
+                       sees_validation=False, in_ranks=True),
+    "threshold": Strategy(in_order(least_unwilling), *LEAST, sees_validation=False, in_ranks=True),
+    "recent": Strategy(in_order(latest), "it is among their latest", "it is not among their latest, or exceeds the budget",
+                       sees_validation=False),
+    "similarity": Strategy(in_order(most_similar), "it is like the item they chose last, for what they mind",
+                           "it is too unlike the item they chose last, for what they mind", needs_model=True),
+    IFRQE: Strategy(ifrqe, otherwise="a close call between the anchors", needs_model=True, in_ranks=True),
+    IFRQE_PP: Strategy(ifrqe_pp, otherwise="a close call between the anchors", needs_model=True),
+    # where all instalments went by unwillingness alone it is a threshold
+    ASK_FIRST: Strategy(ask_first, *LEAST, otherwise="in an earlier instalment, by what was known then", asks=True,
+                        in_ranks=True),
+}
 
-        Returns:
-            Decisions.
-        """
-        problem = self.problem
-        limit = limit_of(problem, budget)
-        if strategy == NONE:
-            return Decisions(np.ones(len(problem.unwillingness), bool), problem.unwillingness)
-        if strategy not in PLAYED:
-            baseline = find(strategy)
-            if baseline.keys:
-                keys = baseline.keys(problem.dataset, problem.unwillingness, self.config)
-                return Decisions(first_of_keys(keys, problem, limit), problem.unwillingness)
-            parameters = parameter_sets(self.model) if baseline.needs_model else []
-            order = baseline.order(problem.dataset, problem.unwillingness, parameters, self.config)
-            return Decisions(first_in_order(order, problem, limit), problem.unwillingness)
-        if strategy == ASK_FIRST:
-            ask_first = AskFirst(problem, self.config, self.device)
-            decisions = ask_first(budget, weight)
-            self.seconds.update(ask_first.seconds)
-            return decisions
-        return self._played(strategy, limit, weight)
 
-    def _played(self, strategy, limit, weight):
-        """The Decisions of IFRQE or IFRQE_PP."""
-        problem = self.problem
-        influence, expected, report = self._at_everything()
-        if strategy == IFRQE:
-            disclosed, weight, _ = self._play([expected], limit, weight)
-        else:
-            selections, found = self._place_anchors(expected, limit, weight)
-            report = {**report, "anchor_wv": [float(problem.unwillingness[o].sum() / problem.dataset.num_users)
-                                              for o in selections]}
-            disclosed, weight, game = self._play(found, limit, weight, selections)
-            expected = game.play(weight)[1]
-        return Decisions(disclosed, problem.unwillingness, influence=influence, expected=expected, record=report,
-                         weight=weight)
+def find(name: str) -> Strategy:
+    """The Strategy of a name, or of a file; raises as of_file does."""
+    return of_file(name) if plugins.is_file(name) else STRATEGIES[name]
 
-    def _play(self, expected, limit, weight, selections=None):
-        start = time.perf_counter()
-        found = play(expected, self.problem, self.config, limit, weight, selections)
-        self.seconds["game"] += time.perf_counter() - start
-        return found
 
-    def _at_everything(self):
-        if self._first is None:
-            self._first = self._at(Anchor(parameter_sets(self.model)))
-        return self._first
+def known(decisions: Decisions) -> Strategy:
+    """The Strategy that has decided; of a file, which may be gone, what is the same of all files."""
+    return STRATEGIES.get(decisions.record["strategy"], Strategy(None))
 
-    def _at(self, anchor):
-        """See expected_at."""
-        start = time.perf_counter()
-        found = expected_at(anchor, self.problem.dataset, self.config)
-        self.seconds["influence"] += time.perf_counter() - start
-        return found
 
-    def _place_anchors(self, expected, limit, weight):
-        """Selection vectors of `anchors` anchors, everything first, and the expected influences there, first `expected`."""
-        problem, config = self.problem, self.config
-        selections, found = [np.ones(len(expected), bool)], [expected]
-        for number in range(1, config.anchors):
-            if config.anchor_placing == "binomial":
-                selection = generator(config.seed, "anchor", number).random(len(expected)) < config.prior
-            else:
-                selection = self._play(found, limit, weight, selections)[0]
-            if not selection.any():
-                logger.warning("anchor %d of %d would withhold everything: there are no more", number + 1, config.anchors)
-                break
-            if number not in self._anchors or not np.array_equal(self._anchors[number][0], selection):
-                logger.info("anchor %d of %d: %s is trained on %.1f%% of the interactions", number + 1, config.anchors,
-                            config.plain_model, 100 * selection.mean())
-                retrained = Retrained(self.model, problem.dataset, selection, config, self.device)
-                self._anchors[number] = selection, self._at(retrained.anchor())[1]
-            selections.append(selection)
-            found.append(self._anchors[number][1])
-        return selections, found
+def influence_groups(config: Config, solvers: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """Groups of options that the influences depend on; the samples of `lissa` are drawn by chunk."""
+    return (*INFLUENCES, "chunks") if "lissa" in (config.solver, *solvers) else INFLUENCES

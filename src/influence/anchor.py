@@ -8,8 +8,7 @@ import numpy as np
 class Anchor:
     """Where influences are computed.
 
-    parameters: list of sets of parameters of NCFs (see Network.values) that were trained on what the anchor discloses, or of
-        functions without arguments that return one.
+    parameters: list of sets of parameters of a model (see Network.values) that was trained on what the anchor discloses.
     disclosed: (n,) bool, its selection vector, in the order of dataset.user; None for everything.
     """
     parameters: list

@@ -12,10 +12,10 @@ import numpy as np
 from ..common.machine import one_blas_thread
 from ..config import Config
 from ..dataset import Dataset, HeldOut
-from ..evaluation.explain import Rule
 from ..evaluation.personal import Serving
 from ..evaluation.recommend import top_items
 from ..game.decisions import Decisions
+from ..game.rule import Rule
 from ..influence.refit import STEPS, refit_to_all, row_prior
 from ..network import build
 from ..sources.interactions import Ids

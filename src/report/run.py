@@ -12,8 +12,7 @@ from ..common.wording import counted
 from ..config import shipped
 from ..constants import MASKED_MODEL, train_file
 from ..evaluation.compare import rankings
-from ..game.baselines import BASELINES
-from ..game.strategies import NONE
+from ..game.strategies import known
 from ..sources.interactions import time_unit
 from . import panels
 from .blocks import details, figures, table, text
@@ -140,7 +139,4 @@ def _curves_in_words(model, training):
 
 def looked_at_validation(results):
     """Whether what decided has looked at the validation items."""
-    if results.decisions is None:
-        return False
-    strategy = results.decisions.record["strategy"]
-    return strategy != NONE and (strategy not in BASELINES or BASELINES[strategy].needs_model)
+    return results.decisions is not None and known(results.decisions).sees_validation

@@ -7,9 +7,9 @@ import pandas as pd
 from .. import metrics
 from ..constants import DISCLOSURE_PLOT, GENRES
 from ..evaluation.compare import comparison_rows, names_rows, rankings, rows_that_serve
-from ..evaluation.explain import Rule
 from ..evaluation.quarters import changes_in_quarters
-from ..game.strategies import ASK_FIRST
+from ..game.rule import Rule
+from ..game.strategies import known
 from . import panels, run
 from .blocks import bullets, figures, table, text
 
@@ -27,7 +27,7 @@ def summary(results, config):
                      f"{100 * decisions.wv_share:.0f}% of the unwillingness that using everything would violate.")
         if "spent_wv" in decisions.record:
             spent = decisions.record["spent_wv"] / decisions.record["total_wv"] if decisions.record["total_wv"] else 0
-            lines.append("Nothing was trained on before it was disclosed." if decisions.record["strategy"] == ASK_FIRST else
+            lines.append("Nothing was trained on before it was disclosed." if known(decisions).asks else
                          f"To find the mask, {100 * spent:.0f}% of the unwillingness was violated: the wv of all that was "
                          "trained on.")
     if results.pair:
@@ -188,7 +188,7 @@ def limits(results, config):
     if record["unwillingness"] in source:
         stated = " where the rules state no other." if record.get("willingness_file") else ": nobody stated it."
         lines.append(f"Unwillingness was {source[record['unwillingness']]}{stated}")
-    asked = record["strategy"] == ASK_FIRST
+    asked = known(results.decisions).asks
     lines.append("The plain model was trained on everything that may be used, also on what users withhold"
                  + (": it is there to be compared with, and the mask did not look at it" if asked else "") + ".")
     if not Rule(results.decisions).played:

@@ -6,9 +6,9 @@ import numpy as np
 from ..common.variant import Variant
 from ..consent.allowed import NONE_DROPPED, VETO
 from ..constants import MASKED_MODEL
-from ..evaluation.explain import Rule
 from ..evaluation.personal import load_serving
 from ..evaluation.recommend import top_items
+from ..game.rule import Rule
 from ..history import History
 from ..stat_utils import generator
 from .live import SIZES, live_lists

@@ -8,9 +8,10 @@ import pytest
 
 from eval import run as answer
 from src.common.stage import main
-from src.evaluation.explain import VETOED, Rule, times
+from src.evaluation.explain import VETOED
 from src.game.decisions import Decisions
 from src.game.mirror_descent import Game
+from src.game.rule import Rule, times
 from tests.evaluation.test_recommend import ask, flags  # noqa: F401, a fixture
 
 

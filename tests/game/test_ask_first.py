@@ -16,13 +16,13 @@ from src.common.share import WHOLE
 from src.common.variant import Variant, dataset_folder
 from src.constants import DISCLOSED, INSTALMENT, ITEM, PREPROCESS_FILE, RATINGS_FILE, USER
 from src.dataset import load_dataset
-from src.evaluation.explain import Rule
 from src.game import ask_first
 from src.game.ask_first import AskFirst, DecidingSide, answers
 from src.game.decisions import read_decisions
 from src.game.mirror_descent import critical_payoff
 from src.game.preprocess import preprocess
 from src.game.problem import Problem, load_problem
+from src.game.rule import Rule
 from src.game.strategies import Strategies
 from src.influence.expected import per_item
 from src.training.train import train
@@ -315,7 +315,7 @@ def world(problem, place, rng):
 def outcome(problem, config):
     """The problem, the Decisions, the bytes of all announcements, and by user and item the price at which each answered."""
     asked, said, prices = AskFirst(problem, config, "CPU"), [], {}
-    announce, answer = asked.side.announce, asked._answers
+    announce = asked.side.announce
 
     def announced():
         found = announce()
@@ -323,12 +323,14 @@ def outcome(problem, config):
         said.extend((asked.side.disclosed.user.tobytes(), asked.side.disclosed.item.tobytes()))
         return found
 
-    def answered(able, level, left):
-        more = answer(able, level, left)
+    def answered(level, *rest, answer=ask_first.answers):
+        more = answer(level, *rest)
         prices.update(zip(zip(problem.dataset.user[more], problem.dataset.item[more]), level[more]))
         return more
-    asked.side.announce, asked._answers = announced, answered
-    return problem, asked(config.wv_budget), said, prices
+    asked.side.announce = announced
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ask_first, "answers", answered)
+        return problem, asked(config.wv_budget), said, prices
 
 
 def differs(one, other, user):
@@ -397,14 +399,14 @@ def by_one_generator(patch):
 
 def by_what_is_withheld(patch):
     """The price depends on those at which others would answer."""
-    answer = AskFirst._answers
+    others = []
 
-    def answered(self, able, level, left):
-        more = answer(self, able, level, left)
-        self.others = level[able & ~more].mean()
+    def answered(level, *rest, answer=ask_first.answers):
+        more = answer(level, *rest)
+        others.append(level[~more & (level > -np.inf)].mean())
         return more
-    patch.setattr(AskFirst, "_answers", answered)
-    patch.setattr(AskFirst, "_last", lambda self, prices: prices.min() - 1e-3 * abs(self.others))
+    patch.setattr(ask_first, "answers", answered)
+    patch.setattr(AskFirst, "_last", lambda self, prices: prices.min() - 1e-3 * abs(others[-1]))
 
 
 @pytest.mark.parametrize("look", [by_count, by_one_generator, by_what_is_withheld])
@@ -445,7 +447,7 @@ def test_a_clock_of_small_steps_agrees_with_sorting_to_a_step():
     rng = np.random.default_rng(0)
     b = rng.random(5000)
     for worth in (rng.lognormal(0, 2, 5000) / b, -b):  # prices that fall, and a level of unwillingness that rises
-        exact = answers((-worth, rng.random(5000)), b, 600.0, WHOLE)
+        exact = answers(worth, rng.random(5000), b, 600.0, WHOLE)
         rising = worth.max() < 0
         level, disclosed, left = None, np.zeros(5000, bool), 600.0
         for level in np.linspace(0, -1, 10_000) if rising else np.geomspace(worth.max(), 1e-3, 10_000):
@@ -463,8 +465,8 @@ def test_a_clock_of_small_steps_agrees_with_sorting_to_a_step():
 def test_none_is_refused_and_no_budget_exceeded():
     b, first = np.array([0.5, 0.9, 0.2, 0.4]), np.arange(4)
     for left, wanted in ((0.99, 0), (1, 1), (1.5, 2), (2.4, 3), (2.5, 3), (2.6, 4), (9, 4)):
-        assert answers((first,), b, left, WHOLE).tolist() == (first < wanted).tolist()
-    assert answers((np.zeros(3), np.array([2.0, 0, 1])), np.ones(3), 2, WHOLE).tolist() == [False, True, True]
+        assert answers(-first, first, b, left, WHOLE).tolist() == (first < wanted).tolist()
+    assert answers(np.zeros(3), np.array([2.0, 0, 1]), np.ones(3), 2, WHOLE).tolist() == [False, True, True]
 
 
 def test_few_interactions_an_item_are_decided_by_unwillingness(people, settings, monkeypatch):

@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
-from src.game.mirror_descent import Game, critical_payoff, mirror_descent, price_within_budget
+from src.game.mirror_descent import Game, critical_payoff, mirror_descent, prices_within_budgets
 
 
 def table_game(payoffs, prior, rounds, rate, anchors=None, use="nearest"):
@@ -115,18 +115,18 @@ def test_with_several_anchors_the_budget_gives_the_largest_selection_within_it(u
 
 
 def test_budget_that_does_not_bind_costs_nothing():
-    assert price_within_budget(np.array([1.0, -1.0]), np.array([0.5, 0.5]), 0.5, 0.0) == 0
+    assert prices_within_budgets(np.array([1.0, -1.0]), np.array([0.5, 0.5]), [0.5], 0.0)[0] == 0
 
 
 def test_equal_prices_are_kept_or_dropped_together():
     influence, unwillingness = np.array([3.0, 1.0, 1.0, 1.0]), np.full(4, 0.5)
-    weight = price_within_budget(influence, unwillingness, 1.2, 0.0)
+    weight = prices_within_budgets(influence, unwillingness, [1.2], 0.0)[0]
     assert (influence > weight * unwillingness).tolist() == [True, False, False, False]
 
 
 def test_nothing_fits_an_empty_budget():
     influence, unwillingness = np.array([2.0, 1.0]), np.array([0.5, 0.5])
-    weight = price_within_budget(influence, unwillingness, 0.1, 0.0)
+    weight = prices_within_budgets(influence, unwillingness, [0.1], 0.0)[0]
     assert not (influence > weight * unwillingness).any()
 
 

@@ -5,7 +5,7 @@ import pytest
 from src.consent.allowed import VETO
 from src.dataset import split_allowed
 from src.game.problem import Problem
-from src.game.strategies import STRATEGIES, Strategies, needs_model
+from src.game.strategies import STRATEGIES, Strategies
 from src.influence.anchor import Anchor
 from src.influence_function import influences
 from src.sources.interactions import read_interactions
@@ -70,7 +70,7 @@ def test_all_keep_within_the_budget_and_use_it(make, name):
     _, decide, _ = make()
     b = np.linspace(1, 0.1, 10)
     spent = b[decide(name, 0.3).disclosed].sum()
-    assert spent <= 0.3 * b.sum() and (needs_model(name) or spent > 0.3 * b.sum() - 1)
+    assert spent <= 0.3 * b.sum() and (STRATEGIES[name].needs_model or spent > 0.3 * b.sum() - 1)
 
 
 @pytest.mark.parametrize("name", STRATEGIES)

@@ -3,8 +3,8 @@ import numpy as np
 
 from src.common.variant import Variant
 from src.dataset import load_dataset
-from src.evaluation.explain import Rule
 from src.evaluation.personal import load_serving
+from src.game.rule import Rule
 from src.report import live
 from src.report.live import SIZES, live_lists, sizes_of
 from tests.report.reading import CONVERGED, at_price, data_of, overlap, selections_of, vetoed_items

@@ -9,11 +9,11 @@ import numpy as np
 from eval import evaluate_and_report
 from src.common.variant import asked
 from src.dataset import load_dataset
-from src.evaluation.explain import Rule
 from src.evaluation.personal import Serving
 from src.evaluation.withdraw import withdraw
 from src.game.decisions import read_decisions
 from src.game.preprocess import preprocess
+from src.game.rule import Rule
 from src.report import users as report_users
 from src.report.page import write_report
 from src.report.results import read_results

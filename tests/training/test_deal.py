@@ -9,7 +9,7 @@ from src.consent.unwillingness import load_unwillingness
 from src.dataset import load_dataset
 from src.game import ask_first
 from src.game.decisions import Decisions, barred_by
-from src.game.problem import problem_of
+from src.game.problem import load_problem
 from src.influence.chunks import Chunks
 from src.influence.expected import default_shrinkage, expected_influence
 from src.influence.refit import prior_of
@@ -153,7 +153,7 @@ def test_ranks_know_the_unwillingness_of_one_process(uneven, settings, tmp_path,
     rules.write_text("user_id,item_id,unwillingness\nu3,,1\n,5,0.25\n")
     config = settings("--unwillingness", source, "--ranks", 2, "--willingness_file", rules, "--veto")
     whole = load_dataset(config)
-    found = on_shares(config, tmp_path, lambda part: (part.share, problem_of(part, config).unwillingness),
+    found = on_shares(config, tmp_path, lambda part: (part.share, load_problem(config, part).unwillingness),
                       unwillingness=True)
     assert put_together(found, whole).tolist() == load_unwillingness(whole, config).tolist()
 
@@ -189,9 +189,9 @@ def test_ranks_ask_first_as_one_process_does(cpu, uneven, settings, tmp_path, mo
     monkeypatch.setattr(ask_first.DecidingSide, "announce", lambda side: [MF.own_values(model, side.share)])
 
     def work(part):
-        found = ask_first.AskFirst(problem_of(part, config), config, "CPU")(0.6)
+        found = ask_first.AskFirst(load_problem(config, part), config, "CPU")(0.6)
         return part.share, found.instalment, found.expected, found.record
-    one = ask_first.AskFirst(problem_of(whole, config), config, "CPU")(0.6)
+    one = ask_first.AskFirst(load_problem(config, whole), config, "CPU")(0.6)
     found = on_shares(config, tmp_path, work, unwillingness=True)
     assert set(one.instalment.tolist()) == {0, 1, 2, 3}
     assert put_together([each[:2] for each in found], whole).tolist() == one.instalment.tolist()

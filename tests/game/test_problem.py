@@ -3,7 +3,7 @@ import pytest
 
 from src.common.share import WHOLE, Part
 from src.game.mirror_descent import prices_within_budgets
-from src.game.prefix import Prefix, first_by_keys
+from src.game.problem import SLACK, Prefix, first_within
 from tests.ranks import in_threads
 
 
@@ -34,7 +34,7 @@ def test_ranks_find_the_ends_that_one_process_finds(size, seed):
     number = 200
     key = rng.normal(size=number) * 10.0 ** rng.integers(-9, 9, number) if seed % 2 else rng.integers(-5, 6, number) * 0.25
     weight = rng.random(number) * (rng.random(number) > 0.2)
-    limits = [share * weight.sum() for share in (0, 0.1, 0.6, 1, 2)]
+    limits = [share * weight.sum() * SLACK for share in (0, 0.1, 0.6, 1, 2)]
 
     def ends(share, mine):
         prefix = Prefix(key[mine], weight[mine], share)
@@ -47,19 +47,19 @@ def test_ranks_find_the_ends_that_one_process_finds(size, seed):
 
 def test_ties_are_broken_by_the_next_key():
     keys, weight = (np.array([1.0, 2, 2, 2, 3]), np.array([0, 3, 1, 2, 0])), np.ones(5)
-    assert first_by_keys(keys, weight, 3, WHOLE).tolist() == [True, False, True, True, False]
-    for found, mine in in_parts(2, 5, lambda share, mine: first_by_keys(
-            tuple(key[mine] for key in keys), weight[mine], 3, share)):
+    assert first_within(3, keys, weight).tolist() == [True, False, True, True, False]
+    for found, mine in in_parts(2, 5, lambda share, mine: first_within(
+            3, tuple(key[mine] for key in keys), weight[mine], share)):
         assert found.tolist() == np.array([True, False, True, True, False])[mine].tolist()
 
 
 @pytest.mark.parametrize("limit, wanted", [(0, [1]), (2, [1, 2, 3]), (4, [1, 2, 3, 4, 5]), (9, [1, 2, 3, 4, 5])])
 def test_the_first_that_does_not_fit_comes_in_too(limit, wanted):
     keys, weight, place = (np.array([2.0, 1, 2, 2, 3]), np.array([3, 0, 1, 2, 0])), np.ones(5), np.array([4, 1, 2, 3, 5])
-    for found, mine in in_parts(2, 5, lambda share, mine: first_by_keys(
-            tuple(key[mine] for key in keys), weight[mine], limit, share, one_more=True)):
+    for found, mine in in_parts(2, 5, lambda share, mine: first_within(
+            limit, tuple(key[mine] for key in keys), weight[mine], share, one_more=True)):
         assert found.tolist() == np.isin(place, wanted)[mine].tolist()
-    assert first_by_keys(keys, weight, limit, WHOLE, one_more=True).tolist() == np.isin(place, wanted).tolist()
+    assert first_within(limit, keys, weight, one_more=True).tolist() == np.isin(place, wanted).tolist()
 
 
 def test_ranks_find_the_price_of_one_process():
