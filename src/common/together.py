@@ -41,11 +41,12 @@ def journal_of(config: Config) -> Journal:
 class Together:
     """New files, and files to remove, that take effect together.
 
-    Used as a context: nothing has changed before its end, nor if it ends with an error.
+    Used as a context: nothing has changed before its end, nor if it ends with an error. Of what is rewritten the records
+    of a run say the digest: see `rewrite` and `renewed`.
     """
 
     def __init__(self, journal: Journal):
-        self.journal, self.entries = journal, []
+        self.journal, self.entries, self.digests = journal, [], {}
 
     def paths(self, what: str) -> list[Path]:
         """Paths of the new files: "temporary" until they are put in place, "name" from then on."""
@@ -64,6 +65,21 @@ class Together:
             yield temporary
             sync(temporary)
             entry["sha256"] = digest(temporary)
+
+    @contextlib.contextmanager
+    def rewrite(self, folder: str, name: str) -> Iterator[tuple[Path, Path]]:
+        """Yields the path of a file and the temporary path of what it becomes, and notes both digests."""
+        path = self.journal.folders[folder] / name
+        before = digest(path)
+        with self.write(folder, name) as temporary:
+            yield path, temporary
+        self.digests[name] = before, digest(temporary)
+
+    def renewed(self, record: dict) -> dict:
+        """A record in which each digest of before is that of now, of all that `digests` names: (before, now) by name."""
+        now = dict(self.digests.values())
+        return {key: self.renewed(value) if isinstance(value, dict) else now.get(value, value)
+                if isinstance(value, str) else value for key, value in record.items()}
 
     def write_json(self, folder: str, name: str, values: dict) -> None:
         """Writes a JSON file as files.write_json does."""

@@ -1,13 +1,13 @@
 """Withdrawing: what users take back leaves the trained models, the masked dataset and the decisions, without a training.
 
-One request goes through all models of a run. All files change together or none does, see common/together.py. The source's
-own table stays: what the record of requests names is left out whenever it is read.
+One request goes through all that knows of it: both models, what they are trained on, and the decisions. What is rewritten
+has another digest then, and every record that says the old one says the new one. All files change together or none does, see
+common/together.py. The source's own table stays: what the record of requests names is left out whenever it is read.
 """
 from __future__ import annotations
 
-import contextlib
+import copy
 import dataclasses
-import datetime
 import logging
 import time
 from pathlib import Path
@@ -23,7 +23,6 @@ from ..common.variant import (
     CHECKPOINT,
     DATA,
     DECISIONS,
-    DIGESTS,
     MASKED,
     OUTPUT,
     REMEDY,
@@ -34,18 +33,19 @@ from ..common.variant import (
     is_masked,
 )
 from ..common.wording import counted
+from ..config import Config
 from ..consent.requests import read_withdrawal
 from ..consent.withdrawn import head_of, read_requests, with_request, withdrawn_path
 from ..constants import DATASET_FILE, HELD_OUT_FILE, RATINGS_FILE, UNWILLINGNESS_FILE, WITHDRAW_FILE, WITHDRAWN_FILE
 from ..dataset import Dataset, allowed_part, load_dataset
 from ..device_adapter import set_device
-from ..game.decisions import DISCLOSURE_SHA256, MODEL_SHA256, decided_with, read_decisions
+from ..game.decisions import dataset_of, decided_with, read_decisions
 from ..influence.withdrawal import Withdrawal
 from ..metrics import willingness_violation
 from ..network import build
 from ..sources.catalogue import original_id
-from ..sources.interactions import Interactions, read_interactions
-from ..training.checkpoint import BEST, consent_of, in_one, load_sets, parameters_sha256, save_checkpoint
+from ..sources.interactions import read_interactions
+from ..training.checkpoint import BEST, in_one, load_sets, parameters_sha256, save_checkpoint
 from ..training.checkpoint import DIGEST as PARAMETERS
 from ..training.train import LAST_SUFFIX, train_in_memory
 from .forgetting import Judge
@@ -55,28 +55,67 @@ logger = logging.getLogger("ifrqe")
 MEASURED = 0.05  # of what a model was trained on; up to it what is left of a training was measured, see docs/results.md
 
 
-@dataclasses.dataclass
-class Known:
-    """A model that a request goes through.
+class Request:
+    """A request as it is carried out.
 
-    variant: Variant.
-    dataset: Dataset that it was trained on.
-    withdrawn: (n,) bool, what of that is taken back.
-    sets, info: of its checkpoint, see load_sets.
-    left: the sets without it; None where nothing can be taken out of the model.
+    earlier: the requests before it; number: its own, from 1; said: what the record of requests is to say of it.
+    whole: all Interactions of the dataset; meant: (n,) bool, what of them is taken back.
     """
-    variant: Variant
-    dataset: Dataset
-    withdrawn: np.ndarray
-    sets: dict
-    info: dict
-    left: dict | None = None
 
-    def lost(self, request: int) -> dict:
-        """What its checkpoint says of all that was withdrawn since its training, with a request by number."""
+    def __init__(self, config: Config):
+        self.earlier, self.whole = read_requests(config), read_interactions(config)
+        self.number, (self.meant, rules) = len(self.earlier) + 1, read_withdrawal(config, self.whole, self.earlier)
+        self.said = {"time": time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()), "file_sha256": digest(config.withdraw),
+                     "rules": rules, "before": {}, "after": {}}
+
+    def takes(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
+        """(k,) bool, which of these pairs are taken back."""
+        place = self.whole.places(user, item)
+        return (place >= 0) & self.meant[place]
+
+    def say_pairs(self, datasets: list[Dataset]) -> None:
+        """Says by original ids what is taken back, apart what models were trained on or had held out."""
+        trained = np.zeros(self.whole.num_interactions, bool)
+        for dataset in datasets:
+            for pairs in ((dataset.user, dataset.item), dataset.held_pairs):
+                trained[self.whole.places(*pairs)] = True
+        for key, chosen in (("interactions", self.meant & trained), ("forbidden", self.meant & ~trained)):
+            self.said[key] = [[original_id(self.whole.user_ids, user), original_id(self.whole.item_ids, item)]
+                              for user, item in zip(self.whole.user[chosen], self.whole.item[chosen])]
+
+
+class Known:
+    """What one of the two models is trained on, and the model itself if it can be read.
+
+    dataset: Dataset, of which `withdrawn`, (n,) bool, is taken back, and `rest` is left.
+    sets, info: of the checkpoint, see load_sets; left: the sets without what is taken back. None where there are none.
+    lost: what the checkpoint is to say of all that was withdrawn since its training.
+    config: the settings with those that it was trained with.
+    """
+
+    def __init__(self, variant: Variant, request: Request):
+        self.variant, self.sets, self.info, self.left = variant, None, None, None
+        self.dataset = load_dataset(variant.settings(), masked=True) if variant.masked else dataset_of(variant)
+        self.withdrawn = request.takes(self.dataset.user, self.dataset.item)
+        held, (users, items) = copy.deepcopy(self.dataset.held), self.dataset.held_pairs
+        for values in filter(lambda values: values is not None, vars(held).values()):
+            values[users[request.takes(users, items)]] = -1  # who loses one is not scored until the next training
+        self.rest = dataclasses.replace(self.dataset.part(~self.withdrawn), held=held)
+
+    def load(self, number: int) -> None:
+        """Reads the model; raises InputError if it does not fit, or the request takes back all that it was trained on."""
+        config = self.variant.config
+        if self.variant.masked:
+            check_mask(config)
+        if self.withdrawn.all():
+            raise InputError(f"{config.withdraw}: takes back all that {self.variant.model} was trained on; remove its "
+                             "checkpoint instead, and make no mask that discloses it")
+        self.sets, self.info = load_sets(self.variant.checkpoint, self.dataset, self.variant)
         lost = self.info.get("withdrawn", {"requests": [], "interactions": 0, "trained_on": self.dataset.num_interactions})
-        return {**lost, "requests": [*lost["requests"], request],
-                "interactions": lost["interactions"] + int(self.withdrawn.sum())}
+        self.lost = {**lost, "requests": [*lost["requests"], number],
+                     "interactions": lost["interactions"] + int(self.withdrawn.sum())}
+        self.config = config.replace(**{key: value for key, value in self.info.get("settings", {}).items()
+                                        if key in config.as_dict() and key != "model"})
 
 
 def withdraw(variant: Variant) -> None:
@@ -90,41 +129,27 @@ def withdraw(variant: Variant) -> None:
         InputError: the request, the model or its files are missing or unfit; nothing has changed then.
     """
     # what is taken back was trained on by the options of then, whatever a shared file says today
-    variant = Variant(variant.config.by_line(), variant.masked)
-    config, start = variant.config, time.perf_counter()
-    requests, whole = read_requests(config), read_interactions(config)
-    meant, rules = read_withdrawal(config, whole, requests)
-    device, number = set_device(config), len(requests) + 1
-    models, unreached = _models(variant, whole, meant)
-    begin = time.perf_counter()
-    for model in models.values():
-        net = build(model.dataset, config)
-        if net.propagation(model.dataset) is not None:
-            unreached[str(model.variant.checkpoint)] = "each of its rows is made of everyone's data, so that none can be " \
-                f"taken out: train it anew with {model.variant.command} --overwrite"
-        elif model.withdrawn.any():
-            model.left = Withdrawal(net, model.dataset, _as_trained(config, model.info))(model.sets, model.withdrawn)
-        else:
-            model.left = model.sets
-    seconds, named = time.perf_counter() - begin, models[variant.model]
+    variant, start = Variant(variant.config.by_line(), variant.masked), time.perf_counter()
+    config, request = variant.config, Request(variant.config)
+    device = set_device(config)
+    known, unreached = _known(variant, request)
+    seconds, named = _take_out(known, unreached), known[variant.masked]
     user, item = named.dataset.user[named.withdrawn], named.dataset.item[named.withdrawn]
-    histories = load_dataset(config, consent=decided_with(config)) if variant.masked else named.dataset
-    judge = Judge(histories, user, item, config)
-    drift = named.lost(number)
-    share = drift["interactions"] / drift["trained_on"]
+    judge = Judge(dataset_of(variant) if variant.masked else named.dataset, user, item, config)
     original, withdrawn = (judge.membership_auc(sets[BEST]) if sets and len(user) else None
                            for sets in (named.sets, named.left))
-    record = {"request": number, "model": variant.model, "dataset": config.dataset, "seed": config.seed,
-              "device": device, "interactions": len(user), "users": len(judge.users), "covered": int(meant.sum()),
+    drift, share = named.lost, named.lost["interactions"] / named.lost["trained_on"]
+    record = {"request": request.number, "model": variant.model, "dataset": config.dataset, "seed": config.seed,
+              "device": device, "interactions": len(user), "users": len(judge.users), "covered": int(request.meant.sum()),
               "seconds": seconds, "retrain_seconds": None, "hr_gap": None, "overlap_relative": None,
               "membership_auc": {"withdrawn": withdrawn, "retrained": None, "original": original},
               "drift": {"requests": len(drift["requests"]), "interactions": drift["interactions"], "share": share},
-              "retrain_advised": share > MEASURED}
-    _write(config, whole, (meant, rules, requests), models, unreached, record)
-    people = counted(len(np.unique(whole.user[meant])), "user")
+              "retrain_advised": share > MEASURED, "time": request.said["time"]}
+    _write(config, request, known, unreached, record)
+    people = counted(len(np.unique(request.whole.user[request.meant])), "user")
     logger.info("request %d: %s of %s taken back, of which %s had trained %s, in %.3f s (%.1f s with the files); the record "
-                "is %s", number, counted(record["covered"], "interaction"), people, f"{len(user):,}", variant.model, seconds,
-                time.perf_counter() - start, withdrawn_path(config))
+                "is %s", request.number, counted(record["covered"], "interaction"), people, f"{len(user):,}", variant.model,
+                seconds, time.perf_counter() - start, withdrawn_path(config))
     for path in record["removed"]:
         logger.info("%s: removed", path)
     for entry in record["not_reached"]:
@@ -134,139 +159,100 @@ def withdraw(variant: Variant) -> None:
                        "train it anew: %s --overwrite", variant.model, 100 * share, 100 * MEASURED, variant.command)
     logger.info("evaluations and report are those of before: eval.py and eval.py --masked make them anew")
     if config.audit and named.left is not None:
-        _audit(variant, named, judge, record)
+        _audit(named, judge, record)
     _show(record)
 
 
-def _models(variant, whole: Interactions, meant):
-    """By name each Known model; by path why another cannot be read. Raises InputError if that of the Variant cannot."""
-    config, found, unreached = variant.config, {}, {}
+def _known(variant, request):
+    """By `masked` what is Known; by path why a model, or its data, cannot be read. That of the Variant must be."""
+    config, known, unreached = variant.config, {}, {}
     for other in (Variant(config), Variant(config.replace(masked=True), True)):
         try:
-            if other.masked:
-                check_mask(config)
-                dataset = load_dataset(other.settings(), masked=True)
-            else:
-                dataset = load_dataset(config, consent=consent_of(other))
-            sets, info = load_sets(other.checkpoint, dataset, other)
-            withdrawn = meant[whole.places(dataset.user, dataset.item)]
-            if withdrawn.all():
-                raise InputError(f"{config.withdraw}: takes back all that {other.model} was trained on; remove its "
-                                 "checkpoint instead, and make no mask that discloses it")
-            found[other.model] = Known(other, dataset, withdrawn, sets, info)
+            known[other.masked] = Known(other, request)
+            known[other.masked].load(request.number)
         except InputError as e:
             if other.masked == variant.masked:
                 raise
+            folder = dataset_folder(config, other.masked)
+            if other.masked not in known and is_masked(folder):
+                unreached[str(folder)] = str(e)
             if other.checkpoint.is_file():
                 unreached[str(other.checkpoint)] = str(e)
-    return found, unreached
+    return known, unreached
 
 
-def _as_trained(config, info):
-    """The settings with those that a checkpoint of the same base model was trained with."""
-    return config.replace(**{key: value for key, value in info.get("settings", {}).items()
-                             if key in config.as_dict() and key != "model"})
+def _take_out(known, unreached):
+    """Takes what is withdrawn out of the models, or says by path why it cannot; returns the seconds that it took."""
+    start = time.perf_counter()
+    for model in (one for one in known.values() if one.sets):
+        net = build(model.dataset, model.variant.config)
+        if net.propagation(model.dataset) is not None:
+            unreached[str(model.variant.checkpoint)] = "each of its rows is made of everyone's data, so that none can be " \
+                f"taken out: train it anew with {model.variant.command} --overwrite"
+        elif model.withdrawn.any():
+            model.left = Withdrawal(net, model.dataset, model.config)(model.sets, model.withdrawn)
+        else:
+            model.left = model.sets
+    return time.perf_counter() - start
 
 
-def _write(config, whole, asked, models, unreached, record):
+def _write(config, request, known, unreached, record):
     """Puts all files of a withdrawal in place together; its record says what was rewritten, removed and not reached."""
-    meant, rules, requests = asked
-    trained = np.zeros(whole.num_interactions, bool)
-    for model in models.values():
-        for pairs in ((model.dataset.user, model.dataset.item), model.dataset.held_pairs):
-            trained[whole.places(*pairs)] = True
-    record["time"] = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-    request = {"time": record["time"], "models": [name for name, model in models.items() if model.left is not None],
-               "file_sha256": digest(config.withdraw), "rules": rules, "interactions": _original(whole, meant & trained),
-               "forbidden": _original(whole, meant & ~trained), "before": {}, "after": {}}
-    _, then = with_request(request, requests)  # what is left follows from the rules alone
-    removed = [path for model in models.values() if (path := model.variant.checkpoint.with_suffix(LAST_SUFFIX)).is_file()]
+    models, said = [one for one in known.values() if one.sets], request.said
+    changed = {model.variant.checkpoint.name: model for model in models if model.left}
+    request.say_pairs([model.dataset for model in models])
+    said["models"] = [model.variant.model for model in changed.values()]
+    lasts = [path for model in models if (path := model.variant.checkpoint.with_suffix(LAST_SUFFIX)).is_file()]
     with Together(journal_of(config)) as files:
-        masked = _put_masked(files, config, whole, meant, request, unreached)
-        for model in models.values():
-            if model.left is not None:
-                request["after"][model.variant.checkpoint.name] = parameters_sha256(in_one(model.left))
-        _put_decisions(files, config, whole, (requests, then), request, masked, models.get(config.plain_model))
-        line, then = with_request(request, requests)
-        head, path = head_of(then), withdrawn_path(config)
-        for model in models.values():
-            if model.left is not None:
-                info = {**model.info, **_of_data(model, config, whole, then, request), "withdrawn": model.lost(len(then))}
-                with files.write(CHECKPOINT, model.variant.checkpoint.name) as temporary:
-                    save_checkpoint(temporary, model.left, {**info, **head})
-        for last in removed:  # the training itself, which knows all of it
+        records = {DATA: {}}  # what dataset.json says anew
+        if (mask := known.get(True)) is not None:
+            records[MASKED] = {"num_ratings": len(mask.rest.rows)}
+            tables = {RATINGS_FILE: mask.rest.rows, HELD_OUT_FILE: mask.rest.held_out[mask.rest.scored].ravel()}
+            for name, rows in tables.items():
+                with files.rewrite(MASKED, name) as (path, temporary):
+                    copy_rows(path, np.sort(rows), temporary)
+        for name, model in changed.items():
+            files.digests[name] = model.info.get(PARAMETERS), parameters_sha256(in_one(model.left))
+        _put_decisions(files, config, request)
+        said.update(before={name: before for name, (before, _) in files.digests.items() if name not in changed},
+                    after={name: now for name, (_, now) in files.digests.items()})
+        line, requests = with_request(said, request.earlier)
+        head, path = head_of(requests), withdrawn_path(config)
+        for name, model in changed.items():
+            of_data = {} if model.variant.masked else {"rows_sha256": model.rest.rows_sha256()}
+            with files.write(CHECKPOINT, name) as temporary:
+                save_checkpoint(temporary, model.left, {**files.renewed(model.info), **of_data,
+                                                        "withdrawn": model.lost, **head})
+        for last in lasts:  # the training itself, which knows all of it
             files.remove(CHECKPOINT, last.name)
         with files.write(DATA, WITHDRAWN_FILE) as temporary:
             lines = path.read_bytes() if path.exists() else b""
             temporary.write_bytes(lines + b"\n" * (lines[-1:] not in (b"", b"\n")) + line.encode() + b"\n")
-        if (described := path.with_name(DATASET_FILE)).exists():
-            files.write_json(DATA, DATASET_FILE, {**read_json(described, REMEDY), **head})
-        if masked:
-            files.write_json(MASKED, DATASET_FILE, {**masked, **head})
+        for folder, more in records.items():
+            described = files.journal.folders[folder] / DATASET_FILE
+            if described.exists():
+                files.write_json(folder, DATASET_FILE, {**files.renewed(read_json(described, REMEDY)), **more, **head})
         rewritten = files.paths("name")
-        record.update(rewritten=list(map(str, rewritten)), removed=list(map(str, removed)), not_reached=_not_reached(
-            config, [*rewritten, *removed, *files.paths("temporary")], unreached))
+        record.update(rewritten=list(map(str, rewritten)), removed=list(map(str, lasts)), not_reached=_not_reached(
+            config, [*rewritten, *lasts, *files.paths("temporary")], unreached))
         files.write_json(OUTPUT, WITHDRAW_FILE, record)
 
 
-@contextlib.contextmanager
-def _rewritten(files, folder, path, request):
-    """Yields the temporary path of what a file becomes; the request notes its digests before and after."""
-    request["before"][path.name] = digest(path)
-    with files.write(folder, path.name) as temporary:
-        yield temporary
-    request["after"][path.name] = digest(temporary)
-
-
-def _put_masked(files, config, whole, meant, request, unreached):
-    """The masked dataset without what is meant; returns its record, {} where there is none or none that can be read."""
-    folder = dataset_folder(config, masked=True)
-    if not is_masked(folder):
-        return {}
-    try:
-        dataset = load_dataset(Variant(config.replace(masked=True), True).settings(), masked=True)
-    except InputError as e:
-        unreached[str(folder)] = str(e)
-        return {}
-    held = dataset.held_out[dataset.scored]
-    lost = np.zeros(dataset.num_users, bool)  # who loses a held-out interaction is not scored until the next training
-    users, items = dataset.held_pairs
-    lost[users[meant[whole.places(users, items)]]] = True
-    stays = {RATINGS_FILE: dataset.rows[~meant[whole.places(dataset.user, dataset.item)]],
-             HELD_OUT_FILE: held[~lost[dataset.scored]].ravel()}
-    for name, rows in stays.items():
-        with _rewritten(files, MASKED, folder / name, request) as temporary:
-            copy_rows(folder / name, np.sort(rows), temporary)
-    record = read_json(folder / DATASET_FILE, REMEDY)
-    digests = {**record[DIGESTS], **{name: request["after"][name] for name in stays}}
-    return {**record, "num_ratings": len(stays[RATINGS_FILE]), DIGESTS: digests}
-
-
-def _put_decisions(files, config, whole, requests, request, masked, plain):
-    """disclosure.csv and preprocess.json after the request, and the digest in the masked dataset's record."""
-    path, record_path = decision_files(config)
+def _put_decisions(files, config, request):
+    """disclosure.csv and preprocess.json after the request."""
     if (consent := decided_with(config)) is None:
         return
-    was, left = (allowed_part(whole, config, several, consent) for several in requests)
+    path, record_path = decision_files(config)
+    _, requests = with_request(request.said, request.earlier)  # what is left follows from the rules alone
+    was, left = (allowed_part(request.whole, config, several, consent) for several in (request.earlier, requests))
     decisions = read_decisions(config, was).of(was, left)
-    with _rewritten(files, DECISIONS, path, request) as temporary:
+    with files.rewrite(DECISIONS, path.name) as (_, temporary):
         decisions.write(temporary, left)
-    b, digests = decisions.unwillingness, {DISCLOSURE_SHA256: request["after"][path.name]}
-    if plain and plain.left is not None and decisions.record.get(MODEL_SHA256) == plain.info.get(PARAMETERS):
-        digests[MODEL_SHA256] = request["after"][plain.variant.checkpoint.name]
+    b = decisions.unwillingness
     wv, total_wv = (willingness_violation(kept, b, left.num_users) for kept in (decisions.disclosed, np.ones(len(b))))
     files.write_json(DECISIONS, record_path.name, {
-        **decisions.record, **digests, "num_interactions": len(b), "wv": wv, "total_wv": total_wv,
+        **files.renewed(decisions.record), "num_interactions": len(b), "wv": wv, "total_wv": total_wv,
         "disclosed_share": float(decisions.disclosed.mean()) if len(b) else 0.0})
-    if masked.get(DISCLOSURE_SHA256) == request["before"][path.name]:
-        masked.update(digests)
-
-
-def _of_data(model, config, whole, requests, request):
-    """What a checkpoint says of the data that its model is one of, after the request."""
-    if model.variant.masked:
-        return {"ratings_sha256": request["after"][RATINGS_FILE], "held_out_sha256": request["after"][HELD_OUT_FILE]}
-    return {"rows_sha256": allowed_part(whole, config, requests, model.dataset.consent).rows_sha256()}
 
 
 def _not_reached(config, done, unreached):
@@ -285,21 +271,15 @@ def _not_reached(config, done, unreached):
     return [{"path": path, "why": why} for path, why in found.items()]
 
 
-def _original(whole, chosen):
-    """Pairs of original ids of some interactions, as JSON can hold them."""
-    return [[original_id(whole.user_ids, user), original_id(whole.item_ids, item)]
-            for user, item in zip(whole.user[chosen], whole.item[chosen])]
-
-
-def _audit(variant, named, judge: Judge, record):
+def _audit(named, judge: Judge, record):
     """Trains the model twice without what was withdrawn, by its seed and the next, and adds the comparison to the record."""
-    left, config = named.dataset.part(~named.withdrawn), _as_trained(variant.config, named.info)
+    left, config = named.dataset.part(~named.withdrawn), named.config
     start = time.perf_counter()
     retrained = train_in_memory(config, left, record["device"])
     record["retrain_seconds"] = time.perf_counter() - start
     other = train_in_memory(config.replace(seed=config.seed + 1), left, record["device"])
     record.update(judge.compared(named.sets[BEST], named.left[BEST], retrained, other))
-    write_json(Path(variant.config.output_path) / WITHDRAW_FILE, record)
+    write_json(Path(config.output_path) / WITHDRAW_FILE, record)
 
 
 def _show(record):
