@@ -17,11 +17,10 @@ logger = logging.getLogger("ifrqe")
 
 @contextlib.contextmanager
 def session(config: Config) -> Iterator[Config]:
-    """Fetches data_url and checkpoint_url before a stage; sends data, results and checkpoints to train_url after it.
+    """Fetches data_url before a stage; sends data, results and checkpoints to train_url after it.
 
-    Results of an earlier job under the same train_url are fetched too, so that stages may run as separate jobs with
-    data_url = train_url/data and checkpoint_url = train_url/checkpoint. Results are sent even when the stage fails, so
-    that its log is not lost.
+    Results and checkpoints of an earlier job under the same train_url are fetched too, so that stages may run as separate
+    jobs with data_url = train_url/data. Results are sent even when the stage fails, so that its log is not lost.
 
     Raises:
         InputError: moxing is not installed, or a copy failed.
@@ -31,14 +30,15 @@ def session(config: Config) -> Iterator[Config]:
     except ImportError:
         raise InputError("--enable_modelarts: the package moxing is not installed; "
                          "it exists on ModelArts only, leave the option out elsewhere") from None
-    for option, folder in (("data_url", config.data_path), ("checkpoint_url", config.checkpoint_path)):
-        if getattr(config, option):
-            _copy(moxing, option, getattr(config, option), folder)
+
     def remote(folder):
         return f"{config.train_url.rstrip('/')}/{Path(folder).resolve().name}"
 
-    if config.train_url and moxing.file.exists(remote(config.output_path)):
-        _copy(moxing, "train_url", remote(config.output_path), config.output_path)
+    if config.data_url:
+        _copy(moxing, "data_url", config.data_url, config.data_path)
+    for folder in (config.output_path, config.checkpoint_path) if config.train_url else ():
+        if moxing.file.exists(remote(folder)):
+            _copy(moxing, "train_url", remote(folder), folder)
     try:
         yield config
     finally:

@@ -4,8 +4,11 @@ A stage names the groups that its results depend on.
 """
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 from .common.errors import InputError
-from .constants import MODELS
+from .constants import MASKED_MODEL, MODELS
 
 # By group what a value must be: a tuple of choices, or a type, with an interval for numbers.
 GROUPS = {
@@ -28,9 +31,8 @@ GROUPS = {
     "randomness": {"seed": "int [0, inf)"},
     "influence": {
         "solver": ("blend", "block", "lissa", "FILE.py"), "damping": "float (0, inf)",
-        "similarity_damping": "float (0, inf)",
-        "influence_lags": "int [0, inf)", "lissa_depth": "int [1, inf)",
-        "lissa_batch": "int [2, inf)", "lissa_scale": "float [0, inf)", "lissa_damping": "float [0, 1)"},
+        "influence_lags": "int [0, inf)",
+        "lissa_depth": "int [1, inf)", "lissa_scale": "float [0, inf)", "lissa_damping": "float [0, 1)"},
     "chunks": {"chunk_size": "int [1, inf)"},
     "unwillingness": {
         "unwillingness": ("auto", "uniform", "constant", "ratings", "genres", "file"), "unwillingness_value": "float [0, 1]",
@@ -51,16 +53,21 @@ GROUPS = {
     "source": {"archive": "str", "items": "str", "mirror": "str"},
     "run": {
         "recipe": "str", "resume": "bool", "masked": "bool", "willingness_file": "str", "eval_batch_size": "int [1, inf)",
-        "eval_file_name": "str", "recommend": "str", "explain_user": "str", "newcomers": "str", "why": "pair",
+        "recommend": "str", "explain_user": "str", "newcomers": "str", "why": "pair",
         "receipt": "str", "verify_receipt": "str", "withdraw": "str", "audit": "bool",
         "format": ("table", "json"), "decisions_path": "str"},
     "places": {
         "data_path": "str", "dataset": "str", "output_path": "str", "checkpoint_path": "str", "overwrite": "bool",
         "log_level": ("quiet", "normal", "verbose"), "device_target": ("auto", "CPU", "GPU", "Ascend"),
         "device_id": "int [0, inf)"},
-    "modelarts": {"enable_modelarts": "bool", "data_url": "str", "train_url": "str", "checkpoint_url": "str"},
+    "modelarts": {"enable_modelarts": "bool", "data_url": "str", "train_url": "str"},
 }
 REMOVED = {  # options of earlier versions, or one of their values, and what serves instead
+    "similarity_damping": "damping alone remains; the regression on items keeps its ridge of 10",
+    "lissa_batch": "lissa_depth, lissa_scale and lissa_damping remain; a step has 256 samples",
+    "eval_file_name": "the log is eval.log under output_path",
+    "checkpoint_url": "checkpoints of an earlier job under the same train_url are fetched",
+    "holdout 3": "1 or 2 serve, and influences look at --influence_lags items; more gave the same gains",
     "budget_scope": "wv_budget is of all users together; for less of a user, state more unwillingness in a willingness_file",
     "protect": "raise wv_budget; scripts/run_tradeoff.sh says how many users are surely worse off",
     "needs": "receipts and --explain_user say what each interaction is worth to its user",
@@ -95,8 +102,8 @@ PROGRAMS = {
                                "audit", "decisions_path", "eval_batch_size"), (*_DATA, *_DECIDED)),
     "run_preprocess": ("preprocess.py", ("split", *_RULES, *_DECIDED, "recipe", "processes", "newcomers", "masked", "format",
                                          "decisions_path"), (*_DATA, *_MODEL, "resume", "eval_batch_size")),
-    "run_eval": ("eval.py", (*QUESTIONS, "masked", "split", *_RULES, *EVALUATED, "eval_batch_size", "eval_file_name",
-                             "format", "decisions_path", "repetition", "processes", "report", "recipe"),
+    "run_eval": ("eval.py", (*QUESTIONS, "masked", "split", *_RULES, *EVALUATED, "eval_batch_size", "format",
+                             "decisions_path", "repetition", "processes", "report", "recipe"),
                  (*_DATA, *_MODEL, *_DECIDED)),
     **{f"run_{name}": (f"scripts/run_{name}.sh", (*own, "repetition", "recipe"), (*_STUDY, *_DATA)) for name, own in {
         "tradeoff": (), "fidelity": (), "audit": (), "carryover": (), "paper": (), "why": (), "withdrawal": ("masked",),
@@ -142,3 +149,47 @@ def check_program(program, flags_of, values, given):
         others, why = ((), "") if flags_of else _NEEDED.get((program, key), ((), ""))
         if others and values[key] not in (False, "table") and not any(values[other] for other in others):
             raise InputError(f"--{key}: does nothing in this command of {called}; {why}")
+
+
+def check_together(values: dict, given: set[str]) -> None:
+    """Raises InputError where options do not go together; `given` are those that the user gave."""
+    def refuse(when, option, why):
+        if when:
+            raise InputError(f"--{option} {values[option]}: {why}")
+
+    layers, shares, model = values["layers"], values["instalments"], values["model"]
+    questions = [f"--{key}" for key in QUESTIONS if values[key]]
+    refuse(not layers, "layers", "needs whole numbers such as 64,32,16")
+    refuse(layers[0] % 2, "layers", "the first width must be even, since it is the user half beside the item half")
+    refuse(not shares or sorted(set(shares)) != shares or shares[-1] != 1, "instalments",
+           "must be rising shares of the budget that end with 1, such as .2,.4,.6,.8,1")
+    refuse(len(set(values["seeds"])) < len(values["seeds"]), "seeds", "names a seed twice; name each once")
+    refuse(values["withdraw"] and values["seeds"], "withdraw",
+           "changes the models of one run; leave out --seeds, and name its folders with --checkpoint_path and --output_path")
+    if len(questions) > 1:
+        raise InputError(f"{' and '.join(questions)}: are two questions; ask one at a time")
+    refuse(values["audit"] and not values["withdraw"], "audit", "compares a withdrawal with a training; add --withdraw FILE")
+    refuse(values["weight_decay"] and values["lazy_adam"], "weight_decay",
+           "decays all rows of the tables, lazy Adam touches only those of a batch; add --lazy_adam False")
+    refuse(values["holdout"] == 1 and values["masked"], "holdout",
+           "the masked dataset was decided on the validation items, which this would train on; leave it out with --masked")
+    refuse(values["holdout"] == 1 and values["personal"] == "auto", "personal",
+           "--holdout 1 leaves no validation item to decide by; give --personal False")
+    refuse(values["batch_size"] < 1 + values["num_neg"], "batch_size",
+           f"must be at least 1 + num_neg = {1 + values['num_neg']}, one positive with its negatives")
+    refuse(0 < values["max_ratings"] < values["min_ratings"], "max_ratings",
+           f"is below min_ratings {values['min_ratings']}, so no user would be left; raise it, or set 0 for no limit")
+    refuse(values["warmup_epochs"] > values["train_epochs"], "warmup_epochs",
+           f"is more than train_epochs {values['train_epochs']}; lower it")
+    asked = questions or values["newcomers"] or values["eval_negatives"]
+    refuse(not asked and values["top_k"] > values["num_eval_neg"], "top_k",
+           f"is more than num_eval_neg {values['num_eval_neg']}, so every item would be a hit; lower it")
+    refuse(not re.fullmatch(r"\w[\w.+-]*", values["dataset"]), "dataset", "must be a plain name (letters, digits, '-', '_', "
+           "'.'), since it names a folder; give a file with --archive")
+    refuse(model not in MODELS and Path(model).stem.lower() in {MASKED_MODEL.lower(), *MODELS}, "model",
+           "has the name of another model; rename the file")
+    refuse(model != "ncf" and values["solver"] == "lissa", "solver",
+           f"is written for the parameters of ncf; with --model {model} give --solver blend or block")
+    for key, owner in ONLY.items():
+        refuse(model in MODELS and model != owner and key in given, key,
+               f"is an option of --model {owner} alone, not of {model}; leave it out")

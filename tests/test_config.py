@@ -3,7 +3,6 @@ import re
 import pytest
 import yaml
 
-from src.common.errors import InputError
 from src.common.stage import main
 from src.common.values import read_comments
 from src.config import DEFAULT_CONFIG, load_config, options_table, shipped
@@ -39,44 +38,26 @@ def test_command_line_overrides(arguments, key, value):
     assert getattr(config, key) == value and type(getattr(config, key)) is type(value)
 
 
-@pytest.mark.parametrize("arguments, words", [
-    (["--batchsize", "8"], r"--batchsize; did you mean --batch_size\?"),
-    (["--batch", "8"], "unknown option --batch"),
-    (["stray"], "unknown option stray"),
-    (["--batch_size", "many"], "--batch_size 'many': needs a whole number"),
-    (["--batch_size", "1.5"], "--batch_size '1.5': needs a whole number"),
-    (["--batch_size"], "batch_size.*expected one argument"),
-    (["--masked", "perhaps"], "--masked 'perhaps': needs True or False"),
-    (["--layers", "a,b"], "--layers 'a,b': needs a whole number"),
-    (["--layers", ""], "--layers '': needs whole numbers"),
-    (["--layers", "7,4"], "--layers 7: the first width must be even"),
-    (["--layers", "8,0"], "--layers 0: must lie in"),
-    (["--learning_rate", "nan"], "--learning_rate 'nan': needs a finite number"),
-    (["--learning_rate", "0"], "--learning_rate 0.0: must lie in"),
-    (["--wv_budget", "0"], "--wv_budget 0.0: must lie in"),
-    (["--wv_budget", "1.1"], "--wv_budget 1.1: must lie in"),
-    (["--prior", "1"], "--prior 1.0: must lie in"),
-    (["--holdout", "0"], "--holdout 0: must lie in"),
-    (["--holdout", "3"], "--holdout 3: must be 1 or 2 .*--influence_lags items"),
-    (["--solver", "magic"], "--solver magic: must be one of blend, block, lissa"),
-    (["--batch_size", "4", "--num_neg", "4"], "--batch_size 4: must be at least 1"),
-    (["--top_k", "100"], "--top_k 100: is more than num_eval_neg 99"),
-    (["--personal", "perhaps"], "--personal perhaps: must be one of auto, False"),
-    (["--personal", "--masked"], "personal.*expected one argument"),
-    (["--personal", "true"], "--personal True: is no more; auto serves"),
-    (["--personal", "auto", "--holdout", "1"], "--personal auto: --holdout 1 leaves .*; give --personal False$"),
-    (["--eval_file_name", "a/b.log"], "--eval_file_name 'a/b.log': must be a plain file name"),
-    (["--weight_decay", "0.1"], "--weight_decay 0.1: decays all rows.*add --lazy_adam False"),
-    (["--seeds", "1,2,1"], "names a seed twice"),
-    (["--max_ratings", "2"], "--max_ratings 2: is below min_ratings"),
-    (["--warmup_epochs", "3", "--train_epochs", "2"], "--warmup_epochs 3: is more than train_epochs"),
-    (["--dataset", "../elsewhere"], "must be a plain name"),
-    (["--config_path", "nowhere.yaml"], "nowhere.yaml: No such file"),
+@pytest.mark.parametrize("line, named", [
+    ("--batchsize 8", "did you mean --batch_size"), ("--batch 8", "--batch"), ("stray", "stray"), ("-x", "-x"),
+    ("--batch_size many", "needs a whole number"), ("--batch_size 1.5", "needs a whole number"), ("--batch_size", "a value"),
+    ("--batch_size --masked", "--batch_size"), ("--masked perhaps", "needs True or False"), ("--layers a,b", "--layers"),
+    ("--layers=", "needs whole numbers"), ("--layers 7,4", "even"), ("--layers 8,0", "--layers 0"),
+    ("--learning_rate nan", "needs a finite number"), ("--learning_rate 0", "--learning_rate 0.0"),
+    ("--wv_budget 0", "--wv_budget 0.0"), ("--wv_budget 1.1", "--wv_budget 1.1"), ("--prior 1", "--prior 1.0"),
+    ("--holdout 0", "--holdout 0"), ("--holdout 3", "--influence_lags"), ("--solver magic", "blend, block, lissa"),
+    ("--batch_size 4 --num_neg 4", "--batch_size 4"), ("--top_k 100", "num_eval_neg 99"),
+    ("--personal perhaps", "auto, False"), ("--personal --masked", "--personal"), ("--personal true", "auto serves"),
+    ("--personal auto --holdout 1", "give --personal False"), ("--weight_decay 0.1", "--lazy_adam False"),
+    ("--seeds 1,2,1", "--seeds"), ("--max_ratings 2", "min_ratings 3"), ("--dataset ../elsewhere", "--archive"),
+    ("--warmup_epochs 3 --train_epochs 2", "train_epochs 2"),
+    ("--recipe slow", "paper, fast, accurate, sparse, mf, lightgcn"), ("--why 3 --masked", "--why"), ("--why 3", "--why"),
+    ("--why=3", "needs two of them"), ("--model other/IFRQE.py", "--model"), ("--solver lissa --model mf", "--solver lissa"),
+    ("--model mf --layers 8,4", "--layers"), ("--recommend 3 --receipt 3", "--recommend and --receipt"),
 ])
-def test_errors_name_the_option_on_one_line(arguments, words):
-    with pytest.raises(InputError, match=words) as error:
-        load_config(arguments)
-    assert "\n" not in str(error.value)
+def test_errors_name_the_option_on_one_line(line, named):
+    with refused("" if "-" not in line else re.search(r"-[^ =]+", line)[0], named):
+        load_config(line.split())
 
 
 @pytest.mark.parametrize("removed", REMOVED)
@@ -86,7 +67,7 @@ def test_what_earlier_versions_had_says_what_serves_instead(tmp_path, capsys, re
     path = tmp_path / "mine.yaml"
     for lines in (f"{key}: {value}\n", f"recipe: own\nrecipes:\n  own:\n    {key}: {value}\n"):
         path.write_text(lines)
-        with pytest.raises(InputError, match=re.escape(f"{key}") + f".*: is no more; {re.escape(REMOVED[removed])}$"):
+        with refused(key, "is no more", REMOVED[removed]):
             load_config(["--config_path", str(path)])
     for arguments in ([f"--{key}", value], [f"--{key}={value}"]):
         with pytest.raises(SystemExit) as ended:
@@ -122,8 +103,6 @@ def test_a_recipe_replaces_defaults_and_options_win(tmp_path):
     mine = load_config(["--config_path", str(path)])
     assert (mine.batch_size, mine.learning_rate, mine.min_steps, fast.min_steps) == (1000, fast.learning_rate, 0, 100)
     assert load_config(["--config_path", str(path), "--recipe", "paper"]).learning_rate == 0.001
-    with pytest.raises(InputError, match="--recipe slow: must be one of paper, fast, accurate, sparse, mf, lightgcn"):
-        load_config(["--recipe", "slow"])
     path.write_text("recipe: slow\nrecipes:\n  slow:\n    train_epochs: 99\n")  # of the user's own
     assert load_config(["--config_path", str(path)]).train_epochs == 99
 
@@ -152,51 +131,34 @@ def test_what_stands_in_a_config_file_is_taken_as_it_stands(tmp_path, text, key,
     assert getattr(load_config(["--config_path", str(path)]), key) == value
 
 
-@pytest.mark.parametrize("text, words", [
-    ("recipe: a\nrecipes: {a: {recipe: b}, b: {recipe: a}}", r"recipe a: goes on from itself \(a -> b -> a\)"),
-    ("recipe: a\nrecipes: {a: {recipe: slow}}", "--recipe slow: must be one of paper, .*, a$"),
-    ("why: [~, 3]", "why is .*needs two of them"),
-    ("recommend: ~", "recommend is None, but must be of type str"),
-    ("batchsize: 8", "unknown key 'batchsize'; did you mean --batch_size"),
-    ("batch_size: many", "batch_size is 'many', but needs a whole number"),
-    ("masked: 2", "masked is '2', but needs True or False"),
-    ("personal: 1", "--personal 1: must be one of"),
-    ("personal: maybe", "--personal maybe: must be one of auto, False"),
-    ("layers: {a: 64}", "layers is {'a': '64'}, but must be of type ints"),
-    ("batch_size: 1", "--batch_size 1: must lie in"),
-    ("recipes: 3", "mine.yaml: recipes must hold names with options below them"),
-    ("recipes:\n  slow: [1]", "mine.yaml: recipes must hold names with options below them"),
-    ("recipes:\n  slow:\n    batchsize: 1", "mine.yaml: unknown key 'batchsize'"),
-    ("a: [", "not valid YAML"),
-    ("- 1", "holds no 'key: value' lines"),
+@pytest.mark.parametrize("text, named", [
+    ("recipe: a\nrecipes: {a: {recipe: b}, b: {recipe: a}}", ["a -> b -> a"]),
+    ("recipe: a\nrecipes: {a: {recipe: slow}}", ["--recipe slow"]), ("why: [~, 3]", ["why", "needs two of them"]),
+    ("recommend: ~", ["recommend None", "type str"]), ("batchsize: 8", ["batchsize", "--batch_size"]),
+    ("batch_size: many", ["batch_size 'many'"]), ("masked: 2", ["masked '2'"]), ("personal: 1", ["--personal 1"]),
+    ("layers: {a: 64}", ["layers", "type ints"]), ("batch_size: 1", ["--batch_size 1"]), ("recipes: 3", ["recipes"]),
+    ("recipes:\n  slow: [1]", ["recipes"]), ("recipes:\n  slow:\n    batchsize: 1", ["batchsize"]),
+    ("a: [", ["not valid YAML"]), ("- 1", ["mine.yaml"]), ("batch_size: 8\nbatch_size: 9", ["mine.yaml", "twice"]),
 ])
-def test_bad_config_files_are_named(tmp_path, text, words):
+def test_bad_config_files_are_named(tmp_path, text, named):
     path = tmp_path / "mine.yaml"
     path.write_text(text)
-    with pytest.raises(InputError, match=words):
+    with refused(*named):
         load_config(["--config_path", str(path)])
 
 
-@pytest.mark.parametrize("program, arguments, words", [
-    ("run_eval", ["--withdraw", "f.csv"], "--withdraw: does nothing in eval.py; it is an option of train.py"),
-    ("run_preprocess", ["--withdraw=f.csv"], "--withdraw: does nothing in preprocess.py; it is an option of train.py"),
-    ("run_train", ["--newcomers", "f.csv"], "--newcomers: does nothing in train.py; it is an option of preprocess.py"),
-    ("run_train", ["--recommend", "3"], "--recommend: does nothing in train.py; it is an option of eval.py"),
-    ("run_train", ["--mirror", "x"], "does nothing in train.py; it is an option of scripts/run_download_dataset.sh"),
-    ("run_train", ["--strategy", "none"], "--strategy: does nothing in this command of train.py; with --masked"),
-    ("run_preprocess", ["--masked"], "--masked: does nothing in this command of preprocess.py"),
-    ("run_eval", ["--resume"], "--resume: does nothing in eval.py; it is an option of train.py"),
-    ("run_eval", ["--format", "json"], "--format: does nothing in this command of eval.py"),
-    ("run_download_dataset", ["--train_epochs", "3"], "--train_epochs: does nothing in scripts/run_download_dataset.sh"),
-    ("run_train", ["--fidelity_keep", ".5"], "it is an option of scripts/run_fidelity.sh"),
-    ("run_all", ["--flags_of", "run_train,run_eval", "--newcomers", "f"], "does nothing in train.py and eval.py; it is"),
-    ("run_eval", ["--recommend", "3", "--receipt", "3"], "--recommend and --receipt: are two questions; ask one at a time"),
-    ("run_eval", ["--why", "3", "--masked"], "--why 3 --masked: needs two values"),
-    ("run_eval", ["--why", "3", ""], "--why .*: needs two of them"),
+@pytest.mark.parametrize("program, line, named", [
+    ("run_eval", "--withdraw f.csv", ["--withdraw", "train.py"]), ("run_preprocess", "--withdraw=f.csv", ["train.py"]),
+    ("run_train", "--newcomers f.csv", ["preprocess.py"]), ("run_train", "--recommend 3", ["eval.py"]),
+    ("run_train", "--mirror x", ["scripts/run_download_dataset.sh"]), ("run_train", "--strategy none", ["--masked"]),
+    ("run_preprocess", "--masked", ["--newcomers"]), ("run_eval", "--resume", ["train.py"]),
+    ("run_eval", "--format json", ["--format"]), ("run_download_dataset", "--train_epochs 3", ["--train_epochs"]),
+    ("run_tradeoff", "--fidelity_keep .5", ["run_fidelity.sh"]),
+    ("run_all", "--flags_of run_train,run_eval --newcomers f", ["train.py and eval.py"]),
 ])
-def test_an_option_that_does_nothing_in_a_program_is_refused(program, arguments, words):
-    with pytest.raises(InputError, match=words):
-        load_config(arguments, "", program)
+def test_an_option_that_does_nothing_in_a_program_is_refused(program, line, named):
+    with refused(*named):
+        load_config(line.split(), "", program)
 
 
 @pytest.mark.parametrize("program, arguments", [
@@ -228,7 +190,7 @@ def test_a_program_has_options_of_its_own_and_leaves_those_of_a_study_to_it(tmp_
     (tmp_path / "mine.yaml").write_text("paper_sise: 7\n")
     for arguments, named in ((both, "--paper_size 1"), (["--paper_size", "x"], "--paper_size 'x'"),
                              (["--paper_sise", "3"], "--paper_size"), (["--fidelity_x", "1"], "run_fidelity.sh"),
-                             (["--config_path", str(tmp_path / "mine.yaml")], "mine.yaml: unknown key 'paper_sise'")):
+                             (["--config_path", str(tmp_path / "mine.yaml")], "mine.yaml: paper_sise")):
         with refused(named):
             load_config(arguments, "", "run_paper", own)
 
@@ -241,7 +203,7 @@ def test_the_help_of_a_program_has_its_options_in_few_lines(capsys, monkeypatch,
         with pytest.raises(SystemExit):
             load_config(arguments, "", program)
         text = capsys.readouterr().out
-        shown[len(arguments)] = text, set(re.findall(r"^  --(\w+) ", text, re.M))
+        shown[len(arguments)] = text, set(re.findall(r"^  --(\w+)$", text, re.M))
     assert shown[1][1] == options_in(program, shown=True) | {"config_path"} and len(shown[1][0].splitlines()) < 150
     assert shown[2][1] == {key for group in GROUPS.values() for key in group} | {"config_path"}
 
@@ -261,7 +223,7 @@ def test_help_shows_every_option(capsys):
     for section in read_comments(DEFAULT_CONFIG).values():
         for key, text in section.items():
             if key != "recipes":
-                assert f"--{key} " in words and "".join(text.split()) in letters, key
+                assert f" --{key} " in words and "".join(text.split()) in letters, key
 
 
 def test_every_option_has_one_group_one_section_its_help_and_a_reader():
@@ -272,8 +234,8 @@ def test_every_option_has_one_group_one_section_its_help_and_a_reader():
     assert sorted(key for group in GROUPS.values() for key in group) == sorted(values)
     modules = set((DEFAULT_CONFIG.parent / "src").rglob("*.py"))
     source = "".join(p.read_text() for p in modules if p.name not in ("config.py", "options.py"))
-    # moxing_adapter reads these with getattr, config.py itself reads the recipe
-    by_name = {"data_url", "checkpoint_url", "recipe"}
+    # config.py itself reads the recipe
+    by_name = {"recipe"}
     assert [key for key in values if not re.search(rf"\bconfig\.{key}\b", source) and key not in by_name] == []
 
 
@@ -286,7 +248,7 @@ def test_an_option_without_a_type_and_a_type_without_an_option_are_named(tmp_pat
         path = tmp_path / "default_config.yaml"
         path.write_text(text)
         monkeypatch.setattr("src.config.DEFAULT_CONFIG", path)
-        with pytest.raises(InputError, match="but (another|veto) is missing or unknown"):
+        with refused("default_config.yaml"):
             load_config([])
 
 
@@ -302,16 +264,12 @@ def test_editing_the_default_file_does_not_change_types(tmp_path, monkeypatch, e
     assert getattr(load_config(arguments), key) == value
 
 
-@pytest.mark.parametrize("edit, words", [
-    (("dataset: ml-1m", "dataset: [a]"), "dataset is \\['a'\\], but must be of type str"),
-    (("recipes:", "recipe_s:"), "needs each option once and the recipes"),
-    (("  batch_size: 16384", "  batchsize: 16384"), "unknown key 'batchsize'"),
-])
-def test_a_broken_default_file_is_named(tmp_path, monkeypatch, edit, words):
+@pytest.mark.parametrize("edit", [("dataset: ml-1m", "dataset: [a]"), ("recipes:", "recipe_s:"), ("  num_neg", "  numneg")])
+def test_a_broken_default_file_is_named(tmp_path, monkeypatch, edit):
     path = tmp_path / "default_config.yaml"
     path.write_text(DEFAULT_CONFIG.read_text().replace(*edit))
     monkeypatch.setattr("src.config.DEFAULT_CONFIG", path)
-    with pytest.raises(InputError, match=words):
+    with refused("default_config.yaml"):
         load_config(["--recipe", "fast"])
 
 

@@ -1,7 +1,6 @@
 """YAML files of options, and values as the types that options have."""
 from __future__ import annotations
 
-import json
 import math
 import re
 from pathlib import Path
@@ -65,56 +64,19 @@ def read_comments(path: str | Path) -> dict[str, dict[str, str]]:
     return sections
 
 
-def _parse_bool(text):
-    word = text.strip().lower()
-    if word not in ("true", "yes", "on", "1", "false", "no", "off", "0"):
-        raise ValueError("needs True or False")
-    return word in ("true", "yes", "on", "1")
+_BOOLS = {**dict.fromkeys(("true", "yes", "on", "1"), True), **dict.fromkeys(("false", "no", "off", "0"), False)}
+_NUMBERS = {"int": (int, "a whole number"), "float": (float, "a number")}
 
 
-def _parse(text, number, what):
+def _number(text, name):
+    parse, what = _NUMBERS[name]
     try:
-        return number(text)
+        value = parse(text)
     except ValueError:
         raise ValueError(f"needs {what}") from None
-
-
-def _parse_int(text):
-    return _parse(text, int, "a whole number")
-
-
-def _parse_float(text):
-    value = _parse(text, float, "a number")
     if not math.isfinite(value):
         raise ValueError("needs a finite number")
     return value
-
-
-def _parse_optional_float(text):
-    return None if text.strip().lower() in ("", "none", "null") else _parse_float(text)
-
-
-def _list_of(parse):
-    return lambda text: [parse(word) for word in re.split(r"[,\s]+", text.strip().strip("[]()").strip()) if word]
-
-
-def _parse_pair(text):
-    try:
-        pair = json.loads(text) if text else []
-    except ValueError:
-        pair = text.split()
-    return _pair(pair)
-
-
-def _pair(values):
-    if not isinstance(values, list) or len(values) not in (0, 2) or None in values or "" in values:
-        raise ValueError("needs two of them, such as 42 50")
-    return [str(value) for value in values]
-
-
-_PARSERS = {"str": str, "bool": _parse_bool, "int": _parse_int, "float": _parse_float,
-            "optional float": _parse_optional_float, "ints": _list_of(_parse_int), "floats": _list_of(_parse_float),
-            "pair": _parse_pair}
 
 
 def _split(kind):
@@ -132,17 +94,24 @@ def convert(value: object, kind: str | tuple[str, ...]) -> object:
         ValueError: says what is needed.
     """
     name, _ = _split(kind)
-    if isinstance(kind, tuple) and str(value).capitalize() in ("True", "False") and "False" in kind:
-        return str(value).capitalize()
-    if value is None and name == "optional float":
+    if name in ("ints", "floats", "pair") and isinstance(value, (str, list)):
+        words = re.split(r"[,\s]+", value.strip().strip("[]()").strip()) if isinstance(value, str) else value
+        if name != "pair":
+            return [_number(str(word), name[:-1]) for word in words if word != ""]
+        if value and (len(words) != 2 or None in words or "" in words):
+            raise ValueError("needs two of them, such as 42 50")
+        return [str(word) for word in words if value]
+    if name == "optional float" and (value is None or str(value).strip().lower() in ("", "none", "null")):
         return None
-    if isinstance(value, list):
-        if name == "pair":
-            return _pair(value)
-        value = ",".join(map(str, value)) if name in ("ints", "floats") else value
-    if isinstance(value, str):
-        return _PARSERS[name](value)
-    raise ValueError(f"must be of type {name}")
+    if not isinstance(value, str) or name in ("ints", "floats", "pair"):
+        raise ValueError(f"must be of type {name}")
+    if name == "bool":
+        if (word := value.strip().lower()) not in _BOOLS:
+            raise ValueError("needs True or False")
+        return _BOOLS[word]
+    if name == "str":
+        return value.capitalize() if "False" in kind and value.capitalize() in ("True", "False") else value
+    return _number(value, name.rsplit(" ", 1)[-1])
 
 
 def _inside(value, interval):
@@ -167,5 +136,7 @@ def check(key: str, value: object, kind: str | tuple[str, ...]) -> None:
 
 
 def described(kind: str | tuple[str, ...]) -> str:
-    """A kind for people."""
-    return f"one of {', '.join(kind)}" if isinstance(kind, tuple) else kind
+    """A kind for people: the choices, or the type with its range."""
+    if isinstance(kind, tuple):
+        return ", ".join(kind)
+    return re.sub(r"([\[(])(\S+), inf\)", lambda found: f"{'>=' if found[1] == '[' else '>'}{found[2]}", kind)

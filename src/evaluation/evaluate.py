@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import re
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -38,6 +37,7 @@ from .personal import load_serving
 
 logger = logging.getLogger("ifrqe")
 
+LOG = "eval.log"
 _USERS = "users.npz"  # of a rank folder
 LOWEST = np.finfo(np.float32).min  # score of what takes no part in a ranking
 
@@ -66,7 +66,6 @@ def evaluate(variant: Variant) -> tuple[Dataset, Decisions | None] | None:
     optional += [Path(name) for name in (config.eval_negatives, config.eval_item_list) if name]
     inputs = data_files(config) + plugin_files(config.model)
     inputs += [path for path in optional if path.is_file() and path not in inputs]
-    _check_log(output / config.eval_file_name)
     device = set_device(config)
     stage = Stage(f"eval_{model.lower()}", __name__, config, ("split", "model", *EVALUATED, *MASK), inputs,
                   [output / eval_file(model), output / users_file(model)], device)
@@ -92,16 +91,6 @@ def _compare(output, config):
     logger.log(RESULT, "%s", comparison_table(plain, masked))
     if noted := made_otherwise(plain, masked):
         logger.warning("%s", noted)
-
-
-def _check_log(path):
-    """Raises InputError if the evaluation log is a file of another kind, to which no line must be added."""
-    if not path.exists():
-        return
-    with open(path, "rb") as file:
-        line = file.readline(100)
-    if line and not re.match(rb"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  ", line):
-        raise InputError(f"--eval_file_name {path.name}: {path} is no evaluation log; choose another name")
 
 
 def _evaluate(variant, output, stage):
@@ -134,7 +123,7 @@ def _evaluate(variant, output, stage):
         "made_with": {key: stage.depends[key] for key in ("code", "mindspore", "device")},
         "seconds": time.perf_counter() - begin})
     line = "  ".join(f"{k} {v:.5g}" if isinstance(v, float) else f"{k} {v}" for k, v in result.items())
-    with open(output / config.eval_file_name, "a", encoding="utf-8") as log:
+    with open(output / LOG, "a", encoding="utf-8") as log:
         log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}\n")
     logger.info("%s on %s (%s): %s pairs scored in %.1f s", model, dataset.name, stage.depends["device"],
                 f"{len(dataset.scored) * said['num_candidates']:,}", said["seconds"])

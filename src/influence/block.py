@@ -8,6 +8,7 @@ import numpy as np
 
 from ..stat_utils import sigmoid
 
+RIDGE = 10.0  # of the regression on item embeddings, relative to the mean of its diagonal
 TINY = 1e-12  # least diagonal of a block: a user whose every prediction is certain has a zero Hessian
 
 
@@ -75,7 +76,7 @@ class Block:
 
 
 class Blend(Block):
-    """Solver `blend`; beside the arguments of Block, config has similarity_damping (relative)."""
+    """Solver `blend`; arguments as of Block."""
 
     def start(self):
         super().start()
@@ -96,8 +97,7 @@ class Blend(Block):
         """Embeddings (u, m, d) of a chunk's items, and the (u, d, t) solutions of the regression."""
         history = self.embedding[chunk.items[:, :, 0]]
         wanted = self.embedding[self.targets[chunk.users]].transpose(0, 2, 1)
-        return history, _damped_solve(lambda kept: gram(history * kept[..., None]), chunk, wanted,
-                                      self.config.similarity_damping)
+        return history, _damped_solve(lambda kept: gram(history * kept[..., None]), chunk, wanted, RIDGE)
 
 
 def gram(rows):

@@ -15,6 +15,7 @@ from ..stat_utils import generator, sample_outside
 
 logger = logging.getLogger("ifrqe")
 
+BATCH = 256  # samples of a step, negatives included
 CALLS = 8  # chunk_size holds so many calls' samples: a sample takes several times the memory of a pair in `block`
 TILE = 64  # interactions of a user whose influences are computed in one call
 POWER_STEPS, POWER_BATCHES, MARGIN = 12, 8, 1.5  # for the measured scale: largest eigenvalue over batches, times the margin
@@ -103,14 +104,14 @@ class Recursion(nn.Cell):
 class Lissa:
     """Solver `lissa`: an NCF, a Dataset, whose test items are not looked at, Chunks of it, and targets as those of Block.
 
-    config: lissa_depth, lissa_batch, lissa_scale (0 = measured), lissa_damping, num_neg, chunk_size, seed (of the batches).
+    config: lissa_depth, lissa_scale (0 = measured), lissa_damping, num_neg, chunk_size, seed (of the batches).
     """
 
     def __init__(self, net, dataset, chunks, config, targets):
         self.net, self.dataset, self.chunks, self.config, self.targets = net, dataset, chunks, config, targets
         self.trained, self.group = np.flatnonzero(chunks.disclosed), 1 + config.num_neg  # positions; samples of a positive
-        self.groups = min(max(1, config.lissa_batch // self.group), len(self.trained))
-        self.copies = max(1, min(dataset.num_users, config.chunk_size // (CALLS * config.lissa_batch)))
+        self.groups = min(max(1, BATCH // self.group), len(self.trained))
+        self.copies = max(1, min(dataset.num_users, config.chunk_size // (CALLS * BATCH)))
         samples = self.groups * self.group
         self.label = Tensor((np.arange(samples)[:, None] % self.group == 0).astype(np.float32))
         self.weight, self.one = Tensor(np.full((samples, 1), 1 / samples, np.float32)), Tensor(np.ones((1, 1), np.float32))

@@ -27,7 +27,7 @@ from ..game.decisions import Decisions, dataset_of, decisions_behind
 from ..sources.catalogue import id_types, load_catalogue
 
 # options that may hold addresses and passwords, or that name users
-PRIVATE = ("mirror", "data_url", "train_url", "checkpoint_url", "recommend", "explain_user", "receipt", "verify_receipt")
+PRIVATE = ("mirror", "data_url", "train_url", "recommend", "explain_user", "receipt", "verify_receipt")
 _REMEDY = "remove it, and run the stage that writes it again"
 
 

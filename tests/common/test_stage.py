@@ -113,7 +113,7 @@ def test_programs_name_an_unknown_option(capsys):
     with pytest.raises(SystemExit) as stop:
         main(lambda config: None, "test", "", ["--maksed"])
     assert stop.value.code == 2
-    assert capsys.readouterr().err == "error: unknown option --maksed; did you mean --masked?\n"
+    assert capsys.readouterr().err == "error: --maksed: unknown option; did you mean --masked?\n"
 
 
 def test_programs_name_an_output_folder_that_cannot_be_made(tmp_path, capsys):

@@ -5,6 +5,7 @@ import pytest
 from mindspore import Tensor, ops
 
 from src.dataset import load_dataset
+from src.influence import lissa
 from src.influence.anchor import Anchor
 from src.influence.chunks import Chunks
 from src.influence.lissa import Lissa, Recursion, dense_weights
@@ -82,8 +83,9 @@ def dense_solution(net_values, dataset, config, scale, items):
 
 
 @pytest.mark.parametrize("copies", [pytest.param(1, marks=pytest.mark.slow), 4])
-def test_lissa_equals_a_dense_solve(cpu, small, settings, copies):
-    config = settings("--solver", "lissa", "--num_factors", 2, "--layers", "4,2", "--num_neg", 2, "--lissa_batch", 1000,
+def test_lissa_equals_a_dense_solve(cpu, small, settings, copies, monkeypatch):
+    monkeypatch.setattr(lissa, "BATCH", 1000)
+    config = settings("--solver", "lissa", "--num_factors", 2, "--layers", "4,2", "--num_neg", 2,
                       "--lissa_depth", 200, "--lissa_damping", 0.5, "--chunk_size", 8000 * copies)
     dataset = load_dataset(config)
     net, values = randomised(4, 9, 2, [4, 2], seed=1)
@@ -123,8 +125,9 @@ def test_growth_is_named(cpu, small, settings):
         influences(Anchor([values]), dataset, config.replace(lissa_scale=0.0))
 
 
-def test_without_curvature_lissa_is_the_product_of_the_gradients(cpu, small, settings):
-    config = settings("--solver", "lissa", "--num_factors", 2, "--layers", "4,2", "--lissa_depth", 1, "--lissa_batch", 5,
+def test_without_curvature_lissa_is_the_product_of_the_gradients(cpu, small, settings, monkeypatch):
+    monkeypatch.setattr(lissa, "BATCH", 5)
+    config = settings("--solver", "lissa", "--num_factors", 2, "--layers", "4,2", "--lissa_depth", 1,
                       "--lissa_damping", 0.0, "--lissa_scale", 1e9, "--num_neg", 4)
     dataset = load_dataset(config)
     net, values = randomised(4, 9, 2, [4, 2], seed=1)
