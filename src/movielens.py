@@ -28,6 +28,7 @@ from .constants import (
     MASKED_PREFIX,
     MOVIES_FILE,
     RATINGS_FILE,
+    READER,
     SIMULATION,
     TEXT_IDS,
     TIME_UNIT,
@@ -85,7 +86,7 @@ def prepare(config: Config) -> None:
         tables[UNWILLINGNESS_FILE] = unwillingness[unwillingness[USER].isin(ratings[USER].unique())]
     users, items = ratings[USER].nunique(), len(tables[MOVIES_FILE])
     _write(config, tables, {"dataset": name, **source, **settings, "num_users": users, "num_items": items,
-                            "num_ratings": len(ratings), TIME_UNIT: unit, "files": list(tables), "reader": _reader(),
+                            "num_ratings": len(ratings), TIME_UNIT: unit, "files": list(tables), READER: _reader(),
                             TEXT_IDS: text_ids(ratings[USER], ratings[ITEM])})
     finer = (ratings[TIMESTAMP] % (DAY / UNITS.get(unit, 1))).any()
     logger.info("%s: %s users, %s items, %s ratings (%.2f%% of all pairs), %s, written to %s", name, f"{users:,}",
@@ -120,7 +121,7 @@ def _is_done(folder, config, wanted):
     if _differs(record, wanted) or not all((folder / name).exists() for name in record.get("files", [])):
         return False
     logger.info("%s: %s is there already, kept (--overwrite makes it anew)", config.dataset, folder)
-    if record.get("reader") != _reader():
+    if record.get(READER) != _reader():
         logger.warning("%s: was made by another version of this program, which may read its source otherwise; --overwrite "
                        "makes it anew", folder)
     return True

@@ -120,7 +120,7 @@ def test_what_a_masked_folder_must_be_is_named(write_ratings, write_masked, sett
     with pytest.raises(InputError, match="user 5 has item 2 more than once"):
         load_dataset(settings(), masked=True)
     write_masked([(5, 99, 1)], HELD)
-    with pytest.raises(InputError, match="item_id 99 is not in the dataset that the mask was made from; run preprocess.py"):
+    with pytest.raises(InputError, match="lacks item_id 99 of .*run preprocess.py"):
         load_dataset(settings(), masked=True)
     write_masked([ROWS[3]], HELD)
     (folder / "held_out.csv").write_text((folder / "held_out.csv").read_text() + "5,2,3,1\n")
@@ -226,7 +226,7 @@ def test_a_dataset_is_read_as_it_was_when_something_was_trained(write_ratings, s
 @pytest.mark.parametrize("rows, items, words", [
     ([(1, 2, 3), (1, 2, 4), (1, 3, 5)], None, "user 1 has item 2 more than once"),
     ([(1, 2, 3), (2, 2, 4), (2, 3, 5)], None, "user 1 has fewer than 2 interactions"),
-    (ROWS, [1, 2, 3], "movies.csv: lacks item 4"),
+    (ROWS, [1, 2, 3], "movies.csv: lacks item_id 4"),
     ([(1, 2, "noon"), (1, 3, "dusk")], None, "row 1 has 'noon' as timestamp; give seconds"),
     ([], None, "holds no ratings"),
 ])

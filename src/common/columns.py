@@ -135,14 +135,10 @@ def whole_numbers(texts: list[str]) -> np.ndarray | None:
     return np.array(numbers, np.int64) if all(abs(number) < 2 ** 63 for number in numbers) else None
 
 
-def in_order(texts: np.ndarray, as_text: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """Ids in ascending order, int64 if all are whole numbers and need not stay text; the (k,) place of each of `texts`."""
+def in_order(texts: np.ndarray, as_text: bool = False) -> np.ndarray:
+    """Ids in ascending order, int64 if all are whole numbers and need not stay text."""
     numbers = None if as_text else whole_numbers(texts)
-    values = np.array(texts, object) if numbers is None else numbers
-    order = np.argsort(values, kind="stable")
-    place = np.empty(len(order), np.int64)
-    place[order] = np.arange(len(order))
-    return values[order], place
+    return np.sort(np.array(texts, object) if numbers is None else numbers, kind="stable")
 
 
 def positions(ids: np.ndarray, texts: np.ndarray) -> np.ndarray:

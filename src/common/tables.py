@@ -4,7 +4,9 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import itertools
 import logging
+import mmap
 import re
 import unicodedata
 import warnings
@@ -29,7 +31,7 @@ from ..constants import (
     UNWILLINGNESS,
     USER,
 )
-from .columns import BLANKS, DAY, PARTED, moments
+from .columns import BLANKS, PARTED, moments
 from .errors import InputError
 from .files import write_csv
 from .terminal import progress
@@ -63,8 +65,7 @@ _TYPES = {USER: "category", ITEM: "category", REASON: "category", TITLE: str, GE
 _SEPARATORS = {"\t": "tabs", **PARTED}
 _NO_TIME = re.compile(r".*(id|idx|no|nr|num|number|code|key|price|amount|count|session|order|invoice|phone|views)s?")
 _QUOTES = "\"'`\u00b4\u2018\u2019\u201c\u201d"
-_ODD = (b'"', b"\r", b"\0", b", ", b"\n ")  # in a file whose lines are not to be copied as they are
-_BLOCK = 1 << 24  # bytes of a file looked at together
+_ODD = (b'"', b"\r", b"\0", b", ", b"\n ", b"\n\n")  # in a file whose lines are not to be copied as they are
 _MARKS = ((b"\xff\xfe\0\0", "utf-32"), (b"\0\0\xfe\xff", "utf-32"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 
 
@@ -80,8 +81,7 @@ def read_stream(file: BinaryIO, size: int, name: str, known: list[str], needed: 
     """Reads a table whose first line names its columns.
 
     Names may be written in any case, with blanks or quotes around them, with the type that RecBole adds (user_id:token), or
-    be one of SYNONYMS. Nothing is taken for a missing value: what is not there is "". Of several columns that hold times the
-    finest is the timestamp.
+    be one of SYNONYMS. Nothing is taken for a missing value: what is not there is "".
 
     Args:
         file: buffered.
@@ -95,8 +95,7 @@ def read_stream(file: BinaryIO, size: int, name: str, known: list[str], needed: 
         The known columns that there are, by our names, of _TYPES; attrs["header"] says what the file calls them.
 
     Raises:
-        InputError: it is no such table, or a timestamp is of use and stands under another name; the message names what is
-            wrong.
+        InputError: it is no such table, or a timestamp is of use and stands under another name.
     """
     with _readable(file, size, name) as (stream, encoding):
         header = _header(stream, encoding, name, sep)
@@ -106,7 +105,7 @@ def read_stream(file: BinaryIO, size: int, name: str, known: list[str], needed: 
             options = {"skipinitialspace": True, **options}
         table = _parse(stream, name, sep=sep, header=0, names=names, encoding=encoding, **options)
     if TIMESTAMP in known:
-        table, found = _with_time(table, found, header, name)
+        _refuse_other_times(table, found, header, name)
     others = [word.strip() for k, word in enumerate(header) if k not in found and _plain_name(word)]
     if others and extra == "named":
         logger.info("%s: not used: the %s %s", name, "columns" if len(others) > 1 else "column", ", ".join(others))
@@ -130,45 +129,20 @@ def read_rows(path: str | Path) -> pd.DataFrame:
 
 
 def copy_rows(source: str | Path, rows: np.ndarray, target: Path) -> None:
-    """Writes the header and some rows, (r,) ascending places from 0, of a CSV file to another, as write_csv does read_rows.
+    """Writes the header and some rows, (r,) ascending places from 0, of a CSV file to another.
 
-    Lines that any reader sees alike are copied as they are, which takes a fraction of the time and memory.
+    Where each line is a row, lines are copied as they are, which takes a fraction of the time and memory.
     """
-    if not _copy_lines(Path(source), rows, target):
+    with open(source, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        odd = content[:1] in (b"\n", b" ") or any(content.find(sign) >= 0 for sign in _ODD)
+    if odd:
         write_csv(read_rows(source).iloc[rows], target)
-
-
-def _copy_lines(source, rows, target):
-    """copy_rows for a file of bare fields; False if it turns out to have quotes, blanks after a comma, uneven lines, ..."""
-    with open(source, "rb") as file, open(target, "wb") as copy, progress(source.stat().st_size, f"copying {source.name}",
-                                                                         "B") as bar:
-        header = file.readline()
-        names = header.rstrip(b"\n").split(b",")
-        if len(names) < 2 or len(set(names)) < len(names) or b"" in names or not header.isascii() or _is_odd(header):
-            return False
-        copy.write(header)
-        left, first = b"", 0  # the beginning of a line, and the place of that line
-        while block := file.read(_BLOCK):
-            bar.update(len(block))
-            block = left + block if len(block) == _BLOCK else left + block.removesuffix(b"\n") + b"\n"
-            end = block.rfind(b"\n") + 1
-            left, block = block[end:], block[:end]
-            if _is_odd(block):
-                return False
-            signs = np.frombuffer(block, np.uint8)
-            ends = np.flatnonzero(signs == ord("\n"))
-            commas = np.searchsorted(np.flatnonzero(signs == ord(",")), ends)
-            if (np.diff(commas, prepend=0) != len(names) - 1).any():
-                return False
-            chosen = np.zeros(len(ends), bool)
-            chosen[rows[slice(*np.searchsorted(rows, [first, first + len(ends)]))] - first] = True
-            copy.write(signs[np.repeat(chosen, np.diff(ends, prepend=-1))])
-            first += len(ends)
-    return not left and header.endswith(b"\n") and (not len(rows) or rows[-1] < first)
-
-
-def _is_odd(lines):
-    return any(sign in lines for sign in _ODD) or lines.startswith(b" ")
+        return
+    chosen = np.zeros(rows.max(initial=-1) + 2, bool)
+    chosen[0], chosen[rows + 1] = True, True
+    with open(source, "rb") as file, open(target, "wb") as copy:
+        for line in itertools.compress(file, chosen.tobytes()):
+            copy.write(line if line.endswith(b"\n") else line + b"\n")
 
 
 def short_line(path: str | Path) -> int | None:
@@ -282,43 +256,20 @@ def _columns_by_name(header, known, name, needed, extra, synonyms):
     return found
 
 
-def _with_time(table, found, header, name):
-    """A table and its known columns by place, with the finest of its columns of times as TIMESTAMP; see read_stream.
-
-    A column that is not called so takes the place of one that is only if that holds whole days, and the same ones.
-
-    Raises:
-        InputError: a column holds times, and none is called so.
-    """
+def _refuse_other_times(table, found, header, name):
+    """Raises InputError if a column that is not called so holds times, and the timestamp none, or whole days alone."""
     words = list(map(_plain_name, header))
     own = next((k for k, column in found.items() if column == TIMESTAMP), None)
-    unused = [k for k, word in enumerate(words) if k not in found
-              and not (_NO_TIME.fullmatch(word) and pd.api.types.is_numeric_dtype(table[f"#{k}"]))]
-    days = moments(table[TIMESTAMP]) if own is not None and unused else None
-    alike = own is None or bool(unused) and table[TIMESTAMP].nunique() < 2
-    best, finest = own, _step(days) if days is not None else 0 if not alike and words[own] == TIMESTAMP else np.inf
-    coarse = alike or finest == DAY
-    for k in sorted(unused, key=lambda k: words[k] not in SYNONYMS[TIMESTAMP]):
-        if not (coarse or words[k] in SYNONYMS[TIMESTAMP]) or (held := moments(table[f"#{k}"])) is None:
+    days = None if own is None else moments(table[TIMESTAMP])
+    if own is not None and (words[own] == TIMESTAMP or days is not None and (days % 1).any()):
+        return
+    for k, word in enumerate(words):
+        if k in found or _NO_TIME.fullmatch(word) and pd.api.types.is_numeric_dtype(table[f"#{k}"]):
             continue
-        if own is None:
-            raise InputError(f"{name}: the column {header[k].strip()} holds times, but is not called so; rename it to "
-                             f"{TIMESTAMP}, or remove it if it is about something else")
-        whole = np.floor(held)
-        agrees = (np.abs(whole - (whole if days is None else np.floor(days))) <= 1).all()  # clocks differ; NaN agrees not
-        if agrees and _step(held) < finest:
-            best, finest = k, _step(held)
-    if best != own:
-        table = table.rename(columns={TIMESTAMP: f"#{own}", f"#{best}": TIMESTAMP})
-        found = {**{k: column for k, column in found.items() if k != own}, best: TIMESTAMP}
-        logger.info("%s: %s is the timestamp, since it tells more than %s", name, header[best].strip(), header[own].strip())
-    return table, found
-
-
-def _step(days):
-    """Seconds of the coarsest unit that days since 1970 are whole numbers of: a day, a second, or less."""
-    seconds = days * DAY
-    return DAY if not (days % 1).any() else int((np.abs(seconds - np.round(seconds)) < 1e-5).all())
+        if (held := moments(table[f"#{k}"])) is not None and (days is None or (held % 1).any()):
+            more = "" if own is None else f" that tell more than {header[own].strip()}"
+            raise InputError(f"{name}: the column {header[k].strip()} holds times{more}, but is not called so; rename the "
+                             f"one that counts to {TIMESTAMP}, or remove it if it is about something else")
 
 
 def _refuse_repeated_header(table, name):

@@ -4,15 +4,16 @@ from __future__ import annotations
 import functools
 import logging
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from ..common.columns import UNITS, clean_ids, in_order, numbers, positions, times
+from ..common import columns
 from ..common.errors import InputError
 from ..common.files import read_json
 from ..common.tables import read_table
-from ..common.variant import check_record, check_tables, ratings_path
+from ..common.variant import DIGESTS, check_record, check_tables, ratings_path
 from ..config import Config
 from ..constants import (
     DATASET_FILE,
@@ -21,6 +22,7 @@ from ..constants import (
     MOVIES_FILE,
     RATING_COLUMNS,
     RATINGS_FILE,
+    READER,
     TEXT_IDS,
     TIME_UNIT,
     TIMESTAMP,
@@ -112,11 +114,12 @@ def read_interactions(config: Config) -> Interactions:
     path = ratings_path(config)
     record = check_record(config)
     check_tables(path.parent)
-    ratings = _read(path, [USER, ITEM, TIMESTAMP])
-    if len(ratings) == 0:
+    table = _read(path, record)
+    if not len(table.time):
         raise InputError(f"{path}: holds no ratings; {_ANEW}")
-    ids, user, item = _positions([(path, ratings)], record.get(TEXT_IDS, []))
-    number = np.bincount(user)
+    ids = _ids(path, [table], record)
+    whole, = _placed(ids, path.with_name(MOVIES_FILE), [table])
+    number = whole.history.length
     if number.min() < 2:
         raise InputError(f"{path}: user {ids.users[number.argmin()]} has fewer than 2 interactions, but test and validation "
                          "items are held out of each user; remove such users (the data stage does, by min_ratings)")
@@ -125,7 +128,7 @@ def read_interactions(config: Config) -> Interactions:
         logger.warning("%s: data by hand are not filtered: %s of %s users take part with fewer than --min_ratings %d, or "
                        "more than --max_ratings; make a dataset of the file with --archive", path, f"{odd.sum():,}",
                        f"{len(odd):,}", config.min_ratings)
-    return ordered(path.parent.name, ids, (user, item, times(ratings[TIMESTAMP], path)[0]))
+    return whole
 
 
 def read_masked(config: Config, masked: bool) -> tuple[Interactions, Interactions, dict]:
@@ -139,55 +142,74 @@ def read_masked(config: Config, masked: bool) -> tuple[Interactions, Interaction
     path = ratings_path(config, masked)
     record = read_json(path.with_name(DATASET_FILE), "run preprocess.py anew")
     check_tables(path.parent)
-    held_path = path.with_name(HELD_OUT_FILE)
-    tables = [(path, _read(path, [USER, ITEM, TIMESTAMP])), (held_path, _read(held_path, [USER, ITEM, TIMESTAMP]))]
-    known = None
-    if masked and (source := path.parent.with_name(config.dataset) / RATINGS_FILE).is_file():
-        known = _positions([(source, _read(source, [USER, ITEM]))], record.get(TEXT_IDS, []))[0]
-    ids, user, item = _positions(tables, record.get(TEXT_IDS, []), known)
-    first, found = 0, []
-    for file, table in tables:
-        part = slice(first, first + len(table))
-        time = times(table[TIMESTAMP], file)[0] if len(table) else np.zeros(0)
-        found.append(ordered(path.parent.name, ids, (user[part], item[part], time)))
-        first += len(table)
-    return *found, record
+    tables = [_read(file, record) for file in (path, path.with_name(HELD_OUT_FILE))]
+    source = path.parent.with_name(config.dataset) / RATINGS_FILE
+    if masked and source.is_file():
+        check_tables(source.parent)
+        ids = _ids(source, [_read(source, check_record(config))], record)
+    else:
+        ids = _ids(path, tables, record)
+    return *_placed(ids, source, tables), record
 
 
-def _positions(tables, text, ids=None):
-    """Ids, and positions of the users and items of some tables, one after the other.
+@dataclass
+class _Table:
+    """A table of interactions: columns.Ids of users and of items, and (n,) times.
 
-    Args:
-        tables: list of (path, DataFrame); beside the first lies the catalogue, if there is one.
-        text: columns of ids that are text.
-        ids: Ids, where users and items are known.
+    proven: whether this program wrote it, which its digest says, so that it need not be looked at again.
     """
-    path = tables[0][0]
-    columns = {}
-    for column in (USER, ITEM):
-        parts = [clean_ids(table[column], file, column) for file, table in tables]
-        unique = pd.unique(np.concatenate([part.unique for part in parts]))
-        code = pd.Index(unique)
-        columns[column] = unique, np.concatenate([code.get_indexer(part.unique)[part.code] for part in parts])
-    (users, user), (items, item) = columns[USER], columns[ITEM]
-    pair = np.sort(user.astype(np.int64) * len(items) + item)
-    if (pair[1:] == pair[:-1]).any():
-        k = int(pd.DataFrame({USER: user, ITEM: item}).duplicated().to_numpy().argmax())
-        raise InputError(f"{path}: user {users[user[k]]} has item {items[item[k]]} more than once; remove the repeated row")
-    if ids is None:
-        catalogue = path.with_name(MOVIES_FILE)
-        known = read_movies(catalogue)[ITEM].to_numpy() if catalogue.exists() else items
-        unknown = set(items).difference(known)
-        if unknown:
-            raise InputError(f"{catalogue}: lacks item {min(unknown)} of {RATINGS_FILE}; "
-                             "add its row, or remove the file if the catalogue does not matter")
-        ids = Ids(in_order(users, USER in text)[0], in_order(known, ITEM in text)[0])
-    found = positions(ids.users, users), positions(ids.items, items)
-    for column, names, at in zip((USER, ITEM), (users, items), found):
-        if (at < 0).any():
-            raise InputError(f"{path}: {column} {names[at < 0][0]} is not in the dataset that the mask was made from; run "
-                             "preprocess.py anew")
-    return ids, found[0][user], found[1][item]
+    path: Path
+    users: columns.Ids
+    items: columns.Ids
+    time: np.ndarray
+    proven: bool = False
+
+
+def _read(path, record):
+    """The _Table in a file of a dataset with this record."""
+    names = [USER, ITEM, TIMESTAMP]
+    if READER in record and path.name in record.get(DIGESTS, {}):
+        table = pd.read_csv(path, usecols=names, keep_default_na=False, dtype={
+            column: str if column in record[TEXT_IDS] else np.int64 for column in (USER, ITEM)})
+        ids = (pd.factorize(table[column]) for column in (USER, ITEM))
+        return _Table(path, *(columns.Ids(np.array(list(map(str, unique)), object), code) for code, unique in ids),
+                      table[TIMESTAMP].to_numpy(), True)
+    try:
+        table = read_table(path, RATING_COLUMNS, names, extra="quiet")
+    except InputError as e:
+        raise InputError(f"{e} ({_ANEW})") from e
+    time = columns.times(table[TIMESTAMP], path)[0] if len(table) else np.zeros(0)
+    return _Table(path, *(columns.clean_ids(table[column], path, column) for column in (USER, ITEM)), time)
+
+
+def _ids(path, tables, record):
+    """Ids of the users that occur in tables, and of the items: those of the catalogue beside `path`, if there is one."""
+    users, items = (np.unique(np.concatenate([getattr(table, name).unique for table in tables]))
+                    for name in ("users", "items"))
+    catalogue, text = path.with_name(MOVIES_FILE), record.get(TEXT_IDS, [])
+    items = read_movies(catalogue)[ITEM].to_numpy() if catalogue.exists() else items
+    return Ids(columns.in_order(users, USER in text), columns.in_order(items, ITEM in text))
+
+
+def _placed(ids, source, tables):
+    """The Interactions of each _Table; `source` is the file that `ids` are from."""
+    found = []
+    for table in tables:
+        place = []
+        for column, known, own in ((USER, ids.users, table.users), (ITEM, ids.items, table.items)):
+            at = columns.positions(known, own.unique)
+            if (at < 0).any():
+                raise InputError(f"{source}: lacks {column} {own.unique[at < 0][0]} of {table.path}; add its row, remove a "
+                                 "list of items that does not matter, or run preprocess.py anew if that is a mask")
+            place.append(at[own.code])
+        found.append(ordered(table.path.parent.name, ids, (*place, table.time)))
+    user, item = (np.concatenate([getattr(part, name) for part in found]) for name in ("user", "item"))
+    again = () if all(table.proven for table in tables) else pd.DataFrame({USER: user, ITEM: item}).duplicated().to_numpy()
+    if any(again):
+        k = again.argmax()
+        raise InputError(f"{tables[0].path}: user {ids.users[user[k]]} has item {ids.items[item[k]]} more than once; remove "
+                         "the repeated row")
+    return found
 
 
 def read_ratings_column(config: Config, column: str) -> np.ndarray | None:
@@ -200,26 +222,17 @@ def read_ratings_column(config: Config, column: str) -> np.ndarray | None:
     table = read_table(path, RATING_COLUMNS, extra="quiet")
     if column not in table:
         return None
-    return times(table[column], path)[0] if column == TIMESTAMP else numbers(table[column], path, column)
+    return columns.times(table[column], path)[0] if column == TIMESTAMP else columns.numbers(table[column], path, column)
 
 
 def timestamp_seconds(config: Config) -> float | None:
     """Seconds of one unit of the timestamps in ratings.csv; None where these tell what came first, but not when."""
-    return UNITS.get(time_unit(config))
+    return columns.UNITS.get(time_unit(config))
 
 
 def time_unit(config: Config) -> str:
-    """The unit of the timestamps in ratings.csv: one of tables.UNITS, or tables.ORDER."""
+    """The unit of the timestamps in ratings.csv: one of columns.UNITS, or columns.ORDER."""
     path = ratings_path(config)
     record = path.with_name(DATASET_FILE)
     unit = read_json(record, _ANEW).get(TIME_UNIT) if record.exists() else None
-    if unit is None:
-        unit = times(_read(path, [USER, ITEM, TIMESTAMP])[TIMESTAMP], path)[1]
-    return unit
-
-
-def _read(path, needed):
-    try:
-        return read_table(path, RATING_COLUMNS, needed, extra="quiet")
-    except InputError as e:
-        raise InputError(f"{e} ({_ANEW})") from e
+    return unit or columns.times(read_table(path, RATING_COLUMNS, [TIMESTAMP], extra="quiet")[TIMESTAMP], path)[1]
