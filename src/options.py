@@ -54,7 +54,7 @@ GROUPS = {
     "run": {
         "recipe": "str", "resume": "bool", "masked": "bool", "willingness_file": "str", "eval_batch_size": "int [1, inf)",
         "recommend": "str", "explain_user": "str", "newcomers": "str", "why": "pair",
-        "receipt": "str", "verify_receipt": "str", "withdraw": "str", "audit": "bool",
+        "receipt": "str", "verify_receipt": "str", "withdraw": "str",
         "format": ("table", "json"), "decisions_path": "str"},
     "places": {
         "data_path": "str", "dataset": "str", "output_path": "str", "checkpoint_path": "str", "overwrite": "bool",
@@ -63,6 +63,7 @@ GROUPS = {
     "modelarts": {"enable_modelarts": "bool", "data_url": "str", "train_url": "str"},
 }
 REMOVED = {  # options of earlier versions, or one of their values, and what serves instead
+    "audit": "scripts/run_withdrawal.sh compares withdrawing with a training without",
     "similarity_damping": "damping alone remains; the regression on items keeps its ridge of 10",
     "lissa_batch": "lissa_depth, lissa_scale and lissa_damping remain; a step has 256 samples",
     "eval_file_name": "the log is eval.log under output_path",
@@ -99,7 +100,7 @@ QUESTIONS = ("recommend", "explain_user", "why", "receipt", "verify_receipt")
 PROGRAMS = {
     "run_download_dataset": ("scripts/run_download_dataset.sh", ("source", "filter", "simulation"), _RULES),
     "run_train": ("train.py", (*_MODEL, *_RULES, "chunks", "repetition", "processes", "resume", "masked", "withdraw",
-                               "audit", "decisions_path", "eval_batch_size"), (*_DATA, *_DECIDED)),
+                               "decisions_path", "eval_batch_size"), (*_DATA, *_DECIDED)),
     "run_preprocess": ("preprocess.py", ("split", *_RULES, *_DECIDED, "recipe", "processes", "newcomers", "masked", "format",
                                          "decisions_path"), (*_DATA, *_MODEL, "resume", "eval_batch_size")),
     "run_eval": ("eval.py", (*QUESTIONS, "masked", "split", *_RULES, *EVALUATED, "eval_batch_size", "format",
@@ -168,7 +169,6 @@ def check_together(values: dict, given: set[str]) -> None:
            "changes the models of one run; leave out --seeds, and name its folders with --checkpoint_path and --output_path")
     if len(questions) > 1:
         raise InputError(f"{' and '.join(questions)}: are two questions; ask one at a time")
-    refuse(values["audit"] and not values["withdraw"], "audit", "compares a withdrawal with a training; add --withdraw FILE")
     refuse(values["weight_decay"] and values["lazy_adam"], "weight_decay",
            "decays all rows of the tables, lazy Adam touches only those of a batch; add --lazy_adam False")
     refuse(values["holdout"] == 1 and values["masked"], "holdout",

@@ -163,7 +163,7 @@ def test_an_option_that_does_nothing_in_a_program_is_refused(program, line, name
 
 @pytest.mark.parametrize("program, arguments", [
     ("run_train", ["--masked", "--wv_budget", "0.5"]),  # compared with what the mask was made with
-    ("run_train", ["--withdraw", "f.csv", "--audit"]),
+    ("run_train", ["--withdraw", "f.csv"]),
     ("run_eval", ["--train_epochs", "3", "--wv_budget", "0.5", "--archive", "f.csv"]),
     ("run_eval", ["--recommend", "3", "--format", "json"]),
     ("run_preprocess", ["--newcomers", "f.csv", "--masked"]),

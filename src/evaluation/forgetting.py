@@ -59,7 +59,7 @@ class Judge:
         return metrics.hit_ratio_of_ranks(rank, self.config.top_k)
 
     def compared(self, original: dict, withdrawn: dict, retrained: dict, other: dict) -> dict:
-        """What withdraw.json says of a comparison with a retraining, and with one of another seed.
+        """The comparison with a retraining, and with one of another seed.
 
         Returns:
             Dict of `hr` and `hr_gap` (withdrawn minus retrained), `overlap` of the lists of the users who withdraw with

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ..common.errors import InputError
-from ..common.files import digest, read_json, write_json
+from ..common.files import digest, read_json
 from ..common.tables import copy_rows
 from ..common.terminal import RESULT
 from ..common.together import Together, journal_of
@@ -47,7 +47,7 @@ from ..sources.catalogue import original_id
 from ..sources.interactions import read_interactions
 from ..training.checkpoint import BEST, in_one, load_sets, parameters_sha256, save_checkpoint
 from ..training.checkpoint import DIGEST as PARAMETERS
-from ..training.train import LAST_SUFFIX, train_in_memory
+from ..training.train import LAST_SUFFIX
 from .forgetting import Judge
 
 logger = logging.getLogger("ifrqe")
@@ -121,7 +121,7 @@ class Known:
 def withdraw(variant: Variant) -> None:
     """Carries out the request in the file `withdraw` on both models of a run; reports on that of a Variant.
 
-    With --audit trains that one without it beside. Writes the checkpoints, the masked dataset, disclosure.csv and
+    Writes the checkpoints, the masked dataset, disclosure.csv and
     preprocess.json where they are, adds to the record of requests, and says in output_path/withdraw.json what was rewritten,
     what was removed, and what may still know it.
 
@@ -141,8 +141,7 @@ def withdraw(variant: Variant) -> None:
     drift, share = named.lost, named.lost["interactions"] / named.lost["trained_on"]
     record = {"request": request.number, "model": variant.model, "dataset": config.dataset, "seed": config.seed,
               "device": device, "interactions": len(user), "users": len(judge.users), "covered": int(request.meant.sum()),
-              "seconds": seconds, "retrain_seconds": None, "hr_gap": None, "overlap_relative": None,
-              "membership_auc": {"withdrawn": withdrawn, "retrained": None, "original": original},
+              "seconds": seconds, "membership_auc": {"withdrawn": withdrawn, "original": original},
               "drift": {"requests": len(drift["requests"]), "interactions": drift["interactions"], "share": share},
               "retrain_advised": share > MEASURED, "time": request.said["time"]}
     _write(config, request, known, unreached, record)
@@ -158,9 +157,8 @@ def withdraw(variant: Variant) -> None:
         logger.warning("%s has lost %.1f%% of what it was trained on since its last training; up to %.0f%% was measured, so "
                        "train it anew: %s --overwrite", variant.model, 100 * share, 100 * MEASURED, variant.command)
     logger.info("evaluations and report are those of before: eval.py and eval.py --masked make them anew")
-    if config.audit and named.left is not None:
-        _audit(named, judge, record)
-    _show(record)
+    if withdrawn is not None:
+        logger.log(RESULT, "membership AUC of what was withdrawn: %.4f before, %.4f now", original, withdrawn)
 
 
 def _known(variant, request):
@@ -269,28 +267,3 @@ def _not_reached(config, done, unreached):
     if config.enable_modelarts:
         found[config.train_url or config.data_url] = "an object store keeps what was there before: remove it there, too"
     return [{"path": path, "why": why} for path, why in found.items()]
-
-
-def _audit(named, judge: Judge, record):
-    """Trains the model twice without what was withdrawn, by its seed and the next, and adds the comparison to the record."""
-    left, config = named.dataset.part(~named.withdrawn), named.config
-    start = time.perf_counter()
-    retrained = train_in_memory(config, left, record["device"])
-    record["retrain_seconds"] = time.perf_counter() - start
-    other = train_in_memory(config.replace(seed=config.seed + 1), left, record["device"])
-    record.update(judge.compared(named.sets[BEST], named.left[BEST], retrained, other))
-    write_json(Path(config.output_path) / WITHDRAW_FILE, record)
-
-
-def _show(record):
-    """The comparison, as far as it was made."""
-    auc = record["membership_auc"]
-    if auc["withdrawn"] is not None:
-        logger.log(RESULT, "membership AUC of what was withdrawn: %.4f before, %.4f now%s", auc["original"],
-                   auc["withdrawn"], "" if auc["retrained"] is None else
-                   f", {auc['retrained']:.4f} after a training without it")
-    if record["retrain_seconds"] is not None:
-        seconds, retrained = record["seconds"], record["retrain_seconds"]
-        logger.log(RESULT, "against that training: %.0f times faster (%.3f s, %.1f s), HR gap %+.4f, overlap of lists %.3f, "
-                   "of two seeds %.3f", retrained / seconds, seconds, retrained, record["hr_gap"],
-                   record["overlap"]["withdrawn"], record["overlap"]["seeds"])

@@ -217,7 +217,7 @@ def test_what_is_taken_back_leaves_every_file_and_model(cpu, run, what):
     assert info["IFRQE.ckpt"]["withdrawn"] == {"requests": [1], "interactions": trained, "trained_on": len(tables[MASKED])}
     record = record_of(run)
     assert (record["interactions"], record["covered"], record["model"]) == (trained, len(gone), "IFRQE")
-    assert (record["membership_auc"]["withdrawn"] is not None) == (trained > 0) and record["hr_gap"] is None
+    assert (record["membership_auc"]["withdrawn"] is not None) == (trained > 0)
     assert record["drift"] == {"requests": 1, "interactions": trained, "share": trained / len(tables[MASKED])}
     removed = {name for name in before if name.endswith(".last.ckpt")}
     assert len(removed) == 2 and set(record["removed"]) == {str(folder / name) for name in removed}
@@ -394,12 +394,10 @@ def test_many_requests_in_a_row_the_advice_to_train_anew_and_a_record_that_was_c
         assert (info["withdrawn"]["requests"], info["withdrawn"]["interactions"]) == ([1, 2], 2)
     assert {"withdrawn 1", "withdrawn 2"} < set(table(run, DISCLOSURE).reason)
     config = asking(run, *(str(start.user_ids[u]) for u in np.unique(start.user)[-8:]), header="user_id")
-    withdraw(asked(config.replace(audit=True)))  # which trains without it beside
+    withdraw(asked(config))
     record = record_of(run)
     assert record["retrain_advised"]
     assert "train it anew: train.py --dataset simulation --masked --overwrite" in caplog.text
-    assert record["retrain_seconds"] > 0 and record["hr_gap"] == record["hr"]["withdrawn"] - record["hr"]["retrained"]
-    assert 0 <= record["membership_auc"]["retrained"] <= 1 and set(record["overlap"]) == {"original", "withdrawn", "seeds"}
 
     path = Path(run.data_path) / "simulation" / "withdrawn.jsonl"
     lines = path.read_text().splitlines(keepends=True)
