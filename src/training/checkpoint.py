@@ -2,7 +2,6 @@
 import errno
 import hashlib
 import json
-import os
 from pathlib import Path
 
 import mindspore as ms
@@ -20,6 +19,11 @@ from ..network import build
 
 DIGEST = "parameters_sha256"  # key of what belongs to a checkpoint
 BEST, ANCHOR = "best.", "anchor{}."  # prefixes of the sets of parameters in a checkpoint; {} is the number of an epoch
+_CHANGED = {  # by field of what belongs to a checkpoint: how it was trained, if this is not what is there now
+    "catalogue_sha256": f"with other items or users than {MOVIES_FILE} and {RATINGS_FILE} have now",
+    "ratings_sha256": f"on another {RATINGS_FILE} than the one that is there now",
+    "held_out_sha256": f"on another {HELD_OUT_FILE} than the one that is there now",
+    "rows_sha256": "on other interactions than may be used now, since vetoes or withdrawals have changed"}
 
 
 def save_checkpoint(path, sets, info):
@@ -34,12 +38,14 @@ def save_checkpoint(path, sets, info):
     parameters = [{"name": name, "data": Tensor(value)} for name, value in values.items()]
     info = {**info, DIGEST: parameters_sha256(values)}
     with atomic_write(path) as temporary:
+        temporary.touch()
+        mode = temporary.stat().st_mode  # by the process's mask of permissions, which MindSpore does not go by
         try:
             ms.save_checkpoint(parameters, str(temporary), append_dict={"info": json.dumps(info)})
         except RuntimeError as e:  # MindSpore's word for what the system refused
             cause = e.__cause__ or e.__context__
             raise cause if isinstance(cause, OSError) else OSError(errno.EIO, str(e).splitlines()[0], str(path)) from e
-        temporary.chmod(0o666 & ~_umask())
+        temporary.chmod(mode)
 
 
 def in_one(sets):
@@ -47,11 +53,18 @@ def in_one(sets):
     return {prefix + name: np.asarray(value) for prefix, values in sets.items() for name, value in values.items()}
 
 
-def _umask():
-    """The process's mask of permissions, which MindSpore does not go by."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def with_prefix(values, prefix):
+    """The entries whose names begin with `prefix`, by the rest of their names."""
+    return {name[len(prefix):]: value for name, value in values.items() if name.startswith(prefix)}
+
+
+def parameters_sha256(values):
+    """Digest of named arrays."""
+    state = hashlib.sha256()
+    for name in sorted(values):
+        state.update(f"{name} {values[name].dtype} {values[name].shape}\0".encode())
+        state.update(np.ascontiguousarray(values[name]).tobytes())
+    return state.hexdigest()
 
 
 def read_checkpoint(path, remedy):
@@ -67,23 +80,24 @@ def read_checkpoint(path, remedy):
     try:
         content = ms.load_checkpoint(str(path))
         info = json.loads(content.pop("info"))
-        if "settings" in info:
-            info["settings"] = {**EARLIER, **info["settings"]}
+        info["settings"] = {**EARLIER, **info.get("settings", {})}
         values = {name: p.asnumpy() for name, p in content.items()}
-        if info.get(DIGEST, "") and info[DIGEST] != parameters_sha256(values):
-            raise ValueError("zeros in place of parameters, for example")
+        if "anchor_epochs" not in info or DIGEST in info and info[DIGEST] != parameters_sha256(values):
+            raise ValueError("of an early version, or with zeros in place of parameters, for example")
         return values, info
     except (ValueError, KeyError, TypeError, RuntimeError) as e:
         raise InputError(f"{path}: is no checkpoint of this program, or is damaged; {remedy}") from e
 
 
-def parameters_sha256(values):
-    """Digest of named arrays."""
-    state = hashlib.sha256()
-    for name in sorted(values):
-        state.update(f"{name} {values[name].dtype} {values[name].shape}\0".encode())
-        state.update(np.ascontiguousarray(values[name]).tobytes())
-    return state.hexdigest()
+def check_checkpoint(path, info, wanted, remedy):
+    """Raises InputError naming the first field of `wanted`, settings or others, that a checkpoint does not agree with."""
+    info = {**info, **info["settings"]}
+    for field, value in wanted.items():
+        if (was := info.get(field)) != value:
+            said = _CHANGED.get(field, f"with {field}={was}, but {field}={value} is needed here")
+            if field == "model" and label(was) == label(value):
+                said = f"with another version of {value.split('@')[0]}, which has changed since"
+            raise InputError(f"{path}: was trained {said}; {remedy}")
 
 
 def consent_of(variant):
@@ -92,34 +106,15 @@ def consent_of(variant):
     Raises:
         InputError: no such checkpoint, no checkpoint of this program, or withdrawals that it knows of are missing.
     """
-    path, command = variant.checkpoint, variant.command
-    if not path.is_file():
-        raise InputError(f"{path}: no such checkpoint; make it with {command} first, or set --checkpoint_path")
-    info = read_checkpoint(path, f"train anew with {command}")[1]
-    check_head(info, read_requests(variant.config), path)
+    info = _read(variant.checkpoint, variant)[1]
+    check_head(info, read_requests(variant.config), variant.checkpoint)
     return Consent.of_json(info.get("consent"))
 
 
-def with_prefix(values, prefix):
-    """The entries whose names begin with `prefix`, by the rest of their names."""
-    return {name[len(prefix):]: value for name, value in values.items() if name.startswith(prefix)}
-
-
-def check_checkpoint(path, info, wanted, remedy):
-    """Raises InputError naming the first field of `wanted` that the checkpoint at `path` does not agree with."""
-    for field, value in wanted.items():
-        if (was := info.get(field)) != value:
-            if field == "model" and label(was or "") == label(value):
-                raise InputError(f"{path}: was trained with another version of {value.split('@')[0]}, which has changed "
-                                 f"since; {remedy}")
-            if field == "catalogue_sha256":
-                raise InputError(f"{path}: was trained with other items or users than {MOVIES_FILE} and {RATINGS_FILE} have "
-                                 f"now; {remedy}")
-            if field in ("ratings_sha256", "held_out_sha256"):
-                file = RATINGS_FILE if field == "ratings_sha256" else HELD_OUT_FILE
-                raise InputError(f"{path}: was trained on another {file} than the one that is there now; {remedy}")
-            raise InputError(f"{path}: was trained with {field}={was}, but {field}={value} is needed here; "
-                             f"{remedy}")
+def _read(path, variant):
+    if not Path(path).is_file():
+        raise InputError(f"{path}: no such checkpoint; make it with {variant.command} first, or set --checkpoint_path")
+    return read_checkpoint(path, f"train anew with {variant.command}")
 
 
 def load_checkpoint(path, dataset, variant):
@@ -138,9 +133,6 @@ def load_anchors(path, dataset, variant):
         info: dict of what was saved with them.
     """
     sets, info = load_sets(path, dataset, variant)
-    if "anchor_epochs" not in info:
-        raise InputError(f"{path}: was written by an earlier version, without the epochs that influences come from; "
-                         f"train anew with {variant.command} --overwrite")
     return {epoch: sets[ANCHOR.format(epoch)] for epoch in info["anchor_epochs"]}, info
 
 
@@ -160,26 +152,21 @@ def load_sets(path, dataset, variant):
         InputError: no such file, no checkpoint of this program, or one that differs: the message says in what.
     """
     config, command = variant.settings(), variant.command
-    if not Path(path).is_file():
-        raise InputError(f"{path}: no such checkpoint; make it with {command} first, or set --checkpoint_path")
-    values, info = read_checkpoint(path, f"train anew with {command}")
-    remedy = f"train anew with {command}, or name another --checkpoint_path"
-    net = build(dataset, config)
-    check_checkpoint(path, info.get("settings", EARLIER), {
-        "model": config.select("model")["model"], **config.asked_for("training", "negatives")}, remedy)
-    check_checkpoint(path, info, {"dataset": config.dataset, "holdout": config.holdout, **net.shape}, remedy)
-    ratings = ratings_path(config, variant.masked)
-    check_checkpoint(path, info, {"ratings_sha256": digest(ratings), "catalogue_sha256": dataset.catalogue_sha256()}, remedy)
-    if variant.masked:
-        check_checkpoint(path, info, {"held_out_sha256": digest(ratings.with_name(HELD_OUT_FILE))}, remedy)
-    elif info.get("rows_sha256") != dataset.rows_sha256() and ("rows_sha256" in info or dataset.dropped is not None):
-        said = {key: value for key, value in config.select("unwillingness").items() if key in config.given and key != "veto"}
-        said.update({"willingness_file": config.willingness_file} if config.willingness_file else {})
-        veto = " --veto" + "".join(f" --{key} {value}" for key, value in said.items()) if config.veto else ""
-        raise InputError(f"{path}: was trained on other interactions than may be used now, since vetoes or withdrawals have "
-                         f"changed; train anew with {command} --overwrite{veto}")
+    values, info = _read(path, variant)
+    net, ratings = build(dataset, config), ratings_path(config, variant.masked)
+    check_checkpoint(path, info, {
+        "model": config.select("model")["model"], **config.asked_for("training", "negatives"), "dataset": config.dataset,
+        "holdout": config.holdout, **net.shape, "ratings_sha256": digest(ratings),
+        "catalogue_sha256": dataset.catalogue_sha256(),
+        **({"held_out_sha256": digest(ratings.with_name(HELD_OUT_FILE))} if variant.masked else {})},
+        f"train anew with {command}, or name another --checkpoint_path")
+    if not variant.masked and ("rows_sha256" in info or dataset.dropped is not None):
+        said = {**config.select("unwillingness"), "willingness_file": config.willingness_file}
+        veto = " --veto" + "".join(f" --{key} {value}" for key, value in said.items() if key in config.given - {"veto"})
+        check_checkpoint(path, info, {"rows_sha256": dataset.rows_sha256()},
+                         f"train anew with {command} --overwrite{veto if config.veto else ''}")
     sets = {prefix: net.own_values(with_prefix(values, prefix), dataset.share)
-            for prefix in (BEST, *map(ANCHOR.format, info.get("anchor_epochs", ())))}
+            for prefix in (BEST, *map(ANCHOR.format, info["anchor_epochs"]))}
     shapes = {name: value.shape for name, value in net.values().items()}
     if any({name: value.shape for name, value in one.items()} != shapes for one in sets.values()):
         raise InputError(f"{path}: lacks parameters or has others than this network; train anew with {command}")

@@ -37,19 +37,6 @@ def fitting_batch(config, interactions):
     return batch
 
 
-class EpochAverage:
-    """The model of an epoch: the mean of the parameters after the last `number` epochs, that one included."""
-
-    def __init__(self, number):
-        self.number = number
-        self.recent = []  # parameters after these epochs, see Network.values
-
-    def __call__(self, values):
-        """Adds the parameters after an epoch and returns the mean."""
-        self.recent = [*self.recent, values][-self.number:]
-        return {name: np.mean([one[name] for one in self.recent], 0) for name in values}
-
-
 @dataclass
 class Epoch:
     """What an epoch has come to.
@@ -57,7 +44,7 @@ class Epoch:
     number: from 1.
     loss: mean over its steps, in nats.
     seconds: that its steps took.
-    values: parameters of its model, see Network.values and EpochAverage.
+    values: parameters of its model, see Network.values: the mean of those after the last average_epochs, this one included.
     """
     number: int
     loss: float
@@ -79,7 +66,8 @@ def train_on(trainer, finished=0):
         start = time.perf_counter()
         loss = trainer.epoch(number)
         seconds = time.perf_counter() - start
-        yield Epoch(number + 1, loss, seconds, trainer.average(trainer.net.values()))
+        recent = trainer.recent = [*trainer.recent, trainer.net.values()][-trainer.config.average_epochs:]
+        yield Epoch(number + 1, loss, seconds, {name: np.mean([one[name] for one in recent], 0) for name in recent[0]})
 
 
 class Trainer:
@@ -94,7 +82,7 @@ class Trainer:
 
     def __init__(self, net, dataset, config, device):
         self.net, self.dataset, self.config = net, dataset, config
-        self.average = EpochAverage(config.average_epochs)
+        self.recent = []  # parameters after the last epochs, of which an Epoch is the mean
         self.pairs, self.share = dataset.history_pairs(), dataset.share
         # groups a step, and enough steps for all; the last one is filled up with groups from the epoch's beginning
         everyone = dataset.all_interactions
@@ -137,21 +125,11 @@ class Trainer:
         self.weights = (counted / (of_all * (1 + self.config.num_neg))).astype(np.float32)
 
     def moments(self):
-        """Adam's moments, as sets for save_checkpoint: by the prefixes "m." and "v." dicts as of Network.values."""
-        return {prefix: {name: p.asnumpy().copy() for name, p in named.items()} for prefix, named in self._moments()}
-
-    def set_moments(self, sets):
-        """Puts back what `moments` returned; to be called before the first epoch."""
-        for prefix, named in self._moments():
-            for name, p in named.items():
-                p.set_data(Tensor(sets[prefix][name]))
-
-    def _moments(self):
-        cell = self.cell
-        names = {id(p): name for name, p in cell.net.parameters_and_names()}
-        trained = [*cell.tables, *cell.weights]
-        both = (("m.", [*cell.tables_m, *cell.weights_m]), ("v.", [*cell.tables_v, *cell.weights_v]))
-        return [(prefix, {names[id(p)]: moment for p, moment in zip(trained, moments)}) for prefix, moments in both]
+        """Adam's moments: by the prefixes "m." and "v." dicts of Parameters by name, as of Network.values."""
+        cell, names = self.cell, {id(p): name for name, p in self.net.parameters_and_names()}
+        trained = [names[id(p)] for p in (*cell.tables, *cell.weights)]
+        return {"m.": dict(zip(trained, (*cell.tables_m, *cell.weights_m))),
+                "v.": dict(zip(trained, (*cell.tables_v, *cell.weights_v)))}
 
     def samples(self, number):
         """Users (steps * g,) and items (steps * g, 1 + num_neg) of epoch `number`: fresh negatives in a fresh order."""

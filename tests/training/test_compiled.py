@@ -33,7 +33,8 @@ def state_after(config, steps=4, **attributes):
     size = steps * one.groups
     loss = one.run_steps(np.resize(users, size), np.resize(items, (size, items.shape[1])), steps, steps, 0)
     assert (one.compiled is not None) == config.compiled
-    return {"p.": one.net.values(), **one.moments()}, loss
+    moments = {prefix: {name: p.asnumpy() for name, p in of.items()} for prefix, of in one.moments().items()}
+    return {"p.": one.net.values(), **moments}, loss
 
 
 @pytest.mark.parametrize("sizes", SIZES)
