@@ -41,7 +41,7 @@ class Propagation(nn.Cell):
         super().__init__()
         self.layers, self.grid = layers, (dataset.num_users, dataset.num_items)
         user, item = dataset.user, dataset.item
-        degrees = np.bincount(user, minlength=self.grid[0])[user] * np.bincount(item, minlength=self.grid[1])[item]
+        degrees = dataset.history.length[user] * np.bincount(item, minlength=self.grid[1])[item]
         weight = (1 / np.sqrt(degrees)).astype(np.float32)
         self.dense = self.grid[0] * self.grid[1] <= most_pairs
         if self.dense:
@@ -94,8 +94,5 @@ class LightGCN(Network):
         rows = np.ascontiguousarray(rows, np.float32)
         return {**values, "user_embedding": rows, "user_final": rows}
 
-    def rows_of_users(self, size: int) -> mf.LinearPairs:
-        return mf.LinearPairs(self)
-
-    def rows_of_items(self, size: int) -> mf.LinearPairs:
-        return mf.LinearPairs(self, of_items=True)
+    def pairs(self, size: int, of_items: bool = False) -> mf.LinearPairs:
+        return mf.LinearPairs(self, of_items, biased=False)

@@ -57,11 +57,8 @@ class MF(Network):
         """See Network; without the bias, which says how popular an item is, not what it is like."""
         return super().item_embeddings({**values, "item_bias": values["item_bias"][:, :0]})
 
-    def rows_of_users(self, size: int) -> LinearPairs:
-        return LinearPairs(self, biased=True)
-
-    def rows_of_items(self, size: int) -> LinearPairs:
-        return LinearPairs(self, biased=True, of_items=True)
+    def pairs(self, size: int, of_items: bool = False) -> LinearPairs:
+        return LinearPairs(self, of_items, biased=True)
 
 
 class LinearPairs:
@@ -73,8 +70,8 @@ class LinearPairs:
         of_items: whether gradients are in the item's row.
     """
 
-    def __init__(self, net: Network, biased: bool = False, of_items: bool = False):
-        self.net, self.biased, self.of_items = net, biased, of_items
+    def __init__(self, net: Network, of_items: bool, biased: bool):
+        self.net, self.of_items, self.biased = net, of_items, biased
 
     def at(self, values: dict) -> None:
         self.rows, others = self.net.user_rows(values), self.net.item_rows(values)

@@ -103,11 +103,8 @@ class NCF(Network):
                                              "out_weight", "out_bias")]
         return [named[name] for name in (*cls.TABLES, *names) if name in named]
 
-    def rows_of_users(self, size: int) -> NCFPairs:
-        return NCFPairs()
-
-    def rows_of_items(self, size: int) -> NCFPairs:
-        return NCFPairs(of_items=True)
+    def pairs(self, size: int, of_items: bool = False) -> NCFPairs:
+        return NCFPairs(of_items)
 
 
 class NCFPairs:

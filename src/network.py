@@ -141,13 +141,9 @@ class Network(nn.Cell):
     def _of_users(cls):
         return {*cls.TABLES[:cls.USER_TABLES], *cls.SCORED[:cls.USER_TABLES]}
 
-    def rows_of_users(self, size: int) -> Pairs:
-        """Pairs with gradients in the user's row; a graph that is compiled for it takes `size` pairs in one call."""
-        return GraphPairs(self, size)
-
-    def rows_of_items(self, size: int) -> Pairs:
-        """The same with gradients in the item's row."""
-        return GraphPairs(self, size, of_items=True)
+    def pairs(self, size: int, of_items: bool = False) -> Pairs:
+        """Pairs with gradients in the user's row, or in the item's; a graph that is compiled takes `size` in one call."""
+        return GraphPairs(self, size, of_items)
 
 
 def parted(rows: np.ndarray, values: dict, names: tuple[str, ...]) -> dict[str, np.ndarray]:
@@ -233,7 +229,10 @@ def build(dataset: Dataset, config: Config) -> Network:
         return _of_share(made, dataset, config)
     with plugins.guarded(config.model, "model", "failed"):
         net = _of_share(made, dataset, config)
-        _try(net, config.model)
+        shape = net(Tensor(np.zeros(2, np.int32)), Tensor(np.zeros((2, 3), np.int32))).shape
+    if tuple(shape) != (2, 3):
+        raise InputError(f"--model {config.model}: has logits of shape {tuple(shape)} for 2 users with 3 items each, where "
+                         "(2, 3) is needed; see docs/CONTRIBUTING.md")
     return net
 
 
@@ -248,14 +247,6 @@ def _of_share(made, dataset, config):
     return net
 
 
-def _try(net, name):
-    """Raises InputError unless the network of a file does what one does, for two users and three items of each."""
-    shape = net(Tensor(np.zeros(2, np.int32)), Tensor(np.zeros((2, 3), np.int32))).shape
-    if tuple(shape) != (2, 3):
-        raise InputError(f"--model {name}: has logits of shape {tuple(shape)} for 2 users with 3 items each, where "
-                         "(2, 3) is needed; see docs/CONTRIBUTING.md")
-
-
 def score(net: Network, candidates: np.ndarray, batch_size: int, users: np.ndarray | None = None) -> np.ndarray:
     """Logits of users' candidates.
 
@@ -267,14 +258,9 @@ def score(net: Network, candidates: np.ndarray, batch_size: int, users: np.ndarr
 
     Returns:
         (u, n) float32 logits.
-
-    Raises:
-        ValueError: there are not as many rows as users.
     """
     num_users, n = candidates.shape
-    users = np.arange(net.shape["num_users"], dtype=np.int32) if users is None else users
-    if len(users) != num_users:
-        raise ValueError(f"candidates of {num_users} users, but {len(users)} are to be scored")
+    users = np.arange(num_users, dtype=np.int32) if users is None else users
     scores = np.empty(candidates.shape, np.float32)
     for _, part in _parts(num_users, batch_size // n, "scoring"):
         scores[part] = net(Tensor(users[part]), Tensor(candidates[part])).asnumpy()

@@ -106,7 +106,7 @@ def test_rows_in_closed_form_are_those_of_automatic_differentiation(cpu, ratings
     net = build(load_dataset(config), config)
     rng, values = np.random.default_rng(0), net.values()
     user, item = rng.integers(0, 12, 9).astype(np.int32), rng.integers(0, 20, 9).astype(np.int32)
-    closed, by_graph = net.rows_of_items(6) if of_items else net.rows_of_users(6), GraphPairs(net, 6, of_items)
+    closed, by_graph = net.pairs(6, of_items), GraphPairs(net, 6, of_items)
     other = rng.normal(size=net.user_rows(values).shape).astype(np.float32)
     for change in (lambda rows: rows.at(values), *([] if of_items else [lambda rows: rows.take(other)])):
         for rows in (closed, by_graph):
@@ -117,7 +117,7 @@ def test_rows_in_closed_form_are_those_of_automatic_differentiation(cpu, ratings
 
 def test_what_is_found_of_a_pair_of_ncf_does_not_depend_on_how_many_are_asked_about(cpu, ratings, settings):
     net = build(load_dataset(settings()), settings("--embedding_std", 1))
-    rows, rng = net.rows_of_users(1), np.random.default_rng(0)
+    rows, rng = net.pairs(1), np.random.default_rng(0)
     rows.at(net.values())
     user, item = rng.integers(0, 12, 5000).astype(np.int32), rng.integers(0, 20, 5000).astype(np.int32)
     whole = rows(user, item)

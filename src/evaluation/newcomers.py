@@ -131,7 +131,7 @@ class Refits:
 
     def __init__(self, net, dataset: Dataset, config: Config, pairs: int):
         self.net, self.name, self.items, self.config = net, dataset.name, dataset.item_ids, config
-        self.jacobian = net.rows_of_users(min(pairs, config.chunk_size))
+        self.jacobian = net.pairs(min(pairs, config.chunk_size))
         self.trained = np.bincount(dataset.user, minlength=dataset.num_users) > 0
 
     def dataset_of(self, people: Newcomers, times: int = 1) -> Dataset:

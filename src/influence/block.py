@@ -24,7 +24,7 @@ class Block:
 
     def __init__(self, net, dataset, chunks, config, targets):
         self.net, self.dataset, self.config, self.targets = net, dataset, config, targets
-        self.jacobian = net.rows_of_users(chunks.pairs_per_call)
+        self.jacobian = net.pairs(chunks.pairs_per_call)
 
     def report(self):
         """What preprocess.json says about the solution beside the settings."""

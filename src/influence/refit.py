@@ -73,7 +73,7 @@ def refit(net: Network, dataset: Dataset, prior: Prior, config: Config, start: n
         InputError: a user has interacted with every item.
     """
     chunks = Chunks(dataset, config, purpose="refit negatives")
-    jacobian = jacobian or net.rows_of_users(chunks.pairs_per_call)
+    jacobian = jacobian or net.pairs(chunks.pairs_per_call)
     jacobian.at(net.values())
     rows = np.tile(prior.mean, (dataset.num_users, 1)).astype(np.float32)
     begin = rows if start is None else start

@@ -38,7 +38,7 @@ class Withdrawal:
         self.first = np.cumsum(self.length) - self.length
         self.by_item = dataset.user[np.argsort(dataset.item, kind="stable")]
         self.item_length = np.bincount(dataset.item, minlength=dataset.num_items)
-        self.users, self.items = (of(dataset.num_items) for of in (net.rows_of_users, net.rows_of_items))
+        self.users, self.items = (net.pairs(dataset.num_items, of_items) for of_items in (False, True))
         self.gone, self.left = np.zeros(dataset.num_interactions, bool), self.length.copy()
 
     def __call__(self, sets: dict[str, dict], withdrawn: np.ndarray) -> dict[str, dict]:

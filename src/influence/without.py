@@ -67,7 +67,7 @@ class Without:
         self.trained = net.user_rows(net.values()).astype(np.float64)
         self.prior = prior_of(self.trained[self.length > 0])
         self.together = max(1, config.chunk_size // self.num_items)  # rows that are refitted in one go
-        self.jacobian = net.rows_of_users(self.together * self.num_items)
+        self.jacobian = net.pairs(self.together * self.num_items)
         self.jacobian.at(net.values())
 
     def history(self, user: int) -> np.ndarray:

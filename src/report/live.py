@@ -79,7 +79,7 @@ class Selections:
         rows = self.net.user_rows(self.values)
         self.prior = row_prior(rows[trained])
         self.start = np.where(trained[users, None], rows[users], self.prior.mean)
-        self.jacobian = self.net.rows_of_users(dataset.num_items)
+        self.jacobian = self.net.pairs(dataset.num_items)
         self.jacobian.at(self.values)
         self.rank, self.most = _ranked(self.own.user, len(users), decisions.expected[place] - Rule(decisions).critical,
                                        decisions.unwillingness[place])

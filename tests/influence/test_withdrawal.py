@@ -15,7 +15,7 @@ def test_a_refit_to_all_items_is_the_minimum(cpu, ratings, settings):
     dataset = load_dataset(config)
     net = build(dataset, config)
     values = net.values()
-    jacobian = net.rows_of_users(20)
+    jacobian = net.pairs(20)
     jacobian.at(values)
     kept = np.zeros((3, 20), bool)
     kept[0, [1, 4, 7]] = kept[1, [2, 3]] = True
