@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 
 from src.common.errors import InputError
-from src.common.figures import drawn
 from src.common.files import write_json
 from src.common.machine import hardware, peak_rss_mb, reset_peak_rss
 from src.common.process import ask
@@ -23,10 +22,9 @@ from src.influence.anchor import Anchor
 from src.influence_function import influences
 from src.network import build
 from src.sources.simulation import simulate
-from studies.figures import scaling_plot
 
 SIZES = ((1_000_000, 6_900, 5_000), (5_000_000, 34_500, 12_000), (20_000_000, 138_000, 27_000))  # ratings, users, items
-FILE, PLOT = "scaling.json", "scaling.png"
+FILE = "scaling.json"
 
 
 def simulated(ratings, users, items, seed):
@@ -52,7 +50,7 @@ def measure(config, path):
 
 
 def scaling(config):
-    """Measures and prints; writes scaling.json and scaling.png under output_path."""
+    """Measures and prints; writes scaling.json under output_path."""
     rows = []
     print(f"{hardware()}\nsolver {config.solver}, chunk_size {config.chunk_size:,}\n\n"
           f"{'interactions':>12} {'users':>8} {'items':>7} {'seconds':>8} {'us each':>8} {'extra MB':>9}", flush=True)
@@ -68,10 +66,8 @@ def scaling(config):
             rows.append(row)
             print(f"{row['num_interactions']:>12,} {row['num_users']:>8,} {row['num_items']:>7,} {row['seconds']:>8.1f} "
                   f"{1e6 * row['seconds'] / row['num_interactions']:>8.2f} {row['extra_mb']:>9.0f}", flush=True)
-    output = Path(config.output_path)
-    write_json(output / FILE, {"hardware": hardware(), "solver": config.solver, "chunk_size": config.chunk_size,
-                               "sizes": rows})
-    drawn(scaling_plot, output / PLOT, rows, f"influences, solver {config.solver}")
+    write_json(Path(config.output_path) / FILE, {
+        "hardware": hardware(), "solver": config.solver, "chunk_size": config.chunk_size, "sizes": rows})
 
 
 if __name__ == "__main__":

@@ -6,4 +6,4 @@ flags_of=run_download_dataset,run_why
 source "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/common.sh"
 named_dataset "$@"
 run_module src.movielens "${flags[@]}"
-run_module studies.counterfactuals "${flags[@]}"
+run_module studies.why "${flags[@]}"

@@ -1,193 +1,231 @@
 """What do the models still tell of what users withhold? The leakage audit, started by scripts/run_audit.sh.
 
-For each strategy at one budget: can the withheld items be guessed (re-inference), does a score tell whether an interaction
-was trained on (membership), and do the genres that users disclose tell those that they withhold (taste). Masks and models
-are made once and kept (audit_models.py); the measures, which train nothing but logistic regressions, are in
-audit_measures.py. How to read them: docs/method.md.
+For each strategy at one budget and seed, as AUCs (.5 is chance, 1 is certainty): do withheld items score above untouched
+ones, does a score tell whether an interaction was trained on, and do the genres that users disclose tell those that they
+withhold. Masks and models are kept. How to read the measures: docs/method.md.
 """
-from pathlib import Path
-
 import numpy as np
+import pandas as pd
 
-from src import metrics
-from src.candidates import evaluation_candidates
 from src.common.columns import NO_GENRE
-from src.common.figures import drawn
-from src.common.files import write_json, write_text
-from src.common.plugins import label, plugin_files
-from src.common.stage import Stage, main
-from src.common.terminal import markdown_text, progress
-from src.common.wording import markdown_table
-from src.consent.unwillingness import data_files, unwillingness_source
-from src.constants import AUDIT_FILE, AUDIT_PLOT, GENRES
-from src.device_adapter import set_device
-from src.game.strategies import NONE, STRATEGIES, find
-from src.options import TRAINED
+from src.common.plugins import label
+from src.common.stage import main
+from src.common.wording import counted
+from src.constants import GENRES
+from src.game.strategies import NONE, STRATEGIES
+from src.history import History
+from src.network import score
 from src.sources.catalogue import load_catalogue
-from src.stat_utils import generator, sample_distinct_outside, sample_outside
+from src.stat_utils import generator, sample_distinct_outside
 
-from . import leakage
-from .audit_measures import FEWEST, Bootstrap, as_many_at_random, guessable, matched_samples, means_of_users, taste
-from .audit_models import FOLDER, Models
-from .figures import audit_plot
-from .retraining import names_of, needs_validation, show
-from .runs import groups_of_runs, settings_of_seed
+from .grid import Study, averages, grid, names_of, needs_validation, seeds_of
+from .masks import masks_of_seed, name_of
 
 OWN = {"audit_strategies": ("str", "none,threshold,ifrqe,ask-first",
                             "strategies, separated by commas, at wv_budget; none and random are always among them")}
-TABLE = "audit.md"
 RANDOM = "random"
-RESAMPLES = 1000  # of the bootstrap over users
 PAIRS = 20_000  # of each kind at most, for membership
+FOLDS = 5  # of the cross-validation
+FEWEST = 20  # users in each class; with fewer nothing is learned about them
+_COMPARED = 1 << 22  # interactions with untouched items in memory at a time
+MEASURES = {"own": "withheld above untouched: own model", "full": "model of everything", "popularity": "popularity alone",
+            "membership": "disclosed above withheld: own model", "membership_full": "model of everything",
+            "taste": "withheld genres from disclosed ones", "taste_matched": "as many withheld at random"}
+TEXT = """
+- Withheld above untouched: share of {negatives} untouched items of a user that score below a withheld item, mean over \
+users; by the model that never saw it, by the model of everything, which was trained on it, and by how often others \
+disclose an item.
+- Disclosed above withheld: pairs of the same users, in equal numbers. What the model of everything gives is what the \
+choice of the mask alone gives, since it was trained on both.
+- Withheld genres: whether a genre's share among what a user withholds is above the median of the users, by logistic \
+regression from the genres that they disclose, cross-validated, mean over genres; empty where no genre is known, or parts \
+the users into two classes large enough.
+
+Strategies withhold different items, so compare the columns of a row first. Withholding keeps an interaction out of the \
+training; it does not hide a taste."""
 
 
 def audit(config):
-    """The audit of the dataset that the settings name; writes audit.json, audit.md and audit.png.
+    """The audit of the dataset that the settings name; writes audit.csv and audit.md.
 
     Raises:
         InputError: an unknown strategy, or the dataset, a checkpoint or unwillingness is missing or unfit.
     """
     needs_validation(config)
-    strategies = _strategies(config)
-    needed = any(find(name).needs_model for name in strategies)
-    device = set_device(config)
-    output = Path(config.output_path)
-    folder = output / FOLDER
-    # what its trainings report is not what train.py has written under output_path
-    of_models = settings_of_seed(config, config.seed, needed).replace(output_path=str(folder / "plain"))
-    models = Models(of_models, folder, device, needed)
-    stage = Stage("audit", __name__, config, (*groups_of_runs(config), "decision"),
-                  [*data_files(config), *models.checkpoints, *plugin_files(*strategies, config.solver, config.model)],
-                  [output / AUDIT_FILE, output / TABLE], device, {"own": config.own})
-    if stage.is_done():
-        return
-    record = Audit(models, strategies).record()
-    write_json(output / AUDIT_FILE, record)
-    text = markdown(record)
-    write_text(output / TABLE, text)
-    stage.finish()
-    drawn(audit_plot, output / AUDIT_PLOT, record)
-    show(text, output, AUDIT_FILE, TABLE, AUDIT_PLOT)
-
-
-def _strategies(config):
-    """The strategies to audit: NONE and RANDOM, which the others are compared with, then those that the option lists."""
     names = names_of(config, "audit_strategies", "strategy", STRATEGIES)
-    return [NONE, RANDOM, *(name for name in names if name not in (NONE, RANDOM))]
+    strategies = [NONE, RANDOM, *(name for name in names if name not in (NONE, RANDOM))]
+    study, seeds, rows = Study("audit", __name__, config), seeds_of(config), []
+    for seed in seeds:
+        masks = masks_of_seed(study, seed, strategies)
+        decided = masks.decided([(name, config.wv_budget) for name in strategies], "wv_budget")
+        models = models_of(masks, decided)
+        measured = Measured(masks, models[NONE])
+        rows += [{"strategy": label(row.strategy), "seed": seed, "wv_share": row.wv_share,
+                  "disclosed_share": row.disclosed_share, **measured(row.disclosed, models[row.strategy])}
+                 for row in decided.itertuples()]
+    table = pd.DataFrame(rows)
+    text = [f"# {config.dataset}: what the models still tell at {100 * config.wv_budget:g}% of the unwillingness", "",
+            f"AUC, mean over {counted(len(seeds), 'seed')}: .5 is chance, 1 is certainty.", "",
+            averages(table, ["strategy"], {"wv_share": "wv", "disclosed_share": "disclosed", **MEASURES}),
+            TEXT.format(negatives=config.num_eval_neg)]
+    study.publish(table, "\n".join(text))
 
 
-class Audit:
-    """All measures of a few strategies, NONE first, on the dataset of their Models."""
+def models_of(masks, decided):
+    """By strategy the parameters of the base model, trained on what it discloses."""
+    disclosed = dict(zip(decided.strategy, decided.disclosed))
 
-    def __init__(self, models, strategies):
-        self.models, self.strategies = models, strategies
-        self.config, self.dataset = models.config, models.dataset
-        dataset, seed = self.dataset, self.config.seed
-        self.user, self.item = dataset.user, dataset.item
-        self.bootstrap = Bootstrap(dataset.num_users, RESAMPLES, generator(seed, "audit", "bootstrap"))
-        evaluation_candidates(dataset, "validation", self.config)  # raises InputError if users have too few items left
-        self.pairs = dataset.all_pairs()
-        self.untouched = sample_distinct_outside(self.pairs, self.config.num_eval_neg, generator(seed, "audit", "untouched"))
-        genres = load_catalogue(dataset, self.config)[GENRES].replace(NO_GENRE, "")
+    def measure(strategy, seed, mask):
+        masks.retraining(masks.dataset.part(disclosed[strategy]), seed)
+        return masks.retraining.shown.values()
+    cells = [{"strategy": name, "seed": masks.config.seed, "mask": name_of(mask)} for name, mask in disclosed.items()]
+    found = grid(masks.study, cells, measure, masks.trainings, "models")
+    return found.set_index("strategy").drop(columns=["seed", "mask"]).to_dict("index")
+
+
+class Measured:
+    """What is measured of a mask and of the model of what it discloses.
+
+    Args:
+        masks: Masks.
+        full: parameters of the model of everything.
+    """
+
+    def __init__(self, masks, full):
+        self.config, self.dataset, self.full = masks.config, masks.dataset, full
+        self.net = masks.retraining.shown  # which is there only if users have enough untouched items
+        self.untouched = sample_distinct_outside(self.dataset.all_pairs(), self.config.num_eval_neg,
+                                                 generator(self.config.seed, "audit", "untouched"))
+        genres = load_catalogue(self.dataset, self.config)[GENRES].replace(NO_GENRE, "")
         self.flags = genres.str.get_dummies("|").to_numpy(bool)  # (num_items, g)
-        self.skipped = {} if self.flags.size else {"taste": "the catalogue of the dataset lists no genres"}
 
-    def record(self):
-        """What audit.json says."""
-        config, dataset, problem = self.config, self.dataset, self.models.problem
-        found, full = {}, None
-        with progress(len(self.strategies), "audit", "strategy") as bar:
-            for strategy in self.strategies:
-                disclosed, values = self.models(strategy)
-                full = values if strategy == NONE else full  # NONE comes first
-                found[label(strategy)] = self._of_strategy(strategy, disclosed, values, full)
-                bar.update()
-        return {"dataset": config.dataset, "seed": config.seed, "wv_budget": config.wv_budget,
-                "unwillingness": unwillingness_source(config), "num_users": dataset.num_users,
-                "num_items": dataset.num_items, "num_interactions": dataset.num_interactions,
-                "total_wv": metrics.willingness_violation(np.ones(len(self.user)), problem.unwillingness, dataset.num_users),
-                "negatives": self.untouched.shape[1], "top_k": config.top_k, "resamples": RESAMPLES,
-                "settings": {"recipe": config.recipe, **config.select("split", "model", *TRAINED)},
-                "device": self.models.device, "skipped": self.skipped, "strategies": found}
+    def __call__(self, disclosed, values):
+        """By key of MEASURES an AUC, or NaN where there is nothing to measure."""
+        if disclosed.all():
+            return dict.fromkeys(MEASURES, np.nan)
+        seed, history = self.config.seed, self.dataset.history
+        matched = as_many_at_random(disclosed, history, generator(seed, "audit", "matched"))
+        return {**self._guessed(disclosed, values), **self._membership(disclosed, values),
+                **{name: taste(mask, history, self.dataset.item, self.flags, seed)
+                   for name, mask in (("taste", disclosed), ("taste_matched", matched))}}
 
-    def _of_strategy(self, strategy, disclosed, values, full):
-        total = self.models.problem.unwillingness.sum()
-        withheld = int((~disclosed).sum())
-        row = {"wv_share": float(self.models.problem.unwillingness[disclosed].sum() / total) if total else 0.0,
-               "disclosed_share": float(disclosed.mean()), "withheld": withheld,
-               "users_without_disclosed": self.dataset.num_users - len(np.unique(self.user[disclosed]))}
-        nothing = {"skipped": "it withholds nothing"}
-        row["reinference"] = self._reinference(disclosed, values, full) if withheld else nothing
-        row["membership"] = self._membership(strategy, disclosed, values, full)
-        if self.skipped:
-            nothing = {"skipped": self.skipped["taste"]}
-        row["taste"] = self._taste(disclosed) if withheld and not self.skipped else nothing
-        return row
+    def _scores(self, values, user, item):
+        """(m,) float32 logits of a model, given by its parameters."""
+        self.net.set_values(values)
+        return score(self.net, item[:, None], self.config.eval_batch_size, user)[:, 0]
 
-    def _reinference(self, disclosed, values, full):
-        """Ranks of the withheld items among untouched ones, by the own and the full model, and by popularity alone."""
-        user, item, bootstrap = self.user[~disclosed], self.item[~disclosed], self.bootstrap
-        popularity = np.bincount(self.item[disclosed], minlength=self.dataset.num_items).astype(np.float32)
-        of_users, result = {}, {}
-        by = {"own": lambda u, i: self.models.scores(values, u, i), "full": lambda u, i: self.models.scores(full, u, i),
-              "popularity": lambda u, i: popularity[i]}
-        for name, score in by.items():
-            others = score(np.repeat(np.arange(self.dataset.num_users, dtype=np.int32), self.untouched.shape[1]),
-                           self.untouched.ravel()).reshape(self.untouched.shape)
-            auc, listed = guessable(score(user, item), user, others, self.config.top_k)
-            of_users[name] = means_of_users(auc, user, self.dataset.num_users)
-            result[name] = {**bootstrap.mean(of_users[name]),
-                            "listed": float(np.nanmean(means_of_users(listed, user, self.dataset.num_users)))}
-        for name in ("full", "popularity"):
-            change = bootstrap.mean(of_users["own"] - of_users[name])
-            result[f"own_less_{name}"] = {"difference": change["auc"], "interval": change["interval"]}
-        return {"users": int(np.isfinite(of_users["own"]).sum()), **result}
-
-    def _membership(self, strategy, disclosed, values, full):
-        """AUCs of the score for disclosed, withheld and untouched pairs, of the same users and in equal numbers."""
-        rng = generator(self.config.seed, "audit", "membership")
-        withheld, kept = matched_samples(disclosed, self.user, PAIRS, rng)
-        if not len(withheld):
-            kept = np.sort(rng.permutation(np.flatnonzero(disclosed))[:PAIRS])
-        user = self.user[kept]
-        untouched = sample_outside(user, self.pairs, rng)[:, 0]
-        scores = {"disclosed": self.models.scores(values, user, self.item[kept]),
-                  "untouched": self.models.scores(values, user, untouched)}
-        result = {"pairs": len(kept)}
-        kinds = [("disclosed", "untouched")]
-        if len(withheld):
-            scores["withheld"] = self.models.scores(values, user, self.item[withheld])
-            kinds += [("disclosed", "withheld"), ("withheld", "untouched")]
-        for positive, negative in kinds:
-            result[f"{positive}_{negative}"] = self._auc(scores[positive], scores[negative], user)
-        if len(withheld):  # the control: a model that was trained on both
-            result["disclosed_withheld_full"] = self._auc(*(self.models.scores(full, user, self.item[rows])
-                                                            for rows in (kept, withheld)), user)
-        return result
-
-    def _auc(self, positive, negative, user):
-        """AUC of scores of two kinds of pairs, each (m,), of (m,) users."""
-        labels = np.arange(2 * len(user)) < len(user)
-        return self.bootstrap.auc(np.concatenate([positive, negative]), labels, np.concatenate([user, user]))
-
-    def _taste(self, disclosed):
-        """The pattern of withholding, and that of a mask that withholds as many interactions of each user at random."""
-        config, found = self.config, {}
-        matched = as_many_at_random(disclosed, self.user, generator(config.seed, "audit", "matched"))
-        for name, mask in (("own", disclosed), ("matched", matched)):
-            found[name] = taste(mask, self.user, self.item, self.flags, self.bootstrap, config.seed)
-        if None in found.values():
-            return {"skipped": f"no genre parts the users into two classes of at least {FEWEST}"}
+    def _guessed(self, disclosed, values):
+        dataset, untouched = self.dataset, self.untouched
+        user, item = dataset.user[~disclosed], dataset.item[~disclosed]
+        everyone = np.repeat(np.arange(dataset.num_users, dtype=np.int32), untouched.shape[1])
+        popularity = np.bincount(dataset.item[disclosed], minlength=dataset.num_items).astype(np.float32)
+        found = {}
+        for name, score_of in (("own", lambda u, i: self._scores(values, u, i)),
+                               ("full", lambda u, i: self._scores(self.full, u, i)),
+                               ("popularity", lambda u, i: popularity[i])):
+            others = score_of(everyone, untouched.ravel()).reshape(untouched.shape)
+            found[name] = float(pd.Series(guessable(score_of(user, item), user, others)).groupby(user).mean().mean())
         return found
 
+    def _membership(self, disclosed, values):
+        from sklearn.metrics import roc_auc_score
+        rng = generator(self.config.seed, "audit", "membership")
+        withheld, kept = matched_samples(disclosed, self.dataset.history, PAIRS, rng)
+        if not len(withheld):
+            return {"membership": np.nan, "membership_full": np.nan}
+        rows, labels = np.concatenate([kept, withheld]), np.arange(2 * len(kept)) < len(kept)
+        return {name: float(roc_auc_score(labels, self._scores(model, self.dataset.user[rows], self.dataset.item[rows])))
+                for name, model in (("membership", values), ("membership_full", self.full))}
 
-def markdown(record):
-    """audit.md: the table, what it says, and what was left out and why."""
-    budget = f"{100 * record['wv_budget']:g}%"
-    lines = [f"# {record['dataset']}: what the models still tell at {budget} of the unwillingness", ""]
-    for header, rows, caption in leakage.tables(record):
-        lines += [markdown_table(header, rows), "", caption, ""]
-    return "\n".join(lines + [f"- {markdown_text(line)}" for line in leakage.remarks(record)]) + "\n"
+
+def guessable(scores, user, untouched):
+    """(n,) share of the items that a user has never touched which score lower than an interaction, ties counting half.
+
+    Args:
+        scores: (n,), of interactions of (n,) users.
+        untouched: (num_users, m) scores of items that each user has never touched.
+    """
+    auc = np.empty(len(scores))
+    step = max(1, _COMPARED // untouched.shape[1])
+    for first in range(0, len(scores), step):
+        part = slice(first, first + step)
+        others, own = untouched[user[part]], scores[part, None]
+        auc[part] = 1 - ((others > own).sum(1) + 0.5 * (others == own).sum(1)) / untouched.shape[1]
+    return auc
+
+
+def matched_samples(disclosed, history, number, rng):
+    """Withheld interactions, each with a disclosed one of the same user, so that who has long histories plays no part.
+
+    Args:
+        disclosed: (n,) bool, a mask.
+        history: History.
+        number: at most so many are drawn.
+
+    Returns:
+        withheld: (m,) positions, all different; of users with something disclosed.
+        kept: (m,) positions, drawn with replacement.
+    """
+    shown = np.flatnonzero(disclosed)
+    of_shown = History(history.user[shown], len(history.length))
+    withheld = np.flatnonzero(~disclosed & (of_shown.length[history.user] > 0))
+    withheld = np.sort(rng.permutation(withheld)[:number])
+    own = history.user[withheld]
+    return withheld, shown[of_shown.first[own] + rng.integers(0, of_shown.length[own])]
+
+
+def as_many_at_random(disclosed, history, rng):
+    """(n,) bool: a mask that withholds as many interactions of each user as `disclosed` does, drawn at random."""
+    user = history.user
+    mask = np.empty(len(user), bool)
+    mask[np.lexsort((rng.random(len(user)), user))] = (  # shuffled within each user
+        np.arange(len(user)) - history.first[user] >= history.sums(~disclosed)[user])
+    return mask
+
+
+def genre_shares(chosen, history, item, flags):
+    """(num_users, g) shares of the genres in what is chosen, (n,) bool, of interactions; NaN for users without any."""
+    counts = np.stack([history.sums(chosen & genre[item]) for genre in flags.T], 1)
+    with np.errstate(invalid="ignore"):
+        return counts / history.sums(chosen)[:, None]
+
+
+def taste(disclosed, history, item, flags, seed):
+    """How well the genres of what users disclose tell those of what they withhold, as an AUC.
+
+    For each genre, a logistic regression on a user's shares of all genres among what is disclosed tells whether the
+    genre's share among what is withheld lies above the median of the users. Genres with fewer than FEWEST users on either
+    side do not count.
+
+    Args:
+        disclosed: (n,) bool, a mask.
+        history: History.
+        item: (n,) int.
+        flags: (num_items, g) bool, the genres of each item.
+        seed: of the folds.
+
+    Returns:
+        Mean over genres and folds; NaN if no genre counts.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedKFold, cross_val_score
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+    from threadpoolctl import threadpool_limits
+    if not flags.size:
+        return np.nan
+    shown, hidden = (genre_shares(chosen, history, item, flags) for chosen in (disclosed, ~disclosed))
+    users = np.isfinite(shown).all(1) & np.isfinite(hidden).all(1)
+    if not users.any():
+        return np.nan
+    shown, hidden = shown[users], hidden[users]
+    above = hidden > np.median(hidden, 0)
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
+    with threadpool_limits(1):  # so small that threads only wait for each other
+        found = [cross_val_score(model, shown, labels, cv=folds, scoring="roc_auc").mean() for labels in above.T
+                 if min(labels.sum(), (~labels).sum()) >= FEWEST]
+    return float(np.mean(found)) if found else np.nan
 
 
 if __name__ == "__main__":

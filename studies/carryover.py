@@ -1,37 +1,32 @@
 """Does a mask carry over to recommenders that had no part in it? Started by scripts/run_carryover.sh.
 
 Each strategy decides at one budget, by the base model; each judge (carryover_judges.py) is trained on what is disclosed and
-ranks the test item among all items that the user has not touched, withheld ones left out. Masks and ranks are kept, each
-in a file of its own, so that a stopped study goes on, and more judges, strategies and seeds add to it. See docs/method.md.
+ranks the test item among all items that the user has not touched, withheld ones left out. Masks and ranks are kept, so that
+a stopped study goes on, and more judges, strategies and seeds add to it. See docs/method.md.
 """
+import functools
 import logging
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from src import metrics
 from src.common.errors import InputError
-from src.common.figures import drawn
-from src.common.plugins import file_label, label, plugin_files
-from src.common.stage import Stage, main
-from src.common.terminal import progress
+from src.common.figures import GREY, as_written, picture
+from src.common.plugins import label
+from src.common.stage import main
 from src.common.wording import counted
 from src.consent.unwillingness import data_files
-from src.constants import CARRYOVER_FILE, MODELS, STUDY_SEEDS
-from src.device_adapter import set_device
+from src.constants import MODELS
+from src.dataset import load_dataset, without_test_items
 from src.evaluation.evaluate import ranks_among_untouched
-from src.evaluation.quarters import QUARTERS, quarter_of
-from src.game.problem import load_problem
-from src.game.strategies import NONE, STRATEGIES, find
+from src.game.strategies import NONE, STRATEGIES
 from src.network import score_all
 from src.options import TRAINED
 
-from .carryover_judges import GRIDS, base_model, choose, fitted, in_chunks, matrix_of, reason_against, version_of
-from .figures import carryover_plot
-from .retraining import Retraining, names_of, needs_validation, show, write_tables
-from .runs import SeedMasks, groups_of_runs, settings_of_seed
-from .tables import carryover_markdown
+from .carryover_judges import GRIDS, base_model, fitted, in_chunks, matrix_of, reason_against, version_of
+from .grid import Retraining, Study, averages, grid, names_of, needs_validation, seeds_of
+from .masks import OTHER_STYLE, STYLES, masks_of_seed
 
 logger = logging.getLogger("ifrqe")
 
@@ -40,7 +35,6 @@ OWN = {"carryover_strategies": ("str", "none,random,threshold,ifrqe,ask-first",
        "carryover_judges": ("str", "item-knn,ease,als,ncf,mf,lightgcn",
                             "recommenders that judge the masks, separated by commas: ease; item-knn, als and bpr, which "
                             "need the package implicit; base models, trained anew")}
-FOLDER, TABLE, PLOT = "carryover", "carryover.md", "carryover.png"
 
 
 def carryover(config):
@@ -55,118 +49,107 @@ def carryover(config):
     if NONE not in strategies:
         strategies.insert(0, NONE)  # what all others are compared with
     asked = names_of(config, "carryover_judges", "judge", (*GRIDS, *MODELS), files=False)
-    device = set_device(config)
-    output, seeds = Path(config.output_path), config.seeds or [config.seed + k for k in range(STUDY_SEEDS)]
-    problem = load_problem(config)
-    skipped = {judge: reason for judge in asked if (reason := reason_against(judge, problem.dataset.num_items))}
+    study, seeds = Study("carryover", __name__, config), seeds_of(config)
+    dataset = load_dataset(config)
+    skipped = {judge: reason for judge in asked if (reason := reason_against(judge, dataset.num_items))}
     for judge, reason in skipped.items():
         logger.info("%s: left out: %s", judge, reason)
     judges = [judge for judge in asked if judge not in skipped]
     if not judges:
         raise InputError(f"--carryover_judges {config.carryover_judges}: none of them can judge here "
                          f"({'; '.join(f'{judge}: {reason}' for judge, reason in skipped.items())}); name others")
-    needed, rows = any(find(name).needs_model for name in strategies), []
-    with progress(len(judges) + len(seeds) * len(strategies) * (1 + len(judges)), "carry-over", "step") as bar:
-        settings = _settings(judges, problem, config, device, bar)
-        for seed in seeds:
-            # what its trainings report is not what train.py has written under output_path
-            of_seed = settings_of_seed(config, seed, needed).replace(output_path=str(output / FOLDER / f"seed_{seed}"))
-            rows += JudgedSeed(of_seed, output / FOLDER, device, needed, settings, bar).rows(strategies)
-    table = pd.DataFrame(rows)
-    text = carryover_markdown(table, _quarters(problem.dataset)[1], config, settings, skipped)
-    write_tables(output, table, CARRYOVER_FILE, text, TABLE)
-    Stage("carryover", __name__, config, (*groups_of_runs(config), "decision", "repetition"),
-          data_files(config) + plugin_files(*strategies), [output / name for name in (CARRYOVER_FILE, TABLE)],
-          device, {"own": config.own}).finish()
-    drawn(carryover_plot, output / PLOT, table, f"hr@{config.top_k}", f"{config.dataset}: masks at "
-          f"{100 * config.wv_budget:g}% of the unwillingness, {counted(len(seeds), 'seed')} (dashed: everything disclosed)")
-    show(text, output, CARRYOVER_FILE, TABLE, PLOT)
+    settings = settings_of(study, [judge for judge in judges if judge in GRIDS], dataset)
+    tables = []
+    for seed in seeds:
+        masks = masks_of_seed(study, seed, strategies)
+        decided = masks.decided([(name, 1.0 if name == NONE else config.wv_budget) for name in strategies], "wv_budget")
+        ranks = judged(masks, decided, judges, settings)
+        tables.append(ranks.merge(decided.drop(columns="disclosed"), on=["strategy", "seed"]))
+    found, k = pd.concat(tables, ignore_index=True), config.top_k
+    table = found[["judge", "strategy", "seed", "wv_share", "spent_share", "disclosed_share"]].assign(
+        strategy=found.strategy.map(label),
+        **{f"hr@{k}": [metrics.hit_ratio_of_ranks(rank, k) for rank in found["ranks"]],
+           f"ndcg@{k}": [metrics.ndcg_of_ranks(rank, k) for rank in found["ranks"]]})
+    study.publish(table, markdown(table, config, judges, settings, skipped), plot, table, f"hr@{k}",
+                  f"{config.dataset}: masks at {100 * config.wv_budget:g}% of the unwillingness, "
+                  f"{counted(len(seeds), 'seed')} (dashed: everything disclosed)")
 
 
-def _settings(judges, problem, config, device, bar):
-    """By judge what it is set to, a dict; None for base models, which go by the training options."""
-    settings = {}
-    for judge in judges:
-        settings[judge] = None
+def settings_of(study, judges, dataset):
+    """By judge of GRIDS what it is set to: of its grid the best NDCG of the validation items, trained on all histories."""
+    config = study.config
+    whole = without_test_items(dataset)
+
+    def measure(judge):
+        matrix, found = matrix_of(whole), []
+        for setting in GRIDS[judge]:
+            scored = in_chunks(fitted(judge, matrix, config.seed, setting), *matrix.shape, config.eval_batch_size)
+            found.append(metrics.ndcg_of_ranks(ranks_among_untouched(whole, whole.validation, scored), config.top_k))
+            logger.debug("%s %s: validation NDCG@%d %.4f", judge, setting, config.top_k, found[-1])
+        return {"best": int(np.argmax(found))}
+    depends = study.depends(("split", "candidates", "randomness"), data_files(config), rows=dataset.rows_sha256())
+    found = grid(study, [{"judge": judge} for judge in judges], measure,
+                 lambda judge: {**depends, "grid": GRIDS[judge], "package": version_of(judge)}, "settings")
+    return {row.judge: GRIDS[row.judge][row.best] for row in found.itertuples()}
+
+
+def judged(masks, decided, judges, settings):
+    """DataFrame with a row for each mask and judge: (scored users,) ranks of the test items by what was trained on it."""
+    dataset, config = masks.dataset, masks.config
+    disclosed = dict(zip(decided.strategy, decided.disclosed))
+
+    @functools.cache
+    def retraining(judge):  # its graph is compiled once
+        return Retraining(dataset, base_model(judge, config), masks.study.device)
+
+    def depends(strategy, judge, **_):
+        own = settings[judge] if judge in GRIDS else base_model(judge, config).select("model", *TRAINED)
+        return {**masks.decisions, "setting": own, "package": version_of(judge)}
+
+    def measure(strategy, judge, **_):
+        part = dataset.part(disclosed[strategy])
         if judge in GRIDS:
-            depends = Stage(FOLDER, __name__, config, ("split", "candidates", "randomness", "unwillingness"),
-                            data_files(config), [], device).depends
-            key = {**depends, "grid": GRIDS[judge], "package": version_of(judge)}
-            settings[judge] = choose(judge, problem, config, Path(config.output_path) / FOLDER / judge / "setting.npz", key)
-        bar.update()
-    return settings
-
-
-def _quarters(dataset):
-    """(scored users,) the quarter of each by their history, and the shortest and the longest history of each quarter."""
-    history = np.bincount(dataset.user, minlength=dataset.num_users)[dataset.scored]
-    quarter = quarter_of(history)
-    return quarter, [(int(history[quarter == k].min()), int(history[quarter == k].max())) for k in np.unique(quarter)]
-
-
-class JudgedSeed(SeedMasks):
-    """The masks of one seed, see SeedMasks, and what the judges make of them; each moves on the progress bar.
-
-    `settings`: by judge what it is set to.
-    """
-
-    def __init__(self, config, folder, device, needed, settings, bar):
-        super().__init__(config, folder, device, needed, "wv_budget")
-        self.settings, self.bar = settings, bar
-        self.quarter = _quarters(self.dataset)[0]
-        self.retrained = {}  # by base model what trains it, since its graph is compiled once
-
-    def rows(self, strategies):
-        """A dict for each strategy and judge."""
-        rows, k = [], self.config.top_k
-        for strategy in strategies:
-            disclosed = self.mask(strategy)
-            self.bar.update()
-            _, wv_share, spent_share = self.violation(strategy, disclosed)
-            for judge in self.settings:
-                rank = self.ranks(judge, strategy, disclosed)
-                quarters = {f"q{q + 1}": float((rank[self.quarter == q] < k).mean()) if (self.quarter == q).any() else None
-                            for q in range(QUARTERS)}
-                rows.append({"judge": judge, "strategy": label(strategy), "seed": self.config.seed, "wv_share": wv_share,
-                             "spent_share": spent_share, "disclosed_share": float(disclosed.mean()),
-                             f"hr@{k}": metrics.hit_ratio_of_ranks(rank, k), f"ndcg@{k}": metrics.ndcg_of_ranks(rank, k),
-                             **quarters})
-                self.bar.update()
-        return rows
-
-    def _place(self, strategy):
-        """Budget of a strategy, and the name of its files."""
-        budget = 1.0 if strategy == NONE else self.config.wv_budget
-        return budget, f"{file_label(strategy)}_{budget:g}"
-
-    def mask(self, strategy):
-        """(n,) bool, what a strategy discloses."""
-        budget, name = self._place(strategy)
-
-        def make():
-            decision = self.decide(strategy, budget)
-            return {"disclosed": decision.disclosed}
-        return self.kept(name, self.key(strategy, budget), make)["disclosed"]
-
-    def ranks(self, judge, strategy, disclosed):
-        """(scored users,) 0-based ranks of the test items by a judge that was trained on what a strategy discloses."""
-        budget, name = self._place(strategy)
-        own = {} if judge in GRIDS else {"training": base_model(judge, self.config).select("model", *TRAINED)}
-        key = self.key(strategy, budget, judge=judge, setting=self.settings[judge], package=version_of(judge), **own)
-        return self.kept(f"{judge}/{name}", key, lambda: (
-            {"rank": self._judge(judge, self.dataset.part(disclosed))}))["rank"]
-
-    def _judge(self, judge, part):
-        dataset, config = self.dataset, self.config
-        if judge in GRIDS:
-            scores = fitted(judge, matrix_of(part), config.seed, self.settings[judge])
+            scores = fitted(judge, matrix_of(part), config.seed, settings[judge])
             scored = in_chunks(scores, dataset.num_users, dataset.num_items, config.eval_batch_size)
         else:
-            if judge not in self.retrained:
-                self.retrained[judge] = Retraining(dataset, base_model(judge, config), self.device)
-            self.retrained[judge](part, config.seed)
-            scored = score_all(self.retrained[judge].shown, dataset.scored, dataset.num_items, config.eval_batch_size)
-        return ranks_among_untouched(dataset, dataset.test, scored)
+            retraining(judge)(part, config.seed)
+            scored = score_all(retraining(judge).shown, dataset.scored, dataset.num_items, config.eval_batch_size)
+        return {"ranks": ranks_among_untouched(dataset, dataset.test, scored)}
+    cells = [{"judge": judge, "strategy": row.strategy, "budget": row.budget, "seed": row.seed}
+             for row in decided.itertuples() for judge in judges]
+    return grid(masks.study, cells, measure, depends, "ranks").drop(columns="budget")
+
+
+def markdown(table, config, judges, settings, skipped):
+    """carryover.md: HR and NDCG by judge and strategy, how judges are set, and by judge that was left out the reason."""
+    k = config.top_k
+    lines = [f"# {config.dataset}: masks at {100 * config.wv_budget:g}% of the unwillingness, judged by others", "",
+             "The test item among all items that a user has not touched; mean over "
+             f"{counted(table.seed.nunique(), 'seed')}.", "",
+             averages(table, ["judge", "strategy"], {
+                 "wv_share": "unwillingness disclosed", "spent_share": "spent on the way", f"hr@{k}": f"HR@{k}",
+                 f"ndcg@{k}": f"NDCG@{k}"}), ""]
+    for judge in judges:
+        by = "training options" if judge == config.model else "recipe of its name"
+        said = ", ".join(f"{key} {value:g}" for key, value in settings[judge].items()) + \
+            " (chosen on the validation items, everything disclosed)" if judge in settings else f"trained anew by the {by}"
+        lines.append(f"- {judge}: {said}")
+    return "\n".join(lines + [f"- {judge}: left out: {reason}" for judge, reason in skipped.items()])
+
+
+def plot(path, table, metric, title):
+    """PNG of one metric by strategy, a panel for each judge, with standard deviations over seeds."""
+    judges = list(table.groupby("judge", sort=False))
+    with picture(path, title, len(judges)) as panels:
+        for axes, (judge, rows) in zip(panels, judges):
+            runs = rows.groupby("strategy", sort=False)[metric]
+            value, spread = runs.mean(), runs.std().fillna(0)
+            colors = [STYLES.get(name, OTHER_STYLE)[0] for name in value.index]
+            axes.bar(range(len(value)), value, 0.7, yerr=spread, capsize=3, color=colors)
+            axes.axhline(value[NONE], color=GREY, linestyle="--", linewidth=1)  # what all others are compared with
+            axes.set_xticks(range(len(value)), list(map(as_written, value.index)), fontsize="small")
+            axes.set(ylabel=metric.upper(), ylim=(0, 1.1 * (value + spread).max() or 1))
+            axes.set_title(as_written(judge), fontsize="medium")
 
 
 if __name__ == "__main__":

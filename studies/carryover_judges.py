@@ -5,18 +5,11 @@ on the validation items with everything disclosed; no test item is looked at. Ba
 retrained from scratch with the training options.
 """
 import importlib
-import logging
 import warnings
 
 import numpy as np
 
-from src import metrics
-from src.common.stage import kept
 from src.config import shipped
-from src.dataset import without_test_items
-from src.evaluation.evaluate import ranks_among_untouched
-
-logger = logging.getLogger("ifrqe")
 
 ITEM_KNN, EASE, ALS, BPR = "item-knn", "ease", "als", "bpr"
 MOST_ITEMS = 15_000  # for EASE, whose matrices hold all pairs of items
@@ -120,20 +113,3 @@ def in_chunks(scores, num_users, num_items, batch_size):
     for start in range(0, num_users, size):
         users = np.arange(start, min(start + size, num_users))
         yield users, scores(users)
-
-
-def choose(judge, problem, config, path, key):
-    """What a judge is set to: of its grid the best NDCG of the validation items among all items, trained on all histories.
-
-    Args:
-        path, key: where the choice is kept, and all that it depends on; see common.stage.kept.
-    """
-    def make():
-        dataset, found = without_test_items(problem.dataset), []
-        matrix = matrix_of(dataset)
-        for setting in GRIDS[judge]:
-            scored = in_chunks(fitted(judge, matrix, config.seed, setting), *matrix.shape, config.eval_batch_size)
-            found.append(metrics.ndcg_of_ranks(ranks_among_untouched(dataset, dataset.validation, scored), config.top_k))
-            logger.debug("%s %s: validation NDCG@%d %.4f", judge, setting, config.top_k, found[-1])
-        return {"ndcg": found}
-    return GRIDS[judge][int(np.argmax(kept(path, key, make, config.overwrite)["ndcg"]))]

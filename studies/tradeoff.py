@@ -1,41 +1,48 @@
 """The whole trade-off between quality and unwillingness, started by scripts/run_tradeoff.sh.
 
 Every strategy decides at every budget and seed; NCF is trained from scratch on what it discloses and scored on the test
-items (see runs.py). Each run is kept in a file of its own, so that a stopped study goes on, and more strategies, budgets
-and seeds add to it. Rewards are -loss - lambda * wv at the price that IFRQE finds for the budget, one for all strategies.
-See docs/maths.md, section 5.
+items. What is decided and trained is kept, so that a stopped study goes on, and more strategies, budgets and seeds add to
+it. Rewards are -loss - lambda * wv at the price that IFRQE finds for the budget, one for all strategies. See docs/maths.md,
+section 5.
 """
-from pathlib import Path
-
+import numpy as np
 import pandas as pd
 
+from src import metrics
 from src.common.errors import InputError
-from src.common.figures import drawn
-from src.common.plugins import plugin_files
-from src.common.stage import Stage, main
-from src.common.terminal import progress
-from src.common.wording import counted
-from src.consent.unwillingness import data_files
-from src.constants import STUDY_SEEDS, TRADEOFF_FILE, TRADEOFF_PLOT
-from src.device_adapter import set_device
+from src.common.figures import as_written, picture
+from src.common.plugins import label
+from src.common.stage import main
+from src.common.wording import counted, markdown_table
+from src.constants import TIMESTAMP
+from src.dataset import load_dataset
 from src.evaluation.compare import rankings
-from src.game.strategies import NONE, STRATEGIES, find
+from src.evaluation.quarters import changes_in_quarters, quarter_of
+from src.game.strategies import IFRQE, NONE, STRATEGIES
+from src.sources.interactions import read_ratings_column, timestamp_seconds
 
-from .figures import tradeoff_plot, users_plot
-from .retraining import names_of, needs_validation, show, write_tables
-from .runs import NONE_VALIDATION, SeedRuns, decides, groups_of_runs, settings_of_seed
-from .tables import markdown, users_markdown
+from .grid import Study, averages, names_of, needs_validation, seeds_of
+from .masks import (
+    LOSS,
+    NONE_VALIDATION,
+    OTHER_STYLE,
+    PERSONAL,
+    POS_LOSS,
+    RANK,
+    STYLES,
+    masks_of_seed,
+)
 
 OWN = {"tradeoff_strategies": ("str", "none,none+validation,random,threshold,recent,similarity,ifrqe,ifrqe++,ask-first",
                                "strategies, separated by commas"),
        "tradeoff_budgets": ("floats (0, 1]", [0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0], "shares of total_wv")}
-TABLE, USERS_PLOT = "tradeoff.md", "tradeoff_users.png"
+KINDS = {"history": "history length", "gap": "minutes from validation to test item"}  # by which users are told apart
+MINUTE = 60  # seconds
+WHOLE = (NONE, NONE_VALIDATION)  # they disclose everything at every budget
 
 
 def tradeoff(config):
-    """The study on the dataset that the settings name; writes tradeoff.csv, .md and .png, and tradeoff_users.png.
-
-    Its record of settings lets the report of eval.py tell which data the study belongs to.
+    """The study on the dataset that the settings name; writes tradeoff.csv, .md and .png.
 
     Raises:
         InputError: an unknown strategy, or the dataset, a checkpoint or unwillingness is missing or unfit.
@@ -46,34 +53,154 @@ def tradeoff(config):
         strategies.insert(0, NONE)  # what all others are compared with
     if not config.tradeoff_budgets:
         raise InputError("--tradeoff_budgets '': needs shares of total_wv such as 0.3,0.6")
-    budgets = sorted(set(config.tradeoff_budgets))
-    seeds = config.seeds or [config.seed + k for k in range(STUDY_SEEDS)]
-    device = set_device(config)
-    output = Path(config.output_path)
-    folder = output / "tradeoff"  # of the runs
-    whole = sum(decides(name) == NONE for name in strategies)  # they do the same at every budget
-    total = (whole + (len(strategies) - whole) * len(budgets)) * len(seeds)
-    needed = any(find(decides(name)).needs_model for name in strategies)
-    rows, users = [], []
-    with progress(total, "trade-off", "run") as bar:
-        for seed in seeds:
-            # what its trainings report is not what train.py has written under output_path
-            of_seed = settings_of_seed(config, seed, needed).replace(output_path=str(folder / f"seed_{seed}"))
-            runs = SeedRuns(of_seed, folder, device, needed, bar)
-            rows += runs.rows(strategies, budgets)
-            users.append(runs.of_users(strategies, min(budgets, key=lambda b: abs(b - config.wv_budget))))
-    table = pd.DataFrame(rows)
+    budgets, seeds = sorted(set(config.tradeoff_budgets)), seeds_of(config)
+    study, tables = Study("tradeoff", __name__, config), []
+    cells = [(name, budget) for name in strategies for budget in ([1.0] if name in WHOLE else budgets)]
+    for seed in seeds:
+        masks = masks_of_seed(study, seed, strategies)
+        runs = masks.decided(cells, "tradeoff_budgets")
+        runs["values"] = masks.trained(runs)
+        tables += [runs.assign(budget=budget) if name in WHOLE else runs[runs.budget == budget]
+                   for name, runs in runs.groupby("strategy", sort=False) for budget in budgets]
+    runs = pd.concat(tables, ignore_index=True)
+    runs["strategy"] = runs.strategy.map(label)
+    table = table_of(runs, config.top_k)
+    users = table_of_users(runs[runs.budget == min(budgets, key=lambda b: abs(b - config.wv_budget))], config)
     shown = rankings(table)
-    users = pd.concat(users)
-    text = f"{markdown(table, shown)}\n\n{users_markdown(users)}\n"
-    write_tables(output, table, TRADEOFF_FILE, text, TABLE)
-    title = f"{config.dataset}: {counted(len(seeds), 'seed')}"
-    Stage("tradeoff", __name__, config, (*groups_of_runs(config), "decision", "repetition"),
-          data_files(config) + plugin_files(config.model), [output / name for name in (TRADEOFF_FILE, TABLE)],
-          device, {"own": config.own}).finish()
-    drawn(tradeoff_plot, output / TRADEOFF_PLOT, table, [*shown, "loss", "reward"], title)
-    drawn(users_plot, output / USERS_PLOT, users, title)
-    show(text, output, TRADEOFF_FILE, TABLE, TRADEOFF_PLOT, USERS_PLOT)
+    study.publish(table, f"{markdown(table, shown)}\n\n{users_markdown(users)}", plot, table, [*shown, "loss", "reward"],
+                  f"{config.dataset}: {counted(len(seeds), 'seed')}")
+
+
+def table_of(runs, k):
+    """tradeoff.csv: the rows of Masks.decided, with the `values` of their trainings, as a DataFrame."""
+    table = runs[["strategy", "budget", "seed"]].copy()
+    for rows, place in (("", RANK), ("personal_", PERSONAL)):
+        if len(runs["values"][0]) > place:
+            for name, of_ranks in (("hr", metrics.hit_ratio_of_ranks), ("ndcg", metrics.ndcg_of_ranks)):
+                table[f"{rows}{name}@{k}"] = [of_ranks(values[place], k) for values in runs["values"]]
+    for name, place in (("loss", LOSS), ("pos_loss", POS_LOSS)):
+        table[name] = [float(values[place].mean()) for values in runs["values"]]
+    names = ["wv", "wv_share", "spent_share", "disclosed_share"]
+    table[names] = runs[names]
+    played = runs[runs.strategy == IFRQE]
+    weight = {(row.seed, row.budget): row.weight for row in played.itertuples()}
+    table["willingness_weight"] = [weight.get(pair, np.nan) for pair in zip(runs.seed, runs.budget)]
+    table["reward"] = -table.loss - table.willingness_weight * table.wv
+    return table
+
+
+def table_of_users(runs, config):
+    """How users fare at one budget against everything disclosed, and of what kind they are: a row for each run and user.
+
+    Without what discloses everything itself; empty if there is nothing else.
+    """
+    dataset = load_dataset(config)
+    users = dataset.scored
+    kind = {"history": dataset.history.length[users]}
+    if (seconds := timestamp_seconds(config)) is not None:
+        held_out = read_ratings_column(config, TIMESTAMP)[dataset.held_out[users]]
+        kind["gap"] = (held_out[:, -1] - held_out[:, -2]) * (seconds / MINUTE)
+    everything = {row.seed: row.values for row in _rows(runs) if row.strategy == NONE}
+    tables = [pd.DataFrame()]
+    for row in _rows(runs):
+        if row.strategy != NONE:
+            hit, before = (values[RANK] < config.top_k for values in (row.values, everything[row.seed]))
+            tables.append(pd.DataFrame({
+                "strategy": row.strategy, "budget": row.budget, "user": users, **kind,
+                "loss_change": row.values[LOSS] - everything[row.seed][LOSS], "hit_change": hit.astype(float) - before}))
+    return pd.concat(tables)
+
+
+def _rows(runs):
+    return runs[["strategy", "budget", "seed", "values"]].itertuples()
+
+
+def markdown(table, shown):
+    """The runs as a Markdown table, budget by budget: metrics with personal rows, where there are any, beside those `shown`.
+
+    spent: share of the unwillingness that training violated on the way to the mask.
+    """
+    titles = {"wv_share": "wv", "spent_share": "spent", "disclosed_share": "disclosed",
+              **{name: name.upper() for name in (*shown, *(name for name in table if name.startswith("personal_")))},
+              "loss": "loss", "reward": "reward"}
+    rows = table.sort_values("budget", kind="stable").assign(budget=[f"{100 * b:g}%" for b in sorted(table.budget)])
+    return averages(rows, ["budget", "strategy"], titles)
+
+
+def grouped(users, kind=None):
+    """Users of one strategy in quarters by a number that describes them; each user's changes are means over seeds.
+
+    Args:
+        users: rows of table_of_users.
+        kind: key of KINDS; None takes all users together.
+
+    Returns:
+        See changes_in_quarters; the index says the range of the number. `surely`: share of the users whose loss rose
+        beyond chance, by a paired t test over the seeds (two-sided, 95%, so that chance makes it 0.025); NaN for one seed.
+    """
+    runs = users.groupby("user")
+    each = runs[[*([kind] if kind else ()), "loss_change", "hit_change"]].mean()
+    number = pd.Series(0, each.index) if kind is None else each[kind]
+    rows = changes_in_quarters(each, number)
+    seeds, surely = runs.size().min(), pd.Series(np.nan, each.index)
+    if seeds > 1:
+        from scipy.stats import t  # takes a second to import
+        error = runs.loss_change.std() / np.sqrt(seeds)
+        surely = each.loss_change > t.ppf(0.975, seeds - 1) * error
+    rows["surely"] = surely.groupby(quarter_of(number)).mean()
+    rows.index = ["all"] if number.nunique() == 1 else [f"{row.low:.3g} to {row.high:.3g}" for row in rows.itertuples()]
+    return rows
+
+
+def users_markdown(users):
+    """Who pays and who gains, against everything disclosed, as Markdown."""
+    if users.empty:
+        return ""
+    rows = []
+    for strategy, part in users.groupby("strategy", sort=False):
+        for kind in (None, *(kind for kind in KINDS if kind in part)):
+            for row in grouped(part, kind).itertuples():
+                who = row.Index if kind is None else f"{KINDS[kind]}: {row.Index}"
+                rows.append([strategy, who, f"{row.users}", f"{row.loss_change:+.4f}", f"{100 * row.worse:.0f}%",
+                             "" if np.isnan(row.surely) else f"{100 * row.surely:.1f}%", f"{row.hit_change:+.3f}"])
+    lines = [f"Users at {100 * users.budget.iloc[0]:g}% of the unwillingness, against everything disclosed:", "",
+             markdown_table(["strategy", "users", "number", "loss change", "worse off", "surely", "HR change"], rows)]
+    if users.groupby(["strategy", "user"]).size().min() > 1:
+        lines += ["", "surely: worse off by a paired t test over the seeds (95%); chance alone makes it 2.5%."]
+    if "gap" not in users:
+        lines += ["", "The data have no times, so how long users waited for the test item is not known."]
+    return "\n".join(lines)
+
+
+def plot(path, table, shown, title):
+    """PNG of the metrics `shown` against the violated unwillingness, with standard deviations over seeds."""
+    with picture(path, title, len(shown)) as panels:
+        for axes, metric in zip(panels, shown):
+            for strategy, rows in table.groupby("strategy", sort=False):
+                _draw(axes, strategy, rows, metric)
+            played = table.loc[~table.strategy.isin(WHOLE), metric].dropna()
+            if metric == "reward" and len(played):  # at a high price, everything disclosed lies far below the others
+                margin = 0.1 * np.ptp(played) or 0.1
+                axes.set_ylim(played.min() - margin, played.max() + margin)
+            axes.set_xlabel("budget (% of total_wv)" if metric == "reward" else "violated unwillingness (% of total_wv)")
+            axes.set_ylabel({"loss": "loss (nats)", "reward": "reward"}.get(metric, metric.upper()))
+        panels[0].legend(frameon=False, fontsize="small")
+
+
+def _draw(axes, strategy, rows, metric):
+    color, marker, style = STYLES.get(strategy, OTHER_STYLE)
+    found = rows.dropna(subset=[metric]).groupby("budget")[["wv_share", metric]].agg(["mean", "std"]).fillna(0)
+    if found.empty:
+        return
+    value, spread = found[metric]["mean"], found[metric]["std"]
+    # the price that a reward goes by is that of the budget; who discloses everything does so at every budget
+    place = 100 * (found.index if metric == "reward" or strategy in WHOLE else found["wv_share"]["mean"])
+    if strategy in WHOLE:
+        axes.fill_between(place, value - spread, value + spread, color=color, alpha=0.15, linewidth=0)
+        axes.plot(place, value, style, color=color, label=as_written(strategy))
+    else:
+        axes.errorbar(place, value, spread, color=color, marker=marker, linestyle=style, markersize=4, capsize=2,
+                      linewidth=1, label=as_written(strategy))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""Settings of studies: with the options that these have of their own."""
+"""Settings of studies, with the options that these have of their own, and simulated data."""
 import pytest
 
+from src.movielens import prepare
 from studies import audit, carryover, fidelity, paper, tradeoff
 
 
@@ -8,3 +9,14 @@ from studies import audit, carryover, fidelity, paper, tradeoff
 def settings(settings):
     own = {key: option for study in (audit, carryover, fidelity, paper, tradeoff) for key, option in study.OWN.items()}
     return lambda *arguments: settings(*arguments, own=own)
+
+
+@pytest.fixture
+def simulated(settings):
+    """simulated(users, items, ratings, "--option", value, ...) -> Config of a simulation that the data stage has made."""
+    def make(users, items, ratings, *arguments):
+        config = settings("--dataset", "simulation", "--sim_users", users, "--sim_items", items, "--sim_ratings", ratings,
+                          *arguments)
+        prepare(config)
+        return config
+    return make

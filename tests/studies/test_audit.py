@@ -1,147 +1,99 @@
-"""The leakage audit: models are made once, what cannot be measured is skipped with a reason, and reports show the rest."""
-import json
+"""The leakage audit: its measures on models, masks and genres whose answer is known, and the whole on a simulation."""
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from src.common.errors import InputError
-from src.constants import AUDIT_FILE, AUDIT_PLOT
 from src.dataset import load_dataset
-from src.movielens import prepare
-from studies import audit as audited
-from studies import audit_measures
-from studies.audit import TABLE, Audit, audit
-from studies.audit_models import Models
-from studies.figures import audit_plot
-from studies.leakage import remarks, tables
-from studies.retraining import Retraining
-from tests.common.test_figures import is_png
-from tests.small import SMALL
-
-SIMULATED = [*SMALL, "--dataset", "simulation", "--sim_users", 60, "--sim_items", 120, "--sim_ratings", 1500,
-             "--train_epochs", 1]
+from src.history import History
+from studies.audit import Measured, as_many_at_random, audit, guessable, matched_samples, taste
+from studies.grid import Retraining
+from tests.small import SMALL, refused
 
 
 @pytest.fixture
-def few(monkeypatch):
-    """Fewer resamples and folds than an audit has."""
-    monkeypatch.setattr(audited, "RESAMPLES", 30)
-    monkeypatch.setattr(audit_measures, "FOLDS", 2)
+def rng():
+    return np.random.default_rng(0)
 
 
-def test_models_are_trained_once_and_every_part_is_measured(cpu, settings, tmp_path, monkeypatch, few):
-    config = settings(*SIMULATED, "--audit_strategies", "threshold")
-    prepare(config)
+def test_models_are_trained_once_and_every_part_is_measured(cpu, simulated, tmp_path, monkeypatch):
+    flags = (60, 120, 1500, *SMALL, "--train_epochs", 1, "--audit_strategies", "threshold", "--seeds", "1,2")
+    monkeypatch.setattr("studies.audit.FOLDS", 2)
     trained = []
 
     def made_up(self, part, seed):
-        trained.append(part.num_interactions)
+        trained.append((seed, part.num_interactions))
         self.shown.set_values({name: value + 0.1 * np.random.default_rng(part.num_interactions).standard_normal(value.shape)
                                .astype(np.float32) for name, value in self.shown.values().items()})
     monkeypatch.setattr(Retraining, "__call__", made_up)
+    config = simulated(*flags)
     audit(config)
-    output = tmp_path / "output"
-    record = json.loads((output / AUDIT_FILE).read_text())
-    assert list(record["strategies"]) == ["none", "random", "threshold"] and len(trained) == 3
-    assert trained[0] == record["num_interactions"] > trained[2] > trained[1]
-    for name in ("random", "threshold"):
-        row = record["strategies"][name]
-        assert row["withheld"] == record["num_interactions"] - trained[1 if name == "random" else 2]
-        assert row["wv_share"] <= 0.6
-        for found in (*(row["reinference"][key] for key in ("own", "full", "popularity")),
-                      *(row["membership"][key] for key in ("disclosed_withheld", "withheld_untouched", "disclosed_untouched",
-                                                           "disclosed_withheld_full")), row["taste"]["own"]):
-            assert found["interval"][0] <= found["auc"] <= found["interval"][1]
-    assert record["strategies"]["none"]["reinference"] == {"skipped": "it withholds nothing"}
-    assert record["skipped"] == {}
-    assert is_png(output / AUDIT_PLOT) and "| threshold |" in (output / TABLE).read_text()
-
-    written = (output / AUDIT_FILE).stat().st_mtime_ns
-    audit(config)  # nothing has changed
-    assert (output / AUDIT_FILE).stat().st_mtime_ns == written
-
-    def made(strategies, **changes):
-        models = Models(config.replace(**changes), output / "audit", "CPU", False)
-        masks = {strategy: models(strategy)[0] for strategy in strategies}
-        assert all(len(mask) == record["num_interactions"] for mask in masks.values())
-        return models.trained
-    assert made(["none", "random", "threshold"]) == []
-    (output / "audit" / "random.npz").write_bytes(b"damaged")
-    assert made(["none", "random", "recent"]) == ["random", "recent"]
-    assert made(["random"], learning_rate=0.5) == ["random"] and made(["threshold"], wv_budget=0.3) == ["threshold"]
-    assert made(["none"], overwrite=True) == ["none"]
+    table = pd.read_csv(tmp_path / "output" / "audit.csv")
+    assert table[["seed", "strategy"]].values.tolist() == [
+        [seed, name] for seed in (1, 2) for name in ("none", "random", "threshold")]
+    number = load_dataset(config).num_interactions
+    assert trained == [(row.seed, round(row.disclosed_share * number)) for row in table.itertuples()]
+    measures = table.loc[:, "own":]
+    assert list(measures) == ["own", "full", "popularity", "membership", "membership_full", "taste", "taste_matched"]
+    assert measures[table.strategy == "none"].isna().all(axis=None)  # it withholds nothing
+    assert measures[table.strategy != "none"].stack().between(0, 1).sum() == 4 * 7
+    assert "| threshold | 60% |" in (tmp_path / "output" / "audit.md").read_text()
+    audit(simulated(*flags, "--audit_strategies", "threshold,recent"))
+    assert len(trained) == 8  # the others are kept
 
 
-@pytest.fixture
-def known(cpu, settings, few):
-    """An Audit of a simulation whose models are functions of user, item and whether the interaction is disclosed."""
-    config = settings(*SIMULATED)
-    prepare(config)
+def test_data_without_genres_and_masks_that_withhold_nothing_leave_cells_empty(cpu, ratings, settings, tmp_path):
+    audit(settings(*SMALL, "--train_epochs", 1, "--audit_strategies", "threshold", "--seeds", 1))
+    table = pd.read_csv(tmp_path / "output" / "audit.csv").set_index("strategy")
+    assert table.loc["threshold", "own":"membership_full"].notna().all() and table.taste.isna().all()
+    audit(settings(*SMALL, "--train_epochs", 1, "--audit_strategies", "threshold", "--seeds", 1, "--wv_budget", 1))
+    assert pd.read_csv(tmp_path / "output" / "audit.csv").loc[:, "own":].isna().all(axis=None)
+    for flags in (["--audit_strategies", "ifrqe,magic"], ["--holdout", 1], [*SMALL, "--num_eval_neg", 15]):
+        with refused(*flags[-2:]):
+            audit(settings(*flags))
+
+
+def test_a_model_that_memorises_gives_membership_away_and_what_is_known_is_guessed(cpu, simulated, rng):
+    """Models that are functions of user and item."""
+    config = simulated(60, 120, 1500, *SMALL)
     dataset = load_dataset(config)
-    rng = np.random.default_rng(0)
     disclosed = rng.random(dataset.num_interactions) < 0.6
-    models = SimpleNamespace(config=config, dataset=dataset, device="CPU", scores=lambda values, u, i: values(u, i),
-                             problem=SimpleNamespace(unwillingness=np.ones(dataset.num_interactions)))
-    return Audit(models, ["none", "random"]), disclosed
+    pairs, touched = dataset.part(disclosed).history_pairs(), dataset.all_pairs()
+    measured = Measured(SimpleNamespace(config=config, dataset=dataset, retraining=SimpleNamespace(shown=None)),
+                        lambda u, i: touched.contains(u, i) * 1.0 + 1e-9 * rng.random(len(u)))
+    measured._scores = lambda values, user, item: values(user, item)
+    found = measured(disclosed, lambda u, i: pairs.contains(u, i) + 0.1 * rng.random(len(u)))
+    assert found["membership"] == 1 and abs(found["membership_full"] - 0.5) < 0.05
+    assert found["full"] == 1 and abs(found["own"] - 0.5) < 0.05
 
 
-def test_a_model_that_memorises_gives_membership_away(known):
-    audit_of, disclosed = known
-    pairs = audit_of.dataset.part(disclosed).history_pairs()
-    rng = np.random.default_rng(1)
-
-    def memorises(user, item):
-        return pairs.contains(user, item) + 0.1 * rng.random(len(user))
-
-    def guesses(user, item):
-        return rng.random(len(user))
-    found = audit_of._membership("mine", disclosed, memorises, guesses)
-    assert found["disclosed_withheld"] == {"auc": 1, "interval": [1, 1]} == found["disclosed_untouched"]
-    for key in ("withheld_untouched", "disclosed_withheld_full"):
-        assert abs(found[key]["auc"] - 0.5) < 0.05
+def test_guesses_count_ties_by_half():
+    untouched = np.array([[0.0, 1.0, 2.0, 3.0], [5.0, 5.0, 5.0, 5.0]])
+    auc = guessable(np.array([9.0, 1.0, -1.0, 5.0]), np.array([0, 0, 0, 1]), untouched)
+    assert auc.tolist() == [1, 0.375, 0, 0.5]
 
 
-def test_what_a_model_knows_is_guessed(known):
-    audit_of, disclosed = known
-    touched = audit_of.dataset.all_pairs()
-    rng = np.random.default_rng(1)
-    found = audit_of._reinference(disclosed, lambda u, i: rng.random(len(u)), lambda u, i: touched.contains(u, i) * 1.0)
-    assert abs(found["own"]["auc"] - 0.5) < 0.05 and found["full"]["auc"] == 1
-    assert found["full"]["listed"] == 1 and found["own_less_full"]["difference"] == pytest.approx(found["own"]["auc"] - 1)
+def test_samples_are_of_the_same_users_and_random_masks_withhold_as_many(rng):
+    history = History(np.repeat(np.arange(30), 12), 31)
+    disclosed = rng.random(360) < 0.5
+    disclosed[:12], disclosed[12:24] = False, True  # who discloses nothing, and who withholds nothing
+    for number in (50, 1000):
+        withheld, kept = matched_samples(disclosed, history, number, rng)
+        assert (history.user[withheld] == history.user[kept]).all() and disclosed[kept].all()
+        assert len(np.unique(withheld)) == len(withheld) == min(number, (~disclosed[12:]).sum())
+        assert not disclosed[withheld].any() and not np.isin([0, 1], history.user[withheld]).any()
+    mask = as_many_at_random(disclosed, history, rng)
+    assert (history.sums(mask) == history.sums(disclosed)).all() and (mask != disclosed).any()
 
 
-def test_what_is_skipped_has_a_reason(cpu, ratings, settings, few, monkeypatch):
-    """Data without genres, and a budget at which nothing is withheld."""
-    monkeypatch.setattr(Models, "_make", lambda self, strategy: (np.ones(self.dataset.num_interactions, bool),
-                                                                 self.net.values()))
-    config = settings(*SMALL, "--audit_strategies", "threshold", "--wv_budget", 1)
-    audit(config)
-    record = json.loads((ratings.parents[1] / "output" / AUDIT_FILE).read_text())
-    assert record["skipped"]["taste"] == "the catalogue of the dataset lists no genres"
-    for row in record["strategies"].values():
-        assert all(row[part]["skipped"] for part in ("reinference", "taste"))
-        assert set(row["membership"]) == {"pairs", "disclosed_untouched"}
-    assert [rows[0][0] for _, rows, _ in tables(record)] == ["none", "none"]
-    assert remarks(record) == ["Skipped: withheld genres from disclosed ones: the catalogue of the dataset lists no genres."]
-
-
-def test_settings_that_do_not_fit_are_one_line(cpu, ratings, settings):
-    assert audited._strategies(settings("--audit_strategies", "recent,none")) == ["none", "random", "recent"]
-    with pytest.raises(InputError, match="--audit_strategies ifrqe,magic: there is no strategy 'magic'; name some of"):
-        audit(settings("--audit_strategies", "ifrqe,magic"))
-    with pytest.raises(InputError, match="--holdout 1: leaves no validation item"):
-        audit(settings("--holdout", 1))
-    with pytest.raises(InputError, match="--num_eval_neg 15: user 1 has interacted with all but 11 of the 20 items"):
-        audit(settings(*SMALL, "--num_eval_neg", 15, "--audit_strategies", "threshold"))
-
-
-def test_a_picture_of_few_parts(tmp_path):
-    def found(auc):
-        return {"auc": auc, "interval": [auc - 0.1, auc + 0.1]}
-    nothing = {"skipped": "no"}
-    rows = {name: {"reinference": {"own": found(0.8), "full": found(0.9), "popularity": {**found(0.7), "interval": None}},
-                   "membership": {"pairs": 3, "disclosed_untouched": found(0.6)}, "taste": nothing}
-            for name in ("none", "a$strange_name")}
-    audit_plot(tmp_path / "x.png", {"dataset": "tiny", "wv_budget": 0.6, "strategies": rows})
-    assert is_png(tmp_path / "x.png")
+def test_a_planted_pattern_of_withholding_is_found(rng):
+    """Users like all genres alike; in one mask each hides the more of genre 0 the more of genre 1 they show."""
+    history, item = History(np.repeat(np.arange(150), 40), 150), rng.integers(0, 200, 6000)
+    flags = np.eye(5, dtype=bool)[np.arange(200) % 5]
+    hides = np.arange(150)[history.user] % 2 == 0
+    disclosed = np.where(hides, ~np.isin(item % 5, (0, 2)), ~np.isin(item % 5, (1, 3)))
+    assert taste(disclosed, history, item, flags, 1) > 0.85
+    assert abs(taste(as_many_at_random(disclosed, history, rng), history, item, flags, 1) - 0.5) < 0.1
+    for mask, genres in ((np.ones(6000, bool), flags), (disclosed, flags[:, :0]), (disclosed | (history.user > 30), flags)):
+        assert np.isnan(taste(mask, history, item, genres, 1))  # nothing is withheld, no genres, too few users

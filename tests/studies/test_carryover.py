@@ -1,94 +1,55 @@
-"""The carry-over study: who judges what, what is kept, and what stands in its table."""
+"""The carry-over study: who judges what, what is kept, what stands in its table; and the judges on known answers."""
 import sys
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from src.common.errors import InputError
 from src.config import shipped
-from src.constants import CARRYOVER_FILE
 from src.dataset import load_dataset
-from src.movielens import prepare
+from src.evaluation.evaluate import ranks_among_untouched
 from studies import carryover as study
-from studies.carryover import PLOT, TABLE, JudgedSeed, carryover
+from studies.carryover import carryover, settings_of
+from studies.carryover_judges import (
+    ALS,
+    BPR,
+    EASE,
+    GRIDS,
+    ITEM_KNN,
+    MOST_ITEMS,
+    ease_weights,
+    fitted,
+    in_chunks,
+    matrix_of,
+    reason_against,
+)
+from studies.grid import Study
 from tests.common.test_figures import is_png
-from tests.small import SMALL
+from tests.small import SMALL, refused
 
 STUDY = [*SMALL, "--carryover_strategies", "threshold,random", "--carryover_judges", "ease,ncf", "--seeds", "1,2"]
 
 
-@pytest.fixture
-def made_up(monkeypatch):
-    """Judges who rank by what is disclosed; returns the list of what they were trained on, and a place to stop at."""
-    judged, stop = [], []
-
-    def judge(self, name, part):
-        if stop and len(judged) == stop[0]:
-            raise KeyboardInterrupt
-        judged.append((name, self.config.seed, part.num_interactions))
-        return np.arange(self.dataset.num_users) + part.num_interactions % 7
-
-    monkeypatch.setattr(JudgedSeed, "_judge", judge)
-    return judged, stop
-
-
-def test_a_simulation_from_masks_to_table(cpu, settings, tmp_path):
-    config = settings(*STUDY, "--dataset", "simulation", "--sim_users", 40, "--sim_items", 60, "--sim_ratings", 800,
-                      "--train_epochs", 1, "--seeds", 1)
-    prepare(config)
-    carryover(config)
+def test_a_simulation_from_masks_to_table(cpu, simulated, tmp_path):
+    carryover(simulated(40, 60, 800, *STUDY, "--train_epochs", 1, "--seeds", 1))
     output = tmp_path / "output"
-    table = pd.read_csv(output / CARRYOVER_FILE)
-    assert list(table) == ["judge", "strategy", "seed", "wv_share", "spent_share", "disclosed_share", "hr@3", "ndcg@3",
-                           "q1", "q2", "q3", "q4"]
+    table = pd.read_csv(output / "carryover.csv")
+    assert list(table) == ["judge", "strategy", "seed", "wv_share", "spent_share", "disclosed_share", "hr@3", "ndcg@3"]
     assert table[["judge", "strategy"]].values.tolist() == [
         [judge, strategy] for strategy in ("none", "threshold", "random") for judge in ("ease", "ncf")]
     share = table.groupby("strategy", sort=False).wv_share.first()
     assert share["none"] == 1 and (share[1:] <= 0.6).all() and (share[1:] > 0.5).all()
     assert (table.spent_share == table.wv_share).all()
-    assert table[["hr@3", "q1", "q4"]].stack().between(0, 1).all() and (table["ndcg@3"] <= table["hr@3"]).all()
+    assert table["hr@3"].between(0, 1).all() and (table["ndcg@3"] <= table["hr@3"]).all()
     assert table[table.judge == "ease"]["hr@3"].max() > 3 / 60  # better than chance
-    text = (output / TABLE).read_text()
-    assert "| HR@3 | none | threshold | random |" in text and "| spent on the way | 100% | 60% | 60% |" in text
+    text = (output / "carryover.md").read_text()
+    assert "| ease | threshold | 60% | 60% |" in text and is_png(output / "carryover.png")
     assert "- ncf: trained anew" in text and "- ease: ridge" in text and "±" not in text
-    assert is_png(output / PLOT)
 
 
-def test_the_study_goes_on_where_it_was_stopped_and_can_grow(cpu, ratings, settings, tmp_path, made_up, monkeypatch):
-    judged, stop = made_up
-    decided = []
-    decide = JudgedSeed.decide
-    monkeypatch.setattr(JudgedSeed, "decide", lambda self, *of: decided.append((*of, self.config.seed)) or decide(self, *of))
-    stop.append(7)
-    with pytest.raises(KeyboardInterrupt):
-        carryover(settings(*STUDY))
-    stop.clear()
-    before = list(judged)
-    carryover(settings(*STUDY))
-    assert len(judged) == 12 and judged[:7] == before and len(decided) == 6  # 2 seeds, 3 strategies, 2 judges
-    assert decided[:3] == [("none", 1.0, 1), ("threshold", 0.6, 1), ("random", 0.6, 1)]
-    table = pd.read_csv(tmp_path / "output" / CARRYOVER_FILE)
-    assert len(table) == 12 and table.seed.nunique() == 2
-    history = np.bincount(load_dataset(settings()).user)
-    assert (history == 7).all() and table.q2.isna().all() and (table.q1 == table["hr@3"]).all()  # one group
-    monkeypatch.setitem(sys.modules, "implicit", None)
-    carryover(settings(*STUDY, "--carryover_judges", "ease,als,ncf"))
-    assert len(judged) == 12
-    text = (tmp_path / "output" / TABLE).read_text()
-    assert text.count("- als: left out: the package implicit does not serve (ModuleNotFoundError(") == 1
-    carryover(settings(*STUDY, "--carryover_strategies", "random,recent", "--seeds", "2"))
-    assert len(judged) == 14 and len(decided) == 7
-    carryover(settings(*STUDY, "--wv_budget", 0.3))
-    assert len(judged) == 14 + 8  # everything disclosed is the same at every budget
-    carryover(settings(*STUDY, "--overwrite"))
-    assert len(judged) == 22 + 12
-
-
-def test_what_is_withheld_is_neither_trained_on_nor_ranked(cpu, ratings, settings, tmp_path, monkeypatch):
-    config = settings(*STUDY, "--carryover_strategies", "random", "--carryover_judges", "ease", "--seeds", 1)
-    dataset = load_dataset(config)
-    matrices = []
+def test_what_is_withheld_is_neither_trained_on_nor_ranked_and_judges_add_up(cpu, ratings, settings, tmp_path, monkeypatch):
+    flags = [*STUDY, "--carryover_strategies", "random", "--carryover_judges", "ease", "--seeds", 1]
+    dataset, matrices = load_dataset(settings(*flags)), []
 
     def knows_all(judge, matrix, seed, setting):
         matrices.append(matrix)
@@ -98,27 +59,21 @@ def test_what_is_withheld_is_neither_trained_on_nor_ranked(cpu, ratings, setting
         scores[np.arange(12), dataset.validation] = 2
         return lambda users: scores[users]
     monkeypatch.setattr(study, "fitted", knows_all)
-    carryover(config)
-    table = pd.read_csv(tmp_path / "output" / CARRYOVER_FILE)
+    carryover(settings(*flags))
+    table = pd.read_csv(tmp_path / "output" / "carryover.csv")
     assert (table["hr@3"] == 1).all() and (table["ndcg@3"] == 1).all()
+    matrices = matrices[len(GRIDS[EASE]):]  # by the first ones it was set
     assert [matrix.nnz for matrix in matrices] == [84, round(84 * table.disclosed_share[1])] and matrices[1].nnz < 84
-    touched = dataset.history_pairs()
     for matrix in matrices:
-        assert touched.contains(*matrix.nonzero()).all()
+        assert dataset.history_pairs().contains(*matrix.nonzero()).all()
+    monkeypatch.setattr(study, "fitted", None)  # what was judged is kept
+    monkeypatch.setitem(sys.modules, "implicit", None)
+    carryover(settings(*flags, "--carryover_judges", "als,ease"))
+    text = (tmp_path / "output" / "carryover.md").read_text()
+    assert text.count("- als: left out: the package implicit does not serve (ModuleNotFoundError(") == 1
 
 
-def test_the_table_says_means_over_seeds_by_judge(cpu, ratings, settings, tmp_path, monkeypatch):
-    # hits by judge, strategy and seed: of 12 users the first so many
-    hits = {("ease", "none"): (6, 9), ("ease", "random"): (3, 3), ("ncf", "none"): (12, 12), ("ncf", "random"): (0, 6)}
-    monkeypatch.setattr(JudgedSeed, "ranks", lambda self, judge, strategy, disclosed: np.where(
-        np.arange(12) < hits[judge, strategy][self.config.seed - 1], 0, 9))
-    carryover(settings(*STUDY, "--carryover_strategies", "random"))
-    text = (tmp_path / "output" / TABLE).read_text()
-    assert "| ease | 0.6250 ± 0.1768 | 0.2500 ± 0.0000 |" in text and "| ncf | 1.0000 ± 0.0000 | 0.2500 ± 0.3536 |" in text
-    assert "| judge | strategy | 7 |" in text and "| ncf | random | 0.2500 |" in text
-
-
-def test_other_base_models_judge_by_their_recipes(cpu, ratings, settings, tmp_path, monkeypatch):
+def test_other_base_models_judge_by_their_recipes(cpu, ratings, settings, monkeypatch):
     asked = []
 
     class Retrained:
@@ -130,25 +85,99 @@ def test_other_base_models_judge_by_their_recipes(cpu, ratings, settings, tmp_pa
         def __call__(self, part, seed):
             asked.append((part.num_interactions, seed))
     monkeypatch.setattr(study, "Retraining", Retrained)
+    monkeypatch.setattr(study, "score_all", lambda *_: None)
     monkeypatch.setattr(study, "ranks_among_untouched", lambda *_: np.zeros(12, int))
-    flags = [*SMALL, "--carryover_strategies", "none", "--seeds", 5]
-    carryover(settings(*flags, "--carryover_judges", "mf,ncf"))
+    carryover(settings(*SMALL, "--carryover_strategies", "none", "--seeds", 5, "--carryover_judges", "mf,ncf"))
     width = shipped()[1]["mf"]["num_factors"]
     assert asked == [("mf", width), (84, 5), ("ncf", settings(*SMALL).num_factors), (84, 5)]
     assert width != settings(*SMALL).num_factors
 
 
-@pytest.mark.parametrize("flags, words", [
-    (["--carryover_strategies", "magic"], "--carryover_strategies magic: there is no strategy 'magic'; name some of"),
-    (["--carryover_judges", "ease,mine.py"],
-     "--carryover_judges ease,mine.py: there is no judge 'mine.py'; name some of item-knn,ease,als,bpr,ncf,mf,lightgcn"),
-    (["--carryover_judges", "ease,ease"], "--carryover_judges ease,ease: 'ease' would stand for two"),
-    (["--holdout", 1], "--holdout 1: leaves no validation item"),
-    (["--carryover_judges", "als"], "--carryover_judges als: none of them can judge here .als: the package implicit do"),
-    ([*SMALL, "--carryover_judges", "ncf", "--carryover_strategies", "threshold", "--wv_budget", 1e-9],
-     "--wv_budget 1e-09: is too small for threshold to disclose anything; raise it"),
-])
-def test_bad_settings_are_one_line(cpu, ratings, settings, monkeypatch, made_up, flags, words):
+def test_bad_settings_are_one_line(cpu, ratings, settings, monkeypatch):
     monkeypatch.setitem(sys.modules, "implicit", None)
-    with pytest.raises(InputError, match=words):
-        carryover(settings(*flags))
+    for flags in (["--carryover_strategies", "magic"], ["--carryover_judges", "ease,mine.py"], ["--carryover_judges", "als"],
+                  ["--holdout", 1]):
+        with refused(*flags):
+            carryover(settings(*flags))
+
+
+@pytest.mark.parametrize("ridge", [0.5, 20.0])
+def test_ease_is_the_constrained_least_squares(cpu, ratings, settings, ridge):
+    matrix = matrix_of(load_dataset(settings()))
+    x, found = matrix.toarray().astype(np.float64), ease_weights(matrix, ridge)
+    for k in range(x.shape[1]):  # each column by itself, from all other items
+        others = np.delete(x, k, 1)
+        wanted = np.linalg.solve(others.T @ others + ridge * np.eye(others.shape[1]), others.T @ x[:, k])
+        assert found[k, k] == 0 and np.delete(found[:, k], k) == pytest.approx(wanted, abs=1e-10)
+    users = np.array([3, 0])
+    assert fitted(EASE, matrix, 1, {"ridge": ridge})(users) == pytest.approx(x[users] @ found, abs=1e-5)
+
+
+def test_ranks_leave_out_what_is_withheld(small, settings):
+    dataset = load_dataset(settings())  # items 1 to 9 are the positions 0 to 8; see conftest.small
+    falling = np.tile(np.arange(9.0, 0, -1), (4, 1))
+
+    def ranks(scores, target=dataset.test):
+        return ranks_among_untouched(dataset, target, in_chunks(lambda users: scores[users], 4, 9, 20)).tolist()
+    # 1 has touched 1 to 6, 7 is to be validated; 2: 7, 1, 5 and 2; 3: 2 and 1; 4: 5
+    assert ranks(falling) == [0, 4, 0, 4]  # before the test items 8, 9, 3, 6 come: none; 3 4 6 8; none; 1 2 3 4
+    assert ranks(np.ones((4, 9))) == [1, 4, 6, 7]  # equal scores come before: all untouched ones
+    assert ranks(falling, dataset.validation) == [0, 0, 0, 4]  # 7, 2, 1, 5; the test item is as untouched as any
+    matrix = matrix_of(dataset.part(np.arange(dataset.num_interactions) != 0))
+    assert matrix.shape == (4, 9) and matrix[0].indices.tolist() == [1, 2, 3, 4, 5]  # item 1 is withheld
+    falling[0, 0] = 100  # but it is not ranked, however likely
+    assert ranks(falling) == [0, 4, 0, 4]
+    assert [users.tolist() for users, _ in in_chunks(lambda users: falling[users], 4, 9, 20)] == [[0, 1], [2, 3]]
+
+
+def test_who_cannot_judge_has_a_reason(monkeypatch, tmp_path):
+    """Too many items; a package that is not there, or was built for another NumPy, or exits."""
+    assert reason_against(EASE, MOST_ITEMS) == "" == reason_against("ncf", 10 ** 9)
+    assert "20,000 items" in reason_against(EASE, 20_000)
+    monkeypatch.setitem(sys.modules, "implicit", None)  # as if it were not installed
+    for judge in (ITEM_KNN, ALS, BPR):
+        assert reason_against(judge, 10).endswith("; mend that with: pip install implicit")
+    monkeypatch.delitem(sys.modules, "implicit")
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "implicit").mkdir()
+    (tmp_path / "implicit" / "__init__.py").touch()
+    for text, words in (("raise ValueError('numpy.dtype size\\nchanged')", "ValueError('numpy.dtype size\\nchanged')"),
+                        ("import sys; sys.exit('no GPU')", "SystemExit('no GPU')")):
+        (tmp_path / "implicit" / "bpr.py").write_text(text)  # the package can be imported, but not what judges
+        assert reason_against(BPR, 10).startswith(f"the package implicit does not serve ({words}); ")
+
+
+def test_judges_are_set_on_validation_items_alone(cpu, small, settings, monkeypatch):
+    config = settings("--top_k", 3)
+    dataset = load_dataset(config)
+    monkeypatch.setitem(GRIDS, EASE, [{"ridge": float(k)} for k in (1, 2, 3)])
+    trained = []
+
+    def made_up(judge, matrix, seed, setting):
+        trained.append(matrix.nnz)
+        best = {1.0: dataset.test, 2.0: dataset.validation, 3.0: dataset.validation}[setting["ridge"]]
+        scores = np.zeros((4, 9))
+        scores[np.arange(4), best] = 1
+        return lambda users: scores[users]
+    monkeypatch.setattr(study, "fitted", made_up)
+    for times, overwrite in (3, False), (3, False), (6, True):
+        config = config.replace(overwrite=overwrite)
+        assert settings_of(Study("mine", __name__, config), [EASE], dataset) == {EASE: {"ridge": 2.0}}  # of equals the first
+        assert trained == [dataset.num_interactions] * times
+
+
+@pytest.mark.parametrize("judge", [ITEM_KNN, ALS, BPR])
+def test_judges_of_implicit_learn_from_the_matrix_and_the_seed_alone(ratings, settings, recwarn, judge):
+    pytest.importorskip("implicit")
+    matrix, users = matrix_of(load_dataset(settings())), np.arange(12)
+    scores, again = (fitted(judge, matrix, 3, GRIDS[judge][0])(users) for _ in range(2))
+    assert scores.shape == (12, 20) and np.isfinite(scores).all() and np.array_equal(scores, again)
+    assert not recwarn.list
+    if judge == ITEM_KNN:  # fewer items than neighbours: the whole cosine
+        x = matrix.toarray().astype(np.float64)
+        norm = np.sqrt(np.maximum((x ** 2).sum(0), 1))
+        assert scores == pytest.approx(x @ (x.T @ x / norm / norm[:, None]), abs=1e-5)
+    else:
+        assert not np.array_equal(scores, fitted(judge, matrix, 4, GRIDS[judge][0])(users))
+        touched = matrix.toarray() > 0
+        assert scores[touched].mean() > scores[~touched].mean()

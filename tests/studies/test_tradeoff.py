@@ -1,73 +1,109 @@
-"""The trade-off study on trainings that are made up."""
-import json
+"""The trade-off study on trainings that are made up, and its tables on known answers."""
+import re
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from src.common.errors import InputError
-from src.constants import TRADEOFF_FILE, TRADEOFF_PLOT
-from studies.runs import SeedRuns
-from studies.tradeoff import TABLE, USERS_PLOT, tradeoff
-from tests.small import SMALL
+from src.constants import RATINGS_FILE
+from src.dataset import load_dataset
+from studies.masks import Masks
+from studies.tradeoff import grouped, markdown, table_of_users, tradeoff, users_markdown
+from tests.common.test_figures import is_png
+from tests.small import SMALL, refused
 
 STUDY = [*SMALL, "--tradeoff_budgets", "0.3,0.8", "--tradeoff_strategies", "threshold,ifrqe,none+validation",
-         "--seeds", "1,2"]
+         "--seeds", "1,2", "--train_epochs", 1]
 
 
 @pytest.fixture
-def made_up(monkeypatch):
-    """Trainings whose loss falls with what is disclosed; returns the list of their shares, and a place to stop at."""
-    trained, stop = [], []
+def trained(monkeypatch):
+    """Trainings whose loss falls with what is disclosed; returns the list of their shares."""
+    found = []
 
-    def train(self, strategy, disclosed):
-        if stop and len(trained) == stop[0]:
-            raise KeyboardInterrupt
-        trained.append((strategy, self.config.seed, disclosed.mean()))
+    def train(self, disclosed, validation):
+        found.append((validation, self.config.seed, disclosed.mean()))
         loss = np.full(self.dataset.num_users, 1 - disclosed.mean())
         return np.stack([loss, loss, np.arange(self.dataset.num_users)])
+    monkeypatch.setattr(Masks, "_train", train)
+    return found
 
-    monkeypatch.setattr(SeedRuns, "_train", train)
-    return trained, stop
 
-
-@pytest.mark.slow
-def test_the_study_goes_on_where_it_was_stopped_and_can_grow(cpu, ratings, settings, tmp_path, made_up):
-    trained, stop = made_up
-    stop.append(8)
-    with pytest.raises(KeyboardInterrupt):
-        tradeoff(settings(*STUDY))
-    stop.clear()
-    before = list(trained)
+def test_the_table_of_a_study_that_can_grow(cpu, ratings, settings, tmp_path, trained):
     tradeoff(settings(*STUDY))
-    assert len(trained) == 12 and trained[:8] == before  # 2 seeds, 2 budgets of 2 strategies, everything with and without
-    table = pd.read_csv(tmp_path / "output" / TRADEOFF_FILE)
-    assert len(table) == 2 * 2 * 4 and set(table.strategy) == {"none", "none+validation", "threshold", "ifrqe"}
-    assert (table.wv_share <= table.budget + 1e-9)[~table.strategy.str.startswith("none")].all()
+    assert len(trained) == 12  # 2 seeds, 2 budgets of 2 strategies, everything with and without
+    output = tmp_path / "output"
+    table = pd.read_csv(output / "tradeoff.csv")
+    assert list(table) == ["strategy", "budget", "seed", "hr@3", "ndcg@3", "loss", "pos_loss", "wv", "wv_share",
+                           "spent_share", "disclosed_share", "willingness_weight", "reward"]
+    assert table[["seed", "strategy", "budget"]].values.tolist() == [
+        [seed, name, budget] for seed in (1, 2) for name in ("none", "threshold", "ifrqe", "none+validation")
+        for budget in (0.3, 0.8)]
+    played = ~table.strategy.str.startswith("none")
+    assert (table.wv_share <= table.budget + 1e-9)[played].all() and (table.wv_share == 1)[~played].all()
+    assert (table.spent_share == 1)[table.strategy != "threshold"].all()
     assert table.loss.to_numpy() == pytest.approx(1 - table.disclosed_share) and (table["hr@3"] == 3 / 12).all()
     for _, rows in table.groupby(["budget", "seed"]):
         assert rows.willingness_weight.nunique() == 1
         assert rows.reward.to_numpy() == pytest.approx(-rows.loss - rows.willingness_weight * rows.wv)
-    for name in (TRADEOFF_PLOT, USERS_PLOT):
-        assert (tmp_path / "output" / name).read_bytes()[:4] == b"\x89PNG"
-    assert "| 30% | ifrqe |" in (tmp_path / "output" / TABLE).read_text()
+    text = (output / "tradeoff.md").read_text()
+    assert is_png(output / "tradeoff.png") and "| 30% | ifrqe |" in text and "no times" in text
+    assert [(output / "tradeoff" / f"seed_{seed}" / "train_ncf.json").exists() for seed in (1, 2)] == [True, True]
+    assert not (output / "train_ncf.json").exists()  # which is what train.py has to say
     tradeoff(settings(*STUDY, "--tradeoff_budgets", "0.3,0.5,0.8"))
     assert len(trained) == 12 + 4
-    with pytest.raises(InputError, match="seed_2/NCF.ckpt: was trained with train_epochs=2, but train_epochs=1 is needed"):
-        tradeoff(settings(*STUDY, "--train_epochs", 1, "--seeds", "2,1"))
-    tradeoff(settings(*STUDY, "--train_epochs", 1, "--overwrite", "--checkpoint_path", tmp_path / "other"))
-    assert len(trained) == 16 + 12
-    for seed in (1, 2):
-        found = json.loads((tmp_path / "output" / "tradeoff" / f"seed_{seed}" / "train_ncf.json").read_text())
-        assert found["seed"] == seed
-    assert not (tmp_path / "output" / "train_ncf.json").exists()  # which is what train.py has to say
+    with refused("seed_2/NCF.ckpt", "train_epochs"):
+        tradeoff(settings(*STUDY, "--train_epochs", 2, "--seeds", "2,1"))
 
 
-@pytest.mark.parametrize("flags, words", [
-    (["--tradeoff_strategies", "ifrqe,magic"], "--tradeoff_strategies ifrqe,magic: there is no strategy 'magic'; name some"),
-    (["--tradeoff_budgets", ""], "--tradeoff_budgets '': needs shares"),
-    (["--holdout", 1], "--holdout 1: leaves no validation item"),
-])
-def test_bad_settings_are_named(settings, flags, words):
-    with pytest.raises(InputError, match=words):
-        tradeoff(settings(*flags))
+def test_bad_settings_are_named(settings):
+    for flags in (["--tradeoff_strategies", "ifrqe,magic"], ["--tradeoff_budgets", ""], ["--holdout", 1]):
+        with refused(*flags):
+            tradeoff(settings(*flags))
+
+
+def test_times_come_from_the_ratings(cpu, ratings, settings):
+    config, values = settings(*SMALL), np.zeros((3, 12))
+    runs = pd.DataFrame({"strategy": ["none", "random"], "budget": 0.5, "seed": 1, "values": [values, values]})
+    assert "gap" not in table_of_users(runs, config)  # 0 to 4 are no times
+    table = pd.read_csv(ratings / RATINGS_FILE)
+    for unit in (1, 1000):  # seconds, milliseconds
+        table.assign(timestamp=(table.timestamp * 60 + 10 ** 9) * unit).to_csv(ratings / RATINGS_FILE, index=False)
+        users = table_of_users(runs, config)
+        last = table.sort_values("timestamp", kind="stable").groupby("user_id").timestamp
+        assert users.gap.to_numpy() == pytest.approx(last.agg(lambda t: t.iloc[-1] - t.iloc[-2]))
+        assert users.gap.nunique() > 1 and (users.history == load_dataset(config).history.length).all()
+
+
+def test_the_table_has_a_line_for_each_budget_and_strategy():
+    runs = pd.DataFrame([{"strategy": strategy, "budget": budget, "wv_share": budget, "spent_share": 1.0,
+                          "disclosed_share": 0.5, "hr@10": hr, "personal_hr@10": 0.625, "loss": 1.0, "reward": None}
+                         for budget in (0.1, 1.0, 0.05) for strategy, hr in (("none", 0.5), ("ifrqe", 0.6), ("ifrqe", 0.8))])
+    lines = markdown(runs, ["hr@10"]).splitlines()
+    assert lines[0] == "| budget | strategy | wv | spent | disclosed | HR@10 | PERSONAL_HR@10 | loss | reward |"
+    assert [re.findall(r"[\w.]+", line)[:2] for line in lines[2:]] == [
+        [b, s] for b in ("5", "10", "100") for s in ("none", "ifrqe")]
+    assert lines[3] == ("| 5% | ifrqe | 5% | 100% | 50% | 0.7000 ± 0.1414 | 0.6250 ± 0.0000 | 1.0000 ± 0.0000 |  |")
+
+
+def test_users_are_compared_by_what_they_are():
+    one = pd.DataFrame({"strategy": "ifrqe", "budget": 0.6, "user": range(8), "history": range(10, 18),
+                        "gap": 60.0 * np.arange(8), "loss_change": [-1, -1, 1, -1, 1, 1, 1, 1], "hit_change": 0.0})
+    other = one.assign(loss_change=-one.loss_change / 2)  # another seed: the mean counts
+    for users, worse in ((one, [0, 0.5, 1, 1]), (pd.concat([one, other]), [0, 0.5, 1, 1]), (other, [1, 0.5, 0, 0])):
+        assert grouped(users, "history").worse.tolist() == worse
+    assert grouped(one, "history").index.tolist() == ["10 to 11", "12 to 13", "14 to 15", "16 to 17"]
+    assert grouped(one, "gap").index[-1] == "360 to 420" and "minutes" in users_markdown(one)
+    assert "| ifrqe | all | 8 | +0.2500 | 62% |  | +0.000 |" in users_markdown(one)
+
+
+def test_who_is_surely_worse_off():
+    def seeds(*changes):
+        same = {"strategy": "ifrqe", "budget": 0.6, "user": [0, 1, 2], "history": [1, 2, 3]}
+        return pd.concat([pd.DataFrame({**same, "loss_change": change, "hit_change": 0.0}) for change in changes])
+
+    three = seeds([1.0, 1.0, -1.0], [1.1, 5.0, -1.1], [0.9, -3.0, -0.9])  # by t = 17, 0.4 and -17, where 4.3 is needed
+    assert grouped(three).surely.tolist() == [1 / 3]
+    assert grouped(three, "history").surely.tolist() == [1, 0, 0]
+    assert grouped(seeds([1.0, 1.0, -1.0])).surely.isna().all()
+    assert "33.3%" in users_markdown(three) and "surely: worse" in users_markdown(three)
