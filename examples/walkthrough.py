@@ -24,8 +24,8 @@ try:
     from ifrqe.training.train import Validation
     from ifrqe.training.trainer import Trainer, train_on
 except ModuleNotFoundError as e:
-    print(f"error: the module {e.name} is missing in {sys.executable}; run bash scripts/setup_env.sh, then use "
-          ".venv/bin/python", file=sys.stderr)
+    print(f"error: {sys.executable}: No module named {e.name}; run bash scripts/setup_env.sh, then use .venv/bin/python",
+          file=sys.stderr)
     sys.exit(2)
 
 READ = {*options_of("simulation", "model", "training", "negatives", "candidates", "randomness", "influence", "chunks"),

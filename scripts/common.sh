@@ -11,11 +11,6 @@ if [ -n "${PYTHON:-}" ]; then
         echo "error: PYTHON=$PYTHON: not found, or no program; name an interpreter, or unset PYTHON" >&2
         exit 2
     fi
-    if ! reason=$("$PY" -c 'import mindspore' 2>&1); then
-        echo "error: PYTHON=$PYTHON: cannot import mindspore ($(tail -n 1 <<<"$reason"));" \
-             "install requirements.txt there, or unset PYTHON" >&2
-        exit 2
-    fi
 else
     # packages of another Python; but Ascend's own are found in this way
     [ -n "${ASCEND_TOOLKIT_HOME:-}${ASCEND_HOME_PATH:-}" ] || unset PYTHONPATH

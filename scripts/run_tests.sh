@@ -9,7 +9,7 @@ if [ -z "${PYTHON:-}" ]; then
 fi
 python=${PYTHON:-.venv/bin/python}
 if [ "${1:-}" != "--portable" ]; then
-    exec "$python" -m pytest -n 2 --dist loadfile "$@"
+    exec "$python" -m pytest -n 2 --dist worksteal "$@"
 fi
 shift
 pin=()

@@ -8,7 +8,7 @@ __version__ = "0.2.0"
 if __name__ == "src":  # a program of a checkout, by an interpreter that may be another than that of .venv
     for _name in ("mindspore", "numpy", "pandas", "scipy", "sklearn", "threadpoolctl", "tqdm", "yaml"):
         if find_spec(_name) is None:
-            print(f"error: the module {_name} is missing in {sys.executable}; run bash scripts/setup_env.sh, then use "
+            print(f"error: {sys.executable}: No module named {_name}; run bash scripts/setup_env.sh, then use "
                   ".venv/bin/python", file=sys.stderr)
             sys.exit(2)
 

@@ -1,4 +1,6 @@
 """Fixtures: settings in a temporary folder, tiny datasets with known content, and the real data where it exists."""
+import fcntl
+import os
 from pathlib import Path
 
 import numpy as np
@@ -74,18 +76,28 @@ def real_data():
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory):
     """Settings of a small simulation that went through all stages, evaluated, with its report; to be left as it is."""
-    import src.movielens
-    from eval import evaluate_and_report
-    from src.game.preprocess import preprocess
-    from src.training.train import train
-    path = tmp_path_factory.mktemp("finished")
+    base = tmp_path_factory.getbasetemp()
+    path = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "finished"  # one for all workers of a run
     config = load_config([
         *(f"--{name}_path={path / name}" for name in ("data", "output", "checkpoint")), "--device_target", "CPU",
         "--dataset", "simulation", "--sim_users", "60", "--sim_items", "120", "--sim_ratings", "1500",
         "--num_eval_neg", "30", "--train_epochs", "3", "--veto", "--report_users", "40",
         "--report_vetoed"])
+    with open(path.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (path / "done").exists():
+            _finish(config)
+            (path / "done").touch()
+    return config
+
+
+def _finish(config):
+    import src.movielens
+    from eval import evaluate_and_report
+    from src.game.preprocess import preprocess
+    from src.training.train import train
     src.movielens.prepare(config)
-    unwilling = path / "data" / "simulation" / "unwillingness.csv"  # some interactions are forbidden, some cost nothing
+    unwilling = Path(config.data_path) / "simulation" / "unwillingness.csv"  # some are forbidden, some cost nothing
     table = pd.read_csv(unwilling)
     table.loc[::11, "unwillingness"] = 1.0
     table.loc[::7, "unwillingness"] = 0.0
@@ -95,4 +107,3 @@ def finished_run(tmp_path_factory):
     train(asked(config.replace(masked=True)))
     evaluate_and_report(config)
     evaluate_and_report(config.replace(masked=True))
-    return config

@@ -61,14 +61,10 @@ def test_run_all_ends_with_the_comparison_table(finished):
     table = output[output.rindex("test items, plain against masked"):]
     for word in ("NCF", "IFRQE", "hr@10", "ndcg@10", "wv", "reward"):
         assert word in table
-    assert set(RESULTS) | {"disclosure.csv", "eval.log"} <= {p.name for p in (path / "output").iterdir()}
+    logs = {"eval.log", "run_train.log", "run_preprocess.log", "run_eval.log"}
+    assert {*RESULTS, "disclosure.csv", *logs} <= {p.name for p in (path / "output").iterdir()}
     checkpoints = {p.name for p in (path / "checkpoint").iterdir()}
     assert checkpoints == {"NCF.ckpt", "NCF.last.ckpt", "IFRQE.ckpt", "IFRQE.last.ckpt"}
-    assert {"run_train.log", "run_preprocess.log", "run_eval.log"} <= {p.name for p in (path / "output").iterdir()}
-
-
-def test_simulated_unwillingness_is_used(finished):
-    path, _ = finished
     decisions = pd.read_csv(path / "output" / "disclosure.csv")
     file = pd.read_csv(path / "data" / "simulation" / "unwillingness.csv")
     both = decisions.merge(file, on=["user_id", "item_id"])
@@ -108,12 +104,10 @@ def test_a_failing_stage_stops_the_script_with_its_exit_code(tmp_path):
     assert not (tmp_path / "checkpoint").exists()
 
 
-def test_the_gpu_script_names_the_cpu_script_where_there_is_no_gpu(finished):
+def test_the_gpu_script_names_the_cpu_script_where_there_is_no_gpu(tmp_path):
     if is_there("GPU"):
         pytest.skip("there is a GPU")
-    path, _ = finished
-    process = script("run_train_gpu.sh", path / "data", path / "checkpoint", "--output_path", path / "output", *SIZE[6:],
-                     "--train_epochs", 3, DATASET="simulation")
+    process = script("run_train_gpu.sh", tmp_path, tmp_path, "--output_path", tmp_path, DATASET="simulation")
     assert process.returncode == 2
     assert process.stderr.startswith("error: --device_target GPU") and "_cpu.sh" in process.stderr
 
@@ -121,7 +115,7 @@ def test_the_gpu_script_names_the_cpu_script_where_there_is_no_gpu(finished):
 @pytest.mark.parametrize("name, arguments, words", [
     ("run_all.sh", ["a", "b", "c"], "unexpected argument c"),
     ("run_preprocess.sh", ["a", "b", "0", "d"], "unexpected argument d"),
-    ("run_preprocess.sh", ["--no_such_flag", "1"], "unknown option --no_such_flag"),
+    ("run_preprocess.sh", ["--no_such_flag", "1"], "--no_such_flag: unknown option"),
     ("run_all.sh", ["simulation", "--masked"], "the scripts handle both models"),
     ("run_eval_cpu.sh", ["data", "checkpoint/other.ckpt"], "a folder with NCF.ckpt and IFRQE.ckpt is needed"),
 ])
@@ -130,8 +124,10 @@ def test_wrong_arguments_are_named(name, arguments, words, stub):
     assert process.returncode == 2 and words in process.stderr and len(process.stderr.splitlines()) == 1
 
 
-def test_relative_paths_mean_the_callers_folder(tmp_path):
+def test_relative_paths_mean_the_callers_folder_whatever_else_is_there(tmp_path):
     (tmp_path / "mine.csv").write_text("user_id,item_id\n" + "".join(f"1,{k}\n" for k in range(9)))
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "__init__.py").write_text("raise SystemExit('the wrong src')")
     process = script("run_download_dataset.sh", "data", "--archive", "mine.csv", "--dataset", "mine",
                      "--output_path", "output", cwd=tmp_path)
     assert process.returncode == 0, process.stderr
@@ -143,7 +139,7 @@ def stub(tmp_path):
     """A program that stands for Python: a line for each call with its arguments and the folder that it was called in."""
     path = tmp_path / "a stub"
     path.write_text(f'#!/bin/sh\ncase "$*" in *"src.config given"*) exec {sys.executable} "$@";; esac\n'
-                    'if [ "$1" = -c ]; then [ $# -gt 2 ] || exit 0; shift 2; fi\n'
+                    'if [ "$1" = -c ]; then shift 2; fi\n'
                     'printf "%s\\t" "$@"; pwd; env | grep "^PYTHON" >&2; true\n')
     path.chmod(0o755)
     return path
@@ -197,25 +193,17 @@ def test_a_yaml_file_of_ones_own_says_what_a_script_would(tmp_path, stub):
     assert script("run_all.sh", "--config_path", "no.yaml", cwd=tmp_path, PYTHON=stub).stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("file, name", [("my log.inter", "my_log"), ("a$b.csv", "a_b"), ("x.y.csv", "x.y")])
-def test_the_papers_table_names_a_dataset_by_its_file(tmp_path, stub, file, name):
-    process = script("run_paper.sh", file, cwd=tmp_path, PYTHON=stub)
-    assert calls(process)[0][-7:-1] == ["--archive", file, "--dataset", name, "--max_ratings", "10"]
-
-
-def test_help_of_a_script_is_what_stands_above_it(stub):
-    process = script("run_paper.sh", "--help", PYTHON=stub)
-    assert process.returncode == 0 and process.stdout.startswith("The paper's own table: MF, NeuMF and LightGCN")
-    assert "#" not in process.stdout and "docs/options.md" in process.stdout.splitlines()[-1]
-
-
-def test_the_papers_table_takes_an_archive_by_path(tmp_path, stub):
-    process = script("run_paper.sh", "in/steam.inter", "--seeds", "1", cwd=tmp_path, PYTHON=stub)
-    wanted = ["--archive", "in/steam.inter", "--dataset", "steam", "--max_ratings", "10", "--seeds", "1", str(tmp_path)]
-    assert [call[-len(wanted):] for call in calls(process)] == [wanted] * 2
+def test_the_papers_table_takes_an_archive_by_path_and_names_the_dataset_by_it(tmp_path, stub):
+    for file, name in (("my log.inter", "my_log"), ("a$b.csv", "a_b"), ("in/x.y.csv", "x.y")):
+        process = script("run_paper.sh", file, "--seeds", "1", cwd=tmp_path, PYTHON=stub)
+        wanted = ["--archive", file, "--dataset", name, "--max_ratings", "10", "--seeds", "1", str(tmp_path)]
+        assert [call[-len(wanted):] for call in calls(process)] == [wanted] * 2
     process = script("run_paper.sh", "a.inter", "--dataset=b", "--max_ratings", "0", cwd=tmp_path, PYTHON=stub)
     assert calls(process)[0][-6:-1] == ["--archive", "a.inter", "--dataset=b", "--max_ratings", "0"]
     assert script("run_paper.sh", "a", "b", PYTHON=stub).returncode == 2
+    process = script("run_paper.sh", "--help", PYTHON=stub)  # what stands above it
+    assert process.returncode == 0 and process.stdout.startswith("The paper's own table: MF, NeuMF and LightGCN")
+    assert "#" not in process.stdout and "docs/options.md" in process.stdout.splitlines()[-1]
 
 
 def test_scripts_run_from_anywhere_and_in_any_environment(tmp_path, stub):
@@ -233,15 +221,6 @@ def test_scripts_run_from_anywhere_and_in_any_environment(tmp_path, stub):
         assert not any(name in process.stderr for name in ("PYTHONSAFEPATH", "PYTHONHOME", "PYTHONWARNINGS"))
 
 
-def test_a_module_of_the_project_runs_beside_others_of_its_name(tmp_path):
-    (tmp_path / "src").mkdir()
-    (tmp_path / "src" / "__init__.py").write_text("raise SystemExit('the wrong src')")
-    process = script("run_download_dataset.sh", "data", "--dataset", "simulation", *SIZE[:6], "--output_path", "out",
-                     cwd=tmp_path)
-    assert process.returncode == 0, process.stderr
-    assert (tmp_path / "data" / "simulation" / "ratings.csv").exists()
-
-
 @pytest.mark.parametrize("python, words", [
     ("/nowhere/python", "PYTHON=/nowhere/python: not found"), ("no-such-python", "PYTHON=no-such-python: not found"),
     ("venv/bin/python", "PYTHON=venv/bin/python: not found"),
@@ -249,15 +228,6 @@ def test_a_module_of_the_project_runs_beside_others_of_its_name(tmp_path):
 def test_an_interpreter_that_is_none_is_named(python, words):
     process = script("run_all.sh", PYTHON=python)
     assert process.returncode == 2 and words in process.stderr and len(process.stderr.splitlines()) == 1
-
-
-def test_an_interpreter_without_mindspore_is_named_with_its_reason(tmp_path):
-    python = tmp_path / "python"
-    python.write_text("#!/bin/sh\necho Traceback >&2\necho 'ImportError: numpy.core failed' >&2\nexit 1\n")
-    python.chmod(0o755)
-    process = script("run_all.sh", PYTHON=python)
-    assert process.returncode == 2 and len(process.stderr.splitlines()) == 1
-    assert "cannot import mindspore (ImportError: numpy.core failed)" in process.stderr
 
 
 def setup_folder(tmp_path, pip):
