@@ -17,8 +17,7 @@ NAMED = sorted(set(re.findall(r"`((?:test_)?[a-z_]+)\.(?!html`)([A-Za-z_]+)`", M
 @pytest.mark.parametrize("module, name", [pair for pair in NAMED if pair[0] != "dataset" or pair[1] == "training_groups"])
 def test_the_walk_through_the_maths_names_what_there_is(module, name):
     if module.startswith("test_"):
-        path, = (ROOT / "tests").rglob(f"{module}.py")
-        assert re.search(rf"^def {name}\(", path.read_text(), re.M)
+        assert any(re.search(rf"^def {name}\(", path.read_text(), re.M) for path in (ROOT / "tests").rglob(f"{module}.py"))
     else:
         files = [path.relative_to(ROOT).with_suffix("") for path in (ROOT / "src").rglob(f"{module}.py")]
         assert any(hasattr(importlib.import_module(".".join(file.parts)), name) for file in files)
