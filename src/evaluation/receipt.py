@@ -10,8 +10,6 @@ import time
 from collections.abc import Iterator
 from urllib.parse import quote
 
-import numpy as np
-
 from .. import __version__
 from ..common.errors import InputError
 from ..common.files import digest
@@ -67,10 +65,9 @@ class Receipts:
         """Ids, as text, of a user's items in the masked dataset that may train, and of those that are held out."""
         if self.masked is None:
             return None
-        masked = self.masked
-        place = slice(*np.searchsorted(masked.user, [user, user + 1]))
-        held = [items[user] for items in (masked.test, masked.validation) if items[user] >= 0]
-        return tuple({str(masked.item_ids[item]) for item in items} for items in (masked.item[place], held))
+        trains = self.masked.item[self.masked.history.of(user)]
+        held = [items[user] for items in (self.masked.test, self.masked.validation) if items[user] >= 0]
+        return tuple({str(self.masked.item_ids[item]) for item in items} for items in (trains, held))
 
     def of(self, user: int) -> dict:
         """The receipt of a user, by position: a dict that JSON can hold."""
@@ -180,26 +177,20 @@ def _difference(key, was, now):
         return ""
     if key == "withdrawals" and isinstance(was, list) and was == now[:len(was)]:
         return f"request {now[len(was)]['request']} of {now[len(was)]['time'][:10]} is not on it yet; {_ANEW}"
-    if isinstance(was, list) and isinstance(now, list):
-        odd = next((row for row in now if row not in was), None) or next(row for row in [*was, None] if row not in now)
-        what = f"item {odd[ITEM]}" if isinstance(odd, dict) and ITEM in odd else "an entry"
-        return f"{what} differs, or the order; if it was decided anew, {_ANEW}"
-    return f"the files say otherwise; if it was decided anew, {_ANEW}"
+    odd = [row for row in now if isinstance(row, dict) and row not in was] if isinstance(was, list) else []
+    what = f"item {odd[0][ITEM]} differs" if key == "interactions" and odd else "the files say otherwise"
+    return f"{what}; if it was decided anew, {_ANEW}"
 
 
 def _check_masked(now, masked):
     """Whether the masked data hold of the user just what is disclosed, and beside it what is held out."""
-    trains, held = masked or (set(), set())
-    anew = "run preprocess.py and train.py --masked again with --overwrite"
-    for state in (FORBIDDEN, WITHDRAWN, WITHHELD):
-        found = [row for row in now["interactions"] if row[STATE] == state and str(row[ITEM]) in trains | held]
-        fault = f"item {found[0][ITEM]} ({found[0][TITLE]}) is; {anew}" if found else ""
-        yield f"nothing {state} is in the masked data", fault
-    if masked is None:
-        return
-    kept = {str(row[ITEM]) for row in now["interactions"] if row[STATE] == TRAINS}
-    aside = {str(row[ITEM]) for row in now["held_out"]}
-    odd = trains - kept | held - aside
-    yield "nothing else is in the masked data", f"item {min(odd)} is; {anew}" if odd else ""
-    lost = kept - trains
-    yield "all that is disclosed is in the masked data", f"item {min(lost)} is not" if lost else ""
+    (trains, held), anew = masked or (set(), set()), "run preprocess.py and train.py --masked again with --overwrite"
+    items = {state: {str(row[ITEM]) for row in now["interactions"] if row[STATE] == state} for state in STATES}
+    checks = [(f"nothing {state} is in the masked data", items[state] & (trains | held), f"is; {anew}")
+              for state in (FORBIDDEN, WITHDRAWN, WITHHELD)]
+    if masked is not None:
+        odd = trains - items[TRAINS] | held - {str(row[ITEM]) for row in now["held_out"]}
+        checks += [("nothing else is in the masked data", odd, f"is; {anew}"),
+                   ("all that is disclosed is in the masked data", items[TRAINS] - trains, "is not")]
+    for name, wrong, said in checks:
+        yield name, f"item {min(wrong)} {said}" if wrong else ""
