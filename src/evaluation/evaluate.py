@@ -156,9 +156,8 @@ def _score(variant, dataset):
     for name, of_users in further.items():
         found[name.format(f"hr@{k}")] = metrics.hit_ratio_of_ranks(of_users, k)
         found[name.format(f"ndcg@{k}")] = metrics.ndcg_of_ranks(of_users, k)
-    info = {key: serving.info.get(key) for key in ("epoch", "settings", "device", "mindspore")}
-    said = {"metrics": found, "info": {key: value for key, value in info.items() if value is not None},
-            "personal": serving.personal, "num_candidates": candidates.shape[1], "seconds": seconds,
+    info = {key: serving.info[key] for key in ("epoch", "settings", "device", "mindspore") if key in serving.info}
+    said = {"metrics": found, "info": info, "personal": serving.personal, "num_candidates": candidates.shape[1], "seconds": seconds,
             "candidates_sha256": hashlib.sha256(of_all(candidates).tobytes()).hexdigest()}
     return said, {"rank": rank, "loss": metrics.mean_loss(scores, counts),
                   "pos_loss": metrics.cross_entropy(scores)[:, 0]}
@@ -198,14 +197,11 @@ def ranks_among_untouched(dataset: Dataset, target: np.ndarray,
 
     Args:
         dataset: the whole Dataset: what a mask withholds is not ranked either.
-        target: (num_users,) int, the items: the test or the validation items.
-        scored: pairs of (c,) int users and (c, num_items) scores of all items, the higher the better; all that are scored.
+        target: (num_users,) int, the test or the validation items.
+        scored: pairs of (c,) int users and (c, num_items) scores of all items; all users that are scored.
 
     Returns:
         (scored users,) 0-based; an item with the same score counts as ranked before it.
-
-    Raises:
-        FloatingPointError: a score is NaN or infinite.
     """
     seen, everything = dataset.history_pairs(), np.arange(dataset.num_items)
     rank = np.empty(dataset.num_users, np.int64)

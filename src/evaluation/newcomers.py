@@ -13,6 +13,7 @@ from ..common.errors import InputError
 from ..common.files import read_json
 from ..common.terminal import off_the_record
 from ..common.variant import REMEDY, Variant, check_mask, decision_files
+from ..common.wording import counted
 from ..config import Config
 from ..consent.allowed import VETO, Dropped
 from ..consent.newcomers import Newcomers, read_newcomers
@@ -20,6 +21,7 @@ from ..dataset import Dataset, HeldOut, load_dataset, split
 from ..device_adapter import set_device
 from ..game.decisions import MODEL_SHA256, PLAYED_KEYS, RECORD_KEYS, Decisions, barred_by, check_whole, dataset_of
 from ..game.rule import Rule
+from ..history import History
 from ..influence.anchor import Anchor
 from ..influence.expected import expected_by, shrunk, target_items
 from ..influence.refit import STEPS, prior_of, refit
@@ -39,17 +41,13 @@ _STEPS_ON = 3  # of Newton's method from the row at an epoch before; nearer to t
 _LEAST = 4  # interactions of a newcomer that must count: two that change places and two before them
 
 
+@off_the_record()
 def newcomers(variant: Variant) -> None:
     """Shows what the users of the file `newcomers` should disclose, why, and what the model of a Variant recommends to them.
 
     Raises:
         InputError: the file is missing or unfit, or there is no model, or no price to decide at.
     """
-    with off_the_record():
-        _newcomers(variant)
-
-
-def _newcomers(variant):
     # the file may state unwillingness otherwise than the run that made the masked dataset
     config = variant.config
     variant = Variant(Config(config.as_dict(), config.marks - {*options_of("unwillingness")}), variant.masked)
@@ -64,10 +62,9 @@ def _newcomers(variant):
     best, anchors = net.values(), load_anchors(variant.checkpoint, dataset, variant)[0]
     config = config.replace(solver=record["solver"], damping=record["damping"], num_neg=info["settings"]["num_neg"])
     catalogue = load_catalogue(dataset, config)
-    logger.info("newcomers to %s (%s): %s interactions of %s users, rows refitted at %d epoch%s of %s", config.dataset,
-                device, f"{len(people.user):,}", f"{len(people.ids):,}", len(anchors),
-                "s" if len(anchors) > 1 else "", variant.model)
-    longest = np.bincount(people.user).max()
+    logger.info("newcomers to %s (%s): %s interactions of %s users, rows refitted at %s of %s", config.dataset, device,
+                f"{len(people.user):,}", f"{len(people.ids):,}", counted(len(anchors), "epoch"), variant.model)
+    longest = History(people.user, len(people.ids)).length.max()
     refits = Refits(net, dataset, config, 2 * len(people.ids) * longest * (1 + config.num_neg))
     decisions = decide(people, refits, list(anchors.values()), record)
     lists = _recommended(people, decisions, refits, best)
@@ -132,16 +129,15 @@ class Refits:
     def __init__(self, net, dataset: Dataset, config: Config, pairs: int):
         self.net, self.name, self.items, self.config = net, dataset.name, dataset.item_ids, config
         self.jacobian = net.pairs(min(pairs, config.chunk_size))
-        self.trained = np.bincount(dataset.user, minlength=dataset.num_users) > 0
+        self.trained = dataset.history.length > 0
 
     def dataset_of(self, people: Newcomers, times: int = 1) -> Dataset:
         """A Dataset of newcomers, each so many times, that holds nothing out; what they veto takes no part in it."""
-        number, length = len(people.ids), len(people.user)
+        number = len(people.ids)
         user = (people.user + number * np.arange(times, dtype=np.int32)[:, None]).ravel()
         item, vetoed = np.tile(people.item, times), np.tile(people.vetoed, times)
-        gone, before = np.flatnonzero(vetoed), np.cumsum(~vetoed)
-        dropped = Dropped(user[gone], item[gone], gone % max(length, 1), np.full(len(gone), VETO, np.int32), before[gone],
-                          np.zeros(len(gone), np.int32))
+        gone, none = np.flatnonzero(vetoed), np.zeros(vetoed.sum(), np.int32)
+        dropped = Dropped(user[gone], item[gone], gone % len(people.user), none + VETO, np.cumsum(~vetoed)[gone], none)
         return Dataset(self.name, Ids(np.tile(people.ids, times), self.items), user[~vetoed], item[~vetoed], None,
                        HeldOut(None, np.full(times * number, -1, np.int32)), dropped=dropped if len(gone) else None)
 
@@ -174,7 +170,7 @@ def decide(people: Newcomers, refits: Refits, anchors: list[dict], record: dict)
     """
     place = np.flatnonzero(~people.vetoed)
     user, item, n = people.user[place], people.item[place], len(place)
-    back = np.cumsum(np.bincount(user))[user] - 1 - np.arange(n)  # 0 for the latest of a user
+    back = History(user, len(people.ids)).from_end  # 0 for the latest of a user
     swapped = np.where(back < 2, 1 - back, back)
     both = split(refits.name, Ids(np.tile(people.ids, 2), refits.items), (
         np.r_[user, user + len(people.ids)], np.r_[item, item], -np.r_[back, swapped]), 1)

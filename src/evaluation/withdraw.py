@@ -121,9 +121,8 @@ class Known:
 def withdraw(variant: Variant) -> None:
     """Carries out the request in the file `withdraw` on both models of a run; reports on that of a Variant.
 
-    Writes the checkpoints, the masked dataset, disclosure.csv and
-    preprocess.json where they are, adds to the record of requests, and says in output_path/withdraw.json what was rewritten,
-    what was removed, and what may still know it.
+    Writes the checkpoints, the masked dataset, disclosure.csv and preprocess.json where they are, adds to the record of
+    requests, and says in output_path/withdraw.json what was rewritten, what was removed, and what may still know it.
 
     Raises:
         InputError: the request, the model or its files are missing or unfit; nothing has changed then.
@@ -202,9 +201,7 @@ def _write(config, request, known, unreached, record):
     said["models"] = [model.variant.model for model in changed.values()]
     lasts = [path for model in models if (path := model.variant.checkpoint.with_suffix(LAST_SUFFIX)).is_file()]
     with Together(journal_of(config)) as files:
-        records = {DATA: {}}  # what dataset.json says anew
         if (mask := known.get(True)) is not None:
-            records[MASKED] = {"num_ratings": len(mask.rest.rows)}
             tables = {RATINGS_FILE: mask.rest.rows, HELD_OUT_FILE: mask.rest.held_out[mask.rest.scored].ravel()}
             for name, rows in tables.items():
                 with files.rewrite(MASKED, name) as (path, temporary):
@@ -217,19 +214,19 @@ def _write(config, request, known, unreached, record):
         line, requests = with_request(said, request.earlier)
         head, path = head_of(requests), withdrawn_path(config)
         for name, model in changed.items():
-            of_data = {} if model.variant.masked else {"rows_sha256": model.rest.rows_sha256()}
+            info = files.renewed(model.info) if model is mask else {**model.info, "rows_sha256": model.rest.rows_sha256()}
             with files.write(CHECKPOINT, name) as temporary:
-                save_checkpoint(temporary, model.left, {**files.renewed(model.info), **of_data,
-                                                        "withdrawn": model.lost, **head})
+                save_checkpoint(temporary, model.left, {**info, "withdrawn": model.lost, **head})
         for last in lasts:  # the training itself, which knows all of it
             files.remove(CHECKPOINT, last.name)
         with files.write(DATA, WITHDRAWN_FILE) as temporary:
             lines = path.read_bytes() if path.exists() else b""
             temporary.write_bytes(lines + b"\n" * (lines[-1:] not in (b"", b"\n")) + line.encode() + b"\n")
-        for folder, more in records.items():
-            described = files.journal.folders[folder] / DATASET_FILE
-            if described.exists():
-                files.write_json(folder, DATASET_FILE, {**files.renewed(read_json(described, REMEDY)), **more, **head})
+        if (described := path.with_name(DATASET_FILE)).exists():
+            files.write_json(DATA, DATASET_FILE, {**read_json(described, REMEDY), **head})
+        if mask is not None:
+            was = read_json(dataset_folder(config, masked=True) / DATASET_FILE, REMEDY)
+            files.write_json(MASKED, DATASET_FILE, {**files.renewed(was), "num_ratings": len(mask.rest.rows), **head})
         rewritten = files.paths("name")
         record.update(rewritten=list(map(str, rewritten)), removed=list(map(str, lasts)), not_reached=_not_reached(
             config, [*rewritten, *lasts, *files.paths("temporary")], unreached))
