@@ -157,8 +157,8 @@ def _score(variant, dataset):
         found[name.format(f"hr@{k}")] = metrics.hit_ratio_of_ranks(of_users, k)
         found[name.format(f"ndcg@{k}")] = metrics.ndcg_of_ranks(of_users, k)
     info = {key: serving.info[key] for key in ("epoch", "settings", "device", "mindspore") if key in serving.info}
-    said = {"metrics": found, "info": info, "personal": serving.personal, "num_candidates": candidates.shape[1], "seconds": seconds,
-            "candidates_sha256": hashlib.sha256(of_all(candidates).tobytes()).hexdigest()}
+    said = {"metrics": found, "info": info, "personal": serving.personal, "num_candidates": candidates.shape[1],
+            "seconds": seconds, "candidates_sha256": hashlib.sha256(of_all(candidates).tobytes()).hexdigest()}
     return said, {"rank": rank, "loss": metrics.mean_loss(scores, counts),
                   "pos_loss": metrics.cross_entropy(scores)[:, 0]}
 

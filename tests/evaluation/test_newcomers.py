@@ -221,31 +221,22 @@ def test_no_file_no_text_no_model_no_price(finished_run, write, refuse, tmp_path
         assert f"{tmp_path}/preprocess.json" in error and said in error
 
 
-def test_unwillingness_by_rule(finished_run, write, ask):
-    path = write([row[:3] for row in ROWS], ("user_id", "item_id", "timestamp"))
-    said = ask(path, "--unwillingness", "constant", "--unwillingness_value", 0.25, "--format", "json", "--masked")
-    rows = [row for user in json.loads(said.out)["users"] for row in user["interactions"]]
-    assert {row["unwillingness"] for row in rows} == {0.25}
-    config = finished_run.replace(newcomers=str(path), unwillingness="uniform")
-    uniform = [read_newcomers(load_dataset(config), config, 4, True).unwillingness.tolist() for _ in range(2)]
-    assert uniform[0] == uniform[1] and len(set(uniform[0])) == len(ROWS)
-
-
 RULES = "user_id,item_id,genre,unwillingness\n,14,,1\n901,14,,.2\n,,{genre},.6\n1,,,1\n{more}"
 
 
-def test_rules_that_name_no_user_hold_for_newcomers(finished_run, write, tmp_path, caplog):
+def test_options_and_rules_that_name_no_user_hold_for_newcomers(finished_run, write, tmp_path, caplog):
     path, dataset = write([row[:3] for row in ROWS], ("user_id", "item_id", "timestamp")), load_dataset(finished_run)
     genres = load_catalogue(dataset, finished_run).set_index(dataset.item_ids).genres
     genre = genres[5].split("|")[0]
     rules, config = tmp_path / "rules.csv", finished_run.replace(newcomers=str(path), unwillingness="constant")
 
-    def read(more="", veto=True, **changes):
+    def read(more="", veto=True, file=rules, **changes):
         rules.write_text(RULES.format(genre=genre, more=more))
-        people = read_newcomers(dataset, config.replace(willingness_file=str(rules), **changes), 4, veto)
+        people = read_newcomers(dataset, config.replace(willingness_file=str(file), **changes), 4, veto)
         items = list(zip(people.ids[people.user].tolist(), dataset.item_ids[people.item].tolist()))
         return dict(zip(items, people.unwillingness.tolist())), dict(zip(items, people.vetoed.tolist()))
 
+    assert set(read(file="", unwillingness_value=0.25)[0].values()) == {0.25}
     for source, base in (("constant", .5), ("auto", 0)):  # beside rules auto is 0
         found, vetoed = read(unwillingness=source)
         assert len(found) == len(ROWS) and "meets" not in caplog.text
@@ -337,7 +328,5 @@ def test_newcomers_decide_as_they_would_in_a_run_that_has_them(cpu, settings, tm
     rng = np.random.default_rng(0)
     chance = [correlation(both.groupby("user_id").worth.transform(lambda x: rng.permutation(x.to_numpy()))
                           > record["willingness_weight"] * both.unwillingness) for _ in range(20)]
-    print(f"flags agree {np.mean(both.new == both.disclosed):.3f}, correlate {correlation(both.new):.3f}, by chance "
-          f"{np.mean(chance):.3f} +- {np.std(chance):.3f}, worth {both.worth.corr(both.expected_influence):.3f}")
     assert correlation(both.new) > max(chance) + 0.03  # much of it is unwillingness
     assert both.worth.corr(both.expected_influence) > 0.7
