@@ -10,11 +10,10 @@ import pytest
 
 import src
 from src import network
-from src.common.errors import InputError
 from src.common.plugins import check_labels, load
 from src.dataset import Dataset
 from src.game.preprocess import preprocess
-from tests.small import SMALL
+from tests.small import SMALL, refused
 
 GUIDE = (Path(__file__).resolve().parents[2] / "docs" / "CONTRIBUTING.md").read_text()
 STRATEGY, SOLVER, _ = re.findall(r"```python\n(.*?)```", GUIDE, re.S)
@@ -71,25 +70,24 @@ def test_either_name_of_the_package_means_the_modules_that_run(own):
     ("def order(*a): return [10 ** 9]", "must return different positions"),
 ])
 def test_an_unfit_file_is_named(cpu, ratings, settings, own, text, words):
-    with pytest.raises(InputError, match=re.escape(words)) as error:
+    with refused("mine.py", words):
         preprocess(settings(*SMALL, "--strategy", own(text)))
-    assert "mine.py" in str(error.value)
 
 
 def test_a_missing_file_is_named_at_once(settings):
     for option in ("strategy", "solver"):
-        with pytest.raises(InputError, match=f"--{option} nowhere.py: no such file; name a Python file, or one of .*, "):
+        with refused(f"--{option} nowhere.py"):
             settings(f"--{option}", "nowhere.py")
 
 
 def test_a_solver_of_another_shape_is_named(cpu, ratings, settings, own):
     path = own(SOLVER.replace("residual * np.matmul(rows, self.gradient[chunk.users])", "residual[:, 0]"))
-    with pytest.raises(InputError, match=r"mine.py: returned an array \(\d+, 1\) for a chunk of \(\d+, \d+, \d+\)"):
+    with refused("mine.py", "array"):
         preprocess(settings(*SMALL, "--solver", path))
 
 
 def test_two_names_must_not_stand_under_one_label():
     check_labels(["none", "a/mine.py", "random"], "tradeoff_strategies", ["none", "random"])
     for names in (["random", "a/random.py"], ["a/random.py"], ["a/x.py", "b/x.py"], ["random", "random"]):
-        with pytest.raises(InputError, match="--tradeoff_strategies .* would stand for two of them"):
+        with refused("--tradeoff_strategies"):
             check_labels(names, "tradeoff_strategies", ["none", "random"])

@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.common.errors import InputError
 from src.common.files import read_json
 from src.common.ranks import _Watch, in_ranks, rank_folder
 from src.common.terminal import progress, tell_progress
@@ -27,7 +26,7 @@ from src.training.checkpoint import read_checkpoint
 from src.training.deal import deal
 from src.training.train import train
 from src.training.trainer import Trainer
-from tests.small import SMALL
+from tests.small import SMALL, refused
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -99,14 +98,15 @@ def test_why_no_rank_has_started_is_said(tmp_path, worker):
     if worker:
         (tmp_path / "worker_0.log").write_text(worker)
     words = "ImportError: libgomp.so.1" if worker and worker.strip() else "OSError: [Errno 11] Try again"
-    with pytest.raises(ChildProcessError, match=re.escape(f"rank 0 of 2 has not started ({words}); ")):
+    with pytest.raises(ChildProcessError) as error:
         _Watch(2, tmp_path, 1).look(launcher_gone=True)
+    assert words in str(error.value)
 
 
 @pytest.mark.slow
 def test_an_error_of_one_rank_is_that_of_all(many, settings, tmp_path):
     config = settings("--ranks", 2, "--output_path", tmp_path / "at 12:00:00")  # no part of a search path
-    with rank_folder(config) as folder, pytest.raises(InputError, match="^one: is wrong$"):
+    with rank_folder(config) as folder, refused("one: is wrong"):
         in_ranks(config, folder, "tests.ranks", "refuse_in_one")
     assert not folder.exists()
 
@@ -156,7 +156,7 @@ def test_stages_in_ranks_write_what_one_process_writes(many, settings, tmp_path,
 
 @pytest.mark.parametrize("option", [("--strategy", "ifrqe++"), ("--solver", "lissa")])
 def test_what_does_not_go_with_ranks_is_refused(many, settings, cpu, option):
-    with pytest.raises(InputError, match=f"^--ranks 2: does not go with {option[0]} .*; give --ranks 1$"):
+    with refused("--ranks 2", option[0]):
         preprocess(settings(*option, "--ranks", 2))
 
 
@@ -201,6 +201,7 @@ def test_a_port_that_is_taken_ends_all(many, settings, monkeypatch):
         port = taken.getsockname()[1]
         monkeypatch.setattr("src.common.ranks._free_port", lambda: port)
         begin = time.monotonic()
-        with pytest.raises(ChildProcessError, match=rf"^rank \d of 2 cannot reach the others at port {port}"):
+        with pytest.raises(ChildProcessError) as error:
             in_ranks(config, folder, "tests.ranks", "refuse_in_one")
+    assert f"cannot reach the others at port {port}" in str(error.value)
     assert time.monotonic() - begin < 90  # a minute, and the start of the interpreters

@@ -28,7 +28,7 @@ def stage(settings, tmp_path):
     return make
 
 
-def test_a_record_depends_on_code_device_and_mindspore(stage, settings, tmp_path, monkeypatch):
+def test_a_stage_is_skipped_only_for_the_same_of_all_that_it_depends_on(stage, settings, tmp_path, monkeypatch):
     assert stage().is_done()
     other = Stage("test", "src.common.stage", settings(), ["negatives"], [tmp_path / "in"], [tmp_path / "out"], "GPU")
     assert not other.is_done()
@@ -36,19 +36,14 @@ def test_a_record_depends_on_code_device_and_mindspore(stage, settings, tmp_path
         monkeypatch.setattr(f"src.common.stage.{name}", lambda *_: "other")
         assert not stage().is_done()
         monkeypatch.undo()
-
-
-def test_a_stage_is_skipped_only_for_the_same_settings_inputs_and_outputs(stage, tmp_path):
-    assert stage().is_done()
     assert stage("--batch_size", 64).is_done()  # not one that it depends on
-    assert not stage("--num_neg", 5).is_done()
-    assert not stage("--dataset", "other").is_done()
-    assert not stage("--overwrite").is_done()
-    (tmp_path / "in").write_text("changed")
-    assert not stage().is_done()
-    (tmp_path / "in").write_text("1")
-    (tmp_path / "out").write_text("changed")
-    assert not stage().is_done()
+    for changed in (("--num_neg", 5), ("--dataset", "other"), ("--overwrite",)):
+        assert not stage(*changed).is_done()
+    for path, was in ((tmp_path / "in", "1"), (tmp_path / "out", "2")):
+        path.write_text("changed")
+        assert not stage().is_done()
+        path.write_text(was)
+    assert stage().is_done()
     (tmp_path / "out").unlink()
     assert not stage().is_done()
 
@@ -64,78 +59,40 @@ def test_a_stage_records_its_effective_settings(stage, tmp_path):
     assert record["settings"] == {"num_neg": 4} and record["all_settings"]["batch_size"] == 256
 
 
-def test_programs_turn_bad_input_into_one_line_and_exit_2(tmp_path, capsys):
-    def fail(config):
-        raise InputError("x.csv: is empty; fetch it")
+def end_of(stage, capsys, *arguments):
+    """Exit code of a program that runs `stage`, and what it wrote to standard error."""
     with pytest.raises(SystemExit) as stop:
-        main(fail, "test", "", ["--output_path", str(tmp_path)])
-    assert stop.value.code == 2
-    assert capsys.readouterr().err == "error: x.csv: is empty; fetch it\n"
-    assert "x.csv: is empty" in (tmp_path / "test.log").read_text()
+        main(stage, "test", "", list(map(str, arguments)))
+    return stop.value.code, capsys.readouterr().err
 
 
-def test_a_fault_of_the_program_is_one_line_with_the_log_that_has_more(tmp_path, capsys):
-    def fail(config):
-        raise KeyError("a\x1b[2J\nb")
-    with pytest.raises(SystemExit) as stop:
-        main(fail, "test", "", ["--output_path", str(tmp_path)])
-    shown = capsys.readouterr().err
-    assert stop.value.code == 1 and shown.startswith("error: KeyError: ") and str(tmp_path / "test.log") in shown
-    assert shown.count("\n") == 1 and "\x1b" not in shown
-    assert "Traceback" in (tmp_path / "test.log").read_text() and "\x1b" not in (tmp_path / "test.log").read_text()
-
-
-def test_an_error_line_shows_no_control_characters(tmp_path, capsys):
-    def fail(config):
-        raise InputError("user \x1b[31mred\x9b\u202e\u2028\x07 is unknown; choose another")
-    with pytest.raises(SystemExit):
-        main(fail, "test", "", ["--output_path", str(tmp_path)])
-    shown = capsys.readouterr().err
-    assert "user \\u001b[31mred\\u009b\\u202e" in shown and not set("\x1b\x9b\u202e\u2028\x07") & set(shown)
-
-
-@pytest.mark.parametrize("error, words", [
-    (FileExistsError(17, "File exists", "a/b"), "error: a/b: File exists; check the path"),
-    (MemoryError("Unable to allocate 9 TiB"), "error: out of memory"),
-    (ImportError("numpy.core failed", name="scipy"), "error: the package scipy cannot be imported (numpy.core failed); run"),
-    (FloatingPointError("scores\nare not finite"), "error: scores are not finite"),
+@pytest.mark.parametrize("error, code, words", [
+    (InputError("x.csv: is empty; fetch it"), 2, "error: x.csv: is empty; fetch it\n"),
+    (InputError("user \x1b[31mred\x9b\u202e\u2028\x07 is unknown"), 2, "error: user \\u001b[31mred\\u009b\\u202e"),
+    (FileExistsError(17, "File exists", "a/b"), 2, "error: a/b: File exists; check the path"),
+    (MemoryError("Unable to allocate 9 TiB"), 2, "error: out of memory"),
+    (ImportError("numpy.core failed", name="scipy"), 2, "error: the package scipy cannot be imported (numpy.core failed)"),
+    (FloatingPointError("scores\nare not finite"), 2, "error: scores are not finite"),
+    (KeyError("a\x1b[2J\nb"), 1, "error: KeyError: "),  # a fault of the program
+    (KeyboardInterrupt(), 130, "\nstopped; files written before are whole, and the same command goes on"),
 ])
-def test_other_failures_are_one_line_too(tmp_path, capsys, error, words):
+def test_what_ends_a_program_is_one_line_on_the_screen_and_in_the_log(tmp_path, capsys, error, code, words):
     def fail(config):
         raise error
-    with pytest.raises(SystemExit) as stop:
-        main(fail, "test", "", ["--output_path", str(tmp_path)])
-    shown = capsys.readouterr().err
-    assert stop.value.code == 2 and shown.startswith(words) and shown.count("\n") == 1
+    found, shown = end_of(fail, capsys, "--output_path", tmp_path)
+    log = (tmp_path / "test.log").read_text()
+    assert found == code and shown.startswith(words) and shown.strip().count("\n") == 0
+    assert not set("\x1b\x9b\u202e\u2028\x07") & set(shown + log)
+    assert ("Traceback" in log and str(tmp_path / "test.log") in shown) == (code == 1)
+    assert code == 130 or shown.split(": ")[1].split(";")[0].strip() in log
 
 
-def test_programs_name_an_unknown_option(capsys):
-    with pytest.raises(SystemExit) as stop:
-        main(lambda config: None, "test", "", ["--maksed"])
-    assert stop.value.code == 2
-    assert capsys.readouterr().err == "error: --maksed: unknown option; did you mean --masked?\n"
-
-
-def test_programs_name_an_output_folder_that_cannot_be_made(tmp_path, capsys):
+def test_what_keeps_a_program_from_starting_is_one_line(tmp_path, capsys):
     (tmp_path / "file").write_text("")
-    with pytest.raises(SystemExit) as stop:
-        main(lambda config: None, "test", "", ["--output_path", str(tmp_path / "file" / "o")])
-    assert stop.value.code == 2
-    assert "--output_path" in capsys.readouterr().err
-
-
-def test_programs_stop_quietly_when_interrupted(tmp_path, capsys):
-    def interrupt(config):
-        raise KeyboardInterrupt
-    with pytest.raises(SystemExit) as stop:
-        main(interrupt, "test", "", ["--output_path", str(tmp_path)])
-    assert stop.value.code == 130 and "the same command goes on" in capsys.readouterr().err
-
-
-def test_the_log_goes_to_screen_and_file(tmp_path, capsys):
-    main(lambda config: logging.getLogger("ifrqe").info("hello"), "test", "", ["--output_path", str(tmp_path)])
-    assert capsys.readouterr().out == "hello\n"
-    assert "hello" in (tmp_path / "test.log").read_text()
+    assert end_of(lambda config: None, capsys, "--maksed") == (
+        2, "error: --maksed: unknown option; did you mean --masked?\n")
+    code, shown = end_of(lambda config: None, capsys, "--output_path", tmp_path / "file" / "o")
+    assert code == 2 and "--output_path" in shown and shown.count("\n") == 1
 
 
 def test_the_log_says_why_a_stage_is_done_again(stage, tmp_path, caplog):

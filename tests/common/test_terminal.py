@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from src.common.stage import main
-from src.common.terminal import RESULT, has_colours, paint, plain, printable, progress
+from src.common.terminal import RESULT, has_colours, paint, plain, printable
 
 ROOT = Path(__file__).resolve().parents[2]
 LOGGER = logging.getLogger("ifrqe")
@@ -40,29 +40,11 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.fixture
-def environment(monkeypatch):
-    """environment(NAME=value or None): the variables that colours depend on."""
-    def set_to(**variables):
-        for name in ("NO_COLOR", "TERM"):
-            monkeypatch.delenv(name, raising=False)
-        for name, value in variables.items():
+def test_colours_are_for_terminals_that_do_not_refuse_them_and_can_be_taken_out(monkeypatch):
+    for variables, coloured in (({}, True), ({"NO_COLOR": "1"}, False), ({"NO_COLOR": ""}, True), ({"TERM": "dumb"}, False)):
+        for name, value in {"NO_COLOR": "", "TERM": "xterm", **variables}.items():
             monkeypatch.setenv(name, value)
-    return set_to
-
-
-def test_colours_are_for_terminals_that_do_not_refuse_them(environment):
-    environment(TERM="xterm")
-    assert has_colours(Terminal()) and not has_colours(io.StringIO())
-    environment(TERM="xterm", NO_COLOR="1")
-    assert not has_colours(Terminal())
-    environment(TERM="xterm", NO_COLOR="")  # as the convention has it, an empty one is none
-    assert has_colours(Terminal())
-    environment(TERM="dumb")
-    assert not has_colours(Terminal())
-
-
-def test_paint_can_be_taken_out():
+        assert has_colours(Terminal()) == coloured and not has_colours(io.StringIO())
     assert paint("a", "red") != "a" and plain(f"{paint('a', 'red')} {paint('b', 'bold')}") == "a b"
 
 
@@ -135,19 +117,8 @@ def test_a_quiet_terminal_shows_no_bar_and_no_color_is_respected(tmp_path):
     assert shown.split() == ["careful", "done"]
 
 
-def test_elsewhere_there_are_no_bars(tmp_path):
-    process = subprocess.run([sys.executable, "-c", PROGRAM, "--output_path", tmp_path], cwd=ROOT, capture_output=True,
-                             text=True)
-    assert process.stdout == "seven\ncareful\ndone\n" and process.stderr == ""
-
-
 def test_a_reader_that_leaves_early_is_no_error(tmp_path):
     program = PROGRAM.replace('"done", "green")', '"line\\n" * 100_000, "green")')
     command = f"'{sys.executable}' -c '{program}' --output_path '{tmp_path}' | head -n 1; exit ${{PIPESTATUS[0]}}"
     process = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True)
-    assert process.returncode == 0 and process.stdout == "seven\n" and process.stderr == ""
-
-
-def test_a_bar_knows_no_total_if_there_is_none():
-    with progress(None, "x", "B") as bar:
-        bar.update(3)
+    assert process.returncode == 0 and process.stdout == "seven\n" and process.stderr == ""  # no bars either
