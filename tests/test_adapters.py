@@ -9,6 +9,7 @@ from src import device_adapter
 from src.common import stage
 from src.common.errors import InputError
 from src.device_adapter import adapter, set_device
+from tests.small import refused
 
 
 class Backend:
@@ -50,12 +51,10 @@ def test_auto_takes_the_first_device_that_computes(settings, monkeypatch, caplog
 @pytest.mark.parametrize("target", ["GPU", "Ascend"])
 def test_a_device_that_was_asked_for_by_name_must_compute(settings, monkeypatch, target):
     config = settings("--device_target", target)
-    Backend(monkeypatch)
-    with pytest.raises(InputError, match=f"--device_target {target} .*finds no {target} on this machine; use .*_cpu.sh"):
-        set_device(config)
-    Backend(monkeypatch, [target], [target])
-    with pytest.raises(InputError, match=f"--device_target {target} .*no kernel image; use the scripts ending in _cpu.sh"):
-        set_device(config)
+    for there, said in (([], f"finds no {target}"), ([target], "no kernel image")):
+        Backend(monkeypatch, there, there)
+        with refused(f"--device_target {target}", said, "_cpu.sh"):
+            set_device(config)
     Backend(monkeypatch, [target])
     assert set_device(config) == target
 
@@ -74,7 +73,7 @@ def test_what_mindspore_refuses_is_named(settings, monkeypatch):
     def refuse(*_):
         raise RuntimeError("it can not be modified\nmore")
     sys.modules["mindspore"].set_device = refuse
-    with pytest.raises(InputError, match="MindSpore refused it .it can not be modified.; choose another device"):
+    with refused("--device_target CPU", "it can not be modified"):
         set_device(settings("--device_target", "CPU"))
     assert not backend.told
 
@@ -140,14 +139,14 @@ def test_modelarts_copy_that_fails_is_named(cloud, moxing):
     def refuse(source, target):
         raise OSError("403")
     moxing.file.copy_parallel = refuse
-    with pytest.raises(InputError, match="--data_url: copying obs://b/data to .* failed .403."):
+    with refused("--data_url", "obs://b/data", "403"):
         with adapter(cloud).session(cloud):
             pass
 
 
 def test_modelarts_without_moxing_is_named(cloud, monkeypatch):
     monkeypatch.setitem(sys.modules, "moxing", None)
-    with pytest.raises(InputError, match="--enable_modelarts: the package moxing is not installed"):
+    with refused("--enable_modelarts", "moxing"):
         with adapter(cloud).session(cloud):
             pass
 
