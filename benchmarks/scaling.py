@@ -24,7 +24,6 @@ from src.network import build
 from src.sources.simulation import simulate
 
 SIZES = ((1_000_000, 6_900, 5_000), (5_000_000, 34_500, 12_000), (20_000_000, 138_000, 27_000))  # ratings, users, items
-FILE = "scaling.json"
 
 
 def simulated(ratings, users, items, seed):
@@ -66,7 +65,7 @@ def scaling(config):
             rows.append(row)
             print(f"{row['num_interactions']:>12,} {row['num_users']:>8,} {row['num_items']:>7,} {row['seconds']:>8.1f} "
                   f"{1e6 * row['seconds'] / row['num_interactions']:>8.2f} {row['extra_mb']:>9.0f}", flush=True)
-    write_json(Path(config.output_path) / FILE, {
+    write_json(Path(config.output_path) / "scaling.json", {
         "hardware": hardware(), "solver": config.solver, "chunk_size": config.chunk_size, "sizes": rows})
 
 

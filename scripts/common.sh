@@ -111,6 +111,14 @@ named_dataset() {
     flags=("${given[@]+"${given[@]}"}" "${flags[@]+"${flags[@]}"}")
 }
 
+# study NAME "$@": the data, and the study NAME of studies/ on them; arguments as of named_dataset.
+study() {
+    flags_of=run_download_dataset,run_$1
+    named_dataset "${@:2}"
+    run_module src.movielens "${flags[@]}"
+    run_module "studies.$1" "${flags[@]}"
+}
+
 # train_both: the masked model, and the plain one if there is none.
 train_both() {
     local folder model

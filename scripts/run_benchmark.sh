@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
-# Speed of the program on this machine: training, the start of a program, influences. TORCH_PYTHON and JAX_PYTHON may name
+# Speed of the program on this machine: training and influences. TORCH_PYTHON and JAX_PYTHON may name
 # interpreters that have PyTorch and JAX: the same step runs there in turn.
 #   bash scripts/run_benchmark.sh [DATA_PATH] [--flag value ...]     dataset from $DATASET (ml-1m)
-# With --eval_negatives (and --eval_item_list) of the NCF literature also the time until their HR@10 is reached.
 source "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/common.sh"
 stage_arguments "$@"
 run_module benchmarks.benchmark "${flags[@]+"${flags[@]}"}"

@@ -4,8 +4,5 @@
 #                                 [--carryover_judges item-knn,ease,als,ncf,mf] [--seeds 1,2,3] [--flag value ...]
 # NAME and PATH as in run_all.sh. The data and the models are made if they are not there. item-knn, als and bpr need the
 # package implicit (.venv/bin/pip install implicit) and are left out without it.
-flags_of=run_download_dataset,run_carryover
 source "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/common.sh"
-named_dataset "$@"
-run_module src.movielens "${flags[@]}"
-run_module studies.carryover "${flags[@]}"
+study carryover "$@"

@@ -3,8 +3,5 @@
 #   bash scripts/run_tradeoff.sh [NAME] [PATH] [--tradeoff_budgets 0.1,0.3,0.6] [--tradeoff_strategies none,threshold,ifrqe]
 #                                [--seeds 1,2,3] [--flag value ...]
 # NAME and PATH as in run_all.sh. The data and the models are made if they are not there.
-flags_of=run_download_dataset,run_tradeoff
 source "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/common.sh"
-named_dataset "$@"
-run_module src.movielens "${flags[@]}"
-run_module studies.tradeoff "${flags[@]}"
+study tradeoff "$@"

@@ -2,8 +2,5 @@
 # Do the sets that `eval.py --why` names hold? Retrains without them; goes on after the last seed that was finished.
 #   bash scripts/run_why.sh [NAME] [PATH] [--recipe fast] [--top_k 10] [--seeds 1,2,3,4,5] [--flag value ...]
 # NAME and PATH as in run_all.sh. The data are made if they are not there.
-flags_of=run_download_dataset,run_why
 source "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/common.sh"
-named_dataset "$@"
-run_module src.movielens "${flags[@]}"
-run_module studies.why "${flags[@]}"
+study why "$@"

@@ -2,8 +2,5 @@
 # Is withdrawing as good as training anew, and does hiding a genre or a film work? Goes on where it was stopped.
 #   bash scripts/run_withdrawal.sh [NAME] [PATH] [--recipe fast] [--seeds 1,2,3] [--flag value ...]
 # NAME and PATH as in run_all.sh. The data are made if they are not there.
-flags_of=run_download_dataset,run_withdrawal
 source "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/common.sh"
-named_dataset "$@"
-run_module src.movielens "${flags[@]}"
-run_module studies.withdrawal "${flags[@]}"
+study withdrawal "$@"

@@ -7,18 +7,11 @@ MOVIES_FILE = "movies.csv"
 UNWILLINGNESS_FILE = "unwillingness.csv"
 WITHDRAWN_FILE = "withdrawn.jsonl"
 WITHDRAW_FILE = "withdraw.json"
-WITHDRAWAL_FILE = "withdrawal.csv"
 PENDING_FILE = ".{}.pending.json"  # beside a dataset's folder, while files that belong together are put in place
 DATASET_FILE = "dataset.json"
 DISCLOSURE_FILE = "disclosure.csv"
 DISCLOSURE_PLOT = "disclosure.png"
 PREPROCESS_FILE = "preprocess.json"
-FIDELITY_FILE = "fidelity.json"
-FIDELITY_PLOT = "fidelity.png"
-TRADEOFF_FILE, TRADEOFF_PLOT = "tradeoff.csv", "tradeoff.png"
-AUDIT_FILE, AUDIT_PLOT = "audit.json", "audit.png"
-CARRYOVER_FILE = "carryover.csv"
-PAPER_FILE = "paper.csv"
 
 TEXT_IDS, TIME_UNIT = "text_ids", "timestamp"  # keys of dataset.json: columns of ids that are text; the unit of times
 READER = "reader"  # key of dataset.json: digests of the code that made the tables; none are of data by hand
@@ -37,7 +30,7 @@ MASKED_MODEL = "IFRQE"
 EARLIER = {"model": "ncf", "gcn_layers": 3, "ranks": 1, "compiled": False, "min_steps": 0}  # where not recorded
 MASKED_PREFIX = "masked_"
 SIMULATION = "simulation"
-STUDY_SEEDS = 3  # of the trade-off and the carry-over study, if --seeds names none
+STUDY_SEEDS = 3  # of a study, if --seeds names none
 
 
 def checkpoint_file(model: str) -> str:

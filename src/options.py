@@ -96,6 +96,11 @@ _MODEL = ("split", "model", "training", "negatives", "candidates", "recipe")
 _RULES = ("unwillingness", "willingness_file")
 _DECIDED = ("influence", "chunks", "decision", "game")
 _STUDY = (*_MODEL, *_RULES, *_DECIDED, *EVALUATED, "eval_batch_size")
+_CHECKOUT = Path(__file__).resolve().parents[1]
+# the programs in studies/ and benchmarks/, each with a script; names of options that one has of its own begin with its name
+STUDIES = tuple(sorted(path.stem for folder in ("studies", "benchmarks") for path in (_CHECKOUT / folder).glob("*.py")
+                       if (_CHECKOUT / "scripts" / f"run_{path.stem}.sh").is_file()))
+_ALSO = {"withdrawal": ("masked",), "scaling": ("processes",)}
 QUESTIONS = ("recommend", "explain_user", "why", "receipt", "verify_receipt")
 PROGRAMS = {
     "run_download_dataset": ("scripts/run_download_dataset.sh", ("source", "filter", "simulation"), _RULES),
@@ -106,11 +111,9 @@ PROGRAMS = {
     "run_eval": ("eval.py", (*QUESTIONS, "masked", "split", *_RULES, *EVALUATED, "eval_batch_size", "format",
                              "decisions_path", "repetition", "processes", "report", "recipe"),
                  (*_DATA, *_MODEL, *_DECIDED)),
-    **{f"run_{name}": (f"scripts/run_{name}.sh", (*own, "repetition", "recipe"), (*_STUDY, *_DATA)) for name, own in {
-        "tradeoff": (), "fidelity": (), "audit": (), "carryover": (), "paper": (), "why": (), "withdrawal": ("masked",),
-        "benchmark": (), "scaling": ("processes",)}.items()},
+    **{f"run_{name}": (f"scripts/run_{name}.sh", (*_ALSO.get(name, ()), "repetition", "recipe"), (*_STUDY, *_DATA))
+       for name in STUDIES},
 }
-STUDIES = ("tradeoff", "fidelity", "audit", "carryover", "paper")  # what the names of their own options begin with
 _NEEDED = {  # of a program what does something in it beside others alone: those, and what to do
     ("run_preprocess", "masked"): (("newcomers",), "it says which model --newcomers join"),
     ("run_preprocess", "format"): (("newcomers",), "it says how --newcomers answers"),

@@ -19,6 +19,7 @@ from src.common.stage import Stage, kept
 from src.common.terminal import RESULT, progress
 from src.common.variant import dataset_files
 from src.common.wording import markdown_table, mean_and_std
+from src.constants import STUDY_SEEDS
 from src.device_adapter import set_device
 from src.network import build, score
 from src.training.trainer import Trainer, train_on
@@ -98,7 +99,7 @@ def averages(table, by, columns, digits=4):
     return markdown_table([*by, *columns.values()], rows)
 
 
-def seeds_of(config, number=3):
+def seeds_of(config, number=STUDY_SEEDS):
     """The seeds that --seeds names, or so many from --seed on."""
     return config.seeds or [config.seed + k for k in range(number)]
 

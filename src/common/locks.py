@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..config import Config
 from ..constants import STUDY_SEEDS
-from ..options import PROGRAMS
+from ..options import PROGRAMS, STUDIES
 from .errors import InputError
 from .variant import CHECKPOINT, DATA, DECISIONS, MASKED, OUTPUT, dataset_folder, folders_of
 
@@ -95,7 +95,7 @@ def _lock_files(name, config, program):
         folder = Path(os.path.realpath(folder))  # several data_paths may link to one
         return [folder.with_name(f".{folder.name}.lock")]
     seeds = config.seeds if name in (OUTPUT, CHECKPOINT) else []
-    if name == CHECKPOINT and program in ("run_tradeoff", "run_carryover") and not seeds:
+    if name == CHECKPOINT and program[len("run_"):] in STUDIES and not seeds:
         seeds = range(config.seed, config.seed + STUDY_SEEDS)
     return [folder / ".lock", *(folder / f"seed_{seed}" / ".lock" for seed in seeds)]
 
