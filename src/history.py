@@ -28,6 +28,10 @@ class History:
         number = self.length[users]
         return np.repeat(self.first[users] - np.cumsum(number) + number, number) + np.arange(number.sum())
 
+    def owners(self, users: np.ndarray) -> np.ndarray:
+        """(k,) int64, for each of those which of these users it is of: their place in `users`."""
+        return np.repeat(np.arange(len(users)), self.length[users])
+
     @property
     def from_end(self) -> np.ndarray:
         """(n,) int64, how many interactions of the same user are later."""

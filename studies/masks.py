@@ -14,7 +14,7 @@ from src.dataset import load_dataset, without_test_items
 from src.game.anchors import load_model, trained_model
 from src.game.problem import load_problem
 from src.game.strategies import NONE, Strategies, find, influence_groups
-from src.influence.refit import refitted
+from src.influence.rows import Rows
 from src.network import build, score
 from src.options import EVALUATED, TRAINED
 
@@ -143,6 +143,7 @@ class Masks:
         """(scored users,) ranks with rows refitted on all histories, after a training on `part`."""
         dataset, net = self.dataset, self.retraining.shown
         own = self._part(np.ones(dataset.num_interactions, bool), True) if validation else dataset
-        net.set_values(refitted(net, net.values(), without_test_items(own), part.history.length > 0, self.config))
+        rows = Rows(net, part, self.config)
+        net.set_values(rows.refitted(without_test_items(own), rows.trained))
         scores = score(net, self.retraining.test, self.config.eval_batch_size, dataset.scored)
         return metrics.ranks(scores, self.retraining.counts)

@@ -16,7 +16,8 @@ from src.common.variant import dataset_files
 from src.common.wording import counted, markdown_table
 from src.dataset import load_dataset
 from src.evaluation.recommend import have_had
-from src.influence.without import MARGIN, MOST, Without, fewest
+from src.influence.rows import Rows
+from src.influence.without import MARGIN, MOST, fewest
 from src.network import build, score_all
 from src.options import TRAINED
 from src.stat_utils import generator
@@ -26,7 +27,7 @@ from .grid import Study, grid, seeds_of
 
 GROUPS = 2  # of users, whose sets are withheld together
 FRESH = 10_000  # added to the seed of a retraining that draws anew
-REFITS = {"refit": Without}  # by name what gives (v, num_items) logits of users without some interactions, to be compared
+REFITS = {"refit": Rows}  # by name what gives (v, num_items) logits of users without some interactions, to be compared
 
 
 def why(config):
@@ -135,7 +136,7 @@ class Seed:
             order = np.argsort(-embedding[self.dataset.item[rows]] @ embedding[item], kind="stable")
             similar.append(rows.start + order[:len(ours[user])])
         return {"influence": ours, "similar": similar}, {
-            name: refit.logits(self.everyone, ours) for name, refit in refits.items()}
+            name: refit.without(self.everyone, ours) for name, refit in refits.items()}
 
     def retrained(self, sets, group, config):
         """(num_users, num_items) logits after retraining without the sets of their own group, and without another's."""

@@ -123,12 +123,13 @@ def carried_out(original, parts, dataset, config, sets):
 
     A checkpoint holds several.
     """
-    carried, values, times = Withdrawal(build(dataset, config), dataset, config), original, []
+    values, times, left = original, [], np.ones(dataset.num_interactions, bool)
     for part in parts:
+        carried = Withdrawal(build(dataset, config), dataset.part(left), config)
         start = time.perf_counter()
-        found = carried({str(k): values for k in range(sets)}, part)
+        found = carried({str(k): values for k in range(sets)}, part[left])
         times.append(time.perf_counter() - start)
-        carried.done(part)
+        left &= ~part
         values = found["0"]
     return values, times
 

@@ -8,7 +8,7 @@ from src.dataset import load_dataset
 from src.influence.anchor import Anchor
 from src.influence.block import TINY
 from src.influence.chunks import Chunks
-from src.influence.refit import prior_of, refit
+from src.influence.rows import Rows, prior_of
 from src.influence_function import influences
 from src.mf import MF
 from src.network import build
@@ -67,7 +67,7 @@ def test_refit_is_the_minimum(cpu, ratings, settings):
     dataset = load_dataset(config)
     net, values = randomised(config, 12, 20)
     prior = prior_of(net.user_rows(values))
-    rows = refit(net, dataset, prior, config)
+    rows = net.user_rows(Rows(net, dataset, config).refitted(dataset))
     chunk = Chunks(dataset, config, purpose="refit negatives")[0]
     for k, user in enumerate(chunk.users):
         items = chunk.items[k][chunk.inside[k]]

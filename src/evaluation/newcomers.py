@@ -24,7 +24,7 @@ from ..game.rule import Rule
 from ..history import History
 from ..influence.anchor import Anchor
 from ..influence.expected import expected_by, shrunk, target_items
-from ..influence.refit import STEPS, prior_of, refit
+from ..influence.rows import CLOSE, STEPS, Rows
 from ..influence_function import OWN_DATA, influences
 from ..network import build
 from ..options import options_of
@@ -37,7 +37,6 @@ from .recommend import as_records, top_items
 
 logger = logging.getLogger("ifrqe")
 
-_STEPS_ON = 3  # of Newton's method from the row at an epoch before; nearer to the optimum than 6 from the prior's mean
 _LEAST = 4  # interactions of a newcomer that must count: two that change places and two before them
 
 
@@ -64,8 +63,7 @@ def newcomers(variant: Variant) -> None:
     catalogue = load_catalogue(dataset, config)
     logger.info("newcomers to %s (%s): %s interactions of %s users, rows refitted at %s of %s", config.dataset, device,
                 f"{len(people.user):,}", f"{len(people.ids):,}", counted(len(anchors), "epoch"), variant.model)
-    longest = History(people.user, len(people.ids)).length.max()
-    refits = Refits(net, dataset, config, 2 * len(people.ids) * longest * (1 + config.num_neg))
+    refits = Refits(net, dataset, config)
     decisions = decide(people, refits, list(anchors.values()), record)
     lists = _recommended(people, decisions, refits, best)
     history = refits.dataset_of(people)
@@ -123,13 +121,11 @@ class Refits:
         net: Network, is given whatever parameters it is used with.
         dataset: Dataset that it was trained on; the rows of its users with any interaction make up the prior.
         config: num_neg, seed, chunk_size, and the options of influences.
-        pairs: of users and items that are looked at together.
     """
 
-    def __init__(self, net, dataset: Dataset, config: Config, pairs: int):
+    def __init__(self, net, dataset: Dataset, config: Config):
         self.net, self.name, self.items, self.config = net, dataset.name, dataset.item_ids, config
-        self.jacobian = net.pairs(min(pairs, config.chunk_size))
-        self.trained = dataset.history.length > 0
+        self.rows = Rows(net, dataset, config)
 
     def dataset_of(self, people: Newcomers, times: int = 1) -> Dataset:
         """A Dataset of newcomers, each so many times, that holds nothing out; what they veto takes no part in it."""
@@ -146,10 +142,7 @@ class Refits:
 
         `start`: (num_users, d), their rows at an epoch before; None for the prior's mean.
         """
-        self.net.set_values(values)
-        prior = prior_of(self.net.user_rows(values)[self.trained])
-        return self.net.with_user_rows(values, refit(self.net, dataset, prior, self.config, start,
-                                            STEPS if start is None else _STEPS_ON, self.jacobian))
+        return self.rows.at(values).refitted(dataset, start, STEPS if start is None else CLOSE)
 
 
 def decide(people: Newcomers, refits: Refits, anchors: list[dict], record: dict) -> Decisions:

@@ -1,7 +1,7 @@
 """Personal rows: the shared parameters of a model, and each user's own row refitted on all that they let serve themselves.
 
 An interaction that trains nothing shared may still serve its own user: their row is refitted on their whole history but what
-they vetoed, see influence/refit.py. Refitted rows live in memory only; no file holds them.
+they vetoed, see influence/rows.py. Refitted rows live in memory only; no file holds them.
 """
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ import numpy as np
 from .. import metrics
 from ..candidates import evaluation_candidates
 from ..common.variant import Variant
+from ..config import Config
 from ..dataset import Dataset, without_test_items
 from ..game.decisions import trained_on
-from ..influence.refit import refitted
+from ..influence.rows import Rows
 from ..network import Network, build, score
 from ..training.checkpoint import load_checkpoint
 from .compare import PERSONAL, TRAINED
@@ -40,6 +41,12 @@ class Serving:
     personal: bool = False
     other: dict | None = None
 
+    def refits(self, known: Dataset, config: Config) -> Rows:
+        """Rows at the parameters as they were trained, on `known`, with as many negatives as the model is used to."""
+        num_neg = self.info.get("settings", {}).get("num_neg", config.num_neg)
+        rows = Rows(self.net, known, config.replace(num_neg=num_neg))
+        return rows.at(self.other) if self.personal else rows
+
 
 def load_serving(dataset: Dataset, variant: Variant, personal: bool | None = None) -> Serving:
     """The model of a Variant with trained user rows or, if --personal is auto, with those that validation prefers.
@@ -54,13 +61,13 @@ def load_serving(dataset: Dataset, variant: Variant, personal: bool | None = Non
     """
     config = variant.config
     net, info = load_checkpoint(variant.checkpoint, dataset, variant)
+    serving = Serving(net, info)
     if not (config.personal == "auto" if personal is None else personal):
-        return Serving(net, info)
+        return serving
     start, trained_rows = time.perf_counter(), net.values()
     own = without_test_items(dataset)  # the whole history of all users; nothing that is vetoed or withdrawn is in it
-    trained = np.bincount(trained_on(dataset, variant).user, minlength=dataset.num_users) > 0
-    num_neg = info.get("settings", {}).get("num_neg", config.num_neg)  # as many as the model is used to
-    personal_rows = refitted(net, trained_rows, own, trained, config.replace(num_neg=num_neg))
+    rows = serving.refits(trained_on(dataset, variant), config)
+    personal_rows = rows.refitted(own, rows.trained)
     logger.info("%s: personal rows of %s users from %s interactions in %.1f s, kept in memory only", variant.model,
                 f"{dataset.num_users:,}", f"{own.num_interactions:,}", time.perf_counter() - start)
     personal = personal or prefers_personal(trained_rows, personal_rows, dataset, variant)

@@ -12,6 +12,7 @@ from ..constants import GENRES, ITEM, TITLE, USER
 from ..dataset import Dataset
 from ..device_adapter import set_device
 from ..game.decisions import dataset_of
+from ..history import History
 from ..network import Network, score_all
 from ..sources.catalogue import find_users, load_catalogue, original_id
 from ..stat_utils import sigmoid
@@ -30,23 +31,23 @@ def top_items(net: Network, users: np.ndarray, dataset: Dataset, k: int,
     """
     lists = []
     for part, scores in score_all(net, users, dataset.num_items, batch_size):
-        scores = np.where(have_had(part, dataset), -np.inf, scores)
-        order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-        for row, chosen in zip(scores, order):
-            items = chosen[np.isfinite(row[chosen])]
+        for row, items in zip(scores, best_items(scores, have_had(part, dataset), k)):
             lists.append((items, sigmoid(row[items].astype(np.float64))))
     return lists
+
+
+def best_items(scores: np.ndarray, had: np.ndarray, k: int) -> list[np.ndarray]:
+    """For each row of (u, num_items) scores the k best items, best first, of those not `had`, (u, num_items) bool."""
+    order = np.argsort(-np.where(had, -np.inf, scores), axis=1, kind="stable")[:, :k]
+    return [items[~gone[items]] for items, gone in zip(order, had)]
 
 
 def have_had(users: np.ndarray, dataset: Dataset) -> np.ndarray:
     """(u, num_items) bool: the items that each of (u,) users has had, held-out, vetoed and withdrawn ones included."""
     had = np.zeros((len(users), dataset.num_items), bool)
-    parts = [(dataset.user, dataset.item)]
-    if dataset.dropped is not None:
-        parts.append((dataset.dropped.user, dataset.dropped.item))
-    for user, item in parts:
-        for row, start, end in zip(had, *(np.searchsorted(user, users, side) for side in ("left", "right"))):
-            row[item[start:end]] = True
+    for some in (dataset,) if dataset.dropped is None else (dataset, dataset.dropped):
+        history = History(some.user, dataset.num_users)
+        had[history.owners(users), some.item[history.of_users(users)]] = True
     for items in filter(lambda items: items is not None, (dataset.test, dataset.validation)):
         row = np.flatnonzero(items[users] >= 0)
         had[row, items[users[row]]] = True

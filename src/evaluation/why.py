@@ -18,12 +18,13 @@ from ..common.wording import counted
 from ..constants import USER
 from ..device_adapter import set_device
 from ..game.decisions import dataset_of, trained_on
-from ..influence.without import MOST, Without, fewest
+from ..influence.rows import Rows
+from ..influence.without import MOST, fewest
 from ..sources.catalogue import find_users, load_catalogue, original_id
 from ..stat_utils import sigmoid
-from ..training.checkpoint import load_checkpoint
 from .answer import Answer
-from .recommend import as_records, described, have_had, line_of, named
+from .personal import load_serving
+from .recommend import as_records, best_items, described, have_had, line_of, named
 
 EXHAUSTIVE = 500  # sets of one size that are all refitted
 
@@ -42,10 +43,9 @@ def why(variant: Variant) -> None:
     user, item = _asked(dataset, config)
     known = trained_on(dataset, variant)
     set_device(config)
-    net, info = load_checkpoint(variant.checkpoint, dataset, variant)
-    without = Without(net, known, config.replace(num_neg=info.get("settings", {}).get("num_neg", config.num_neg)))
+    rows = load_serving(dataset, variant).refits(known, config)
     unseen, catalogue = ~have_had(np.array([user]), dataset)[0], load_catalogue(dataset, config)
-    found = explained(without, user, item, unseen, config.top_k, catalogue)
+    found = explained(rows, user, item, unseen, config.top_k, catalogue)
     if (place := found["item"]["rank"]) > config.top_k:
         raise InputError(f"{_option(config)}: {variant.model} has this item at place {place}, so that it is not "
                          f"recommended; name one of the {config.top_k} that --recommend {config.why[0]} lists"
@@ -77,11 +77,11 @@ def _asked(dataset, config):
     return users[0], item
 
 
-def explained(without: Without, user: int, item: int, unseen: np.ndarray, k: int, catalogue: pd.DataFrame) -> dict:
+def explained(rows: Rows, user: int, item: int, unseen: np.ndarray, k: int, catalogue: pd.DataFrame) -> dict:
     """Refits a user's row without each interaction, and finds the fewest without which an item leaves their list.
 
     Args:
-        without: Without, of the dataset that the model was trained on.
+        rows: Rows, of the dataset that the model was trained on.
         unseen: (num_items,) bool, what may be recommended.
         k: length of the list.
         catalogue: see load_catalogue.
@@ -91,25 +91,22 @@ def explained(without: Without, user: int, item: int, unseen: np.ndarray, k: int
         log-odds that they add, and the item's rank from 1 and score without them; `fewest`, None if no set of up to `most`
         interactions takes it out of the list.
     """
-    dataset, history = without.dataset, without.history(user)
+    dataset, history = rows.dataset, rows.dataset.history.of_users([user])
     withheld = [history[:0], *history[:, None]]
-    logits = without.logits(np.full(len(withheld), user), withheld)  # as the model is, then without each interaction
+    logits = rows.without(np.full(len(withheld), user), withheld)  # as the model is, then without each interaction
     effects = (logits[0] - logits[1:])[:, item].astype(np.float64)
-    least, = fewest(without, np.array([user]), np.array([item]), unseen[None], k, EXHAUSTIVE)
+    least, = fewest(rows, np.array([user]), np.array([item]), unseen[None], k, EXHAUSTIVE)
 
     def standing(row):
         ahead = (row > row[item]) & unseen
         return {"rank": int(ahead.sum()) + 1, "score": round(float(sigmoid(row[item].astype(np.float64))), 6)}
 
-    def listed(row):
-        order = np.argsort(-np.where(unseen, row, -np.inf), kind="stable")[:k]
-        return order[unseen[order]]
     interactions = [{**named(dataset.item[history[n]], dataset, catalogue), "effect": round(float(effects[n]), 6),
                      "without": standing(logits[n + 1])} for n in np.argsort(-effects, kind="stable")]
     answer = {"item": {**named(item, dataset, catalogue), **standing(logits[0])}, "most": MOST, "fewest": None,
               "interactions": interactions}
     if least is not None:
-        before, after = listed(logits[0]), listed(least.logits)
+        before, after = best_items(np.stack([logits[0], least.logits]), np.stack([~unseen, ~unseen]), k)
         records = as_records((after, sigmoid(least.logits[after].astype(np.float64))), dataset, catalogue)
         answer["fewest"] = {"withheld": [named(dataset.item[n], dataset, catalogue) for n in least.withheld],
                             "without": standing(least.logits), "margin": round(least.margin, 6), "clear": least.clear,

@@ -12,15 +12,15 @@ import numpy as np
 from ..common.machine import one_blas_thread
 from ..config import Config
 from ..dataset import Dataset
+from ..history import History
 from ..network import Network
 from ..stat_utils import generator, sigmoid
 from .block import gram
-from .refit import expected_draws, prior_of, refit_to_all, row_prior
+from .rows import Rows, expected_draws, prior_of
 
 ITEM_PRIOR = 0.1  # weight of the prior of items: it only has to keep the rows of rare ones
 SAMPLED = 64, 128  # positives, and as many negatives, that the Hessian of an item is summed over: at least, and at most
 ALL_SAMPLED = 1 << 15  # of all items of a request together, where that leaves each the least
-FIRST, AGAIN = 4, 2  # steps of Newton's method before and after the items
 
 
 class Withdrawal:
@@ -34,57 +34,47 @@ class Withdrawal:
 
     def __init__(self, net: Network, dataset: Dataset, config: Config):
         self.net, self.dataset, self.config = net, dataset, config
-        self.length = np.bincount(dataset.user, minlength=dataset.num_users)
-        self.first = np.cumsum(self.length) - self.length
-        self.by_item = dataset.user[np.argsort(dataset.item, kind="stable")]
-        self.item_length = np.bincount(dataset.item, minlength=dataset.num_items)
-        self.users, self.items = (net.pairs(dataset.num_items, of_items) for of_items in (False, True))
-        self.gone, self.left = np.zeros(dataset.num_interactions, bool), self.length.copy()
+        order = np.argsort(dataset.item, kind="stable")
+        self.by_item, self.of_items = dataset.user[order], History(dataset.item[order], dataset.num_items)
+        self.rows, self.items = Rows(net, dataset, config), net.pairs(dataset.num_items, True)
 
     def __call__(self, sets: dict[str, dict], withdrawn: np.ndarray) -> dict[str, dict]:
-        """The same sets of parameters, see Network.values, without what is withdrawn now, (n,) bool.
+        """The same sets of parameters, see Network.values, without what is withdrawn, (n,) bool.
 
         Raises:
             FloatingPointError: they would not be finite.
         """
-        dataset = self.dataset
-        gone = np.flatnonzero(withdrawn)
-        users = np.unique(dataset.user[gone])
-        place = np.concatenate([np.arange(self.first[u], self.first[u] + self.length[u]) for u in users])
-        place = place[~self.gone[place]]  # of what they disclosed before this request
-        pairs = np.searchsorted(users, dataset.user[place]), dataset.item[place], ~np.isin(place, gone)
+        users, history = np.unique(self.dataset.user[withdrawn]), self.dataset.history
+        place = history.of_users(users)
+        pairs = history.owners(users), self.dataset.item[place], ~withdrawn[place]
         with one_blas_thread():
             found = {name: self._without(values, users, *pairs) for name, values in sets.items()}
         if not all(np.isfinite(value).all() for values in found.values() for value in values.values()):
             raise FloatingPointError("the rows without what is withdrawn are not finite; train the model anew without it")
         return found
 
-    def done(self, withdrawn: np.ndarray) -> None:
-        """Says that (n,) bool interactions are withdrawn from all sets: those that follow begin without them."""
-        self.gone |= withdrawn
-        self.left -= np.bincount(self.dataset.user[withdrawn], minlength=len(self.left))
-
     def _without(self, values, users, owner, item, stays):
         """One set of parameters without some pairs of (u,) users: (p,) place of the user, item, and whether each stays."""
-        net = self.net
         kept = np.zeros((len(users), self.dataset.num_items), bool)
         kept[owner[stays], item[stays]] = True
-        rows = net.user_rows(values)
-        others = np.setdiff1d(np.flatnonzero(self.left), users)  # their own rows are what is to be forgotten
-        prior = row_prior(rows[others if len(others) else users])
+        self.rows.at(values, but=users)  # their own rows are what is to be forgotten
         self.items.at(values)
         old = self._of_pairs(users[owner], item)
-        refitted = self._refit(values, kept, prior, rows[users], FIRST)
-        moved = net.with_user_rows(values, _replaced(rows, users, refitted))
+        refitted = self._refit(users, kept, self.rows.trained[users])
+        moved = self._with_rows(values, users, refitted)
         self.items.at(moved)
-        moved = net.with_item_rows(moved, self._item_rows(moved, users, owner, item, stays, old))
-        if stays.any():
-            refitted = self._refit(moved, kept, prior, refitted, AGAIN)
-        return net.with_user_rows(moved, _replaced(rows, users, refitted))
+        moved = self.net.with_item_rows(moved, self._item_rows(moved, users, owner, item, stays, old))
+        self.rows.share(moved)
+        return self._with_rows(moved, users, self._refit(users, kept, refitted))
 
-    def _refit(self, values, kept, prior, start, steps):
-        self.users.at(values)
-        return refit_to_all(self.users, kept, prior, start, self.config.num_neg, steps, self.config.chunk_size)
+    def _refit(self, users, kept, start):
+        """(u, d) rows from what is kept of (u,) users."""
+        rows, some = np.tile(self.rows.prior.mean, (len(users), 1)), kept.any(1)
+        rows[some] = self.rows.selected(users[some], kept[some], start[some])[0]
+        return rows
+
+    def _with_rows(self, values, users, rows):
+        return self.net.with_user_rows(values, _replaced(self.net.user_rows(values), users, rows))
 
     def _of_pairs(self, user, item):
         """(p,) probabilities of pairs and (p, d) gradients of their logits in the item's row."""
@@ -119,12 +109,11 @@ class Withdrawal:
     def _hessian_of_others(self, items, users):
         """(t, d, d) Hessians in the rows of (t,) items of the losses of all users but those who withdraw, from a sample."""
         dataset, rng = self.dataset, generator(self.config.seed, "withdrawal", int(items[0]), len(items))
-        length, size = self.item_length[items], min(max(SAMPLED[0], ALL_SAMPLED // len(items)), SAMPLED[1])
-        begin = (np.cumsum(self.item_length) - self.item_length)[items]
+        length, size = self.of_items.length[items], min(max(SAMPLED[0], ALL_SAMPLED // len(items)), SAMPLED[1])
         spread = (np.arange(size) + rng.random((len(items), 1))) / size
-        place = begin[:, None] + (spread * length[:, None]).astype(np.int64)
+        place = self.of_items.first[items][:, None] + (spread * length[:, None]).astype(np.int64)
         positive = self.by_item[np.minimum(place, len(self.by_item) - 1)]
-        drawn = expected_draws(self.length, dataset.num_items, self.config.num_neg)  # of each user, an item
+        drawn = expected_draws(dataset.history.length, dataset.num_items, self.config.num_neg)  # of each user, an item
         cumulated = np.cumsum(drawn)
         negative = np.searchsorted(cumulated, rng.random((len(items), size)) * cumulated[-1])
         negative = np.minimum(negative, dataset.num_users - 1)

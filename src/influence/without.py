@@ -1,30 +1,21 @@
-"""Users' lists without some of their interactions, and the fewest without which an item leaves a list.
+"""The fewest of a user's interactions without which an item leaves their list.
 
-The shared parameters stay as they are; a user's row is refitted. Its objective is that of refit.py with what the loss of all
-negatives is expected to be in place of sampled ones, less a linear term which makes the trained row the optimum where
-nothing is withheld: the list is then exactly the model's. The search is that of ACCENT (Tran, Ghazimatin and Saha Roy,
-SIGIR 2021): influences propose, here refits decide. See docs/maths.md, section 8.
+The shared parameters stay as they are; a user's row is refitted, see Rows.selected: with nothing withheld the list is the
+model's. The search is that of ACCENT (Tran, Ghazimatin and Saha Roy, SIGIR 2021): influences propose, here refits decide.
+See docs/maths.md, section 8.
 """
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 
-from ..common.machine import one_blas_thread
-from ..common.terminal import progress
-from ..config import Config
-from ..dataset import Dataset, check_negatives
-from ..network import Network
-from ..stat_utils import sigmoid
-from .refit import Objective, expected_draws, prior_of
+from .rows import Rows
 
 MOST = 5  # interactions of a set
 MARGIN = 0.1  # log-odds by which an item is below the list: what is nearer comes back by the chance of a training
-STEPS = 4  # of Newton's method from the trained row
 BEAM = 10  # sets of each size that the search keeps
 TRIED = 5  # of them, the best, that are refitted
 RIVALS = 200  # unseen items, the best, that may take a place in the list
@@ -48,101 +39,7 @@ class Counterfactual:
         return self.margin >= MARGIN
 
 
-class Without:
-    """Users' logits as they would be without some of their interactions.
-
-    Args:
-        net: Network, with the parameters as they were trained.
-        dataset: Dataset that it was trained on; its held-out items are not looked at.
-        config: num_neg, with which it was trained, and chunk_size.
-
-    Raises:
-        InputError: a user has interacted with every item.
-    """
-
-    def __init__(self, net: Network, dataset: Dataset, config: Config):
-        self.length = np.bincount(dataset.user, minlength=dataset.num_users)
-        check_negatives(dataset, self.length)
-        self.dataset, self.num_neg, self.num_items = dataset, config.num_neg, dataset.num_items
-        self.trained = net.user_rows(net.values()).astype(np.float64)
-        self.prior = prior_of(self.trained[self.length > 0])
-        self.together = max(1, config.chunk_size // self.num_items)  # rows that are refitted in one go
-        self.jacobian = net.pairs(self.together * self.num_items)
-        self.jacobian.at(net.values())
-
-    def history(self, user: int) -> np.ndarray:
-        """Positions of a user's interactions."""
-        return np.arange(*np.searchsorted(self.dataset.user, [user, user + 1]))
-
-    def logits(self, users: np.ndarray, withheld: list[np.ndarray]) -> np.ndarray:
-        """(v, num_items) logits of (v,) users, who may recur, each without the interactions at some positions."""
-        found = np.empty((len(users), self.num_items), np.float32)
-        with progress(len(users), "refit", "row") as bar:
-            for start in range(0, len(users), self.together):
-                part = slice(start, start + self.together)
-                with one_blas_thread():
-                    objective = self._objective(users[part], withheld[part])
-                    found[part] = objective(objective.minimum(self.trained[users[part]], STEPS))[1]
-                bar.update(len(users[part]))
-        return found
-
-    def effects(self, users: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """For each of (u,) users their logits (num_items,), and what each interaction's absence adds to them (n, num_items).
-
-        To first order: one step of Newton's method with the Hessian of all interactions.
-        """
-        nothing = np.zeros(0, int)
-        for start in range(0, len(users), self.together):
-            part = users[start:start + self.together]
-            rows, objective = self.trained[part], self._objective(part, [nothing] * len(part))
-            _, logit, gradient = objective(rows)
-            hessians = objective.slopes(rows, logit, gradient)[1]
-            for user, *found in zip(part, logit, gradient, hessians):
-                yield found[0], self._effects(user, *found)
-
-    def _effects(self, user, logit, gradient, hessian):
-        item, probability = self.dataset.item[self.history(user)], sigmoid(logit)
-        now, then = (expected_draws(len(item) - k, self.num_items, self.num_neg) for k in (0, 1))  # of a negative
-        others = np.ones(self.num_items, bool)
-        others[item] = False
-        pull = (1 - probability[item] + then * probability[item])[:, None] * gradient[item]  # (n, w), what absence adds
-        pull += (then - now) * ((probability * others) @ gradient)
-        moved = -np.linalg.solve(hessian, (pull @ self.jacobian.entry).T)  # (d, n)
-        return (gradient @ (self.jacobian.entry @ moved)).T
-
-    def _objective(self, users, withheld):
-        different, place = np.unique(users, return_inverse=True)
-        whole = _Weighted(self, *self._samples(different, [np.zeros(0, int)] * len(different)))
-        rows = self.trained[different]
-        return _Weighted(self, *self._samples(users, withheld), whole.slopes(rows, *whole(rows)[1:])[0][place])
-
-    def _samples(self, users, withheld):
-        """(v, num_items) labels of all items, and their weights."""
-        label = np.zeros((len(users), self.num_items))
-        for row, user, positions in zip(label, users, withheld):
-            row[self.dataset.item[self.history(user)]] = 1
-            row[self.dataset.item[positions]] = 0
-        return label, np.where(label > 0, 1, expected_draws(label.sum(1, keepdims=True), self.num_items, self.num_neg))
-
-
-class _Weighted(Objective):
-    """The Objective of all items, less the product of the row and a tilt (u, d)."""
-
-    def __init__(self, without, label, weight, tilt=0.0):
-        items = np.tile(np.arange(label.shape[1], dtype=np.int32), (len(label), 1))
-        super().__init__(without.jacobian, items, weight, label, without.prior, without.together)
-        self.tilt = tilt
-
-    def __call__(self, rows):
-        value, *parts = super().__call__(rows)
-        return value - (self.tilt * rows).sum(1), *parts
-
-    def slopes(self, rows, logit, gradient):
-        slope, hessian = super().slopes(rows, logit, gradient)
-        return slope - self.tilt, hessian
-
-
-def fewest(without: Without, users: np.ndarray, items: np.ndarray, unseen: np.ndarray, k: int,
+def fewest(rows: Rows, users: np.ndarray, items: np.ndarray, unseen: np.ndarray, k: int,
            exhaustive: int = 0) -> list[Counterfactual | None]:
     """For each user the smallest set, up to MOST, without which an item leaves the k best of what they have not seen.
 
@@ -156,13 +53,13 @@ def fewest(without: Without, users: np.ndarray, items: np.ndarray, unseen: np.nd
         Of the smallest clear sets the one with the largest margin; where no set is clear, the same of all that just do; None
         where nothing is found.
     """
-    proposed = [search(*found, item, free, k) for found, item, free in zip(without.effects(users), items, unseen)]
-    histories = [without.history(user) for user in users]
+    proposed = [search(*found, item, free, k) for found, item, free in zip(rows.effects(users), items, unseen)]
+    histories = [rows.dataset.history.of_users([user]) for user in users]
     clear, close = [None] * len(users), [None] * len(users)
 
     def tried(asked):
         """Refits without the sets of a list of pairs (place of a user, positions); keeps what is better."""
-        logits = without.logits(users[[q for q, _ in asked]], [positions for _, positions in asked]) if asked else ()
+        logits = rows.without(users[[q for q, _ in asked]], [positions for _, positions in asked]) if asked else ()
         for (q, positions), found in zip(asked, logits):
             new = Counterfactual(positions, found, margin_of(found, items[q], unseen[q], k))
             if new.margin > 0:
@@ -189,7 +86,7 @@ def search(logits: np.ndarray, effects: np.ndarray, item: int, unseen: np.ndarra
     """Sets of interactions whose absence should bring an item below place k, by influences alone: a beam search.
 
     Args:
-        logits, effects: (num_items,) and (n, num_items), see Without.effects.
+        logits, effects: (num_items,) and (n, num_items), see Rows.effects.
         unseen: (num_items,) bool, what may be recommended.
 
     Returns:

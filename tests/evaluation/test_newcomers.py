@@ -16,10 +16,9 @@ from src.evaluation.explain import VETOED
 from src.evaluation.newcomers import Refits, decide
 from src.game.preprocess import preprocess
 from src.influence.anchor import Anchor
-from src.influence.refit import prior_of, refit
+from src.influence.rows import Rows
 from src.influence_function import influences
 from src.movielens import prepare
-from src.ncf import NCF
 from src.network import build
 from src.sources.catalogue import load_catalogue
 from src.training.checkpoint import load_anchors, read_checkpoint, save_checkpoint
@@ -73,14 +72,14 @@ def by_hand(config, items):
     dataset = load_dataset(config)
     sets = load_anchors(Variant(config).checkpoint, dataset, Variant(config))[0]
     a, b, c, d, e = items
-    twice = Refits(build(dataset, config), dataset, config, 1000).dataset_of(Newcomers(
+    twice = Refits(build(dataset, config), dataset, config).dataset_of(Newcomers(
         np.array([901, 901]), np.repeat([0, 1], 4).astype(np.int32), np.array([a, b, c, d, a, b, c, e], np.int32),
         np.zeros(8), np.zeros(8, bool)))
     parameters = []
     for values in sets.values():
         net = build(dataset, config)
         net.set_values(values)
-        parameters.append(NCF.with_user_rows(values, refit(net, twice, prior_of(NCF.user_rows(values)), config)))
+        parameters.append(Rows(net, dataset, config).at(values).refitted(twice))
     found = influences(Anchor(parameters), twice, config, np.array([[e, d, c], [d, e, c]], np.int32))[0]
     return found[:4], found[7, 0]
 
@@ -167,7 +166,8 @@ def test_the_prior_is_that_of_users_who_disclosed_something(finished_run, write)
     """For the masked model: a user of whose history nothing is left has an untrained row."""
     dataset = load_dataset(Variant(finished_run, True).settings(), True)
     gone = dataset.part(dataset.user != 3)
-    assert np.flatnonzero(~Refits(build(gone, finished_run), gone, finished_run, 10).trained).tolist() == [3]
+    rows = Refits(build(gone, finished_run), gone, finished_run).rows
+    assert np.flatnonzero((rows.trained == rows.prior.mean).all(1)).tolist() == [3]
 
 
 def test_what_is_left_out_is_named(finished_run, write, ask):

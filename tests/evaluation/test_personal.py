@@ -10,7 +10,6 @@ import pytest
 from eval import evaluate_and_report
 from eval import run as answer
 from src.candidates import evaluation_candidates
-from src.common.errors import InputError
 from src.common.files import digest
 from src.common.variant import Variant, asked
 from src.dataset import HeldOut, load_dataset
@@ -20,11 +19,12 @@ from src.evaluation.evaluate import evaluate
 from src.evaluation.personal import load_serving, prefers_personal
 from src.evaluation.recommend import top_items
 from src.game.decisions import read_decisions
-from src.influence.refit import refitted
+from src.influence.rows import Rows
 from src.metrics import all_metrics, ranks
 from src.ncf import NCF
 from src.network import build, score
 from tests.report.reading import words
+from tests.small import refused
 
 KEYS = ["model", "dataset", "seed", "epoch", "personal", "num_users", "num_items", "num_interactions", "num_candidates",
         "hr@10", "ndcg@10", "auc", "loss", "pos_loss", "wv", "spent_wv", "total_wv", "willingness_weight", "reward",
@@ -46,13 +46,11 @@ def config(cpu, finished_run, tmp_path, monkeypatch):
 def parameters(config, masked):
     """The dataset, a network, its parameters, and these with refitted rows, put together step by step."""
     dataset, net = load_dataset(config), personal.load_checkpoint()[0]
-    values, trained = net.values(), np.ones(dataset.num_users, bool)
     assert len(dataset.dropped.user) > 50  # of which nothing is refitted
-    if masked:
-        decisions = read_decisions(config, dataset)
-        assert not decisions.disclosed.all()
-        trained = np.isin(np.arange(dataset.num_users), dataset.user[decisions.disclosed])
-    return dataset, net, values, refitted(net, values, dataset, trained, config)
+    disclosed = read_decisions(config, dataset).disclosed if masked else np.ones(dataset.num_interactions, bool)
+    assert disclosed.all() != masked
+    rows = Rows(net, dataset.part(disclosed), config)
+    return dataset, net, net.values(), rows.refitted(dataset, rows.trained)
 
 
 def test_refitted_rows_serve_and_both_results_are_told(config, tmp_path):
@@ -88,9 +86,9 @@ def test_what_is_vetoed_is_no_interaction_and_no_negative(config, monkeypatch):
     dataset = load_dataset(config)
     decisions = read_decisions(config, dataset)
     monkeypatch.setattr(personal, "trained_on", lambda *a: dataset.part(decisions.disclosed))  # would notice other items
-    seen = {}
-    monkeypatch.setattr(personal, "refitted", lambda net, values, own, trained, *more: seen.update(
-        own=own, trained=trained) or refitted(net, values, own, trained, *more))
+    seen, refitted = {}, Rows.refitted
+    monkeypatch.setattr(Rows, "refitted", lambda rows, own, start: seen.update(
+        own=own, trained=rows.length > 0) or refitted(rows, own, start))
 
     def scores(changed):
         items = dataset.item.copy()
@@ -136,7 +134,7 @@ def test_auto_looks_at_validation_items_only(config, monkeypatch):
     monkeypatch.setattr(personal, "CLEARLY", 0)
     _, net, values, new = parameters(config, False)
     for before, after in ((values, new), (new, values)):
-        monkeypatch.setattr(personal, "refitted", lambda *a, after=after: after)
+        monkeypatch.setattr(Rows, "refitted", lambda *a, after=after: after)
         monkeypatch.setattr(personal, "load_checkpoint", lambda *a, before=before: (net.set_values(before) or net, {}))
         found = [load_serving(data, variant) for data in (dataset, other)]
         assert found[0].personal == found[1].personal
@@ -148,13 +146,13 @@ def test_auto_looks_at_validation_items_only(config, monkeypatch):
 
 
 def test_no_file_holds_refitted_rows_and_the_report_names_what_serves(config, tmp_path, monkeypatch):
-    rows, checkpoints = [], sorted(Path(config.checkpoint_path).iterdir())
+    rows, checkpoints, refitted = [], sorted(Path(config.checkpoint_path).iterdir()), Rows.refitted
     before = [digest(path) for path in checkpoints]
 
     def kept(*arguments):
         rows.append(NCF.user_rows(found := refitted(*arguments)))
         return found
-    monkeypatch.setattr(personal, "refitted", kept)
+    monkeypatch.setattr(Rows, "refitted", kept)
     for masked, choice in ((False, False), (True, True)):
         monkeypatch.setattr(personal, "prefers_personal", lambda *a, choice=choice: choice)
         evaluate_and_report(config.replace(masked=masked))
@@ -211,5 +209,5 @@ def test_recommendations_are_those_of_the_rows_that_serve(config, capsys):
 
 def test_without_decisions_it_is_not_known_what_was_vetoed(config):
     dataset = load_dataset(config)
-    with pytest.raises(InputError, match="disclosure.csv: no decisions on simulation; run preprocess.py first"):
+    with refused("disclosure.csv", "preprocess.py"):
         load_serving(dataset, Variant(config.replace(decisions_path="nowhere"), True))

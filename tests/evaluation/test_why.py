@@ -13,7 +13,8 @@ from src.dataset import load_dataset
 from src.evaluation.recommend import have_had, top_items
 from src.evaluation.why import why
 from src.game.decisions import read_decisions
-from src.influence.without import MOST, Without
+from src.influence.rows import Rows
+from src.influence.without import MOST
 from src.network import build
 from tests.evaluation.test_recommend import ask, flags  # noqa: F401, a fixture
 from tests.small import SMALL
@@ -55,7 +56,7 @@ def alive(cpu, ratings, settings, monkeypatch):
     dataset = load_dataset(config)
     net, rng = build(dataset, config), np.random.default_rng(2)
     net.set_values({name: rng.normal(0, 0.7, value.shape).astype(np.float32) for name, value in net.values().items()})
-    monkeypatch.setattr("src.evaluation.why.load_checkpoint", lambda *_: (net, {}))
+    monkeypatch.setattr("src.evaluation.personal.load_checkpoint", lambda *_: (net, {}))
     monkeypatch.setattr("src.evaluation.why.dataset_of", lambda *_: dataset)
     return config, dataset, net
 
@@ -77,14 +78,14 @@ def test_the_fewest_and_what_takes_its_place(alive, caplog):
     withheld = [row["item_id"] for row in least["withheld"]]
     assert 1 <= len(withheld) <= MOST and set(withheld) <= set(mine) and least["margin"] > 0
     # the list of the refit without them
-    without = Without(net, dataset, config)
-    all_of, *less = without.logits(np.full(8, 5), [[], *without.history(5)[:, None]])[:, listed[-1]].astype(float)
+    rows, history = Rows(net, dataset, config), dataset.history.of_users([5])
+    all_of, *less = rows.without(np.full(8, 5), [[], *history[:, None]])[:, listed[-1]].astype(float)
     effect = dict(zip(mine, all_of - less))
     assert [row["item_id"] for row in found["interactions"]] == sorted(mine, key=lambda i: -effect[i])
     assert [row["effect"] for row in found["interactions"]] == pytest.approx(sorted(effect.values(), reverse=True), abs=1e-5)
     assert max(effect.values()) > min(effect.values()) + 0.01
-    positions = without.history(5)[np.isin(mine, withheld)]
-    logits, = without.logits(np.array([5]), [positions])
+    positions = history[np.isin(mine, withheld)]
+    logits, = rows.without(np.array([5]), [positions])
     free = ~have_had(np.array([5]), dataset)[0]
     after = dataset.item_ids[np.argsort(-np.where(free, logits, -np.inf))[:free.sum()]].tolist()
     assert after.index(item) + 1 == least["without"]["rank"] > 3

@@ -1,37 +1,11 @@
 import numpy as np
-from scipy.optimize import minimize
 
 from src.dataset import load_dataset
 from src.evaluation.forgetting import Judge
-from src.influence.refit import Prior, refit_to_all
 from src.influence.withdrawal import ITEM_PRIOR, Withdrawal
 from src.movielens import prepare
 from src.network import build
 from src.training.train import train_in_memory
-
-
-def test_a_refit_to_all_items_is_the_minimum(cpu, ratings, settings):
-    config = settings("--model", "mf", "--num_factors", 3, "--embedding_std", 1)
-    dataset = load_dataset(config)
-    net = build(dataset, config)
-    values = net.values()
-    jacobian = net.pairs(20)
-    jacobian.at(values)
-    kept = np.zeros((3, 20), bool)
-    kept[0, [1, 4, 7]] = kept[1, [2, 3]] = True
-    prior = Prior(np.array([.1, -.2, .3, 0]), np.diag([1., 2, 3, 4]))
-    found = refit_to_all(jacobian, kept, prior, np.zeros((3, 4)), 4, 20)
-    items, bias = values["item_factors"].astype(float), values["item_bias"][:, 0]
-    for k in range(2):
-        weight = np.where(kept[k], 1, 4 * kept[k].sum() / (20 - kept[k].sum()))
-
-        def value(row, weight=weight, label=kept[k]):
-            logit = items @ row[:3] + row[3] + bias + values["head.bias"][0]
-            away = row - prior.mean
-            return (weight * (np.logaddexp(0, logit) - label * logit)).sum() + away @ prior.precision @ away / 2
-        best = minimize(value, prior.mean, tol=1e-10)
-        np.testing.assert_allclose(found[k], best.x, atol=1e-4)
-    np.testing.assert_allclose(found[2], prior.mean, atol=1e-7)
 
 
 def test_items_take_one_newton_step_by_the_change_in_gradient(cpu, ratings, settings):
@@ -102,7 +76,7 @@ def test_the_sampled_hessian_counts_each_other_user_as_often_as_training_does(cp
     hessian = probe._hessian_of_others(items, np.array([99]))
     # at 0 every probability is 1/2, and of the gradient only the bias is left: the Hessian is a quarter of all weights
     positives = np.bincount(dataset.item, minlength=20)[items]
-    drawn = (config.num_neg * probe.length / (20 - probe.length)).sum() * (1 - positives / 12)
+    drawn = (config.num_neg * dataset.history.length / (20 - dataset.history.length)).sum() * (1 - positives / 12)
     np.testing.assert_allclose(hessian[:, -1, -1], (positives + drawn) / 4, rtol=1e-5)
 
 

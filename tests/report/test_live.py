@@ -4,6 +4,7 @@ import numpy as np
 from src.common.variant import Variant
 from src.dataset import load_dataset
 from src.evaluation.personal import load_serving
+from src.evaluation.recommend import best_items, have_had, top_items
 from src.game.rule import Rule
 from src.report import live
 from src.report.live import SIZES, live_lists, sizes_of
@@ -17,7 +18,7 @@ def test_sizes_go_from_nothing_to_all_in_equal_steps():
 
 def test_the_rule_selects_in_the_order_of_the_ranks(cpu, finished_run):
     selections, decisions, mine = selections_of(finished_run, np.arange(3, 40))
-    rule, owner = Rule(decisions), selections.own.user
+    rule, owner = Rule(decisions), selections.owner
     expected, b = decisions.expected[mine], decisions.unwillingness[mine]
     for price in (0.0, *rule.prices(decisions, [0.02, 0.2, 0.6, 0.9])):
         selected = at_price(rule, expected, b, price)
@@ -34,14 +35,15 @@ def test_lists_are_those_of_refitted_rows_and_offer_nothing_vetoed(cpu, finished
     serving = load_serving(dataset, Variant(finished_run, masked=True))
     lists = live_lists(users, dataset, decisions, serving, 10, finished_run)
     assert [len(found) for found in lists] == [SIZES + 1] * 20
-    assert selections.own.num_interactions == mine.sum() and np.isin(dataset.dropped.user, users).sum() > 10
-    assert (selections.own.places(selections.own.dropped.user, selections.own.dropped.item) == -1).all()
-    mean = np.tile(selections.prior.mean, (20, 1)).astype(np.float32)
-    nothing, everything = np.zeros(mine.sum(), bool), np.ones(mine.sum(), bool)
-    for place, selection in ((0, nothing), (SIZES - 1, selections.rank < selections.most[selections.own.user]),
+    assert len(selections.item) == mine.sum() and np.isin(dataset.dropped.user, users).sum() > 10
+    nothing, everything, had = np.zeros(mine.sum(), bool), np.ones(mine.sum(), bool), have_had(users, dataset)
+    for place, selection in ((0, nothing), (SIZES - 1, selections.rank < selections.most[selections.owner]),
                              (SIZES, everything)):
-        exact = selections.top(selections.refit(selection, CONVERGED, mean), 10)
+        exact = best_items(selections.refit(selection, CONVERGED)[1], had, 10)
         assert np.mean([overlap(exact[k], lists[k][place]) for k in range(20)]) > 0.9
+    as_trained = best_items(selections.refit(decisions.disclosed[mine], CONVERGED)[1], had, 10)
+    assert [items.tolist() for items in as_trained] == [items.tolist() for items, _ in top_items(
+        serving.net, users, dataset, 10, 1000)]  # of what the model was trained on, the list is the model's
     for user, found in zip(users, lists):
         had = {*dataset.item[dataset.user == user], *vetoed_items(dataset, user)} | {
             dataset.test[user], dataset.validation[user]}

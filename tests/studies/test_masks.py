@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from src.dataset import load_dataset
-from src.influence.refit import refitted
+from src.influence.rows import Rows
 from src.metrics import mean_loss, ranks
 from src.network import build, score
 from studies.grid import Retraining, Study
@@ -71,9 +71,9 @@ def test_personal_rows_are_refitted_on_all_that_is_not_vetoed(cpu, ratings, sett
     masks = masks_of(config)
     decided = masks.decided([("threshold", 0.5)])
     results, = masks.trained(decided)
-    used = np.bincount(dataset.user[decided.disclosed[0]], minlength=12) > 0
-    net.set_values(refitted(net, values, dataset, used, config))
-    assert not used.all() and dataset.scored.tolist() == [0, *range(2, 12)]  # user 2 forbids all
+    rows = Rows(net, dataset.part(decided.disclosed[0]), config)
+    net.set_values(rows.refitted(dataset, rows.trained))
+    assert not rows.length.all() and dataset.scored.tolist() == [0, *range(2, 12)]  # user 2 forbids all
     assert np.array_equal(results[PERSONAL], ranks(score(net, masks.retraining.test, 1000, dataset.scored)))
     plain, = masks_of(config.replace(personal="False")).trained(decided)
     assert len(plain) == PERSONAL and np.array_equal(plain, results[:PERSONAL])

@@ -12,7 +12,7 @@ from src.game.decisions import Decisions, barred_by
 from src.game.problem import load_problem
 from src.influence.chunks import Chunks
 from src.influence.expected import default_shrinkage, expected_influence
-from src.influence.refit import prior_of
+from src.influence.rows import prior_of
 from src.mf import MF
 from src.network import build
 from src.training import deal as deal_module
