@@ -2,7 +2,7 @@
 
 For each strategy at one budget and seed, as AUCs (.5 is chance, 1 is certainty): do withheld items score above untouched
 ones, does a score tell whether an interaction was trained on, and do the genres that users disclose tell those that they
-withhold. Masks and models are kept. How to read the measures: docs/method.md.
+withhold. Masks and models are kept. How to read the measures: docs/results.md.
 """
 import numpy as np
 import pandas as pd

@@ -2,7 +2,7 @@
 
 Each strategy decides at one budget, by the base model; each judge (carryover_judges.py) is trained on what is disclosed and
 ranks the test item among all items that the user has not touched, withheld ones left out. Masks and ranks are kept, so that
-a stopped study goes on, and more judges, strategies and seeds add to it. See docs/method.md.
+a stopped study goes on, and more judges, strategies and seeds add to it. See docs/results.md.
 """
 import functools
 import logging

@@ -2,7 +2,7 @@
 
 Each seed draws the unwillingness, the candidates and the initial weights anew; the data stay the same. Rewards are
 -loss - lambda * wv at the paper's price of 1. What is decided and trained is kept, so that a stopped study goes on.
-See docs/method.md.
+See docs/results.md.
 """
 from pathlib import Path
 
