@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..common.errors import InputError
+from ..common.tables import existing_file
 from ..constants import ITEM, UNWILLINGNESS, USER
 
 FORMAT = 1
@@ -27,7 +28,7 @@ def is_receipt(path: str | Path) -> bool:
 
 def sealed(content: dict) -> dict:
     """A receipt: the content, and the digest over it."""
-    return {**content, DIGEST: _digest(content)}
+    return {**content, DIGEST: hashlib.sha256(json.dumps(content, allow_nan=False).encode()).hexdigest()}
 
 
 def text_of(receipt: dict) -> str:
@@ -41,17 +42,14 @@ def read_receipt(path: str | Path) -> dict:
     Raises:
         InputError: it is no receipt, or was altered.
     """
-    path = Path(path)
+    path = existing_file(path, "name a receipt, receipt_USER.json")
     if path.suffix == PAGE:
         raise InputError(f"{path}: is a page for people; name the receipt, {path.with_suffix('.json').name}")
     try:
         text = path.read_bytes().decode()
         receipt = json.loads(text)
-        content = {key: value for key, value in receipt.items() if key != DIGEST}
-        sound = list(receipt)[-1] == DIGEST and receipt[DIGEST] == _digest(content) and text == text_of(receipt)
-    except OSError as e:
-        raise InputError(f"{path}: {e.strerror}; name a receipt, receipt_USER.json") from e
-    except (ValueError, TypeError, AttributeError, IndexError, RecursionError):
+        sound = text == text_of(sealed({key: value for key, value in receipt.items() if key != DIGEST}))
+    except (ValueError, TypeError, AttributeError, RecursionError):
         sound = False
     if not sound:
         raise InputError(f"{path}: is no receipt, or was altered after it was written; {_ANEW}")
@@ -61,17 +59,9 @@ def read_receipt(path: str | Path) -> dict:
 
 
 def rules_of(path: str | Path) -> pd.DataFrame:
-    """The rules of a receipt as the table that a `willingness_file` is.
-
-    Raises:
-        InputError: it is no receipt, or was altered.
-    """
+    """The rules of a receipt as the table that a `willingness_file` is; raises as read_receipt does."""
     try:
         table = pd.DataFrame(read_receipt(path)["rules"], columns=[USER, ITEM, UNWILLINGNESS])
         return table.astype({USER: str, ITEM: str, UNWILLINGNESS: float})
     except (ValueError, TypeError, KeyError) as e:
         raise InputError(f"{path}: has no rules that could be read; {_ANEW}") from e
-
-
-def _digest(content):
-    return hashlib.sha256(json.dumps(content, allow_nan=False).encode()).hexdigest()

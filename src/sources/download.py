@@ -1,4 +1,4 @@
-"""The zips of GroupLens, fetched with their MD5 sums; a broken transfer goes on where it stopped."""
+"""The zips of GroupLens, fetched with their MD5 sums."""
 import http.client
 import logging
 import re
@@ -7,7 +7,7 @@ import urllib.request
 from pathlib import Path
 
 from ..common.errors import InputError
-from ..common.files import digest, read_json
+from ..common.files import atomic_write, digest, read_json
 from ..common.terminal import progress
 from ..constants import DATASET_FILE
 from ..options import options_of
@@ -24,7 +24,6 @@ MD5 = {
     "ml-25m": "6b51fb2759a8657d3bfcbfc42b592ada",
     "ml-32m": "d472be332d4daa821edc399621853b57",
 }
-ATTEMPTS = 3
 TIMEOUT = 30  # seconds without a byte
 
 
@@ -63,58 +62,27 @@ def _published_md5(url):
 
 
 def download(url, path, md5=None):
-    """Downloads `url` to `path`, going on where a broken transfer stopped, and checks its MD5 sum.
-
-    The bytes go to PATH.part until they are all there and right. TLS certificates are always verified.
-
-    Returns:
-        `path`
+    """Downloads `url` to `path`, and checks its MD5 sum; TLS certificates are always verified. Returns `path`.
 
     Raises:
-        InputError: the download failed (PATH.part stays, the next run resumes), or the sum is wrong (it goes).
+        InputError: the download failed, or the sum is wrong; nothing is left of it then.
     """
-    path = Path(path)
-    part = path.with_name(path.name + ".part")
-    by_hand = "or fetch the file by other means and give its path with --archive, or name another --mirror"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            _transfer(url, part)
-            break
-        except (OSError, http.client.HTTPException, ValueError) as e:  # ValueError: the address is none
-            reason = getattr(e, "reason", None) or e
-            untrusted = isinstance(reason, ssl.SSLError)
-            refused = isinstance(e, ValueError) or isinstance(e, urllib.error.HTTPError) and e.code < 500
-            if attempt < ATTEMPTS and not untrusted and not refused:
-                continue
-            kept = part.stat().st_size if part.exists() else 0
-            again = "its certificate or this machine's clock or certificates must be mended first" if untrusted \
-                else f"{kept:,} bytes are kept and the same command resumes from them"
-            raise InputError(f"{url}: the download failed ({reason}); {again}; {by_hand}") from e
-    if md5 and digest(part, "md5") != md5:
-        part.unlink()
-        raise InputError(f"{url}: what came has another MD5 sum than the published {md5}; try again, {by_hand}")
-    part.replace(path)
-    return path
-
-
-def _transfer(url, part):
-    """One request for the bytes that `part` lacks."""
-    have = part.stat().st_size if part.exists() else 0
-    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    by_hand = "try again, or fetch the file by other means and give its path with --archive, or name another --mirror"
     try:
-        answer = urllib.request.urlopen(request, timeout=TIMEOUT)
-    except urllib.error.HTTPError as e:
-        if e.code == 416 and have:  # nothing is missing, or the part is no part of this file: the MD5 sum will tell
-            return
-        raise
-    if answer.status != 206:
-        have = 0  # the server sends the whole file
-    length = answer.headers.get("Content-Length")
-    total = have + int(length) if length else None
-    with answer, open(part, "ab" if have else "wb") as file, progress(total, url.rsplit("/", 1)[-1], "B", have) as bar:
-        while block := answer.read(1 << 16):
-            file.write(block)
-            bar.update(len(block))
-        if total is not None and file.tell() < total:
-            raise ConnectionError(f"the connection ended after {file.tell():,} of {total:,} bytes")
+        with atomic_write(path) as temporary, urllib.request.urlopen(url, timeout=TIMEOUT) as answer, \
+                open(temporary, "wb") as file:
+            total = int(answer.headers.get("Content-Length") or 0)
+            with progress(total or None, url.rsplit("/", 1)[-1], "B") as bar:
+                while block := answer.read(1 << 16):
+                    file.write(block)
+                    bar.update(len(block))
+            file.flush()
+            if file.tell() < total:
+                raise ConnectionError(f"the connection ended after {file.tell():,} of {total:,} bytes")
+            if md5 and digest(temporary, "md5") != md5:
+                raise ValueError(f"what came has another MD5 sum than the published {md5}")
+    except (OSError, http.client.HTTPException, ValueError) as e:  # ValueError: the address is none
+        reason = getattr(e, "reason", None) or e
+        clock = "its certificate or this machine's clock or certificates must be mended; " * isinstance(reason, ssl.SSLError)
+        raise InputError(f"{url}: the download failed ({reason}); {clock}{by_hand}") from e
+    return path
