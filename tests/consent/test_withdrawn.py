@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.common.errors import InputError
 from src.consent.allowed import VETO, WAITS, Consent
 from src.consent.requests import read_withdrawal
 from src.consent.withdrawn import check_head, head_of, read_requests, taken_back, with_request
 from src.dataset import allowed_part, load_dataset
 from src.movielens import prepare
 from src.sources.interactions import read_interactions
+from tests.small import refused
 from tests.sources.samples import comma, zip_of
 
 ROWS = [(7, 10, 1), (7, 20, 2), (7, 30, 3), (7, 40, 4), (9, 10, 1), (9, 30, 2), (9, 40, 3), (9, 50, 4)]
@@ -55,29 +55,26 @@ def test_requests_are_read_as_they_were_written(tiny, settings):
         check_head(head_of(done[:known]), done, "NCF.ckpt")
     other = record(tiny, asked([[7, None, "drama"]]), head=False)
     for requests in ([], done[:1], [done[0], *other]):
-        with pytest.raises(InputError, match="NCF.ckpt: knows of 2 withdrawals, but withdrawn.jsonl lacks some; put back"):
+        with refused("NCF.ckpt", "2 withdrawals", "withdrawn.jsonl"):
             check_head(head_of(done), requests, "NCF.ckpt")
 
 
-@pytest.mark.parametrize("change, words", [
-    (lambda lines: lines[:1], "holds 1 requests, which do not end as the 2 that .*dataset.json knows of"),
-    (lambda lines: [], "holds 0 requests, which do not end as the 2 that"),
-    (lambda lines: [lines[0], lines[1].replace("50", "10")], "holds 2 requests, which do not end as the 2 that"),
-    (lambda lines: [lines[0].replace("40", "30"), lines[1]], "line 2 was changed, or one before it"),
-    (lambda lines: lines[1:], "line 1 was changed, or one before it"),
-    (lambda lines: [lines[0], lines[1][:-9]], "line 2 was changed, or one before it"),
-    (lambda lines: ["[]"], "line 1 was changed"), (lambda lines: [lines[0], lines[1], "{}"], "line 3 was changed"),
-])
-def test_a_line_that_was_changed_or_cut_is_refused(tiny, settings, change, words):
+@pytest.mark.parametrize("change, named", [
+    (lambda lines: lines[:1], "holds 1 requests"), (lambda lines: [], "holds 0 requests"),
+    (lambda lines: [lines[0], lines[1].replace("50", "10")], "holds 2 requests"),
+    (lambda lines: [lines[0].replace("40", "30"), lines[1]], "line 2"), (lambda lines: lines[1:], "line 1"),
+    (lambda lines: [lines[0], lines[1][:-9]], "line 2"), (lambda lines: ["[]"], "line 1"),
+    (lambda lines: [lines[0], lines[1], "{}"], "line 3"), (None, "holds 0 requests")])
+def test_a_line_that_was_changed_or_cut_is_refused(tiny, settings, change, named):
     record(tiny, asked([[7, None, "war"]], [[7, 40]]), asked(forbidden=[[9, 50]]))
     path = tiny / "withdrawn.jsonl"
-    path.write_text("".join(line + "\n" for line in change(path.read_text().splitlines())))
-    for read in (read_requests, load_dataset):
-        with pytest.raises(InputError, match=f"withdrawn.jsonl: {words}.*put back a copy"):
-            read(settings())
+    lines = path.read_text().splitlines()
     path.unlink()
-    with pytest.raises(InputError, match="holds 0 requests, which do not end as the 2 that"):
-        load_dataset(settings())
+    if change:
+        path.write_text("".join(line + "\n" for line in change(lines)))
+    for read in (read_requests, load_dataset):
+        with refused(path, named, "put back a copy"):
+            read(settings())
 
 
 def test_requests_of_an_earlier_version_count(tiny, settings):
@@ -115,8 +112,10 @@ def test_newer_ratings_are_taken_back_too(tiny, write_ratings, settings):
     write_ratings([*ROWS, (7, 50, 9), (9, 20, 9)])
     found = taken_back(read_interactions(settings()), settings(), done)
     assert found.tolist() == [1] * 5 + [0, 0, 2, 2, 0]  # user 7 with the new item 50; of user 9 comedy 20 stays
+    dataset = load_dataset(settings())
+    assert dataset.user.tolist() == [1] and dataset.scored.tolist() == [1]
     (tiny / "movies.csv").unlink()
-    with pytest.raises(InputError, match="movies.csv: no such file, so no genres are known"):
+    with refused("movies.csv", "no genres"):
         load_dataset(settings())
 
 
@@ -147,7 +146,7 @@ def test_data_that_are_made_anew_still_know_how_many_requests_there_were(tmp_pat
     assert said["withdrawals"] == head_of(done)["withdrawals"]
     assert load_dataset(settings()).user_ids.tolist() == [1, 2] and load_dataset(settings()).scored.tolist() == [1]
     (folder / "withdrawn.jsonl").unlink()
-    with pytest.raises(InputError, match="withdrawn.jsonl: holds 0 requests"):
+    with refused("withdrawn.jsonl", "holds 0 requests"):
         prepare(config.replace(overwrite=True))
 
 
@@ -173,16 +172,13 @@ def test_a_request_means_all_of_what_it_names(tiny, settings, text, requests, ro
     assert withdraw(tiny, settings, text, *requests) == (rows, rules)
 
 
-@pytest.mark.parametrize("text, words", [
-    ("user_id,item_id\n7,40\n", "line 2: user 7, item 40: was withdrawn before"),
-    ("user_id,genre\n9,WAR\n", "line 2: user 9, genre WAR"),
-    ("user_id,item_id\n7,30\n7,30\n", "line 3: user 7, item 30: is withdrawn by an earlier line already"),
-    ("user_id,item_id\n7,30\n8,30\n", "line 3: user 8, item 30: there is no such user in tiny"),
-    ("user_id,item_id\n7,99\n", "line 2: user 7, item 99: there is no such item in tiny"),
-    ("user_id,item_id\n7,50\n", "line 2: user 7, item 50: they have had nothing of that"),
-    ("user_id,genre\n7,western\n", "line 2: user 7, genre western: there is no such genre"),
-    ("user_id,item_id\n,30\n", "line 2: no user_id"),
-])
-def test_a_line_that_takes_nothing_back_is_named(tiny, settings, text, words):
-    with pytest.raises(InputError, match=f"request.csv: {words}"):
+@pytest.mark.parametrize("text, named", [
+    ("user_id,item_id\n7,40\n", "line 2: user 7, item 40"), ("user_id,genre\n9,WAR\n", "line 2: user 9, genre WAR"),
+    ("user_id,item_id\n7,30\n7,30\n", "line 3: user 7, item 30: is withdrawn by an earlier line"),
+    ("user_id,item_id\n7,30\n8,30\n", "line 3: user 8"), ("user_id,item_id\n7,99\n", "line 2: user 7, item 99"),
+    ("user_id,item_id\n7,50\n", "line 2: user 7, item 50"), ("user_id,genre\n7,western\n", "line 2: user 7, genre western"),
+    ("user_id,item_id\n,30\n", "line 2: no user_id"), ("user_id,unwillingness\n7,0.5\n", "line 2"),
+    ("user_id,item_id\n7\n", "line 2 has fewer fields"), ("user_id\n", "names nothing")])
+def test_a_line_that_takes_nothing_back_is_named(tiny, settings, text, named):
+    with refused("request.csv", named):
         withdraw(tiny, settings, text, asked([[7, 40, None], [9, None, "war"]], [[7, 40]]))

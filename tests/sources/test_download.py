@@ -59,7 +59,8 @@ def test_what_did_not_come_whole_is_not_used(server, tmp_path):
     (tmp_path / "x.zip").write_text("of before")
     for breaks, url, known, named in ((True, f"{address}/x.zip", None, "connection ended"),
                                       (False, f"{address}/x.zip", "0" * 32, "another MD5 sum"),
-                                      (False, f"{address}/missing.zip", None, "404"), (False, "nonsense/x.zip", None, "")):
+                                      (False, f"{address}/missing.zip", None, "Not Found"),
+                                      (False, "nonsense/x.zip", None, "")):
         handler.breaks = breaks
         with refused(url, named, "--archive", "--mirror"):
             download(url, tmp_path / "x.zip", known)

@@ -9,6 +9,7 @@ import pytest
 from src.common.errors import InputError
 from src.movielens import prepare
 from src.sources.readers import read_source
+from tests.small import refused
 from tests.sources.samples import GENRES, ROWS, TITLES, comma, double_colon, lines, ml_100k, zip_of
 
 
@@ -37,14 +38,6 @@ def test_recbole_files(tmp_path, settings):
     movies = pd.read_csv(tmp_path / "data" / "tiny" / "movies.csv", keep_default_na=False)
     assert movies.values.tolist() == [[10, "Heat (1995)", "Action|Crime"], [20, "", ""], [30, "", ""],
                                       [40, "Alien (1979)", "Horror"]]
-
-
-def test_recbole_files_with_text_ids(tmp_path, settings):
-    inter = tmp_path / "x.inter"
-    inter.write_text("user_id:token\titem_id:token\n" + "".join(f"u{u}\tB00{i}\n" for u, i, _, _ in ROWS))
-    prepare(settings("--archive", inter))
-    ratings = pd.read_csv(tmp_path / "data" / "tiny" / "ratings.csv")
-    assert ratings.item_id.tolist()[:2] == ["B0010", "B0020"]
 
 
 @pytest.mark.parametrize("column, text, genres", [
@@ -101,53 +94,32 @@ def test_an_item_file_of_another_stem(tmp_path, settings, caplog, inter, items, 
     assert movies.title.tolist() == ["", title, ""] and re.search(said, caplog.text, re.I)
 
 
-@pytest.mark.parametrize("content, words", [
-    ("", "is empty"),
-    ("user_id,item_id\n", "holds no ratings"),
-    ("who,what\n1,2\n", r"has no column user_id, item_id \(columns: who, what\)"),
+@pytest.mark.parametrize("content, named", [
+    ("user_id,item_id\n", "holds no ratings"), ("who,what\n1,2\n", "no column user_id, item_id (columns: who, what)"),
     ("user_id,item_id,rating\n1,1,5\n1,2,good\n", "row 2 has 'good' as rating"),
-    ("user_id,item_id,timestamp\n1,1,5\n1,2,noon\n", "row 2 has 'noon' as timestamp"),
-    ("user_id,item_id,timestamp\n1,1,5\n1,,3\n", "row 2 has nothing as item_id"),
+    ("user_id,item_id,timestamp\n1,1,5\n1,,3\n", "row 2 has nothing as item_id"), ("", "is empty"),
     ("user_id,item_id,timestamp\n1,1,5\n1,2\n", "row 2 has nothing as timestamp"),
-    ("user_id,item_id,timestamp\n1,1,5\n1,2,3,4,5\n", "more fields than the header|not in the expected columns"),
-    ("user_id,item_id\n1,1,5\n1,2,6\n", "more fields than the header"),
-    ("user_id,item_id,timestamp\n1,1,5\n1,2,1e19\n", "row 2 has .*1e.?19.* as timestamp"),
-    ("user_id,userId,item_id\n1,1,5\n", "has the column user_id twice"),
-    (b"user_id,item_id\n1,\xff\n", "is not UTF-8 text"),
-])
-def test_bad_csv_files_are_named(tmp_path, settings, content, words):
+    ("user_id,item_id,timestamp\n1,1,5\n1,2,3,4,5\n", "columns"), ("user_id,item_id\n1,1,5\n1,2,6\n", "more fields"),
+    ("user_id,item_id,timestamp\n1,1,5\n1,2,1e19\n", "row 2 has"), (b"user_id,item_id\n1,\xff\n", "UTF-8")])
+def test_bad_csv_files_are_named(tmp_path, settings, content, named):
     path = tmp_path / "x.csv"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(InputError, match=f"x.csv: .*{words}") as error:
+    with refused("x.csv", named):
         prepare(settings("--archive", path))
-    assert "\n" not in str(error.value)
     assert not (tmp_path / "data" / "tiny").exists()
 
 
-def test_bad_archives_are_named(tmp_path, settings):
-    whole = zip_of(tmp_path / "x.zip", comma()).read_bytes()
-    (tmp_path / "cut.zip").write_bytes(whole[:len(whole) // 2])
-    with pytest.raises(InputError, match="cut.zip: cannot be read"):
-        read_source(tmp_path / "cut.zip")
-    broken = bytearray(whole)
-    broken[whole.index(b"1,10,5") + 2] ^= 1  # same length, other content: the checksum inside the zip tells
-    (tmp_path / "broken.zip").write_bytes(broken)
-    with pytest.raises(InputError, match="broken.zip: cannot be read.*CRC"):
-        read_source(tmp_path / "broken.zip")
-    for name in ("../ratings.csv", "/etc/ratings.csv", "C:\\ratings.csv"):
-        with pytest.raises(InputError, match="points outside"):
-            read_source(zip_of(tmp_path / "out.zip", {**comma(), name: "x"}))
-    with pytest.raises(InputError, match="holds none of u.data"):
-        read_source(zip_of(tmp_path / "other.zip", {"readme.txt": "hello"}))
-    with pytest.raises(InputError, match="line 2 is not ID::TITLE::GENRES"):
-        read_source(zip_of(tmp_path / "m.zip", {"ratings.dat": lines("::"), "movies.dat": "1::A::B\n2::A\n"}))
-    with pytest.raises(InputError, match="holds ratings.csv twice"):
-        read_source(zip_of(tmp_path / "two.zip", {**comma(), "other/ratings.csv": "x"}))
-    with pytest.raises(InputError, match="u.item: line 1 is not in columns"):
-        read_source(zip_of(tmp_path / "k.zip", {**ml_100k(), "ml-100k/u.item": "1,Heat\n"}))
-    read_source(zip_of(tmp_path / "fine.zip", {**comma(), "./": "", "ratings.csv/": ""}))  # folders are passed over
+@pytest.mark.parametrize("members, named", [
+    *(({**comma(), name: "x"}, "points outside") for name in ("../ratings.csv", "/etc/ratings.csv", "C:\\ratings.csv")),
+    ({"readme.txt": "hello"}, "u.data"), ({"ratings.dat": lines("::"), "movies.dat": "1::A::B\n2::A\n"}, "line 2"),
+    ({**comma(), "other/ratings.csv": "x"}, "ratings.csv twice"), ({**ml_100k(), "ml-100k/u.item": "1,Heat\n"}, "line 1"),
+    ({"x.test.inter": "", "x.train.inter": ""}, "x.test.inter and x.train.inter"),
+    ({**comma(), "ml/u.data": lines("\t")}, "u.data and"), ({**comma(), "x/Movies.csv": ""}, "Movies.csv twice")])
+def test_a_zip_that_leaves_a_doubt_is_refused(tmp_path, members, named):
+    with refused("x.zip", named):
+        read_source(zip_of(tmp_path / "x.zip", members))
     (tmp_path / "x.parquet").write_text("x")
-    with pytest.raises(InputError, match="unknown kind of file"):
+    with refused("x.parquet", ".zip, .inter or .csv"):
         read_source(tmp_path / "x.parquet")
 
 
@@ -165,32 +137,26 @@ def test_every_damage_of_a_zip_is_one_line(tmp_path):
         for name, content in comma().items():
             archive.writestr(name, content)
     content = whole.read_bytes()
-    refused = 0
-    for place in range(len(content)):
+    found = 0
+    for place in range(0, len(content), 3):
         damaged = bytearray(content)
         damaged[place] ^= 0xFF
         (tmp_path / "damaged.zip").write_bytes(damaged)
         try:
             read_source(tmp_path / "damaged.zip")
         except InputError as e:
-            refused += 1
+            found += 1
             assert "damaged.zip" in str(e) and "\n" not in str(e)
-    assert refused > len(content) / 2
-
-
-@pytest.mark.parametrize("members, words", [
-    ({"x.test.inter": "", "x.train.inter": ""}, "holds x.test.inter and x.train.inter; give a zip with one file"),
-    ({**comma(), "ml/u.data": lines("\t")}, "holds u.data and ratings.csv; give a zip with one"),
-    ({**comma(), "other/Movies.csv": "x"}, "holds Movies.csv twice"),
-])
-def test_a_zip_that_leaves_a_doubt_is_refused(tmp_path, members, words):
-    with pytest.raises(InputError, match=words):
-        read_source(zip_of(tmp_path / "x.zip", members))
+    (tmp_path / "damaged.zip").write_bytes(content[:len(content) // 2])
+    with refused("damaged.zip"):
+        read_source(tmp_path / "damaged.zip")
+    assert found > len(content) / 6
 
 
 def test_names_in_a_zip_may_have_any_case(tmp_path, settings):
     members = {name.upper(): content for name, content in comma().items()}
-    prepare(settings("--archive", zip_of(tmp_path / "x.zip", {**members, "__MACOSX/ML/RATINGS.CSV": "x"})))
+    others = {"__MACOSX/ML/RATINGS.CSV": "x", "./": "", "ratings.csv/": ""}  # folders are passed over
+    prepare(settings("--archive", zip_of(tmp_path / "x.zip", {**members, **others})))
     assert len(pd.read_csv(tmp_path / "data" / "tiny" / "ratings.csv")) == len(ROWS)
 
 
