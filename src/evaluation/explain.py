@@ -15,7 +15,7 @@ from ..consent.allowed import NONE_DROPPED, TOO_FEW, VETO, WAITS
 from ..constants import DISCLOSED, EXPECTED, INFLUENCE, INSTALMENT, ITEM, REASON, UNWILLINGNESS, USER
 from ..dataset import Dataset
 from ..device_adapter import set_device
-from ..game.decisions import Decisions, decided_dataset, decisions_about
+from ..game.decisions import Decisions, decided
 from ..game.rule import Rule
 from ..sources.catalogue import find_users, load_catalogue, original_id
 from ..training.checkpoint import load_checkpoint
@@ -23,7 +23,6 @@ from .answer import Answer
 from .recommend import as_records, described, line_of, named, top_items
 
 logger = logging.getLogger("ifrqe")
-
 
 BY = "by"  # key of an interaction: the reason that disclosure.csv has
 LISTS = {"plain": "before: trained on everything", "masked": "after: trained on what is disclosed"}  # of recommendations
@@ -41,9 +40,8 @@ def explain(variant: Variant) -> None:
         InputError: there is no such user, or nothing is decided yet.
     """
     config = variant.config
-    dataset = decided_dataset(config)
+    dataset, decisions = decided(config, variant.masked)
     users = find_users(dataset, config.explain_user, "explain_user")
-    decisions = decisions_about(dataset, config, variant.masked)
     set_device(config)
     catalogue = load_catalogue(dataset, config)
     models = {}
@@ -62,17 +60,17 @@ def explain(variant: Variant) -> None:
 
 def of_user(user: int, dataset: Dataset, decisions: Decisions, catalogue: pd.DataFrame) -> dict:
     """A dict that JSON can hold: the user's interactions, those most worth their while first, with the decisions."""
-    start, end = np.searchsorted(dataset.user, [user, user + 1])
-    expected, b, chosen, influence, by = (None if a is None else a[start:end] for a in (
-        decisions.expected, decisions.unwillingness, decisions.disclosed, decisions.influence, decisions.reason))
-    rule = Rule(decisions)
+    place, rule = dataset.history.of(user), Rule(decisions)
+    item, expected, b, chosen, influence, by, instalment = (None if a is None else a[place] for a in (
+        dataset.item, decisions.expected, decisions.unwillingness, decisions.disclosed, decisions.influence,
+        decisions.reason, decisions.instalment))
     reasons = rule.reasons(expected, b, chosen)
     worth = expected - rule.weight * b if rule.played else chosen - b
     rows = [{
-        **named(dataset.item[start + k], dataset, catalogue),
+        **named(item[k], dataset, catalogue),
         UNWILLINGNESS: float(b[k]), INFLUENCE: None if influence is None else float(influence[k]),
         EXPECTED: None if expected is None else float(expected[k]), DISCLOSED: bool(chosen[k]),
-        **({} if decisions.instalment is None else {INSTALMENT: int(decisions.instalment[start + k])}),
+        **({} if instalment is None else {INSTALMENT: int(instalment[k])}),
         REASON: reasons[k], BY: None if by is None else by[k]} for k in np.argsort(-worth, kind="stable")]
     gone = dataset.dropped or NONE_DROPPED
     for k in np.flatnonzero((gone.user == user) & (gone.why != WAITS)):

@@ -10,7 +10,6 @@ import logging
 import numpy as np
 
 from ..common.errors import InputError
-from ..common.files import read_json
 from ..common.terminal import off_the_record
 from ..common.variant import REMEDY, Variant, check_mask, decision_files
 from ..common.wording import counted
@@ -19,7 +18,7 @@ from ..consent.allowed import VETO, Dropped
 from ..consent.newcomers import Newcomers, read_newcomers
 from ..dataset import Dataset, HeldOut, load_dataset, split
 from ..device_adapter import set_device
-from ..game.decisions import MODEL_SHA256, PLAYED_KEYS, RECORD_KEYS, Decisions, barred_by, check_whole, dataset_of
+from ..game.decisions import MODEL_SHA256, Decisions, barred_by, dataset_of, read_record
 from ..game.rule import Rule
 from ..history import History
 from ..influence.anchor import Anchor
@@ -81,16 +80,15 @@ class Advice(Explanations):
 def _record(config):
     """preprocess.json, of a game whose price and regression newcomers can be decided by."""
     path = decision_files(config)[1]
-    record = read_json(path, "run preprocess.py without --newcomers first", RECORD_KEYS)
-    if record.get("dataset") != config.dataset:
-        raise InputError(f"{path}: is about the dataset {record.get('dataset')}, not {config.dataset}; set --decisions_path "
-                         "to where its results are")
-    if record.get("willingness_weight") is None or "expectation" not in record:
+    record = read_record(config)
+    if record is None:
+        raise InputError(f"{path}: no decisions on {config.dataset}; run preprocess.py without --newcomers first, or set "
+                         "--decisions_path to its results")
+    if record["willingness_weight"] is None or "expectation" not in record:
         raise InputError(f"{path}: strategy {record['strategy']} has left no price and no expectation to decide newcomers "
                          "by; run preprocess.py with --strategy ifrqe")
-    read_json(path, REMEDY, (*PLAYED_KEYS, "damping", "vetoed", "model_settings", MODEL_SHA256))
-    check_whole(*decision_files(config), record)
-    if not all("scale" in fitted for fitted in record["expectation"].values()):
+    if not {"damping", "vetoed", "model_settings", MODEL_SHA256} <= set(record) or not all(
+            "scale" in fitted for fitted in record["expectation"].values()):
         raise InputError(f"{path}: was written by an earlier version; {REMEDY}")
     if record["solver"] not in OWN_DATA:
         raise InputError(f"{path}: was decided with --solver {record['solver']}, which goes by more than a user's own data; "

@@ -21,7 +21,7 @@ from ..consent.receipts import DIGEST, FORMAT, sealed
 from ..consent.withdrawn import read_requests
 from ..constants import DISCLOSED, HELD_OUT_FILE, ITEM, RATINGS_FILE, REASON, TITLE, UNWILLINGNESS, USER
 from ..dataset import load_dataset
-from ..game.decisions import decided_dataset, decisions_about
+from ..game.decisions import decided
 from ..sources.catalogue import load_catalogue, original_id
 from ..training.checkpoint import DIGEST as PARAMETERS
 from ..training.checkpoint import read_checkpoint
@@ -53,8 +53,7 @@ class Receipts:
 
     def __init__(self, config: Config):
         self.config, self.requests = config, read_requests(config)
-        self.dataset = decided_dataset(config)
-        self.decisions = decisions_about(self.dataset, config)
+        self.dataset, self.decisions = decided(config)
         self.catalogue = load_catalogue(self.dataset, config)
         self.files = files_of(config)
         self.masked = None

@@ -14,14 +14,14 @@ from ..common.files import digest, read_json, write_csv
 from ..common.tables import read_table
 from ..common.variant import REMEDY, Variant, check_mask, decision_files
 from ..config import Config
-from ..consent.allowed import NONE_DROPPED, VETO, WAITS, Consent, Dropped
-from ..constants import DISCLOSED, EXPECTED, INFLUENCE, INSTALMENT, ITEM, REASON, UNWILLINGNESS, UNWILLINGNESS_FILE, USER
+from ..consent.allowed import NONE_DROPPED, TOO_FEW, VETO, WAITS, Consent, Dropped
+from ..constants import DISCLOSED, EXPECTED, INFLUENCE, INSTALMENT, ITEM, REASON, UNWILLINGNESS, USER
 from ..dataset import Dataset, load_dataset
 from ..training.checkpoint import consent_of
 
 # of preprocess.json, by what comes after it; the latter of a game only
-RECORD_KEYS = ("strategy", "unwillingness", "wv", "total_wv", "wv_budget", "disclosed_share", "seconds", "peak_rss_mb")
-PLAYED_KEYS = ("solver", "parameter_sets", "anchors", "prior", "rounds", "game_rate")
+_RECORD_KEYS = ("strategy", "unwillingness", "wv", "total_wv", "wv_budget", "disclosed_share", "seconds", "peak_rss_mb")
+_PLAYED_KEYS = ("solver", "parameter_sets", "anchors", "prior", "rounds", "game_rate")
 COLUMNS = (USER, ITEM, INFLUENCE, UNWILLINGNESS, DISCLOSED, EXPECTED)
 DISCLOSURE_SHA256, CONSENT = "disclosure_sha256", "consent"  # keys of preprocess.json; the first of dataset.json, too
 MODEL_SHA256 = "model_sha256"  # key of preprocess.json: of the parameters of the model that the influences come from
@@ -72,24 +72,19 @@ class Decisions:
 
     def listed(self, dataset: Dataset) -> pd.DataFrame:
         """The rows of disclosure.csv, by positions of users and items: all but what is held out."""
-        empty = np.full(len(self.disclosed), np.nan)
-        columns = {USER: dataset.user, ITEM: dataset.item, INFLUENCE: empty if self.influence is None else self.influence,
-                   UNWILLINGNESS: self.unwillingness, DISCLOSED: self.disclosed.astype(np.int8),
-                   EXPECTED: empty if self.expected is None else self.expected}
-        if self.instalment is not None:
-            columns[INSTALMENT] = self.instalment
-        reason = self.reason
+        columns = {USER: dataset.user, ITEM: dataset.item, INFLUENCE: self.influence, UNWILLINGNESS: self.unwillingness,
+                   DISCLOSED: self.disclosed.astype(np.int8), EXPECTED: self.expected, INSTALMENT: self.instalment,
+                   REASON: self.reason}
+        columns = {name: np.full(len(self.disclosed), np.nan) if values is None else values
+                   for name, values in columns.items() if name in COLUMNS or values is not None}
         if dataset.dropped is not None:
             shown = dataset.dropped.why != WAITS
-            gone, texts = dataset.dropped.of(shown), self.barred[shown]
-            nan = np.full(len(gone.user), np.nan)
-            of_gone = {USER: gone.user, ITEM: gone.item, INFLUENCE: nan, EXPECTED: nan,
-                       UNWILLINGNESS: np.where((gone.why == VETO) | (gone.why > 0), 1.0, np.nan)}
-            columns = {name: np.insert(values, gone.before, of_gone.get(name, np.zeros(len(nan), values.dtype)))
+            gone = dataset.dropped.of(shown)
+            of_gone = {USER: gone.user, ITEM: gone.item, INFLUENCE: np.nan, EXPECTED: np.nan, REASON: self.barred[shown],
+                       UNWILLINGNESS: np.where(gone.why == TOO_FEW, np.nan, 1.0)}
+            columns = {name: np.insert(np.asarray(values), gone.before, of_gone.get(name, 0))
                        for name, values in columns.items()}
-            if reason is not None:
-                reason = pd.Categorical(np.insert(np.asarray(reason, object), gone.before, texts))
-        return pd.DataFrame({**columns, **({} if reason is None else {REASON: reason})}, copy=False)
+        return pd.DataFrame(columns, copy=False)
 
     def write(self, path: str | Path, dataset: Dataset) -> None:
         """Writes disclosure.csv to `path`: what `listed` lists, by original ids; influences are empty for a baseline."""
@@ -105,29 +100,6 @@ def barred_by(dropped: Dropped | None, texts: dict[int, str]) -> np.ndarray | No
     found = [f"withdrawn {why}" if why > 0 else texts.get(row, VETOED) if why == VETO else TOO_LITTLE
              for why, row in zip(dropped.why.tolist(), dropped.rows.tolist())]
     return np.array(found, object)
-
-
-def with_reasons(decisions: Decisions, dataset: Dataset, line: np.ndarray, config: Config) -> None:
-    """Adds to Decisions about a Dataset by what each interaction was decided; `line` (n,): see unwillingness.stated."""
-    file = Path(config.willingness_file).name
-    weights = decisions.record.get("instalment_weights")
-    if decisions.weight is None:
-        bases, base = [f"budget {config.wv_budget:g}" if config.strategy != "none" else "all allowed"], 0
-    elif weights is None:
-        bases, base = [f"price {decisions.weight:.6g}"], 0
-    else:  # some instalments have no price; what is withheld was so at the last
-        bases = [f"budget {config.wv_budget:g}" if weight is None else f"price {weight:.6g}"
-                 for weight in (*weights, decisions.weight)]
-        base = np.where(decisions.instalment == 0, len(weights), decisions.instalment - 1)
-    codes = np.broadcast_to(base, len(line)) + len(bases) * np.maximum(line, 0).astype(np.int64)
-    unique, codes = np.unique(codes, return_inverse=True)
-    names, place = np.unique([bases[code % len(bases)] + (f", {file}:{code // len(bases)}" if code >= len(bases) else "")
-                              for code in unique.tolist()], return_inverse=True)  # two instalments may have one price
-    decisions.reason = pd.Categorical.from_codes(place[codes], names) if len(codes) else pd.Categorical([])
-    if dataset.dropped is not None:
-        texts = {row: f"{VETOED} {file if at > 0 else UNWILLINGNESS_FILE}:{abs(at)}"
-                 for row, at in zip(dataset.dropped.rows.tolist(), dataset.dropped.line.tolist()) if at}
-        decisions.barred = barred_by(dataset.dropped, texts)
 
 
 def decided_with(config: Config) -> Consent | None:
@@ -148,14 +120,30 @@ def dataset_of(variant: Variant) -> Dataset:
     return load_dataset(variant.config, consent=consent_behind(variant))
 
 
-def check_whole(path: Path, record_path: Path, record: dict) -> None:
-    """Raises InputError unless disclosure.csv is what preprocess.json, or its content, the record, says."""
-    if not path.exists() or record.get(DISCLOSURE_SHA256, digest(path)) != digest(path):
+def read_record(config: Config, masked: bool = False) -> dict | None:
+    """preprocess.json of the decisions about a dataset, or None if there are none: no files, or those of another dataset.
+
+    Args:
+        config: decisions_path, output_path, dataset.
+        masked: whether those of another dataset are taken too.
+
+    Raises:
+        InputError: it is no record of this version, or disclosure.csv is not the one that it is about.
+    """
+    path, record_path = decision_files(config)
+    if not (path.exists() and record_path.exists()):
+        return None
+    record = read_json(record_path, REMEDY, ["dataset", "willingness_weight"])
+    if not masked and record["dataset"] != config.dataset:
+        return None
+    read_json(record_path, REMEDY, _RECORD_KEYS if record["willingness_weight"] is None else _RECORD_KEYS + _PLAYED_KEYS)
+    if record.get(DISCLOSURE_SHA256, digest(path)) != digest(path):
         raise InputError(f"{path}: is not what {record_path.name} says: it was changed, cut or damaged since; {REMEDY}")
+    return record
 
 
 def read_decisions(config: Config, dataset: Dataset, masked: bool = False) -> Decisions | None:
-    """The decisions about a dataset, or None if there are none: no files, or those of another dataset.
+    """The decisions about a dataset, or None if there are none, see read_record.
 
     Args:
         config: decisions_path, output_path, data_path, dataset.
@@ -165,15 +153,17 @@ def read_decisions(config: Config, dataset: Dataset, masked: bool = False) -> De
     Raises:
         InputError: they do not fit the dataset, or its masked twin, or were changed or damaged.
     """
-    path, record_path = decision_files(config)
-    if not (path.exists() and record_path.exists()):
+    record = read_record(config, masked)
+    if record is None:
         return None
-    record = read_json(record_path, REMEDY, ["dataset", "willingness_weight"])
-    if not masked and record["dataset"] != config.dataset:
-        return None
-    played = record["willingness_weight"] is not None
-    read_json(record_path, REMEDY, RECORD_KEYS + PLAYED_KEYS if played else RECORD_KEYS)
-    check_whole(path, record_path, record)
+    decisions = decisions_in(decision_files(config)[0], record, dataset)
+    if masked:
+        check_mask(config)
+    return decisions
+
+
+def decisions_in(path: Path, record: dict, dataset: Dataset) -> Decisions:
+    """The Decisions of a table as Decisions.write leaves it, and of preprocess.json; InputError if they do not fit."""
     try:
         table = read_table(path, (*COLUMNS, INSTALMENT, REASON), COLUMNS, float_precision="round_trip")
     except InputError as e:
@@ -187,14 +177,22 @@ def read_decisions(config: Config, dataset: Dataset, masked: bool = False) -> De
     if not np.array_equal(rows[decided], own) or not np.isin(rows[~decided], gone).all():
         raise InputError(f"{path}: does not list the training interactions of {dataset.name}; run preprocess.py anew, "
                          "or set --decisions_path to where its results are")
-    if masked:
-        check_mask(config)
-    decisions = decisions_of(table[decided], record)
-    if dataset.dropped is not None:
-        said = dict(zip(rows[~decided].tolist(), table[REASON][~decided].astype(str))) if REASON in table else {}
-        texts = {row: said[key] for row, key in zip(dataset.dropped.rows.tolist(), gone.tolist()) if key in said}
-        decisions.barred = barred_by(dataset.dropped, texts)
-    return decisions
+    said = dict(zip(rows[~decided].tolist(), table[REASON][~decided].astype(str))) if REASON in table else {}
+    texts = {row: said[key] for row, key in zip(dropped.rows.tolist(), gone.tolist()) if key in said}
+    table = table[decided]
+    return Decisions(table[DISCLOSED].to_numpy() == 1, _numbers(table[UNWILLINGNESS]), record["willingness_weight"],
+                     _numbers(table[INFLUENCE]), _numbers(table[EXPECTED]), record,
+                     table[INSTALMENT].to_numpy() if INSTALMENT in table else None,
+                     table[REASON].values if REASON in table else None, barred_by(dataset.dropped, texts))
+
+
+def _numbers(column):
+    """float64, to the last digit; None where a field is no number."""
+    try:
+        found = column.to_numpy().astype(np.float64)
+    except ValueError:
+        return None
+    return found if np.isfinite(found).all() else None
 
 
 def decisions_about(dataset: Dataset, config: Config, masked: bool = False) -> Decisions:
@@ -206,11 +204,12 @@ def decisions_about(dataset: Dataset, config: Config, masked: bool = False) -> D
     return decisions
 
 
-def decided_dataset(config: Config) -> Dataset:
-    """The Dataset that the settings name as it was decided about; InputError where nothing can be."""
+def decided(config: Config, masked: bool = False) -> tuple[Dataset, Decisions]:
+    """The Dataset that the settings name as it was decided about, and the decisions; raises as decisions_about does."""
     if config.holdout == 1:
         raise InputError("--holdout 1: leaves no validation item, so that nothing is decided; leave it out")
-    return load_dataset(config, consent=decided_with(config))
+    dataset = load_dataset(config, consent=decided_with(config))
+    return dataset, decisions_about(dataset, config, masked)
 
 
 def trained_on(dataset: Dataset, variant: Variant) -> Dataset:
@@ -227,20 +226,3 @@ def decisions_behind(variant: Variant, dataset: Dataset) -> Decisions | None:
     if variant.config.holdout == 1 or not variant.masked and consent and not dataset.consent.forbids_as(consent):
         return None
     return read_decisions(variant.config, dataset, variant.masked)
-
-
-def decisions_of(table: pd.DataFrame, record: dict) -> Decisions:
-    """The Decisions of rows of disclosure.csv about what takes part, and of preprocess.json."""
-    return Decisions(table[DISCLOSED].to_numpy() == 1, _numbers(table[UNWILLINGNESS]), record["willingness_weight"],
-                     _numbers(table[INFLUENCE]), _numbers(table[EXPECTED]), record,
-                     table[INSTALMENT].to_numpy() if INSTALMENT in table else None,
-                     table[REASON].astype("category").values if REASON in table else None)
-
-
-def _numbers(column):
-    """float64, to the last digit; None where a field is no number."""
-    try:
-        found = column.to_numpy().astype(np.float64)
-    except ValueError:
-        return None
-    return found if np.isfinite(found).all() else None

@@ -16,29 +16,24 @@ from ..common.plugins import label, plugin_files
 from ..common.ranks import check_ranks, in_ranks, rank_folder
 from ..common.share import Exchange
 from ..common.stage import Stage
-from ..common.tables import copy_rows, read_table
+from ..common.tables import copy_rows
 from ..common.together import Together, journal_of
 from ..common.variant import CHECKPOINT, DIGESTS, MASKED, OUTPUT, REMEDY, Variant, dataset_folder, is_masked
 from ..common.wording import counted
 from ..config import Config
-from ..consent.allowed import TOO_FEW, VETO, WAITS
+from ..consent.allowed import NONE_DROPPED, TOO_FEW, VETO
 from ..consent.unwillingness import data_files, unwillingness_source
 from ..consent.withdrawn import check_head, head_of, read_requests
 from ..constants import (
     DATASET_FILE,
-    DISCLOSED,
     DISCLOSURE_FILE,
     DISCLOSURE_PLOT,
-    EXPECTED,
     HELD_OUT_FILE,
-    INFLUENCE,
     MASK_SETTINGS,
     MOVIES_FILE,
     PREPROCESS_FILE,
     RATINGS_FILE,
-    REASON,
     TEXT_IDS,
-    UNWILLINGNESS,
 )
 from ..dataset import Dataset
 from ..device_adapter import set_device
@@ -50,14 +45,15 @@ from ..training.checkpoint import DIGEST
 from ..training.deal import deal, join, load_share
 from ..training.train import LAST_SUFFIX
 from .anchors import load_model, trained_model
-from .decisions import CONSENT, DISCLOSURE_SHA256, MODEL_SHA256, decisions_of, with_reasons
+from .decisions import CONSENT, DISCLOSURE_SHA256, MODEL_SHA256, decisions_in
 from .problem import load_problem
+from .rule import with_reasons
 from .strategies import STRATEGIES, Strategies, find, influence_groups
 
 logger = logging.getLogger("ifrqe")
 
 MADE_BY = "made_by"  # key of a masked dataset's dataset.json: the run
-_PART, _ROWS = "disclosure_{}.csv", "rows_{}.npy"  # of each rank
+_PART = "disclosure_{}.csv"  # of each rank
 _IN_RANKS = {"strategy": [name for name, strategy in STRATEGIES.items() if strategy.in_ranks], "solver": OWN_DATA}
 
 
@@ -88,19 +84,11 @@ def preprocess(config: Config) -> None:
     start = time.perf_counter()
     _check_target(config, target)
     with Together(journal_of(config)) as files:
-        if config.ranks == 1:
-            problem = load_problem(config)
-            dataset = problem.dataset
-            decisions, record = _decide(problem, config, device)
-            with files.write(OUTPUT, DISCLOSURE_FILE) as disclosure:
-                decisions.write(disclosure, dataset)
-            kept = dataset.rows[decisions.disclosed]
-        else:
-            with files.write(OUTPUT, DISCLOSURE_FILE) as disclosure:
-                dataset, kept, decisions, record = _decide_in_ranks(config, disclosure, device)
+        with files.write(OUTPUT, DISCLOSURE_FILE) as disclosure:
+            dataset, decisions = (_decide if config.ranks == 1 else _decide_in_ranks)(config, device, disclosure)
+        record, decided = decisions.record, time.perf_counter()
         record.update({DISCLOSURE_SHA256: digest(disclosure), CONSENT: dataset.consent.as_json()})
-        decided = time.perf_counter()
-        write_masked_dataset(config, dataset, kept, files, {
+        write_masked_dataset(config, dataset, dataset.rows[decisions.disclosed], files, {
             DISCLOSURE_SHA256: record[DISCLOSURE_SHA256], MASK_SETTINGS: config.select("influence", *MASK)})
         # a training on an earlier mask, and what earlier versions left of instalments, may have seen more than this one
         files.remove(CHECKPOINT, Variant(config, True).checkpoint.with_suffix(LAST_SUFFIX).name)
@@ -110,98 +98,77 @@ def preprocess(config: Config) -> None:
         record["seconds"].update(mask=end - decided, total=end - start)
         files.write_json(OUTPUT, PREPROCESS_FILE, record)
     stage.finish()
-    if config.ranks == 1:
-        _report(dataset, decisions, record, config.veto)
     drawn(disclosure_plot, output / DISCLOSURE_PLOT, decisions,
           f"{dataset.name}: what is disclosed ({as_written(label(config.strategy))})")
     logger.info("masked dataset written to %s, decisions to %s", target, output / DISCLOSURE_FILE)
 
 
-def _decide(problem, config, device):
-    """The Decisions about a problem, or about a rank's share of it, and what preprocess.json says."""
+def _decide(config, device, path, dataset=None):
+    """The Dataset, or a rank's share of it that is given, and the Decisions, which are written to `path`."""
+    problem, strategy = load_problem(config, dataset), find(config.strategy)
     dataset = problem.dataset
-    strategy = find(config.strategy)
     model = load_model(dataset, config) if strategy.needs_model else None
     logger.info("mask of %s (%s%s): %s interactions of %s users, strategy %s%s", dataset.name, device,
                 f", {dataset.share.size} ranks" if dataset.share.size > 1 else "", f"{dataset.all_interactions:,}",
                 f"{len(dataset.all_user_ids):,}", config.strategy,
-                f", solver {config.solver} at {counted(len(model[0]), 'epoch')}"
-                if model and strategy.otherwise else "")
+                f", solver {config.solver} at {counted(len(model[0]), 'epoch')}" if model and strategy.otherwise else "")
     strategies = Strategies(problem, model, config, device)
     decisions = strategies(config.strategy, config.wv_budget, config.willingness_weight)
-    with_reasons(decisions, dataset, problem.line, config)
-    return decisions, _record(config, problem, model, decisions, strategies.seconds)
+    decisions.record = _record(config, problem, model, decisions, strategies.seconds)
+    with_reasons(decisions, problem, config)
+    _report(dataset, decisions)
+    decisions.write(path, dataset)
+    return dataset, decisions
 
 
-def _decide_in_ranks(config, path, device):
-    """Writes disclosure.csv, of several ranks' decisions, to `path`; returns the Dataset, the rows that are kept, the
-    Decisions and the record."""
+def _decide_in_ranks(config, device, path):
+    """What _decide returns and writes, by several ranks."""
     with rank_folder(config) as folder:
         dataset = deal(config, False, folder, unwillingness=True)
         record = in_ranks(config, folder, __name__, "decide_in_rank", device)
         join(folder, [_PART.format(k) for k in range(config.ranks)], path)
-        kept = np.concatenate([np.load(folder / _ROWS.format(k)) for k in range(config.ranks)])
-    table = read_table(path, (INFLUENCE, UNWILLINGNESS, DISCLOSED, EXPECTED, REASON), float_precision="round_trip",
-                       extra="quiet")
-    if dataset.dropped is not None:
-        listed = dataset.dropped.of(dataset.dropped.why != WAITS)
-        table = table.drop(index=listed.before + np.arange(len(listed.before)))
-    return dataset, kept, decisions_of(table, record), record
+    return dataset, decisions_in(path, record, dataset)
 
 
 def decide_in_rank(config: Config, folder: Path, exchange: Exchange, device: str) -> dict:
-    """What each rank does of `preprocess`; leaves its part of disclosure.csv, and the rows that its users disclose."""
-    problem = load_problem(config, load_share(config, False, folder, exchange))
-    dataset = problem.dataset
-    decisions, record = _decide(problem, config, device)
-    decisions.write(folder / _PART.format(exchange.rank), dataset)
-    np.save(folder / _ROWS.format(exchange.rank), dataset.rows[decisions.disclosed])
-    _report(dataset, decisions, record, config.veto)
-    return record
+    """What each rank does of `preprocess`: leaves its part of disclosure.csv, and returns the record."""
+    own = load_share(config, False, folder, exchange)
+    return _decide(config, device, folder / _PART.format(exchange.rank), own)[1].record
 
 
 def _record(config, problem, model, decisions, seconds):
     """What preprocess.json says."""
     dataset, disclosed, strategy = problem.dataset, decisions.disclosed, find(config.strategy)
-    users, total = len(dataset.all_user_ids), dataset.share.total
-    played = decisions.expected is not None
+    users, total, played = len(dataset.all_user_ids), dataset.share.total, decisions.expected is not None
     wv, total_wv = (float(total(willingness_violation(kept, problem.unwillingness, users)))
                     for kept in (disclosed, np.ones(len(disclosed))))
-    why = np.zeros(0) if dataset.dropped is None else dataset.dropped.why
-
-    def number_of(reason):
-        return (why > 0 if reason is None else why == reason).sum()
-    trained = model[1]["settings"] if model else None
-    if strategy.asks:
-        trained = config.select("split", "model", *TRAINED)
-    game = {}
-    if played:
-        game = {"solver": config.solver, "damping": config.damping,
-                "parameter_sets": len(model[0]) if model else None,
-                "anchors": len(decisions.record.get("anchor_wv", [wv])),
-                **{key: getattr(config, key) for key in ("prior", "rounds", "game_rate")},
-                **decisions.record}
+    why = (dataset.dropped or NONE_DROPPED).why
+    vetoed, withdrawn, too_few = (int(total(found.sum())) for found in (why == VETO, why > 0, why == TOO_FEW))
+    trained = model[1]["settings"] if model else config.select("split", "model", *TRAINED) if strategy.asks else None
+    game = {"solver": config.solver, "damping": config.damping, "parameter_sets": len(model[0]) if model else None,
+            "anchors": len(decisions.record.get("anchor_wv", [wv])),
+            **{key: getattr(config, key) for key in ("prior", "rounds", "game_rate")}, **decisions.record}
     return {"dataset": config.dataset, "seed": config.seed, "num_users": users, "num_items": dataset.num_items,
             "num_interactions": dataset.all_interactions, "strategy": config.strategy,
             "unwillingness": unwillingness_source(config), "willingness_file": Path(config.willingness_file).name or None,
-            "model_settings": trained, MODEL_SHA256: model[1][DIGEST] if model else None, **game,
+            "model_settings": trained, MODEL_SHA256: model[1][DIGEST] if model else None, **(game if played else {}),
             "seconds": seconds, "wv": wv, "total_wv": total_wv,
             "spent_wv": total_wv if strategy.needs_model else wv, "willingness_weight": decisions.weight,
             "wv_budget": config.wv_budget if config.willingness_weight is None or not played else None,
-            "veto": config.veto, "vetoed": int(total(number_of(VETO))), "withdrawn": int(total(number_of(None))),
-            "too_few_rows": int(total(number_of(TOO_FEW))), "num_scored": int(total(len(dataset.scored))),
+            "veto": config.veto, "vetoed": vetoed, "withdrawn": withdrawn, "too_few_rows": too_few,
+            "num_scored": int(total(len(dataset.scored))),
             "disclosed_share": float(total(disclosed.sum()) / dataset.all_interactions),
             "peak_rss_mb": float(dataset.share.each(peak_rss_mb()).max())}
 
 
-def _report(dataset, decisions, record, veto):
+def _report(dataset, decisions):
     """Says in the log what came of it."""
-    disclosed, wv, total_wv, weight = decisions.disclosed, record["wv"], record["total_wv"], decisions.weight
+    disclosed, record, weight = decisions.disclosed, decisions.record, decisions.weight
     total, every = dataset.share.total, dataset.all_interactions
     number = int(total(disclosed.sum()))
     logger.info("disclosed: %s of %s interactions (%.1f%%), wv %.4f of %.4f (%.1f%%)%s; trained on to find that out: "
-                "%.4f", f"{number:,}", f"{every:,}", 100 * number / every, wv, total_wv,
-                100 * wv / total_wv if total_wv else 0, "" if weight is None else f" at willingness_weight {weight:.6g}",
+                "%.4f", f"{number:,}", f"{every:,}", 100 * number / every, record["wv"], record["total_wv"],
+                100 * decisions.wv_share, "" if weight is None else f" at willingness_weight {weight:.6g}",
                 record["spent_wv"])
     if decisions.influence is not None:
         helpful = decisions.influence > 0
@@ -209,7 +176,7 @@ def _report(dataset, decisions, record, veto):
         logger.info("helpful to the validation item (influence > 0): %.1f%% of the interactions; of these %.1f%% are "
                     "disclosed, of the harmful %.1f%%", 100 * good / every, 100 * kept / max(good, 1),
                     100 * (number - kept) / max(every - good, 1))
-    if veto:
+    if record["veto"]:
         logger.info("vetoed: %s interactions, which take no part in anything", f"{record['vetoed']:,}")
 
 

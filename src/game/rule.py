@@ -2,11 +2,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
-from .decisions import Decisions
+from ..config import Config
+from ..constants import UNWILLINGNESS_FILE
+from .decisions import VETOED, Decisions, barred_by
 from .mirror_descent import critical_payoff, prices_within_budgets
+from .problem import Problem
 from .strategies import known
 
 
@@ -74,3 +79,19 @@ def times(x: float) -> str:
     if x >= 10:
         return f"{x:.0f}x"
     return f"{x:.1f}x" if x >= 2 else f"{x:.2f}x"
+
+
+def with_reasons(decisions: Decisions, problem: Problem, config: Config) -> None:
+    """Adds to Decisions about a Problem by what each interaction was decided, and why what is dropped takes no part."""
+    dropped, file = problem.dataset.dropped, Path(config.willingness_file).name
+    budget = "all allowed" if known(decisions).whole else f"budget {config.wv_budget:g}"
+    weights = decisions.record.get("instalment_weights", [])
+    bases = [budget if weight is None else f"price {weight:.6g}" for weight in (*weights, decisions.weight)]
+    base = np.where(decisions.instalment > 0, decisions.instalment - 1, len(weights)) if weights else 0  # at the last
+    code, place = np.unique(base + len(bases) * np.maximum(problem.line, 0).astype(np.int64), return_inverse=True)
+    reasons = [bases[k % len(bases)] + (f", {file}:{k // len(bases)}" if k >= len(bases) else "") for k in code.tolist()]
+    decisions.reason = pd.Categorical(reasons)[place]
+    if dropped is not None:
+        decisions.barred = barred_by(dropped, {
+            row: f"{VETOED} {file if line > 0 else UNWILLINGNESS_FILE}:{abs(line)}"
+            for row, line in zip(dropped.rows.tolist(), dropped.line.tolist()) if line})

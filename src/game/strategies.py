@@ -46,6 +46,7 @@ class Strategy:
     asks: whether nothing is trained on before its user has disclosed it.
     sees_validation: whether it looks at the validation items.
     in_ranks: whether several ranks can follow it together.
+    whole: whether it discloses everything, whatever the budget.
     """
     decide: Callable[[Strategies, float, float | None], Decisions]
     disclosed: str = "the strategy chose it"
@@ -55,6 +56,7 @@ class Strategy:
     asks: bool = False
     sees_validation: bool = True
     in_ranks: bool = False
+    whole: bool = False
 
 
 class Strategies:
@@ -244,7 +246,7 @@ def of_file(name: str) -> Strategy:
 
 LEAST = "it is among what users mind least", "the budget went to what users mind less"
 STRATEGIES = {
-    NONE: Strategy(everything, "everything is", "", sees_validation=False, in_ranks=True),
+    NONE: Strategy(everything, "everything is", "", sees_validation=False, in_ranks=True, whole=True),
     "random": Strategy(in_order(at_random), "it was drawn at random", "it was not drawn before the budget was spent",
                        sees_validation=False, in_ranks=True),
     "threshold": Strategy(in_order(least_unwilling), *LEAST, sees_validation=False, in_ranks=True),

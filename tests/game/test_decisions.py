@@ -9,7 +9,9 @@ from src.common.errors import InputError
 from src.common.files import digest
 from src.consent.allowed import TOO_FEW, VETO
 from src.dataset import split_allowed
-from src.game.decisions import Decisions, barred_by, read_decisions, with_reasons
+from src.game.decisions import Decisions, barred_by, read_decisions
+from src.game.problem import Problem
+from src.game.rule import with_reasons
 from src.sources.interactions import read_interactions
 
 # user 1: items 1 to 6, user 2: items 3 and 1, user 3: items 2, 4 and 5, in order of time
@@ -25,8 +27,9 @@ def decided(write_ratings, settings, tmp_path):
     config = settings("--strategy", "threshold", "--willingness_file", tmp_path / "a, b.csv")
     dataset = split_allowed(read_interactions(config), 2, np.array(WHY), line=np.array(LINE))
     decisions = Decisions(np.array([True, False]), np.array([0.25, 0.5]), influence=np.array([0.1, -0.2]),
-                          expected=np.array([1 / 3, -1e-9]), instalment=np.array([1, 0], np.int8))
-    with_reasons(decisions, dataset, np.array([7, 0]), config)
+                          expected=np.array([1 / 3, -1e-9]), record={"strategy": "threshold"},
+                          instalment=np.array([1, 0], np.int8))
+    with_reasons(decisions, Problem(dataset, decisions.unwillingness, np.array([7, 0])), config)
     write(decisions, dataset, tmp_path)
     return config, dataset, decisions
 
