@@ -12,8 +12,7 @@ try:
     from ifrqe.consent.allowed import VETO
     from ifrqe.dataset import split_allowed
     from ifrqe.device_adapter import set_device
-    from ifrqe.game.problem import Problem
-    from ifrqe.game.strategies import play
+    from ifrqe.game.mirror_descent import Game
     from ifrqe.influence.anchor import Anchor
     from ifrqe.influence_function import expected_at
     from ifrqe.metrics import all_metrics, willingness_violation
@@ -70,8 +69,7 @@ def main(arguments=()):
     influence, expected, _ = expected_at(Anchor(anchor), dataset, config)
 
     # 4. the game: what is worth its price is disclosed, at the price that keeps within the budget
-    problem = Problem(dataset, unwillingness)
-    disclosed, price, _ = play([expected], problem, config, config.wv_budget * unwillingness.sum())
+    disclosed, price = Game(expected, unwillingness, config).within(config.wv_budget * unwillingness.sum())
     print(f"disclosed: {disclosed.mean():.1%} of the interactions at the price {price:.4g}; helpful to the validation item: "
           f"{(influence > 0).mean():.1%}")
 

@@ -16,9 +16,10 @@ from src.consent.withdrawn import with_request, withdrawn_path
 from src.dataset import load_dataset, split_allowed
 from src.evaluation.evaluate import evaluate
 from src.evaluation.recommend import have_had
+from src.game.mirror_descent import Game
 from src.game.preprocess import preprocess
 from src.game.problem import Problem
-from src.game.strategies import Strategies, play
+from src.game.strategies import Strategies
 from src.movielens import prepare
 from src.sources.interactions import Ids, ordered, read_interactions
 from src.training.train import train
@@ -84,11 +85,12 @@ def test_nobodys_veto_is_paid_by_others(settings, seed):
     strategies = Strategies(problem, None, config, "CPU")
     found = {name: strategies(name, budget).disclosed for name in ("random", "threshold", "recent")}
     expected = rng.normal(0, 0.01, dataset.num_interactions)
-    found["ifrqe"] = play([expected], problem, config, problem.limit(budget))[0]
+    b, limit = problem.unwillingness, problem.limit(budget)
+    found["ifrqe"] = Game(expected, b, config).within(limit)[0]
     anchors = [np.ones(len(expected), bool), rng.random(len(expected)) < 0.5]
     if len(expected):
         noisy = expected + rng.normal(0, 0.01, len(expected))
-        found["ifrqe++"] = play([expected, noisy], problem, config, problem.limit(budget), None, anchors)[0]
+        found["ifrqe++"] = Game([expected, noisy], b, config, anchors, dataset.user).within(limit)[0]
     for name, disclosed in found.items():
         assert problem.unwillingness[disclosed].sum() <= budget * total * (1 + 1e-9), name
         assert not np.isin(dataset.rows[disclosed], whole.rows[vetoed]).any()

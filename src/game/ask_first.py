@@ -9,7 +9,6 @@ clock of small steps comes to. See docs/maths.md, section 8.
 from __future__ import annotations
 
 import logging
-import time
 from itertools import islice
 
 import numpy as np
@@ -18,6 +17,7 @@ from ..common.errors import InputError
 from ..common.share import Share
 from ..config import Config
 from ..dataset import Dataset, HeldOut
+from ..history import History
 from ..influence.expected import expected_influence, per_item, target_items
 from ..influence_function import OWN_DATA, influences_of_pairs
 from ..network import build
@@ -54,7 +54,7 @@ class DecidingSide:
 
     def hear(self, user: np.ndarray, item: np.ndarray, unwillingness: np.ndarray) -> None:
         """Is told all that is disclosed by now: (m,) positions of users, ascending, and of items, and unwillingness."""
-        share = self.share.part(np.bincount(user, minlength=len(self.ids.users)))
+        share = self.share.part(History(user, len(self.ids.users)).length)
         self.disclosed = Dataset(self.config.dataset, self.ids, user, item, None, self.held, share)
         self.spent = float(share.total(unwillingness.sum()))
 
@@ -85,8 +85,7 @@ class Devices:
 
     def allowed(self) -> float:
         """The sum of b over all that users allow: the one number that each tells beside what they disclose."""
-        sums = np.bincount(self.dataset.user, self.unwillingness, self.dataset.num_users)
-        return float(self.dataset.share.total(sums.round(_DIGITS).sum()))
+        return float(self.dataset.share.total(self.dataset.history.sums(self.unwillingness).round(_DIGITS).sum()))
 
     def worth(self, announced: list[dict], disclosed: Dataset) -> tuple[np.ndarray, np.ndarray, dict]:
         """What each interaction is worth to its user.
@@ -136,22 +135,20 @@ class AskFirst:
     """The strategy: both sides, and the instalments.
 
     Args:
-        problem: Problem.
-        config: instalments, the options of training, influence and game.
-        device: name of the device in use.
+        strategies: Strategies: the Problem, instalments and the options of training, influence and game, and the device.
 
     Raises:
         InputError: the solver looks at more than a user's own data and the items.
     """
 
-    def __init__(self, problem: Problem, config: Config, device: str):
+    def __init__(self, strategies):
+        problem, config = strategies.problem, strategies.config
         if config.solver not in OWN_DATA:
             raise InputError(f"--solver {config.solver}: may look at the data of other users, which ask-first must not; "
                              f"give --solver {' or '.join(OWN_DATA)}")
-        self.problem, self.config, self.share = problem, config, problem.dataset.share
-        self.side = DecidingSide(problem.dataset.ids, self.share, config, device)
+        self.problem, self.config, self.share, self.timed = problem, config, problem.dataset.share, strategies.timed
+        self.side = DecidingSide(problem.dataset.ids, self.share, config, strategies.device)
         self.devices = Devices(problem, config)
-        self.seconds = {"training": 0.0, "influence": 0.0}
 
     def __call__(self, budget: float, weight: float | None = None) -> Decisions:
         """The decision within a budget, or at a price.
@@ -159,9 +156,6 @@ class AskFirst:
         Args:
             budget: largest share of the unwillingness of all that may be disclosed.
             weight: lambda; given, no price falls below it, and the last instalment spends what it takes to get there.
-
-        Returns:
-            Decisions.
         """
         b, shares, limit = self.problem.unwillingness, self.config.instalments, budget * self.devices.allowed()
         instalment, spent, prices, found = np.zeros(len(b), np.int8), [], [], None
@@ -170,7 +164,10 @@ class AskFirst:
             left, at_price = part * limit - self.side.spent, weight is not None and number == len(shares)
             known = at_price or left >= MOST and per_item(self.side.disclosed) >= FEW
             if known and self.side.disclosed.all_interactions:
-                found = self._found()
+                with self.timed("training"):
+                    announced = self.side.announce()
+                with self.timed("influence"):
+                    found = self.devices.worth(announced, self.side.disclosed)
                 level, price, left = self.devices.prices(found[1]), weight or 0.0, np.inf if at_price else left
             else:
                 level, price = -b, None
@@ -181,17 +178,16 @@ class AskFirst:
             if price is not None and not at_price and part * limit - self.side.spent < MOST:  # it fell no further
                 price = max(price, self._last(level[more]) * (1 - _BELOW))
             prices.append(price)
-            spent.append(self.side.spent)
+            spent.append(self.side.spent / len(self.problem.dataset.all_user_ids))
             logger.info("instalment %d of %d, %s: %s more interactions are disclosed, %s in all", number, len(shares),
                         "by unwillingness alone" if price is None else f"down to price {price:.4g}",
                         f"{self.share.total(more.sum()):,.0f}", f"{self.side.disclosed.all_interactions:,}")
-        users = len(self.problem.dataset.all_user_ids)
-        decisions = Decisions(instalment > 0, b, next((x for x in prices[::-1] if x is not None), None), record={
-            "instalment_wv": [x / users for x in spent], "instalment_weights": prices}, instalment=instalment)
-        if found is not None:
-            decisions.influence, decisions.expected = found[:2]
-            decisions.record.update(found[2], parameter_sets=len(self.side.epochs))
-        return decisions
+        last = next((price for price in prices[::-1] if price is not None), None)
+        record = {"instalment_wv": spent, "instalment_weights": prices}
+        if found is None:
+            return Decisions(instalment > 0, b, last, record=record, instalment=instalment)
+        record.update(found[2], parameter_sets=len(self.side.epochs))
+        return Decisions(instalment > 0, b, last, found[0], found[1], record, instalment)
 
     def _tell(self, disclosed):
         dataset = self.problem.dataset
@@ -200,13 +196,3 @@ class AskFirst:
     def _last(self, prices):
         """The lowest of all ranks' prices."""
         return float(self.share.each(prices.min(initial=np.inf)).min())
-
-    def _found(self):
-        """What devices find at the model of what is disclosed by now; see Devices.worth."""
-        start = time.perf_counter()
-        announced = self.side.announce()
-        between = time.perf_counter()
-        found = self.devices.worth(announced, self.side.disclosed)
-        self.seconds["training"] += between - start
-        self.seconds["influence"] += time.perf_counter() - between
-        return found

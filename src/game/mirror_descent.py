@@ -146,14 +146,14 @@ class Game:
         influence: (n,) influences at the anchor of everything, positive = disclosing helps; (t, n) at several anchors.
         unwillingness: (n,) array in [0, 1].
         config: prior, rounds, game_rate, anchor_use.
-        selections: (t, n) bool, the anchors; needed if there are several.
-        user: (n,) ascending; needed if there are several.
+        selections: (t, n) bool, the anchors, and user: (n,) ascending; both needed if there are several.
+        share: Share of all interactions that these are; of one anchor.
     """
 
     def __init__(self, influence: np.ndarray, unwillingness: np.ndarray, config: Config,
                  selections: np.ndarray | None = None, user: np.ndarray | None = None, share: Share = WHOLE):
         self.influence, self.unwillingness, self.config = np.atleast_2d(influence), unwillingness, config
-        self.selections, self.user, self.share = selections, user, share
+        self.selections, self.user, self.share = None if selections is None else np.atleast_2d(selections), user, share
 
     def play(self, weight: float, place: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """The selection at a willingness weight.

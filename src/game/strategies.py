@@ -106,9 +106,15 @@ class Strategies:
 
     def play(self, expected: list[np.ndarray], budget: float, weight: float | None,
              selections: list[np.ndarray] | None = None) -> tuple[np.ndarray, float, Game]:
-        """See `play`."""
+        """What is disclosed, (n,) bool, and lambda, at a price or at the one that keeps within the budget; and the Game.
+
+        `expected`: list of (n,), one for each anchor, whose selection vectors are needed if there are several.
+        """
+        b, dataset = self.problem.unwillingness, self.problem.dataset
         with self.timed("game"):
-            return play(expected, self.problem, self.config, self.problem.limit(budget), weight, selections)
+            game = Game(expected, b, self.config, selections, dataset.user, dataset.share)
+            disclosed, weight = game.within(self.problem.limit(budget)) if weight is None else (game.play(weight)[0], weight)
+        return disclosed, weight, game
 
     def anchors(self, expected: np.ndarray, budget: float, weight: float | None) -> tuple[list, list]:
         """Selection vectors of `anchors` anchors, everything first, and the expected influences there, first `expected`."""
@@ -133,29 +139,6 @@ class Strategies:
         return selections, found
 
 
-def play(expected: list[np.ndarray], problem: Problem, config: Config, limit: float, weight: float | None = None,
-         selections: list[np.ndarray] | None = None) -> tuple[np.ndarray, float, Game]:
-    """Plays the game, at a price or at the one that just keeps within the limit.
-
-    Args:
-        expected: list of (n,) expected influences, one for each anchor.
-        problem: Problem.
-        config: the options of the game.
-        limit: largest sum of unwillingness.
-        weight: lambda; None finds it.
-        selections: list of (n,) bool, the anchors; needed if there are several.
-
-    Returns:
-        disclosed: (n,) bool.
-        weight: lambda.
-        game: the Game.
-    """
-    game = Game(np.stack(expected), problem.unwillingness, config, None if selections is None else np.stack(selections),
-                problem.dataset.user, problem.dataset.share)
-    disclosed, weight = game.within(limit) if weight is None else (game.play(weight)[0], weight)
-    return disclosed, weight, game
-
-
 def everything(strategies: Strategies, budget: float, weight: float | None) -> Decisions:
     b = strategies.problem.unwillingness
     return Decisions(np.ones(len(b), bool), b)
@@ -177,10 +160,7 @@ def ifrqe_pp(strategies: Strategies, budget: float, weight: float | None) -> Dec
 
 
 def ask_first(strategies: Strategies, budget: float, weight: float | None) -> Decisions:
-    asking = AskFirst(strategies.problem, strategies.config, strategies.device)
-    decisions = asking(budget, weight)
-    strategies.seconds.update(asking.seconds)
-    return decisions
+    return AskFirst(strategies)(budget, weight)
 
 
 def in_order(keys: Callable[[Strategies], tuple[np.ndarray, ...]]) -> Callable:

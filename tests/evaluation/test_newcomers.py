@@ -205,7 +205,7 @@ def test_no_file_no_text_no_model_no_price(finished_run, write, refuse, tmp_path
     for arguments, said in (((tmp_path / "none.csv",), f"error: --newcomers {tmp_path}/none.csv: no such file"),
                             ((tmp_path,), f"--newcomers {tmp_path}: is a folder"), ((bare,), "raw.csv: is not UTF-8 text"),
                             ((path, "--checkpoint_path", tmp_path / "nowhere"), "no such checkpoint; make it with train.py"),
-                            ((path, "--decisions_path", tmp_path / "nowhere"), "preprocess.json: no such file"),
+                            ((path, "--decisions_path", tmp_path / "nowhere"), "preprocess.json: no decisions on simulation"),
                             ((path, "--solver", "block"), "--solver block: but"),
                             ((path, "--train_epochs", 7), "train_epochs=7")):
         assert said in refuse(*arguments)
@@ -213,7 +213,7 @@ def test_no_file_no_text_no_model_no_price(finished_run, write, refuse, tmp_path
     shutil.copy(Path(finished_run.output_path) / "disclosure.csv", tmp_path)
     for change, said in (
             ({"willingness_weight": None, "strategy": "threshold"}, "strategy threshold has left no price"),
-            ({"dataset": "other"}, "is about the dataset other, not simulation"), ({"solver": "lissa"}, "--solver lissa"),
+            ({"dataset": "other"}, "no decisions on simulation"), ({"solver": "lissa"}, "--solver lissa"),
             ({"model_sha256": "0" * 64}, "was decided with another model than "),
             ({"expectation": {"1": {"slopes": [1], "intercept": 0}}}, "was written by an earlier version")):
         (tmp_path / "preprocess.json").write_text(json.dumps({**record, **change}))

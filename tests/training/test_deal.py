@@ -10,6 +10,7 @@ from src.dataset import load_dataset
 from src.game import ask_first
 from src.game.decisions import Decisions, barred_by
 from src.game.problem import load_problem
+from src.game.strategies import Strategies
 from src.influence.chunks import Chunks
 from src.influence.expected import default_shrinkage, expected_influence
 from src.influence.rows import prior_of
@@ -189,9 +190,9 @@ def test_ranks_ask_first_as_one_process_does(cpu, uneven, settings, tmp_path, mo
     monkeypatch.setattr(ask_first.DecidingSide, "announce", lambda side: [MF.own_values(model, side.share)])
 
     def work(part):
-        found = ask_first.AskFirst(load_problem(config, part), config, "CPU")(0.6)
+        found = Strategies(load_problem(config, part), None, config, "CPU")("ask-first", 0.6)
         return part.share, found.instalment, found.expected, found.record
-    one = ask_first.AskFirst(load_problem(config, whole), config, "CPU")(0.6)
+    one = Strategies(load_problem(config, whole), None, config, "CPU")("ask-first", 0.6)
     found = on_shares(config, tmp_path, work, unwillingness=True)
     assert set(one.instalment.tolist()) == {0, 1, 2, 3}
     assert put_together([each[:2] for each in found], whole).tolist() == one.instalment.tolist()
