@@ -88,11 +88,9 @@ class Devices:
         return float(self.dataset.share.total(self.dataset.history.sums(self.unwillingness).round(_DIGITS).sum()))
 
     def worth(self, announced: list[dict], disclosed: Dataset) -> tuple[np.ndarray, np.ndarray, dict]:
-        """What each interaction is worth to its user.
+        """What each interaction is worth to its user, by what DecidingSide.announce has trained on what is disclosed.
 
-        Args:
-            announced: see DecidingSide.announce; of the users' rows each device looks at its own.
-            disclosed: Dataset that it was trained on; each device looks at its own user's part, which it knows anyway.
+        Of the users' rows each device looks at its own, of `disclosed` at its own user's part, which it knows anyway.
 
         Returns:
             influence: (n,) on the validation item; nats, positive = disclosing helps.

@@ -84,8 +84,7 @@ class _Nearby:
 
     def __init__(self, payoff, selections, user, use):
         self.payoff, self.selections, self.use = payoff.astype(np.float32), selections.astype(np.float32), use
-        self.start = np.flatnonzero(np.r_[True, user[1:] != user[:-1]])
-        self.length = np.diff(np.r_[self.start, len(user)])
+        _, self.start, self.length = np.unique(user, return_index=True, return_counts=True)
         self.size = np.add.reduceat(self.selections, self.start, axis=1)  # (t, u) disclosed by each anchor
 
     def __call__(self, probability):
@@ -123,9 +122,6 @@ def prices_within_budgets(influence: np.ndarray, unwillingness: np.ndarray, budg
         budgets: list of largest sums of unwillingness over the disclosed interactions.
         critical: see critical_payoff.
         share: Share of all interactions that these are.
-
-    Returns:
-        list of lambdas.
     """
     priced = unwillingness > 0
     limit = (influence[priced] - critical) / unwillingness[priced]  # the price up to which each is disclosed
@@ -156,15 +152,9 @@ class Game:
         self.selections, self.user, self.share = None if selections is None else np.atleast_2d(selections), user, share
 
     def play(self, weight: float, place: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """The selection at a willingness weight.
+        """What is disclosed at lambda, (n,) bool, and the (n,) influence, averaged over the rounds.
 
-        Args:
-            weight: lambda.
-            place: the interactions of the users who play; None for all.
-
-        Returns:
-            disclosed: (n,) bool.
-            influence: (n,), averaged over the rounds.
+        `place`: the interactions of the users who play; None for all.
         """
         config, place = self.config, slice(None) if place is None else place
         cost = weight * self.unwillingness[place]
@@ -188,14 +178,7 @@ class Game:
         """The largest selection that a price leads to and whose unwillingness sums to `budget` at most.
 
         At one anchor the price is known in closed form. At several it is found by bisection; only users whose selections
-        differ at both ends of the bracket play again.
-
-        Args:
-            budget: largest sum.
-
-        Returns:
-            disclosed: (n,) bool.
-            weight: lambda >= 0.
+        differ at both ends of the bracket play again. Returns what is disclosed, (n,) bool, and lambda >= 0.
         """
         critical = critical_payoff(self.config.prior, self.config.rounds, self.config.game_rate)
 

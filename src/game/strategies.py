@@ -77,12 +77,9 @@ class Strategies:
         self._anchors = {}  # by number, the last selection and what is expected there: of another budget it may be the same
 
     def __call__(self, strategy: str, budget: float, weight: float | None = None) -> Decisions:
-        """The decision of a strategy.
+        """The Decisions of one of STRATEGIES, or of a file, within a budget: the largest share of the total unwillingness.
 
-        Args:
-            strategy: one of STRATEGIES, or a file.
-            budget: largest share of the total unwillingness that may be violated.
-            weight: lambda; given, the game is played at this price instead of within the budget.
+        Given `weight`, lambda, the game is played at this price instead.
         """
         return find(strategy).decide(self, budget, weight)
 

@@ -1,16 +1,12 @@
 """Strategy ask-first: instalments, and the proof that nothing is trained on before it is disclosed."""
 import dataclasses
-import pickle
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from src.common.errors import InputError
 from src.common.files import read_json
 from src.common.share import WHOLE
 from src.common.variant import Variant, dataset_folder
@@ -28,7 +24,7 @@ from src.influence.expected import per_item
 from src.training.train import train
 from src.training.trainer import Trainer
 
-from ..small import SMALL
+from ..small import SMALL, refused
 
 OPTIONS = [*SMALL, "--strategy", "ask-first", "--num_eval_neg", 20, "--embedding_std", 0.3, "--learning_rate", 0.01,
            "--instalments", ".4,1"]
@@ -60,79 +56,58 @@ def few(monkeypatch):
     monkeypatch.setattr(ask_first, "FEW", 0)
 
 
-class Watch:
-    """Records what trains."""
+@pytest.fixture
+def watch(monkeypatch):
+    """The pairs that train, by training."""
+    trained, run_steps, init = [], Trainer.run_steps, Trainer.__init__
 
-    def __init__(self, monkeypatch):
-        self.pairs, self.trainings = set(), 0
-        run_steps, init = Trainer.run_steps, Trainer.__init__
+    def steps(trainer, users, items, *arguments):
+        trained[-1].update(zip(users.tolist(), items[:, 0].tolist()))
+        return run_steps(trainer, users, items, *arguments)
 
-        def steps(trainer, users, items, *arguments):
-            self.pairs.update(zip(users.tolist(), items[:, 0].tolist()))
-            return run_steps(trainer, users, items, *arguments)
-
-        def begin(trainer, net, dataset, *arguments):
-            self.trainings += 1
-            self.pairs.update(zip(dataset.user.tolist(), dataset.item.tolist()))  # what its sampler of negatives avoids
-            init(trainer, net, dataset, *arguments)
-
-        monkeypatch.setattr(Trainer, "run_steps", steps)
-        monkeypatch.setattr(Trainer, "__init__", begin)
+    def begin(trainer, net, dataset, *arguments):
+        trained.append(set(zip(dataset.user.tolist(), dataset.item.tolist())))  # what its sampler of negatives avoids
+        init(trainer, net, dataset, *arguments)
+    monkeypatch.setattr(Trainer, "run_steps", steps)
+    monkeypatch.setattr(Trainer, "__init__", begin)
+    return trained
 
 
-def prove(config, watch):
-    """Raises AssertionError if anything outside the final mask was trained on or written."""
+def files_of(*folders):
+    return [path for folder in folders for path in Path(folder).rglob("*") if path.is_file()]
+
+
+def test_nothing_is_trained_on_before_it_is_disclosed(people, settings, watch):
+    config = settings(*OPTIONS, *THREE, "--veto")
     preprocess(config)
     train(Variant(config, masked=True))
-    dataset, (table, _) = load_dataset(config), decided(config)
-    kept, disclosed = table[DISCLOSED].to_numpy() == 1, read_decisions(config, dataset).disclosed
-    mask = set(zip(dataset.user[disclosed].tolist(), dataset.item[disclosed].tolist()))
-    assert len(mask) == kept.sum()
-    assert watch.trainings == 3
-    assert watch.pairs == mask
-    files = [path for folder in (config.output_path, config.checkpoint_path, dataset_folder(config, masked=True))
-             for path in folder_files(folder)]
+    dataset, (table, record) = load_dataset(config), decided(config)
+    read, vetoed = read_decisions(config, dataset), table.unwillingness == 1
+    pairs = zip(dataset.user[read.disclosed].tolist(), dataset.item[read.disclosed].tolist())
+    assert len(watch) == 3 and watch[0] < watch[1] < watch[2] == set(pairs)
+    assert 0.2 < table[DISCLOSED].mean() < 0.9 and table[DISCLOSED].sum() == len(watch[2])
+    assert record["spent_wv"] == record["wv"] <= 0.6 * record["total_wv"] and record["vetoed"] == 28 == vetoed.sum()
+    # no file knows what is withheld, but for what was asked and answered, which no training reads
+    files = files_of(config.output_path, config.checkpoint_path, dataset_folder(config, masked=True))
     assert {path.name for path in files} >= {"held_out.csv", "IFRQE.ckpt", "disclosure.csv", PREPROCESS_FILE}
     assert not [path for path in files if "instalment" in path.name or path.name.startswith(".")]
-    withheld = table[~kept]
+    withheld = table[table[DISCLOSED] == 0]
     texts = [f"{user},{item}".encode() for user, item in zip(withheld[USER], withheld[ITEM])]
-    ids = {str(i).encode() for i in withheld[ITEM]}
     for path in files:
         content = path.read_bytes()
-        if path.name == "disclosure.csv":  # what was asked, and answered: no training reads it
-            continue
-        assert not any(text in content for text in texts), f"{path} names a withheld pair"
-        if path.suffix in (".log", ".json", ".yaml"):
-            assert not ids & set(re.findall(rb"\d+", content)), f"{path} names an item"  # not within the digits of a time
-
-
-def folder_files(folder):
-    return [path for path in Path(folder).rglob("*") if path.is_file()]
-
-
-def test_nothing_is_trained_on_before_it_is_disclosed(people, settings, monkeypatch):
-    config = settings(*OPTIONS, *THREE, "--veto")
-    prove(config, Watch(monkeypatch))
-    table, record = decided(config)
-    assert record["vetoed"] == 28 == (table.reason.str.startswith("veto unwillingness.csv:")).sum()
-    assert not table[DISCLOSED][table.unwillingness == 1].any() and (table.unwillingness == 1).sum() == 28
-    assert record["spent_wv"] == record["wv"] <= 0.6 * record["total_wv"]
-    assert 0.2 < table[DISCLOSED].mean() < 0.9
-
-
-def test_the_proof_finds_one_withheld_pair(people, settings, monkeypatch):
-    config = settings(*OPTIONS, *THREE, "--veto")
-    tell, told = AskFirst._tell, []
-
-    def careless(self, disclosed):
-        told.append(disclosed)
-        if len(told) == 3:
-            disclosed = disclosed.copy()
-            disclosed[np.flatnonzero(~disclosed)[self.problem.unwillingness[~disclosed].argmax()]] = True
-        tell(self, disclosed)
-    monkeypatch.setattr(AskFirst, "_tell", careless)
-    with pytest.raises(AssertionError, match=r"(?s)assert \{\(.*Extra items in the left set"):
-        prove(config, Watch(monkeypatch))
+        assert path.name == "disclosure.csv" or not any(text in content for text in texts), path
+        if path.suffix in (".log", ".json", ".yaml"):  # an item's number may stand within the digits of a time
+            assert not {str(i).encode() for i in withheld[ITEM]} & set(re.findall(rb"\d+", content)), path
+    # the columns of instalments and reasons
+    assert (table[INSTALMENT].gt(0) == table[DISCLOSED].eq(1)).all() and not table[INSTALMENT][vetoed].any()
+    assert record["instalment_weights"][0] is None and read.instalment.tolist() == table[INSTALMENT][~vetoed].tolist()
+    first, second, last = "budget 0.6", *(f"price {weight:.6g}" for weight in record["instalment_weights"][1:])
+    assert read.reason.tolist() == [[last, first, second, last][n] for n in read.instalment]
+    read.expected[np.flatnonzero(read.instalment == 1)[:2]] = -1  # asked for before that was known
+    reasons = np.array(Rule(read).reasons(read.expected, read.unwillingness, read.disclosed))
+    against = Rule(read).disclosed(read.expected, read.unwillingness) != read.disclosed
+    assert ((reasons == "disclosed: in an earlier instalment, by what was known then") == against).all()
+    assert against.sum() >= 2 and read.instalment[against].max() < 3  # the last instalment goes by the rule
 
 
 def test_mask_does_not_depend_on_a_plain_model(people, settings):
@@ -150,39 +125,27 @@ def test_mask_does_not_depend_on_a_plain_model(people, settings):
     assert files() == before
 
 
-class Killed(Exception):
-    """Stands for a signal in the middle of an instalment."""
-
-
-def test_an_interrupted_run_leaves_nothing_and_the_next_one_is_like_the_first(people, settings, monkeypatch):
-    config = settings(*OPTIONS, *THREE)
-    announce, trained = DecidingSide.announce, []
+def test_an_interrupted_run_leaves_nothing_and_the_next_one_begins_anew(people, settings, watch):
+    config, announce = settings(*OPTIONS, *THREE), DecidingSide.announce
 
     def killed(self):
-        trained.append(announce(self))
-        if len(trained) == 2:
-            raise Killed
-        return trained[0]
-    with monkeypatch.context() as patch:
+        found = announce(self)
+        if len(watch) == 2:
+            raise KeyboardInterrupt
+        return found
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(DecidingSide, "announce", killed)
-        with pytest.raises(Killed):
+        with pytest.raises(KeyboardInterrupt):
             preprocess(config)
-    assert not folder_files(config.output_path) and not folder_files(config.checkpoint_path)
-    assert not dataset_folder(config, masked=True).exists()
-    with monkeypatch.context() as patch:
-        watch = Watch(patch)
-        preprocess(config)
-    assert watch.trainings == 2
-    after, record = decided(config)
-    preprocess(config.replace(overwrite=True))
-    pd.testing.assert_frame_equal(decided(config)[0], after)
-    assert record["spent_wv"] == record["wv"]
+    assert not files_of(config.output_path, config.checkpoint_path) and not dataset_folder(config, masked=True).exists()
+    preprocess(config)
+    record = decided(config)[1]
+    assert len(watch) == 4 and record["spent_wv"] == record["wv"]
 
 
 def test_what_earlier_runs_left_is_removed_when_a_mask_is_written_by_whatever_run(people, settings):
     config = settings(*SMALL, "--strategy", "threshold")
-    left = [Path(config.output_path) / f"instalment_{n}.partial.ckpt" for n in (1, 2)]
-    left.append(Path(config.checkpoint_path) / "IFRQE.last.ckpt")
+    left = [Path(config.output_path) / "instalment_1.partial.ckpt", Path(config.checkpoint_path) / "IFRQE.last.ckpt"]
     mine = Path(config.output_path) / "mine.ckpt"
     for path in (*left, mine):
         path.parent.mkdir(exist_ok=True)
@@ -191,11 +154,15 @@ def test_what_earlier_runs_left_is_removed_when_a_mask_is_written_by_whatever_ru
     assert not [path for path in left if path.exists()] and mine.exists()
 
 
+def decide(problem, config, budget, weight=None):
+    """The Decisions about a problem."""
+    return Strategies(problem, None, config, "CPU")("ask-first", budget, weight)
+
+
 def instalments(config):
-    """The Decisions, at the budget and price of the settings."""
+    """The Problem, and the Decisions at the budget and price of the settings."""
     problem = load_problem(config)
-    found = Strategies(problem, None, config, "CPU")("ask-first", config.wv_budget, config.willingness_weight)
-    return problem, found
+    return problem, decide(problem, config, config.wv_budget, config.willingness_weight)
 
 
 def test_instalments_spend_their_shares(people, settings):
@@ -226,78 +193,21 @@ def test_a_price_is_kept_to(people, settings):
     assert found.record["instalment_wv"][0] <= 0.3 * 0.3 * problem.unwillingness.sum() / 16 * (1 + 1e-9)
 
 
-def test_one_instalment_is_the_threshold(people, settings):
-    problem, found = instalments(settings(*OPTIONS, "--instalments", "1"))
-    assert found.expected is None and found.weight is None
-    assert problem.unwillingness[found.disclosed].max() <= problem.unwillingness[~found.disclosed].min()
-    config = settings(*OPTIONS, "--instalments", "1")
-    preprocess(config)
-    assert decided(config)[1]["willingness_weight"] is None
+def test_equal_unwillingness(people, settings):
+    same = [*OPTIONS, "--unwillingness", "constant", "--unwillingness_value"]
+    problem, found = instalments(settings(*same, 0.5))
+    assert (np.bincount(problem.dataset.user, found.instalment == 1) > 0).sum() > 8  # ties are not broken user by user
+    # a budget of two interactions: the first share is below one
+    found = instalments(settings(*same, 1, "--wv_budget", 0.013, "--instalments", ".1,.6,1"))[1]
+    assert np.bincount(found.instalment, minlength=4)[1:].tolist() == [0, 1, 1]
 
 
-def test_ties_are_not_broken_user_by_user(people, settings):
-    config = settings(*OPTIONS, "--unwillingness", "constant", "--unwillingness_value", 0.5)
-    problem, found = instalments(config)
-    first = np.bincount(problem.dataset.user, found.instalment == 1)
-    assert (first > 0).sum() > 8
-
-
-def test_budget_too_small_for_the_first_shares(people, settings):
-    config = settings(*OPTIONS, "--unwillingness", "constant", "--unwillingness_value", 1, "--wv_budget", 0.013,
-                      "--instalments", ".1,.6,1")
-    problem, found = instalments(config)  # a budget of two interactions: the first share is below one
-    assert (np.bincount(found.instalment, minlength=4)[1:] == [0, 1, 1]).all()
-
-
-def test_vetoed_interactions_play_no_part(people, settings):
-    config = settings(*OPTIONS, "--veto")
-    problem, found = instalments(config)
-    dropped = problem.dataset.dropped
-    assert len(dropped.user) == 28 and (problem.unwillingness < 1).all()
-    # but for what negatives avoid it is as if they were not in the data at all
-    ratings = people / RATINGS_FILE
-    pd.read_csv(ratings).drop(index=dropped.rows).to_csv(ratings, index=False)
-    fewer, again = instalments(config)
-    for name in ("user", "item", "validation", "test"):
-        np.testing.assert_array_equal(getattr(fewer.dataset, name), getattr(problem.dataset, name))
-    np.testing.assert_array_equal(fewer.unwillingness, problem.unwillingness)
-    np.testing.assert_array_equal(again.instalment == 1, found.instalment == 1)
-    other = Problem(dataclasses.replace(problem.dataset, dropped=None), problem.unwillingness, problem.line)
-    same = AskFirst(other, config, "CPU")(0.6)
-    np.testing.assert_array_equal(again.disclosed, same.disclosed)
-    np.testing.assert_array_equal(again.expected, same.expected)
-
-
-def test_column_of_instalments(people, settings):
-    config = settings(*OPTIONS, *THREE)
-    preprocess(config)
-    table, record = decided(config)
-    assert set(table[INSTALMENT]) <= {0, 1, 2, 3} and (table[INSTALMENT].gt(0) == table[DISCLOSED].eq(1)).all()
-    assert len(record["instalment_wv"]) == 3 and record["instalment_weights"][0] is None
-    read = read_decisions(config, load_dataset(config))
-    np.testing.assert_array_equal(read.instalment, table[INSTALMENT])
-    rule = Rule(read)
-    read.expected[np.flatnonzero(read.instalment == 1)[:2]] = -1  # asked for before that was known
-    reasons = np.array(rule.reasons(read.expected, read.unwillingness, read.disclosed))
-    against = rule.disclosed(read.expected, read.unwillingness) != read.disclosed
-    assert ((reasons == "disclosed: in an earlier instalment, by what was known then") == against).all()
-    assert against.sum() >= 2
-    assert read.instalment[against].max() < 3  # the last instalment goes by the rule
-    assert list(table.columns) == ["user_id", "item_id", "influence", "unwillingness", "disclosed", "expected_influence",
-                                   "instalment", "reason"]
-    first, second, last = "budget 0.6", *(f"price {weight:.6g}" for weight in record["instalment_weights"][1:])
-    assert table.reason.tolist() == [{0: last, 1: first, 2: second, 3: last}[n] for n in table[INSTALMENT]]
-
-
-def test_solvers_that_look_at_others_are_refused(people, settings):
-    with pytest.raises(InputError, match="--solver lissa: .* give --solver blend or block"):
+def test_what_is_refused(people, settings):
+    with refused("--solver lissa"):  # which looks at the data of others
         instalments(settings(*OPTIONS, "--solver", "lissa"))
-
-
-@pytest.mark.parametrize("shares", [".5", ".5,.4,1", ".2,.2,1", ".2,.9"])
-def test_shares_must_rise_to_one(settings, shares):
-    with pytest.raises(InputError, match="--instalments .*rising shares"):
-        settings("--instalments", shares)
+    for shares in (".5", ".5,.4,1", ".2,.2,1", ".2,.9"):
+        with refused("--instalments"):
+            settings("--instalments", shares)
 
 
 def world(problem, place, rng):
@@ -314,7 +224,7 @@ def world(problem, place, rng):
 
 def outcome(problem, config):
     """The problem, the Decisions, the bytes of all announcements, and by user and item the price at which each answered."""
-    asked, said, prices = AskFirst(problem, config, "CPU"), [], {}
+    asked, said, prices = AskFirst(Strategies(problem, None, config, "CPU")), [], {}
     announce = asked.side.announce
 
     def announced():
@@ -351,13 +261,13 @@ def differs(one, other, user):
 def two_worlds(config, users, tries=2):
     """What differs in worlds in which one user withholds something else and answers the same; and how many there were.
 
-    Those of even and of odd number exchange one interaction each, and two for one; it ends where something differs.
+    Those of even and of odd number exchange one interaction each, and two for one; it ends where something differs, or there
+    were two worlds of each.
     """
     problem = load_problem(config)
     dataset = problem.dataset
     one = outcome(Problem(dataset, problem.unwillingness / 2), config)
-    from_end = np.cumsum(np.bincount(dataset.user))[dataset.user] - np.arange(dataset.num_interactions)
-    withheld = ~one[1].disclosed & (from_end > 2)  # what a user's last items are moves their own answers
+    withheld = ~one[1].disclosed & (dataset.history.from_end > 1)  # what a user's last items are moves their own answers
     found, number = set(), [0, 0]
     for user in users:
         place = np.flatnonzero(withheld & (dataset.user == user))[-1 - user % 2:]
@@ -368,7 +278,7 @@ def two_worlds(config, users, tries=2):
                 found.update(what)
                 number[user % 2] += 1
                 break
-        if found:
+        if found or min(number) > 1:
             break
     return found, number
 
@@ -383,11 +293,10 @@ def test_what_a_user_withholds_reaches_nobody(people, settings, flags):
 
 def by_count(patch):
     """Models are trained at a rate that depends on how many interactions there are."""
-    begin = AskFirst.__init__
-
-    def init(self, problem, config, device):
-        begin(self, problem, config, device)
-        self.side.config = config.replace(learning_rate=config.learning_rate * (1 + 1e-5 * len(problem.unwillingness)))
+    def init(self, strategies, begin=AskFirst.__init__):
+        begin(self, strategies)
+        rate = self.config.learning_rate * (1 + 1e-5 * len(self.problem.unwillingness))
+        self.side.config = self.config.replace(learning_rate=rate)
     patch.setattr(AskFirst, "__init__", init)
 
 
@@ -416,31 +325,30 @@ def test_the_two_worlds_tell_whoever_looks(people, settings, monkeypatch, look):
     assert two_worlds(settings(*OPTIONS, "--instalments", ".3,1", *same), range(15, -1, -1))[0]
 
 
-def test_a_process_that_is_fed_disclosures_alone_comes_to_the_same_bytes(people, settings):
-    arguments = [*OPTIONS, *THREE]
-    config = settings(*arguments)
-    here = outcome(load_problem(config), config)
-    ids = here[0].dataset.ids
-    with subprocess.Popen([sys.executable, "-m", "tests.game.deciding_side"], cwd=Path(__file__).parents[2],
-                          stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        def tell(*what):
-            pickle.dump(what, process.stdin)
-            process.stdin.flush()
+def test_the_deciding_side_needs_nothing_but_what_it_hears(people, settings):
+    """Another one, which is given the ids and told the same, announces the same bytes."""
+    config, events = settings(*OPTIONS, *THREE), []
 
-        def announce(side):
-            part = side.disclosed
-            whole, told = (data.user * 1000 + data.item for data in (here[0].dataset, part))
-            tell(part.user, part.item, here[0].unwillingness[np.isin(whole, told)])
-            return pickle.load(process.stdout)
-        flags = ["--device_target", "CPU", "--dataset", "tiny", "--min_steps", 0, *arguments]
-        tell([str(flag) for flag in flags], ids.users, ids.items)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(DecidingSide, "announce", announce)
-            there = outcome(here[0], config)
-        process.stdin.close()
-    assert there[2] == here[2] and len(here[2]) > 2 and there[3] == here[3]
-    for name in ("disclosed", "instalment", "expected", "influence"):
-        assert getattr(there[1], name).tobytes() == getattr(here[1], name).tobytes()
+    def heard(self, *told, hear=DecidingSide.hear):
+        events.append(told)
+        hear(self, *told)
+
+    def announced(self, announce=DecidingSide.announce):
+        events.append(announce(self))
+        return events[-1]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DecidingSide, "hear", heard)
+        patch.setattr(DecidingSide, "announce", announced)
+        problem, found = instalments(config)
+    side = DecidingSide(problem.dataset.ids, WHOLE, config, "CPU")
+    for event in events:
+        if isinstance(event, tuple):
+            side.hear(*event)
+            assert event[2].sum() == side.spent and len(event[0]) <= found.disclosed.sum()
+        else:
+            for values, again in zip(event, side.announce()):
+                assert all(again[name].tobytes() == values[name].tobytes() for name in values)
+    assert sum(isinstance(event, list) for event in events) == 2
 
 
 def test_a_clock_of_small_steps_agrees_with_sorting_to_a_step():

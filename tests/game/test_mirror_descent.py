@@ -114,20 +114,14 @@ def test_with_several_anchors_the_budget_gives_the_largest_selection_within_it(u
     assert weight == 0 and np.array_equal(harmless, game.play(0.0)[0])
 
 
-def test_budget_that_does_not_bind_costs_nothing():
-    assert prices_within_budgets(np.array([1.0, -1.0]), np.array([0.5, 0.5]), [0.5], 0.0)[0] == 0
-
-
-def test_equal_prices_are_kept_or_dropped_together():
-    influence, unwillingness = np.array([3.0, 1.0, 1.0, 1.0]), np.full(4, 0.5)
-    weight = prices_within_budgets(influence, unwillingness, [1.2], 0.0)[0]
-    assert (influence > weight * unwillingness).tolist() == [True, False, False, False]
-
-
-def test_nothing_fits_an_empty_budget():
-    influence, unwillingness = np.array([2.0, 1.0]), np.array([0.5, 0.5])
-    weight = prices_within_budgets(influence, unwillingness, [0.1], 0.0)[0]
-    assert not (influence > weight * unwillingness).any()
+@pytest.mark.parametrize("influence, budget, wanted", [
+    ([1.0, 0.1], 1.0, [True, True]), ([1.0, -1.0], 0.5, [True, False]),  # it does not bind, and costs nothing
+    ([3.0, 1.0, 1.0, 1.0], 1.2, [True, False, False, False]),  # equal prices are kept or dropped together
+    ([2.0, 1.0], 0.1, [False, False])])
+def test_prices_of_half_an_unwillingness_each(influence, budget, wanted):
+    influence = np.array(influence)
+    (price,) = prices_within_budgets(influence, np.full(len(influence), 0.5), [budget], 0.0)
+    assert (influence > price * 0.5).tolist() == wanted and (price == 0) == (budget in (1.0, 0.5))
 
 
 @pytest.mark.parametrize("prior, rounds, rate", [(0.9, 1000, 100), (0.5, 3, 0.1), (0.5, 1000, 100), (0.999, 50, 1e6)])

@@ -99,20 +99,6 @@ def test_what_is_vetoed_is_in_no_decision_and_no_training(make, monkeypatch, nam
         assert not pairs & set(zip(part.user, part.item)) and not pairs & set(zip(*part.held_pairs))
 
 
-@pytest.mark.parametrize("seed", range(8))
-def test_nobodys_veto_is_paid_by_others(make, seed):
-    rng = np.random.default_rng(seed)
-    why = np.where(rng.random(18) < rng.random(), VETO, 0)
-    why[9:12] = 0  # something is left
-    dataset = make(why=why)[0]
-    b = np.where(rng.random(dataset.num_interactions) < 0.3, 1, rng.random(dataset.num_interactions).round(2))
-    budget = rng.random()
-    decide = make(b=b, why=why)[1]
-    for name in STRATEGIES:
-        if name not in ("none", "ifrqe++", "ask-first"):
-            assert b[decide(name, budget).disclosed].sum() <= budget * b.sum() * (1 + 1e-9), name
-
-
 def test_the_game_goes_by_the_validation_item_without_lags(make):
     dataset, decide, values = make("--influence_lags", 0, "--shrinkage", 0)
     decision = decide("ifrqe", 0.5)

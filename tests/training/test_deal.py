@@ -208,7 +208,7 @@ def test_tables_of_ranks_are_joined_in_the_order_of_users(forbidding, tmp_path, 
     config = forbidding("--ranks", 3, f"--veto={veto}")
 
     def write(data, name):
-        decisions = Decisions(data.rows % 2 == 0, data.item / 40, reason=pd.Categorical(data.rows % 3),
+        decisions = Decisions(data.rows % 2 == 0, data.item / 40, reason=pd.Categorical((data.rows % 3).astype(str)),
                               barred=barred_by(data.dropped, {}))
         decisions.write(tmp_path / name, data)
     for part in on_shares(config, tmp_path, lambda part: part):
