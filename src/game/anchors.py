@@ -12,40 +12,33 @@ from pathlib import Path
 
 import numpy as np
 
-from ..common.errors import InputError
 from ..common.variant import Variant
 from ..config import Config
 from ..dataset import Dataset
 from ..network import build
 from ..options import TRAINED, options_of
-from ..training.checkpoint import load_anchors, read_checkpoint
+from ..training.checkpoint import check_checkpoint, load_anchors, read_checkpoint
 from ..training.train import train
 from ..training.trainer import Trainer, train_on
 
 logger = logging.getLogger("ifrqe")
 
-_REMEDY = "give the options of that training, or train anew with these"
 
-
-def trained_model(config: Config, remedy: str = _REMEDY) -> Path:
+def trained_model(config: Config, remedy: str = "give the options of that training, or train anew with these") -> Path:
     """Path of the checkpoint that influences come from, which is trained if it is not there.
 
     Raises:
         InputError: it was trained otherwise than these settings say, its seed included; `remedy` ends the line.
     """
     plain = Variant(config)
-    checkpoint = plain.checkpoint
-    if not checkpoint.exists():
-        logger.info("%s: not there yet, so it is trained first", checkpoint)
+    path = plain.checkpoint
+    if path.exists():
+        info = read_checkpoint(path, "train anew with train.py --overwrite")[1]
+        check_checkpoint(path, info, config.select(*TRAINED), remedy)
+    else:
+        logger.info("%s: not there yet, so it is trained first", path)
         train(plain)
-        return checkpoint
-    # early versions wrote no settings; load_anchors refuses what they wrote
-    trained = read_checkpoint(checkpoint, "train anew with train.py --overwrite")[1].get("settings", {})
-    wanted = config.select(*TRAINED)
-    if other := [key for key, value in wanted.items() if trained and trained.get(key) != value]:
-        was, needed = (", ".join(f"{key}={options.get(key)}" for key in other) for options in (trained, wanted))
-        raise InputError(f"{checkpoint}: was trained with {was}, but {needed} is needed here; {remedy}")
-    return checkpoint
+    return path
 
 
 def load_model(dataset: Dataset, config: Config) -> tuple[dict, dict]:

@@ -5,7 +5,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.common.errors import InputError
 from src.common.files import digest
 from src.consent.allowed import TOO_FEW, VETO
 from src.dataset import split_allowed
@@ -13,6 +12,7 @@ from src.game.decisions import Decisions, barred_by, read_decisions
 from src.game.problem import Problem
 from src.game.rule import with_reasons
 from src.sources.interactions import read_interactions
+from tests.small import refused
 
 # user 1: items 1 to 6, user 2: items 3 and 1, user 3: items 2, 4 and 5, in order of time
 ROWS = [(1, i, i) for i in range(1, 7)] + [(2, 3, 1), (2, 1, 2)] + [(3, 2, 1), (3, 4, 2), (3, 5, 3)]
@@ -56,6 +56,9 @@ def test_what_takes_no_part_is_listed_where_it_stands_in_time(decided, tmp_path)
     reasons = ["budget 0.6, a, b.csv:7", "veto a, b.csv:5", "budget 0.6", "withdrawn 2", "veto unwillingness.csv:3",
                "too few rows", "veto"]
     assert table.reason.tolist() == reasons and decisions.barred.tolist() == [reasons[k] for k in (1, 3, 4, 5, 6)]
+    assert barred_by(None, {}) is None
+    assert barred_by(dataset.dropped, {3: "x", 7: "x", 6: "veto rules.csv:9"}).tolist() == [
+        "veto", "withdrawn 2", "veto rules.csv:9", "too few rows", "veto"]  # a veto without a known rule is just a veto
     assert (tmp_path / "output" / "disclosure.csv").read_text().splitlines() == [
         "user_id,item_id,influence,unwillingness,disclosed,expected_influence,instalment,reason",
         '1,1,0.1,0.25,1,0.3333333333333333,1,"budget 0.6, a, b.csv:7"', '1,2,,1.0,0,,0,"veto a, b.csv:5"',
@@ -72,11 +75,11 @@ def test_what_was_listed_is_read_back(decided, tmp_path):
     before = (tmp_path / "output" / "disclosure.csv").read_bytes()
     assert write(read, dataset, tmp_path).read_bytes() == before
     whole = split_allowed(read_interactions(config), 2)
-    with pytest.raises(InputError, match="disclosure.csv: does not list the training interactions of tiny"):
+    with refused("disclosure.csv", "tiny"):
         read_decisions(config, whole)
     path = tmp_path / "output" / "disclosure.csv"
     path.write_bytes(before.replace(b"1,1,0.1,0.25,1", b"1,1,0.1,0.25,0"))
-    with pytest.raises(InputError, match="disclosure.csv: is not what preprocess.json says: it was changed, cut or damaged"):
+    with refused("disclosure.csv", "preprocess.json"):
         read_decisions(config, dataset)
 
 
@@ -94,13 +97,6 @@ def test_after_a_withdrawal_the_decisions_about_the_rest_stay(decided, tmp_path)
     assert dataset.item_ids[table.item_id].tolist() == [1, 2, 3, 4, 3, 1, 2, 4]  # but not item 5, which waits
     write(left, after, tmp_path)
     assert read_decisions(config, after).barred.tolist()[:-1] == left.barred.tolist()[:-1]
-
-
-def test_a_veto_without_a_known_rule_is_just_a_veto(decided):
-    _, dataset, _ = decided
-    assert barred_by(None, {}) is None
-    assert barred_by(dataset.dropped, {3: "x", 7: "x", 6: "veto rules.csv:9"}).tolist() == [
-        "veto", "withdrawn 2", "veto rules.csv:9", "too few rows", "veto"]
 
 
 def test_without_reasons_of_an_earlier_version_the_rest_is_listed(decided):
