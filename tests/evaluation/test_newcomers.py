@@ -205,7 +205,7 @@ def test_no_file_no_text_no_model_no_price(finished_run, write, refuse, tmp_path
     for arguments, said in (((tmp_path / "none.csv",), f"error: --newcomers {tmp_path}/none.csv: no such file"),
                             ((tmp_path,), f"--newcomers {tmp_path}: is a folder"), ((bare,), "raw.csv: is not UTF-8 text"),
                             ((path, "--checkpoint_path", tmp_path / "nowhere"), "no such checkpoint; make it with train.py"),
-                            ((path, "--decisions_path", tmp_path / "nowhere"), "preprocess.json: no decisions on simulation"),
+                            ((path, "--decisions_path", tmp_path / "nowhere"), "preprocess.json: no decisions on"),
                             ((path, "--solver", "block"), "--solver block: but"),
                             ((path, "--train_epochs", 7), "train_epochs=7")):
         assert said in refuse(*arguments)
