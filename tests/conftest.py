@@ -1,6 +1,7 @@
 """Fixtures: settings in a temporary folder, tiny datasets with known content, and the real data where it exists."""
 import fcntl
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +90,15 @@ def finished_run(tmp_path_factory):
             _finish(config)
             (path / "done").touch()
     return config
+
+
+@pytest.fixture
+def copied(finished_run, tmp_path):
+    """Settings of a finished run in a copy that a test may change."""
+    folders = {f"{name}_path": str(tmp_path / name) for name in ("data", "output", "checkpoint")}
+    for key, folder in folders.items():
+        shutil.copytree(getattr(finished_run, key), folder)
+    return finished_run.replace(**folders)
 
 
 def _finish(config):

@@ -20,7 +20,6 @@ from src.evaluation.withdraw import withdraw
 from src.game.decisions import read_decisions
 from src.training.checkpoint import BEST, load_sets, save_checkpoint
 from tests.evaluation.test_recommend import flags
-from tests.report.conftest import copied  # noqa: F401, a fixture
 from tests.report.reading import Page
 from tests.small import refused
 
@@ -28,7 +27,7 @@ USER = 7
 
 
 @pytest.fixture
-def run(copied, capsys):  # noqa: F811
+def run(copied, capsys):
     """run(*flags) -> what eval.py prints, its error line and whether it ended well, in a run that may be changed."""
     def go(*more):
         try:
@@ -42,7 +41,7 @@ def run(copied, capsys):  # noqa: F811
 
 
 @pytest.fixture
-def receipt(run, copied):  # noqa: F811
+def receipt(run, copied):
     """Path of the JSON of a receipt of USER; the page lies beside it."""
     assert run("--receipt", USER)[2] == 0
     return Path(copied.output_path) / f"receipt_{USER}.json"
@@ -87,7 +86,7 @@ def content_of(path):
     return {key: value for key, value in read_receipt(path).items() if key != "receipt_sha256"}
 
 
-def test_it_says_what_the_files_say(run, receipt, copied):  # noqa: F811
+def test_it_says_what_the_files_say(run, receipt, copied):
     found, table, dataset = read_receipt(receipt), of_user(copied), load_dataset(copied)
     rows = pd.DataFrame(found["interactions"]).set_index("item_id")
     assert found["user_id"] == USER and sorted(rows.index) == sorted(table.index)
@@ -152,7 +151,7 @@ def test_a_forged_content_with_a_digest_of_its_own_is_found(run, receipt):
         assert any(name.startswith(named) for name in found) and (key == "files" or len(found) == 1), key
 
 
-def test_masked_data_that_are_not_what_was_disclosed_are_found(run, receipt, copied):  # noqa: F811
+def test_masked_data_that_are_not_what_was_disclosed_are_found(run, receipt, copied):
     said, folder = read_receipt(receipt), masked_ratings(copied).parent
     kept = folder.with_name("kept")
     shutil.copytree(folder, kept)
@@ -185,7 +184,7 @@ def test_masked_data_that_are_not_what_was_disclosed_are_found(run, receipt, cop
     assert "ratings.csv" in faults(run, receipt)["the decisions can be read"] and run("--receipt", USER)[2] == 2
 
 
-def test_other_decisions_are_found(run, receipt, copied):  # noqa: F811
+def test_other_decisions_are_found(run, receipt, copied):
     path = Path(copied.output_path) / "disclosure.csv"
     table = pd.read_csv(path, dtype=str, keep_default_na=False)
     place = table.index[(table.user_id == str(USER)) & (table.disclosed == "1")][0]
@@ -202,7 +201,7 @@ def test_other_decisions_are_found(run, receipt, copied):  # noqa: F811
     assert f"item {table.item_id[place]} differs" in found["interactions: as the files say"]
 
 
-def test_a_checkpoint_that_is_gone_stale_or_another(run, receipt, copied):  # noqa: F811
+def test_a_checkpoint_that_is_gone_stale_or_another(run, receipt, copied):
     checkpoint = Path(copied.checkpoint_path) / "IFRQE.ckpt"
     kept, other = checkpoint.read_bytes(), checkpoint.with_name("other.ckpt")
     sets, info = load_sets(checkpoint, load_dataset(copied, masked=True), Variant(copied, masked=True))
@@ -221,7 +220,7 @@ def test_a_checkpoint_that_is_gone_stale_or_another(run, receipt, copied):  # no
     assert "get a new receipt" in faults(run, receipt)["IFRQE.ckpt is what it was"]
 
 
-def test_a_withdrawal_is_missed_and_is_on_the_receipt_that_follows(cpu, run, receipt, copied):  # noqa: F811
+def test_a_withdrawal_is_missed_and_is_on_the_receipt_that_follows(cpu, run, receipt, copied):
     before, said, folder = of_user(copied), read_receipt(receipt), masked_ratings(copied).parent
     vetoes, held = said["vetoes"], [row["item_id"] for row in said["held_out"]]
     path, old = Path(copied.output_path).parent / "request.csv", shutil.copytree(folder, folder.with_name("old"))
@@ -253,7 +252,7 @@ def test_a_withdrawal_is_missed_and_is_on_the_receipt_that_follows(cpu, run, rec
     assert "withdrawn.jsonl" in faults(run, receipt)["the decisions can be read"]
 
 
-def test_importing_it_gives_the_same_unwillingness(run, receipt, copied, tmp_path):  # noqa: F811
+def test_importing_it_gives_the_same_unwillingness(run, receipt, copied, tmp_path):
     dataset, vetoes = load_dataset(copied), read_receipt(receipt)["vetoes"]
     said = read_decisions(copied, dataset).unwillingness[dataset.user == USER - 1]
     for source, of_others in (("auto", 0), ("constant", 0.5)):  # whom no rule meets has nothing against it
@@ -273,7 +272,7 @@ def test_importing_it_gives_the_same_unwillingness(run, receipt, copied, tmp_pat
                 load_dataset(copied.replace(willingness_file=str(file)))
 
 
-def test_hostile_titles_and_ids_do_no_harm(run, copied):  # noqa: F811
+def test_hostile_titles_and_ids_do_no_harm(run, copied):
     path = Path(copied.data_path) / "simulation" / "movies.csv"
     movies = pd.read_csv(path)
     movies["title"] = [f"</script><img src=x>{{{{ 7*7 }}}}\u202e\u2028{k}" for k in range(len(movies))]
@@ -295,7 +294,7 @@ def test_names_of_files_are_safe_and_different():
     assert file_stem(file_stem("x" * 300)[len("receipt_"):]) != file_stem("x" * 300)
 
 
-def test_errors_are_one_line(run, copied, receipt, tmp_path):  # noqa: F811
+def test_errors_are_one_line(run, copied, receipt, tmp_path):
     for more, said in ((("--receipt", "999"), "--receipt 999"), (("--receipt", "7", "--holdout", "1"), "--holdout 1"),
                        (("--receipt", "7", "--decisions_path", tmp_path / "none"), "no decisions on simulation"),
                        (("--verify_receipt", tmp_path / "none.json"), "none.json"),

@@ -3,8 +3,6 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +29,6 @@ from src.training.checkpoint import BEST, load_checkpoint, load_sets
 from src.training.train import train
 from tests.small import SMALL, refused
 
-ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("data", "output", "checkpoint")
 
 
@@ -41,11 +38,9 @@ def within(config, folder):
 
 
 @pytest.fixture
-def run(finished_run, tmp_path):
-    """Settings of the masked variant of a copy of the finished run."""
-    for name in FOLDERS:
-        shutil.copytree(getattr(finished_run, f"{name}_path"), tmp_path / name)
-    return within(finished_run.replace(masked=True), tmp_path)
+def run(copied):
+    """Settings of the masked variant of a finished run that may be changed."""
+    return copied.replace(masked=True)
 
 
 def asking(config, *lines, header="user_id,item_id"):
@@ -63,10 +58,6 @@ def state(folder):
 
 def state_of(config):
     return state(Path(config.output_path).parent)
-
-
-def sha256(path):
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def disclosed(config):
@@ -390,44 +381,3 @@ def test_a_withdrawal_that_stops_at_any_operation_on_files_has_happened_or_not(c
         stopped = within(config, folder)
         assert sum(1 for _ in models(stopped)) == 2 and decided_with(stopped) is not None
         read_decisions(stopped, dataset_of(Variant(stopped, True)), masked=True)
-
-
-KILLED = """
-import os, signal, sys
-sys.path.insert(0, {root!r})
-import src.common.files, src.common.together
-from src.common.stage import main
-from src.common.variant import asked
-from src.evaluation.withdraw import withdraw
-left = [int(sys.argv[1])]
-def counted(call):
-    def counting(*arguments, **options):
-        left[0] -= 1
-        if left[0] < 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return call(*arguments, **options)
-    return counting
-os.replace, os.unlink = counted(os.replace), counted(os.unlink)
-src.common.together.sync = src.common.files.sync = counted(src.common.files.sync)
-main(lambda config: withdraw(asked(config)), "run_train", "", sys.argv[2:])
-"""
-
-
-@pytest.mark.slow
-def test_a_withdrawal_that_is_killed_has_happened_or_not(cpu, run, tmp_path):
-    user, item = listed(disclosed(run))[5]
-    config = asking(run, f"{user},{item}")
-    arguments = [f"--{key}={getattr(config, key)}" for key in (
-        "data_path", "output_path", "checkpoint_path", "withdraw", "dataset", "device_target")]
-    old, happened = disclosed(config).num_interactions, []
-    for step in range(0, 400, 17):
-        command = [sys.executable, "-c", KILLED.format(root=str(ROOT)), str(step), *arguments, "--masked"]
-        process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
-        assert process.returncode in (0, -9), process.stderr
-        finish(journal_of(config))
-        happened.append(disclosed(config).num_interactions < old)
-        assert sum(1 for _ in models(config)) == 2 and len(read_requests(config)) == happened[-1]
-        read_decisions(config, dataset_of(Variant(config, True)), masked=True)
-        if happened[-1]:
-            break
-    assert happened[-1] and len(happened) > 2
