@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import logging
 import os
 import signal
@@ -23,11 +24,7 @@ _used = []  # device and its index, once they are set
 
 def adapter(config: Config) -> ModuleType:
     """The module that stands for the place: local_adapter, or moxing_adapter where `enable_modelarts` is set."""
-    if config.enable_modelarts:
-        from . import moxing_adapter
-        return moxing_adapter
-    from . import local_adapter
-    return local_adapter
+    return importlib.import_module(f".{'moxing' if config.enable_modelarts else 'local'}_adapter", __package__)
 
 
 def set_device(config: Config) -> str:
@@ -47,18 +44,16 @@ def set_device(config: Config) -> str:
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     asked, number = config.device_target, config.device_id
-    for target in ACCELERATORS if asked == "auto" else (asked,):
-        if target == "CPU":
-            break
-        if not is_there(target):
-            why = f"MindSpore {mindspore.__version__} finds no {target} on this machine"
-        elif (why := fault(target, number)) is None:
+    for target in {"auto": ACCELERATORS, "CPU": ()}.get(asked, (asked,)):
+        there = is_there(target)
+        why = fault(target, number) if there else f"MindSpore {mindspore.__version__} finds no {target} on this machine"
+        if why is None:
             return _use(target, number)
-        elif asked == "auto":
-            logger.warning("%s %d is there, but cannot be used (%s); going on without it", target, number, why)
         if asked != "auto":
             raise InputError(f"--device_target {target} --device_id {number}: {why}; use the scripts ending in _cpu.sh, or "
                              "--device_target CPU")
+        if there:
+            logger.warning("%s %d is there, but cannot be used (%s); going on without it", target, number, why)
     return _use("CPU", 0)
 
 

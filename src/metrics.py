@@ -100,9 +100,7 @@ def disclosed_by_unwillingness(unwillingness: np.ndarray, disclosed: np.ndarray,
     """Shares of the interactions that are disclosed, in bins of unwillingness.
 
     Returns:
-        edges: (bins + 1,) from 0 to 1.
-        share: (bins,) in [0, 1]; 0 where there are no interactions.
-        count: (bins,) interactions.
+        (bins + 1,) edges from 0 to 1; (bins,) shares in [0, 1], 0 where there are none; and (bins,) numbers of interactions.
     """
     edges = np.linspace(0, 1, bins + 1)
     count, kept = (np.histogram(values, edges)[0] for values in (unwillingness, unwillingness[disclosed]))

@@ -21,6 +21,8 @@ from .config import Config
 from .constants import MODELS
 from .dataset import Dataset
 
+_TRIED = set()  # files of base models, as plugins.identity has them, whose logits were seen to have the right shape
+
 
 class Repeat(nn.Cell):
     """Repeats every row: (g, width) and a number n -> (g * n, width).
@@ -229,10 +231,12 @@ def build(dataset: Dataset, config: Config) -> Network:
         return _of_share(made, dataset, config)
     with plugins.guarded(config.model, "model", "failed"):
         net = _of_share(made, dataset, config)
-        shape = net(Tensor(np.zeros(2, np.int32)), Tensor(np.zeros((2, 3), np.int32))).shape
-    if tuple(shape) != (2, 3):
-        raise InputError(f"--model {config.model}: has logits of shape {tuple(shape)} for 2 users with 3 items each, where "
-                         "(2, 3) is needed; see docs/CONTRIBUTING.md")
+        if (file := plugins.identity(config.model)) not in _TRIED:
+            shape = tuple(net(Tensor(np.zeros(2, np.int32)), Tensor(np.zeros((2, 3), np.int32))).shape)
+            if shape != (2, 3):
+                raise InputError(f"--model {config.model}: has logits of shape {shape} for 2 users with 3 items each, where "
+                                 "(2, 3) is needed; see docs/CONTRIBUTING.md")
+            _TRIED.add(file)
     return net
 
 

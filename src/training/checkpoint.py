@@ -119,8 +119,7 @@ def _read(path, variant):
 
 def load_checkpoint(path, dataset, variant):
     """The network of a checkpoint with the parameters that rank best, and its info; takes and raises what load_sets does."""
-    sets, info = load_sets(path, dataset, variant)
-    net = build(dataset, variant.config)
+    net, sets, info = _load(path, dataset, variant)
     net.set_values(sets[BEST])
     return net, info
 
@@ -151,6 +150,11 @@ def load_sets(path, dataset, variant):
     Raises:
         InputError: no such file, no checkpoint of this program, or one that differs: the message says in what.
     """
+    return _load(path, dataset, variant)[1:]
+
+
+def _load(path, dataset, variant):
+    """A network for the dataset, and what load_sets returns."""
     config, command = variant.settings(), variant.command
     values, info = _read(path, variant)
     net, ratings = build(dataset, config), ratings_path(config, variant.masked)
@@ -170,4 +174,4 @@ def load_sets(path, dataset, variant):
     shapes = {name: value.shape for name, value in net.values().items()}
     if any({name: value.shape for name, value in one.items()} != shapes for one in sets.values()):
         raise InputError(f"{path}: lacks parameters or has others than this network; train anew with {command}")
-    return sets, info
+    return net, sets, info
