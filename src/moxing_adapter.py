@@ -17,11 +17,10 @@ logger = logging.getLogger("ifrqe")
 
 @contextlib.contextmanager
 def session(config: Config) -> Iterator[Config]:
-    """Fetches data_url and checkpoint_url before a stage; sends data, results and checkpoints to train_url after it.
+    """Fetches data_url before a stage; sends data, results and checkpoints to train_url after it.
 
-    Results of an earlier job under the same train_url are fetched too, so that stages may run as separate jobs with
-    data_url = train_url/data and checkpoint_url = train_url/checkpoint. Results are sent even when the stage fails, so
-    that its log is not lost.
+    Results and checkpoints of an earlier job under the same train_url are fetched too, so that stages may run as separate
+    jobs with data_url = train_url/data. Results are sent even when the stage fails, so that its log is not lost.
 
     Raises:
         InputError: moxing is not installed, or a copy failed.
@@ -31,26 +30,25 @@ def session(config: Config) -> Iterator[Config]:
     except ImportError:
         raise InputError("--enable_modelarts: the package moxing is not installed; "
                          "it exists on ModelArts only, leave the option out elsewhere") from None
-    copy = moxing.file.copy_parallel
     sent = {folder: f"{config.train_url.rstrip('/')}/{Path(folder).resolve().name}"
             for folder in (config.output_path, config.checkpoint_path, config.data_path) if config.train_url}
-    for option, folder in (("data_url", config.data_path), ("checkpoint_url", config.checkpoint_path)):
-        if getattr(config, option):
-            _copy(copy, option, getattr(config, option), folder)
-    if sent and moxing.file.exists(sent[config.output_path]):
-        _copy(copy, "train_url", sent[config.output_path], config.output_path)
+    if config.data_url:
+        _copy(moxing, "data_url", config.data_url, config.data_path)
+    for folder, url in sent.items():
+        if folder != config.data_path and moxing.file.exists(url):
+            _copy(moxing, "train_url", url, folder)
     try:
         yield config
     finally:
         for folder, url in sent.items():
             if Path(folder).exists():
-                _copy(copy, "train_url", folder, url)
+                _copy(moxing, "train_url", folder, url)
 
 
-def _copy(copy, option, source, target):
+def _copy(moxing, option, source, target):
     logger.info("ModelArts: copying %s to %s", source, target)
     try:
-        copy(str(source), str(target))
+        moxing.file.copy_parallel(str(source), str(target))
     except Exception as e:  # moxing raises what its storage backend raises
         raise InputError(f"--{option}: copying {source} to {target} failed ({e}); "
                          "check the address and the permissions of the job") from e

@@ -51,9 +51,9 @@ def test_auto_takes_the_first_device_that_computes(settings, monkeypatch, caplog
 @pytest.mark.parametrize("target", ["GPU", "Ascend"])
 def test_a_device_that_was_asked_for_by_name_must_compute(settings, monkeypatch, target):
     config = settings("--device_target", target)
-    for there, said in (([], f"finds no {target}"), ([target], "no kernel image")):
-        Backend(monkeypatch, there, there)
-        with refused(f"--device_target {target}", said, "_cpu.sh"):
+    for devices, broken, why in (((), (), f"finds no {target}"), ([target], [target], "no kernel image")):
+        Backend(monkeypatch, devices, broken)
+        with refused(f"--device_target {target}", why, "--device_target CPU"):
             set_device(config)
     Backend(monkeypatch, [target])
     assert set_device(config) == target
@@ -108,17 +108,14 @@ def cloud(settings):
 
 
 def test_modelarts_fetches_before_and_sends_after(cloud, moxing, tmp_path):
+    data, results = ("obs://b/data", str(tmp_path / "data")), (str(tmp_path / "output"), "obs://b/out/output")
     with adapter(cloud).session(cloud):
-        assert moxing.copies == [("obs://b/data", str(tmp_path / "data"))]
+        assert moxing.copies == [data]
         Path(cloud.output_path).mkdir()
-    assert moxing.copies[1:] == [(str(tmp_path / "output"), "obs://b/out/output")]
-
-
-def test_modelarts_fetches_the_results_of_an_earlier_job(cloud, moxing):
-    moxing.file.exists = lambda path: True
+    assert moxing.copies[1:] == [results]
+    moxing.file.exists = lambda path: True  # of an earlier job
     with adapter(cloud).session(cloud):
-        assert moxing.copies[1:] == [("obs://b/out/output", cloud.output_path),
-                                     ("obs://b/out/checkpoint", cloud.checkpoint_path)]
+        assert moxing.copies[2:] == [data, results[::-1], ("obs://b/out/checkpoint", cloud.checkpoint_path)]
 
 
 def test_modelarts_sends_the_log_of_a_stage_that_failed(moxing, tmp_path):
@@ -135,20 +132,14 @@ def test_modelarts_sends_the_log_of_a_stage_that_failed(moxing, tmp_path):
     assert "error: the stage failed" in (tmp_path / "cloud" / "output" / "test.log").read_text()
 
 
-def test_modelarts_copy_that_fails_is_named(cloud, moxing):
+def test_modelarts_names_a_copy_that_fails_and_a_package_that_is_missing(cloud, moxing, monkeypatch):
     def refuse(source, target):
         raise OSError("403")
     moxing.file.copy_parallel = refuse
-    with refused("--data_url", "obs://b/data", "403"):
-        with adapter(cloud).session(cloud):
+    for names in (("--data_url", "obs://b/data", "403"), ("--enable_modelarts", "moxing")):
+        with refused(*names), adapter(cloud).session(cloud):
             pass
-
-
-def test_modelarts_without_moxing_is_named(cloud, monkeypatch):
-    monkeypatch.setitem(sys.modules, "moxing", None)
-    with refused("--enable_modelarts", "moxing"):
-        with adapter(cloud).session(cloud):
-            pass
+        monkeypatch.setitem(sys.modules, "moxing", None)
 
 
 def test_moxing_is_imported_only_where_it_is_needed(settings, tmp_path):

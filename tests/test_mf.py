@@ -11,7 +11,6 @@ from src.influence.chunks import Chunks
 from src.influence.rows import Rows, prior_of
 from src.influence_function import influences
 from src.mf import MF
-from src.network import build
 from src.stat_utils import sigmoid
 from tests.test_influence_function import sampled
 
@@ -87,10 +86,3 @@ def test_popularity_makes_no_items_alike(cpu, settings):
     assert before.shape == (9, 3) and np.linalg.norm(before, axis=1) == pytest.approx(np.ones(9))
     values["item_bias"][:] = 7
     assert np.array_equal(before, net.item_embeddings(values))
-
-
-def test_it_is_as_large_as_the_settings_say(cpu, ratings, settings):
-    config = settings("--model", "mf", "--num_factors", 5)
-    net = build(load_dataset(config), config)
-    assert isinstance(net, MF) and {name: value.shape for name, value in net.values().items()} == {
-        "user_factors": (12, 5), "user_bias": (12, 1), "item_factors": (20, 5), "item_bias": (20, 1), "head.bias": (1,)}

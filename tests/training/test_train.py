@@ -8,7 +8,6 @@ from mindspore import Tensor
 from mindspore import dtype as mstype
 
 from src.candidates import evaluation_candidates
-from src.common.errors import InputError
 from src.common.variant import Variant, asked
 from src.config import load_config
 from src.dataset import load_dataset
@@ -20,6 +19,7 @@ from src.training.steps import TrainSteps
 from src.training.train import train
 from src.training.trainer import Trainer, fitting_batch, learning_rates, train_on
 from tests import reference
+from tests.small import refused
 
 SMALL = ["--layers", "6,4", "--num_factors", 3, "--num_neg", 2, "--num_eval_neg", 5, "--top_k", 3]
 
@@ -30,31 +30,33 @@ def ratings(write_ratings):
     write_ratings([(u, i, t) for u in range(12) for t, i in enumerate(rng.permutation(20)[:8])], items=range(20))
 
 
+@pytest.fixture
+def trainer(cpu, ratings, settings):
+    """trainer(*options) -> Trainer of a fresh network."""
+    def make(*options):
+        config = settings(*SMALL, *options)
+        dataset = load_dataset(config)
+        return Trainer(build(dataset, config), dataset, config, "CPU")
+    return make
+
+
+@pytest.fixture
+def said(tmp_path):
+    """said() -> what train_ncf.json says."""
+    return lambda: json.loads((tmp_path / "output" / "train_ncf.json").read_text())
+
+
 def numpy_steps(values, users, items, rates, betas, epsilon, lazy, decay):
     """Adam, on the tables with decay, or only for the rows of the batch if `lazy`; gradients by finite differences."""
     values = {name: value.astype(float) for name, value in values.items()}
     m, v = ({name: np.zeros_like(value) for name, value in values.items()} for _ in range(2))
     for t, (user, item, rate) in enumerate(zip(users, items, rates), 1):
-        item = item.reshape(len(user), -1)
-        labels = np.zeros(item.shape[1], int)
-        labels[0] = 1
-
-        def loss():
-            return np.mean([reference.cross_entropy(reference.logits(values, reference.user_row(values, u), i), labels)  # noqa: B023
-                            for u, i in zip(user, item)])  # noqa: B023
-
-        grads = {}
-        for name, value in values.items():
-            grads[name] = np.zeros_like(value)
-            for at in np.ndindex(value.shape):
-                kept, step = value[at], 1e-5
-                value[at] = kept + step
-                above = loss()
-                value[at] = kept - step
-                grads[name][at] = (above - loss()) / (2 * step)
-                value[at] = kept
+        groups = item.reshape(len(user), -1)
+        samples = np.repeat(user, groups.shape[1]), groups.ravel(), np.tile(np.eye(1, groups.shape[1])[0], len(user))
+        mean = reference.gradient(lambda x: reference.losses(reference.unpack(x, values), *samples).mean(),  # noqa: B023
+                                  reference.pack(values))
         rate = rate * np.sqrt(1 - betas[1] ** t) / (1 - betas[0] ** t)
-        for name, grad in grads.items():
+        for name, grad in reference.unpack(mean, values).items():
             rows = slice(None)
             if lazy and name in NCF.TABLES:
                 rows = np.unique(user if name.startswith("user") else item)
@@ -80,9 +82,8 @@ def test_steps_equal_adam_by_hand(cpu, ratings, settings, tables, decay):
     t = np.arange(1, 4)
     corrected = (rates * np.sqrt(1 - betas[1] ** t) / (1 - betas[0] ** t)).astype(np.float32)
     config = config.replace(num_neg=2, beta1=betas[0], beta2=betas[1], epsilon=1e-6, weight_decay=decay)
-    cell = TrainSteps(net, 2, config, tables)
-    total = cell(*map(Tensor, (users, items, corrected)), Tensor(3, mstype.int32), Tensor(0, mstype.int32),
-                 Tensor(np.zeros((2, 3), np.float32)))
+    total = TrainSteps(net, 2, config, tables)(*map(Tensor, (users, items, corrected)), Tensor(3, mstype.int32),
+                                               Tensor(0, mstype.int32), Tensor(np.zeros((2, 3), np.float32)))
     assert (total.asnumpy() > 0).all()
     for name, value in net.values().items():
         assert np.abs(value - before[name]).max() > 0.01
@@ -93,24 +94,14 @@ def test_steps_equal_adam_by_hand(cpu, ratings, settings, tables, decay):
         assert np.array_equal(net.values()["user_gmf"][untouched], before["user_gmf"][untouched])
 
 
-def test_an_epoch_in_several_calls_is_the_same(cpu, ratings, settings, monkeypatch):
+def test_an_epoch_in_several_calls_is_the_same(trainer, monkeypatch):
     results = []
     for per_call in (1000, 3):
         monkeypatch.setattr("src.training.trainer.STEPS_PER_CALL", per_call)
-        config = settings(*SMALL, "--batch_size", 12)
-        net = build(load_dataset(config), config)
-        trainer = Trainer(net, load_dataset(config), config, "CPU")
-        results.append(([trainer.epoch(n) for n in range(2)], net.values()))
+        one = trainer("--batch_size", 12)
+        results.append(([one.epoch(n) for n in range(2)], one.net.values()))
     assert results[0][0] == pytest.approx(results[1][0])
     assert all(np.array_equal(results[0][1][name], results[1][1][name]) for name in results[0][1])
-
-
-def test_batch_larger_than_the_data(cpu, ratings, settings):
-    config = settings(*SMALL, "--batch_size", 100_000)
-    dataset = load_dataset(config)
-    trainer = Trainer(build(dataset, config), dataset, config, "CPU")
-    assert (trainer.groups, trainer.steps) == (dataset.num_interactions, 1)
-    assert np.isfinite(trainer.epoch(0))
 
 
 @pytest.mark.parametrize("interactions, given, batch", [
@@ -120,13 +111,14 @@ def test_a_recipe_s_batch_leaves_enough_steps_and_a_given_one_is_kept(interactio
     assert fitting_batch(load_config(["--recipe", "fast", *map(str, given)]), interactions) == batch
 
 
-def test_the_batch_that_was_taken_is_said_and_recorded(cpu, ratings, settings, tmp_path, caplog):
+def test_the_batch_that_was_taken_is_said_and_recorded(trainer, settings, said, caplog):
     caplog.set_level("INFO", "ifrqe")
-    for given, batch, said in ((["--min_steps", 100], 4, "batch_size 4 instead of 256, for --min_steps 100"),
-                               (["--batch_size", 60], 60, "--batch_size 60: leaves 4 steps an epoch, in which a model may")):
+    for given, batch, words in ((["--min_steps", 100], 4, "batch_size 4 instead of 256, for --min_steps 100"),
+                                (["--batch_size", 60], 60, "--batch_size 60: leaves 4 steps an epoch")):
         train(asked(settings(*SMALL, "--train_epochs", 1, *given)))
-        record = json.loads((tmp_path / "output" / "train_ncf.json").read_text())
-        assert record["batch_size"] == batch and said in caplog.text
+        assert said()["batch_size"] == batch and words in caplog.text
+    one = trainer("--batch_size", 100_000)  # more than there is
+    assert (one.groups, one.steps) == (72, 1) and np.isfinite(one.epoch(0))
 
 
 def test_learning_rate_rises_then_falls():
@@ -137,14 +129,12 @@ def test_learning_rate_rises_then_falls():
     assert learning_rates(0.1, 5, 2, 0)[0] == pytest.approx(0.1)
 
 
-def test_each_epoch_has_fresh_negatives_in_a_fresh_order(cpu, ratings, settings, monkeypatch):
-    config = settings(*SMALL, "--batch_size", 12)
-    dataset = load_dataset(config)
-    trainer = Trainer(build(dataset, config), dataset, config, "CPU")
-    seen = []
-    monkeypatch.setattr(trainer, "run_steps", lambda users, items, *_: seen.append((users, items)) or 0.0)
+def test_each_epoch_has_fresh_negatives_in_a_fresh_order(trainer, monkeypatch):
+    one, seen = trainer("--batch_size", 12), []
+    dataset = one.dataset
+    monkeypatch.setattr(one, "run_steps", lambda users, items, *_: seen.append((users, items)) or 0.0)
     for number in (0, 1, 1):
-        trainer.epoch(number)
+        one.epoch(number)
     (users, items), (other_users, other_items), (same_users, same_items) = seen
     assert not np.array_equal(users, other_users) and not np.array_equal(items[:, 1:], other_items[:, 1:])
     assert np.array_equal(other_users, same_users) and np.array_equal(other_items, same_items)
@@ -154,7 +144,7 @@ def test_each_epoch_has_fresh_negatives_in_a_fresh_order(cpu, ratings, settings,
     assert not dataset.history_pairs().contains(users[:, None], items[:, 1:]).any()
 
 
-def test_training_learns_and_records(cpu, ratings, settings, tmp_path, caplog):
+def test_training_learns_and_records(cpu, ratings, settings, tmp_path, said, caplog):
     config = settings(*SMALL, "--train_epochs", 12, "--learning_rate", 0.05, "--batch_size", 12)
     with caplog.at_level(logging.INFO, logger="ifrqe"):
         train(asked(config))
@@ -162,17 +152,16 @@ def test_training_learns_and_records(cpu, ratings, settings, tmp_path, caplog):
         caplog.clear()
         train(asked(config))
         assert "done before" in caplog.text and "ETA" not in caplog.text
-    record = json.loads((tmp_path / "output" / "train_ncf.json").read_text())
+    record = said()
+    assert len((tmp_path / "output" / "train_ncf.csv").read_text().splitlines()) == 13
     losses = [h["loss"] for h in record["history"]]
     assert losses[-1] < 0.8 * losses[0]
     by_ndcg = [h["ndcg@3"] for h in record["history"]]
     assert record["best_epoch"] == 1 + int(np.argmax(by_ndcg)) and record["ndcg@3"] == max(by_ndcg)
     assert record["anchor_epoch"] == 1 + int(np.argmin([h["pos_loss"] for h in record["history"]]))
     assert (record["epochs"], record["num_users"], record["num_interactions"]) == (12, 12, 72)
-    assert (tmp_path / "checkpoint" / "NCF.ckpt").exists()
     # the checkpoint holds the best epoch and those up to the anchor, by the VALIDATION items
-    dataset = load_dataset(config)
-    path = tmp_path / "checkpoint" / "NCF.ckpt"
+    dataset, path = load_dataset(config), tmp_path / "checkpoint" / "NCF.ckpt"
     net, info = load_checkpoint(path, dataset, Variant(config))
     kept_epochs = {info["epoch"]: net.values(), **load_anchors(path, dataset, Variant(config))[0]}
     assert info["anchor_epochs"][-1] == record["anchor_epoch"] and len(kept_epochs) > 2
@@ -184,81 +173,10 @@ def test_training_learns_and_records(cpu, ratings, settings, tmp_path, caplog):
         assert cross_entropy(scores)[:, 0].mean() == pytest.approx(kept["pos_loss"], rel=1e-5)
 
 
-def test_diverging_training_is_named_and_leaves_nothing(cpu, ratings, settings, tmp_path):
-    with pytest.raises(FloatingPointError, match="--learning_rate .*: the loss diverged in epoch 1, steps 1 to 4 of 4"
-                                                 ".*lower it; nothing was kept"):
+def test_divergence_is_named_and_keeps_the_last_good_epoch(cpu, ratings, settings, tmp_path, monkeypatch):
+    with pytest.raises(FloatingPointError, match="--learning_rate .* epoch 1, steps 1 to 4 of 4.*nothing was kept"):
         train(asked(settings(*SMALL, "--learning_rate", 1e30, "--warmup_epochs", 0, "--batch_size", 60)))
     assert not list((tmp_path / "checkpoint").iterdir()) and not (tmp_path / "output").exists()
-
-
-def test_nothing_to_train_on_is_named(cpu, write_ratings, settings):
-    write_ratings([(1, 1, 1), (1, 2, 2)], items=range(20))
-    with pytest.raises(InputError, match="holds no training interaction"):
-        train(asked(settings(*SMALL)))
-
-
-KEPT = ("epoch", "loss", "hr@3", "ndcg@3", "pos_loss")
-
-
-def finished(folder, model="ncf"):
-    """History without timings, and the bytes of the checkpoint, of a finished training."""
-    record = json.loads((folder / "output" / f"train_{model}.json").read_text())
-    return record["history"], (folder / "checkpoint" / f"{model.upper()}.ckpt").read_bytes()
-
-
-@pytest.mark.parametrize("average", [pytest.param(1, marks=pytest.mark.slow), 2])
-def test_resumed_training_ends_like_the_uninterrupted(cpu, ratings, settings, tmp_path, monkeypatch, caplog, average):
-    config = settings(*SMALL, "--train_epochs", 5, "--learning_rate", 0.05, "--batch_size", 12, "--average_epochs", average)
-    train(asked(config))
-    expected = finished(tmp_path)
-    assert len(expected[0]) == 5 and set(expected[0][0]) == set(KEPT)
-    (tmp_path / "checkpoint" / "NCF.last.ckpt").unlink()
-    (tmp_path / "checkpoint" / "NCF.ckpt").unlink()
-    epoch = Trainer.epoch
-
-    def stopped(self, number):
-        if number == 3:
-            raise KeyboardInterrupt
-        return epoch(self, number)
-
-    monkeypatch.setattr(Trainer, "epoch", stopped)
-    with pytest.raises(KeyboardInterrupt):
-        train(asked(config))
-    assert [p.name for p in (tmp_path / "checkpoint").iterdir()] == ["NCF.last.ckpt"]
-    monkeypatch.setattr(Trainer, "epoch", epoch)
-    caplog.clear()
-    with caplog.at_level(logging.INFO, logger="ifrqe"):
-        train(asked(config.replace(resume=True)))
-    assert "going on after epoch 3" in caplog.text and "epoch   3/5" not in caplog.text and "epoch   4/5" in caplog.text
-    assert finished(tmp_path) == expected
-
-
-def test_resume_refuses_another_training_and_leaves_it_there(cpu, ratings, write_ratings, settings, tmp_path, caplog):
-    train(asked(settings(*SMALL, "--train_epochs", 2)))
-    state = tmp_path / "checkpoint" / "NCF.last.ckpt"
-    before = state.read_bytes()
-    for changed, words in ((["--learning_rate", 0.5], "learning_rate=0.001, but learning_rate=0.5"),
-                           (["--train_epochs", 3], "train_epochs=2, but train_epochs=3"),
-                           (["--seed", 2], "seed=1, but seed=2"),
-                           (["--holdout", 1], "holdout=2, but holdout=1")):
-        with pytest.raises(InputError, match=f"NCF.last.ckpt: was trained with {words} is needed here; .*without --resume"):
-            train(asked(settings(*SMALL, "--train_epochs", 2, *changed, "--resume")))
-    write_ratings([(u, i, i) for u in range(12) for i in range(9)], items=range(20))
-    with pytest.raises(InputError, match="NCF.last.ckpt: was trained on another ratings.csv.*without --resume"):
-        train(asked(settings(*SMALL, "--train_epochs", 2, "--resume")))
-    assert state.read_bytes() == before
-    state.write_bytes(before[:100])
-    with pytest.raises(InputError, match="NCF.last.ckpt: is no checkpoint of this program, or is damaged"):
-        train(asked(settings(*SMALL, "--train_epochs", 2, "--resume")))
-    train(asked(settings(*SMALL, "--train_epochs", 2)))  # without --resume it is in nobody's way
-
-
-def test_resume_without_an_interrupted_training_begins_anew(cpu, ratings, settings, tmp_path):
-    train(asked(settings(*SMALL, "--train_epochs", 2, "--resume")))
-    assert len(finished(tmp_path)[0]) == 2
-
-
-def test_divergence_later_on_keeps_the_last_good_epoch(cpu, ratings, settings, tmp_path, monkeypatch):
     config = settings(*SMALL, "--train_epochs", 3, "--batch_size", 60)
     call = Trainer.run_steps
     monkeypatch.setattr(Trainer, "run_steps", lambda self, users, items, steps, per_call, first: np.nan if first >= 8 else
@@ -270,35 +188,84 @@ def test_divergence_later_on_keeps_the_last_good_epoch(cpu, ratings, settings, t
     assert info["epoch"] <= 2 and len(info["history"]) == 2
 
 
-def test_early_stopping(cpu, ratings, settings, tmp_path, caplog):
+def test_nothing_to_train_on_is_named(cpu, write_ratings, settings):
+    write_ratings([(1, 1, 1), (1, 2, 2)], items=range(20))
+    with refused("tiny"):
+        train(asked(settings(*SMALL)))
+
+
+@pytest.mark.parametrize("average", [pytest.param(1, marks=pytest.mark.slow), 2])
+def test_resumed_training_ends_like_the_uninterrupted(cpu, ratings, settings, tmp_path, monkeypatch, said, caplog, average):
+    config = settings(*SMALL, "--train_epochs", 5, "--learning_rate", 0.05, "--batch_size", 12, "--average_epochs", average)
+    checkpoint = tmp_path / "checkpoint" / "NCF.ckpt"
+    train(asked(config.replace(resume=True)))  # there is nothing to resume
+    expected = said()["history"], checkpoint.read_bytes()
+    assert len(expected[0]) == 5 and set(expected[0][0]) == {"epoch", "loss", "hr@3", "ndcg@3", "pos_loss"}
+    for path in checkpoint.parent.iterdir():
+        path.unlink()
+    epoch = Trainer.epoch
+
+    def stopped(self, number):
+        if number == 3:
+            raise KeyboardInterrupt
+        return epoch(self, number)
+
+    monkeypatch.setattr(Trainer, "epoch", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        train(asked(config))
+    assert [p.name for p in checkpoint.parent.iterdir()] == ["NCF.last.ckpt"]
+    monkeypatch.setattr(Trainer, "epoch", epoch)
+    caplog.clear()
+    with caplog.at_level(logging.INFO, logger="ifrqe"):
+        train(asked(config.replace(resume=True)))
+    assert "going on after epoch 3" in caplog.text and "epoch   3/5" not in caplog.text and "epoch   4/5" in caplog.text
+    assert (said()["history"], checkpoint.read_bytes()) == expected
+
+
+def test_resume_refuses_another_training_and_leaves_it_there(cpu, ratings, write_ratings, settings, tmp_path):
+    options = [*SMALL, "--train_epochs", 2]
+    train(asked(settings(*options)))
+    state = tmp_path / "checkpoint" / "NCF.last.ckpt"
+    before = state.read_bytes()
+    for key, was, now in (("learning_rate", 0.001, 0.5), ("train_epochs", 2, 3), ("seed", 1, 2), ("holdout", 2, 1)):
+        with refused(state, f"{key}={was}", f"{key}={now}", "--resume"):
+            train(asked(settings(*options, f"--{key}", now, "--resume")))
+    write_ratings([(u, i, i) for u in range(12) for i in range(9)], items=range(20))
+    with refused(state, "ratings.csv", "--resume"):
+        train(asked(settings(*options, "--resume")))
+    assert state.read_bytes() == before
+    state.write_bytes(before[:100])
+    with refused(state, "damaged"):
+        train(asked(settings(*options, "--resume")))
+    train(asked(settings(*options)))  # without --resume it is in nobody's way
+
+
+def test_early_stopping(cpu, ratings, settings, said, caplog):
     with caplog.at_level(logging.INFO, logger="ifrqe"):
         train(asked(settings(*SMALL, "--train_epochs", 40, "--learning_rate", 0.05, "--batch_size", 12, "--patience", 2)))
-    record = json.loads((tmp_path / "output" / "train_ncf.json").read_text())
+    record = said()
     assert record["epochs"] == len(record["history"]) == record["best_epoch"] + 2 < 40
     assert "no better validation ndcg@3 for 2 epochs" in caplog.text
 
 
-def test_averaged_epochs(cpu, ratings, settings):
+def test_averaged_epochs(trainer):
     """The model of an epoch is the mean over the last ones, while the training itself goes on as without."""
-    shown = {}
-    for average in (1, 3):
-        config = settings(*SMALL, "--train_epochs", 4, "--learning_rate", 0.05, "--average_epochs", average)
-        dataset = load_dataset(config)
-        shown[average] = [epoch.values for epoch in train_on(Trainer(build(dataset, config), dataset, config, "CPU"))]
+    shown = {average: [epoch.values for epoch in train_on(trainer(
+        "--train_epochs", 4, "--learning_rate", 0.05, "--average_epochs", average))] for average in (1, 3)}
     for name in NCF.TABLES:
         assert shown[3][0][name] == pytest.approx(shown[1][0][name])
         assert shown[3][3][name] == pytest.approx(np.mean([shown[1][k][name] for k in (1, 2, 3)], 0), rel=1e-5, abs=1e-7)
         assert not np.allclose(shown[3][3][name], shown[1][3][name])
 
 
-def test_holding_out_one_item_trains_on_the_second_last_and_keeps_the_last_epoch(cpu, ratings, settings, tmp_path):
+def test_holding_out_one_item_trains_on_the_second_last_and_keeps_the_last_epoch(cpu, ratings, settings, tmp_path, said):
     config = settings(*SMALL, "--train_epochs", 3, "--holdout", 1)
     two, one = load_dataset(settings(*SMALL)), load_dataset(config)
     assert one.validation is None and one.num_interactions == two.num_interactions + 12
     assert np.array_equal(one.test, two.test) and one.held_out.shape == (12, 1)
     assert one.history_pairs().contains(np.arange(12), two.validation).all()
     train(asked(config))
-    record = json.loads((tmp_path / "output" / "train_ncf.json").read_text())
+    record = said()
     assert record["best_epoch"] == record["anchor_epoch"] == 3 and "ndcg@3" not in record
     assert set(record["history"][0]) == {"epoch", "loss"} and (tmp_path / "output" / "train_ncf.png").stat().st_size
 
