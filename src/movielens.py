@@ -12,13 +12,13 @@ from pathlib import Path
 
 from .common.columns import DAY, ORDER, UNITS
 from .common.errors import InputError
-from .common.files import digest, read_json, write_csv
+from .common.files import digest, write_csv
 from .common.locks import claim
 from .common.machine import code_digest
 from .common.stage import main
 from .common.tables import existing_file
 from .common.together import Together, journal_of
-from .common.variant import DATA, DIGESTS, check_tables
+from .common.variant import DATA, DIGESTS, check_tables, record_of
 from .config import Config
 from .consent.unwillingness import check_rules
 from .consent.withdrawn import head_of, read_requests
@@ -96,12 +96,6 @@ def prepare(config: Config) -> None:
     check_rules(config)
 
 
-def _record(folder, remedy):
-    """What dataset.json says; None if there is none."""
-    path = folder / DATASET_FILE
-    return read_json(path, remedy) if path.exists() else None
-
-
 def _differs(record, wanted):
     return any(record.get(key) != value for key, value in wanted.items())
 
@@ -110,8 +104,8 @@ def _is_done(folder, config, wanted):
     """Whether the folder holds this dataset; one without a record was put there by hand and is taken as it is."""
     if config.overwrite or not (folder / RATINGS_FILE).exists():
         return False
-    record = _record(folder, "run the data stage with --overwrite")
-    if record is None:
+    record = record_of(folder)
+    if not record:
         if config.items and not config.archive:
             raise InputError(f"--items {config.items}: {folder} holds data by hand; put the list there as {MOVIES_FILE}")
         if not config.archive:
@@ -136,7 +130,7 @@ def _is_edited(folder, settings):
     path = folder / UNWILLINGNESS_FILE
     if not path.exists():
         return False
-    record = _record(folder, "remove it") or {}
+    record = record_of(folder, "remove it")
     if record.get(_MADE) == digest(path):
         return False
     if _differs(record, settings):

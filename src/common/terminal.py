@@ -1,6 +1,7 @@
 """What a person sees in a terminal: log lines, progress bars and colours, with the messages of native code kept apart."""
 from __future__ import annotations
 
+import codecs
 import contextlib
 import json
 import logging
@@ -29,6 +30,9 @@ _STEERING = "\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u
 _UNSAFE = re.compile(f"[{_STEERING}]")
 _NO_LINE = re.compile(f"[\t\n{_STEERING}]+")
 
+_AS_JSON = "ifrqe.json"  # how a stream writes what its encoding cannot hold
+codecs.register_error(_AS_JSON, lambda error: (json.dumps(error.object[error.start:error.end])[1:-1], error.end))
+
 _bars_shown = True
 _told = None
 
@@ -54,16 +58,6 @@ def _message(record):
     return escaped(record.msg) % safe if safe else escaped(record.msg)
 
 
-def _encodable(text, encoding):
-    """The text with what an encoding cannot hold written as JSON does."""
-    try:
-        text.encode(encoding or "utf-8")
-        return text
-    except UnicodeEncodeError:
-        fits = {c: c.encode(encoding, "ignore") for c in set(text)}
-        return "".join(c if fits[c] else json.dumps(c)[1:-1] for c in text)
-
-
 def open_streams() -> None:
     """Lets a program go on whose standard streams are closed, or cannot show all characters."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
@@ -73,12 +67,14 @@ def open_streams() -> None:
             os.dup2(os.open(os.devnull, os.O_RDWR), number)
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "r" if number == 0 else "w"))
+        if number and hasattr(getattr(sys, name), "reconfigure"):
+            getattr(sys, name).reconfigure(errors=_AS_JSON)
 
 
 def show_error(text: str) -> None:
     """Writes a line to standard error."""
     with contextlib.suppress(OSError, ValueError):  # there may be nobody to read it
-        print(_encodable(escaped(text), getattr(sys.stderr, "encoding", None)), file=sys.stderr)
+        print(escaped(text), file=sys.stderr)
 
 
 def plain(text: str) -> str:
@@ -123,7 +119,7 @@ class Screen(logging.Handler):
             if colour:
                 text = paint(plain(text), colour)
             text = text if has_colours(stream) else plain(text)
-            tqdm.write(_encodable(text, getattr(stream, "encoding", None)), file=stream)
+            tqdm.write(text, file=stream)
             stream.flush()
         except BrokenPipeError:  # the reader, such as head, has gone; the work goes on without it
             self.setLevel(logging.CRITICAL + 1)

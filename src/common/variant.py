@@ -63,48 +63,51 @@ def dataset_files(config: Config, masked: bool = False) -> list[Path]:
     return [ratings, *(path for path in others if path.exists())]
 
 
+def record_of(folder: Path, remedy: str = REMADE) -> dict:
+    """What dataset.json says of the dataset in a folder, {} if there is none; `remedy` ends the line on a damaged one."""
+    path = folder / DATASET_FILE
+    return read_json(path, remedy) if path.exists() else {}
+
+
 def check_record(config: Config) -> dict:
     """What dataset.json says of a dataset, {} if there is none; options of the data stage that were given must agree.
 
     Raises:
         InputError: names the first that does not.
     """
-    path = dataset_folder(config) / DATASET_FILE
-    if not path.exists():
-        return {}
-    record, (defaults, _) = read_json(path, REMADE), shipped()
+    folder = dataset_folder(config)
+    record, (defaults, _) = record_of(folder), shipped()
     for key, value in config.select("filter", *(["simulation"] if config.dataset == SIMULATION else [])).items():
         if (value != defaults[key] or key in config.given) and key in record and record[key] != value:
-            raise InputError(f"--{key} {value}: but {path.parent} was made with {key}={record[key]}; make it anew with "
+            raise InputError(f"--{key} {value}: but {folder} was made with {key}={record[key]}; make it anew with "
                              f"scripts/run_download_dataset.sh --dataset {config.dataset} --{key} {value}, "
                              "or leave the option out")
     for option, key in (("archive", "sha256"), ("items", "items_sha256")):  # a file of tomorrow may name those of tomorrow
         file = getattr(config, option)
-        if file and f"line {option}" in config.marks and record.get(key) != digest(file):
-            raise InputError(f"--{option} {file}: is not what {path.parent} was made from; make that anew with "
+        if file and f"line {option}" in config.marks and record and record.get(key) != digest(file):
+            raise InputError(f"--{option} {file}: is not what {folder} was made from; make that anew with "
                              f"scripts/run_download_dataset.sh --dataset {config.dataset} and this option, or leave it out")
     return record
 
 
 def check_tables(folder: Path) -> None:
     """Raises InputError if a table in a dataset folder is not what its record says; what has no record is taken as it is."""
-    path = folder / DATASET_FILE
-    record = read_json(path, REMADE) if path.exists() else {}
+    record = record_of(folder)
     masked = "masked_from" in record
     if masked and HELD_OUT_FILE not in record.get(DIGESTS, {}):
         raise InputError(f"{folder}: was written by an earlier version, with held-out interactions among those that train; "
                          f"{REMEDY}")
     for name, said in record.get(DIGESTS, {}).items():
         if not (folder / name).is_file() or digest(folder / name) != said:
-            remedy = REMEDY if masked else f"put back a copy; or remove {path} to take the data as they are; or {REMADE}"
+            remedy = REMEDY if masked else (f"put back a copy; or remove {folder / DATASET_FILE} to take the data as they "
+                                            f"are; or {REMADE}")
             raise InputError(f"{folder / name}: is missing, or is not what {DATASET_FILE} says: it was changed, cut or "
                              f"damaged since; {remedy}")
 
 
 def is_masked(folder: Path) -> bool:
     """Whether preprocess.py wrote what lies in a dataset folder."""
-    path = folder / DATASET_FILE
-    return path.exists() and "masked_from" in read_json(path, "remove it")
+    return "masked_from" in record_of(folder, "remove it")
 
 
 @dataclass(frozen=True)
@@ -139,13 +142,10 @@ class Variant:
         Raises:
             InputError: an option of the mask was given that differs from what the mask was made with.
         """
-        path = dataset_folder(self.config, masked=True) / DATASET_FILE
-        if not self.masked or not path.exists():
-            return self.config
-        record = read_json(path, REMEDY)
-        for key, value in record.get(MASK_SETTINGS, {}).items():
+        folder = dataset_folder(self.config, masked=True)
+        for key, value in record_of(folder, REMEDY).get(MASK_SETTINGS, {}).items() if self.masked else ():
             if key in self.config.given and (now := self.config.select("influence", *MASK).get(key)) != value:
-                raise InputError(f"--{key} {now}: but {path.parent} was made with {key}={value}; run preprocess.py with "
+                raise InputError(f"--{key} {now}: but {folder} was made with {key}={value}; run preprocess.py with "
                                  f"--{key} {now} first, or leave the option out")
         return self.config
 
@@ -163,7 +163,8 @@ def decision_files(config: Config) -> tuple[Path, Path]:
 
 def check_mask(config: Config) -> None:
     """Raises InputError if the masked dataset was not made from the disclosure.csv that is there; there may be none."""
-    path, masked = decision_files(config)[0], dataset_folder(config, masked=True) / DATASET_FILE
-    if path.exists() and masked.exists() and read_json(masked, REMEDY).get("disclosure_sha256") != digest(path):
-        raise InputError(f"{path}: is not what {masked.parent} was made from, perhaps by another run; run preprocess.py, "
+    path, folder = decision_files(config)[0], dataset_folder(config, masked=True)
+    record = record_of(folder, REMEDY)
+    if path.exists() and record and record.get("disclosure_sha256") != digest(path):
+        raise InputError(f"{path}: is not what {folder} was made from, perhaps by another run; run preprocess.py, "
                          "then train.py --masked, or give each run a --data_path of its own")

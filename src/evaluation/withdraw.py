@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ..common.errors import InputError
-from ..common.files import digest, read_json
+from ..common.files import digest
 from ..common.tables import copy_rows
 from ..common.terminal import RESULT
 from ..common.together import Together, journal_of
@@ -31,6 +31,7 @@ from ..common.variant import (
     dataset_folder,
     decision_files,
     is_masked,
+    record_of,
 )
 from ..common.wording import counted
 from ..config import Config
@@ -222,10 +223,10 @@ def _write(config, request, known, unreached, record):
         with files.write(DATA, WITHDRAWN_FILE) as temporary:
             lines = path.read_bytes() if path.exists() else b""
             temporary.write_bytes(lines + b"\n" * (lines[-1:] not in (b"", b"\n")) + line.encode() + b"\n")
-        if (described := path.with_name(DATASET_FILE)).exists():
-            files.write_json(DATA, DATASET_FILE, {**read_json(described, REMEDY), **head})
+        if made := record_of(path.parent):
+            files.write_json(DATA, DATASET_FILE, {**made, **head})
         if mask is not None:
-            was = read_json(dataset_folder(config, masked=True) / DATASET_FILE, REMEDY)
+            was = record_of(dataset_folder(config, masked=True), REMEDY)
             files.write_json(MASKED, DATASET_FILE, {**files.renewed(was), "num_ratings": len(mask.rest.rows), **head})
         rewritten = files.paths("name")
         record.update(rewritten=list(map(str, rewritten)), removed=list(map(str, lasts)), not_reached=_not_reached(

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..common.errors import InputError
 from ..common.figures import as_written, disclosure_plot, drawn
-from ..common.files import digest, read_json
+from ..common.files import digest
 from ..common.machine import peak_rss_mb
 from ..common.plugins import label, plugin_files
 from ..common.ranks import check_ranks, in_ranks, rank_folder
@@ -18,7 +18,7 @@ from ..common.share import Exchange
 from ..common.stage import Stage
 from ..common.tables import copy_rows
 from ..common.together import Together, journal_of
-from ..common.variant import CHECKPOINT, DIGESTS, MASKED, OUTPUT, REMEDY, Variant, dataset_folder, is_masked
+from ..common.variant import CHECKPOINT, DIGESTS, MASKED, OUTPUT, REMEDY, Variant, dataset_folder, is_masked, record_of
 from ..common.wording import counted
 from ..config import Config
 from ..consent.allowed import NONE_DROPPED, TOO_FEW, VETO
@@ -184,7 +184,7 @@ def _check_target(config, target):
     """Raises InputError if what lies where the masked dataset is to be written is not this run's to replace."""
     if (target / RATINGS_FILE).exists() and not is_masked(target):
         raise InputError(f"{target}: was not written by preprocess.py, which would replace it; move it to another place")
-    record = read_json(target / DATASET_FILE, REMEDY) if (target / DATASET_FILE).exists() else {}
+    record = record_of(target, REMEDY)
     check_head(record, read_requests(config), target / DATASET_FILE)
     made_by = record.get(MADE_BY)
     if made_by not in (None, _run_of(config)) and not config.overwrite:
@@ -217,7 +217,7 @@ def write_masked_dataset(config: Config, dataset: Dataset, kept: np.ndarray, fil
             copy_rows(source / RATINGS_FILE, np.sort(rows), temporary)
             digests[name] = digest(temporary)
     files.remove(MASKED, MOVIES_FILE)  # of an earlier version
-    made = read_json(source / DATASET_FILE, "make the dataset anew") if (source / DATASET_FILE).exists() else {}
     files.write_json(MASKED, DATASET_FILE, {
-        **made, "dataset": target.name, "masked_from": source.name, **record, "num_ratings": len(kept), DIGESTS: digests,
-        TEXT_IDS: text_ids(dataset.user_ids, dataset.item_ids), MADE_BY: _run_of(config), **head_of(read_requests(config))})
+        **record_of(source), "dataset": target.name, "masked_from": source.name, **record, "num_ratings": len(kept),
+        DIGESTS: digests, TEXT_IDS: text_ids(dataset.user_ids, dataset.item_ids), MADE_BY: _run_of(config),
+        **head_of(read_requests(config))})
