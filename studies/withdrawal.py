@@ -9,16 +9,18 @@ import time
 import numpy as np
 import pandas as pd
 
+from src import metrics
+from src.candidates import counting, evaluation_candidates
 from src.common.errors import InputError
 from src.common.figures import BLUE, GREY, ORANGE, picture
 from src.common.stage import main
 from src.common.variant import asked, dataset_files
 from src.constants import GENRES
 from src.dataset import load_dataset
-from src.evaluation.forgetting import Judge
+from src.evaluation.forgetting import membership_auc
 from src.evaluation.recommend import top_items
 from src.influence.withdrawal import Withdrawal
-from src.network import build
+from src.network import build, score
 from src.options import TRAINED
 from src.sources.catalogue import load_catalogue
 from src.stat_utils import generator
@@ -55,7 +57,7 @@ def withdrawal(config):
     hidden = {kind: gone for kind, (gone, _) in buttons.items() if gone.any()}
     models = {**originals, **models_of(study, dataset, {**requests, **hidden}, seeds)}
     table = pd.DataFrame([row for name, gone in requests.items()
-                          for row in compared(name, gone, models, seeds, dataset, whole, config)])
+                          for row in compared(name, gone, models, seeds, dataset, lists, config)])
     left = pd.DataFrame([row for kind, gone in hidden.items() for seed in seeds for row in left_of(
         kind, gone, buttons[kind][1], models, dataset, lists, config.replace(seed=seed))])
     study.publish(pd.concat([table, left]), markdown(table, left), plot, table,
@@ -99,23 +101,36 @@ def models_of(study, dataset, jobs, seeds):
     return {(row.pop("name"), row.pop("seed")): (row, row.pop("seconds")) for row in rows}
 
 
-def compared(name, gone, models, seeds, dataset, whole, config):
+def compared(name, gone, models, seeds, dataset, lists, config):
     """A row for each seed: a request on its model against the training without."""
-    judge = Judge(whole, dataset.user[gone], dataset.item[gone], config)
+    whole, pairs = lists.whole, (dataset.user[gone], dataset.item[gone])
+    candidates = evaluation_candidates(whole, "test", config)
+
+    def hit_ratio(values):
+        lists.net.set_values(values)
+        scores = score(lists.net, candidates, config.eval_batch_size, whole.scored)
+        return metrics.hit_ratio_of_ranks(metrics.ranks(scores, counting(candidates)), config.top_k)
     for k, seed in enumerate(seeds):
         original, (retrained, seconds) = models[EVERYTHING, seed][0], models[name, seed]
         other = models[name, seeds[(k + 1) % len(seeds)]][0]  # of a single seed the same: nothing is known of two
         parts = [np.arange(len(gone)) == place for place in np.flatnonzero(gone)] if name == SINGLE else [gone]
         found, times = carried_out(original, parts, dataset, config.replace(seed=seed), 1 + config.anchor_epochs)
-        result = judge.compared(original, found, retrained, other)
-        if len(seeds) == 1:
-            result["overlap"]["seeds"] = result["overlap_relative"] = np.nan
+        sets = {"original": original, "withdrawn": found, "retrained": retrained}
+        hr = {f"hr_{key}": hit_ratio(values) for key, values in sets.items()}
+        of_users = {key: lists(values, np.unique(pairs[0])) for key, values in {**sets, "seeds": other}.items()}
+        common = {key: overlap(of_users[key], of_users["retrained"]) for key in ("original", "withdrawn", "seeds")}
+        if len(seeds) == 1 or not common["seeds"]:
+            common["seeds"] = np.nan
         yield {"request": name, "seed": seed, "interactions": int(gone.sum()), "ms": 1e3 * float(np.median(times)),
-               "retrain_seconds": seconds, "faster": seconds / float(np.median(times)), "hr_gap": result["hr_gap"],
-               "overlap_relative": result["overlap_relative"],
-               **{f"hr_{key}": value for key, value in result["hr"].items()},
-               **{f"overlap_{key}": value for key, value in result["overlap"].items()},
-               **{f"auc_{key}": value for key, value in result["membership_auc"].items()}}
+               "retrain_seconds": seconds, "faster": seconds / float(np.median(times)),
+               "hr_gap": hr["hr_withdrawn"] - hr["hr_retrained"], "overlap_relative": common["withdrawn"] / common["seeds"],
+               **hr, **{f"overlap_{key}": value for key, value in common.items()},
+               **{f"auc_{key}": membership_auc(values, whole, *pairs, config) for key, values in sets.items()}}
+
+
+def overlap(one, other):
+    """Mean share of items that two lists of each user have in common."""
+    return float(np.mean([len(np.intersect1d(a, b)) / max(len(a), 1) for a, b in zip(one, other)]))
 
 
 def carried_out(original, parts, dataset, config, sets):

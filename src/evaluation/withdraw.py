@@ -49,7 +49,7 @@ from ..sources.interactions import read_interactions
 from ..training.checkpoint import BEST, in_one, load_sets, parameters_sha256, save_checkpoint
 from ..training.checkpoint import DIGEST as PARAMETERS
 from ..training.train import LAST_SUFFIX
-from .forgetting import Judge
+from .forgetting import membership_auc
 
 logger = logging.getLogger("ifrqe")
 
@@ -135,13 +135,13 @@ def withdraw(variant: Variant) -> None:
     known, unreached = _known(variant, request)
     seconds, named = _take_out(known, unreached), known[variant.masked]
     user, item = named.dataset.user[named.withdrawn], named.dataset.item[named.withdrawn]
-    judge = Judge(dataset_of(variant) if variant.masked else named.dataset, user, item, config)
-    original, withdrawn = (judge.membership_auc(sets[BEST]) if sets and len(user) else None
+    whole = dataset_of(variant) if variant.masked else named.dataset
+    original, withdrawn = (membership_auc(sets[BEST], whole, user, item, config) if sets and len(user) else None
                            for sets in (named.sets, named.left))
     drift, share = named.lost, named.lost["interactions"] / named.lost["trained_on"]
     record = {"request": request.number, "model": variant.model, "dataset": config.dataset, "seed": config.seed,
-              "device": device, "interactions": len(user), "users": len(judge.users), "covered": int(request.meant.sum()),
-              "seconds": seconds, "membership_auc": {"withdrawn": withdrawn, "original": original},
+              "device": device, "interactions": len(user), "users": len(np.unique(user)),
+              "covered": int(request.meant.sum()), "seconds": seconds, "membership_auc": {"withdrawn": withdrawn, "original": original},
               "drift": {"requests": len(drift["requests"]), "interactions": drift["interactions"], "share": share},
               "retrain_advised": share > MEASURED, "time": request.said["time"]}
     _write(config, request, known, unreached, record)
