@@ -141,7 +141,8 @@ def withdraw(variant: Variant) -> None:
     drift, share = named.lost, named.lost["interactions"] / named.lost["trained_on"]
     record = {"request": request.number, "model": variant.model, "dataset": config.dataset, "seed": config.seed,
               "device": device, "interactions": len(user), "users": len(np.unique(user)),
-              "covered": int(request.meant.sum()), "seconds": seconds, "membership_auc": {"withdrawn": withdrawn, "original": original},
+              "covered": int(request.meant.sum()), "seconds": seconds,
+              "membership_auc": {"withdrawn": withdrawn, "original": original},
               "drift": {"requests": len(drift["requests"]), "interactions": drift["interactions"], "share": share},
               "retrain_advised": share > MEASURED, "time": request.said["time"]}
     _write(config, request, known, unreached, record)

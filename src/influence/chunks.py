@@ -5,6 +5,7 @@ import numpy as np
 
 from ..common.share import SharedPairs, cut
 from ..dataset import check_negatives
+from ..history import History
 from ..stat_utils import PairSet, generator, own_numbers, own_samples_outside, sample_outside
 
 MAX_TABLE_BITS = 1 << 28  # of a table of all pairs of some users and the items: 32 MB, else pairs are searched
@@ -40,9 +41,8 @@ class Chunks:
         self.dataset, self.config, self.purpose = dataset, config, purpose
         self.names = dataset.share.own(np.arange(len(dataset.all_user_ids))) if own else None
         self.disclosed = np.ones(dataset.num_interactions, bool) if disclosed is None else disclosed
-        self.length = np.bincount(dataset.user, minlength=dataset.num_users)
+        self.history, self.length = dataset.history, dataset.history.length
         check_negatives(dataset, dataset.history_pairs().counts if dataset.dropped is not None else self.length)
-        self.first = np.cumsum(self.length) - self.length
         pairs = max(1, config.chunk_size // (1 + config.num_neg))
         # from the longest history down: the first sets the padding
         self.blocks = dict(dataset.share.blocks(self.length))
@@ -62,22 +62,16 @@ class Chunks:
 
     def positions(self, k):
         """(m,) positions of the interactions of chunk k in the history."""
-        return self._positions_of(self.parts[k][1])
-
-    def _positions_of(self, users):
-        length = self.length[users]
-        begin = np.cumsum(length) - length
-        return np.arange(length.sum()) + np.repeat(self.first[users] - begin, length)
+        return self.history.of_users(self.parts[k][1])
 
     def pairs_of(self, users):
         """PairSet of what some users' negatives avoid, see history_pairs, numbered by their place in `users`."""
-        owner = np.repeat(np.arange(len(users)), self.length[users])
-        item = self.dataset.item[self._positions_of(users)]
+        owner = self.history.owners(users)
+        item = self.dataset.item[self.history.of_users(users)]
         if (gone := self.dataset.dropped) is not None:
-            gone = gone.of(np.isin(gone.user, users))
-            order = np.argsort(users)
-            owner = np.concatenate([owner, order[np.searchsorted(users, gone.user, sorter=order)]])
-            item = np.concatenate([item, gone.item])
+            theirs = History(gone.user, self.dataset.num_users)
+            owner = np.concatenate([owner, theirs.owners(users)])
+            item = np.concatenate([item, gone.item[theirs.of_users(users)]])
         return PairSet(owner, item, len(users), self.dataset.num_items, MAX_TABLE_BITS)
 
     def __getitem__(self, k):
@@ -88,7 +82,7 @@ class Chunks:
         place = np.arange(self.length[users[0]])
         inside = place < self.length[users][:, None]
         place = np.where(inside, place, 0)
-        used = inside & self.disclosed[self.first[users][:, None] + place]
+        used = inside & self.disclosed[self.history.first[users][:, None] + place]
         return Chunk(users, inside, used, items[self._offset[users][:, None] + place])
 
     def _draw(self, block):
@@ -96,10 +90,10 @@ class Chunks:
         config, users = self.config, self.blocks[block]
         length = self.length[users]
         self._offset[users] = np.cumsum(length) - length
-        item = self.dataset.item[self._positions_of(users)]
+        item = self.dataset.item[self.history.of_users(users)]
         if block in self._together:
             return np.concatenate([item[:, None], self._together[block]], 1)
-        owner = np.repeat(np.arange(len(users)), length)
+        owner = self.history.owners(users)
         pairs = self.pairs_of(users)
         if self.names is None:
             negatives = sample_outside(owner, pairs, generator(config.seed, self.purpose, block), config.num_neg)

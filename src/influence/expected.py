@@ -14,16 +14,13 @@ def target_items(dataset, lags):
 
     Where a history is too short, the validation item stands in; expected_influence does not read it there.
     """
-    length = np.bincount(dataset.user, minlength=dataset.num_users)
-    end = np.cumsum(length)
+    history = dataset.history
     latest = np.maximum(dataset.validation, 0)  # who takes no part has no interactions that could be asked about
-    columns = [latest]
+    targets = np.tile(latest[:, None], 1 + lags)
     for lag in range(1, 1 + lags):
-        there = length >= lag
-        column = latest.copy()
-        column[there] = dataset.item[end[there] - lag]
-        columns.append(column)
-    return np.stack(columns, 1)
+        there = history.length >= lag
+        targets[there, lag] = dataset.item[(history.first + history.length)[there] - lag]
+    return targets
 
 
 def expected_influence(influence, dataset, fit=True):
@@ -47,11 +44,10 @@ def expected_influence(influence, dataset, fit=True):
         report = {str(n): {"slopes": [1 / n] * n, "intercept": 0.0, "scale": [1.0] * n}
                   for n in range(1, 1 + influence.shape[1])}
         return expected_by(report, influence, dataset), report
-    from_end, total = _from_end(dataset), dataset.share.total
-    report = {}
+    report, later, total = {}, dataset.history.from_end, dataset.share.total
     for lags in range(1, influence.shape[1]):
         # the others are, or come after, one of the items whose losses are looked at
-        known = influence[from_end > lags, :1 + lags]
+        known = influence[later >= lags, :1 + lags]
         number = int(total(len(known)))
         if number < LEAST:
             break
@@ -84,19 +80,18 @@ def expected_by(report, influence, dataset):
         (n,) float64, nats, positive = disclosing is expected to help the user.
     """
     influence = np.asarray(influence, np.float64)
-    from_end = _from_end(dataset)
-    expected = influence[:, 0].copy()
+    expected, later = influence[:, 0].copy(), dataset.history.from_end
     for lags, fitted in report.items():  # from few to many
         slopes, scale = np.array(fitted["slopes"]), np.array(fitted["scale"])
-        usable = from_end >= int(lags)
+        usable = later + 1 >= int(lags)
         expected[usable] = influence[usable, :len(slopes)] * scale @ slopes + fitted["intercept"]
     return expected
 
 
 def per_item(dataset):
     """How many training interactions the items have, on average, that have any."""
-    occur = int((dataset.share.total(np.bincount(dataset.item, minlength=dataset.num_items)) > 0).sum())
-    return dataset.all_interactions / max(1, occur)
+    occur = dataset.share.total(np.bincount(dataset.item, minlength=dataset.num_items)) > 0
+    return dataset.all_interactions / max(1, int(occur.sum()))
 
 
 def default_shrinkage(dataset):
@@ -117,9 +112,3 @@ def shrunk(expected, shrinkage, mean):
         mean: of the expected influences of the users that the game was played with, in nats; if negative, 0 is taken.
     """
     return (1 - shrinkage) * expected + shrinkage * max(mean, 0.0)
-
-
-def _from_end(dataset):
-    """(n,) int, the place of each interaction from the end of its history: 1 for the last."""
-    length = np.bincount(dataset.user, minlength=dataset.num_users)
-    return np.cumsum(length)[dataset.user] - np.arange(dataset.num_interactions)
