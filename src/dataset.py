@@ -21,12 +21,11 @@ from .config import Config
 from .consent.allowed import TOO_FEW, WAITS, Consent, Dropped, barred
 from .consent.withdrawn import check_head, read_requests, taken_back
 from .constants import DATASET_FILE, HELD_OUT_FILE
+from .history import History
 from .sources.interactions import Ids, Interactions, ordered, read_interactions, read_masked
 from .stat_utils import PairSet, sample_outside
 
 logger = logging.getLogger("ifrqe")
-
-ALL_VETOED = "--veto: all interactions are vetoed or withdrawn, so that nothing is left to train on; take back some"
 
 
 @dataclass
@@ -165,13 +164,9 @@ def without_test_items(dataset: Dataset) -> Dataset:
 
 
 def split(name: str, ids: Ids, ratings: tuple, holdout: int = 2) -> Dataset:
-    """Leave-one-out split of interactions by time; ties are broken by their order.
+    """Leave-one-out split, by time and then by their order, of (r,) positions of users and of items, and times.
 
-    Args:
-        name: of the dataset.
-        ids: Ids.
-        ratings: three (r,) arrays: positions of users and of items, and times; every user needs `holdout` of them.
-        holdout: items held out of each user, 1 or 2.
+    Every user needs `holdout` of them, 1 or 2.
     """
     return split_allowed(ordered(name, ids, ratings), holdout)
 
@@ -190,11 +185,11 @@ def split_allowed(whole: Interactions, holdout: int, why: np.ndarray | None = No
     """
     why = np.zeros(whole.num_interactions, np.int32) if why is None else why.astype(np.int32)
     allowed = np.flatnonzero(why == 0)
-    number = np.bincount(whole.user[allowed], minlength=whole.num_users)
-    scored = number >= holdout
+    left = History(whole.user[allowed], whole.num_users)
+    scored = left.length >= holdout
     why[allowed[~scored[whole.user[allowed]]]] = TOO_FEW
     held = np.full((whole.num_users, holdout), -1)
-    held[scored] = allowed[(np.cumsum(number)[scored] - 1)[:, None] - np.arange(holdout)[::-1]]
+    held[scored] = allowed[(left.first + left.length)[scored][:, None] - np.arange(holdout, 0, -1)]
     if later is not None:
         why = np.where(why == 0, later, why)
         lost = scored & (why[held] > 0).any(1)
@@ -244,7 +239,7 @@ def allowed_part(whole: Interactions, config: Config, requests: list[dict], cons
     consent, why, later, said = barred(whole, config, requests, consent)
     dataset = split_allowed(whole, config.holdout, why, later, None if said is None else said[1])
     if not dataset.num_interactions and not len(dataset.scored):
-        raise InputError(ALL_VETOED)
+        raise InputError("--veto: all is vetoed or withdrawn, so that nothing is left to train on; take back some")
     dataset.consent = consent
     if said is not None:
         place = np.argsort(whole.rows)[dataset.rows]

@@ -1,4 +1,4 @@
-"""Columns that other programs wrote: ids, numbers, times, titles and genres, read in one way by every stage.
+"""Columns that other programs wrote: ids, numbers and times, read in one way by every stage.
 
 An id is text until all ids of its column are proven to be whole numbers, and never a float on the way: 007 stays apart from
 7, 1.0 from 1, and NA is an id like any other. Blanks around an id, and the Unicode form that it is written in, do not count.
@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..constants import GENRES, ITEM, TIMESTAMP, TITLE
+from ..constants import TIMESTAMP
 from .errors import InputError
 
 logger = logging.getLogger("ifrqe")
@@ -40,11 +40,6 @@ _CALENDAR = {"%Y%m%d": 10 ** 6, "%Y%m%d%H%M": 10 ** 10, "%Y%m%d%H%M%S": 10 ** 12
 
 # What parts genres: the first of these signs that a file has.
 PARTED = {"|": "bars", ";": "semicolons", ",": "commas"}
-_LIST = re.compile(r"""\[.*\]|(['"])[^|;]*\1""", re.S)  # ['A', 'B'], [["A", "B"]], or 'A', 'B'
-_QUOTED = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
-_IN_LIST = re.compile(rf"""{_QUOTED}|[^\s\[\],'"][^\[\],]*""")
-_NAMED = re.compile(rf"""['"]name['"]\s*:\s*({_QUOTED})""")  # in a list of {'id': 18, 'name': 'Drama'}
-_ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})|\\(.)")
 
 _MEND = "correct the row or remove it"
 _MEND_TIME = "give seconds since 1970 or ISO dates such as 2024-05-31 18:30:00, or leave the column out"
@@ -90,7 +85,7 @@ def clean_ids(column: pd.Series, name: str | Path, what: str, row_name: Callable
     cleaned = [clean_text(text) for text in texts]
     codes = np.asarray(column.codes, np.int64)
     faults = [(lambda text: text == "" and not blank, ""),
-              (lambda text: not _printable(text), ", with a control character or a line break in it"),
+              (lambda text: not printable(text), ", with a control character or a line break in it"),
               (_SPREADSHEET.fullmatch, ": a spreadsheet wrote it in scientific notation, and its last digits are lost; "
                "export ids as text")]
     for is_fault, why in faults:
@@ -116,7 +111,7 @@ def clean_text(text: object) -> str:
     return text.strip(BLANKS)
 
 
-def _printable(text):
+def printable(text: str) -> bool:
     """Whether a text can be an id: no control characters, line breaks or surrogates."""
     if text.isascii():
         return text.isprintable()
@@ -124,7 +119,7 @@ def _printable(text):
 
 
 def _shown(text):
-    return "nothing" if text.strip(BLANKS) == "" and _printable(text) else repr(text)
+    return "nothing" if text.strip(BLANKS) == "" and printable(text) else repr(text)
 
 
 def whole_numbers(texts: list[str]) -> np.ndarray | None:
@@ -283,65 +278,3 @@ def _unit(values, name):
     if not len(present) or present[0] > len(UNITS) or (level == 0).mean() > 0.5 or np.ptp(values) == 0:
         return ORDER
     return words[present[0]]
-
-
-def clean_movies(table: pd.DataFrame, name: str | Path, bars: bool = False, blanks: bool = False) -> pd.DataFrame:
-    """A list of items with one row for each, as text: ITEM, TITLE on one line, GENRES joined by "|"; "" for what is unknown.
-
-    Rows without an id are left out, and of an item that is there twice the first row counts; the log says so, and by what
-    genres are parted: quoted lists by themselves, other text by the first of PARTED that the file has.
-
-    Args:
-        table: ITEM and, where the source has them, TITLE and GENRES, of text or categories of text.
-        name: of the file, for messages.
-        bars: whether genres are known to be parted by "|".
-        blanks: whether blanks part them where nothing else does.
-
-    Raises:
-        InputError: see clean_ids.
-    """
-    ids = clean_ids(table[ITEM], name, ITEM, blank=True)
-    titles, genres = (table[c].astype(str).to_numpy() if c in table else np.full(len(table), "", object)
-                      for c in (TITLE, GENRES))
-    there = ids.code >= 0
-    lost = np.flatnonzero(~there & np.array([title.strip() != "" for title in titles], bool))
-    if len(lost):
-        logger.warning("%s: %s rows with a title have no %s and are left out, e.g. row %d", name, f"{len(lost):,}", ITEM,
-                       lost[0] + 1)
-    genres = ["|".join(filter(None, map(clean_genre, parts))) for parts in _parted(genres[there], name, bars, blanks)]
-    movies = pd.DataFrame({ITEM: ids.unique[ids.code[there]], TITLE: [_one_line(title) for title in titles[there]],
-                           GENRES: genres}, dtype=object)
-    repeated = movies.duplicated(ITEM)
-    if repeated.any():
-        logger.warning("%s: %s rows repeat an item, e.g. %s; of each item the first row counts", name,
-                       f"{int(repeated.sum()):,}", movies[ITEM][repeated].iloc[0])
-    return movies[~repeated].reset_index(drop=True)
-
-
-def _parted(texts, name, bars, blanks):
-    """The genres of each text, a list of lists; see clean_movies."""
-    texts = [text.strip(BLANKS) for text in texts]
-    plain = "\n".join(text for text in texts if not _LIST.fullmatch(text)).replace("&amp;", "&")
-    sign = "|" if bars else next((sign for sign in PARTED if sign in plain), None if blanks else "|")
-    parts = [_of_list(text) if not bars and _LIST.fullmatch(text) else [text] if text == NO_GENRE else text.split(sign)
-             for text in texts]
-    if shown := next((pair for pair in zip(texts, parts) if len(pair[1]) > 1 and "|" not in pair[0]), None):
-        listed = "in quoted lists" if _LIST.fullmatch(shown[0]) else f"parted by {PARTED.get(sign, 'blanks')}"
-        logger.info("%s: genres are %s: %r is %s", name, listed, shown[0], " and ".join(map(clean_genre, shown[1])))
-    return parts
-
-
-def _of_list(text):
-    """The names in a text that _LIST fits."""
-    names = (name[1:-1] if name[0] in "'\"" else name for name in _NAMED.findall(text) or _IN_LIST.findall(text))
-    return [_ESCAPE.sub(lambda sign: chr(int(sign[1], 16)) if sign[1] else sign[2], name) for name in names]
-
-
-def clean_genre(text: str) -> str:
-    """The name of a genre without blanks around it or twice between words."""
-    return " ".join(clean_text(text).split())
-
-
-def _one_line(title):
-    """A title on one line: control characters and line breaks become blanks."""
-    return title if _printable(title) else "".join(c if _printable(c) else " " for c in title).strip()

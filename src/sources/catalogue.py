@@ -1,17 +1,27 @@
 """The lists of users and items of a dataset: titles and genres, and the ids that a person names."""
 from __future__ import annotations
 
+import logging
+import re
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from ..common.columns import NO_GENRE, clean_genre, clean_movies, clean_text
+from ..common.columns import BLANKS, NO_GENRE, PARTED, clean_ids, clean_text, printable
 from ..common.errors import InputError
 from ..common.tables import read_table
 from ..common.variant import dataset_folder
 from ..config import Config
 from ..constants import DATASET_FILE, GENRE, GENRES, ITEM, MOVIE_COLUMNS, MOVIES_FILE, TITLE, USER
+
+logger = logging.getLogger("ifrqe")
+
+_LIST = re.compile(r"""\[.*\]|(['"])[^|;]*\1""", re.S)  # ['A', 'B'], [["A", "B"]], or 'A', 'B'
+_QUOTED = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
+_IN_LIST = re.compile(rf"""{_QUOTED}|[^\s\[\],'"][^\[\],]*""")
+_NAMED = re.compile(rf"""['"]name['"]\s*:\s*({_QUOTED})""")  # in a list of {'id': 18, 'name': 'Drama'}
+_ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})|\\(.)")
 
 
 def load_catalogue(dataset, config: Config) -> pd.DataFrame:
@@ -28,14 +38,14 @@ def load_catalogue(dataset, config: Config) -> pd.DataFrame:
 
 
 def read_movies(path: str | Path) -> pd.DataFrame:
-    """The list of items in a movies.csv; see columns.clean_movies. What the data stage wrote parts genres by bars."""
+    """The list of items in a movies.csv; see clean_movies. What the data stage wrote parts genres by bars."""
     table = read_table(path, MOVIE_COLUMNS, [ITEM], extra="quiet", movies=True)
     return clean_movies(table, path, bars=Path(path).with_name(DATASET_FILE).exists())
 
 
 def plain_genre(text):
     """The name of a genre as names are compared."""
-    return clean_genre(text).casefold()
+    return _clean_genre(text).casefold()
 
 
 def genres_of(dataset, config):
@@ -88,3 +98,65 @@ def id_types() -> dict:
 def text_ids(user_ids: np.ndarray, item_ids: np.ndarray) -> list[str]:
     """Of the columns of ids those that are text, as dataset.json lists them."""
     return [column for column, ids in ((USER, user_ids), (ITEM, item_ids)) if ids.dtype.kind not in "iu"]
+
+
+def clean_movies(table: pd.DataFrame, name: str | Path, bars: bool = False, blanks: bool = False) -> pd.DataFrame:
+    """A list of items with one row for each, as text: ITEM, TITLE on one line, GENRES joined by "|"; "" for what is unknown.
+
+    Rows without an id are left out, and of an item that is there twice the first row counts; the log says so, and by what
+    genres are parted: quoted lists by themselves, other text by the first of PARTED that the file has.
+
+    Args:
+        table: ITEM and, where the source has them, TITLE and GENRES, of text or categories of text.
+        name: of the file, for messages.
+        bars: whether genres are known to be parted by "|".
+        blanks: whether blanks part them where nothing else does.
+
+    Raises:
+        InputError: see clean_ids.
+    """
+    ids = clean_ids(table[ITEM], name, ITEM, blank=True)
+    titles, genres = (table[c].astype(str).to_numpy() if c in table else np.full(len(table), "", object)
+                      for c in (TITLE, GENRES))
+    there = ids.code >= 0
+    lost = np.flatnonzero(~there & np.array([title.strip() != "" for title in titles], bool))
+    if len(lost):
+        logger.warning("%s: %s rows with a title have no %s and are left out, e.g. row %d", name, f"{len(lost):,}", ITEM,
+                       lost[0] + 1)
+    genres = ["|".join(filter(None, map(_clean_genre, parts))) for parts in _parted(genres[there], name, bars, blanks)]
+    movies = pd.DataFrame({ITEM: ids.unique[ids.code[there]], TITLE: [_one_line(title) for title in titles[there]],
+                           GENRES: genres}, dtype=object)
+    repeated = movies.duplicated(ITEM)
+    if repeated.any():
+        logger.warning("%s: %s rows repeat an item, e.g. %s; of each item the first row counts", name,
+                       f"{int(repeated.sum()):,}", movies[ITEM][repeated].iloc[0])
+    return movies[~repeated].reset_index(drop=True)
+
+
+def _parted(texts, name, bars, blanks):
+    """The genres of each text, a list of lists; see clean_movies."""
+    texts = [text.strip(BLANKS) for text in texts]
+    plain = "\n".join(text for text in texts if not _LIST.fullmatch(text)).replace("&amp;", "&")
+    sign = "|" if bars else next((sign for sign in PARTED if sign in plain), None if blanks else "|")
+    parts = [_of_list(text) if not bars and _LIST.fullmatch(text) else [text] if text == NO_GENRE else text.split(sign)
+             for text in texts]
+    if shown := next((pair for pair in zip(texts, parts) if len(pair[1]) > 1 and "|" not in pair[0]), None):
+        listed = "in quoted lists" if _LIST.fullmatch(shown[0]) else f"parted by {PARTED.get(sign, 'blanks')}"
+        logger.info("%s: genres are %s: %r is %s", name, listed, shown[0], " and ".join(map(_clean_genre, shown[1])))
+    return parts
+
+
+def _of_list(text):
+    """The names in a text that _LIST fits."""
+    names = (name[1:-1] if name[0] in "'\"" else name for name in _NAMED.findall(text) or _IN_LIST.findall(text))
+    return [_ESCAPE.sub(lambda sign: chr(int(sign[1], 16)) if sign[1] else sign[2], name) for name in names]
+
+
+def _clean_genre(text):
+    """The name of a genre without blanks around it or twice between words."""
+    return " ".join(clean_text(text).split())
+
+
+def _one_line(title):
+    """A title on one line: control characters and line breaks become blanks."""
+    return title if printable(title) else "".join(c if printable(c) else " " for c in title).strip()

@@ -11,10 +11,10 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from ..common.columns import clean_movies
 from ..common.errors import InputError
 from ..common.tables import YEAR, existing_file, read_stream, read_without_header
 from ..constants import GENRES, ITEM, MOVIE_COLUMNS, RATING_COLUMNS, TITLE, USER
+from .catalogue import clean_movies
 
 logger = logging.getLogger("ifrqe")
 
@@ -38,7 +38,7 @@ def read_source(path, items=None):
 
     Returns:
         ratings: DataFrame with user_id, item_id (text) and, where the source has them, rating and timestamp.
-        movies: DataFrame item_id, title, genres, see columns.clean_movies; empty where the source has none.
+        movies: DataFrame item_id, title, genres, see catalogue.clean_movies; empty where the source has none.
 
     Raises:
         InputError: names the file and what is wrong with it.
