@@ -44,17 +44,16 @@ def explain(variant: Variant) -> None:
     users = find_users(dataset, config.explain_user, "explain_user")
     set_device(config)
     catalogue = load_catalogue(dataset, config)
-    models = {}
+    answers = [{**of_user(user, dataset, decisions, catalogue), "recommended": {}} for user in users]
     for name, masked in (("plain", False), ("masked", True)):
+        model = Variant(config, masked)
         try:
-            model = Variant(config, masked)
-            models[name] = load_checkpoint(model.checkpoint, dataset, model)[0]
+            net = load_checkpoint(model.checkpoint, dataset, model)[0]
         except InputError as e:  # the decisions stand without it
             logger.warning("without the recommendations of the %s model: %s", name, e)
-    lists = {name: top_items(net, users, dataset, config.top_k, config.eval_batch_size) for name, net in models.items()}
-    answers = [of_user(user, dataset, decisions, catalogue) for user in users]
-    for k, answer in enumerate(answers):
-        answer["recommended"] = {name: as_records(found[k], dataset, catalogue) for name, found in lists.items()}
+            continue
+        for answer, found in zip(answers, top_items(net, users, dataset, config.top_k, config.eval_batch_size)):
+            answer["recommended"][name] = as_records(found, dataset, catalogue)
     Explanations(dataset=config.dataset, users=answers).show(config.format)
 
 
