@@ -370,16 +370,3 @@ def test_fidelity_study_of_a_simulation(tmp_path):
         assert row["contrast"]["bottom"]["loss"] > row["contrast"]["top"]["loss"] and f"| {name} |" in process.stdout
     assert report["solvers"]["block"]["lds_loss"] > report["solvers"]["lissa"]["lds_loss"]
     assert 0 < report["ceilings"]["loss"]["own_agreement"] < report["ceilings"]["loss"]["seed_agreement"]
-
-
-@pytest.mark.slow
-def test_trade_off_of_a_simulation(tmp_path):
-    size = ["--sim_users", 60, "--sim_items", 60, "--sim_ratings", 1500, "--num_eval_neg", 20]
-    fast = ["--train_epochs", 3, "--batch_size", 500, "--tradeoff_budgets", "0.3,0.7", "--seeds", "1,2"]
-    process = script("run_tradeoff.sh", "simulation", *size, *fast, *folders(tmp_path))
-    assert process.returncode == 0, process.stderr
-    table = pd.read_csv(tmp_path / "output" / "tradeoff.csv")
-    assert len(table) == 9 * 2 * 2 and table.strategy.nunique() == 9
-    assert (table[table.strategy.isin(["ifrqe", "ifrqe++", "threshold"])].wv_share <= 0.7).all()
-    assert "| 70% | ifrqe++ |" in process.stdout and "worse off" in process.stdout
-    assert (tmp_path / "output" / "tradeoff.png").stat().st_size > 10_000

@@ -135,24 +135,13 @@ def test_two_datasets_in_one_folder_are_apart(other, settings, tmp_path):
         locks.claim(config)
 
 
-def test_one_folder_for_all_is_no_conflict_with_oneself(settings, tmp_path):
+def test_one_folder_for_all_and_folders_of_seeds_are_locked_and_left_clean(settings, tmp_path):
     everything = [f"--{name}_path={tmp_path}" for name in ("data", "output", "checkpoint")]
     with locked("run_preprocess", settings(*everything)):
         assert len([p for p in tmp_path.iterdir() if p.name.endswith(".lock")]) == 3
     assert not list(tmp_path.iterdir())
-
-
-def test_who_only_asks_needs_no_lock(other, settings):
-    other("run_train")
-    with locked("run_eval", settings("--recommend", "1")):
-        pass
-
-
-def test_folders_of_seeds_are_locked_too(other, settings, tmp_path):
-    config = settings("--seeds", "1,2")
-    with locked("run_train", config):
-        for folder in ("output/seed_2", "checkpoint/seed_1"):
-            assert (tmp_path / folder / ".lock").exists()
+    with locked("run_train", settings("--seeds", "1,2")), locked("run_eval", settings("--recommend", "1")):  # who only asks
+        assert all((tmp_path / folder / ".lock").exists() for folder in ("output/seed_2", "checkpoint/seed_1"))
 
 
 def test_a_file_system_without_locks_is_named_and_used(settings, caplog, monkeypatch):

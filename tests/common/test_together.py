@@ -91,7 +91,7 @@ def entry(folder="first", name="a.txt", text="new", **changed):
 
 
 @pytest.mark.parametrize("said", [
-    {}, [], 3, {"files": {}}, {"files": [1]}, {"moves": {"/etc/passwd": "x"}, "removed": ["theirs.txt"]},
+    "", "{", "\xff", {}, [], 3, {"files": {}}, {"files": [1]}, {"moves": {"/etc/passwd": "x"}, "removed": ["theirs.txt"]},
     {"files": [entry(name="../theirs.txt")]}, {"files": [entry(name="sub/a.txt")]}, {"files": [entry(name="..")]},
     {"files": [entry(name="")]}, {"files": [entry(name=None)]}, {"files": [entry(folder="elsewhere")]},
     {"files": [entry(folder="../one")]}, {"files": [entry(folder=None)]}, {"files": [entry(folder=["first"])]},
@@ -115,13 +115,6 @@ def test_a_journal_that_is_not_of_this_program_moves_and_removes_nothing(journal
     assert not finish(journal)
     assert content(tmp_path) == before
     assert "journal.json: is no journal of this program, and is left alone; remove it" in caplog.text
-
-
-@pytest.mark.parametrize("text", [b"", b"{", b"\xff\xfe"])
-def test_a_journal_that_is_no_json_is_left_alone(journal, tmp_path, caplog, text):
-    journal.path.write_bytes(text)
-    assert not finish(journal) and journal.path.read_bytes() == text
-    assert "is no journal of this program" in caplog.text
 
 
 def test_a_file_that_is_not_what_the_journal_says_is_not_put_in_place(journal, tmp_path, caplog):
