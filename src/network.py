@@ -266,14 +266,13 @@ def score(net: Network, candidates: np.ndarray, batch_size: int, users: np.ndarr
     num_users, n = candidates.shape
     users = np.arange(num_users, dtype=np.int32) if users is None else users
     scores = np.empty(candidates.shape, np.float32)
-    for _, part in _parts(num_users, batch_size // n, "scoring"):
+    for _, part in _parts(num_users, min(num_users, max(1, batch_size // n)), "scoring"):
         scores[part] = net(Tensor(users[part]), Tensor(candidates[part])).asnumpy()
     return scores
 
 
 def _parts(number, size, what):
     """Cuts so many users into parts of one size, so that the graph is compiled once: slices, and what each repeats."""
-    size = min(number, max(1, size))
     with progress(number, what, "user") as bar:
         for first in range(0, number, size):
             start = min(first, number - size)
@@ -282,21 +281,14 @@ def _parts(number, size, what):
 
 
 def score_all(net: Network, users: np.ndarray, num_items: int, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Logits of all items, for a few users at a time; at most `batch_size` pairs in one call, but at least one user.
-
-    Args:
-        net: Network.
-        users: (u,) int array.
-        num_items: of the network.
-        batch_size: pairs.
+    """Logits of all items for (u,) users, a few at a time: at most `batch_size` pairs in one call, but at least one user.
 
     Yields:
         part: (c,) int array, the next users.
         scores: (c, num_items) float32, their logits.
     """
     users = np.asarray(users, np.int32)
-    items = None
-    for repeated, part in _parts(len(users), batch_size // num_items, "scoring all items"):
-        if items is None:
-            items = Tensor(np.tile(np.arange(num_items, dtype=np.int32), (part.stop - part.start, 1)))
+    size = min(len(users), max(1, batch_size // num_items))
+    items = Tensor(np.tile(np.arange(num_items, dtype=np.int32), (size, 1)))
+    for repeated, part in _parts(len(users), size, "scoring all items"):
         yield users[part][repeated:], net(Tensor(users[part]), items).asnumpy()[repeated:]
