@@ -1,21 +1,18 @@
 """What do the models still tell of what users withhold? The leakage audit, started by scripts/run_audit.sh.
 
 For each strategy at one budget and seed, as AUCs (.5 is chance, 1 is certainty): do withheld items score above untouched
-ones, does a score tell whether an interaction was trained on, and do the genres that users disclose tell those that they
-withhold. Masks and models are kept. How to read the measures: docs/results.md.
+ones, and does a score tell whether an interaction was trained on. Masks and models are kept. How to read the measures:
+docs/results.md.
 """
 import numpy as np
 import pandas as pd
 
-from src.common.columns import NO_GENRE
 from src.common.plugins import label
 from src.common.stage import main
 from src.common.wording import counted
-from src.constants import GENRES
 from src.game.strategies import NONE, STRATEGIES
 from src.history import History
 from src.network import score
-from src.sources.catalogue import load_catalogue
 from src.stat_utils import generator, sample_distinct_outside
 
 from .grid import Study, averages, grid, names_of, needs_validation, seeds_of
@@ -25,21 +22,15 @@ OWN = {"audit_strategies": ("str", "none,threshold,ifrqe,ask-first",
                             "strategies, separated by commas, at wv_budget; none and random are always among them")}
 RANDOM = "random"
 PAIRS = 20_000  # of each kind at most, for membership
-FOLDS = 5  # of the cross-validation
-FEWEST = 20  # users in each class; with fewer nothing is learned about them
 _COMPARED = 1 << 22  # interactions with untouched items in memory at a time
 MEASURES = {"own": "withheld above untouched: own model", "full": "model of everything", "popularity": "popularity alone",
-            "membership": "disclosed above withheld: own model", "membership_full": "model of everything",
-            "taste": "withheld genres from disclosed ones", "taste_matched": "as many withheld at random"}
+            "membership": "disclosed above withheld: own model", "membership_full": "model of everything"}
 TEXT = """
 - Withheld above untouched: share of {negatives} untouched items of a user that score below a withheld item, mean over \
 users; by the model that never saw it, by the model of everything, which was trained on it, and by how often others \
 disclose an item.
 - Disclosed above withheld: pairs of the same users, in equal numbers. What the model of everything gives is what the \
 choice of the mask alone gives, since it was trained on both.
-- Withheld genres: whether a genre's share among what a user withholds is above the median of the users, by logistic \
-regression from the genres that they disclose, cross-validated, mean over genres; empty where no genre is known, or parts \
-the users into two classes large enough.
 
 Strategies withhold different items, so compare the columns of a row first. Withholding keeps an interaction out of the \
 training; it does not hide a taste."""
@@ -96,18 +87,12 @@ class Measured:
         self.net = masks.retraining.shown  # which is there only if users have enough untouched items
         self.untouched = sample_distinct_outside(self.dataset.all_pairs(), self.config.num_eval_neg,
                                                  generator(self.config.seed, "audit", "untouched"))
-        genres = load_catalogue(self.dataset, self.config)[GENRES].replace(NO_GENRE, "")
-        self.flags = genres.str.get_dummies("|").to_numpy(bool)  # (num_items, g)
 
     def __call__(self, disclosed, values):
         """By key of MEASURES an AUC, or NaN where there is nothing to measure."""
         if disclosed.all():
             return dict.fromkeys(MEASURES, np.nan)
-        seed, history = self.config.seed, self.dataset.history
-        matched = as_many_at_random(disclosed, history, generator(seed, "audit", "matched"))
-        return {**self._guessed(disclosed, values), **self._membership(disclosed, values),
-                **{name: taste(mask, history, self.dataset.item, self.flags, seed)
-                   for name, mask in (("taste", disclosed), ("taste_matched", matched))}}
+        return {**self._guessed(disclosed, values), **self._membership(disclosed, values)}
 
     def _scores(self, values, user, item):
         """(m,) float32 logits of a model, given by its parameters."""
@@ -172,60 +157,6 @@ def matched_samples(disclosed, history, number, rng):
     withheld = np.sort(rng.permutation(withheld)[:number])
     own = history.user[withheld]
     return withheld, shown[of_shown.first[own] + rng.integers(0, of_shown.length[own])]
-
-
-def as_many_at_random(disclosed, history, rng):
-    """(n,) bool: a mask that withholds as many interactions of each user as `disclosed` does, drawn at random."""
-    user = history.user
-    mask = np.empty(len(user), bool)
-    mask[np.lexsort((rng.random(len(user)), user))] = (  # shuffled within each user
-        np.arange(len(user)) - history.first[user] >= history.sums(~disclosed)[user])
-    return mask
-
-
-def genre_shares(chosen, history, item, flags):
-    """(num_users, g) shares of the genres in what is chosen, (n,) bool, of interactions; NaN for users without any."""
-    counts = np.stack([history.sums(chosen & genre[item]) for genre in flags.T], 1)
-    with np.errstate(invalid="ignore"):
-        return counts / history.sums(chosen)[:, None]
-
-
-def taste(disclosed, history, item, flags, seed):
-    """How well the genres of what users disclose tell those of what they withhold, as an AUC.
-
-    For each genre, a logistic regression on a user's shares of all genres among what is disclosed tells whether the
-    genre's share among what is withheld lies above the median of the users. Genres with fewer than FEWEST users on either
-    side do not count.
-
-    Args:
-        disclosed: (n,) bool, a mask.
-        history: History.
-        item: (n,) int.
-        flags: (num_items, g) bool, the genres of each item.
-        seed: of the folds.
-
-    Returns:
-        Mean over genres and folds; NaN if no genre counts.
-    """
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import StratifiedKFold, cross_val_score
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-    from threadpoolctl import threadpool_limits
-    if not flags.size:
-        return np.nan
-    shown, hidden = (genre_shares(chosen, history, item, flags) for chosen in (disclosed, ~disclosed))
-    users = np.isfinite(shown).all(1) & np.isfinite(hidden).all(1)
-    if not users.any():
-        return np.nan
-    shown, hidden = shown[users], hidden[users]
-    above = hidden > np.median(hidden, 0)
-    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
-    with threadpool_limits(1):  # so small that threads only wait for each other
-        found = [cross_val_score(model, shown, labels, cv=folds, scoring="roc_auc").mean() for labels in above.T
-                 if min(labels.sum(), (~labels).sum()) >= FEWEST]
-    return float(np.mean(found)) if found else np.nan
 
 
 if __name__ == "__main__":

@@ -5,9 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.config import shipped
 from src.dataset import load_dataset
-from src.evaluation.evaluate import ranks_among_untouched
 from studies import carryover as study
 from studies.carryover import carryover, settings_of
 from studies.carryover_judges import (
@@ -19,13 +17,12 @@ from studies.carryover_judges import (
     MOST_ITEMS,
     ease_weights,
     fitted,
-    in_chunks,
     matrix_of,
     reason_against,
 )
 from studies.grid import Study
 from tests.common.test_figures import is_png
-from tests.small import SMALL, refused
+from tests.small import SMALL
 
 STUDY = [*SMALL, "--carryover_strategies", "threshold,random", "--carryover_judges", "ease,ncf", "--seeds", "1,2"]
 
@@ -73,34 +70,6 @@ def test_what_is_withheld_is_neither_trained_on_nor_ranked_and_judges_add_up(cpu
     assert text.count("- als: left out: the package implicit does not serve (ModuleNotFoundError(") == 1
 
 
-def test_other_base_models_judge_by_their_recipes(cpu, ratings, settings, monkeypatch):
-    asked = []
-
-    class Retrained:
-        shown = None
-
-        def __init__(self, dataset, config, device):
-            asked.append((config.model, config.num_factors))
-
-        def __call__(self, part, seed):
-            asked.append((part.num_interactions, seed))
-    monkeypatch.setattr(study, "Retraining", Retrained)
-    monkeypatch.setattr(study, "score_all", lambda *_: None)
-    monkeypatch.setattr(study, "ranks_among_untouched", lambda *_: np.zeros(12, int))
-    carryover(settings(*SMALL, "--carryover_strategies", "none", "--seeds", 5, "--carryover_judges", "mf,ncf"))
-    width = shipped()[1]["mf"]["num_factors"]
-    assert asked == [("mf", width), (84, 5), ("ncf", settings(*SMALL).num_factors), (84, 5)]
-    assert width != settings(*SMALL).num_factors
-
-
-def test_bad_settings_are_one_line(cpu, ratings, settings, monkeypatch):
-    monkeypatch.setitem(sys.modules, "implicit", None)
-    for flags in (["--carryover_strategies", "magic"], ["--carryover_judges", "ease,mine.py"], ["--carryover_judges", "als"],
-                  ["--holdout", 1]):
-        with refused(*flags):
-            carryover(settings(*flags))
-
-
 @pytest.mark.parametrize("ridge", [0.5, 20.0])
 def test_ease_is_the_constrained_least_squares(cpu, ratings, settings, ridge):
     matrix = matrix_of(load_dataset(settings()))
@@ -111,23 +80,6 @@ def test_ease_is_the_constrained_least_squares(cpu, ratings, settings, ridge):
         assert found[k, k] == 0 and np.delete(found[:, k], k) == pytest.approx(wanted, abs=1e-10)
     users = np.array([3, 0])
     assert fitted(EASE, matrix, 1, {"ridge": ridge})(users) == pytest.approx(x[users] @ found, abs=1e-5)
-
-
-def test_ranks_leave_out_what_is_withheld(small, settings):
-    dataset = load_dataset(settings())  # items 1 to 9 are the positions 0 to 8; see conftest.small
-    falling = np.tile(np.arange(9.0, 0, -1), (4, 1))
-
-    def ranks(scores, target=dataset.test):
-        return ranks_among_untouched(dataset, target, in_chunks(lambda users: scores[users], 4, 9, 20)).tolist()
-    # 1 has touched 1 to 6, 7 is to be validated; 2: 7, 1, 5 and 2; 3: 2 and 1; 4: 5
-    assert ranks(falling) == [0, 4, 0, 4]  # before the test items 8, 9, 3, 6 come: none; 3 4 6 8; none; 1 2 3 4
-    assert ranks(np.ones((4, 9))) == [1, 4, 6, 7]  # equal scores come before: all untouched ones
-    assert ranks(falling, dataset.validation) == [0, 0, 0, 4]  # 7, 2, 1, 5; the test item is as untouched as any
-    matrix = matrix_of(dataset.part(np.arange(dataset.num_interactions) != 0))
-    assert matrix.shape == (4, 9) and matrix[0].indices.tolist() == [1, 2, 3, 4, 5]  # item 1 is withheld
-    falling[0, 0] = 100  # but it is not ranked, however likely
-    assert ranks(falling) == [0, 4, 0, 4]
-    assert [users.tolist() for users, _ in in_chunks(lambda users: falling[users], 4, 9, 20)] == [[0, 1], [2, 3]]
 
 
 def test_who_cannot_judge_has_a_reason(monkeypatch, tmp_path):

@@ -5,11 +5,9 @@ import numpy as np
 import pytest
 
 from src.dataset import load_dataset
-from src.metrics import cross_entropy
 from studies import fidelity as study
-from studies.fidelity import OWN_SHARE, ceilings, fidelity, predicted_losses, spearman, subset
+from studies.fidelity import OWN_SHARE, ceilings, fidelity, spearman, subset
 from studies.grid import Retraining
-from tests.small import refused
 
 SMALL = ["--num_factors", 2, "--layers", "4,2", "--num_eval_neg", 5, "--top_k", 3, "--train_epochs", 2, "--num_neg", 2,
          "--fidelity_masks", 6, "--fidelity_solvers", "block"]
@@ -39,15 +37,6 @@ def test_subset_keeps_the_first_of_each_user(ratings, settings):
             assert kept[mine].sum() == number
             if number < 6:
                 assert order[mine & kept].max() < order[mine & ~kept].min()
-
-
-def test_predicted_loss_falls_with_what_helps(ratings, settings):
-    dataset = load_dataset(settings())
-    influence = np.where(np.arange(dataset.num_interactions) % 6 == 0, 2.0, 0.5)  # of each user the first
-    kept = np.zeros((2, dataset.num_interactions), bool)
-    kept[1, ::6] = True
-    kept[1, 1] = True
-    assert predicted_losses(influence, kept, dataset)[:, :2].tolist() == [[0, 0], [-2.5, -2.0]]
 
 
 def test_ceilings_are_what_the_best_prediction_reaches():
@@ -99,28 +88,3 @@ def test_the_study_scores_each_solver_by_retrainings(cpu, ratings, settings, tmp
     assert "| block | 0.9" in (tmp_path / "output" / "fidelity.md").read_text()
     fidelity(settings(*SMALL, "--fidelity_masks", 3))
     assert trained[22:] == list(range(20_010, 20_014))  # the halves alone, which have other numbers
-
-
-def test_a_retraining_sees_what_is_kept(cpu, ratings, settings, monkeypatch):
-    config = settings(*SMALL)
-    dataset, trained = load_dataset(config), []
-    retraining = Retraining(dataset, config, "CPU")
-    part = dataset.part(subset(dataset, np.arange(dataset.num_interactions), 0.5))
-
-    class Spy(study.Retraining.__call__.__globals__["Trainer"]):
-        def __init__(self, net, part, *rest):
-            super().__init__(net, part, *rest)
-            trained.append((net, part))
-    monkeypatch.setattr("studies.grid.Trainer", Spy)
-    scores = retraining(part, 5)(retraining.validation)
-    (net, seen), = trained
-    assert seen is part
-    from src.network import score
-    assert np.array_equal(scores, score(net, retraining.validation, 1000)) and np.isfinite(cross_entropy(scores)).all()
-
-
-def test_what_cannot_be_studied_is_named(cpu, ratings, settings):
-    for flags in (["--fidelity_solvers", "block,magic"], ["--fidelity_keep", 0.9], ["--holdout", 1],
-                  ["--model", "mf", "--fidelity_solvers", "block,lissa"]):
-        with refused(*flags[-2:]):
-            fidelity(settings(*(SMALL if "mf" not in flags else ()), *flags))

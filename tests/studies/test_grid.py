@@ -1,11 +1,17 @@
 """What studies share: cells are measured once, and a table says means over what is grouped."""
 import json
+import sys
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from studies.grid import Study, averages, grid, names_of, needs_validation
+from studies.audit import audit
+from studies.carryover import carryover
+from studies.fidelity import fidelity
+from studies.grid import Study, averages, grid, names_of
+from studies.paper import paper
+from studies.tradeoff import tradeoff
 from tests.small import refused
 
 
@@ -76,5 +82,17 @@ def test_names_are_known_or_files(settings):
     for text, files in (("two", True), ("one,mine.py", False), ("one,one", True)):
         with refused("--tradeoff_strategies", text):
             names_of(settings("--tradeoff_strategies", text), "tradeoff_strategies", "strategy", ("one",), files)
-    with refused("--holdout 1"):
-        needs_validation(settings("--holdout", 1))
+
+
+@pytest.mark.parametrize("study, flags", [
+    *((study, ["--holdout", 1]) for study in (tradeoff, fidelity, audit, carryover, paper)),
+    (tradeoff, ["--tradeoff_strategies", "ifrqe,magic"]), (tradeoff, ["--tradeoff_budgets", ""]),
+    (audit, ["--audit_strategies", "ifrqe,magic"]),
+    (carryover, ["--carryover_strategies", "magic"]), (carryover, ["--carryover_judges", "ease,mine.py"]),
+    (carryover, ["--carryover_judges", "als"]), (paper, ["--paper_models", "mf,magic"]), (paper, ["--recipe", "fast"]),
+    (paper, ["--willingness_weight", "none"]), (fidelity, ["--fidelity_solvers", "block,magic"]),
+    (fidelity, ["--model", "mf", "--fidelity_solvers", "block,lissa"]), (fidelity, ["--fidelity_keep", 0.99])])
+def test_bad_settings_are_one_line(cpu, ratings, settings, monkeypatch, study, flags):
+    monkeypatch.setitem(sys.modules, "implicit", None)
+    with refused(*flags[-2:]):
+        study(settings(*flags))

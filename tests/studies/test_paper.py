@@ -5,8 +5,7 @@ import pytest
 
 from src.game.strategies import Strategies
 from studies.masks import Masks
-from studies.paper import METHOD, PROTOCOL, PUBLISHED, TRAINING, chance, markdown, paper, solver_of, with_options
-from tests.small import refused
+from studies.paper import METHOD, PROTOCOL, PUBLISHED, TRAINING, markdown, paper, solver_of, with_options
 
 TINY = ["--num_eval_neg", 20, "--train_epochs", 2, "--num_factors", 4, "--layers", "8,4", "--batch_size", 64,
         "--lissa_depth", 2, "--instalments", "0.5,1", "--rounds", 50]
@@ -43,12 +42,6 @@ def test_the_study_of_a_model_and_that_it_goes_on(cpu, simulated, tmp_path, monk
     assert table.equals(pd.read_csv(tmp_path / "output" / "paper.csv"))
 
 
-def test_chance_is_that_of_100_candidates(settings):
-    found = chance(with_options(settings(), PROTOCOL))
-    assert found == pytest.approx({"f1@5": 5 / 300, "precision@5": 0.01, "hr@5": 0.05, "ndcg@5": 0.0294846,
-                                   "mrr@5": (1 + 1 / 2 + 1 / 3 + 1 / 4 + 1 / 5) / 100}, abs=1e-6)
-
-
 def test_the_papers_options_give_way_to_those_that_are_given(settings):
     config = settings("--train_epochs", 3, "--anchors", 5)
     changed = with_options(config, {**TRAINING, **METHOD, "unheard_of": 1})
@@ -67,9 +60,3 @@ def test_published_values_stand_beside_a_simulation_of_the_papers_size_only(sett
     assert "| 0.70 | 1.80 | -2.11 |" in markdown(table, config)
     for other in (config.replace(dataset="steam"), config.replace(sim_ratings=60000), config.replace(max_ratings=10)):
         assert "ublished" not in markdown(table, other)
-
-
-def test_bad_settings_are_named(settings):
-    for flags in (["--paper_models", "mf,magic"], ["--recipe", "fast"], ["--holdout", 1], ["--willingness_weight", "none"]):
-        with refused(*flags):
-            paper(settings(*flags))
