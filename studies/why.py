@@ -27,7 +27,16 @@ from .grid import Study, grid, seeds_of
 
 GROUPS = 2  # of users, whose sets are withheld together
 FRESH = 10_000  # added to the seed of a retraining that draws anew
-REFITS = {"refit": Rows}  # by name what gives (v, num_items) logits of users without some interactions, to be compared
+
+
+class Untilted(Rows):
+    """Refits without the term that makes the trained row the optimum of what it was trained on."""
+
+    def _slopes(self, users):
+        return np.zeros((len(users), self.trained.shape[1]))
+
+
+REFITS = {"refit": Rows, "untilted refit": Untilted}  # how far they predict retrained logits is compared
 
 
 def why(config):

@@ -60,10 +60,12 @@ def test_a_summary_is_of_those_with_a_set():
     names = ("influence_meanwhile", "influence_anew", "similar_anew", "fresh")
     rows = {"size": np.array([0, 1, 2, 3, 0, 5]), "influence": np.array([0, 1, 1, 0, 1, 1]),
             "similar": np.array([1, 1, 0, 1, 0, 0]), **dict.fromkeys(names, np.zeros(6)),
-            "moved": np.array([9.0, 1, 2, 3, 9, 5]), "refit": np.array([0.0, 1, 2, 3, 0, 5])}
+            "moved": np.array([9.0, 1, 2, 3, 9, 5]), "refit": np.array([0.0, 1, 2, 3, 0, 5]),
+            "untilted refit": np.array([0.0, 5, 3, 2, 0, 1])}
     found = summary(rows)
     assert (found["asked"], found["found"], found["size"]) == (6, 4, 2.75)
     assert (found["influence"], found["similar"]) == (0.75, 0.5) and found["correlation"]["refit"] == pytest.approx(1)
+    assert found["correlation"]["untilted refit"] < 0
     assert summary({name: values * 0 for name, values in rows.items()})["influence"] is None
 
 
@@ -75,7 +77,7 @@ def test_a_simulation_from_data_to_the_table(cpu, simulated, tmp_path, monkeypat
     assert report["seeds"] == [1, 2] and report["asked"] == 80 and report["top_k"] == 3
     assert 0 < report["found"] <= 80 and 1 <= report["size"] <= report["most"]
     assert report["influence"] > report["influence_meanwhile"] and 0 <= report["p"] <= 1
-    assert report["correlation"]["refit"] > 0
+    assert report["correlation"]["refit"] > 0 and report["correlation"]["untilted refit"] is not None
     assert "what --why names" in (tmp_path / "output" / "why.md").read_text()
     monkeypatch.setattr(study, "Seed", None)  # done before
     why(config)
