@@ -225,20 +225,14 @@ def test_no_look_at_the_test_item(cpu, small, settings, solver):
     assert np.array_equal(before, influences(Anchor([values]), dataset, config)[0])
 
 
-def test_a_certain_user_gives_no_nan(cpu, small, settings):
+def test_a_certain_user_gives_no_nan_and_what_is_not_finite_raises(cpu, small, settings):
     config = settings("--num_factors", 3, "--layers", "6,4")
     dataset = load_dataset(config)
     _, values = randomised(4, 9, 3, [6, 4])
-    values["head.out_bias"][:] = 200  # every probability is 1: the Hessian is zero
-    assert np.isfinite(influences(Anchor([values]), dataset, config)[0]).all()
-
-
-def test_what_is_not_finite_raises(cpu, small, settings):
-    config = settings("--num_factors", 3, "--layers", "6,4")
-    dataset = load_dataset(config)
-    _, values = randomised(4, 9, 3, [6, 4])
+    certain = {**values, "head.out_bias": np.full_like(values["head.out_bias"], 200)}  # every probability is 1
+    assert np.isfinite(influences(Anchor([certain]), dataset, config)[0]).all()
     values["user_gmf"][0] = np.nan
-    with pytest.raises(FloatingPointError, match="--solver blend: .* influences of .* are not finite"):
+    with pytest.raises(FloatingPointError, match="--solver blend"):
         influences(Anchor([values]), dataset, config)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from .rows import Rows
 
 MOST = 5  # interactions of a set
-MARGIN = 0.1  # log-odds by which an item is below the list: what is nearer comes back by the chance of a training
+MARGIN = 0.2  # log-odds by which an item is below the list: what is nearer comes back by the chance of a training
 BEAM = 10  # sets of each size that the search keeps
 TRIED = 5  # of them, the best, that are refitted
 RIVALS = 200  # unseen items, the best, that may take a place in the list

@@ -54,6 +54,9 @@ def parameters(config, masked):
 
 
 def test_refitted_rows_serve_and_both_results_are_told(config, tmp_path):
+    evaluate(asked(config.replace(personal="False")))
+    record = json.loads((tmp_path / "eval_ncf.json").read_text())
+    assert record["personal"] is False and list(record) == KEYS
     for masked in (False, True):
         dataset, net, values, new = parameters(config, masked)
         candidates = evaluation_candidates(dataset, "test", config)
@@ -73,12 +76,6 @@ def test_refitted_rows_serve_and_both_results_are_told(config, tmp_path):
             assert record[key] == expected[rows][metric]
         assert pd.read_csv(tmp_path / f"eval_{name}_users.csv")["rank"].tolist() == rank["personal"].tolist()
         assert record["reward"] == pytest.approx(-record["loss"] - record["willingness_weight"] * record["wv"])
-
-
-def test_without_the_option_there_is_one_key_more(config, tmp_path):
-    evaluate(asked(config.replace(personal="False")))
-    record = json.loads((tmp_path / "eval_ncf.json").read_text())
-    assert record["personal"] is False and list(record) == KEYS
 
 
 def test_what_is_vetoed_is_no_interaction_and_no_negative(config, monkeypatch):

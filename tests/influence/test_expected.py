@@ -94,13 +94,10 @@ def test_shrinkage_joins_the_game_and_threshold():
     assert shrunk(expected, 1, -0.2).tolist() == [0] * 4  # where all is expected to hurt, nothing is made to
 
 
-def test_sparser_items_are_shrunk_further(long_histories):
+def test_sparser_items_are_shrunk_further(long_histories, write_ratings, settings):
     dataset = long_histories  # 30 users have 12 of the same items each
     assert default_shrinkage(dataset) == pytest.approx(1 - 30 / DENSE) and per_item(dataset) == 30
     assert default_shrinkage(dataset.part(dataset.user < 10)) == pytest.approx(1 - 10 / DENSE)
     assert default_shrinkage(dataset.part(np.zeros(len(dataset.user), bool))) == 1
-
-
-def test_items_with_enough_interactions_are_not_shrunk(write_ratings, settings):
-    write_ratings([(u, i, i) for u in range(DENSE + 2) for i in range(5)], items=range(30))
-    assert default_shrinkage(load_dataset(settings())) == 0
+    write_ratings([(u, i, i) for u in range(DENSE + 2) for i in range(5)], "many", items=range(30))
+    assert default_shrinkage(load_dataset(settings("--dataset", "many"))) == 0
