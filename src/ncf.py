@@ -13,7 +13,7 @@ from mindspore import Parameter, Tensor, nn, ops
 from scipy.linalg import block_diag
 
 from .config import Config
-from .network import Network, Repeat
+from .network import Network, Pairs, Repeat
 from .stat_utils import generator
 
 BLOCK = 4096  # pairs that NCFPairs looks at together
@@ -103,7 +103,9 @@ class NCF(Network):
                                              "out_weight", "out_bias")]
         return [named[name] for name in (*cls.TABLES, *names) if name in named]
 
-    def pairs(self, size: int, of_items: bool = False) -> NCFPairs:
+    def pairs(self, size: int, of_items: bool = False) -> Pairs:
+        if ms.get_context("device_target") != "CPU":
+            return super().pairs(size, of_items)  # a graph, on the accelerator
         return NCFPairs(of_items)
 
 

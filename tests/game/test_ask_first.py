@@ -1,6 +1,9 @@
 """Strategy ask-first: instalments, and the proof that nothing is trained on before it is disclosed."""
 import dataclasses
+import pickle
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -311,8 +314,8 @@ def test_the_two_worlds_tell_whoever_looks(people, settings, monkeypatch, look):
 
 
 def test_the_deciding_side_needs_nothing_but_what_it_hears(people, settings):
-    """Another one, which is given the ids and told the same, announces the same bytes."""
-    config, events = settings(*OPTIONS, *THREE), []
+    """A process of its own, which is given the ids and told the same through a pipe, announces the same bytes."""
+    arguments, events = [*OPTIONS, *THREE], []
 
     def heard(self, *told, hear=DecidingSide.hear):
         events.append(told)
@@ -324,15 +327,23 @@ def test_the_deciding_side_needs_nothing_but_what_it_hears(people, settings):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(DecidingSide, "hear", heard)
         patch.setattr(DecidingSide, "announce", announced)
-        problem, found = instalments(config)
-    side = DecidingSide(problem.dataset.ids, WHOLE, config, "CPU")
-    for event in events:
-        if isinstance(event, tuple):
-            side.hear(*event)
-            assert event[2].sum() == side.spent and len(event[0]) <= found.disclosed.sum()
-        else:
-            for values, again in zip(event, side.announce()):
-                assert all(again[name].tobytes() == values[name].tobytes() for name in values)
+        problem, found = instalments(settings(*arguments))
+    with subprocess.Popen([sys.executable, "-m", "tests.game.deciding_side"], cwd=Path(__file__).parents[2],
+                          stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        def tell(told):
+            pickle.dump(told, process.stdin)
+            process.stdin.flush()
+        flags = ["--device_target", "CPU", "--dataset", "tiny", "--min_steps", 0, *arguments]
+        tell(([str(flag) for flag in flags], problem.dataset.user_ids, problem.dataset.item_ids))
+        for event in events:
+            if isinstance(event, tuple):
+                tell(event)
+                assert len(event[0]) <= found.disclosed.sum()
+            else:
+                tell(None)
+                for values, again in zip(event, pickle.load(process.stdout)):
+                    assert all(again[name].tobytes() == values[name].tobytes() for name in values)
+        process.stdin.close()
     assert sum(isinstance(event, list) for event in events) == 2
 
 
