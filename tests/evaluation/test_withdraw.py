@@ -129,7 +129,8 @@ def request_of(run, what):
 def test_what_is_taken_back_leaves_every_file_and_model(cpu, run, what):
     user, lines, header, gone = request_of(run, what)
     folder = Path(run.output_path).parent
-    left = [folder / name for name in ("output/seed_2/NCF.ckpt", "checkpoint/old.partial", "output/receipt_7.html")]
+    left = [folder / name for name in (
+        "output/seed_2/NCF.ckpt", "checkpoint/old.partial", "output/receipt_7.html", "output/audit/models/none.npz")]
     for path in left:
         path.parent.mkdir(exist_ok=True)
         path.write_text("knows")
