@@ -132,7 +132,7 @@ def test_what_is_taken_back_leaves_every_file_and_model(cpu, run, what):
     left = [folder / name for name in (
         "output/seed_2/NCF.ckpt", "checkpoint/old.partial", "output/receipt_7.html", "output/audit/models/none.npz")]
     for path in left:
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("knows")
     before, was = state_of(run), {variant.model: found for variant, *found in models(run)}
     tables = {name: pairs(run, name) for name in (MASKED, HELD_OUT)}
