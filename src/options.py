@@ -32,7 +32,7 @@ GROUPS = {
     "influence": {
         "solver": ("blend", "block", "lissa", "FILE.py"), "damping": "float (0, inf)",
         "influence_lags": "int [0, inf)",
-        "lissa_depth": "int [1, inf)", "lissa_scale": "float [0, inf)", "lissa_damping": "float [0, 1)"},
+        "lissa_depth": "int [1, inf)", "lissa_scale": "float [0, inf)"},
     "chunks": {"chunk_size": "int [1, inf)"},
     "unwillingness": {
         "unwillingness": ("auto", "uniform", "constant", "ratings", "genres", "file"), "unwillingness_value": "float [0, 1]",
@@ -53,7 +53,7 @@ GROUPS = {
     "source": {"archive": "str", "items": "str", "mirror": "str"},
     "run": {
         "recipe": "str", "resume": "bool", "masked": "bool", "willingness_file": "str", "eval_batch_size": "int [1, inf)",
-        "recommend": "str", "explain_user": "str", "newcomers": "str", "why": "pair",
+        "eval_file_name": "str", "recommend": "str", "explain_user": "str", "newcomers": "str", "why": "pair",
         "receipt": "str", "verify_receipt": "str", "withdraw": "str",
         "format": ("table", "json"), "decisions_path": "str"},
     "places": {
@@ -65,8 +65,8 @@ GROUPS = {
 REMOVED = {  # options of earlier versions, or one of their values, and what serves instead
     "audit": "scripts/run_withdrawal.sh compares withdrawing with a training without",
     "similarity_damping": "damping alone remains; the regression on items keeps its ridge of 10",
-    "lissa_batch": "lissa_depth, lissa_scale and lissa_damping remain; a step has 256 samples",
-    "eval_file_name": "the log is eval.log under output_path",
+    "lissa_batch": "lissa_depth and lissa_scale remain; a step has 256 samples",
+    "lissa_damping": "it is .01; a larger lissa_scale has a like effect",
     "checkpoint_url": "checkpoints of an earlier job under the same train_url are fetched",
     "holdout 3": "1 or 2 serve, and influences look at --influence_lags items; more gave the same gains",
     "budget_scope": "wv_budget is of all users together; for less of a user, state more unwillingness in a willingness_file",
@@ -108,8 +108,8 @@ PROGRAMS = {
                                "decisions_path", "eval_batch_size"), (*_DATA, *_DECIDED)),
     "run_preprocess": ("preprocess.py", ("split", *_RULES, *_DECIDED, "recipe", "processes", "newcomers", "masked", "format",
                                          "decisions_path"), (*_DATA, *_MODEL, "resume", "eval_batch_size")),
-    "run_eval": ("eval.py", (*QUESTIONS, "masked", "split", *_RULES, *EVALUATED, "eval_batch_size", "format",
-                             "decisions_path", "repetition", "processes", "report", "recipe"),
+    "run_eval": ("eval.py", (*QUESTIONS, "masked", "split", *_RULES, *EVALUATED, "eval_batch_size", "eval_file_name",
+                             "format", "decisions_path", "repetition", "processes", "report", "recipe"),
                  (*_DATA, *_MODEL, *_DECIDED)),
     **{f"run_{name}": (f"scripts/run_{name}.sh", (*_ALSO.get(name, ()), "repetition", "recipe"), (*_STUDY, *_DATA))
        for name in STUDIES},
@@ -189,6 +189,9 @@ def check_together(values: dict, given: set[str]) -> None:
            f"is more than num_eval_neg {values['num_eval_neg']}, so every item would be a hit; lower it")
     refuse(not re.fullmatch(r"\w[\w.+-]*", values["dataset"]), "dataset", "must be a plain name (letters, digits, '-', '_', "
            "'.'), since it names a folder; give a file with --archive")
+    refuse(not re.fullmatch(r"(?!run_)\w[\w.+-]*\.(log|txt)", values["eval_file_name"], re.I), "eval_file_name",
+           "must be a plain file name that ends with .log or .txt and does not begin with run_, since other names are of "
+           "results and of programs' logs; give the folder with --output_path")
     refuse(model not in MODELS and Path(model).stem.lower() in {MASKED_MODEL.lower(), *MODELS}, "model",
            "has the name of another model; rename the file")
     refuse(model != "ncf" and values["solver"] == "lissa", "solver",

@@ -29,14 +29,14 @@ SEEDS = 10  # draws of the unwillingness: M of the paper
 WHOLE, PRICE, BUDGET = "all", "price", "budget"  # points: everything; at the price; within wv_budget
 SHOWN = {"mf": "MF", "ncf": "NeuMF", "lightgcn": "LightGCN"}  # the paper's names
 
-# The paper's options where ours have a counterpart: appendix, Table 3, column Simulation; layers, num_neg, scale and
-# damping as in the configuration files of the authors' repository. An option that is given goes before all of them.
+# The paper's options where ours have a counterpart: appendix, Table 3, column Simulation; layers, num_neg and scale
+# as in the configuration files of the authors' repository. An option that is given goes before all of them.
 PROTOCOL = {"top_k": 5, "num_eval_neg": 99, "unwillingness": "uniform", "willingness_weight": 1.0,
             "wv_budget": 0.85}  # about the share at which the paper's IFRQE++ ends on its simulation
 TRAINING = {"learning_rate": 0.01, "batch_size": 2048, "min_steps": 0, "num_factors": 64, "layers": [128, 128, 64],
             "train_epochs": 50, "num_neg": 1}
 METHOD = {"prior": 0.9, "rounds": 1000, "anchors": 2, "anchor_placing": "binomial", "anchor_use": "nearest",
-          "anchor_warm_epochs": 0, "lissa_depth": 30, "lissa_scale": 25.0, "lissa_damping": 0.1, "influence_lags": 0,
+          "anchor_warm_epochs": 0, "lissa_depth": 30, "lissa_scale": 25.0, "influence_lags": 0,
           "shrinkage": 0.0}  # of its own strategies
 
 # F1@5 in %, wv and reward of the paper's main results, column Simulation (asset/result.png of github.com/Paitesanshi/IFRQE):

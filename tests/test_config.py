@@ -53,7 +53,9 @@ def test_command_line_overrides(arguments, key, value):
     ("--warmup_epochs 3 --train_epochs 2", "train_epochs 2"),
     ("--recipe slow", "paper, fast, accurate, sparse, mf, lightgcn"), ("--why 3 --masked", "--why"), ("--why 3", "--why"),
     ("--why=3", "needs two of them"), ("--model other/IFRQE.py", "--model"), ("--solver lissa --model mf", "--solver lissa"),
-    ("--model mf --layers 8,4", "--layers"), ("--recommend 3 --receipt 3", "--recommend and --receipt"),
+    ("--eval_file_name a/b.log", "--output_path"), ("--eval_file_name eval_ncf.json", ".log"),
+    ("--eval_file_name run_eval.log", ".log"), ("--model mf --layers 8,4", "--layers"),
+    ("--recommend 3 --receipt 3", "--recommend and --receipt"),
 ])
 def test_errors_name_the_option_on_one_line(line, named):
     with refused("" if "-" not in line else re.search(r"-[^ =]+", line)[0], named):

@@ -37,7 +37,6 @@ from .personal import load_serving
 
 logger = logging.getLogger("ifrqe")
 
-LOG = "eval.log"
 _USERS = "users.npz"  # of a rank folder
 LOWEST = np.finfo(np.float32).min  # score of what takes no part in a ranking
 
@@ -123,7 +122,7 @@ def _evaluate(variant, output, stage):
         "made_with": {key: stage.depends[key] for key in ("code", "mindspore", "device")},
         "seconds": time.perf_counter() - begin})
     line = "  ".join(f"{k} {v:.5g}" if isinstance(v, float) else f"{k} {v}" for k, v in result.items())
-    with open(output / LOG, "a", encoding="utf-8") as log:
+    with open(output / config.eval_file_name, "a", encoding="utf-8") as log:
         log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}\n")
     logger.info("%s on %s (%s): %s pairs scored in %.1f s", model, dataset.name, stage.depends["device"],
                 f"{len(dataset.scored) * said['num_candidates']:,}", said["seconds"])

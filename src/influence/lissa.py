@@ -15,6 +15,7 @@ from ..stat_utils import generator, sample_outside
 
 logger = logging.getLogger("ifrqe")
 
+DAMPING = 0.01  # share of the direction dropped in each step
 BATCH = 256  # samples of a step, negatives included
 CALLS = 8  # chunk_size holds so many calls' samples: a sample takes several times the memory of a pair in `block`
 TILE = 64  # interactions of a user whose influences are computed in one call
@@ -104,7 +105,7 @@ class Recursion(nn.Cell):
 class Lissa:
     """Solver `lissa`: an NCF, a Dataset, whose test items are not looked at, Chunks of it, and targets as those of Block.
 
-    config: lissa_depth, lissa_scale (0 = measured), lissa_damping, num_neg, chunk_size, seed (of the batches).
+    config: lissa_depth, lissa_scale (0 = measured), num_neg, chunk_size, seed (of the batches).
     """
 
     def __init__(self, net, dataset, chunks, config, targets):
@@ -147,7 +148,7 @@ class Lissa:
         residual = float(np.mean(np.concatenate(self.residuals)))
         if residual > UNSOLVED:
             logger.warning("lissa: the residual after %d steps is %.2f of the gradient, so H^-1 is applied only roughly; "
-                           "more --lissa_depth or --lissa_damping lowers it", self.config.lissa_depth, residual)
+                           "more --lissa_depth lowers it", self.config.lissa_depth, residual)
         return {"lissa_scale": float(np.mean(self.scales)), "lissa_residual": residual}
 
     def _effects(self, users, items, target):
@@ -211,14 +212,14 @@ class Lissa:
         h = v = [Tensor(x) for x in v]
         bound = 2 * np.sqrt(size)
         for k in range(config.lissa_depth):
-            h, new_size, change = self._step(drawn, k, 1 - config.lissa_damping, 1 / self.scale, h, v)
+            h, new_size, change = self._step(drawn, k, 1 - DAMPING, 1 / self.scale, h, v)
             norm = np.sqrt(new_size.asnumpy()[:users])
             # as long as no step enlarges h, it is at most the sum of k + 2 vectors as long as v
             if not (norm <= (k + 2) * bound).all():
                 given = "" if config.lissa_scale else " (measured)"
                 raise FloatingPointError(
                     f"--lissa_scale {self.scale:.3g}{given}: the recursion grows in step {k + 1} of {config.lissa_depth}, "
-                    f"to {2 * np.max(norm / bound):.3g} times the gradient; raise it, or --lissa_damping")
+                    f"to {2 * np.max(norm / bound):.3g} times the gradient; raise it")
         self.residuals.append(np.sqrt(change.asnumpy()[:users] / np.maximum(size, 1e-30)))
         return h
 

@@ -72,7 +72,7 @@ def dense_solution(net_values, dataset, config, scale, items):
     def mean_loss(x):
         return reference.losses(reference.unpack(x, values), users, items.ravel(), labels.ravel()).mean()
 
-    hessian = reference.hessian(mean_loss, point) + config.lissa_damping * scale * np.eye(len(point))
+    hessian = reference.hessian(mean_loss, point) + lissa.DAMPING * scale * np.eye(len(point))
     assert np.linalg.eigvalsh(hessian)[0] > 0
 
     def gradient(user, item):
@@ -85,8 +85,9 @@ def dense_solution(net_values, dataset, config, scale, items):
 @pytest.mark.parametrize("copies", [pytest.param(1, marks=pytest.mark.slow), 4])
 def test_lissa_equals_a_dense_solve(cpu, small, settings, copies, monkeypatch):
     monkeypatch.setattr(lissa, "BATCH", 1000)
+    monkeypatch.setattr(lissa, "DAMPING", 0.5)
     config = settings("--solver", "lissa", "--num_factors", 2, "--layers", "4,2", "--num_neg", 2,
-                      "--lissa_depth", 200, "--lissa_damping", 0.5, "--chunk_size", 8000 * copies)
+                      "--lissa_depth", 200, "--chunk_size", 8000 * copies)
     dataset = load_dataset(config)
     net, values = randomised(4, 9, 2, [4, 2], seed=1)
     chunks = Chunks(dataset, config)
@@ -127,8 +128,9 @@ def test_growth_is_named(cpu, small, settings):
 
 def test_without_curvature_lissa_is_the_product_of_the_gradients(cpu, small, settings, monkeypatch):
     monkeypatch.setattr(lissa, "BATCH", 5)
+    monkeypatch.setattr(lissa, "DAMPING", 0.0)
     config = settings("--solver", "lissa", "--num_factors", 2, "--layers", "4,2", "--lissa_depth", 1,
-                      "--lissa_damping", 0.0, "--lissa_scale", 1e9, "--num_neg", 4)
+                      "--lissa_scale", 1e9, "--num_neg", 4)
     dataset = load_dataset(config)
     net, values = randomised(4, 9, 2, [4, 2], seed=1)
     influence, _ = influences(Anchor([values]), dataset, config)
