@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from src import metrics
+from src.common.columns import UNITS
 from src.common.errors import InputError
 from src.common.figures import as_written, picture
 from src.common.plugins import label
@@ -19,7 +20,7 @@ from src.dataset import load_dataset
 from src.evaluation.compare import rankings
 from src.evaluation.quarters import changes_in_quarters, quarter_of
 from src.game.strategies import IFRQE, NONE, STRATEGIES
-from src.sources.interactions import read_ratings_column, timestamp_seconds
+from src.sources.interactions import read_ratings_column, time_unit
 
 from .grid import Study, averages, names_of, needs_validation, seeds_of
 from .masks import (
@@ -97,7 +98,7 @@ def table_of_users(runs, config):
     dataset = load_dataset(config)
     users = dataset.scored
     kind = {"history": dataset.history.length[users]}
-    if (seconds := timestamp_seconds(config)) is not None:
+    if (seconds := UNITS.get(time_unit(config))):
         held_out = read_ratings_column(config, TIMESTAMP)[dataset.held_out[users]]
         kind["gap"] = (held_out[:, -1] - held_out[:, -2]) * (seconds / MINUTE)
     everything = {row.seed: row.values for row in _rows(runs) if row.strategy == NONE}

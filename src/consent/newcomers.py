@@ -15,7 +15,7 @@ from ..config import Config
 from ..constants import ITEM, TIMESTAMP, UNWILLINGNESS, USER
 from ..sources.interactions import Ids, Interactions, ordered
 from ..stat_utils import generator
-from .rules import listed
+from .rules import listed, unwillingness_in
 from .unwillingness import stated, unwillingness_source
 
 logger = logging.getLogger("ifrqe")
@@ -70,7 +70,9 @@ def read_newcomers(dataset: Interactions, config: Config, least: int, veto: bool
     time = times(table[TIMESTAMP], path)[0] if TIMESTAMP in table else np.zeros(len(table))
     item = positions(dataset.item_ids, items.unique)[items.code]
     known = np.flatnonzero(item >= 0)
-    _name_unknown(items.unique[items.code[item < 0]], path, dataset)
+    if len(unknown := items.unique[items.code[item < 0]]):
+        logger.warning("%s: %s left out, since %s does not know their items: %s", path, counted(len(unknown), "row"),
+                       dataset.name, listed(pd.unique(unknown)))
     whole = ordered(dataset.name, Ids(users.unique, dataset.item_ids), (users.code[known], item[known], time[known]))
     b = _unwillingness(table, path, config.replace(veto=veto), whole, known[whole.rows])
     vetoed = (b == 1) & veto
@@ -99,13 +101,9 @@ def _refuse(bad, path, what):
 def _unwillingness(table, path, config, whole, rows):
     """(n,) float64 in [0, 1] of Interactions, of `rows` of the table: by its column or else by the options."""
     if UNWILLINGNESS in table:
-        value = pd.to_numeric(table[UNWILLINGNESS], errors="coerce").to_numpy(np.float64)
-        bad = ~((value >= 0) & (value <= 1)) | (table[UNWILLINGNESS].dtype == bool)
-        _refuse(bad, path, lambda row: f"has {str(table[UNWILLINGNESS].iloc[row])!r} as {UNWILLINGNESS}; it must be a "
-                "number in [0, 1]")
         if config.willingness_file:
             logger.warning("%s: not used, since %s has a column %s", config.willingness_file, path, UNWILLINGNESS)
-        return value[rows]
+        return unwillingness_in(table, lambda bad, what: _refuse(bad, path, lambda _: f"has {what}"))[rows]
     source = unwillingness_source(config)
     if source not in ("constant", "uniform", "willing"):
         raise InputError(f"{path}: has no column {UNWILLINGNESS}, and --unwillingness {source} states that of the users of "
@@ -115,10 +113,3 @@ def _unwillingness(table, path, config, whole, rows):
     drawn = generator(config.seed, "unwillingness of newcomers").random(len(table))
     said, _ = stated(whole, config, whole=True)
     return np.where(np.isnan(said), drawn[rows], said)
-
-
-def _name_unknown(names, path, dataset):
-    """Says which items the dataset does not know; names: of the rows that have one."""
-    if len(names):
-        logger.warning("%s: %s left out, since %s does not know their items: %s", path, counted(len(names), "row"),
-                       dataset.name, listed(pd.unique(names)))

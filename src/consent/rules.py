@@ -1,6 +1,7 @@
 """Rules: lines that name a user, an item or a genre, and which interactions they meet, held-out ones too."""
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,11 +70,7 @@ class Rules:
             if bad.any():
                 raise InputError(f"{path}: line {listed(line[bad])}: {what}")
 
-        value = np.ones(len(table))
-        if UNWILLINGNESS in table:
-            value = pd.to_numeric(table[UNWILLINGNESS], errors="coerce").to_numpy(float)
-            bad = ~((value >= 0) & (value <= 1)) | (table[UNWILLINGNESS].dtype == bool)
-            refuse(bad, f"unwillingness {next(iter(table[UNWILLINGNESS][bad]), '')}; it must be a number in [0, 1]")
+        value = unwillingness_in(table, refuse) if UNWILLINGNESS in table else np.ones(len(table))
         if any(blank[column][filled].any() for column in NAMED if column in table) and (short := short_line(path)):
             raise InputError(f"{path}: line {short} has fewer fields than the header, and what it does not name must not "
                              "stand for all; fill it up with commas, or remove it")
@@ -133,6 +130,14 @@ def _genres(names, data, config):
     names = np.asarray(names, object)
     genres = genres_of(data, config) if (names != "").any() else None
     return np.full(len(names), ALL) if genres is None else np.where(names == "", ALL, genres[1].get_indexer(names)), genres
+
+
+def unwillingness_in(table: pd.DataFrame, refuse: Callable[[np.ndarray, str], None]) -> np.ndarray:
+    """(n,) float64 of the column unwillingness; refuse(bad, what) raises where one is no number in [0, 1]."""
+    value = pd.to_numeric(table[UNWILLINGNESS], errors="coerce").to_numpy(float)
+    bad = ~((value >= 0) & (value <= 1)) | (table[UNWILLINGNESS].dtype == bool)
+    refuse(bad, f"unwillingness {next(iter(table[UNWILLINGNESS][bad]), '')}; it must be a number in [0, 1]")
+    return value
 
 
 def _is_blank(column):

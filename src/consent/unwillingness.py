@@ -36,20 +36,16 @@ _ROWS = 1 << 20  # interactions whose genres are in memory at a time
 
 
 def unwillingness_files(config):
-    """Paths of the files that the settings take unwillingness from, beside those of the dataset.
+    """Paths of the files that the settings take unwillingness from.
 
     Raises:
         InputError: one is called for, but is not there.
     """
     source = unwillingness_source(config)
-    name = {"file": UNWILLINGNESS_FILE, "ratings": RATINGS_FILE, "genres": MOVIES_FILE}.get(source, "")
-    path = dataset_folder(config) / name
-    if source == "file" and not path.is_file():
-        raise InputError(f"{path}: no such file; write one with the columns {USER},{ITEM},{UNWILLINGNESS}, "
-                         "or choose another --unwillingness")
-    if name and not path.is_file():
-        raise InputError(f"{path}: no such file, and --unwillingness {source} needs it; choose another")
-    files = [path] if source == "file" else []
+    name = {"file": UNWILLINGNESS_FILE, "ratings": RATINGS_FILE, "genres": MOVIES_FILE}.get(source)
+    remedy = f"--unwillingness {source} needs it; choose another" + \
+        (f", or write one with the columns {USER},{ITEM},{UNWILLINGNESS}" if source == "file" else "")
+    files = [existing_file(dataset_folder(config) / name, remedy)] if name else []
     return [*files, _given(config)] if config.willingness_file else files
 
 

@@ -35,8 +35,7 @@ from ..common.variant import (
 )
 from ..common.wording import counted
 from ..config import Config
-from ..consent.requests import read_withdrawal
-from ..consent.withdrawn import head_of, read_requests, with_request, withdrawn_path
+from ..consent.withdrawn import head_of, read_requests, read_withdrawal, with_request, withdrawn_path
 from ..constants import DATASET_FILE, HELD_OUT_FILE, RATINGS_FILE, UNWILLINGNESS_FILE, WITHDRAW_FILE, WITHDRAWN_FILE
 from ..dataset import Dataset, allowed_part, load_dataset
 from ..device_adapter import set_device

@@ -1,7 +1,6 @@
 """The zips of GroupLens, fetched with their MD5 sums."""
 import http.client
 import logging
-import re
 import ssl
 import urllib.request
 from pathlib import Path
@@ -14,7 +13,7 @@ from ..options import options_of
 
 logger = logging.getLogger("ifrqe")
 
-# MD5 sums that GroupLens publishes beside the files; ml-latest-small changes, so its sum is fetched with it.
+# MD5 sums that GroupLens publishes beside the files; ml-latest-small changes, so the checksums in the zip must do.
 MD5 = {
     "ml-100k": "0e33842e24a9c977be4e0107933c0723",
     "ml-latest-small": None,
@@ -29,17 +28,15 @@ TIMEOUT = 30  # seconds without a byte
 
 def fetch(config, folder):
     """Path of the GroupLens zip of a known dataset under data_path, downloaded if need be."""
-    name = config.dataset
+    name, md5 = config.dataset, MD5.get(config.dataset)
     path = Path(config.data_path) / f"{name}.zip"
-    md5 = MD5.get(name)
     if path.is_file():
         logger.info("%s: reading %s, which is there already", name, path)
         if md5 and digest(path, "md5") != md5:
             logger.warning("%s: its MD5 sum is not the published %s; delete it to download it anew", path, md5)
         return path
     if name in MD5:
-        url = f"{config.mirror.rstrip('/')}/{path.name}"
-        return download(url, path, md5 or _published_md5(url))
+        return download(f"{config.mirror.rstrip('/')}/{path.name}", path, md5)
     if not (folder / DATASET_FILE).exists():
         raise InputError(f"--dataset {name}: neither in {config.data_path} nor one that can be downloaded "
                          f"({', '.join(MD5)}); give its file with --archive")
@@ -47,18 +44,6 @@ def fetch(config, folder):
     filters = ", ".join(f"{key}={made.get(key)}" for key in options_of("filter"))
     raise InputError(f"--dataset {name}: {folder} was made with other filters ({filters}) or --items; give its file again "
                      "with --archive")
-
-
-def _published_md5(url):
-    """The MD5 sum that lies beside a GroupLens file as FILE.md5, or None where there is none to be had."""
-    try:
-        with urllib.request.urlopen(f"{url}.md5", timeout=TIMEOUT) as answer:
-            match = re.search(r"\b[0-9a-f]{32}\b", answer.read(1000).decode("ascii", "replace").lower())
-    except (OSError, http.client.HTTPException, ValueError):
-        match = None
-    if match is None:
-        logger.info("%s.md5: not to be had; the checksums inside the zip are relied on", url)
-    return match and match.group()
 
 
 def download(url, path, md5=None):

@@ -225,13 +225,8 @@ def read_ratings_column(config: Config, column: str) -> np.ndarray | None:
     return columns.times(table[column], path)[0] if column == TIMESTAMP else columns.numbers(table[column], path, column)
 
 
-def timestamp_seconds(config: Config) -> float | None:
-    """Seconds of one unit of the timestamps in ratings.csv; None where these tell what came first, but not when."""
-    return columns.UNITS.get(time_unit(config))
-
-
 def time_unit(config: Config) -> str:
-    """The unit of the timestamps in ratings.csv: one of columns.UNITS, or columns.ORDER."""
+    """The unit of the timestamps in ratings.csv: one of columns.UNITS, or columns.ORDER where only their order counts."""
     path = ratings_path(config)
     record = path.with_name(DATASET_FILE)
     unit = read_json(record, _ANEW).get(TIME_UNIT) if record.exists() else None

@@ -171,39 +171,29 @@ def _clean(table, name, blanks=False):
     return _no_movies()
 
 
-def _read_bar_items(file, _, name):
-    rows = _split_lines(file, name, "|", lambda row: len(row) >= 6, "in columns separated by '|'")
-    table = [(row[0], row[1], "|".join(genre for genre, flag in zip(ML_100K_GENRES, row[5:]) if flag.strip() == "1"))
-             for row in rows]
-    return clean_movies(pd.DataFrame(table, columns=MOVIE_COLUMNS), name, bars=True)
-
-
-def _read_double_colon_items(file, _, name):
-    rows = _split_lines(file, name, "::", lambda row: len(row) == 3 and row[0].isdigit(), "ID::TITLE::GENRES")
-    return clean_movies(pd.DataFrame(rows, columns=MOVIE_COLUMNS), name, bars=True)
-
-
-def _split_lines(file, name, separator, is_right, form):
-    """The fields of each line of a file that is UTF-8 or, as GroupLens' older ones, latin-1."""
-    raw = file.read()
+def _read_old_items(file, _, name, form):
+    """The items in a file of GroupLens in UTF-8 or, as most are, latin-1, with lines of the form `form`."""
+    separator, raw, rows = "|" if "|" in form else "::", file.read(), []
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError:
         text = raw.decode("latin-1")
-    rows = []
     for number, line in enumerate(text.split("\n"), 1):  # splitlines parts titles at odd characters
-        row = line.rstrip("\r").split(separator)
-        if line.strip():
-            if not is_right(row):
-                raise InputError(f"{name}: line {number} is not {form}; fetch the file anew")
-            rows.append(row)
-    return rows
+        item, *fields = line.rstrip("\r").split(separator)
+        if not line.strip():
+            continue
+        if not item.isdigit() or (len(fields) != 2 if separator == "::" else len(fields) < 5):
+            raise InputError(f"{name}: line {number} is not {form}; fetch the file anew")
+        flags = zip(ML_100K_GENRES, fields[4:])
+        genres = fields[1] if separator == "::" else "|".join(genre for genre, flag in flags if flag.strip() == "1")
+        rows.append((item, fields[0], genres))
+    return clean_movies(pd.DataFrame(rows, columns=MOVIE_COLUMNS), name, bars=True)
 
 
 # Of each release of MovieLens the file of ratings, how it is read, the file of items, and how that is read.
 _LAYOUTS = {
-    "u.data": (_read_tabs, "u.item", _read_bar_items),  # ml-100k
-    "ratings.dat": (_read_double_colons, "movies.dat", _read_double_colon_items),  # ml-1m, ml-10m
+    "u.data": (_read_tabs, "u.item", functools.partial(_read_old_items, form="ID|TITLE|...")),  # ml-100k
+    "ratings.dat": (_read_double_colons, "movies.dat", functools.partial(_read_old_items, form="ID::TITLE::GENRES")),
     "ratings.csv": (_read_csv, "movies.csv", _read_csv_items),  # ml-latest-small, ml-20m and later
 }
 _ITEM_FILES = [items for _, items, _ in _LAYOUTS.values()]

@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from src.common.columns import ORDER, UNITS
 from src.common.tables import copy_rows, read_rows, read_stream
 from src.dataset import load_dataset
 from src.movielens import prepare
 from src.sources.catalogue import find_users, load_catalogue
-from src.sources.interactions import timestamp_seconds
+from src.sources.interactions import time_unit
 from tests.small import refused
 
 ROWS = [("u1", "a", 5, 1_000_000_030), ("u1", "b", 4, 1_000_000_010), ("u1", "c", 3, 1_000_000_020),
@@ -164,7 +165,7 @@ def test_encodings_with_a_mark_are_read_and_others_named(put, encoding):
     (lambda t: f"{pd.Timestamp(t + 3600 * (t % 3), unit='s').isoformat()}+0{t % 3}:00", 1.0)])  # clocks that differ
 def test_times_are_understood(put, stamp, seconds):
     config = put(text_of([(u, i, r, stamp(t)) for u, i, r, t in ROWS]))
-    assert order(load_dataset(config)) == EXPECTED and timestamp_seconds(config) == seconds
+    assert order(load_dataset(config)) == EXPECTED and UNITS.get(time_unit(config)) == seconds
 
 
 @pytest.mark.parametrize("stamps, named", [
@@ -211,7 +212,7 @@ def test_what_is_called_timestamp_is_the_time(prepared, more, of):
 def test_times_that_are_all_the_same_tell_nothing(put):
     config = put(text_of([(u, i, r, 1_000_000_000) for u, i, r, _ in ROWS]))
     assert order(load_dataset(config)) == {"u1": ["a", "b", "c"], "u2": ["c", "a", "b"]}
-    assert timestamp_seconds(config) is None
+    assert time_unit(config) == ORDER
 
 
 @pytest.mark.parametrize("movies", [

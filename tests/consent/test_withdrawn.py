@@ -7,8 +7,7 @@ import pandas as pd
 import pytest
 
 from src.consent.allowed import VETO, WAITS, Consent
-from src.consent.requests import read_withdrawal
-from src.consent.withdrawn import check_head, head_of, read_requests, taken_back, with_request
+from src.consent.withdrawn import check_head, head_of, read_requests, read_withdrawal, taken_back, with_request
 from src.dataset import allowed_part, load_dataset
 from src.movielens import prepare
 from src.sources.interactions import read_interactions

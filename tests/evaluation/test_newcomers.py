@@ -187,8 +187,8 @@ def test_bad_files_are_one_line(finished_run, write):
     for rows, columns, named in [
             ([(901, 1)], ("user_id", "what"), "item_id"), ([], ("user_id", "item_id"), "at least 4"),
             ([(901, 1, .1), (901, 2, .1), (901, 1, .2)], three, "row 3 names user 901 and item 1"),
-            ([(901, 1, .1), (901, 2, 1.5)], three, "row 2 has '1.5' as unwillingness"),
-            ([(901, 1, .1), (901, 2, "")], three, "row 2 has '' as unwillingness"),
+            ([(901, 1, .1), (901, 2, 1.5)], three, "row 2 has unwillingness 1.5"),
+            ([(901, 1, .1), (901, 2, "")], three, "row 2 has unwillingness ;"),
             ([(901, 1, .1), ("", 2, .1)], three, "row 2 has nothing as user_id"),
             ([(901, 1, "soon"), (901, 2, "7")], ("user_id", "item_id", "timestamp"), "row 1 has 'soon' as timestamp"),
             ([(901, 1, .1), (5, 2, .1)], three, "row 2 names user 5"),  # whom the dataset has
