@@ -18,7 +18,6 @@ from src.common.stage import main
 from src.config import load_config
 from src.dataset import load_dataset
 from src.device_adapter import set_device
-from src.influence.anchor import Anchor
 from src.influence_function import influences
 from src.network import build
 from src.training.deal import deal, load_share
@@ -115,7 +114,7 @@ def seconds_of_epoch(dataset, config, device):
 
 def seconds_of_influences(dataset, config):
     """Seconds of the influences at one set of parameters, which are untrained: their values do not matter here."""
-    anchor = Anchor([build(dataset, config.replace(embedding_std=0.3)).values()])
+    anchor = [build(dataset, config.replace(embedding_std=0.3)).values()]
     start = time.perf_counter()
     influences(anchor, dataset, config)
     return time.perf_counter() - start

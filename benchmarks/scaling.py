@@ -18,7 +18,6 @@ from src.common.stage import main
 from src.constants import ITEM, SIMULATION, TIMESTAMP, USER
 from src.dataset import Ids, split
 from src.device_adapter import set_device
-from src.influence.anchor import Anchor
 from src.influence_function import influences
 from src.network import build
 from src.sources.simulation import simulate
@@ -43,7 +42,7 @@ def measure(config, path):
     reset_peak_rss()
     before = peak_rss_mb()
     start = time.perf_counter()
-    influences(Anchor([values]), dataset, config)
+    influences([values], dataset, config)
     return {"num_interactions": dataset.num_interactions, "num_users": dataset.num_users, "num_items": dataset.num_items,
             "seconds": time.perf_counter() - start, "data_and_model_mb": before, "extra_mb": peak_rss_mb() - before}
 

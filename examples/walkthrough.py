@@ -13,7 +13,6 @@ try:
     from ifrqe.dataset import split_allowed
     from ifrqe.device_adapter import set_device
     from ifrqe.game.mirror_descent import Game
-    from ifrqe.influence.anchor import Anchor
     from ifrqe.influence_function import expected_at
     from ifrqe.metrics import all_metrics, willingness_violation
     from ifrqe.network import build, score
@@ -66,7 +65,7 @@ def main(arguments=()):
     plain, anchor = trained(dataset, config, device)
 
     # 3. (n,) influence on the validation item, and what is expected of the next item, in nats: positive = disclosing helps
-    influence, expected, _ = expected_at(Anchor(anchor), dataset, config)
+    influence, expected, _ = expected_at(anchor, dataset, config)
 
     # 4. the game: what is worth its price is disclosed, at the price that keeps within the budget
     disclosed, price = Game(expected, unwillingness, config).within(config.wv_budget * unwillingness.sum())

@@ -17,7 +17,6 @@ from .common.errors import InputError
 from .common.terminal import progress
 from .config import Config
 from .dataset import Dataset, without_test_items
-from .influence.anchor import Anchor
 from .influence.block import Blend, Block
 from .influence.chunks import Chunks
 from .influence.expected import default_shrinkage, expected_influence, shrunk, target_items
@@ -32,7 +31,7 @@ class _Guarded:
     """The `Solver` that a file defines, which does what Block does; all its failures are InputErrors that name the file."""
 
     def __init__(self, name, *arguments):
-        self.name = name
+        self._guarded = functools.partial(plugins.guarded, name, "solver", "failed")
         with self._guarded():
             self.solver = plugins.load(name, "solver", "Solver").Solver(*arguments)
 
@@ -48,21 +47,18 @@ class _Guarded:
         with self._guarded():
             return json.loads(json.dumps(dict(self.solver.report()), allow_nan=False))  # as preprocess.json holds it
 
-    def _guarded(self):
-        return plugins.guarded(self.name, "solver", "failed")
 
-
-def influences(anchor: Anchor, dataset: Dataset, config: Config,
-               targets: np.ndarray | None = None) -> tuple[np.ndarray, dict]:
+def influences(parameters: list[dict], dataset: Dataset, config: Config, targets: np.ndarray | None = None,
+               disclosed: np.ndarray | None = None) -> tuple[np.ndarray, dict]:
     """Influence of every training interaction at one anchor: the mean over its sets of parameters.
 
-    Of an interaction that the anchor withholds, it is what disclosing it too would be worth.
-
     Args:
-        anchor: Anchor.
+        parameters: list of sets of parameters, see Network.values, of a model that was trained on what the anchor discloses.
         dataset: Dataset whose history and validation items are used; the test items are not looked at.
         config: solver and its options, num_neg, chunk_size, seed, num_factors, layers.
         targets: (num_users, t) int32, items whose losses are predicted instead of the validation item's.
+        disclosed: (n,) bool, the anchor; None for everything. Of what it withholds, the influence is what disclosing it too
+            would be worth.
 
     Returns:
         influence: (n,) float64 array in the order of dataset.user, or (n, t) with targets; nats, positive = disclosing
@@ -76,19 +72,23 @@ def influences(anchor: Anchor, dataset: Dataset, config: Config,
     made = SOLVERS.get(config.solver)
     if made is None:  # a file
         dataset, made = without_test_items(dataset), functools.partial(_Guarded, config.solver)
-    chunks, net = Chunks(dataset, config, anchor.disclosed), build(dataset, config)
+    chunks, net = Chunks(dataset, config, disclosed), build(dataset, config)
     wanted = target_items(dataset, 0) if targets is None else targets
     solver = made(net, dataset, chunks, config, wanted)
     influence = np.zeros((dataset.num_interactions, wanted.shape[1]))
-    with progress(len(anchor.parameters) * dataset.num_interactions, "influence", "interaction") as bar:
-        for values in anchor.parameters:
+    with progress(len(parameters) * dataset.num_interactions, "influence", "interaction") as bar:
+        for values in parameters:
             net.set_values(values)
             solver.start()
             for k in range(len(chunks)):
-                place = chunks.positions(k)
-                influence[place] += _of_chunk(solver, chunks[k], config, wanted.shape[1])
+                chunk, place = chunks[k], chunks.positions(k)
+                found, shape = solver(chunk), (*chunk.inside.shape, wanted.shape[1])
+                if np.shape(found) != shape:
+                    raise InputError(f"--solver {config.solver}: returned an array {np.shape(found)} for a chunk of "
+                                     f"{shape}; see docs/CONTRIBUTING.md")
+                influence[place] += _finite(found[chunk.inside], config)
                 bar.update(len(place))
-    influence /= len(anchor.parameters)
+    influence /= len(parameters)
     return influence[:, 0] if targets is None else influence, solver.report()
 
 
@@ -132,15 +132,6 @@ def influences_of_pairs(parameters: list[dict], disclosed: Dataset, pairs: tuple
     return influence / len(parameters)
 
 
-def _of_chunk(solver, chunk, config, targets):
-    """(p, targets) influences of the p interactions of a chunk; raises as `influences` does."""
-    found, shape = solver(chunk), (*chunk.inside.shape, targets)
-    if np.shape(found) != shape:
-        raise InputError(f"--solver {config.solver}: returned an array {np.shape(found)} for a chunk of {shape}; see "
-                         "docs/CONTRIBUTING.md")
-    return _finite(found[chunk.inside], config)
-
-
 def _finite(found, config):
     """Influences as they are; raises FloatingPointError if one is not finite."""
     if not np.isfinite(found).all():
@@ -149,12 +140,11 @@ def _finite(found, config):
     return found
 
 
-def expected_at(anchor: Anchor, dataset: Dataset, config: Config) -> tuple[np.ndarray, np.ndarray, dict]:
+def expected_at(parameters: list[dict], dataset: Dataset, config: Config,
+                disclosed: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, dict]:
     """What the game goes by at one anchor: the influence that is expected on the item that comes next.
 
-    Args:
-        anchor, dataset: see influences.
-        config: also influence_lags and shrinkage.
+    Takes and raises what influences does; config: also influence_lags and shrinkage.
 
     Returns:
         influence: (n,) on the validation item; nats, positive = disclosing helps.
@@ -162,7 +152,7 @@ def expected_at(anchor: Anchor, dataset: Dataset, config: Config) -> tuple[np.nd
         report: dict.
     """
     targets = target_items(dataset, config.influence_lags)
-    found, report = influences(anchor, dataset, config, targets)
+    found, report = influences(parameters, dataset, config, targets, disclosed)
     expected, report["expectation"] = expected_influence(found, dataset)
     shrinkage = default_shrinkage(dataset) if config.shrinkage is None else config.shrinkage
     report.update(shrinkage=float(shrinkage),

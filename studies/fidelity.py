@@ -21,7 +21,6 @@ from src.common.wording import markdown_table
 from src.dataset import load_dataset
 from src.game.anchors import load_model, trained_model
 from src.game.strategies import influence_groups
-from src.influence.anchor import Anchor
 from src.influence_function import SOLVERS, influences
 from src.options import TRAINED
 from src.stat_utils import generator
@@ -81,7 +80,7 @@ def influences_of(study, solvers, dataset):
 
     def measure(solver):
         start = time.perf_counter()
-        values, _ = influences(Anchor(models), dataset, config.replace(solver=solver))
+        values, _ = influences(models, dataset, config.replace(solver=solver))
         return {"influence": values, "seconds": time.perf_counter() - start}
     groups = ("split", "model", *TRAINED, *influence_groups(config, solvers))
     depends = study.depends(groups, [*dataset_files(config), checkpoint, *plugin_files(config.model)],

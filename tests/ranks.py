@@ -5,7 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from src.common.errors import InputError
-from src.influence.anchor import Anchor
 from src.influence_function import expected_at
 from src.network import build
 from src.training.deal import load_share
@@ -47,7 +46,7 @@ def trained_and_influences(config, folder, exchange):
             "users": share.each(share.users[users]).tolist(), "items": share.each(items).tolist(),
             "weights": share.each(trainer.weights).tolist(),
             "values": {name: value.tolist() for name, value in values.items()}}
-    influence, expected, report = expected_at(Anchor([trainer.net.values()]), dataset, config)
+    influence, expected, report = expected_at([trainer.net.values()], dataset, config)
     places = share.positions(dataset.num_interactions)
     for name, own in (("influence", influence), ("expected", expected)):
         whole = np.zeros(dataset.all_interactions)

@@ -6,7 +6,6 @@ import pytest
 
 from src import influence_function
 from src.dataset import load_dataset
-from src.influence.anchor import Anchor
 from src.influence.chunks import Chunks
 from src.influence_function import SOLVERS, influences, influences_of_pairs
 from src.network import build
@@ -16,7 +15,7 @@ from tests.test_ncf import randomised
 
 def block(values, dataset, config):
     """(n,) influences of solver `block` at one set of parameters."""
-    return influences(Anchor([values]), dataset, config.replace(solver="block"))[0]
+    return influences([values], dataset, config.replace(solver="block"))[0]
 
 
 def sampled(dataset, config):
@@ -72,14 +71,14 @@ def test_at_an_anchor_the_hessian_is_that_of_what_it_discloses(cpu, small, setti
     dataset = load_dataset(config)
     _, values = randomised(4, 9, 3, [6, 4], seed=1)
     disclosed = np.array([1, 0, 1, 1, 0, 0, 0, 1, 0, 0], bool)  # nothing of the third user
-    found, _ = influences(Anchor([values], disclosed), dataset, config)
+    found, _ = influences([values], dataset, config, disclosed=disclosed)
     groups, double = sampled(dataset, config), {k: v.astype(float) for k, v in values.items()}
     for user in (0, 1, 2):
         rows = dataset.user == user
         own = brute_force_user(double, reference.user_row(double, user), dataset.validation[[user]], groups[rows],
                                   config.damping, disclosed[rows])
         assert found[rows] == pytest.approx(own, rel=1e-3, abs=1e-4 * np.abs(own).max())
-    assert np.abs(found - influences(Anchor([values]), dataset, config)[0]).max() > 0.1 * np.abs(found).max()
+    assert np.abs(found - influences([values], dataset, config)[0]).max() > 0.1 * np.abs(found).max()
 
 
 def like_float32(values):
@@ -93,10 +92,10 @@ def test_several_targets_are_predicted_each_by_itself(cpu, small, settings, solv
     dataset = load_dataset(config)
     _, values = randomised(4, 9, 3, [6, 4], seed=2)
     targets = np.array([[6, 7], [1, 8], [0, 2], [4, 5]], np.int32)
-    both, _ = influences(Anchor([values]), dataset, config, targets=targets)
+    both, _ = influences([values], dataset, config, targets=targets)
     for k in (0, 1):
         dataset.held.validation = targets[:, k]
-        alone, _ = influences(Anchor([values]), dataset, config)
+        alone, _ = influences([values], dataset, config)
         assert both[:, k] == pytest.approx(alone, rel=1e-3, abs=like_float32(both))
 
 
@@ -107,7 +106,7 @@ def test_influences_do_not_depend_on_the_chunk(cpu, small, settings, solver):
     narrow = settings("--num_factors", 3, "--layers", "6,4", "--solver", solver, "--chunk_size", 1)
     wide = narrow.replace(chunk_size=100_000)
     assert [len(Chunks(dataset, c)) for c in (narrow, wide)] == [3, 1]
-    one, other = (influences(Anchor([values]), dataset, c)[0] for c in (narrow, wide))
+    one, other = (influences([values], dataset, c)[0] for c in (narrow, wide))
     assert np.abs(one).max() > 1e-3 and one == pytest.approx(other, rel=1e-3, abs=like_float32(one))
 
 
@@ -132,7 +131,7 @@ def test_blend_adds_the_terms_of_a_ridge_regression(cpu, small, settings):
     config = settings("--num_factors", 3, "--layers", "6,4", "--solver", "blend")
     dataset = load_dataset(config)
     _, values = randomised(4, 9, 3, [6, 4], seed=3)
-    added = influences(Anchor([values]), dataset, config)[0] - block(values, dataset, config)
+    added = influences([values], dataset, config)[0] - block(values, dataset, config)
     embedding = np.concatenate([values["item_gmf"], values["item_mlp"]], 1).astype(float)
     embedding /= np.linalg.norm(embedding, axis=1, keepdims=True)
     for user in range(3):
@@ -153,7 +152,7 @@ def test_influences_are_the_mean_over_the_anchors(cpu, small, settings):
     config = settings("--num_factors", 3, "--layers", "6,4")
     dataset = load_dataset(config)
     one, other = (randomised(4, 9, 3, [6, 4], seed=k)[1] for k in (1, 2))
-    a, b, both = (influences(Anchor(anchors), dataset, config)[0] for anchors in ([one], [other], [one, other]))
+    a, b, both = (influences(anchors, dataset, config)[0] for anchors in ([one], [other], [one, other]))
     assert np.abs(a - b).max() > 1e-3 and both == pytest.approx((a + b) / 2, rel=1e-6, abs=1e-9)
 
 
@@ -170,7 +169,7 @@ def test_sign_positive_means_that_disclosing_helps(cpu, write_ratings, settings)
     for solver in SOLVERS:
         config = settings("--num_factors", 2, "--layers", "4,2", "--solver", solver, "--lissa_scale", 5,
                           "--lissa_depth", 2)
-        like, opposite = influences(Anchor([values]), dataset, config)[0]
+        like, opposite = influences([values], dataset, config)[0]
         assert like > 0 > opposite
 
 
@@ -220,9 +219,9 @@ def test_no_look_at_the_test_item(cpu, small, settings, solver):
     config = settings("--num_factors", 3, "--layers", "6,4", "--solver", solver, "--lissa_scale", 5, "--lissa_depth", 1)
     dataset = load_dataset(config)
     _, values = randomised(4, 9, 3, [6, 4], seed=2)
-    before, _ = influences(Anchor([values]), dataset, config)
+    before, _ = influences([values], dataset, config)
     dataset.held.test = np.zeros_like(dataset.test)
-    assert np.array_equal(before, influences(Anchor([values]), dataset, config)[0])
+    assert np.array_equal(before, influences([values], dataset, config)[0])
 
 
 def test_a_certain_user_gives_no_nan_and_what_is_not_finite_raises(cpu, small, settings):
@@ -230,10 +229,10 @@ def test_a_certain_user_gives_no_nan_and_what_is_not_finite_raises(cpu, small, s
     dataset = load_dataset(config)
     _, values = randomised(4, 9, 3, [6, 4])
     certain = {**values, "head.out_bias": np.full_like(values["head.out_bias"], 200)}  # every probability is 1
-    assert np.isfinite(influences(Anchor([certain]), dataset, config)[0]).all()
+    assert np.isfinite(influences([certain], dataset, config)[0]).all()
     values["user_gmf"][0] = np.nan
     with pytest.raises(FloatingPointError, match="--solver blend"):
-        influences(Anchor([values]), dataset, config)
+        influences([values], dataset, config)
 
 
 @pytest.mark.parametrize("solver", ["block", "blend"])
@@ -255,7 +254,7 @@ def test_pairs_alone_are_worth_what_they_are_in_their_history(cpu, small, settin
     assert not nobody.any()
     chunks = functools.partial(Chunks, purpose="negatives of a device", own=True)
     monkeypatch.setattr(influence_function, "Chunks", lambda dataset, config, disclosed: chunks(dataset, config))
-    np.testing.assert_allclose(found, influences(Anchor(sets), part, config, targets)[0], rtol=2e-4, atol=1e-6)
+    np.testing.assert_allclose(found, influences(sets, part, config, targets)[0], rtol=2e-4, atol=1e-6)
 
 
 def test_negatives_of_a_device_do_not_depend_on_other_users(small, settings):

@@ -5,7 +5,6 @@ from mindspore import Tensor
 from scipy.optimize import minimize
 
 from src.dataset import load_dataset
-from src.influence.anchor import Anchor
 from src.influence.block import TINY
 from src.influence.chunks import Chunks
 from src.influence.rows import Rows, prior_of
@@ -46,7 +45,7 @@ def test_block_equals_a_logistic_regression_on_the_items(cpu, small, settings, d
     config = settings("--model", "mf", "--num_factors", 3, "--num_neg", 3, "--solver", "block", "--damping", damping)
     dataset = load_dataset(config)
     _, values = randomised(config)
-    found, _ = influences(Anchor([values]), dataset, config)
+    found, _ = influences([values], dataset, config)
     groups, features = sampled(dataset, config), rows_of(values, "item")
     features[:, -1] = 1  # the gradient of the logit in the user's bias
     for user in np.unique(dataset.user):

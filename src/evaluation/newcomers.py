@@ -21,7 +21,6 @@ from ..device_adapter import set_device
 from ..game.decisions import MODEL_SHA256, Decisions, barred_by, dataset_of, read_record
 from ..game.rule import Rule
 from ..history import History
-from ..influence.anchor import Anchor
 from ..influence.expected import expected_by, shrunk, target_items
 from ..influence.rows import CLOSE, STEPS, Rows
 from ..influence_function import OWN_DATA, influences
@@ -171,7 +170,7 @@ def decide(people: Newcomers, refits: Refits, anchors: list[dict], record: dict)
     for values in anchors:
         parameters.append(refits(values, both, start))
         start = refits.net.user_rows(parameters[-1])
-    found = influences(Anchor(parameters), both, refits.config, targets)[0]
+    found = influences(parameters, both, refits.config, targets)[0]
     asked = (both.rows < n) | (back[both.rows % n] == 0)  # of the two that changed places the latest alone
     to = both.rows[asked] % n
     influence, expected = np.empty((2, n))

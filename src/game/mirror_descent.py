@@ -15,7 +15,7 @@ import numpy as np
 from ..common.share import WHOLE, Share
 from ..common.terminal import progress
 from ..config import Config
-from .problem import SLACK, Prefix
+from .problem import SLACK, prefixes
 
 _BLOCK = 1 << 16  # interactions that go through all rounds together: they fit into the processor's cache
 _NEAR = 1e-6  # distance below which an anchor is the play itself
@@ -52,7 +52,7 @@ def mirror_descent(payoff: np.ndarray, prior: float, rounds: int, rate: float, s
     def block(place):
         step = rate * payoff[:, place] / 2
         state = np.full(step.shape[1], _logit(prior) / 2)  # half the logit, since sigmoid(x) = (1 + tanh(x / 2)) / 2
-        chosen = None if len(payoff) == 1 else _Nearby(step, selections[:, place], user[place], use)
+        chosen = None if len(payoff) == 1 else _nearby(step, selections[:, place], user[place], use)
         total, towards = np.zeros(len(state)), np.tanh(state)
         for _ in range(rounds):
             state += step[0] if chosen is None else chosen((1 + towards) / 2)
@@ -76,28 +76,27 @@ def _blocks(n, user):
     return [slice(start, end) for start, end in zip([0, *ends[:-1]], ends)]
 
 
-class _Nearby:
-    """For some users, the payoffs of the anchors near their play; in single precision, since memory traffic takes the time.
+def _nearby(payoff, selections, user, use):
+    """For some users: the function of their current play, (m,), to the payoffs of the anchors near it.
 
-    Takes (t, m) payoffs at the anchors, and selections; (m,) ascending users; and as `use` "nearest" or "weighted".
+    Takes (t, m) payoffs at the anchors, and selections; (m,) ascending users; and as `use` "nearest" or "weighted". Goes by
+    single precision, since memory traffic takes the time.
     """
+    payoff, selections = payoff.astype(np.float32), selections.astype(np.float32)
+    _, start, length = np.unique(user, return_index=True, return_counts=True)
+    size = np.add.reduceat(selections, start, axis=1)  # (t, u) disclosed by each anchor
 
-    def __init__(self, payoff, selections, user, use):
-        self.payoff, self.selections, self.use = payoff.astype(np.float32), selections.astype(np.float32), use
-        _, self.start, self.length = np.unique(user, return_index=True, return_counts=True)
-        self.size = np.add.reduceat(self.selections, self.start, axis=1)  # (t, u) disclosed by each anchor
-
-    def __call__(self, probability):
-        """(m,) current play -> (m,) payoffs of this round."""
+    def chosen(probability):
         probability = probability.astype(np.float32)
-        overlap = np.add.reduceat(self.selections * probability, self.start, axis=1)
-        distance = np.add.reduceat(probability, self.start) + self.size - 2 * overlap
-        if self.use == "nearest":
+        overlap = np.add.reduceat(selections * probability, start, axis=1)
+        distance = np.add.reduceat(probability, start) + size - 2 * overlap
+        if use == "nearest":
             weight = np.equal(np.arange(len(distance))[:, None], distance.argmin(0)).astype(np.float32)
         else:
             weight = 1 / np.maximum(distance, _NEAR)
             weight /= weight.sum(0)
-        return (self.payoff * np.repeat(weight, self.length, axis=1)).sum(0)
+        return (payoff * np.repeat(weight, length, axis=1)).sum(0)
+    return chosen
 
 
 def critical_payoff(prior: float, rounds: int, rate: float) -> float:
@@ -113,9 +112,9 @@ def prices_within_budgets(influence: np.ndarray, unwillingness: np.ndarray, budg
                           share: Share = WHOLE) -> list[float]:
     """For each budget a willingness weight (lambda >= 0) at which the disclosed unwillingness just stays within it.
 
-    At one anchor: interaction k is disclosed as long as I_k - lambda b_k exceeds the critical payoff, that is, until lambda
-    reaches (I_k - critical) / b_k. Sorted by that price the disclosed ones are a prefix, so the search is exact; lambda is
-    put midway between the prices of the last that fits and the first that does not.
+    At one anchor: interaction k is disclosed until lambda reaches (I_k - critical) / b_k. Sorted by that price the disclosed
+    ones are a prefix, so the search is exact; lambda is put midway between the prices of the last that fits and the first
+    that does not.
 
     Args:
         influence, unwillingness: (n,) arrays.
@@ -123,15 +122,13 @@ def prices_within_budgets(influence: np.ndarray, unwillingness: np.ndarray, budg
         critical: see critical_payoff.
         share: Share of all interactions that these are.
     """
-    priced = unwillingness > 0
+    priced, prices = unwillingness > 0, []
     limit = (influence[priced] - critical) / unwillingness[priced]  # the price up to which each is disclosed
-    prefix, prices = Prefix(-limit, unwillingness[priced], share), []
-    for budget in budgets:
-        last_in, first_out, _ = (-x for x in prefix.within(float(budget) * SLACK))
-        if first_out <= 0:  # of several at the same price, none fits unless all do
+    for last, out, _ in prefixes(-limit, unwillingness[priced], [float(budget) * SLACK for budget in budgets], share):
+        if out >= 0:  # of several at the same price, none fits unless all do
             prices.append(0.0)
         else:
-            prices.append(float((first_out + last_in) / 2 if last_in < np.inf else first_out * (1 + 1e-9)))
+            prices.append(float((-out - last) / 2 if last > -np.inf else -out * (1 + 1e-9)))
     return prices
 
 
@@ -150,29 +147,27 @@ class Game:
                  selections: np.ndarray | None = None, user: np.ndarray | None = None, share: Share = WHOLE):
         self.influence, self.unwillingness, self.config = np.atleast_2d(influence), unwillingness, config
         self.selections, self.user, self.share = None if selections is None else np.atleast_2d(selections), user, share
+        self.rules = config.prior, config.rounds, config.game_rate
+        self.critical = critical_payoff(*self.rules)
 
     def play(self, weight: float, place: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """What is disclosed at lambda, (n,) bool, and the (n,) influence, averaged over the rounds.
 
-        `place`: the interactions of the users who play; None for all.
+        At one anchor in closed form, but by playing where rounding could tell otherwise. `place`: the interactions of the
+        users who play; None for all.
         """
-        config, place = self.config, slice(None) if place is None else place
-        cost = weight * self.unwillingness[place]
-        if len(self.influence) == 1:
-            return self._selection(self.influence[0, place] - cost), self.influence[0, place]
-        average, payoff = mirror_descent(self.influence[:, place] - cost, config.prior, config.rounds, config.game_rate,
-                                         self.selections[:, place], self.user[place], config.anchor_use)
-        return average > 0.5, payoff + cost
-
-    def _selection(self, payoff):
-        """(n,) bool, what is disclosed at one anchor: in closed form, and by playing where rounding could tell otherwise."""
-        config = self.config
-        critical = critical_payoff(config.prior, config.rounds, config.game_rate)
-        disclosed = payoff > critical
-        close = _CLOSE * max(1 / (config.game_rate * config.rounds), abs(critical))
-        near = np.flatnonzero(np.abs(payoff - critical) <= close)
-        disclosed[near] = mirror_descent(payoff[near], config.prior, config.rounds, config.game_rate)[0] > 0.5
-        return disclosed
+        place = slice(None) if place is None else place
+        influence, cost = self.influence[:, place], weight * self.unwillingness[place]
+        payoff = influence - cost
+        if len(influence) > 1:
+            average, payoff = mirror_descent(payoff, *self.rules, self.selections[:, place], self.user[place],
+                                             self.config.anchor_use)
+            return average > 0.5, payoff + cost
+        disclosed = payoff[0] > self.critical
+        close = _CLOSE * max(1 / (self.config.game_rate * self.config.rounds), abs(self.critical))
+        near = np.flatnonzero(np.abs(payoff[0] - self.critical) <= close)
+        disclosed[near] = mirror_descent(payoff[0, near], *self.rules)[0] > 0.5
+        return disclosed, influence[0]
 
     def within(self, budget: float) -> tuple[np.ndarray, float]:
         """The largest selection that a price leads to and whose unwillingness sums to `budget` at most.
@@ -180,24 +175,23 @@ class Game:
         At one anchor the price is known in closed form. At several it is found by bisection; only users whose selections
         differ at both ends of the bracket play again. Returns what is disclosed, (n,) bool, and lambda >= 0.
         """
-        critical = critical_payoff(self.config.prior, self.config.rounds, self.config.game_rate)
-
         def price(influence):
-            return prices_within_budgets(influence, self.unwillingness, [budget], critical, self.share)[0]
+            return prices_within_budgets(influence, self.unwillingness, [budget], self.critical, self.share)[0]
+
+        def fits(disclosed):
+            return bool(self.unwillingness[disclosed].sum() <= budget * SLACK)
+        weight, step = price(self.influence.mean(0)), _STEP
         if len(self.influence) == 1:
-            weight = price(self.influence[0])
             return self.play(weight)[0], weight
         ends = {True: None, False: None}  # the least price known to keep within the budget, the largest known not to
-        weight = price(self.influence.mean(0))
-        step = _STEP
         while None in ends.values():
             disclosed, influence = self.play(weight)
-            fits = self._fits(disclosed, budget)
-            if fits and weight == 0:
+            inside = fits(disclosed)
+            if inside and weight == 0:
                 return disclosed, 0.0
-            ends[fits] = weight, disclosed
+            ends[inside] = weight, disclosed
             guess = price(influence)
-            weight = max(min(guess, weight) * (1 - step), 0.0) if fits else max(guess, weight, _EXACT) * (1 + step)
+            weight = max(min(guess, weight) * (1 - step), 0.0) if inside else max(guess, weight, _EXACT) * (1 + step)
             step *= 2
         while True:
             (low, many), (high, few) = ends[False], ends[True]
@@ -208,7 +202,4 @@ class Game:
             place = np.flatnonzero(np.isin(self.user, self.user[differ]))
             disclosed = few.copy()
             disclosed[place] = self.play(weight, place)[0]
-            ends[self._fits(disclosed, budget)] = weight, disclosed
-
-    def _fits(self, disclosed, budget):
-        return bool(self.unwillingness[disclosed].sum() <= budget * SLACK)
+            ends[fits(disclosed)] = weight, disclosed

@@ -40,47 +40,42 @@ def load_problem(config: Config, dataset: Dataset | None = None) -> Problem:
     return Problem(dataset, *load_stated(dataset, config))
 
 
-class Prefix:
-    """Interactions in ascending order of a key, those of equal keys together.
+def prefixes(key: np.ndarray, weight: np.ndarray, limits: list[float],
+             share: Share = WHOLE) -> list[tuple[float, float, float]]:
+    """For each limit the longest prefix in ascending order of a key whose weights sum to it at most.
+
+    Of equal keys all are in it, or none.
 
     Args:
-        key: (n,) float64, of this rank's interactions.
-        weight: (n,) float64, at least 0.
-        share: Share.
+        key, weight: (n,) float64, of this rank's interactions; weights are at least 0.
+
+    Returns:
+        For each the largest key in the prefix, -inf if it is empty; the smallest beyond it, inf if all fit; and the sum
+        of its weights.
     """
+    order = np.argsort(key, kind="stable")
+    key, sums = key[order], np.concatenate([[0.0], np.cumsum(weight[order])])
 
-    def __init__(self, key: np.ndarray, weight: np.ndarray, share: Share = WHOLE):
-        order = np.argsort(key, kind="stable")
-        self.key, self.sums, self.share = key[order], np.concatenate([[0.0], np.cumsum(weight[order])]), share
-
-    def _look(self, value):
-        """Sum of the weights of all whose keys are at most `value`; the last key among them, and the first beyond."""
-        k = int(np.searchsorted(self.key, value, side="right"))
-        inside, beyond = self.key[k - 1] if k else -np.inf, self.key[k] if k < len(self.key) else np.inf
-        each = self.share.each(np.array([self.sums[k], inside, beyond]))
+    def look(value):  # sum of the weights of all whose keys are at most `value`; the last key among them, the first beyond
+        k = int(np.searchsorted(key, value, side="right"))
+        each = share.each(np.array([sums[k], key[k - 1] if k else -np.inf, key[k] if k < len(key) else np.inf]))
         return each[:, 0].sum(), each[:, 1].max(), each[:, 2].min()
 
-    def within(self, limit: float) -> tuple[float, float, float]:
-        """The longest prefix whose weights sum to `limit` at most; of equal keys all or none.
-
-        Returns:
-            last: largest key in it; -inf if it is empty.
-            out: smallest key beyond it; inf if all fit.
-            spent: sum of its weights.
-        """
-        spent, last, _ = self._look(np.inf)
+    def within(limit):
+        spent, last, _ = look(np.inf)
         if spent <= limit:
             return last, np.inf, spent
         out = last  # of what is known not to fit, the smallest key
-        spent, last, first = self._look(-np.inf)
+        spent, last, first = look(-np.inf)
         while first < out:
             middle = first / 2 + out / 2
-            found, inside, beyond = self._look(middle if first <= middle < out else first)
+            found, inside, beyond = look(middle if first <= middle < out else first)
             if found <= limit:
                 spent, last, first = found, inside, beyond
             else:
                 out = inside
         return last, out, spent
+    return [within(limit) for limit in limits]
 
 
 def first_within(limit: float, keys: tuple[np.ndarray, ...], weight: np.ndarray, share: Share = WHOLE,
@@ -96,7 +91,7 @@ def first_within(limit: float, keys: tuple[np.ndarray, ...], weight: np.ndarray,
     """
     chosen, tied, limit = np.zeros(len(weight), bool), keys[0] < np.inf, limit * SLACK
     for key in keys:
-        last, out, spent = Prefix(key[tied].astype(np.float64), weight[tied], share).within(limit)
+        ((last, out, spent),) = prefixes(key[tied].astype(np.float64), weight[tied], [limit], share)
         chosen |= tied & (key <= last)
         tied &= key == out
         limit -= spent

@@ -18,7 +18,6 @@ from ..common import plugins
 from ..common.errors import InputError
 from ..config import Config
 from ..dataset import without_test_items
-from ..influence.anchor import Anchor
 from ..influence.block import TINY
 from ..influence_function import expected_at
 from ..network import model_class
@@ -99,7 +98,7 @@ class Strategies:
     def at_everything(self) -> tuple[np.ndarray, np.ndarray, dict]:
         """See expected_at, where everything is disclosed."""
         with self.timed("influence"):
-            return expected_at(Anchor(self.parameters), self.problem.dataset, self.config)
+            return expected_at(self.parameters, self.problem.dataset, self.config)
 
     def play(self, expected: list[np.ndarray], budget: float, weight: float | None,
              selections: list[np.ndarray] | None = None) -> tuple[np.ndarray, float, Game]:
@@ -129,8 +128,8 @@ class Strategies:
                 logger.info("anchor %d of %d: %s is trained on %.1f%% of the interactions", number + 1, config.anchors,
                             config.plain_model, 100 * selection.mean())
                 with self.timed("influence"):
-                    anchor = Anchor(retrained(self.model, dataset, selection, config, self.device), selection)
-                    self._anchors[number] = selection, expected_at(anchor, dataset, config)[1]
+                    parameters = retrained(self.model, dataset, selection, config, self.device)
+                    self._anchors[number] = selection, expected_at(parameters, dataset, config, selection)[1]
             selections.append(selection)
             found.append(self._anchors[number][1])
         return selections, found

@@ -19,7 +19,6 @@ from src.common.variant import Variant
 from src.dataset import load_dataset
 from src.evaluation.evaluate import evaluate
 from src.game.preprocess import preprocess
-from src.influence.anchor import Anchor
 from src.influence_function import expected_at
 from src.network import build
 from src.training.checkpoint import read_checkpoint
@@ -58,7 +57,7 @@ def test_ranks_train_and_compute_what_one_process_does(many, settings, cpu):
         for name, value in values.items():
             assert np.abs(value - start[name]).max() > 1e-4, name
             np.testing.assert_allclose(there["values"][name], value, atol=1e-5, err_msg=f"{kind} {name}")
-    influence, expected, report = expected_at(Anchor([values]), dataset, config)
+    influence, expected, report = expected_at([values], dataset, config)
     assert report["expectation"].keys() == found["report"]["expectation"].keys() == {"1", "2", "3"}
     assert np.abs(influence).max() > 1e-4
     np.testing.assert_allclose(found["influence"], influence, atol=1e-5 * np.abs(influence).max())

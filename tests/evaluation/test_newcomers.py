@@ -15,7 +15,6 @@ from src.dataset import load_dataset
 from src.evaluation.explain import VETOED
 from src.evaluation.newcomers import Refits, decide
 from src.game.preprocess import preprocess
-from src.influence.anchor import Anchor
 from src.influence.rows import Rows
 from src.influence_function import influences
 from src.movielens import prepare
@@ -80,7 +79,7 @@ def by_hand(config, items):
         net = build(dataset, config)
         net.set_values(values)
         parameters.append(Rows(net, dataset, config).at(values).refitted(twice))
-    found = influences(Anchor(parameters), twice, config, np.array([[e, d, c], [d, e, c]], np.int32))[0]
+    found = influences(parameters, twice, config, np.array([[e, d, c], [d, e, c]], np.int32))[0]
     return found[:4], found[7, 0]
 
 

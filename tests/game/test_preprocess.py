@@ -13,7 +13,6 @@ from src.consent.withdrawn import head_of, with_request
 from src.dataset import load_dataset
 from src.evaluation.evaluate import evaluate
 from src.game.preprocess import preprocess, write_masked_dataset
-from src.influence.anchor import Anchor
 from src.influence.expected import target_items
 from src.influence_function import influences
 from src.movielens import prepare
@@ -213,7 +212,7 @@ def test_influences_come_from_the_anchors_of_the_plain_model(cpu, ratings, write
     anchors = list(load_anchors(plain, dataset, Variant(config))[0].values())
     written = pd.read_csv(tmp_path / "output" / "disclosure.csv").influence
     # all targets at once, as preprocess does: products of other shapes differ in their last bits from processor to processor
-    each = influences(Anchor(anchors), dataset, config, targets=target_items(dataset, config.influence_lags))[0]
+    each = influences(anchors, dataset, config, targets=target_items(dataset, config.influence_lags))[0]
     assert written.to_numpy() == pytest.approx(each[:, 0], rel=1e-6)
     record = json.loads((tmp_path / "output" / "preprocess.json").read_text())
     assert record["parameter_sets"] == len(anchors) > 1

@@ -3,7 +3,7 @@ import pytest
 
 from src.common.share import WHOLE, Part
 from src.game.mirror_descent import prices_within_budgets
-from src.game.problem import SLACK, Prefix, first_within
+from src.game.problem import SLACK, first_within, prefixes
 from tests.ranks import in_threads
 
 
@@ -18,13 +18,9 @@ def in_parts(size, number, work):
 
 
 def test_a_prefix_with_known_ends():
-    prefix = Prefix(np.array([3.0, 1, 2, 2]), np.array([1.0, 4, 2, 2]))
-    assert prefix.within(3) == (-np.inf, 1, 0)
-    assert prefix.within(4) == (1, 2, 4)
-    assert prefix.within(7.9) == (1, 2, 4)  # both of key 2, or none
-    assert prefix.within(8) == (2, 3, 8)
-    assert prefix.within(9) == (3, np.inf, 9)
-    assert Prefix(np.zeros(0), np.zeros(0)).within(1) == (-np.inf, np.inf, 0)
+    ends = prefixes(np.array([3.0, 1, 2, 2]), np.array([1.0, 4, 2, 2]), [3, 4, 7.9, 8, 9])
+    assert ends == [(-np.inf, 1, 0), (1, 2, 4), (1, 2, 4), (2, 3, 8), (3, np.inf, 9)]  # both of key 2, or none
+    assert prefixes(np.zeros(0), np.zeros(0), [1]) == [(-np.inf, np.inf, 0)]
 
 
 @pytest.mark.parametrize("size", [2, 3])
@@ -37,8 +33,7 @@ def test_ranks_find_the_ends_that_one_process_finds(size, seed):
     limits = [share * weight.sum() * SLACK for share in (0, 0.1, 0.6, 1, 2)]
 
     def ends(share, mine):
-        prefix = Prefix(key[mine], weight[mine], share)
-        return [prefix.within(limit) for limit in limits]
+        return prefixes(key[mine], weight[mine], limits, share)
     wanted = ends(WHOLE, np.ones(number, bool))
     for found, _ in in_parts(size, number, ends):
         np.testing.assert_allclose(found, wanted, rtol=1e-12)

@@ -6,7 +6,6 @@ from src.consent.allowed import VETO
 from src.dataset import split_allowed
 from src.game.problem import Problem
 from src.game.strategies import STRATEGIES, Strategies
-from src.influence.anchor import Anchor
 from src.influence_function import influences
 from src.sources.interactions import read_interactions
 from src.training import trainer
@@ -103,7 +102,7 @@ def test_the_game_goes_by_the_validation_item_without_lags(make):
     dataset, decide, values = make("--influence_lags", 0, "--shrinkage", 0)
     decision = decide("ifrqe", 0.5)
     assert np.array_equal(decision.influence, decision.expected)
-    assert decision.influence == pytest.approx(influences(Anchor([values]), dataset, decide.config)[0], rel=1e-5)
+    assert decision.influence == pytest.approx(influences([values], dataset, decide.config)[0], rel=1e-5)
     assert np.array_equal(decide("ifrqe", 0.5, weight=0.0).disclosed, decision.influence > 0)
 
 

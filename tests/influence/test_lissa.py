@@ -6,7 +6,6 @@ from mindspore import Tensor, ops
 
 from src.dataset import load_dataset
 from src.influence import lissa
-from src.influence.anchor import Anchor
 from src.influence.chunks import Chunks
 from src.influence.lissa import Lissa, Recursion, dense_weights
 from src.influence_function import influences
@@ -120,10 +119,10 @@ def test_growth_is_named(cpu, small, settings):
     dataset = load_dataset(config)
     _, values = randomised(4, 9, 2, [4, 2], seed=1)
     with pytest.raises(FloatingPointError, match="--lissa_scale 0.01"):
-        influences(Anchor([values]), dataset, config)
+        influences([values], dataset, config)
     values["user_gmf"][:] = np.nan
     with pytest.raises(FloatingPointError):
-        influences(Anchor([values]), dataset, config.replace(lissa_scale=0.0))
+        influences([values], dataset, config.replace(lissa_scale=0.0))
 
 
 def test_without_curvature_lissa_is_the_product_of_the_gradients(cpu, small, settings, monkeypatch):
@@ -133,7 +132,7 @@ def test_without_curvature_lissa_is_the_product_of_the_gradients(cpu, small, set
                       "--lissa_scale", 1e9, "--num_neg", 4)
     dataset = load_dataset(config)
     net, values = randomised(4, 9, 2, [4, 2], seed=1)
-    influence, _ = influences(Anchor([values]), dataset, config)
+    influence, _ = influences([values], dataset, config)
     # without curvature h = 2 v: the product of the two gradients over all parameters
     point = reference.pack(values)
 
