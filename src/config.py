@@ -1,11 +1,10 @@
 """The effective settings: the command line over a YAML file over recipes over default_config.yaml, all checked."""
 from __future__ import annotations
 
+import argparse
 import difflib
 import re
-import shutil
 import sys
-import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -19,6 +18,7 @@ _FOLDER = Path(__file__).resolve().parent
 DEFAULT_CONFIG = (_FOLDER.parent if _FOLDER.name == "src" else _FOLDER) / "default_config.yaml"  # in a checkout, installed
 RECIPES = "recipes"  # key of the YAML file
 _OF_THE_LINE = "help", "config_path", "flags_of"  # of the command line alone; the last: keys of PROGRAMS that all get it
+_VALUE = "\0"  # before a word that begins with one hyphen, as ids may, so that it is no option
 
 class Config:
     """Settings as attributes: `config.batch_size`.
@@ -133,30 +133,20 @@ def load_config(arguments: list[str], description: str = "", program: str = "",
     return Config(values, {*chosen, *by_recipe, *(f"line {key}" for key in given)})
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> None:
+        raise InputError(f"{message.replace(_VALUE, '')}; --help lists all options")
+
+
 def _read_line(arguments, kinds):
-    """By option the text that follows it on a command line, of a pair a list; values may begin with a hyphen, as ids do."""
-    found, words = {}, list(arguments)
-    while words:
-        name, equals, value = words.pop(0).partition("=")
-        key = "help" if name == "-h" else name[2:]
-        if name != "-h" and not re.fullmatch(r"--\w.*", name):
-            raise InputError(f"unknown option {name}; --help lists all options")
-        if not equals:
-            known, alone = key in kinds or key in _OF_THE_LINE[1:], key == "help" or kinds.get(key) == "bool"
-            number, taken = 2 if kinds.get(key) == "pair" else 1, []
-            while words and len(taken) < number and not _is_option(words[0], kinds if known and not alone else None):
-                taken.append(words.pop(0))
-            if len(taken) < number and known and not alone:
-                raise InputError(f"--{key}: needs {'two values' if number == 2 else 'a value'} before the next option")
-            value = taken if number == 2 else taken[0] if taken else "True"
-        found[key] = value
-    return found
-
-
-def _is_option(word, kinds):
-    """Whether a word names one of the options, or with None looks like one."""
-    known = True if kinds is None else word.partition("=")[0][2:] in {*kinds, *_OF_THE_LINE}
-    return word == "-h" or word.startswith("--") and known
+    """By option, or what looks like one, the text that follows it on a command line, of a pair a list."""
+    parser = _Parser(add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS)
+    named = {word[2:].partition("=")[0] for word in arguments if re.match(r"--\w", word)}
+    for key in {*named, *kinds, *_OF_THE_LINE}:
+        kind = kinds.get(key, "str" if key in _OF_THE_LINE[1:] else "bool")
+        number = {"bool": {"nargs": "?", "const": "True"}, "pair": {"nargs": "+"}}.get(kind, {})
+        parser.add_argument(f"--{key}", *["-h"] * (key == "help"), dest=key, type=lambda word: word.lstrip(_VALUE), **number)
+    return vars(parser.parse_args([re.sub(r"^-(?!-|h$)", f"{_VALUE}-", word) for word in arguments]))
 
 
 def _whole(name, recipes, seen=()):
@@ -211,24 +201,24 @@ def _described(values, recipes):
 
 def _help(description, program, values, recipes, own):
     """The options of a program with the first thing to say of each; of None those of all, with all that there is."""
-    lines = [description.strip(), "", "Give --option value ...; --help all: the options of all programs, see also "
-             "docs/options.md", "", "  --config_path", "        YAML file whose values replace the defaults below"]
-    taken = options_in(program, shown=True) if program else KINDS
+    parser = argparse.ArgumentParser(
+        usage=argparse.SUPPRESS, add_help=False, formatter_class=lambda prog: argparse.HelpFormatter(prog, 2, 8),
+        description=f"{description} Give --option value ...; --help all: the options of all programs, see docs/options.md")
+    parser.add_argument("--config_path", action="store_true", help="YAML file whose values replace the defaults below")
+    taken = {*(options_in(program, shown=True) if program else KINDS), *own}
     sections = [*_described(values, recipes),
                 ("Of this program", [(key, kind, str(values[key]), text) for key, (kind, _, text) in own.items()])]
     for title, options in sections:
-        options = [option for option in options if option[0] in taken or option[0] in own]
-        lines += ["", f"{title}:"] if options else []
-        for key, kind, default, text in options:
+        group = parser.add_argument_group(title)
+        for key, kind, default, text in [option for option in options if option[0] in taken]:
             if program is None:
                 text += f" ({kind}; default: {default or 'none'})"
             else:
                 said = [kind] if key == "recipe" or isinstance(KINDS.get(key), tuple) else []
                 said += [f"default: {default}"] if default not in ("", "False") else []
                 text = re.split(r"; |(?<!e\.g)\. ", text)[0] + (f" ({'; '.join(said)})" if said else "")
-            lines += [f"  --{key}", *textwrap.wrap(text, max(40, shutil.get_terminal_size().columns) - 8,
-                                                   initial_indent=8 * " ", subsequent_indent=8 * " ")]
-    return "\n".join(lines)
+            group.add_argument(f"--{key}", action="store_true", help=text.replace("%", "%%"))
+    return parser.format_help()
 
 
 def options_table() -> str:

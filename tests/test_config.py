@@ -40,7 +40,7 @@ def test_command_line_overrides(arguments, key, value):
 
 @pytest.mark.parametrize("line, named", [
     ("--batchsize 8", "did you mean --batch_size"), ("--batch 8", "--batch"), ("stray", "stray"), ("-x", "-x"),
-    ("--batch_size many", "needs a whole number"), ("--batch_size 1.5", "needs a whole number"), ("--batch_size", "a value"),
+    ("--batch_size many", "needs a whole number"), ("--batch_size 1.5", "whole number"), ("--batch_size", "argument"),
     ("--batch_size --masked", "--batch_size"), ("--masked perhaps", "needs True or False"), ("--layers a,b", "--layers"),
     ("--layers=", "needs whole numbers"), ("--layers 7,4", "even"), ("--layers 8,0", "--layers 0"),
     ("--learning_rate nan", "needs a finite number"), ("--learning_rate 0", "--learning_rate 0.0"),
