@@ -166,10 +166,6 @@ def test_relative_paths_stay_the_callers_in_all_forms(tmp_path, stub):
     ("run_tradeoff.sh", ["src.movielens --dataset simulation", "studies.tradeoff --dataset simulation"]),
     ("run_paper.sh", [f"{module} --dataset simulation --data_path ./data/paper --sim_users 1000 --sim_items 1000 "
                       "--sim_ratings 6148" for module in ("src.movielens", "studies.paper")]),
-    ("run_audit.sh", ["src.movielens --dataset simulation", "studies.audit --dataset simulation"]),
-    ("run_withdrawal.sh", ["src.movielens --dataset simulation", "studies.withdrawal --dataset simulation"]),
-    ("run_carryover.sh", ["src.movielens --dataset simulation", "studies.carryover --dataset simulation"]),
-    ("run_why.sh", ["src.movielens --dataset simulation", "studies.why --dataset simulation"]),
     ("run_all.sh", ["src.movielens --dataset simulation", "train.py --dataset simulation",
                     "preprocess.py --dataset simulation", "train.py --dataset simulation --masked",
                     "eval.py --dataset simulation", "eval.py --dataset simulation --masked"])])
@@ -198,12 +194,8 @@ def test_the_papers_table_takes_an_archive_by_path_and_names_the_dataset_by_it(t
         process = script("run_paper.sh", file, "--seeds", "1", cwd=tmp_path, PYTHON=stub)
         wanted = ["--archive", file, "--dataset", name, "--max_ratings", "10", "--seeds", "1", str(tmp_path)]
         assert [call[-len(wanted):] for call in calls(process)] == [wanted] * 2
-    process = script("run_paper.sh", "a.inter", "--dataset=b", "--max_ratings", "0", cwd=tmp_path, PYTHON=stub)
-    assert calls(process)[0][-6:-1] == ["--archive", "a.inter", "--dataset=b", "--max_ratings", "0"]
-    assert script("run_paper.sh", "a", "b", PYTHON=stub).returncode == 2
     process = script("run_paper.sh", "--help", PYTHON=stub)  # what stands above it
-    assert process.returncode == 0 and process.stdout.startswith("The paper's own table: MF, NeuMF and LightGCN")
-    assert "#" not in process.stdout and "docs/options.md" in process.stdout.splitlines()[-1]
+    assert process.stdout.startswith("The paper's own table") and "docs/options.md" in process.stdout.splitlines()[-1]
 
 
 def test_scripts_run_from_anywhere_and_in_any_environment(tmp_path, stub):
@@ -221,13 +213,11 @@ def test_scripts_run_from_anywhere_and_in_any_environment(tmp_path, stub):
         assert not any(name in process.stderr for name in ("PYTHONSAFEPATH", "PYTHONHOME", "PYTHONWARNINGS"))
 
 
-@pytest.mark.parametrize("python, words", [
-    ("/nowhere/python", "PYTHON=/nowhere/python: not found"), ("no-such-python", "PYTHON=no-such-python: not found"),
-    ("venv/bin/python", "PYTHON=venv/bin/python: not found"),
-    ("/etc/passwd", "PYTHON=/etc/passwd: not found, or no program")])
-def test_an_interpreter_that_is_none_is_named(python, words):
+@pytest.mark.parametrize("python", ["/nowhere/python", "venv/bin/python", "/etc/passwd"])
+def test_an_interpreter_that_is_none_is_named(python):
     process = script("run_all.sh", PYTHON=python)
-    assert process.returncode == 2 and words in process.stderr and len(process.stderr.splitlines()) == 1
+    assert process.returncode == 2 and len(process.stderr.splitlines()) == 1
+    assert f"PYTHON={python}: not found" in process.stderr
 
 
 def setup_folder(tmp_path, pip):
@@ -263,12 +253,16 @@ def test_setup_is_not_led_astray_and_done_once(tmp_path):
 
 def test_setup_that_fails_is_named_and_tried_again(tmp_path):
     root, environment = setup_folder(tmp_path, "exit 1")
-    command = ["bash", str(root / "scripts" / "setup_env.sh")]
-    for _ in range(2):
-        process = subprocess.run(command, capture_output=True, text=True, env=environment)
-        assert process.returncode == 2 and "pip could not install requirements.txt" in process.stderr
-    process = subprocess.run(command, capture_output=True, text=True, env={**environment, "MINDSPORE": "1.9"})
-    assert process.returncode == 2 and "MINDSPORE=1.9: there are pinned requirements for 2.0.0 and 2.10.0" in process.stderr
+    tools = tmp_path / "bin"  # without a Python
+    tools.mkdir()
+    for tool in ("bash", "dirname", "readlink", "cat"):
+        (tools / tool).symlink_to(shutil.which(tool))
+    failed = "pip could not install requirements.txt"
+    for more, said in (({}, failed), ({}, failed), ({"MINDSPORE": "1.9"}, "MINDSPORE=1.9: there are pinned"),
+                       ({"PATH": str(tools)}, "CPython 3.10 to 3.12")):
+        process = subprocess.run(["bash", str(root / "scripts" / "setup_env.sh")], capture_output=True, text=True,
+                                 env={**environment, **more})
+        assert process.returncode == 2 and said in process.stderr
 
 
 def train_command(path, target, *arguments):
@@ -330,20 +324,6 @@ def test_several_seeds(finished, tmp_path):
     assert single[0] == json.loads((path / "output" / "eval_ncf.json").read_text())["hr@10"]
 
 
-def test_setup_without_a_suitable_python_names_what_it_looked_for(tmp_path):
-    (tmp_path / "scripts").mkdir()
-    for file in ("scripts/setup_env.sh", "requirements.txt"):
-        (tmp_path / file).write_bytes((ROOT / file).read_bytes())
-    tools = tmp_path / "bin"
-    tools.mkdir()
-    for tool in ("bash", "dirname", "readlink", "cat"):
-        (tools / tool).symlink_to(shutil.which(tool))
-    process = subprocess.run(["bash", str(tmp_path / "scripts" / "setup_env.sh")], capture_output=True, text=True,
-                             env={"PATH": str(tools)})
-    assert process.returncode == 2
-    assert "python3.11 python3.12 python3.10" in process.stderr and "CPython 3.10 to 3.12" in process.stderr
-
-
 @pytest.mark.slow
 def test_benchmark_runs_without_pytorch_and_jax(finished, tmp_path):
     path, _ = finished
@@ -354,19 +334,3 @@ def test_benchmark_runs_without_pytorch_and_jax(finished, tmp_path):
     assert report["paper_ms_per_step"] > 0 and report["fast_seconds_per_epoch"] > 0
     assert report["influence_seconds"] > 0 and not [key for key in report if "torch" in key or "jax" in key]
     assert "MindSpore" in process.stdout and "ratio" not in process.stdout
-
-
-@pytest.mark.slow
-def test_fidelity_study_of_a_simulation(tmp_path):
-    size = ["--sim_users", "300", "--sim_items", "300", "--sim_ratings", "18000", "--num_eval_neg", "50"]
-    fast = ["--recipe", "fast", "--batch_size", "1024", "--fidelity_masks", "8"]
-    process = script("run_fidelity.sh", "simulation", *size, *fast, *folders(tmp_path))
-    assert process.returncode == 0, process.stderr
-    report = json.loads((tmp_path / "output" / "fidelity.json").read_text())
-    assert set(report["solvers"]) == {"blend", "block", "lissa"}
-    for name, row in report["solvers"].items():  # all predict something, and block more than the paper's recursion
-        low, high = row["lds_loss_interval"]  # over users and subsets: of 8 subsets it may reach below 0
-        assert 0 < row["lds_loss"] < high and low < row["lds_loss"] and row["seconds"] > 0, name
-        assert row["contrast"]["bottom"]["loss"] > row["contrast"]["top"]["loss"] and f"| {name} |" in process.stdout
-    assert report["solvers"]["block"]["lds_loss"] > report["solvers"]["lissa"]["lds_loss"]
-    assert 0 < report["ceilings"]["loss"]["own_agreement"] < report["ceilings"]["loss"]["seed_agreement"]

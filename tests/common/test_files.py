@@ -23,6 +23,8 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
         with atomic_write(path) as temporary:
             temporary.write_text("half of two")
             raise RuntimeError
+    with pytest.raises(ValueError):
+        write_json(path, {"a": float("nan")})
     assert path.read_text() == "one" and [p.name for p in path.parent.iterdir()] == ["x.txt"]
 
 
@@ -61,27 +63,13 @@ def test_what_cannot_be_written_is_named_by_its_own_name(tmp_path):
     assert error.value.filename == str(tmp_path / "x.csv") and not list(tmp_path.iterdir())
 
 
-def test_json_refuses_nan_and_keeps_what_was_there(tmp_path):
-    path = tmp_path / "x.json"
-    write_json(path, {"a": 1})
-    with pytest.raises(ValueError):
-        write_json(path, {"a": float("nan")})
-    assert read_json(path, "") == {"a": 1}
-
-
-@pytest.mark.parametrize("text", [None, "{", "[1]", "{}", "3"])
+@pytest.mark.parametrize("text", [None, "{", "[1]", "{}"])
 def test_a_missing_or_broken_record_is_named(tmp_path, text):
     path = tmp_path / "x.json"
     if text is not None:
         path.write_text(text)
     with refused(path, "run it"):
         read_json(path, "run it", keys=["a"])
-
-
-def test_digest_is_that_of_the_content(tmp_path):
-    path = tmp_path / "x"
-    path.write_bytes(b"abc")
-    assert digest(path, "md5") == "900150983cd24fb0d6963f7d28e17f72"
 
 
 @pytest.mark.parametrize("rows", [0, 1, 4, 5])
@@ -100,4 +88,5 @@ def test_a_large_file_that_changes_has_another_digest(tmp_path, monkeypatch):
     for content in ("one", "two", "one"):
         files.write_text(tmp_path / "x", content)
         seen += [digest(tmp_path / "x"), digest(tmp_path / "x")]
+    assert digest(tmp_path / "x", "md5") == "f97c5d29941bfb1b2fdab0874906ab82"  # of "one"
     assert seen == [seen[0], seen[0], seen[2], seen[2], seen[0], seen[0]] and seen[0] != seen[2]

@@ -6,12 +6,6 @@ from src.common.files import write_json
 from src.common.seeds import over_seeds, summarise
 
 
-def test_without_seeds_the_stage_runs_as_it_is(settings):
-    seen = []
-    over_seeds(seen.append, lambda model: "x.json")(settings("--seed", 5))
-    assert [config.seed for config in seen] == [5]
-
-
 def test_each_seed_has_its_folders_and_the_metrics_are_summarised(settings, tmp_path):
     seen = []
 
@@ -32,9 +26,5 @@ def test_each_seed_has_its_folders_and_the_metrics_are_summarised(settings, tmp_
     assert summary["hr@10"]["std"] == pytest.approx(0.2 / 2 ** 0.5)
 
 
-def test_one_seed_has_no_deviation(settings, caplog):
+def test_one_seed_has_no_deviation():
     assert summarise([{"loss": 2.0}])["loss"] == {"mean": 2.0, "std": None, "values": [2.0]}
-    caplog.set_level("INFO", "ifrqe")
-    over_seeds(lambda config: write_json(f"{config.output_path}/x.json", {"model": "M", "loss": 2.0}),
-               lambda model: "x.json")(settings("--seeds", "1"))
-    assert "mean:" in caplog.text and "2.0000" in caplog.text and "+-" not in caplog.text

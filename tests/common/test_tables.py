@@ -76,11 +76,6 @@ def test_columns_are_known_by_the_names_that_people_give_them(put, header):
     assert order(load_dataset(put(text_of(header=header)))) == EXPECTED
 
 
-def test_columns_may_stand_in_any_order_and_others_are_named(prepared, caplog):
-    config = prepared(text_of([(t, r, "x", i, u) for u, i, r, t in ROWS], "timestamp,rating,Comment,item_id,user_id"))
-    assert order(load_dataset(config)) == EXPECTED and "not used: the column Comment" in caplog.text
-
-
 @pytest.mark.parametrize("header, named", [
     ("user_id,item_id,item_id,timestamp", "item_id twice (item_id, item_id)"),
     ("user_id,userId,item_id,timestamp", "user_id twice (user_id, userId)"),

@@ -45,11 +45,8 @@ def test_colours_are_for_terminals_that_do_not_refuse_them_and_can_be_taken_out(
         for name, value in {"NO_COLOR": "", "TERM": "xterm", **variables}.items():
             monkeypatch.setenv(name, value)
         assert has_colours(Terminal()) == coloured and not has_colours(io.StringIO())
-    assert paint("a", "red") != "a" and plain(f"{paint('a', 'red')} {paint('b', 'bold')}") == "a b"
-
-
-def test_a_title_cannot_move_the_cursor():
     assert printable("Toy\x1b[2J Story\r\n(1995)\x9b") == "Toy [2J Story (1995)"
+    assert paint("a", "red") != "a" and plain(f"{paint('a', 'red')} {paint('b', 'bold')}") == "a b"
 
 
 def say_everything(config):
