@@ -21,11 +21,10 @@ TRAINED, PERSONAL = "trained", "personal"  # user rows, and the ends of metrics 
 
 def not_comparable(plain: dict, masked: dict, but: Sequence[str] = ()) -> str:
     """In what two evaluations differ, beside the keys `but`, so that their records must not be compared; "" if they may."""
-    a, b = (_compared(record) for record in (plain, masked))
-    said = [_difference(key, a.get(key), b.get(key)) for key in {**a, **b} if key not in but and a.get(key) != b.get(key)]
+    said = _differences(_compared(plain), _compared(masked), but)
     if not (plain.get("training") and masked.get("training")) and not said:
-        said.append("an earlier version evaluated them, and does not say how they were trained")
-    return ", ".join(said)
+        return "an earlier version evaluated them, and does not say how they were trained"
+    return said
 
 
 def _compared(record):
@@ -38,18 +37,17 @@ def _compared(record):
     return compared
 
 
-def _difference(key, a, b):
-    if key == "candidates_sha256":
-        return "other candidates"
-    return f"other {key.split('_')[0]}" if key.endswith("_sha256") else f"{key} {a} against {b}"
+def _differences(a, b, but=()):
+    """In what two dicts differ, in words; of digests only that they do."""
+    return ", ".join(f"other {key.split('_')[0]}" if key == "code" or key.endswith("_sha256") else
+                     f"{key} {a.get(key)} against {b.get(key)}"
+                     for key in {**a, **b} if key not in but and a.get(key) != b.get(key))
 
 
 def made_otherwise(plain: dict, masked: dict) -> str:
     """What should change no figure by much, but is not alike in two evaluations: code, library, device; "" if nothing."""
-    a, b = (record.get("made_with", {}) for record in (plain, masked))
-    differing = [key for key in {**a, **b} if a.get(key) != b.get(key)]
-    said = ["other code" if key == "code" else _difference(key, a.get(key), b.get(key)) for key in differing]
-    return f"the two were evaluated with {', '.join(said)}; eval.py --overwrite evaluates anew" if said else ""
+    said = _differences(*(record.get("made_with", {}) for record in (plain, masked)))
+    return f"the two were evaluated with {said}; eval.py --overwrite evaluates anew" if said else ""
 
 
 def rankings(names: Iterable[str]) -> list[str]:
@@ -57,14 +55,11 @@ def rankings(names: Iterable[str]) -> list[str]:
     return [name for name in names if re.fullmatch(r"(hr|ndcg)@\d+", name)]
 
 
-def rows_that_serve(record: dict) -> str:
-    """Whether an evaluation is one of TRAINED or of PERSONAL rows."""
-    return PERSONAL if record.get("personal") else TRAINED
-
-
-def names_rows(*records: dict) -> bool:
-    """Whether what is said of evaluations must name the rows that serve: --personal was auto in any of them."""
-    return any(key.endswith(f"_{PERSONAL}") for record in records for key in record)
+def rows_that_serve(*records: dict) -> list[tuple[str, ...]]:
+    """The row of a table that says which user rows evaluations are of; none if --personal was auto in none of them."""
+    if not any(key.endswith(f"_{PERSONAL}") for record in records for key in record):
+        return []
+    return [("user rows", *(PERSONAL if record.get("personal") else TRAINED for record in records))]
 
 
 def top_k_of(record: dict) -> int | None:
@@ -79,13 +74,10 @@ def comparison_rows(plain: dict, masked: dict) -> tuple[list, list]:
         rows: list of (metric, plain, masked, change), all text.
         better: list of 1 (the change is for the better), -1 (for the worse) or 0, for each row.
     """
-    rows, better = [], []
+    rows = [(*row, "") for row in rows_that_serve(plain, masked)]
+    better = [0] * len(rows)
     if (weight := masked.get("willingness_weight")) is not None:
         plain = {**plain, "willingness_weight": weight, "reward": -plain["loss"] - weight * plain["wv"]}
-    if names_rows(plain, masked):
-        rows.append(("user rows", rows_that_serve(plain), rows_that_serve(masked), ""))
-        better.append(0)
-        plain, masked = (_with_trained(record) for record in (plain, masked))
     for key in masked:
         a, b = plain.get(key), masked[key]
         if key in NO_FIGURES or a is None or b is None:
@@ -98,13 +90,6 @@ def comparison_rows(plain: dict, masked: dict) -> tuple[list, list]:
         sign = 1 if key.startswith(HIGHER_IS_BETTER) else -1 if key.startswith(LOWER_IS_BETTER) else 0
         better.append(int(np.sign(b - a)) * sign)
     return rows, better
-
-
-def _with_trained(record):
-    """An evaluation with the metrics of trained rows by their own names, which --personal False does not write."""
-    if names_rows(record):
-        return record
-    return {**record, **{f"{key}_{TRAINED}": record[key] for key in rankings(record)}}
 
 
 def comparison_table(plain: dict, masked: dict) -> Painted:

@@ -26,7 +26,7 @@ from ..common.variant import Variant, decision_files
 from ..config import Config
 from ..consent.unwillingness import data_files, load_unwillingness
 from ..constants import MASKED_MODEL, RATINGS_FILE, USER, eval_file, users_file
-from ..dataset import Dataset
+from ..dataset import Dataset, without_test_items
 from ..device_adapter import set_device
 from ..game.decisions import Decisions, consent_behind, dataset_of, decisions_behind
 from ..network import score, score_all
@@ -34,6 +34,7 @@ from ..options import EVALUATED, MASK
 from ..training.deal import deal, load_share
 from .compare import PERSONAL, TRAINED, comparison_table, made_otherwise, not_comparable
 from .personal import load_serving
+from .recommend import have_had
 
 logger = logging.getLogger("ifrqe")
 
@@ -176,13 +177,13 @@ def _violation(variant, dataset, decisions, loss):
     spent_wv is the wv of all that any parameter was trained on, up to the mask and by it.
     These are of the histories before a validation item: without one, users disclose nothing that is known here.
     """
-    config, everything = variant.config, np.ones(dataset.num_interactions, bool)
+    config = variant.config
     if config.holdout == 1:
         return dataset.num_interactions, {}
-    unwillingness = load_unwillingness(dataset, config) if decisions is None else decisions.unwillingness
-    weight = config.willingness_weight if decisions is None else decisions.weight
-    used = decisions.disclosed if variant.masked else everything
-    total_wv, wv = (metrics.willingness_violation(kept, unwillingness, dataset.num_users) for kept in (everything, used))
+    b, weight = (decisions.unwillingness, decisions.weight) if decisions is not None else (
+        load_unwillingness(dataset, config), config.willingness_weight)
+    used = decisions.disclosed if variant.masked else np.ones(len(b), bool)
+    total_wv, wv = (metrics.willingness_violation(kept, b, dataset.num_users) for kept in (np.ones(len(b)), used))
     spent = decisions.record.get("spent_wv") if variant.masked else total_wv
     return int(used.sum()), {"wv": wv, "spent_wv": spent, "total_wv": total_wv, "willingness_weight": weight,
                              "reward": None if weight is None else -loss - weight * wv}
@@ -202,13 +203,10 @@ def ranks_among_untouched(dataset: Dataset, target: np.ndarray,
     Returns:
         (scored users,) 0-based; an item with the same score counts as ranked before it.
     """
-    seen, everything = dataset.history_pairs(), np.arange(dataset.num_items)
-    rank = np.empty(dataset.num_users, np.int64)
+    known, rank = without_test_items(dataset), np.empty(dataset.num_users, np.int64)
     for users, scores in scored:
         row, own = np.arange(len(users))[:, None], target[users][:, None]
-        skipped = seen.contains(users[:, None], everything)
+        skipped = have_had(users, known)
         skipped[row, own] = True  # it is not ranked against itself
-        if dataset.validation is not None:
-            skipped[row, dataset.validation[users][:, None]] = True
         rank[users] = metrics.ranks(np.concatenate([scores[row, own], np.where(skipped, LOWEST, scores)], 1))
     return rank[dataset.scored]

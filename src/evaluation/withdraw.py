@@ -66,7 +66,7 @@ class Request:
         self.earlier, self.whole = read_requests(config), read_interactions(config)
         self.number, (self.meant, rules) = len(self.earlier) + 1, read_withdrawal(config, self.whole, self.earlier)
         self.said = {"time": time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()), "file_sha256": digest(config.withdraw),
-                     "rules": rules, "before": {}, "after": {}}
+                     "rules": rules}
 
     def takes(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
         """(k,) bool, which of these pairs are taken back."""
@@ -239,7 +239,7 @@ def _put_decisions(files, config, request):
     if (consent := decided_with(config)) is None:
         return
     path, record_path = decision_files(config)
-    _, requests = with_request(request.said, request.earlier)  # what is left follows from the rules alone
+    requests = [*request.earlier, {**request.said, "request": request.number}]
     was, left = (allowed_part(request.whole, config, several, consent) for several in (request.earlier, requests))
     decisions = read_decisions(config, was).of(was, left)
     with files.rewrite(DECISIONS, path.name) as (_, temporary):

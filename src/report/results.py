@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..common.errors import InputError
 from ..common.files import digest, read_json
 from ..common.stage import Stage
 from ..common.variant import dataset_folder, decision_files
@@ -24,10 +23,8 @@ from ..constants import (
 from ..dataset import Dataset
 from ..evaluation.compare import not_comparable, top_k_of
 from ..game.decisions import Decisions, dataset_of, decisions_behind
-from ..sources.catalogue import id_types, load_catalogue
+from ..sources.catalogue import load_catalogue
 
-# options that may hold addresses and passwords, or that name users
-PRIVATE = ("mirror", "data_url", "train_url", "recommend", "explain_user", "receipt", "verify_receipt")
 _REMEDY = "remove it, and run the stage that writes it again"
 
 
@@ -36,7 +33,7 @@ class Evaluated:
     """A model and what its stages have found."""
     record: dict  # of its evaluation
     users: pd.DataFrame  # the results of its evaluation by user
-    stage: dict  # record of settings of its evaluation
+    checkpoint: str | None = None  # digest of the one that was evaluated
     training: dict | None = None  # record of its training, if it is one of this model
     recommends: bool = False  # whether its checkpoint is the one that was evaluated
 
@@ -88,12 +85,12 @@ def read_results(variant, read=None):
     for model in (config.plain_model, MASKED_MODEL):
         record, trainings[model] = (_read(output / name(model), config, left_out) for name in (eval_file, train_file))
         if record is not None and (output / users_file(model)).is_file():
-            found = Evaluated(record, _read_users(output / users_file(model)),
-                              Stage.read_record(output, f"eval_{model.lower()}"))
-            if why := _misfit(model, found.stage, decisions, config):
+            stage = Stage.read_record(output, f"eval_{model.lower()}")
+            if why := _misfit(model, stage, decisions, config):
                 left_out.append(f"{eval_file(model)} ({why})")
             else:
-                models[model] = found
+                models[model] = Evaluated(record, pd.read_csv(output / users_file(model)),
+                                          stage["inputs"].get(checkpoint_file(model)))
     if results.pair and (differing := not_comparable(*(found.record for found in results.pair))):
         model = config.plain_model if variant.masked else MASKED_MODEL
         left_out.append(f"{eval_file(model)} (of other data or settings; {config.plain_model}: {differing})")
@@ -135,30 +132,11 @@ def _misfit(model, stage, decisions, config):
 def _add_training(found, model, training, config, left_out):
     """Adds to an Evaluated its training, and whether its checkpoint recommends."""
     checkpoint = Path(config.checkpoint_path) / checkpoint_file(model)
-    wanted = found.stage.get("inputs", {}).get(checkpoint.name)
     trained = Stage.read_record(config.output_path, f"train_{model.lower()}")
-    if trained.get("outputs", {}).get(checkpoint.name) == wanted:
+    if trained.get("outputs", {}).get(checkpoint.name) == found.checkpoint:
         found.training = training
     elif training is not None:
         left_out.append(f"{train_file(model)} (of another model than was evaluated)")
-    found.recommends = checkpoint.is_file() and digest(checkpoint) == wanted
+    found.recommends = checkpoint.is_file() and digest(checkpoint) == found.checkpoint
     if not found.recommends:
         left_out.append(f"recommendations of {model} ({checkpoint.name} is not what was evaluated: run eval.py again)")
-
-
-def for_others(key, value):
-    """The value of an option as people elsewhere may see it: of paths, the last part."""
-    if key in PRIVATE:
-        return ""
-    return value.rstrip("/").rsplit("/", 1)[-1] if isinstance(value, str) else value
-
-
-def _read_users(path):
-    """The results of an evaluation by user."""
-    try:
-        table = pd.read_csv(path, **id_types())
-    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as e:
-        raise InputError(f"{path}: is no CSV file ({' '.join(str(e).split())}); {_REMEDY}") from e
-    if not {"rank", "loss", "pos_loss"} <= set(table):
-        raise InputError(f"{path}: lacks columns; {_REMEDY}")
-    return table

@@ -16,9 +16,10 @@ from ..game.strategies import known
 from ..sources.interactions import time_unit
 from . import panels
 from .blocks import details, figures, table, text
-from .results import PRIVATE, for_others
 
-# no result depends on them
+# options that may hold addresses and passwords, or that name users
+PRIVATE = ("mirror", "data_url", "train_url", "recommend", "explain_user", "receipt", "verify_receipt")
+# no result depends on these
 IGNORED = ("data_path", "output_path", "checkpoint_path", "decisions_path", "archive", "masked", "overwrite", "log_level",
            "resume", *PRIVATE)
 UNWILLINGNESS_WORDS = {"willing": "0", "uniform": "uniform at random", "constant": "the same for all"}
@@ -37,7 +38,7 @@ def what_was_run(results, config):
         rows = [(key, value, ", ".join(stages)) for (key, value), stages in changed.items()]
         blocks.append(table(["option", "value", "stage"], rows, "Options that differ from default_config.yaml.",
                             words=[1, 2]))
-    settings = {name: {key: for_others(key, value) for key, value in record.get("all_settings", {}).items()
+    settings = {name: {key: _for_others(value) for key, value in record.get("all_settings", {}).items()
                        if key not in PRIVATE} for name, record in records.items()}
     settings = "\n".join(f"{name}:\n{yaml.safe_dump(shown, sort_keys=False, indent=2)}" for name, shown in settings.items())
     blocks.append(details("All settings", f"{settings}\nIFRQE on MindSpore {__version__}, MindSpore {mindspore_version()}"))
@@ -112,8 +113,13 @@ def _changed_options(records):
     for stage, record in records.items():
         for key, value in record.get("all_settings", {}).items():
             if key in defaults and value != defaults[key] and key not in IGNORED:
-                changed.setdefault((key, str(for_others(key, value))), []).append(stage)
+                changed.setdefault((key, str(_for_others(value))), []).append(stage)
     return changed
+
+
+def _for_others(value):
+    """The value of an option as people elsewhere may see it: of a path its last part."""
+    return value.rstrip("/").rsplit("/", 1)[-1] if isinstance(value, str) else value
 
 
 def training(results, config):

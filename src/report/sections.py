@@ -6,7 +6,7 @@ import pandas as pd
 
 from .. import metrics
 from ..constants import DISCLOSURE_PLOT, GENRES
-from ..evaluation.compare import comparison_rows, names_rows, rankings, rows_that_serve
+from ..evaluation.compare import comparison_rows, rankings, rows_that_serve
 from ..evaluation.quarters import changes_in_quarters
 from ..game.rule import Rule
 from ..game.strategies import known
@@ -49,27 +49,26 @@ def summary(results, config):
 def comparison(results, config):
     if not results.pair:
         (model, found), = results.models.items()
-        rows = [("user rows", rows_that_serve(found.record))] if names_rows(found.record) else []
-        rows += [(key, f"{value:.4f}") for key, value in found.record.items() if isinstance(value, float)]
+        rows = [*rows_that_serve(found.record),
+                *((key, f"{value:.4f}") for key, value in found.record.items() if isinstance(value, float))]
         return [table(["", model], rows), *_about_rows(found.record),
                 text("There is no comparison: the other model has not been evaluated on the same data and settings.")]
     intervals = changes_with_intervals(results)
     marks = {1: "\N{NO-BREAK SPACE}▲", -1: "\N{NO-BREAK SPACE}▼", 0: ""}
     rows = [(key, before, after, change + marks[better], " to ".join(f"{end:+.4f}" for end in intervals.get(key, ())))
             for (key, before, after, change), better in zip(*comparison_rows(*(found.record for found in results.pair)))]
-    blocks = [table(["", *results.models, "change", "95% interval"], rows,
-                    "Test items, ranked among candidates that the user never interacted with. ▲ for the better, ▼ for the "
-                    "worse. Intervals: paired over users, for one training of each model."),
-              text("loss and pos_loss in nats (mean cross-entropy of all candidates; of the test items). wv: unwillingness "
-                   "that is violated, per user; spent_wv: of all that any parameter was trained on to find the mask. "
-                   "reward = -loss - willingness_weight × wv."),
-               *_about_rows(*(found.record for found in results.pair))]
-    return blocks
+    return [table(["", *results.models, "change", "95% interval"], rows,
+                  "Test items, ranked among candidates that the user never interacted with. ▲ for the better, ▼ for the "
+                  "worse. Intervals: paired over users, for one training of each model."),
+            text("loss and pos_loss in nats (mean cross-entropy of all candidates; of the test items). wv: unwillingness "
+                 "that is violated, per user; spent_wv: of all that any parameter was trained on to find the mask. "
+                 "reward = -loss - willingness_weight × wv."),
+            *_about_rows(*(found.record for found in results.pair))]
 
 
 def _about_rows(*records):
     """What user rows are, where --personal was given: a list of at most one block."""
-    if not names_rows(*records):
+    if not rows_that_serve(*records):
         return []
     return [text("user rows: trained, as the model has them, or personal, refitted on a user's whole history but what they "
                  "vetoed. Figures are of the rows that are named, but those that end in _trained or _personal.")]

@@ -52,9 +52,9 @@ def ask(finished_run, tmp_path, capsys):
 @pytest.fixture
 def refuse(ask, capsys):
     """refuse(file, *flags) -> the one line of an error."""
-    def answer(file, *more):
+    def answer(*arguments):
         with pytest.raises(SystemExit) as stop:
-            ask(file, *more)
+            ask(*arguments)
         error = capsys.readouterr().err
         assert stop.value.code == 2 and error.count("\n") == 1
         return error
@@ -317,7 +317,7 @@ def test_newcomers_decide_as_they_would_in_a_run_that_has_them(cpu, settings, tm
     people = read_newcomers(dataset, rest.replace(newcomers=str(tmp_path / "new.csv")), 4, False)
     record = json.loads((tmp_path / "rest" / "preprocess.json").read_text())
     anchors = list(load_anchors(joined.checkpoint, dataset, joined)[0].values())
-    found = decide(people, Refits(build(dataset, rest), dataset, rest, 60000), anchors, record)
+    found = decide(people, Refits(build(dataset, rest), dataset, rest), anchors, record)
     both = pd.DataFrame({"user_id": people.ids[people.user], "item_id": dataset.item_ids[people.item],
                          "new": found.disclosed, "worth": found.expected}).merge(run_decided, on=["user_id", "item_id"])
     assert len(both) == len(run_decided) and len(people.user) == len(both) + 30

@@ -11,6 +11,7 @@ from eval import evaluate_and_report
 from eval import run as answer
 from src.candidates import evaluation_candidates
 from src.common.files import digest
+from src.common.terminal import log_to
 from src.common.variant import Variant, asked
 from src.dataset import HeldOut, load_dataset
 from src.evaluation import personal
@@ -106,8 +107,7 @@ def test_what_is_vetoed_is_no_interaction_and_no_negative(config, monkeypatch):
                                                   (0, 0, False)])
 def test_refitted_rows_serve_where_they_are_clearly_better(config, monkeypatch, caplog, gained, lost, chosen):
     dataset = load_dataset(config)
-    ranks_of = iter(np.split(np.full(2 * dataset.num_users, 3), 2))
-    before, after = next(ranks_of), next(ranks_of)
+    before, after = np.full((2, dataset.num_users), 3)
     before[:gained], after[gained:gained + lost] = config.top_k, config.top_k  # no hits
     found = iter((before, after))
     monkeypatch.setattr(personal, "score", lambda *a: None)
@@ -181,27 +181,25 @@ def test_the_table_says_which_rows_serve():
     lines = str(comparison_table(plain, masked)).splitlines()
     assert lines[5].split() == ["user", "rows", "trained", "personal"]
     assert [line.split()[0] for line in lines[6:12]] == ["hr@10", "ndcg@10", *BOTH]
-    rows = comparison_rows(record("trained", both=False), masked)[0]
-    assert rows[0] == ("user rows", "trained", "personal", "")
-    assert rows[3] == ("hr@10_trained", "0.5000", "0.5000", "+0.0000")
-    alone = comparison_rows(record("trained", both=False), record("trained", both=False))[0]
-    assert [row[0] for row in alone] == ["hr@10", "ndcg@10", "loss"]
+    alone = record("trained", both=False)
+    assert [[row[0] for row in comparison_rows(alone, other)[0]] for other in (masked, alone)] == [
+        ["user rows", "hr@10", "ndcg@10", "loss"], ["hr@10", "ndcg@10", "loss"]]
 
 
 def test_recommendations_are_those_of_the_rows_that_serve(config, capsys):
-    from src.common.terminal import log_to
     dataset, net, _, new = parameters(config, True)
     net.set_values(new)
     (items, _), = top_items(net, np.array([6]), dataset, 10, 100_000)
+
+    def shown(rows, form):
+        with log_to(config.output_path, "run_eval.log", "normal", form == "json"):
+            answer(config.replace(masked=True, personal=rows, recommend=str(dataset.user_ids[6]), format=form))
+        return capsys.readouterr().out
     for rows in ("auto", "False"):
-        with log_to(config.output_path, "run_eval.log", "normal", True):
-            answer(config.replace(masked=True, personal=rows, recommend=str(dataset.user_ids[6]), format="json"))
-        found = json.loads(capsys.readouterr().out)
+        found = json.loads(shown(rows, "json"))
         same = [row["item_id"] for row in found["users"][0]["items"]] == dataset.item_ids[items].tolist()
         assert found["personal"] is (rows == "auto") and same is (rows == "auto")
-    with log_to(config.output_path, "run_eval.log", "normal", False):
-        answer(config.replace(masked=True, recommend=str(dataset.user_ids[6])))
-    assert "IFRQE with personal rows recommends" in capsys.readouterr().out
+    assert "IFRQE with personal rows recommends" in shown("auto", "table")
 
 
 def test_without_decisions_it_is_not_known_what_was_vetoed(config):

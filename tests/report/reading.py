@@ -66,7 +66,7 @@ def simulated_results(finished_run, users, length, items):
     results = read_results(asked(finished_run))
     n = len(user)
     results.dataset = dataset
-    results.models = {"NCF": Evaluated(results.models["NCF"].record, pd.DataFrame({"rank": np.zeros(users, int)}), {})}
+    results.models = {"NCF": Evaluated(results.models["NCF"].record, pd.DataFrame({"rank": np.zeros(users, int)}))}
     results.catalogue = pd.DataFrame({"title": [f"A Title of the Usual Length {k} (1999)" for k in range(items)],
                                       "genres": "Drama|Romance|War"})
     for name in ("influence", "expected"):

@@ -11,7 +11,10 @@ from src.report.live import SIZES, live_lists, sizes_of
 from tests.report.reading import CONVERGED, at_price, data_of, overlap, selections_of, vetoed_items
 
 
-def test_sizes_go_from_nothing_to_all_in_equal_steps():
+def test_sizes_go_from_nothing_to_all_in_equal_steps(finished_run):
+    data = data_of(finished_run)
+    assert data["num_live"] == 40 and all(len(user["live"]) == SIZES + 1 for user in data["users"])
+    assert max(item for user in data["users"] for items in user["live"] for item in items) < len(data["items"])
     assert sizes_of(SIZES - 1).tolist() == list(range(SIZES)) and sizes_of(np.array([0, 150]))[:, -1].tolist() == [0, 150]
     assert (np.diff(sizes_of(1000)) >= 66).all() and (np.diff(sizes_of(1000)) <= 67).all()
 
@@ -51,9 +54,3 @@ def test_lists_are_those_of_refitted_rows_and_offer_nothing_vetoed(cpu, finished
     for pairs, number in ((7 * 120, 7), (1, 1)):  # as many users as there is time for
         monkeypatch.setattr(live, "MOST_PAIRS", pairs)
         assert len(live_lists(users, dataset, decisions, serving, 10, finished_run)) == number
-
-
-def test_the_page_has_them(finished_run):
-    data = data_of(finished_run)
-    assert data["num_live"] == 40 and all(len(user["live"]) == SIZES + 1 for user in data["users"])
-    assert max(item for user in data["users"] for items in user["live"] for item in items) < len(data["items"])

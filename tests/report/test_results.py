@@ -18,7 +18,8 @@ def test_what_belongs_to_another_mask_is_left_out(copied):
     evaluate_and_report(copied)
     text = words(copied)
     assert "eval_ifrqe.json (of another mask" in text and "There is no comparison" in text and " | IFRQE" not in text
-    assert "30% of the unwillingness" in text and "budget | 30% of total_wv" in text
+    assert "train_ifrqe.json (its model is not among the evaluated ones)" in text and "train IFRQE" not in text
+    assert "30% of the unwillingness" in text and "budget | 30% of total_wv" in text and "; IFRQE from" not in read(copied)
     assert list(data_of(copied)["users"][0]["lists"]) == ["NCF"]
 
     train(asked(copied.replace(masked=True)))
@@ -47,14 +48,6 @@ def test_recommendations_are_those_of_the_evaluated_model(copied):
     assert list(data_of(copied)["users"][0]["lists"]) == ["IFRQE"]
 
 
-def test_a_training_of_a_model_that_is_left_out_is_left_out(copied):
-    preprocess(copied.replace(wv_budget=0.2))
-    evaluate_and_report(copied)
-    text = words(copied)
-    assert "train_ifrqe.json (its model is not among the evaluated ones)" in text and "train IFRQE" not in text
-    assert "; IFRQE from" not in read(copied)
-
-
 @pytest.mark.parametrize("masked, kept", [(True, "IFRQE"), (False, "NCF")])
 def test_lists_of_other_lengths_are_not_compared(copied, masked, kept):
     evaluate_and_report(copied.replace(masked=masked, top_k=5))
@@ -63,6 +56,10 @@ def test_lists_of_other_lengths_are_not_compared(copied, masked, kept):
 
 
 def test_a_damaged_result_is_named(copied):
-    (Path(copied.output_path) / "eval_ncf_users.csv").write_text("user_id\n1\n")
-    with refused("eval_ncf_users.csv"):
+    path = Path(copied.output_path) / "eval_ncf_users.csv"
+    path.write_text("user_id\n1\n")
+    write_report(asked(copied))
+    assert "eval_ncf.json (changed since" in words(copied) and "simulation: IFRQE\n" in words(copied)
+    path.with_name("eval_ncf.json").write_text("{")
+    with refused("eval_ncf.json"):
         write_report(asked(copied))

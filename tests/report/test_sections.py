@@ -9,7 +9,7 @@ from eval import evaluate_and_report
 from src.common.variant import asked
 from src.game.preprocess import preprocess
 from src.report.results import read_results
-from src.report.sections import disclosed, limits
+from src.report.sections import disclosed
 from src.training.train import train
 from tests.report.reading import Page, data_of, read, simulated_results, words
 
@@ -34,12 +34,13 @@ def test_the_plain_model_alone_has_a_report(copied):
 
 
 def test_a_baseline_has_a_report_without_influences(copied):
-    preprocess(copied.replace(strategy="threshold"))
+    preprocess(copied.replace(strategy="random", unwillingness="uniform"))
     train(asked(copied.replace(masked=True)))
     evaluate_and_report(copied)
-    evaluate_and_report(copied.replace(masked=True))
+    evaluate_and_report(copied.replace(masked=True, unwillingness="uniform"))
     text, data = words(copied), data_of(copied)
-    assert "Influences\n" not in text and "A baseline decided" in text
+    assert "Influences\n" not in text and "A baseline decided" in text and "drawn at random: nobody" in text
+    assert not any(word in text.partition("What these figures")[2] for word in ("validation", "Influences", "reward"))
     assert data["played"] is False and data["prices"] is None and "influence" not in data["users"][0]
 
 
@@ -52,13 +53,6 @@ def test_both_rewards_are_at_one_price(copied):
     line = next(line for line in words(copied).splitlines() if line.startswith("reward |"))
     assert f"| {-before['loss'] - 0.2 * before['total_wv']:.4f} |" in line and "willingness_weight | 0.2 | 0.2 | +0 |" in \
         words(copied)
-
-
-def test_a_baseline_is_not_said_to_have_looked_at_anything(copied):
-    config = copied.replace(strategy="random", unwillingness="uniform", masked=True)
-    preprocess(config)
-    text = " ".join(str(block) for block in limits(read_results(asked(config)), config))
-    assert not any(word in text for word in ("validation", "Influences", "reward")) and "drawn at random: nobody" in text
 
 
 @pytest.mark.parametrize("genre", ["{x}", "A$^$", "$5 to $10", "<img src=x onerror=alert(1)>", "two\nlines", "*"])
