@@ -97,7 +97,7 @@ def influence(results, config):
     said = "; ".join(f"{name}: from {q[0]:.2g} (1%) over {q[2]:.2g} (median) to {q[4]:.2g} (99%), {positive[name]} positive"
                      for name, q in quantiles.items())
     rows = [(f"{100 * share:.0f}%", *(f"{q[k]:+.4f}" for q in quantiles.values())) for k, share in enumerate(QUANTILES)]
-    shown = panels.picture("influence", f"Histogram of the influences: {said}", panels.histogram, series,
+    shown = panels.picture(f"Histogram of the influences: {said}", panels.histogram, series,
                            "influence (nats)", "interactions (%)")
     blocks = [figures(shown),
               table(["quantile", *series], [*rows, ("positive", *positive.values())],
@@ -158,7 +158,7 @@ def changes(results, config):
     low, median, high = users.loss_change.quantile([0.05, 0.5, 0.95])
     said = (f"Change of the loss per user: 5% gain more than {-low:.3f}, the median is {median:+.4f}, 5% lose more than "
             f"{high:.3f} nats")
-    return [figures(panels.picture("change", said, panels.histogram, {"change": users.loss_change.to_numpy()},
+    return [figures(panels.picture(said, panels.histogram, {"change": users.loss_change.to_numpy()},
                                    "change of a user's loss (nats)", "users (%)")),
             table(["users by history", "number", "loss change", "worse off", f"HR@{k} change"], rows,
                   "Masked against plain; left of 0 in the picture is better."),

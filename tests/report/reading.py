@@ -25,7 +25,7 @@ def read(config):
 
 def words(config):
     """What the report says without its pictures, a line for each heading, paragraph and row, with " | " between cells."""
-    text = re.sub(r"<(script|style|svg).*?</\1>", "", read(config), flags=re.S)
+    text = re.sub(r"<(script|style).*?</\1>", "", read(config), flags=re.S)
     return html.unescape(re.sub(r"<[^>]+>", "", re.sub(r"</t[hd]><t[hd][^>]*>", " | ", text)))
 
 

@@ -3,12 +3,10 @@ import json
 from pathlib import Path
 
 import pandas as pd
-import pytest
 
 from eval import evaluate_and_report
 from src.common.variant import asked
 from src.game.preprocess import preprocess
-from src.report.results import read_results
 from src.report.sections import disclosed
 from src.training.train import train
 from tests.report.reading import Page, data_of, read, simulated_results, words
@@ -40,7 +38,8 @@ def test_a_baseline_has_a_report_without_influences(copied):
     evaluate_and_report(copied.replace(masked=True, unwillingness="uniform"))
     text, data = words(copied), data_of(copied)
     assert "Influences\n" not in text and "A baseline decided" in text and "drawn at random: nobody" in text
-    assert not any(word in text.partition("What these figures")[2] for word in ("validation", "Influences", "reward"))
+    limits = text.rpartition("What these figures")[2].partition("One user")[0]
+    assert not any(word in limits for word in ("validation", "Influences", "reward"))
     assert data["played"] is False and data["prices"] is None and "influence" not in data["users"][0]
 
 
@@ -53,17 +52,6 @@ def test_both_rewards_are_at_one_price(copied):
     line = next(line for line in words(copied).splitlines() if line.startswith("reward |"))
     assert f"| {-before['loss'] - 0.2 * before['total_wv']:.4f} |" in line and "willingness_weight | 0.2 | 0.2 | +0 |" in \
         words(copied)
-
-
-@pytest.mark.parametrize("genre", ["{x}", "A$^$", "$5 to $10", "<img src=x onerror=alert(1)>", "two\nlines", "*"])
-def test_genres_are_text_too(copied, genre):
-    path = Path(copied.data_path) / "simulation" / "movies.csv"
-    movies = pd.read_csv(path)
-    movies["genres"] = genre
-    movies.to_csv(path, index=False)
-    path.with_name("dataset.json").unlink()
-    text = "".join(map(str, disclosed(read_results(asked(copied)), copied)))
-    assert " ".join(genre.split()) in text
 
 
 def test_many_genres_are_shown_together(finished_run):
