@@ -18,3 +18,9 @@ def refused(*named):
     assert "\n" not in said
     for name in named:
         assert str(name) in said, said
+
+
+def flags(config, *more):
+    """Command line with the folders and the data of a finished run, and more."""
+    kept = ("data_path", "output_path", "checkpoint_path", "dataset", "num_eval_neg", "train_epochs", "device_target")
+    return [str(a) for key in kept for a in (f"--{key}", getattr(config, key))] + [str(a) for a in more]

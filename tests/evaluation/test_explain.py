@@ -1,6 +1,7 @@
 """What --explain_user shows."""
 import json
 import shutil
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -8,10 +9,10 @@ import pytest
 from eval import run as answer
 from src.common.stage import main
 from src.evaluation.explain import VETOED
-from tests.evaluation.test_recommend import ask, flags  # noqa: F401, a fixture
+from tests.small import flags
 
 
-def test_a_user_is_explained(ask, finished_run):  # noqa: F811
+def test_a_user_is_explained(ask, finished_run):
     found = json.loads(ask("--explain_user", "5", "--format", "json"))["users"][0]
     table = pd.read_csv(f"{finished_run.output_path}/disclosure.csv").set_index(["user_id", "item_id"]).loc[5]
     vetoed = table.index[table.unwillingness == 1].tolist()  # in order of time
@@ -50,14 +51,9 @@ def test_decisions_stand_without_a_masked_model(finished_run, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("lost", ["prior", "total_wv", "strategy"])
-def test_decisions_of_another_version_are_named(finished_run, tmp_path, capsys, lost):
-    for name in ("disclosure.csv", "preprocess.json"):
-        shutil.copy(f"{finished_run.output_path}/{name}", tmp_path)
-    record = json.loads((tmp_path / "preprocess.json").read_text())
-    del record[lost]
-    (tmp_path / "preprocess.json").write_text(json.dumps(record))
+def test_decisions_of_another_version_are_named(finished_run, refuse, tmp_path, lost):
+    shutil.copy(f"{finished_run.output_path}/disclosure.csv", tmp_path)
+    record = json.loads(Path(f"{finished_run.output_path}/preprocess.json").read_text())
+    (tmp_path / "preprocess.json").write_text(json.dumps({key: record[key] for key in record if key != lost}))
     for options, said in ([], f"error: {tmp_path}/preprocess.json: "), (["--holdout", "1"], "error: --holdout 1: "):
-        with pytest.raises(SystemExit):
-            main(answer, "run_eval", "", flags(finished_run, "--explain_user", "5", "--output_path", tmp_path, *options))
-        shown = capsys.readouterr().err
-        assert shown.startswith(said) and shown.count("\n") == 1
+        assert refuse("--explain_user", "5", "--decisions_path", tmp_path, *options).startswith(said)

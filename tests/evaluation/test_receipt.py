@@ -19,9 +19,8 @@ from src.evaluation.receipt import file_stem
 from src.evaluation.withdraw import withdraw
 from src.game.decisions import read_decisions
 from src.training.checkpoint import BEST, load_sets, save_checkpoint
-from tests.evaluation.test_recommend import flags
 from tests.report.reading import Page
-from tests.small import refused
+from tests.small import flags, refused
 
 USER = 7
 
@@ -91,12 +90,11 @@ def test_it_says_what_the_files_say(run, receipt, copied):
     rows = pd.DataFrame(found["interactions"]).set_index("item_id")
     assert found["user_id"] == USER and sorted(rows.index) == sorted(table.index)
     assert set(found["vetoes"]) == set(table.index[table.unwillingness == 1]) and found["vetoes"]
-    for column in ("unwillingness", "disclosed"):
-        assert rows[column].to_dict() == table[column].to_dict()
+    for column, name in (("unwillingness", "unwillingness"), ("disclosed", "disclosed"), ("by", "reason")):
+        assert rows[column].to_dict() == table[name].to_dict()
     for column in ("influence", "expected_influence"):
         assert rows[column].drop(found["vetoes"]).to_dict() == table[column].drop(found["vetoes"]).to_dict()
         assert rows[column][found["vetoes"]].isna().all()
-    assert rows["by"].to_dict() == table["reason"].to_dict()
     assert (rows.state == "vetoed").sum() == len(found["vetoes"])
     held = [dataset.item_ids[i] for i in (dataset.test[USER - 1], dataset.validation[USER - 1])]
     assert [(row["item_id"], row["trains"]) for row in found["held_out"]] == [(i, False) for i in held]
@@ -272,11 +270,10 @@ def test_importing_it_gives_the_same_unwillingness(run, receipt, copied, tmp_pat
                 load_dataset(copied.replace(willingness_file=str(file)))
 
 
-def test_hostile_titles_and_ids_do_no_harm(run, copied):
+def test_hostile_titles_do_no_harm(run, copied):
     path = Path(copied.data_path) / "simulation" / "movies.csv"
     movies = pd.read_csv(path)
-    movies["title"] = [f"</script><img src=x>{{{{ 7*7 }}}}\u202e\u2028{k}" for k in range(len(movies))]
-    movies.to_csv(path, index=False)
+    movies.assign(title="</script><img src=x>{{ 7*7 }}\u202e\u2028").to_csv(path, index=False)
     path.with_name("dataset.json").unlink()
     assert run("--receipt", f"{USER},8")[2] == 0
     for user in (USER, 8):

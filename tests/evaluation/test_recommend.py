@@ -5,8 +5,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from eval import run as answer
-from src.common.stage import main
 from src.dataset import load_dataset
 from src.evaluation.recommend import top_items
 from src.sources.catalogue import find_users, load_catalogue
@@ -32,23 +30,7 @@ def tensor(array):
     return Tensor(array.astype(np.int32))
 
 
-def flags(config, *more):
-    """Command line with the folders and the data of a finished run."""
-    kept = ("data_path", "output_path", "checkpoint_path", "dataset", "num_eval_neg", "train_epochs", "device_target")
-    return [str(a) for key in kept for a in (f"--{key}", getattr(config, key))] + [str(a) for a in more]
-
-
-@pytest.fixture
-def ask(finished_run, tmp_path, capsys):
-    """ask(*flags) -> what eval.py prints, on a finished run; its log goes elsewhere."""
-    def run(*more):
-        main(answer, "run_eval", "", flags(finished_run, *more, "--output_path", tmp_path, "--decisions_path",
-                                           finished_run.output_path))
-        return capsys.readouterr().out
-    return run
-
-
-def test_recommendations_as_a_table_and_as_json(ask, finished_run):
+def test_recommendations_as_a_table_and_as_json(ask, refuse, finished_run):
     masked = json.loads(ask("--recommend", "42,7", "--top_k", 40, "--masked", "--format", "json"))
     assert masked["model"] == "IFRQE" and [user["user_id"] for user in masked["users"]] == [42, 7]
     ratings = pd.read_csv(f"{finished_run.data_path}/simulation/ratings.csv")
@@ -64,13 +46,7 @@ def test_recommendations_as_a_table_and_as_json(ask, finished_run):
     plain = json.loads(ask("--recommend", "42", "--format", "json"))
     assert plain["model"] == "NCF" and len(plain["users"][0]["items"]) == 10
     assert plain["users"][0]["items"] != masked["users"][0]["items"][:10]
-
-
-def test_an_unknown_user_is_named(finished_run, tmp_path, capsys):
-    with pytest.raises(SystemExit) as stop:
-        main(answer, "run_eval", "", flags(finished_run, "--recommend", "9,99", "--output_path", tmp_path))
-    error = capsys.readouterr().err
-    assert stop.value.code == 2 and error.count("\n") == 1 and "--recommend 9,99" in error and "'99'" in error
+    assert "--recommend 9,99" in (error := refuse("--recommend", "9,99")) and "'99'" in error
 
 
 def test_users_are_found_by_number_and_by_text(small, settings, write_ratings):
