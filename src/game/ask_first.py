@@ -25,7 +25,7 @@ from ..sources.interactions import Ids
 from ..stat_utils import own_numbers
 from ..training.trainer import Trainer, train_on
 from .decisions import Decisions
-from .mirror_descent import critical_payoff
+from .mirror_descent import critical_payoff, prices_of
 from .problem import Problem, first_within
 
 logger = logging.getLogger("ifrqe")
@@ -38,14 +38,7 @@ _BELOW = 1e-9  # by how much, relatively, a price lies below that of the last an
 
 
 class DecidingSide:
-    """Trains on what is disclosed, and counts it. All that reaches it comes through `hear`.
-
-    Args:
-        ids: Ids of users and items.
-        share: Share of these users.
-        config: the options of model and training.
-        device: name of the device in use: CPU, GPU or Ascend.
-    """
+    """Trains on what is disclosed, and counts it: of Ids of users and items, and their Share. All it knows it `hear`s."""
 
     def __init__(self, ids: Ids, share: Share, config: Config, device: str):
         self.ids, self.share, self.config, self.device = ids, share, config, device
@@ -68,12 +61,7 @@ class DecidingSide:
 
 
 class Devices:
-    """The devices of all users: what one tells depends on the announcement, and on its own user's data, alone.
-
-    Args:
-        problem: Problem: histories, validation items, and unwillingness.
-        config: the options of influence and game.
-    """
+    """The devices of all users of a Problem: what one tells depends on the announcement and its own user's data alone."""
 
     def __init__(self, problem: Problem, config: Config):
         self.dataset, self.unwillingness, self.config = problem.dataset, problem.unwillingness, config
@@ -90,7 +78,7 @@ class Devices:
     def worth(self, announced: list[dict], disclosed: Dataset) -> tuple[np.ndarray, np.ndarray, dict]:
         """What each interaction is worth to its user, by what DecidingSide.announce has trained on what is disclosed.
 
-        Of the users' rows each device looks at its own, of `disclosed` at its own user's part, which it knows anyway.
+        Of the rows, and of `disclosed`, each device looks at those of its own user, which it knows anyway.
 
         Returns:
             influence: (n,) on the validation item; nats, positive = disclosing helps.
@@ -101,12 +89,6 @@ class Devices:
         found = influences_of_pairs(announced, disclosed, pairs, self.targets, self.config, self.net)
         expected, expectation = expected_influence(found, self.dataset, fit=False)
         return found[:, 0].copy(), expected, {"expectation": expectation}
-
-    def prices(self, expected: np.ndarray) -> np.ndarray:
-        """(n,) the price below which each interaction is disclosed; -inf where it is at none."""
-        gain = expected - self.critical
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(gain > 0, gain / self.unwillingness, -np.inf)
 
 
 def answers(level: np.ndarray, ties: np.ndarray, unwillingness: np.ndarray, left: float, share: Share) -> np.ndarray:
@@ -130,10 +112,7 @@ def answers(level: np.ndarray, ties: np.ndarray, unwillingness: np.ndarray, left
 
 
 class AskFirst:
-    """The strategy: both sides, and the instalments.
-
-    Args:
-        strategies: Strategies: the Problem, instalments and the options of training, influence and game, and the device.
+    """The strategy: both sides, and the instalments. Takes Strategies.
 
     Raises:
         InputError: the solver looks at more than a user's own data and the items.
@@ -149,11 +128,9 @@ class AskFirst:
         self.devices = Devices(problem, config)
 
     def __call__(self, budget: float, weight: float | None = None) -> Decisions:
-        """The decision within a budget, or at a price.
+        """The decision within a budget, the largest share of the unwillingness of all that may be disclosed.
 
-        Args:
-            budget: largest share of the unwillingness of all that may be disclosed.
-            weight: lambda; given, no price falls below it, and the last instalment spends what it takes to get there.
+        Given `weight`, lambda, no price falls below it, and the last instalment spends what it takes to get there.
         """
         b, shares, limit = self.problem.unwillingness, self.config.instalments, budget * self.devices.allowed()
         instalment, spent, prices, found = np.zeros(len(b), np.int8), [], [], None
@@ -166,7 +143,8 @@ class AskFirst:
                     announced = self.side.announce()
                 with self.timed("influence"):
                     found = self.devices.worth(announced, self.side.disclosed)
-                level, price, left = self.devices.prices(found[1]), weight or 0.0, np.inf if at_price else left
+                level, price = prices_of(found[1], b, self.devices.critical), weight or 0.0
+                left = np.inf if at_price else left
             else:
                 level, price = -b, None
             asked = (instalment == 0) & (level > (-np.inf if price is None else price))

@@ -20,7 +20,8 @@ from ..dataset import Dataset, load_dataset
 from ..training.checkpoint import consent_of
 
 # of preprocess.json, by what comes after it; the latter of a game only
-_RECORD_KEYS = ("strategy", "unwillingness", "wv", "total_wv", "wv_budget", "disclosed_share", "seconds", "peak_rss_mb")
+_RECORD_KEYS = ("strategy", "unwillingness", "wv", "total_wv", "wv_budget", "disclosed_share", "seconds", "peak_rss_mb",
+                "willingness_weight")
 _PLAYED_KEYS = ("solver", "parameter_sets", "anchors", "prior", "rounds", "game_rate")
 COLUMNS = (USER, ITEM, INFLUENCE, UNWILLINGNESS, DISCLOSED, EXPECTED)
 DISCLOSURE_SHA256, CONSENT = "disclosure_sha256", "consent"  # keys of preprocess.json; the first of dataset.json, too
@@ -102,10 +103,15 @@ def barred_by(dropped: Dropped | None, texts: dict[int, str]) -> np.ndarray | No
     return np.array(found, object)
 
 
+def _record_of(config):
+    """preprocess.json beside a disclosure.csv, of whatever dataset; {} if one of them is missing."""
+    path, record_path = decision_files(config)
+    return read_json(record_path, REMEDY, ["dataset"]) if path.exists() and record_path.exists() else {}
+
+
 def decided_with(config: Config) -> Consent | None:
     """The Consent that the decisions were made with; None if there are none of this dataset."""
-    path, record_path = decision_files(config)
-    record = read_json(record_path, REMEDY, ["dataset"]) if path.exists() and record_path.exists() else {}
+    record = _record_of(config)
     return Consent.of_json(record.get(CONSENT)) if record.get("dataset") == config.dataset else None
 
 
@@ -121,29 +127,22 @@ def dataset_of(variant: Variant) -> Dataset:
 
 
 def read_record(config: Config, masked: bool = False) -> dict | None:
-    """preprocess.json of the decisions about a dataset, or None if there are none: no files, or those of another dataset.
-
-    Args:
-        config: decisions_path, output_path, dataset.
-        masked: whether those of another dataset are taken too.
+    """preprocess.json of the decisions about a dataset, with `masked` of any; None if there are none.
 
     Raises:
         InputError: it is no record of this version, or disclosure.csv is not the one that it is about.
     """
-    path, record_path = decision_files(config)
-    if not (path.exists() and record_path.exists()):
+    record, (path, record_path) = _record_of(config), decision_files(config)
+    if not record or not masked and record["dataset"] != config.dataset:
         return None
-    record = read_json(record_path, REMEDY, ["dataset", "willingness_weight"])
-    if not masked and record["dataset"] != config.dataset:
-        return None
-    read_json(record_path, REMEDY, _RECORD_KEYS if record["willingness_weight"] is None else _RECORD_KEYS + _PLAYED_KEYS)
+    read_json(record_path, REMEDY, (*_RECORD_KEYS, *(() if record.get("willingness_weight") is None else _PLAYED_KEYS)))
     if record.get(DISCLOSURE_SHA256, digest(path)) != digest(path):
         raise InputError(f"{path}: is not what {record_path.name} says: it was changed, cut or damaged since; {REMEDY}")
     return record
 
 
-def read_decisions(config: Config, dataset: Dataset, masked: bool = False) -> Decisions | None:
-    """The decisions about a dataset, or None if there are none, see read_record.
+def read_decisions(config: Config, dataset: Dataset, masked: bool = False, needed: bool = False) -> Decisions | None:
+    """The decisions about a dataset, or None if there are none and they are not `needed`.
 
     Args:
         config: decisions_path, output_path, data_path, dataset.
@@ -153,10 +152,13 @@ def read_decisions(config: Config, dataset: Dataset, masked: bool = False) -> De
     Raises:
         InputError: they do not fit the dataset, or its masked twin, or were changed or damaged.
     """
-    record = read_record(config, masked)
+    path, record = decision_files(config)[0], read_record(config, masked)
+    if record is None and needed:
+        raise InputError(f"{path}: no decisions on {config.dataset}; run preprocess.py first, or set --decisions_path to "
+                         "its results")
     if record is None:
         return None
-    decisions = decisions_in(decision_files(config)[0], record, dataset)
+    decisions = decisions_in(path, record, dataset)
     if masked:
         check_mask(config)
     return decisions
@@ -195,26 +197,19 @@ def _numbers(column):
     return found if np.isfinite(found).all() else None
 
 
-def decisions_about(dataset: Dataset, config: Config, masked: bool = False) -> Decisions:
-    """The decisions about a dataset, of which there must be some; see read_decisions."""
-    decisions = read_decisions(config, dataset, masked)
-    if decisions is None:
-        raise InputError(f"{decision_files(config)[0]}: no decisions on {config.dataset}; run preprocess.py first, or set "
-                         "--decisions_path to its results")
-    return decisions
-
-
 def decided(config: Config, masked: bool = False) -> tuple[Dataset, Decisions]:
-    """The Dataset that the settings name as it was decided about, and the decisions; raises as decisions_about does."""
+    """The Dataset that the settings name as it was decided about, and the decisions; raises as read_decisions does."""
     if config.holdout == 1:
         raise InputError("--holdout 1: leaves no validation item, so that nothing is decided; leave it out")
     dataset = load_dataset(config, consent=decided_with(config))
-    return dataset, decisions_about(dataset, config, masked)
+    return dataset, read_decisions(config, dataset, masked, needed=True)
 
 
 def trained_on(dataset: Dataset, variant: Variant) -> Dataset:
-    """The part of a dataset that the model of a Variant was trained on; raises as decisions_about does."""
-    return dataset.part(decisions_about(dataset, variant.config, masked=True).disclosed) if variant.masked else dataset
+    """The part of a dataset that the model of a Variant was trained on; raises as read_decisions does."""
+    if not variant.masked:
+        return dataset
+    return dataset.part(read_decisions(variant.config, dataset, masked=True, needed=True).disclosed)
 
 
 def decisions_behind(variant: Variant, dataset: Dataset) -> Decisions | None:

@@ -108,6 +108,13 @@ def critical_payoff(prior: float, rounds: int, rate: float) -> float:
     return -2 * _logit(prior) / (rate * (rounds + 1))
 
 
+def prices_of(expected: np.ndarray, unwillingness: np.ndarray, critical: float) -> np.ndarray:
+    """(n,) the price below which each interaction is disclosed, inf where nobody minds; -inf where it is at none."""
+    gain = expected - critical
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(gain > 0, gain / unwillingness, -np.inf)
+
+
 def prices_within_budgets(influence: np.ndarray, unwillingness: np.ndarray, budgets: list[float], critical: float,
                           share: Share = WHOLE) -> list[float]:
     """For each budget a willingness weight (lambda >= 0) at which the disclosed unwillingness just stays within it.

@@ -1,7 +1,7 @@
 """What each strategy discloses: the game at one anchor or at several, asking first, and baselines to measure them against.
 
-A baseline takes interactions in an order until the budget of unwillingness is spent: all but `none` spend the same. None
-discloses what is vetoed. The table of strategies is in docs/method.md. See docs/maths.md, sections 5 and 6.
+A baseline takes interactions in an order until the budget of unwillingness is spent. The table of strategies is in
+docs/method.md. See docs/maths.md, sections 5 and 6.
 """
 from __future__ import annotations
 
@@ -109,8 +109,9 @@ class Strategies:
         b, dataset = self.problem.unwillingness, self.problem.dataset
         with self.timed("game"):
             game = Game(expected, b, self.config, selections, dataset.user, dataset.share)
-            disclosed, weight = game.within(self.problem.limit(budget)) if weight is None else (game.play(weight)[0], weight)
-        return disclosed, weight, game
+            if weight is None:
+                return *game.within(self.problem.limit(budget)), game
+            return game.play(weight)[0], weight, game
 
     def anchors(self, expected: np.ndarray, budget: float, weight: float | None) -> tuple[list, list]:
         """Selection vectors of `anchors` anchors, everything first, and the expected influences there, first `expected`."""
@@ -135,7 +136,7 @@ class Strategies:
         return selections, found
 
 
-def everything(strategies: Strategies, budget: float, weight: float | None) -> Decisions:
+def everything(strategies: Strategies, *_) -> Decisions:
     b = strategies.problem.unwillingness
     return Decisions(np.ones(len(b), bool), b)
 
@@ -155,36 +156,26 @@ def ifrqe_pp(strategies: Strategies, budget: float, weight: float | None) -> Dec
     return Decisions(disclosed, b, weight, influence, game.play(weight)[1], report)
 
 
-def ask_first(strategies: Strategies, budget: float, weight: float | None) -> Decisions:
-    return AskFirst(strategies)(budget, weight)
-
-
-def in_order(keys: Callable[[Strategies], tuple[np.ndarray, ...]]) -> Callable:
-    """The `decide` of a baseline, by a function of Strategies to the keys of problem.first_within."""
+def in_order(key: Callable[[Strategies], np.ndarray]) -> Callable:
+    """The `decide` of a baseline, by a function of Strategies to the first key of first_within; the second is the place."""
     def decide(strategies, budget, weight):
-        problem = strategies.problem
-        b = problem.unwillingness
-        return Decisions(first_within(problem.limit(budget), keys(strategies), b, problem.dataset.share), b)
+        problem, dataset = strategies.problem, strategies.problem.dataset
+        keys, b = (key(strategies), dataset.share.positions(dataset.num_interactions)), problem.unwillingness
+        return Decisions(first_within(problem.limit(budget), keys, b, dataset.share), b)
     return decide
 
 
-def at_random(strategies: Strategies) -> tuple:
+def at_random(strategies: Strategies) -> np.ndarray:
     dataset = strategies.problem.dataset
-    return (dataset.share.shuffled(generator(strategies.config.seed, "random disclosure"), dataset.num_interactions),)
+    return dataset.share.shuffled(generator(strategies.config.seed, "random disclosure"), dataset.num_interactions)
 
 
-def least_unwilling(strategies: Strategies) -> tuple:
+def latest(strategies: Strategies) -> np.ndarray:
     dataset = strategies.problem.dataset
-    return strategies.problem.unwillingness, dataset.share.positions(dataset.num_interactions)
+    return (dataset.history.from_end + 1) / dataset.history.length[dataset.user]
 
 
-def latest(strategies: Strategies) -> tuple:
-    dataset = strategies.problem.dataset
-    age = (dataset.history.from_end + 1) / dataset.history.length[dataset.user]
-    return age, dataset.share.positions(dataset.num_interactions)
-
-
-def most_similar(strategies: Strategies) -> tuple:
+def most_similar(strategies: Strategies) -> np.ndarray:
     dataset, model = strategies.problem.dataset, model_class(strategies.config.model)
     total = np.zeros(dataset.num_interactions)
     for values in strategies.parameters:
@@ -192,7 +183,7 @@ def most_similar(strategies: Strategies) -> tuple:
         total += np.einsum("nd,nd->n", embedding[dataset.item], embedding[dataset.validation[dataset.user]])
     similarity = total / len(strategies.parameters)
     price = similarity / np.maximum(strategies.problem.unwillingness, TINY)
-    return np.where(similarity > 0, -price, np.inf), dataset.share.positions(dataset.num_interactions)
+    return np.where(similarity > 0, -price, np.inf)
 
 
 def of_file(name: str) -> Strategy:
@@ -204,7 +195,7 @@ def of_file(name: str) -> Strategy:
     module = plugins.load(name, "strategy", "order")
     needs_model = getattr(module, "NEEDS_MODEL", False)
 
-    def keys(strategies):
+    def key(strategies):
         dataset, n = strategies.problem.dataset, strategies.problem.dataset.num_interactions
         own = without_test_items(dataset.part(np.ones(n, bool)))  # copies: it may write into them
         parameters = strategies.parameters if needs_model else []
@@ -216,8 +207,8 @@ def of_file(name: str) -> Strategy:
                              f"{n - 1}, as one array of whole numbers")
         place = np.full(n, np.inf)
         place[found] = np.arange(len(found))
-        return (place,)
-    return Strategy(in_order(keys), needs_model=needs_model)
+        return place
+    return Strategy(in_order(key), needs_model=needs_model)
 
 
 LEAST = "it is among what users mind least", "the budget went to what users mind less"
@@ -225,7 +216,8 @@ STRATEGIES = {
     NONE: Strategy(everything, "everything is", "", sees_validation=False, in_ranks=True, whole=True),
     "random": Strategy(in_order(at_random), "it was drawn at random", "it was not drawn before the budget was spent",
                        sees_validation=False, in_ranks=True),
-    "threshold": Strategy(in_order(least_unwilling), *LEAST, sees_validation=False, in_ranks=True),
+    "threshold": Strategy(in_order(lambda strategies: strategies.problem.unwillingness), *LEAST, sees_validation=False,
+                          in_ranks=True),
     "recent": Strategy(in_order(latest), "it is among their latest", "it is not among their latest, or exceeds the budget",
                        sees_validation=False),
     "similarity": Strategy(in_order(most_similar), "it is like the item they chose last, for what they mind",
@@ -233,8 +225,8 @@ STRATEGIES = {
     IFRQE: Strategy(ifrqe, otherwise="a close call between the anchors", needs_model=True, in_ranks=True),
     IFRQE_PP: Strategy(ifrqe_pp, otherwise="a close call between the anchors", needs_model=True),
     # where all instalments went by unwillingness alone it is a threshold
-    ASK_FIRST: Strategy(ask_first, *LEAST, otherwise="in an earlier instalment, by what was known then", asks=True,
-                        in_ranks=True),
+    ASK_FIRST: Strategy(lambda strategies, *limits: AskFirst(strategies)(*limits), *LEAST, asks=True, in_ranks=True,
+                        otherwise="in an earlier instalment, by what was known then"),
 }
 
 

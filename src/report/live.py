@@ -14,6 +14,7 @@ from ..dataset import Dataset
 from ..evaluation.personal import Serving
 from ..evaluation.recommend import best_items, have_had
 from ..game.decisions import Decisions
+from ..game.mirror_descent import prices_of
 from ..game.rule import Rule
 from ..history import History
 from ..influence.rows import STEPS
@@ -76,8 +77,7 @@ class Selections:
 
 def _ranked(owner, number, worth, unwillingness):
     """The place of each interaction among its user's in the order that the rule discloses them in, and how many it does."""
-    with np.errstate(divide="ignore", invalid="ignore"):  # the price up to which each is disclosed; infinite if nobody minds
-        price = np.where(worth > 0, worth / unwillingness, -np.inf)
+    price = prices_of(worth, unwillingness, 0.0)
     rank, history = np.empty(len(owner), np.int64), History(owner, number)
     rank[np.lexsort((-price, owner))] = np.arange(len(owner)) - history.first[owner]
     return rank, np.bincount(owner[price > 0], minlength=number)
