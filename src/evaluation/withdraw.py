@@ -110,7 +110,7 @@ class Known:
         if self.withdrawn.all():
             raise InputError(f"{config.withdraw}: takes back all that {self.variant.model} was trained on; remove its "
                              "checkpoint instead, and make no mask that discloses it")
-        self.sets, self.info = load_sets(self.variant.checkpoint, self.dataset, self.variant)
+        _, self.sets, self.info = load_sets(self.variant.checkpoint, self.dataset, self.variant)
         lost = self.info.get("withdrawn", {"requests": [], "interactions": 0, "trained_on": self.dataset.num_interactions})
         self.lost = {**lost, "requests": [*lost["requests"], number],
                      "interactions": lost["interactions"] + int(self.withdrawn.sum())}

@@ -31,27 +31,16 @@ VETOED, TOO_LITTLE = "veto", "too few rows"  # reasons
 
 @dataclass
 class Decisions:
-    """The decisions about the training interactions, in the order of dataset.user.
-
-    disclosed: (n,) bool.
-    unwillingness: (n,) float64 in [0, 1].
-    weight: willingness weight lambda at which the game was played; None where a baseline decided.
-    influence: (n,) float64, nats, on the validation item at the anchor of everything; None where a baseline decided.
-    expected: (n,) float64, nats, what the game went by, at several anchors the mean over the rounds; None as well.
-    record: dict, preprocess.json; before that is written, what the solver says for it.
-    instalment: (n,) int8, in which each was disclosed, from 1, and 0 for what is withheld; None but for `ask-first`.
-    reason: Categorical (n,), by what each was decided; None where an earlier version decided.
-    barred: (k,) object, why each of dataset.dropped takes no part; None for none.
-    """
-    disclosed: np.ndarray
-    unwillingness: np.ndarray
-    weight: float = None
-    influence: np.ndarray = None
-    expected: np.ndarray = None
-    record: dict = field(default_factory=dict)
-    instalment: np.ndarray = None
-    reason: pd.Categorical = None
-    barred: np.ndarray = None
+    """The decisions about the training interactions, (n,) in the order of dataset.user."""
+    disclosed: np.ndarray  # bool
+    unwillingness: np.ndarray  # float64 in [0, 1]
+    weight: float = None  # willingness weight lambda at which the game was played; None where a baseline decided
+    influence: np.ndarray = None  # float64, nats, on the validation item at the anchor of everything; None for a baseline
+    expected: np.ndarray = None  # the same, what the game went by, at several anchors the mean over the rounds
+    record: dict = field(default_factory=dict)  # preprocess.json; before that is written, what the solver says for it
+    instalment: np.ndarray = None  # int8, in which each was disclosed, from 1, or 0; None but for `ask-first`
+    reason: pd.Categorical = None  # by what each was decided; None where an earlier version decided
+    barred: np.ndarray = None  # (k,) object, why each of dataset.dropped takes no part; None for none
 
     @property
     def wv_share(self) -> float:

@@ -15,15 +15,10 @@ SLACK = 1 + 1e-12  # times the limit: what exceeds it by rounding fits
 
 @dataclass
 class Problem:
-    """What is to be decided.
-
-    dataset: Dataset, which holds nothing that is vetoed or withdrawn.
-    unwillingness: (n,) array in [0, 1], in the order of dataset.user.
-    line: (n,) int, the line of the rule that says so, see unwillingness.stated; None if none is known.
-    """
-    dataset: Dataset
-    unwillingness: np.ndarray
-    line: np.ndarray = None
+    """What is to be decided."""
+    dataset: Dataset  # holds nothing that is vetoed or withdrawn
+    unwillingness: np.ndarray  # (n,) in [0, 1], in the order of dataset.user
+    line: np.ndarray = None  # (n,) int, the line of the rule that says so, see unwillingness.stated; None if none is known
 
     def limit(self, budget: float) -> float:
         """Largest sum of unwillingness over all users at a budget, a share of that of all that may be disclosed."""

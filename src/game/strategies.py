@@ -39,23 +39,16 @@ class Strategy:
     """A way to decide, and what the rest of the program must know of it.
 
     decide: a function of Strategies, a budget and a price, or None for the one that keeps within it, that returns Decisions.
-    disclosed, withheld: why, as the end of a sentence about one interaction, where no price decided.
-    otherwise: the same where a decision is another than the rule at the price says; "" if no price ever decides.
-    needs_model: whether it looks at the plain model, which was trained on everything.
-    asks: whether nothing is trained on before its user has disclosed it.
-    sees_validation: whether it looks at the validation items.
-    in_ranks: whether several ranks can follow it together.
-    whole: whether it discloses everything, whatever the budget.
     """
     decide: Callable[[Strategies, float, float | None], Decisions]
-    disclosed: str = "the strategy chose it"
+    disclosed: str = "the strategy chose it"  # why, as the end of a sentence about one interaction, where no price decided
     withheld: str = "the strategy did not choose it"
-    otherwise: str = ""
-    needs_model: bool = False
-    asks: bool = False
+    otherwise: str = ""  # the same where a decision is another than the rule at the price says; "" if no price ever decides
+    needs_model: bool = False  # whether it looks at the plain model, which was trained on everything
+    asks: bool = False  # whether nothing is trained on before its user has disclosed it
     sees_validation: bool = True
-    in_ranks: bool = False
-    whole: bool = False
+    in_ranks: bool = False  # whether several ranks can follow it together
+    whole: bool = False  # whether it discloses everything, whatever the budget
 
 
 class Strategies:

@@ -1,5 +1,5 @@
 """Users of similar history length, computed together. See docs/maths.md, section 3."""
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,19 +11,12 @@ from ..stat_utils import PairSet, generator, own_numbers, own_samples_outside, s
 MAX_TABLE_BITS = 1 << 28  # of a table of all pairs of some users and the items: 32 MB, else pairs are searched
 
 
-@dataclass
-class Chunk:
-    """Users of similar history length, computed together.
-
-    users: (u,) int32.
-    inside: (u, m) bool; shorter histories are filled up, with false.
-    used: (u, m) bool, the interactions that the model was trained on.
-    items: (u, m, 1 + num_neg) int32, each positive with its sampled negatives.
-    """
-    users: np.ndarray
-    inside: np.ndarray
-    used: np.ndarray
-    items: np.ndarray
+class Chunk(NamedTuple):
+    """Users of similar history length, computed together; shorter histories are filled up."""
+    users: np.ndarray  # (u,) int32
+    inside: np.ndarray  # (u, m) bool, false where a history is filled up
+    used: np.ndarray  # (u, m) bool, the interactions that the model was trained on
+    items: np.ndarray  # (u, m, 1 + num_neg) int32, each positive with its sampled negatives
 
 
 class Chunks:

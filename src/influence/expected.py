@@ -14,12 +14,10 @@ def target_items(dataset, lags):
 
     Where a history is too short, the validation item stands in; expected_influence does not read it there.
     """
-    history = dataset.history
     latest = np.maximum(dataset.validation, 0)  # who takes no part has no interactions that could be asked about
-    targets = np.tile(latest[:, None], 1 + lags)
-    for lag in range(1, 1 + lags):
-        there = history.length >= lag
-        targets[there, lag] = dataset.item[(history.first + history.length)[there] - lag]
+    targets, back = np.tile(latest[:, None], 1 + lags), dataset.history.from_end + 1
+    near = back <= lags
+    targets[dataset.user[near], back[near]] = dataset.item[near]
     return targets
 
 
@@ -29,15 +27,13 @@ def expected_influence(influence, dataset, fit=True):
     Args:
         influence: (n, 1 + lags) influences on the items of `target_items`, in the order of dataset.user.
         dataset: Dataset.
-        fit: whether to fit the regression to the influences of all users; else each user looks at their own alone, and all
-            1 + lags weigh the same.
+        fit: whether to fit a regression to the influences of all users; else all 1 + lags weigh the same.
 
     Returns:
         expected: (n,) float64, nats, positive = disclosing is expected to help the user.
         report: dict, per number of lags the slopes (latest item first) and the intercept of the regression, the scales that
-            influences are multiplied by before their slopes, and the correlation of what it predicts with the influence on
-            the validation item; empty if there were too few interactions to fit it, or no lags: `expected` is then the
-            influence on the validation item.
+            influences are multiplied by before, and the correlation of what it predicts with the influence on the validation
+            item; empty with too few interactions or no lags: `expected` is then the influence on the validation item.
     """
     influence = np.asarray(influence, np.float64)
     if not fit:
@@ -57,27 +53,20 @@ def expected_influence(influence, dataset, fit=True):
         spread = np.sqrt(np.diag(moments))
         if not (spread > 0).all():
             break
-        scale = np.concatenate([[1], spread[0] / spread[1:]])
-        inner, outer = moments[1:, 1:] * np.outer(scale[1:], scale[1:]), moments[0, 1:] * scale[1:]
+        scale = spread[0] / spread[1:]
+        inner, outer = moments[1:, 1:] * np.outer(scale, scale), moments[0, 1:] * scale
         slopes = np.maximum(np.linalg.lstsq(inner, outer, rcond=None)[0], 0)  # an influence is no evidence of its opposite
-        intercept = mean[0] - slopes @ (mean[1:] * scale[1:])
         fitted = slopes @ inner @ slopes  # variance of what is predicted
-        report[str(lags)] = {"slopes": slopes.tolist(), "intercept": float(intercept), "scale": scale[:lags].tolist(),
+        report[str(lags)] = {"slopes": slopes.tolist(), "intercept": float(mean[0] - slopes @ (mean[1:] * scale)),
+                             "scale": [1.0, *scale[:-1].tolist()],
                              "correlation": float(slopes @ outer / np.sqrt(fitted * moments[0, 0])) if fitted > 0 else 0.0}
     return expected_by(report, influence, dataset), report
 
 
 def expected_by(report, influence, dataset):
-    """What a regression that was fitted before, perhaps on other users, expects of the next item.
+    """What a regression that was fitted before, perhaps on other users, expects of the next item; see expected_influence.
 
-    Args:
-        report: dict, see expected_influence.
-        influence: (n, lags) influences on the items of `target_items`, in the order of dataset.user; more columns are not
-            looked at.
-        dataset: Dataset.
-
-    Returns:
-        (n,) float64, nats, positive = disclosing is expected to help the user.
+    `influence`: (n, lags) or more columns, which are not looked at. Returns (n,) float64, nats.
     """
     influence = np.asarray(influence, np.float64)
     expected, later = influence[:, 0].copy(), dataset.history.from_end
@@ -97,18 +86,15 @@ def per_item(dataset):
 def default_shrinkage(dataset):
     """How far to shrink if nothing is said: the sparser the items, the further. See docs/maths.md, section 4.
 
-    Each interaction also trains the row of its item, which everyone meets; that part is the larger the fewer interactions
-    an item has, and no influence on its own user's row holds it.
+    Each interaction also trains the row of its item, the more the fewer it has; no influence on its user's row holds that.
     """
     return max(0.0, 1 - per_item(dataset) / DENSE)
 
 
 def shrunk(expected, shrinkage, mean):
-    """Expected influences, shrunk towards their mean, which stands for what a disclosure does for everyone.
+    """(n,) expected influences, shrunk towards their mean, which stands for what a disclosure does for everyone.
 
-    Args:
-        expected: (n,) nats, see expected_influence.
-        shrinkage: in [0, 1]; 0 leaves them as they are, at 1 the game discloses in the order of unwillingness.
-        mean: of the expected influences of the users that the game was played with, in nats; if negative, 0 is taken.
+    `shrinkage`: in [0, 1]; at 1 the game discloses in the order of unwillingness. `mean`: of those that the game was played
+    with, in nats; if negative, 0 is taken.
     """
     return (1 - shrinkage) * expected + shrinkage * max(mean, 0.0)

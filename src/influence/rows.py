@@ -8,7 +8,7 @@ without sending anything: no shared parameter is trained, no file written. See d
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -29,13 +29,8 @@ RIDGE = 1e-3  # added to the prior's variances, relative to their mean: few user
 LEAST = 1e-12  # variance, where all rows are the same
 
 
-@dataclass
-class Prior:
-    """What is known of a row before its user's data: N(mean, precision^-1).
-
-    mean: (d,) float64.
-    precision: (d, d) float64.
-    """
+class Prior(NamedTuple):
+    """What is known of a row before its user's data: N(mean, precision^-1), (d,) and (d, d) float64."""
     mean: np.ndarray
     precision: np.ndarray
 
@@ -120,8 +115,8 @@ class Rows:
     def known(self, users: np.ndarray) -> np.ndarray:
         """(u, num_items) bool, what (u,) users were trained on."""
         kept = np.zeros((len(users), self.dataset.num_items), bool)
-        kept[np.repeat(np.arange(len(users)), self.length[users]),
-             self.dataset.item[self.dataset.history.of_users(users)]] = True
+        history = self.dataset.history
+        kept[history.owners(users), self.dataset.item[history.of_users(users)]] = True
         return kept
 
     def selected(self, users: np.ndarray, kept: np.ndarray, start: np.ndarray | None = None,
@@ -134,8 +129,7 @@ class Rows:
         Args:
             users: (u,) positions; users may recur.
             kept: (u, num_items) bool, the interactions.
-            start: (u, d), rows to begin from; None for the trained ones.
-            steps: see refitted.
+            start, steps: see refitted; (u, d) rows, None for the trained ones.
 
         Returns:
             (u, d) float64 rows, of a user without interactions the prior's mean; and (u, num_items) float32 logits.

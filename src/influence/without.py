@@ -7,8 +7,8 @@ See docs/maths.md, section 8.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,17 +21,11 @@ TRIED = 5  # of them, the best, that are refitted
 RIVALS = 200  # unseen items, the best, that may take a place in the list
 
 
-@dataclass
-class Counterfactual:
-    """A set of a user's interactions without which an item leaves their list.
-
-    withheld: (s,) positions of the interactions, see Dataset.user.
-    logits: (num_items,) of the user without them.
-    margin: log-odds by which the item is then below the last place of the list, > 0.
-    """
-    withheld: np.ndarray
-    logits: np.ndarray
-    margin: float
+class Counterfactual(NamedTuple):
+    """A set of a user's interactions without which an item leaves their list."""
+    withheld: np.ndarray  # (s,) positions of the interactions, see Dataset.user
+    logits: np.ndarray  # (num_items,) of the user without them
+    margin: float  # log-odds by which the item is then below the last place of the list, > 0
 
     @property
     def clear(self) -> bool:

@@ -119,19 +119,17 @@ def _read(path, variant):
 
 def load_checkpoint(path, dataset, variant):
     """The network of a checkpoint with the parameters that rank best, and its info; takes and raises what load_sets does."""
-    net, sets, info = _load(path, dataset, variant)
+    net, sets, info = load_sets(path, dataset, variant)
     net.set_values(sets[BEST])
     return net, info
 
 
 def load_anchors(path, dataset, variant):
-    """The parameters of a checkpoint that influences are computed from; takes and raises what load_sets does.
+    """By epoch the parameters that influences are computed from, see Network.values, the anchor last; and the info.
 
-    Returns:
-        anchors: dict of epoch to parameters, see Network.values; the last is the anchor.
-        info: dict of what was saved with them.
+    Takes and raises what load_sets does.
     """
-    sets, info = load_sets(path, dataset, variant)
+    _, sets, info = load_sets(path, dataset, variant)
     return {epoch: sets[ANCHOR.format(epoch)] for epoch in info["anchor_epochs"]}, info
 
 
@@ -144,17 +142,13 @@ def load_sets(path, dataset, variant):
         variant: Variant whose ratings and settings (dataset, holdout, those of the model) must be those of the checkpoint.
 
     Returns:
+        net: a Network for the dataset, with parameters of its own yet.
         sets: dict as save_checkpoint takes it.
         info: dict of what was saved with them.
 
     Raises:
         InputError: no such file, no checkpoint of this program, or one that differs: the message says in what.
     """
-    return _load(path, dataset, variant)[1:]
-
-
-def _load(path, dataset, variant):
-    """A network for the dataset, and what load_sets returns."""
     config, command = variant.settings(), variant.command
     values, info = _read(path, variant)
     net, ratings = build(dataset, config), ratings_path(config, variant.masked)

@@ -49,7 +49,7 @@ def train(variant):
         FloatingPointError: the loss diverges.
     """
     model, checkpoint, config = variant.model, variant.checkpoint, variant.settings()
-    result = _result(variant)
+    result = Path(config.output_path) / train_file(model)
     if variant.masked:
         check_mask(config)
         logger.info("%s: what %s says is disclosed", dataset_folder(config, masked=True), decision_files(config)[0])
@@ -83,11 +83,6 @@ def train_in_rank(config, folder, exchange, masked, info):
     return _train(load_share(config, masked, folder, exchange), Variant(config, masked), info)
 
 
-def _result(variant):
-    """Path of what says how a Variant was trained."""
-    return Path(variant.config.output_path) / train_file(variant.model)
-
-
 def _train(dataset, variant, info):
     """Trains on a dataset, or on a rank's share of it, and writes the checkpoint; returns what train_MODEL.json says."""
     if not dataset.all_interactions:
@@ -102,7 +97,7 @@ def _train(dataset, variant, info):
     run.save(variant.checkpoint)
     best, config = run.best.record["epoch"], run.config
     if dataset.share.rank == 0:
-        drawn(learning_curve, _result(variant).with_suffix(".png"), run.history, f"ndcg@{config.top_k}",
+        drawn(learning_curve, run.result.with_suffix(".png"), run.history, f"ndcg@{config.top_k}",
               f"{variant.model} on {dataset.name}", best, run.anchor.record["epoch"])
     logger.info("%s: epoch %d (%s), written to %s", variant.model, best,
                 f"best by validation {run.best.metric}" if config.holdout > 1 else "the last", variant.checkpoint)
@@ -110,12 +105,9 @@ def _train(dataset, variant, info):
 
 
 class Run:
-    """A training with all that it needs to go on after an interruption: it is kept beside the checkpoint.
+    """A training of a Variant on a Dataset, or a rank's share of it; what it needs to go on is kept beside the checkpoint.
 
-    Args:
-        dataset: Dataset, or a rank's share of it.
-        variant: Variant that is trained.
-        info: what the checkpoints are to say about the training.
+    `info`: what the checkpoints are to say about it.
     """
 
     def __init__(self, dataset, variant, info):
@@ -123,7 +115,7 @@ class Run:
         self.trainer = Trainer(build(dataset, self.config), dataset, self.config, info["device"])
         self.info = {**self.trainer.net.shape, "catalogue_sha256": dataset.catalogue_sha256(), **info}
         self.path = variant.checkpoint.with_suffix(LAST_SUFFIX)
-        self.history = []
+        self.result, self.history = Path(self.config.output_path) / train_file(variant.model), []
         self.best, held = _best_epoch(self.config), self.config.holdout > 1
         self.anchor = AnchorEpochs("pos_loss" if held else "epoch", held, self.config.anchor_epochs)
 
@@ -163,8 +155,8 @@ class Run:
             shown = "  ".join(f"{key} {value:.4f}" for key, value in record.items() if key not in ("epoch", "seconds"))
             logger.info("epoch %3d/%d  %s  %6.1f s  ETA %s", epoch.number, config.train_epochs, shown, elapsed, left)
             if self.dataset.share.rank == 0:
-                write_text(_result(self.variant).with_suffix(".csv"),
-                           pd.DataFrame(self.history).to_csv(index=False, lineterminator="\n"))
+                table = pd.DataFrame(self.history).to_csv(index=False, lineterminator="\n")
+                write_text(self.result.with_suffix(".csv"), table)
             self.save(self.path, moving=True)
         if number < config.train_epochs:
             logger.info("no better validation %s for %d epochs: stopped after epoch %d", self.best.metric, config.patience,
@@ -205,17 +197,13 @@ class Run:
             if self.config.resume:
                 raise
             return
-        finished = len(info["history"])
-        over = self._is_over(finished, info["epoch"])
-        if self.config.resume:
-            self._put_back(values, info)
-            logger.info("%s: %s", self.path, f"{'finished' if over else 'going on'} after epoch {finished}")
-        elif not over:
-            logger.info("%s: an interrupted training of %d epochs with these settings; --resume would go on from there",
-                        self.path, finished)
-
-    def _put_back(self, values, info):
-        """The state that `save` wrote."""
+        finished, over = len(info["history"]), self._is_over(len(info["history"]), info["epoch"])
+        if not self.config.resume:
+            if not over:
+                logger.info("%s: an interrupted training of %d epochs with these settings; --resume would go on from there",
+                            self.path, finished)
+            return
+        logger.info("%s: %s after epoch %d", self.path, "finished" if over else "going on", finished)
         trainer = self.trainer
 
         def own(prefix):

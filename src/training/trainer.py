@@ -1,7 +1,7 @@
 """Training epoch by epoch. See docs/maths.md, section 1."""
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import mindspore as ms
 import numpy as np
@@ -37,13 +37,9 @@ def fitting_batch(config, interactions):
     return batch
 
 
-@dataclass
-class Epoch:
-    """What an epoch has come to.
+class Epoch(NamedTuple):
+    """What an epoch has come to: its number from 1, the mean loss over its steps in nats, and the seconds they took.
 
-    number: from 1.
-    loss: mean over its steps, in nats.
-    seconds: that its steps took.
     values: parameters of its model, see Network.values: the mean of those after the last average_epochs, this one included.
     """
     number: int
@@ -103,9 +99,8 @@ class Trainer:
             self.cell = SharedSteps(net, self.groups, config, update)
         self.cell.set_train()
         # other models, devices, several ranks and machines without a compiler take the graph's steps
-        compiled = config.compiled and device == "CPU" and self.share is WHOLE and hasattr(net, "in_layers")
-        compiled = compiled and program() is not None
-        self.compiled = CompiledSteps(self.cell, config) if compiled else None
+        fit = config.compiled and device == "CPU" and self.share is WHOLE and hasattr(net, "in_layers")
+        self.compiled = CompiledSteps(self.cell, config) if fit and program() is not None else None
         self.sampler = ThreadPoolExecutor(1)
         self.next = None  # number of the epoch whose samples are being drawn, and their future
 
@@ -161,8 +156,7 @@ class Trainer:
             FloatingPointError: the loss diverges.
         """
         users, items = self._next_samples(number)
-        per_call = min(STEPS_PER_CALL, self.steps)
-        total = 0.0
+        per_call, total = min(STEPS_PER_CALL, self.steps), 0.0
         with progress(self.steps, f"epoch {number + 1}", "step") as bar:
             for first in range(0, self.steps, per_call):
                 steps = min(per_call, self.steps - first)
@@ -175,10 +169,9 @@ class Trainer:
                 total += loss
                 bar.update(steps)
         if self.propagation is not None:  # the tables that logits are read from are not those that were trained
-            net = self.net
-            tables = self.propagation(*(Tensor(getattr(net, name).asnumpy()) for name in net.TABLES))
-            for name, table in zip(net.SCORED, tables):
-                getattr(net, name).set_data(Tensor(table.asnumpy()))
+            tables = self.propagation(*(Tensor(getattr(self.net, name).asnumpy()) for name in self.net.TABLES))
+            for name, table in zip(self.net.SCORED, tables):
+                getattr(self.net, name).set_data(Tensor(table.asnumpy()))
         return total / self.steps
 
     def run_steps(self, users, items, steps, per_call, first_step):

@@ -202,7 +202,7 @@ def test_other_decisions_are_found(run, receipt, copied):
 def test_a_checkpoint_that_is_gone_stale_or_another(run, receipt, copied):
     checkpoint = Path(copied.checkpoint_path) / "IFRQE.ckpt"
     kept, other = checkpoint.read_bytes(), checkpoint.with_name("other.ckpt")
-    sets, info = load_sets(checkpoint, load_dataset(copied, masked=True), Variant(copied, masked=True))
+    _, sets, info = load_sets(checkpoint, load_dataset(copied, masked=True), Variant(copied, masked=True))
     save_checkpoint(other, {**sets, BEST: {name: 1.5 * value for name, value in sets[BEST].items()}}, info)
     for content, said in ((None, "no model was trained"), (b"damaged", "is damaged"),
                           ((checkpoint.parent / "NCF.ckpt").read_bytes(), "is stale"),

@@ -101,7 +101,7 @@ def held_out(dataset):
 def models(config):
     """Both Variants, with the Dataset that each was trained on and its parameters."""
     for variant, dataset in ((Variant(config), dataset_of(Variant(config))), (Variant(config, True), disclosed(config))):
-        yield variant, dataset, load_sets(variant.checkpoint, dataset, variant)
+        yield variant, dataset, load_sets(variant.checkpoint, dataset, variant)[1:]
 
 
 def take_back(config, *lines, header="user_id,item_id"):
