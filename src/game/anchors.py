@@ -48,15 +48,12 @@ def load_model(dataset: Dataset, config: Config) -> tuple[dict, dict]:
 
 
 def retrained(model: tuple[dict, dict], dataset: Dataset, disclosed: np.ndarray, config: Config, device: str) -> list[dict]:
-    """The sets of parameters of a model that is trained anew on what an anchor discloses.
+    """The sets of parameters of a model (see load_model) that is trained anew, as it was, on what an anchor discloses.
 
     Args:
-        model: see load_model; it is trained anew with its own seed and training options.
-        dataset: Dataset.
         disclosed: (n,) bool, the anchor.
         config: anchor_warm_epochs: 0 trains from scratch up to the last of the model's own anchor epochs, and takes the
             same epochs; else training starts from its anchor and goes on for so many epochs, all of which are taken.
-        device: name of the device in use.
     """
     (sets, info), part = model, dataset.part(disclosed)
     config = config.replace(**{key: info["settings"][key] for key in options_of(*TRAINED)})

@@ -92,19 +92,10 @@ class Devices:
 
 
 def answers(level: np.ndarray, ties: np.ndarray, unwillingness: np.ndarray, left: float, share: Share) -> np.ndarray:
-    """Which interactions are disclosed, one after the other, while at least MOST may be spent.
+    """(n,) bool: which interactions are disclosed, one after the other, while at least MOST of what is `left` may be spent.
 
-    So none is ever refused, and nothing that is withheld has a part in when it ends.
-
-    Args:
-        level: (n,) the highest is disclosed first, -inf never.
-        ties: (n,) of equal levels the lowest first.
-        unwillingness: (n,) array in [0, MOST].
-        left: what may be spent.
-        share: Share of the users whose interactions these are.
-
-    Returns:
-        (n,) bool.
+    So none is ever refused, and nothing that is withheld has a part in when it ends. The highest level comes first, -inf
+    never; of equal levels the lowest of `ties`; unwillingness is in [0, MOST].
     """
     if left < MOST:
         return np.zeros(len(unwillingness), bool)

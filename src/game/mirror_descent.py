@@ -34,11 +34,8 @@ def mirror_descent(payoff: np.ndarray, prior: float, rounds: int, rate: float, s
 
     Args:
         payoff: (n,) I - lambda b of each interaction, what its disclosure is worth to its user; (t, n) for t anchors.
-        prior: probability of disclosure before the first round.
-        rounds: L.
-        rate: gamma, the step size.
-        selections: (t, n) bool, the anchors' selection vectors; needed if there are several.
-        user: (n,) ascending, the user of each interaction; needed if there are several anchors.
+        prior, rounds, rate: probability of disclosure before the first round; L; gamma, the step size.
+        selections, user: (t, n) bool, the anchors, and (n,) ascending; needed if there are several.
         use: which anchor a user's round goes by: "nearest" or "weighted".
 
     Returns:
@@ -77,10 +74,9 @@ def _blocks(n, user):
 
 
 def _nearby(payoff, selections, user, use):
-    """For some users: the function of their current play, (m,), to the payoffs of the anchors near it.
+    """For some users' interactions, as mirror_descent takes them: the function of (m,) their play to this round's payoffs.
 
-    Takes (t, m) payoffs at the anchors, and selections; (m,) ascending users; and as `use` "nearest" or "weighted". Goes by
-    single precision, since memory traffic takes the time.
+    In single precision, since memory traffic takes the time.
     """
     payoff, selections = payoff.astype(np.float32), selections.astype(np.float32)
     _, start, length = np.unique(user, return_index=True, return_counts=True)

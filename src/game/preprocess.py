@@ -201,12 +201,11 @@ def _run_of(config):
 def write_masked_dataset(config: Config, dataset: Dataset, kept: np.ndarray, files: Together, record: dict) -> None:
     """Writes the masked twin of a dataset: what is disclosed in ratings.csv, what is held out beside it in held_out.csv.
 
-    Rows are in the order of the source; no sampled negative is written. The catalogue is that of the source, so that the
-    masked model knows the same users and items; to a trainer a withheld item is one that the user has not touched.
+    Rows are in the order of the source, whose catalogue is that of the twin too, so that the masked model knows the same
+    users and items; to a trainer a withheld item is one that the user has not touched.
 
     Args:
-        dataset: Dataset of the source.
-        kept: (k,) rows of its ratings.csv that are disclosed.
+        kept: (k,) rows of the ratings.csv of the source, `dataset`, that are disclosed.
         files: Together, which puts the files in place.
         record: dict, what its dataset.json is to say beside that of the source.
     """

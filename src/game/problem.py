@@ -78,10 +78,8 @@ def first_within(limit: float, keys: tuple[np.ndarray, ...], weight: np.ndarray,
     """(n,) bool: the longest prefix in the order of several keys, the second where the first are equal, and so on.
 
     Args:
-        limit: largest sum of the weights.
+        limit: largest sum of the weights, (n,) float64, at least 0.
         keys: (n,) arrays; no two interactions, of any rank, agree in all. Where the first is inf it is left out.
-        weight: (n,) float64, at least 0.
-        share: Share.
         one_more: whether the first that does not fit comes in too.
     """
     chosen, tied, limit = np.zeros(len(weight), bool), keys[0] < np.inf, limit * SLACK

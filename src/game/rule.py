@@ -19,12 +19,10 @@ class Rule:
     """The rule of the game: an interaction is disclosed if  expected - lambda b > critical.
 
     At one anchor this is exactly what the game plays. At several, `expected` is the mean over the rounds at the price of
-    the run, and the rule is close to the game; of `ask-first` it is the rule of the last instalment. `agreement` says how
-    much of what was decided follows from it.
+    the run, and the rule is close to the game; of `ask-first` it is the rule of the last instalment.
 
     played: whether a price has decided, so that there is a rule.
-    sentences: why it was disclosed, and why it was withheld, where none has.
-    otherwise: why a decision is another than the rule says.
+    sentences: why it was disclosed, and why it was withheld, where none has; otherwise: where it is not what the rule says.
     """
 
     def __init__(self, decisions: Decisions):

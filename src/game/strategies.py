@@ -52,15 +52,9 @@ class Strategy:
 
 
 class Strategies:
-    """Decides for the users of a dataset; influences are computed once, when they are first needed.
+    """Decides about a Problem; influences are computed once, when they are first needed.
 
-    Args:
-        problem: Problem.
-        model: see anchors.load_model; None for strategies that need no model.
-        config: the options of influence and game.
-        device: name of the device in use.
-
-    seconds: dict, what was spent so far, by what it was spent on.
+    `model`: see anchors.load_model; None for strategies that need none. `seconds`: what was spent, by what it was spent on.
     """
 
     def __init__(self, problem: Problem, model: tuple[dict, dict] | None, config: Config, device: str):
@@ -69,10 +63,7 @@ class Strategies:
         self._anchors = {}  # by number, the last selection and what is expected there: of another budget it may be the same
 
     def __call__(self, strategy: str, budget: float, weight: float | None = None) -> Decisions:
-        """The Decisions of one of STRATEGIES, or of a file, within a budget: the largest share of the total unwillingness.
-
-        Given `weight`, lambda, the game is played at this price instead.
-        """
+        """The Decisions of one of STRATEGIES, or of a file, within a share of all unwillingness, or at `weight`, lambda."""
         return find(strategy).decide(self, budget, weight)
 
     @property
@@ -95,10 +86,7 @@ class Strategies:
 
     def play(self, expected: list[np.ndarray], budget: float, weight: float | None,
              selections: list[np.ndarray] | None = None) -> tuple[np.ndarray, float, Game]:
-        """What is disclosed, (n,) bool, and lambda, at a price or at the one that keeps within the budget; and the Game.
-
-        `expected`: list of (n,), one for each anchor, whose selection vectors are needed if there are several.
-        """
+        """What is disclosed, (n,) bool, and lambda, at a price or within a budget; and the Game, of `expected` by anchor."""
         b, dataset = self.problem.unwillingness, self.problem.dataset
         with self.timed("game"):
             game = Game(expected, b, self.config, selections, dataset.user, dataset.share)

@@ -54,7 +54,6 @@ class Rows:
     """Refits users' rows, at the parameters that a network has, or at others.
 
     Args:
-        net: Network.
         dataset: Dataset that it was trained on; its held-out items are not looked at.
         config: num_neg, with which it was trained, seed (of sampled negatives), chunk_size.
 
@@ -86,13 +85,12 @@ class Rows:
     def refitted(self, dataset: Dataset, start: np.ndarray | None = None, steps: int = STEPS) -> dict:
         """Parameters with the rows of all users of a dataset, from its training interactions and sampled negatives.
 
+        Rows of users without interactions are the prior's mean.
+
         Args:
             dataset: Dataset of the same items, perhaps of other users; its held-out items are not looked at.
             start: (num_users, d), rows to begin from; None for the prior's mean.
             steps: evaluations after the first. A step that does not lower the objective of its user is halved.
-
-        Returns:
-            Dict, see Network.values; rows of users without interactions are the prior's mean.
 
         Raises:
             InputError: a user has interacted with every item.
@@ -195,16 +193,11 @@ class Rows:
 
 
 class Objective:
-    """What the rows of some users minimise, each for itself.
+    """What the rows of some users minimise, each for itself: Pairs of users, at the shared parameters, and a Prior.
 
-    Args:
-        pairs: Pairs of users, at the shared parameters.
-        items: (u, p) int32, their samples.
-        weight: (u, p), how much each counts.
-        label: (u, p), 1 for a positive and 0 for a negative.
-        prior: Prior.
-        most: users of the largest call, so that the graph is compiled once.
-        tilt: (u, d); the product of it and the row is taken off.
+    items, weight, label: (u, p), their samples, how much each counts, and 1 for a positive and 0 for a negative.
+    most: users of the largest call, so that the graph is compiled once.
+    tilt: (u, d); the product of it and the row is taken off.
     """
 
     def __init__(self, pairs, items, weight, label, prior, most, tilt=0.0):

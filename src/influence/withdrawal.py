@@ -24,12 +24,9 @@ ALL_SAMPLED = 1 << 15  # of all items of a request together, where that leaves e
 
 
 class Withdrawal:
-    """Takes interactions out of sets of parameters of a model; what it needs of the data is found once.
+    """Takes interactions out of sets of parameters of a model that was trained on a Dataset.
 
-    Args:
-        net: Network, is given whatever parameters it is used with; not one that propagates over a graph.
-        dataset: Dataset that it was trained on.
-        config: num_neg, seed, chunk_size.
+    `net`: is given whatever parameters it is used with; not one that propagates over a graph.
     """
 
     def __init__(self, net: Network, dataset: Dataset, config: Config):
@@ -99,17 +96,14 @@ class Withdrawal:
         rows = self.net.item_rows(values)
         hessian = self._hessian_of_others(items, users) + ITEM_PRIOR * prior_of(rows).precision
         curved = gradient * np.sqrt(weight * probability * (1 - probability))[:, None]
-        order = np.argsort(at, kind="stable")
-        ends = np.cumsum(np.bincount(at))
-        for k, (start, end) in enumerate(zip(ends - np.bincount(at), ends)):
-            own = curved[order[start:end]]
+        for k, own in enumerate(np.split(curved[np.argsort(at, kind="stable")], np.cumsum(np.bincount(at))[:-1])):
             hessian[k] += own.T @ own
         return _replaced(rows, items, rows[items] - np.linalg.solve(hessian, slope[..., None])[..., 0])
 
     def _hessian_of_others(self, items, users):
         """(t, d, d) Hessians in the rows of (t,) items of the losses of all users but those who withdraw, from a sample."""
         dataset, rng = self.dataset, generator(self.config.seed, "withdrawal", int(items[0]), len(items))
-        length, size = self.of_items.length[items], min(max(SAMPLED[0], ALL_SAMPLED // len(items)), SAMPLED[1])
+        length, size = self.of_items.length[items], int(np.clip(ALL_SAMPLED // len(items), *SAMPLED))
         spread = (np.arange(size) + rng.random((len(items), 1))) / size
         place = self.of_items.first[items][:, None] + (spread * length[:, None]).astype(np.int64)
         positive = self.by_item[np.minimum(place, len(self.by_item) - 1)]

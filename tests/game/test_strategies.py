@@ -120,8 +120,8 @@ def test_shrinkage_goes_from_the_game_to_the_order_of_threshold(make):
 def test_each_anchor_is_trained_on_what_it_discloses(make, monkeypatch, placing):
     dataset, decide, _ = make("--anchor_placing", placing, "--anchors", 3)
     asked = []
-    monkeypatch.setattr("src.influence_function.influences", lambda anchor, dataset, config, targets: (
-        asked.append(anchor.disclosed), (np.random.default_rng(len(asked)).normal(0.01, 1, (10, targets.shape[1])), {}))[1])
+    monkeypatch.setattr("src.influence_function.influences", lambda parameters, dataset, config, targets, anchor: (
+        asked.append(anchor), (np.random.default_rng(len(asked)).normal(0.01, 1, (10, targets.shape[1])), {}))[1])
     decision = decide("ifrqe++", 0.5)
     b = np.linspace(1, 0.1, 10)
     assert asked[0] is None and len(asked) == 3 and len(decision.record["anchor_wv"]) == 3
