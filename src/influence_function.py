@@ -100,8 +100,7 @@ def influences_of_pairs(parameters: list[dict], disclosed: Dataset, pairs: tuple
     whatever other pairs are asked about: it is what its user's own device would compute.
 
     Args:
-        parameters: list of sets of parameters that were trained on `disclosed`.
-        disclosed: Dataset; of it Hessians are made.
+        parameters: list of sets of parameters that were trained on `disclosed`, a Dataset, of which Hessians are made.
         pairs: (n,) int32 users and (n,) int32 items.
         targets: (num_users, t) int32, items whose losses are predicted.
         config: solver, one of OWN_DATA, and its options, num_neg, chunk_size, seed.

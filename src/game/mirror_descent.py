@@ -44,7 +44,9 @@ def mirror_descent(payoff: np.ndarray, prior: float, rounds: int, rate: float, s
     """
     payoff = np.atleast_2d(np.asarray(payoff, np.float64))
     n = payoff.shape[1]
-    average, used = np.empty(n), np.empty(n)
+    average, used, user = np.empty(n), np.empty(n), np.arange(n) if user is None else user
+    ends = np.arange(_BLOCK, n + _BLOCK, _BLOCK).clip(max=n)
+    ends = np.unique(np.searchsorted(user, user[ends - 1], side="right"))  # none parts a user's
 
     def block(place):
         step = rate * payoff[:, place] / 2
@@ -60,17 +62,9 @@ def mirror_descent(payoff: np.ndarray, prior: float, rounds: int, rate: float, s
         return len(state)
 
     with progress(n, "game", "interaction") as bar, ThreadPoolExecutor(os.cpu_count()) as pool:
-        for done in pool.map(block, _blocks(n, None if len(payoff) == 1 else user)):
+        for done in pool.map(block, map(slice, [0, *ends], ends)):
             bar.update(done)
     return average, used
-
-
-def _blocks(n, user):
-    """Slices of about _BLOCK interactions; with `user` none parts a user's."""
-    ends = np.arange(_BLOCK, n + _BLOCK, _BLOCK).clip(max=n)
-    if user is not None and n:
-        ends = np.unique(np.searchsorted(user, user[ends - 1], side="right"))
-    return [slice(start, end) for start, end in zip([0, *ends[:-1]], ends)]
 
 
 def _nearby(payoff, selections, user, use):

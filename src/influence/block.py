@@ -16,8 +16,7 @@ class Block:
     """Solver `block`.
 
     Args:
-        dataset: Dataset; its test items are not looked at.
-        chunks: Chunks of it.
+        dataset, chunks: Dataset, whose test items are not looked at, and Chunks of it.
         config: damping (relative).
         targets: (num_users, t) items whose losses are predicted, each by itself.
     """
@@ -44,10 +43,9 @@ class Block:
 
     def __call__(self, chunk):
         """(u, m, t) influences of the interactions of a chunk, in nats."""
-        rows, residual, direction = self._of_samples(chunk)
-        residual[:, :, 0] -= 1  # d loss / d logit of each sample
+        rows, probability, direction = self._of_samples(chunk)
         positives = rows.reshape(*chunk.items.shape, -1)[:, :, 0]
-        return np.matmul(positives, direction) * residual[:, :, :1]
+        return np.matmul(positives, direction) * (probability[:, :, :1] - 1)  # d loss / d logit of each positive
 
     def solve(self, chunk):
         """What `of_pairs` goes by: a list of (u, t, w) arrays for the users of a chunk, from what they were trained on."""

@@ -23,7 +23,6 @@ class Chunks:
     """Cuts a dataset into chunks of at most `chunk_size` user-item pairs, but at least one user.
 
     Args:
-        dataset: Dataset.
         config: chunk_size, num_neg, seed (of the negatives).
         disclosed: (n,) bool, the interactions that the model was trained on, in the order of dataset.user; None for all.
         purpose: of the negatives: those of different purposes are drawn independently.
@@ -40,7 +39,7 @@ class Chunks:
         # from the longest history down: the first sets the padding
         self.blocks = dict(dataset.share.blocks(self.length))
         self.parts = [(k, users) for k, block in self.blocks.items() for users in cut(block, self.length, pairs)]
-        self._drawn = None  # number of a block, and the items of its users
+        self._drawn = None, None  # number of a block, and the items of its users
         self._offset = np.zeros(dataset.num_users, np.int64)  # of the block that was drawn last
         self._together = self._draw_together() if dataset.share.splits and not own else {}
 
@@ -69,30 +68,27 @@ class Chunks:
 
     def __getitem__(self, k):
         block, users = self.parts[k]
-        if self._drawn is None or self._drawn[0] != block:
+        if self._drawn[0] != block:
             self._drawn = block, self._draw(block)
-        items = self._drawn[1]
         place = np.arange(self.length[users[0]])
         inside = place < self.length[users][:, None]
         place = np.where(inside, place, 0)
         used = inside & self.disclosed[self.history.first[users][:, None] + place]
-        return Chunk(users, inside, used, items[self._offset[users][:, None] + place])
+        return Chunk(users, inside, used, self._drawn[1][self._offset[users][:, None] + place])
 
     def _draw(self, block):
         """(n, 1 + num_neg) items of the users of a block; notes where those of each begin."""
         config, users = self.config, self.blocks[block]
-        length = self.length[users]
-        self._offset[users] = np.cumsum(length) - length
-        item = self.dataset.item[self.history.of_users(users)]
+        self._offset[users] = np.cumsum(self.length[users]) - self.length[users]
+        item, owner = self.dataset.item[self.history.of_users(users)], self.history.owners(users)
         if block in self._together:
-            return np.concatenate([item[:, None], self._together[block]], 1)
-        owner = self.history.owners(users)
-        pairs = self.pairs_of(users)
-        if self.names is None:
-            negatives = sample_outside(owner, pairs, generator(config.seed, self.purpose, block), config.num_neg)
+            negatives = self._together[block]
+        elif self.names is None:
+            rng = generator(config.seed, self.purpose, block)
+            negatives = sample_outside(owner, self.pairs_of(users), rng, config.num_neg)
         else:
             numbers = own_numbers(config.seed, self.purpose, self.names[users][owner], item)
-            negatives = own_samples_outside(owner, numbers, pairs, config.num_neg)
+            negatives = own_samples_outside(owner, numbers, self.pairs_of(users), config.num_neg)
         return np.concatenate([item[:, None], negatives], 1)
 
     def _draw_together(self):

@@ -40,7 +40,6 @@ def fewest(rows: Rows, users: np.ndarray, items: np.ndarray, unseen: np.ndarray,
     Args:
         users, items: (u,), an item of the list of each user.
         unseen: (u, num_items) bool, what may be recommended.
-        k: length of the lists.
         exhaustive: all sets of a size are refitted if there are no more than this, else TRIED, the best by influence.
 
     Returns:
@@ -79,12 +78,8 @@ def fewest(rows: Rows, users: np.ndarray, items: np.ndarray, unseen: np.ndarray,
 def search(logits: np.ndarray, effects: np.ndarray, item: int, unseen: np.ndarray, k: int) -> list[np.ndarray]:
     """Sets of interactions whose absence should bring an item below place k, by influences alone: a beam search.
 
-    Args:
-        logits, effects: (num_items,) and (n, num_items), see Rows.effects.
-        unseen: (num_items,) bool, what may be recommended.
-
-    Returns:
-        For the sizes from 1 to at most MOST: (b, size) indices of interactions, up to BEAM sets, the best first.
+    `logits`, `effects`: see Rows.effects; `unseen`: (num_items,) bool, what may be recommended. Returns for the sizes from 1
+    to at most MOST (b, size) indices of interactions, up to BEAM sets, the best first.
     """
     rivals = np.flatnonzero(unseen & (np.arange(len(logits)) != item))
     rivals = rivals[np.argsort(-logits[rivals], kind="stable")[:RIVALS]]

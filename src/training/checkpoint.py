@@ -29,10 +29,7 @@ _CHANGED = {  # by field of what belongs to a checkpoint: how it was trained, if
 def save_checkpoint(path, sets, info):
     """Writes several sets of arrays whole to `path`.
 
-    Args:
-        path: of the checkpoint.
-        sets: dict of prefix to dict of name to array, such as Network.values() gives.
-        info: dict of what belongs to them, as JSON can hold it.
+    `sets`: dict of prefix to dict of name to array, as Network.values() gives; `info`: dict of what belongs to them.
     """
     values = in_one(sets)
     parameters = [{"name": name, "data": Tensor(value)} for name, value in values.items()]
@@ -68,11 +65,7 @@ def parameters_sha256(values):
 
 
 def read_checkpoint(path, remedy):
-    """What save_checkpoint wrote.
-
-    Returns:
-        values: dict of prefixed name to array.
-        info: dict.
+    """What save_checkpoint wrote: a dict of prefixed name to array, and `info`.
 
     Raises:
         InputError: no checkpoint of this program, or a damaged one; `remedy` ends the message.
@@ -134,17 +127,11 @@ def load_anchors(path, dataset, variant):
 
 
 def load_sets(path, dataset, variant):
-    """The sets of parameters of a checkpoint, BEST and those of the anchor epochs.
+    """Of a checkpoint a Network, still with its own parameters; the sets BEST and those of the anchor epochs; and the info.
 
     Args:
-        path: written by save_checkpoint.
         dataset: Dataset that it must have been trained for.
         variant: Variant whose ratings and settings (dataset, holdout, those of the model) must be those of the checkpoint.
-
-    Returns:
-        net: a Network for the dataset, with parameters of its own yet.
-        sets: dict as save_checkpoint takes it.
-        info: dict of what was saved with them.
 
     Raises:
         InputError: no such file, no checkpoint of this program, or one that differs: the message says in what.

@@ -70,8 +70,7 @@ class Trainer:
     """Trains a network epoch by epoch.
 
     Args:
-        net: Network.
-        dataset: Dataset with at least one training interaction.
+        dataset: Dataset with at least one training interaction, for which the Network `net` is.
         config: the training options, num_neg and seed.
         device: name of the device in use.
     """
