@@ -7,7 +7,7 @@ influence/block.py (`block`, `blend`), influence/lissa.py, or a file. See docs/m
 """
 from __future__ import annotations
 
-import functools
+import contextlib
 import json
 
 import numpy as np
@@ -25,27 +25,6 @@ from .network import Network, build
 
 SOLVERS = {"block": Block, "blend": Blend, "lissa": Lissa}
 OWN_DATA = ("blend", "block")  # solvers that look at a user's own data and the items alone
-
-
-class _Guarded:
-    """The `Solver` that a file defines, which does what Block does; all its failures are InputErrors that name the file."""
-
-    def __init__(self, name, *arguments):
-        self._guarded = functools.partial(plugins.guarded, name, "solver", "failed")
-        with self._guarded():
-            self.solver = plugins.load(name, "solver", "Solver").Solver(*arguments)
-
-    def start(self):
-        with self._guarded():
-            self.solver.start()
-
-    def __call__(self, chunk):
-        with self._guarded():
-            return np.asarray(self.solver(chunk), np.float64)
-
-    def report(self):
-        with self._guarded():
-            return json.loads(json.dumps(dict(self.solver.report()), allow_nan=False))  # as preprocess.json holds it
 
 
 def influences(parameters: list[dict], dataset: Dataset, config: Config, targets: np.ndarray | None = None,
@@ -69,27 +48,27 @@ def influences(parameters: list[dict], dataset: Dataset, config: Config, targets
         FloatingPointError: an influence is not finite, or the recursion of `lissa` grows.
         InputError: a solver of the user's own fails.
     """
-    made = SOLVERS.get(config.solver)
-    if made is None:  # a file
-        dataset, made = without_test_items(dataset), functools.partial(_Guarded, config.solver)
-    chunks, net = Chunks(dataset, config, disclosed), build(dataset, config)
-    wanted = target_items(dataset, 0) if targets is None else targets
-    solver = made(net, dataset, chunks, config, wanted)
-    influence = np.zeros((dataset.num_interactions, wanted.shape[1]))
-    with progress(len(parameters) * dataset.num_interactions, "influence", "interaction") as bar:
+    file, wanted = config.solver not in SOLVERS, target_items(dataset, 0) if targets is None else targets
+    with plugins.guarded(config.solver, "solver", "failed") if file else contextlib.nullcontext(), \
+            progress(len(parameters) * dataset.num_interactions, "influence", "interaction") as bar:
+        made = plugins.load(config.solver, "solver", "Solver").Solver if file else SOLVERS[config.solver]
+        dataset = without_test_items(dataset) if file else dataset
+        chunks, net = Chunks(dataset, config, disclosed), build(dataset, config)
+        solver, influence = made(net, dataset, chunks, config, wanted), np.zeros((dataset.num_interactions, wanted.shape[1]))
         for values in parameters:
             net.set_values(values)
             solver.start()
             for k in range(len(chunks)):
                 chunk, place = chunks[k], chunks.positions(k)
-                found, shape = solver(chunk), (*chunk.inside.shape, wanted.shape[1])
-                if np.shape(found) != shape:
-                    raise InputError(f"--solver {config.solver}: returned an array {np.shape(found)} for a chunk of "
-                                     f"{shape}; see docs/CONTRIBUTING.md")
+                found, shape = np.asarray(solver(chunk), np.float64), (*chunk.inside.shape, wanted.shape[1])
+                if found.shape != shape:
+                    raise InputError(f"--solver {config.solver}: returned an array {found.shape} for a chunk of {shape}; "
+                                     "see docs/CONTRIBUTING.md")
                 influence[place] += _finite(found[chunk.inside], config)
                 bar.update(len(place))
+        report = json.loads(json.dumps(dict(solver.report()), allow_nan=False))  # as preprocess.json holds it
     influence /= len(parameters)
-    return influence[:, 0] if targets is None else influence, solver.report()
+    return influence[:, 0] if targets is None else influence, report
 
 
 def influences_of_pairs(parameters: list[dict], disclosed: Dataset, pairs: tuple[np.ndarray, np.ndarray],
