@@ -24,6 +24,7 @@ logger = logging.getLogger("ifrqe")
 NO_GENRE = "(no genres listed)"
 BLANKS = "".join(map(chr, (0x09, 0x20, 0xA0, 0x1680, *range(0x2000, 0x200C), 0x202F, 0x205F, 0x2060, 0x3000, 0xFEFF)))
 _SPREADSHEET = re.compile(r"-?\d+([.,]\d+)?[eE]\+\d+")
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")  # categories Cc, Zl, Zp and Cs
 _WHOLE = re.compile(r"0|-?[1-9][0-9]*")
 _DECIMAL = re.compile(r"-?[0-9]+\.0+")
 _ISO = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?( ?(Z|[+-]\d{2}(:?\d{2})?))?)?", re.ASCII | re.I)
@@ -105,17 +106,12 @@ def clean_ids(column: pd.Series, name: str | Path, what: str, row_name: Callable
 
 def clean_text(text: object) -> str:
     """An id as it is compared: without blanks around it, in Unicode form NFC."""
-    text = str(text)
-    if not text.isascii():
-        text = unicodedata.normalize("NFC", text)
-    return text.strip(BLANKS)
+    return unicodedata.normalize("NFC", str(text)).strip(BLANKS)
 
 
 def printable(text: str) -> bool:
     """Whether a text can be an id: no control characters, line breaks or surrogates."""
-    if text.isascii():
-        return text.isprintable()
-    return not any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in text)
+    return not _UNPRINTABLE.search(text)
 
 
 def _shown(text):
@@ -138,8 +134,7 @@ def in_order(texts: np.ndarray, as_text: bool = False) -> np.ndarray:
 
 def positions(ids: np.ndarray, texts: np.ndarray) -> np.ndarray:
     """(k,) place in the sorted `ids` (see in_order) of each of `texts`; -1 where it is not there."""
-    place = {str(name): k for k, name in enumerate(ids)}
-    return np.array([place.get(text, -1) for text in texts], np.int64)
+    return pd.Index(list(map(str, ids)), dtype=object).get_indexer(texts).astype(np.int64)
 
 
 def say_what_ids_are(unique: np.ndarray, name: str, what: str) -> None:

@@ -84,19 +84,6 @@ def picture(path: str | Path, title: str, panels: int) -> Iterator[list[Axes]]:
         figure.savefig(temporary, dpi=100)
 
 
-def sample(number: int) -> np.ndarray:
-    """Positions of those of a number of points that a scatter shows."""
-    return np.linspace(0, number - 1, min(POINTS, number)).astype(int)
-
-
-def histograms(axes: Axes, series: dict[str, np.ndarray], bins: np.ndarray, percent: bool = False) -> None:
-    """Up to three histograms by label, the first filled; of the numbers of values, or of their shares in percent."""
-    for (label, values), color in zip(series.items(), (BLUE, ORANGE, GREY)):
-        style = {"histtype": "stepfilled", "alpha": 0.75} if color == BLUE else {"histtype": "step"}
-        weights = np.full(len(values), 100 / len(values)) if percent else None
-        axes.hist(values, bins, weights=weights, color=color, label=label, **style)
-
-
 def learning_curve(path: str | Path, history: list[dict], metric: str, title: str, best_epoch: int,
                    anchor_epoch: int) -> None:
     """PNG of a training by epoch: loss, and with validation items pos_loss and `metric`; two epochs are marked."""
@@ -122,7 +109,7 @@ def disclosure_plot(path: str | Path, decisions: object, title: str) -> None:
     with picture(path, title, 2 if played else 1) as panels:
         if played:  # the line  expected influence = lambda * unwillingness  parts the interactions
             axes, expected, weight = panels[0], decisions.expected, decisions.weight
-            shown = sample(len(expected))
+            shown = np.linspace(0, len(expected) - 1, min(POINTS, len(expected))).astype(int)
             for chosen, color, label in ((False, GREY, "withheld"), (True, BLUE, "disclosed")):
                 rows = shown[decisions.disclosed[shown] == chosen]
                 axes.scatter(decisions.unwillingness[rows], expected[rows], s=2, alpha=0.4, color=color, linewidths=0,

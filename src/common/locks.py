@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import logging
 import os
 import platform
@@ -19,12 +20,6 @@ from .errors import InputError
 from .variant import CHECKPOINT, DATA, DECISIONS, MASKED, OUTPUT, dataset_folder, folders_of
 
 logger = logging.getLogger("ifrqe")
-
-try:
-    import fcntl
-except ImportError:  # not a POSIX system: runs are not kept apart
-    fcntl = None
-
 
 _held = {}  # lock file: the open file that holds the lock
 
@@ -57,7 +52,7 @@ def locked(program: str, config: Config) -> Iterator[None]:
     """
     asks = {"run_eval": config.recommend or config.explain_user or config.why or config.verify_receipt,
             "run_preprocess": config.newcomers}.get(program)
-    if fcntl is None or asks:  # who only asks, reads whole files and writes none
+    if asks:  # who only asks, reads whole files and writes none
         yield
         return
     writes, reads = _uses(program, config)

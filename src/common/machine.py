@@ -20,9 +20,8 @@ def hardware() -> str:
     """One line: processor, cores, memory, versions; what cannot be found out is left out."""
     processor, memory = platform.processor() or platform.machine() or "processor unknown", ""
     with contextlib.suppress(OSError):
-        names = [line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
-                 if line.startswith("model name") and ":" in line]
-        processor = names[0] if names else processor
+        named = re.search(r"^model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text(errors="replace"), re.M)
+        processor = named[1] if named else processor
     with contextlib.suppress(OSError, ValueError, AttributeError):
         memory = f", {os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2 ** 30:.0f} GB"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

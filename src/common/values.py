@@ -79,12 +79,7 @@ def _number(text, name):
     return value
 
 
-def _split(kind):
-    """Type name and interval ("" for none) of a kind such as "int [3, inf)"; choices are of type str."""
-    if isinstance(kind, tuple):
-        return "str", ""
-    name = re.split(r" (?=[\[(])", kind)[0]
-    return name, kind[len(name):].strip()
+_KIND = re.compile(r"([a-z ]+?)(?: ([\[(])(\S+), (\S+)([\])]))?")  # such as "int [3, inf)": name, interval
 
 
 def convert(value: object, kind: str | tuple[str, ...]) -> object:
@@ -93,7 +88,7 @@ def convert(value: object, kind: str | tuple[str, ...]) -> object:
     Raises:
         ValueError: says what is needed.
     """
-    name, _ = _split(kind)
+    name = "str" if isinstance(kind, tuple) else _KIND.fullmatch(kind)[1]
     if name in ("ints", "floats", "pair") and isinstance(value, (str, list)):
         words = re.split(r"[,\s]+", value.strip().strip("[]()").strip()) if isinstance(value, str) else value
         if name != "pair":
@@ -114,12 +109,6 @@ def convert(value: object, kind: str | tuple[str, ...]) -> object:
     return _number(value, name.rsplit(" ", 1)[-1])
 
 
-def _inside(value, interval):
-    left, low, high, right = re.fullmatch(r"([\[(])\s*(\S+)\s*,\s*(\S+)\s*([\])])", interval).groups()
-    low, high = float(low), float(high)
-    return (value >= low if left == "[" else value > low) and (value <= high if right == "]" else value < high)
-
-
 def check(key: str, value: object, kind: str | tuple[str, ...]) -> None:
     """Raises InputError unless the value of the option `key` is one of the choices or lies in the interval of its kind."""
     if isinstance(kind, tuple):
@@ -129,10 +118,12 @@ def check(key: str, value: object, kind: str | tuple[str, ...]) -> None:
         elif value not in kind:
             raise InputError(f"--{key} {value}: must be one of {', '.join(kind)}")
         return
-    _, interval = _split(kind)
+    name, left, low, high, right = _KIND.fullmatch(kind).groups()
     for number in value if isinstance(value, list) else [value]:
-        if interval and number is not None and not _inside(number, interval):
-            raise InputError(f"--{key} {number}: must lie in {interval}")
+        if left and number is not None and not (
+                float(low) <= number <= float(high) and (left == "[" or number > float(low))
+                and (right == "]" or number < float(high))):
+            raise InputError(f"--{key} {number}: must lie in {kind[len(name) + 1:]}")
 
 
 def described(kind: str | tuple[str, ...]) -> str:

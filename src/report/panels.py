@@ -6,7 +6,7 @@ import io
 import numpy as np
 
 from ..common import figures
-from ..common.figures import GREY
+from ..common.figures import BLUE, GREY, ORANGE
 
 _CENTRAL = 0.98  # share of the values that a histogram shows
 _BINS = (10, 40)  # of a histogram, at least and at most
@@ -30,13 +30,16 @@ def _element(png, label):
 
 
 def histogram(axes, series, xlabel, ylabel):
-    """Histograms of the central 98% of the values, in shares of all; see figures.histograms."""
+    """Up to three histograms by label, of the central 98% of the values in shares of all; the first is filled."""
     outer = (1 - _CENTRAL) / 2
     ends = np.array([np.quantile(values, [outer, 1 - outer]) for values in series.values()])
     low, high = ends[:, 0].min(), ends[:, 1].max()
     number = int(np.clip(np.sqrt(max(map(len, series.values()))), *_BINS))
     bins = np.linspace(low, high if high > low else low + 1, number + 1)
-    figures.histograms(axes, series, bins, percent=True)
+    for (label, values), color in zip(series.items(), (BLUE, ORANGE, GREY)):
+        style = {"histtype": "stepfilled", "alpha": 0.75} if color == BLUE else {"histtype": "step"}
+        weights = np.full(len(values), 100 / len(values))
+        axes.hist(values, bins, weights=weights, color=color, label=label, **style)
     axes.axvline(0, color=GREY, linestyle=":", linewidth=1)
     axes.set(xlabel=xlabel, ylabel=ylabel)
     if len(series) > 1:
