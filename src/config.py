@@ -5,7 +5,6 @@ import argparse
 import difflib
 import re
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 
 from .common import plugins
@@ -25,17 +24,16 @@ class Config:
 
     Args:
         values: dict of all settings.
-        marks: names of those that were given, on the command line or in a file of the user's own; and with "line " before
-            them those of the command line, with "recipe " those that a recipe sets that was given.
+        sources: by what those were set that have no default: "line", "file" (of the user's own), or a given "recipe".
 
-    `given` has the names alone.
+    `given` are the names of those that were given one by one.
     """
 
-    def __init__(self, values: dict, marks: Iterable[str] = ()):
+    def __init__(self, values: dict, sources: dict[str, str] | None = None):
         self.__dict__.update(values)
         self._values = dict(values)
-        self.marks = frozenset(marks)
-        self.given = frozenset(mark for mark in marks if " " not in mark)
+        self.sources = dict(sources or {})
+        self.given = frozenset(key for key, source in self.sources.items() if source != "recipe")
 
     @property
     def plain_model(self) -> str:
@@ -54,13 +52,12 @@ class Config:
 
     def asked_for(self, *groups: str) -> dict:
         """Of the settings of some groups those that were given, one by one or by a recipe that was."""
-        return {key: value for key, value in self.select(*groups).items() if {key, f"recipe {key}"} & self.marks}
+        return {key: value for key, value in self.select(*groups).items() if key in self.sources}
 
     def by_line(self) -> Config:
         """The same settings, of which only those count as given that stand on the command line."""
-        line = {mark[len("line "):] for mark in self.marks if mark.startswith("line ")}
-        kept = {mark for mark in self.marks if mark.startswith(("line ", "recipe ") if "recipe" in line else "line ")}
-        return Config(self._values, line | kept)
+        kept = ("line", "recipe") if self.sources.get("recipe") == "line" else ("line",)
+        return Config(self._values, {key: source for key, source in self.sources.items() if source in kept})
 
     def as_dict(self) -> dict:
         """All settings as a plain dict."""
@@ -68,7 +65,7 @@ class Config:
 
     def replace(self, **changes: object) -> Config:
         """A copy with some settings changed."""
-        return Config({**self._values, **changes}, self.marks)
+        return Config({**self._values, **changes}, self.sources)
 
 
 def shipped() -> tuple[dict, dict]:
@@ -129,8 +126,8 @@ def load_config(arguments: list[str], description: str = "", program: str = "",
         check(key, values[key], kind)
     check_program(program, programs, values, {*given} - {*own})
     check_together(values, chosen)
-    by_recipe = {f"recipe {key}" for key in of_recipe if "recipe" in chosen}
-    return Config(values, {*chosen, *by_recipe, *(f"line {key}" for key in given)})
+    by_recipe = dict.fromkeys(of_recipe if "recipe" in chosen else (), "recipe")
+    return Config(values, {**by_recipe, **dict.fromkeys(file, "file"), **dict.fromkeys(given, "line")})
 
 
 class _Parser(argparse.ArgumentParser):

@@ -26,7 +26,6 @@ BLANKS = "".join(map(chr, (0x09, 0x20, 0xA0, 0x1680, *range(0x2000, 0x200C), 0x2
 _SPREADSHEET = re.compile(r"-?\d+([.,]\d+)?[eE]\+\d+")
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")  # categories Cc, Zl, Zp and Cs
 _WHOLE = re.compile(r"0|-?[1-9][0-9]*")
-_DECIMAL = re.compile(r"-?[0-9]+\.0+")
 _ISO = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?( ?(Z|[+-]\d{2}(:?\d{2})?))?)?", re.ASCII | re.I)
 
 # Units of a timestamp, in seconds. Numbers in a unit are times if they lie between 1973 and 5138.
@@ -140,10 +139,7 @@ def positions(ids: np.ndarray, texts: np.ndarray) -> np.ndarray:
 def say_what_ids_are(unique: np.ndarray, name: str, what: str) -> None:
     """Logs why a column of ids is text where nearly all look like whole numbers, which order and merge otherwise."""
     odd = [text for text in unique if not _WHOLE.fullmatch(text)]
-    if odd and all(_DECIMAL.fullmatch(text) for text in unique):
-        logger.warning("%s: %ss such as %s look like whole numbers that a program wrote as decimals; they stay the text "
-                       "that stands there, so rules must write them so", name, what, odd[0])
-    elif 0 < len(odd) <= len(unique) // 10:
+    if 0 < len(odd) <= len(unique) // 10:
         logger.warning("%s: %ss are text, not numbers, since %s of %s are no whole numbers, e.g. %r", name, what,
                        f"{len(odd):,}", f"{len(unique):,}", odd[0])
 

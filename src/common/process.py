@@ -29,7 +29,7 @@ def ask(module: str, function: str, config: Config, *arguments: object) -> objec
     Raises:
         subprocess.CalledProcessError: it fails.
     """
-    asked = json.dumps([module, function, config.as_dict(), sorted(config.marks), arguments])
+    asked = json.dumps([module, function, config.as_dict(), config.sources, arguments])
     process = subprocess.run(command(__name__, "answer", asked), stdout=subprocess.PIPE, stderr=sys.stderr, text=True,
                              check=True)
     return json.loads(process.stdout.splitlines()[-1])
@@ -37,9 +37,9 @@ def ask(module: str, function: str, config: Config, *arguments: object) -> objec
 
 def answer(asked: str) -> None:
     """What the interpreter does that `ask` starts."""
-    module, function, values, given, arguments = json.loads(asked)
+    module, function, values, sources, arguments = json.loads(asked)
     try:
-        found = getattr(importlib.import_module(module), function)(Config(values, given), *arguments)
+        found = getattr(importlib.import_module(module), function)(Config(values, sources), *arguments)
     except (InputError, FloatingPointError, MemoryError) as error:
         sys.exit(f"error: {error}")
     print(json.dumps(found))

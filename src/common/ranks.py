@@ -79,7 +79,7 @@ def in_ranks(config: Config, folder: Path, module: str, function: str, *argument
     if importlib.util.find_spec("mindspore.parallel.cluster") is None:
         raise InputError(f"--ranks {config.ranks}: this version of MindSpore has no launcher; install 2.3 or later, or give "
                          "--ranks 1")
-    write_text(folder / TASK, json.dumps([module, function, config.as_dict(), sorted(config.marks), arguments]))
+    write_text(folder / TASK, json.dumps([module, function, config.as_dict(), config.sources, arguments]))
     port = _free_port()
     options = (f"--worker_num={config.ranks}", f"--local_worker_num={config.ranks}", "--master_addr=127.0.0.1",
                f"--master_port={port}", f"--log_dir={folder}", "--join=True")

@@ -84,7 +84,7 @@ def check_record(config: Config) -> dict:
                              "or leave the option out")
     for option, key in (("archive", "sha256"), ("items", "items_sha256")):  # a file of tomorrow may name those of tomorrow
         file = getattr(config, option)
-        if file and f"line {option}" in config.marks and record and record.get(key) != digest(file):
+        if file and config.sources.get(option) == "line" and record and record.get(key) != digest(file):
             raise InputError(f"--{option} {file}: is not what {folder} was made from; make that anew with "
                              f"scripts/run_download_dataset.sh --dataset {config.dataset} and this option, or leave it out")
     return record

@@ -47,7 +47,8 @@ def newcomers(variant: Variant) -> None:
     """
     # the file may state unwillingness otherwise than the run that made the masked dataset
     config = variant.config
-    variant = Variant(Config(config.as_dict(), config.marks - {*options_of("unwillingness")}), variant.masked)
+    sources = {key: source for key, source in config.sources.items() if key not in options_of("unwillingness")}
+    variant = Variant(Config(config.as_dict(), sources), variant.masked)
     record = _record(config)
     if variant.masked:
         check_mask(config)

@@ -130,7 +130,6 @@ def test_joined_files_are_named_by_the_row_of_the_second_header(put):
 
 @pytest.mark.parametrize("text, said", [
     (text_of([(1, i, 1, i) for i in range(20)] + [(1, "total", 1, 30)]), "item_ids are text, not numbers, since 1 of 21"),
-    (text_of([("1.0", i, 1, i) for i in range(5)]), "user_ids such as 1.0 look like whole numbers"),
     (text_of([(u, i, r, f"{1.00000e9 + 10000 * (t % 100):.5E}") for u, i, r, t in ROWS]), "a spreadsheet had rounded them"),
     (text_of([(u, i, f"2022-04-{10 + k}") for k, (u, i, _, _) in enumerate(ROWS)], "user,item,date"), "seconds, whole days"),
     (text_of([row[:2] for row in ROWS], "user,item"), "without times: the order of the rows counts")])

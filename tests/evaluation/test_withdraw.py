@@ -237,9 +237,9 @@ def test_options_that_a_shared_file_has_by_now_hinder_no_request(cpu, run):
     asked_today = asking(run, f"{row.user_id},{row.item_id}").replace(train_epochs=9, wv_budget=0.2)
     for option in ("wv_budget", "train_epochs"):
         with refused(option):
-            withdraw(asked(Config(asked_today.as_dict(), {option, f"line {option}"})))
+            withdraw(asked(Config(asked_today.as_dict(), {option: "line"})))
     assert not read_requests(run)
-    withdraw(asked(Config(asked_today.as_dict(), {"train_epochs", "wv_budget", "recipe", "recipe train_epochs"})))
+    withdraw(asked(Config(asked_today.as_dict(), dict.fromkeys(("train_epochs", "wv_budget", "recipe"), "file"))))
     assert len(read_requests(run)) == 1
 
 
