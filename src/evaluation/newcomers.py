@@ -62,10 +62,10 @@ def newcomers(variant: Variant) -> None:
     catalogue = load_catalogue(dataset, config)
     logger.info("newcomers to %s (%s): %s interactions of %s users, rows refitted at %s of %s", config.dataset, device,
                 f"{len(people.user):,}", f"{len(people.ids):,}", counted(len(anchors), "epoch"), variant.model)
-    refits = Refits(net, dataset, config)
-    decisions = decide(people, refits, list(anchors.values()), record)
-    lists = _recommended(people, decisions, refits, best)
-    history = refits.dataset_of(people)
+    rows = Rows(net, dataset, config)
+    decisions = decide(people, rows, list(anchors.values()), record)
+    lists = _recommended(people, decisions, rows.at(best))
+    history = dataset_of_newcomers(people, dataset)
     answers = [{**of_user(k, history, decisions, catalogue),
                 "recommended": {name: as_records(found[k], history, catalogue) for name, found in lists.items()}}
                for k in range(len(people.ids))]
@@ -112,38 +112,21 @@ def _check_fit(variant, info, record):
                          f"regression do not fit; {REMEDY}")
 
 
-class Refits:
-    """Refits of the rows of users who were in no training.
+def dataset_of_newcomers(people: Newcomers, known: Dataset, times: int = 1) -> Dataset:
+    """A Dataset of newcomers, each so many times, that holds nothing out; what they veto takes no part in it.
 
-    Args:
-        net: Network, is given whatever parameters it is used with.
-        dataset: Dataset that it was trained on; the rows of its users with any interaction make up the prior.
-        config: num_neg, seed, chunk_size, and the options of influences.
+    Its name and items are those of the Dataset that the model was trained on.
     """
-
-    def __init__(self, net, dataset: Dataset, config: Config):
-        self.net, self.name, self.items, self.config = net, dataset.name, dataset.item_ids, config
-        self.rows = Rows(net, dataset, config)
-
-    def dataset_of(self, people: Newcomers, times: int = 1) -> Dataset:
-        """A Dataset of newcomers, each so many times, that holds nothing out; what they veto takes no part in it."""
-        number = len(people.ids)
-        user = (people.user + number * np.arange(times, dtype=np.int32)[:, None]).ravel()
-        item, vetoed = np.tile(people.item, times), np.tile(people.vetoed, times)
-        gone, none = np.flatnonzero(vetoed), np.zeros(vetoed.sum(), np.int32)
-        dropped = Dropped(user[gone], item[gone], gone % len(people.user), none + VETO, np.cumsum(~vetoed)[gone], none)
-        return Dataset(self.name, Ids(np.tile(people.ids, times), self.items), user[~vetoed], item[~vetoed], None,
-                       HeldOut(None, np.full(times * number, -1, np.int32)), dropped=dropped if len(gone) else None)
-
-    def __call__(self, values: dict, dataset: Dataset, start: np.ndarray | None = None) -> dict:
-        """Parameters with the rows of the users of a Dataset, refitted to its training interactions, in place of others.
-
-        `start`: (num_users, d), their rows at an epoch before; None for the prior's mean.
-        """
-        return self.rows.at(values).refitted(dataset, start, STEPS if start is None else CLOSE)
+    number = len(people.ids)
+    user = (people.user + number * np.arange(times, dtype=np.int32)[:, None]).ravel()
+    item, vetoed = np.tile(people.item, times), np.tile(people.vetoed, times)
+    gone, none = np.flatnonzero(vetoed), np.zeros(vetoed.sum(), np.int32)
+    dropped = Dropped(user[gone], item[gone], gone % len(people.user), none + VETO, np.cumsum(~vetoed)[gone], none)
+    return Dataset(known.name, Ids(np.tile(people.ids, times), known.item_ids), user[~vetoed], item[~vetoed], None,
+                   HeldOut(None, np.full(times * number, -1, np.int32)), dropped=dropped if len(gone) else None)
 
 
-def decide(people: Newcomers, refits: Refits, anchors: list[dict], record: dict) -> Decisions:
+def decide(people: Newcomers, rows: Rows, anchors: list[dict], record: dict) -> Decisions:
     """What each of some newcomers discloses.
 
     Their latest item takes the place of the validation item, so that the regression of `record` tells what the others are
@@ -152,7 +135,7 @@ def decide(people: Newcomers, refits: Refits, anchors: list[dict], record: dict)
 
     Args:
         people: Newcomers.
-        refits: Refits.
+        rows: Rows, of the Dataset that the model was trained on: its users with any interactions there make up the prior.
         anchors: list of sets of parameters, see Network.values.
         record: preprocess.json, whose price, regression and critical payoff count.
 
@@ -163,15 +146,15 @@ def decide(people: Newcomers, refits: Refits, anchors: list[dict], record: dict)
     user, item, n = people.user[place], people.item[place], len(place)
     back = History(user, len(people.ids)).from_end  # 0 for the latest of a user
     swapped = np.where(back < 2, 1 - back, back)
-    both = split(refits.name, Ids(np.tile(people.ids, 2), refits.items), (
+    both = split(rows.dataset.name, Ids(np.tile(people.ids, 2), rows.dataset.item_ids), (
         np.r_[user, user + len(people.ids)], np.r_[item, item], -np.r_[back, swapped]), 1)
     both.held = HeldOut(both.test, None)  # nothing is held out as a test item
     targets = target_items(both, max(0, len(record["expectation"]) - 1))
     parameters, start = [], None
     for values in anchors:
-        parameters.append(refits(values, both, start))
-        start = refits.net.user_rows(parameters[-1])
-    found = influences(parameters, both, refits.config, targets)[0]
+        parameters.append(rows.at(values).refitted(both, start, STEPS if start is None else CLOSE))
+        start = rows.net.user_rows(parameters[-1])
+    found = influences(parameters, both, rows.config, targets)[0]
     asked = (both.rows < n) | (back[both.rows % n] == 0)  # of the two that changed places the latest alone
     to = both.rows[asked] % n
     influence, expected = np.empty((2, n))
@@ -181,16 +164,16 @@ def decide(people: Newcomers, refits: Refits, anchors: list[dict], record: dict)
     b = people.unwillingness[place]
     decisions = Decisions(np.zeros(n, bool), b, record["willingness_weight"], influence, expected, record)
     decisions.disclosed = Rule(decisions).disclosed(expected, b)
-    decisions.barred = barred_by(refits.dataset_of(people).dropped, {})
+    decisions.barred = barred_by(dataset_of_newcomers(people, rows.dataset).dropped, {})
     return decisions
 
 
-def _recommended(people, decisions, refits, values):
+def _recommended(people, decisions, rows):
     """For each newcomer what top_items finds, from all that is not vetoed and from what is disclosed: dict of two lists."""
-    number, config = len(people.ids), refits.config
-    everything = refits.dataset_of(people, 2)
+    number, config = len(people.ids), rows.config
+    everything = dataset_of_newcomers(people, rows.dataset, 2)
     net = build(everything, config)
     kept = np.r_[np.ones(len(decisions.disclosed), bool), decisions.disclosed]
-    net.set_values(refits(values, everything.part(kept)))
+    net.set_values(rows.refitted(everything.part(kept)))
     found = top_items(net, np.arange(2 * number), everything, config.top_k, config.eval_batch_size)
     return dict(zip(Advice.headings, (found[:number], found[number:])))

@@ -72,12 +72,6 @@ def test_full_ranking_is_among_all_items_not_touched(cpu, ratings, settings, tmp
         assert ("wv" in result) == (config.holdout == 2)
 
 
-def put_into_record(path):
-    """Has preprocess.json say that a disclosure.csv is its own."""
-    record = path.with_name("preprocess.json")
-    record.write_text(json.dumps({**json.loads(record.read_text()), "disclosure_sha256": digest(path)}))
-
-
 def test_what_does_not_belong_together_is_refused_or_not_compared(cpu, ratings, settings, tmp_path, caplog):
     config = settings(*SMALL)
     masked = asked(config.replace(masked=True))
@@ -95,20 +89,18 @@ def test_what_does_not_belong_together_is_refused_or_not_compared(cpu, ratings, 
         assert f"of other data or settings ({named})" in caplog.text and "plain against masked" not in caplog.text
 
     path = tmp_path / "output" / "disclosure.csv"
-    kept = path.read_bytes(), path.with_name("preprocess.json").read_bytes()
-    table = pd.read_csv(path)
-    table.assign(disclosed=1 - table.disclosed).to_csv(path, index=False)
-    with refused(path, "preprocess.json"):
-        evaluate(masked)
-    put_into_record(path)
-    with refused(path, "masked_tiny"):
-        evaluate(masked)
-    table.iloc[1:].to_csv(path, index=False)
-    put_into_record(path)
-    with refused(path, "interactions of tiny"):
-        evaluate(asked(config))
-    path.write_bytes(kept[0])
-    path.with_name("preprocess.json").write_bytes(kept[1])
+    content, record = path.read_bytes(), path.with_name("preprocess.json")
+    said, table = record.read_text(), pd.read_csv(path)
+    for changed, recorded, variant, named in (
+            (table.assign(disclosed=1 - table.disclosed), False, masked, "preprocess.json"),
+            (table.assign(disclosed=1 - table.disclosed), True, masked, "masked_tiny"),
+            (table.iloc[1:], True, asked(config), "interactions of tiny")):
+        changed.to_csv(path, index=False)
+        record.write_text(json.dumps({**json.loads(said), "disclosure_sha256": digest(path)}) if recorded else said)
+        with refused(path, named):
+            evaluate(variant)
+    path.write_bytes(content)
+    record.write_text(said)
     preprocess(settings(*SMALL, "--wv_budget", 0.2))
     with refused("IFRQE.ckpt", "train.py --dataset tiny --masked"):  # of another mask
         evaluate(masked)

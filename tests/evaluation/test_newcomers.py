@@ -13,7 +13,7 @@ from src.common.variant import Variant
 from src.consent.newcomers import Newcomers, read_newcomers
 from src.dataset import load_dataset
 from src.evaluation.explain import VETOED
-from src.evaluation.newcomers import Refits, decide
+from src.evaluation.newcomers import dataset_of_newcomers, decide
 from src.game.preprocess import preprocess
 from src.influence.rows import Rows
 from src.influence_function import influences
@@ -58,9 +58,9 @@ def by_hand(config, items):
     dataset = load_dataset(config)
     sets = load_anchors(Variant(config).checkpoint, dataset, Variant(config))[0]
     a, b, c, d, e = items
-    twice = Refits(build(dataset, config), dataset, config).dataset_of(Newcomers(
+    twice = dataset_of_newcomers(Newcomers(
         np.array([901, 901]), np.repeat([0, 1], 4).astype(np.int32), np.array([a, b, c, d, a, b, c, e], np.int32),
-        np.zeros(8), np.zeros(8, bool)))
+        np.zeros(8), np.zeros(8, bool)), dataset)
     parameters = []
     for values in sets.values():
         net = build(dataset, config)
@@ -148,7 +148,7 @@ def test_the_prior_is_that_of_users_who_disclosed_something(finished_run, write)
     """For the masked model: a user of whose history nothing is left has an untrained row."""
     dataset = load_dataset(Variant(finished_run, True).settings(), True)
     gone = dataset.part(dataset.user != 3)
-    rows = Refits(build(gone, finished_run), gone, finished_run).rows
+    rows = Rows(build(gone, finished_run), gone, finished_run)
     assert np.flatnonzero((rows.trained == rows.prior.mean).all(1)).tolist() == [3]
 
 
@@ -298,7 +298,7 @@ def test_newcomers_decide_as_they_would_in_a_run_that_has_them(cpu, settings, tm
     people = read_newcomers(dataset, rest.replace(newcomers=str(tmp_path / "new.csv")), 4, False)
     record = json.loads((tmp_path / "rest" / "preprocess.json").read_text())
     anchors = list(load_anchors(joined.checkpoint, dataset, joined)[0].values())
-    found = decide(people, Refits(build(dataset, rest), dataset, rest), anchors, record)
+    found = decide(people, Rows(build(dataset, rest), dataset, rest), anchors, record)
     both = pd.DataFrame({"user_id": people.ids[people.user], "item_id": dataset.item_ids[people.item],
                          "new": found.disclosed, "worth": found.expected}).merge(run_decided, on=["user_id", "item_id"])
     assert len(both) == len(run_decided) and len(people.user) == len(both) + 30
