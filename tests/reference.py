@@ -33,10 +33,12 @@ def gradient(function, x, step=1e-5):
 
 def hessian(function, x, step=1e-4):
     """Second differences of a scalar function."""
-    steps = step * np.eye(len(x))
-    second = [[function(x + a + b) - function(x + a - b) - function(x - a + b) + function(x - a - b) for b in steps]
-              for a in steps]
-    return np.array(second) / (4 * step ** 2)
+    steps, second = step * np.eye(len(x)), np.zeros((len(x), len(x)))
+    for j, a in enumerate(steps):
+        for k, b in enumerate(steps[:j + 1]):
+            found = function(x + a + b) - function(x + a - b) - function(x - a + b) + function(x - a - b)
+            second[j, k] = second[k, j] = found / (4 * step ** 2)
+    return second
 
 
 def pack(values):

@@ -48,17 +48,6 @@ def test_propagation_is_the_mean_of_powers_of_the_adjacency(made, layers, most_p
         np.testing.assert_allclose(found.asnumpy(), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_logits_are_products_of_what_was_propagated(made):
-    config, dataset, net = made
-    trainer = Trainer(net, dataset, config, "CPU")
-    trainer.epoch(0)
-    values = net.values()
-    users, items = propagated(dataset, [values[name] for name in net.TABLES], 2)
-    user, item = np.array([0, 3, 2], np.int32), np.array([[8, 0], [1, 1], [2, 7]], np.int32)
-    expected = np.einsum("uf,unf->un", users[user], items[item]) + values["head.bias"]
-    np.testing.assert_allclose(net(Tensor(user), Tensor(item)).asnumpy(), expected, rtol=1e-4, atol=1e-5)
-
-
 def test_a_step_goes_along_the_gradient_in_the_trained_tables(made):
     config, dataset, net = made
     users, items = np.array([[0, 1, 0]], np.int32), np.array([[1, 7, 2, 6, 0, 3, 2, 8, 8]], np.int32)

@@ -13,13 +13,14 @@ from src.common.variant import Variant, asked
 from src.config import load_config
 from src.constants import MODELS
 from src.dataset import load_dataset
+from src.evaluation.evaluate import evaluate
 from src.evaluation.explain import explain
 from src.evaluation.newcomers import newcomers
 from src.evaluation.recommend import recommend
 from src.evaluation.withdraw import withdraw
 from src.game.anchors import trained_model
 from src.game.preprocess import preprocess
-from src.network import GraphPairs, build, model_class
+from src.network import GraphPairs, build
 from src.training.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
 from src.training.train import train
 from tests.report.reading import words
@@ -45,7 +46,8 @@ def own(tmp_path):
 def test_every_stage_runs_with_it(cpu, ratings, settings, tmp_path, own, caplog, monkeypatch, model):
     from eval import evaluate_and_report
     name = MODELS.get(model, model)
-    config = settings("--model", own(MODEL) if model == "mine" else model, *TINY, "--personal", "auto")
+    config = settings("--model", own(MODEL) if model == "mine" else model, *TINY, "--personal", "auto",
+                      "--instalments", ".5,1")
     monkeypatch.setattr("src.evaluation.personal.prefers_personal", lambda *_: True)
     monkeypatch.setattr("src.game.ask_first.FEW", 0)
     output = tmp_path / "output"
@@ -56,14 +58,13 @@ def test_every_stage_runs_with_it(cpu, ratings, settings, tmp_path, own, caplog,
     assert np.isfinite(found["influence"]).all() and found["influence"].std() > 0
     people = tmp_path / "people.csv"
     people.write_text("user_id,item_id,timestamp\n" + "".join(f"99,{item},{item}\n" for item in (3, 4, 7, 8, 11)))
-    newcomers(asked(config.replace(newcomers=str(people), strategy="ifrqe")))
     preprocess(config.replace(strategy="ask-first"))
     newcomers(asked(config.replace(newcomers=str(people), strategy="ask-first")))
     record = json.loads((output / "preprocess.json").read_text())
     assert 0 < record["wv"] <= 0.6 * record["total_wv"] and record["model_settings"]["model"] == identity(config.model)
     train(asked(config.replace(masked=True)))
-    for masked in (False, True):
-        evaluate_and_report(config.replace(masked=masked))
+    evaluate(asked(config))
+    evaluate_and_report(config.replace(masked=True))
     plain, masked = (json.loads((output / f"eval_{m}.json").read_text()) for m in (name.lower(), "ifrqe"))
     assert (plain["model"], masked["model"]) == (name, "IFRQE") and plain["training"]["model"] == identity(config.model)
     assert f"{name} on tiny" in caplog.text and f"{name} is trained on" in caplog.text and "NCF" not in caplog.text
@@ -160,8 +161,3 @@ def test_a_checkpoint_of_another_base_model_is_refused(cpu, ratings, settings, t
     shutil.copy(path, path.with_name("MF.ckpt"))
     with refused("MF.ckpt", "model=ncf", "model=mf", "--model mf"):
         load_checkpoint(path.with_name("MF.ckpt"), load_dataset(config), Variant(settings("--model", "mf", *TINY)))
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_a_built_in_model_is_the_module_of_its_name(name):
-    assert model_class(name).__name__ == MODELS[name]

@@ -10,7 +10,7 @@ from src.dataset import load_dataset, split
 from src.movielens import prepare
 
 
-def test_the_data_in_memory_are_those_of_the_data_stage(settings):
+def test_the_data_in_memory_are_those_of_the_data_stage_and_what_is_measured(cpu, settings, tmp_path):
     config = settings("--dataset", "simulation", "--sim_users", 50, "--sim_items", 60, "--sim_ratings", 900, "--seed", 4)
     prepare(config)
     dataset = load_dataset(config)
@@ -18,6 +18,10 @@ def test_the_data_in_memory_are_those_of_the_data_stage(settings):
     in_memory = split("simulation", dataset.ids, (arrays["user"], arrays["item"], arrays["time"]))
     for name in ("user", "item", "validation", "test", "rows", "held_out"):
         assert np.array_equal(getattr(in_memory, name), getattr(dataset, name))
+    np.savez(tmp_path / "data.npz", num_users=50, num_items=60, **arrays)
+    row = measure(config, tmp_path / "data.npz")
+    assert (row["num_users"], row["num_items"], row["num_interactions"]) == (50, 60, 800)
+    assert row["seconds"] > 0 and row["extra_mb"] >= 0
 
 
 def test_memory_counts_anew_after_a_reset():
@@ -38,10 +42,3 @@ def test_a_kernel_that_counts_no_peaks_is_no_error(monkeypatch):
     monkeypatch.setattr(Path, "write_text", refuse)
     reset_peak_rss()
     assert peak_rss_mb() > 50  # what getrusage says
-
-
-def test_measure_reports_the_size_of_what_it_measured(cpu, settings, tmp_path):
-    np.savez(tmp_path / "data.npz", num_users=50, num_items=60, **simulated(900, 50, 60, seed=4))
-    row = measure(settings(), tmp_path / "data.npz")
-    assert (row["num_users"], row["num_items"], row["num_interactions"]) == (50, 60, 800)
-    assert row["seconds"] > 0 and row["extra_mb"] >= 0

@@ -173,12 +173,9 @@ def test_instalments_spend_their_shares(people, settings):
 def test_a_price_is_kept_to(people, settings):
     config = settings(*OPTIONS, *THREE, "--willingness_weight", 0.02, "--wv_budget", 0.3)
     problem, found = instalments(config)
-    critical = critical_payoff(config.prior, config.rounds, config.game_rate)
-    says = found.expected - 0.02 * problem.unwillingness > critical
-    assert found.weight == 0.02
-    assert found.disclosed[says].all()  # what the price allows is disclosed by the end
+    says = found.expected - 0.02 * problem.unwillingness > critical_payoff(config.prior, config.rounds, config.game_rate)
+    assert found.weight == 0.02 and found.disclosed[says].all()  # what the price allows is disclosed by the end
     assert (found.instalment[~says] < 3).all()
-    assert found.record["instalment_wv"][0] <= 0.3 * 0.3 * problem.unwillingness.sum() / 16 * (1 + 1e-9)
 
 
 def test_equal_unwillingness(people, settings):
@@ -366,13 +363,6 @@ def test_a_clock_of_small_steps_agrees_with_sorting_to_a_step():
         assert 599 < b[exact].sum() <= 600 and 599 < b[disclosed].sum() <= 600
 
 
-def test_none_is_refused_and_no_budget_exceeded():
-    b, first = np.array([0.5, 0.9, 0.2, 0.4]), np.arange(4)
-    for left, wanted in ((0.99, 0), (1, 1), (1.5, 2), (2.4, 3), (2.5, 3), (2.6, 4), (9, 4)):
-        assert answers(-first, first, b, left, WHOLE).tolist() == (first < wanted).tolist()
-    assert answers(np.zeros(3), np.array([2.0, 0, 1]), np.ones(3), 2, WHOLE).tolist() == [False, True, True]
-
-
 def test_few_interactions_an_item_are_decided_by_unwillingness(people, settings, monkeypatch):
     config, sides = settings(*OPTIONS, "--instalments", ".3,.6,.8,1"), []
     monkeypatch.setattr(DecidingSide, "announce", lambda self, announce=DecidingSide.announce: sides.append(
@@ -386,13 +376,9 @@ def test_few_interactions_an_item_are_decided_by_unwillingness(people, settings,
     first = (found.instalment == 1) | (found.instalment == 2)
     assert problem.unwillingness[first].max() <= problem.unwillingness[~first].min()
     monkeypatch.setattr(ask_first, "FEW", 100)
-    preprocess(config)
-    found = read_decisions(config, load_dataset(config))
+    found = instalments(config)[1]
     assert found.weight is None and found.expected is None
     assert problem.unwillingness[found.disclosed].max() <= problem.unwillingness[~found.disclosed].min()
-    reasons = Rule(found).reasons(found.expected, found.unwillingness, found.disclosed)
-    assert reasons == ["disclosed: it is among what users mind least" if done else
-                       "withheld: the budget went to what users mind less" for done in found.disclosed]
 
 
 def test_mask_and_model_are_the_same_bytes_with_any_plain_model_and_whatever_is_withheld(people, settings):

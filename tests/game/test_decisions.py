@@ -2,7 +2,6 @@
 import json
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from src.common.files import digest
@@ -97,12 +96,3 @@ def test_after_a_withdrawal_the_decisions_about_the_rest_stay(decided, tmp_path)
     assert dataset.item_ids[table.item_id].tolist() == [1, 2, 3, 4, 3, 1, 2, 4]  # but not item 5, which waits
     write(left, after, tmp_path)
     assert read_decisions(config, after).barred.tolist()[:-1] == left.barred.tolist()[:-1]
-
-
-def test_without_reasons_of_an_earlier_version_the_rest_is_listed(decided):
-    _, dataset, decisions = decided
-    decisions.reason = decisions.influence = decisions.expected = decisions.instalment = None
-    table = decisions.listed(dataset)
-    assert list(table.columns) == ["user_id", "item_id", "influence", "unwillingness", "disclosed", "expected_influence"]
-    assert table.disclosed.tolist() == [1, 0, 0, 0, 0, 0, 0] and table.influence.isna().all()
-    assert pd.api.types.is_integer_dtype(table.disclosed) and table.unwillingness.tolist()[:4] == [0.25, 1, 0.5, 1]

@@ -27,15 +27,6 @@ def table_game(payoffs, prior, rounds, rate, anchors=None, use="nearest"):
     return average
 
 
-@pytest.mark.parametrize("n", [1, 4, 10])
-def test_product_form_is_the_update_of_the_full_table(n):
-    payoff = np.random.default_rng(n).normal(0, 0.05, n)
-    expected = table_game(payoff, 0.9, 200, 0.3)
-    average, used = mirror_descent(payoff, 0.9, 200, 0.3)
-    assert np.abs(average - expected).max() < 1e-9 and used == pytest.approx(payoff)
-    assert 0.01 < expected.min() < 0.99  # neither saturated from the first round nor unmoved
-
-
 @pytest.mark.parametrize("use", ["nearest", "weighted"])
 def test_product_form_with_several_anchors_is_the_update_of_each_users_table(use):
     rng = np.random.default_rng(3)
@@ -47,7 +38,10 @@ def test_product_form_with_several_anchors_is_the_update_of_each_users_table(use
         mine = user == u
         expected = table_game(payoffs[:, mine], 0.9, 200, 0.3, anchors[:, mine], use)
         assert np.abs(average[mine] - expected).max() < 1e-5  # single precision
-    first = mirror_descent(payoffs[0], 0.9, 200, 0.3)[0]
+    first, alone = mirror_descent(payoffs[0], 0.9, 200, 0.3)
+    for mine in np.split(np.arange(22), [7, 17]):
+        assert np.abs(first[mine] - table_game(payoffs[0, mine], 0.9, 200, 0.3)).max() < 1e-9
+    assert alone == pytest.approx(payoffs[0]) and 0.01 < first.min() < 0.99  # neither saturated at once nor unmoved
     assert np.abs(average - first).max() > 0.02  # the others are used
     assert (payoffs.min(0) - 1e-6 <= used).all() and (used <= payoffs.max(0) + 1e-6).all()
 
@@ -59,21 +53,6 @@ def test_users_do_not_depend_on_how_they_are_cut_into_blocks(monkeypatch):
     whole = mirror_descent(payoffs, 0.9, 50, 0.3, anchors, user)[0]
     monkeypatch.setattr("src.game.mirror_descent._BLOCK", 4)
     assert np.array_equal(mirror_descent(payoffs, 0.9, 50, 0.3, anchors, user)[0], whole)
-    assert np.array_equal(mirror_descent(payoffs[0], 0.9, 50, 0.3)[0], mirror_descent(payoffs[:1], 0.9, 50, 0.3)[0])
-
-
-def test_critical_payoff_parts_disclosed_from_withheld():
-    critical = critical_payoff(0.9, 50, 2.0)
-    below, above = mirror_descent(critical + np.array([-1e-6, 1e-6]), 0.9, 50, 2.0)[0]
-    assert below < 0.5 < above
-    assert critical < 0  # the prior leans towards disclosure
-
-
-def test_limit_is_the_dominant_strategy(settings):
-    rng = np.random.default_rng(0)
-    influence, unwillingness = rng.normal(0, 1, 500), rng.random(500)
-    disclosed, _ = Game(influence, unwillingness, settings("--game_rate", 1e6)).play(0.7)
-    assert np.array_equal(disclosed, influence > 0.7 * unwillingness)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -98,14 +77,14 @@ def test_with_several_anchors_the_budget_gives_the_largest_selection_within_it(u
     user = np.sort(rng.integers(0, 20, 200))
     influence, unwillingness = rng.normal(0.002, 0.01, 200) + rng.normal(0, 0.005, (3, 200)), rng.random(200)
     anchors = np.array([np.ones(200), rng.random(200) < 0.6, rng.random(200) < 0.3], bool)
-    game = Game(influence, unwillingness, settings("--anchor_use", use, "--rounds", 300), anchors, user)
+    game = Game(influence, unwillingness, settings("--anchor_use", use, "--rounds", 100), anchors, user)
     for share in (0.1, 0.5):
         budget = share * unwillingness.sum()
         disclosed, weight = game.within(budget)
         again, used = game.play(weight)
         assert np.array_equal(disclosed, again) and unwillingness[disclosed].sum() <= budget
         # no other price leads to more that fits
-        spent = [unwillingness[game.play(price)[0]].sum() for price in np.linspace(0, 3 * weight, 150)]
+        spent = [unwillingness[game.play(price)[0]].sum() for price in np.linspace(0, 3 * weight, 60)]
         best = max(s for s in spent if s <= budget)
         # a user may jump to another anchor and back: with the nearest, what is spent does not fall steadily with the price
         assert best <= unwillingness[disclosed].sum() * (1.01 if use == "nearest" else 1 + 1e-12)

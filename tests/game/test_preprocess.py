@@ -16,7 +16,7 @@ from src.game.preprocess import preprocess, write_masked_dataset
 from src.influence.expected import target_items
 from src.influence_function import influences
 from src.movielens import prepare
-from src.training.checkpoint import consent_of, load_anchors
+from src.training.checkpoint import load_anchors
 from src.training.train import train
 from tests import small
 from tests.small import refused
@@ -162,38 +162,6 @@ def test_stages_end_to_end(cpu, ratings, settings, tmp_path):
     assert len((output / "eval.log").read_text().splitlines()) == 2
 
 
-def test_a_model_that_was_trained_on_other_than_may_be_used_now_is_refused(cpu, ratings, settings, tmp_path):
-    train(asked(settings(*SMALL)))
-    (tmp_path / "rules.csv").write_text("item_id,unwillingness\n4,1\n")
-    options = [*SMALL, "--willingness_file", tmp_path / "rules.csv", "--veto"]
-    with refused("NCF.ckpt", f"train.py --dataset tiny --overwrite --veto --willingness_file {tmp_path}/rules.csv"):
-        preprocess(settings(*options))
-    assert not (tmp_path / "data" / "masked_tiny").exists()
-    train(asked(settings(*options)))  # is another training, whatever is there
-    preprocess(settings(*options))
-    masked, gone = load_dataset(settings(*options), masked=True), load_dataset(settings(*options)).dropped
-    # to the trainer they are items that the user has not touched: they may be drawn as negatives
-    assert len(gone.user) > 3 and not masked.history_pairs().contains(gone.user, gone.item).any()
-    record = json.loads((tmp_path / "output" / "preprocess.json").read_text())
-    assert record["veto"] is True and record["consent"] == consent_of(Variant(settings(*options))).as_json()
-    with refused("NCF.ckpt", "train.py --dataset tiny --overwrite"):
-        preprocess(settings(*SMALL, "--overwrite"))
-
-
-def test_a_baseline_goes_through_all_stages_without_a_plain_model(cpu, ratings, settings, tmp_path):
-    config = settings(*SMALL, "--strategy", "threshold", "--wv_budget", 0.4)
-    preprocess(config)
-    assert not (tmp_path / "checkpoint" / "NCF.ckpt").exists()
-    decisions = pd.read_csv(tmp_path / "output" / "disclosure.csv")
-    assert decisions.influence.isna().all()
-    train(asked(config.replace(masked=True)))
-    evaluate(asked(config.replace(masked=True)))
-    masked = load_dataset(config, masked=True)
-    result = json.loads((tmp_path / "output" / "eval_ifrqe.json").read_text())
-    assert result["reward"] is None and result["num_interactions"] == decisions.disclosed.sum()
-    assert result["wv"] <= 0.4 * result["total_wv"] and len(masked.user) == decisions.disclosed.sum()
-
-
 def test_what_is_refused_before_anything_is_trained(ratings, settings, tmp_path):
     with refused("--holdout 1"):
         preprocess(settings(*SMALL, "--holdout", 1))
@@ -226,30 +194,30 @@ def test_influences_come_from_the_anchors_of_the_plain_model(cpu, ratings, write
             preprocess(config.replace(overwrite=True, **{option: value}))
 
 
-def test_text_ids_go_through_all_stages(cpu, settings, tmp_path):
-    rng = np.random.default_rng(0)
-    path = tmp_path / "x.csv"
+def test_a_baseline_with_text_ids_goes_through_all_stages_without_a_plain_model_and_again_when_something_changes(
+        cpu, settings, tmp_path):
+    rng, path, output = np.random.default_rng(0), tmp_path / "x.csv", tmp_path / "output"
     rows = [f"{u},{i}" for u in ("007", "7", "NA", "x") for i in rng.permutation([f"{k:03}" for k in range(20)])[:9]]
     path.write_text("user_id,item_id\n" + "\n".join(rows) + "\n")
-    config = settings(*SMALL, "--archive", path, "--dataset", "text", "--strategy", "threshold")
+    config = settings(*SMALL, "--archive", path, "--dataset", "text", "--strategy", "threshold", "--wv_budget", 0.4)
     prepare(config)
     dataset = load_dataset(config)
     assert dataset.user_ids.tolist() == ["007", "7", "NA", "x"] and all(len(item) == 3 for item in dataset.item_ids)
     preprocess(config)
     train(asked(config.replace(masked=True)))
     evaluate(asked(config.replace(masked=True)))
-    assert "007,0" in (tmp_path / "output" / "disclosure.csv").read_text()
-
-
-def test_a_stage_is_done_again_when_what_it_depends_on_changes(cpu, ratings, settings, tmp_path):
-    config, record = settings("--strategy", "threshold"), tmp_path / "output" / "preprocess.json"
-    preprocess(config)
+    decisions = pd.read_csv(output / "disclosure.csv", dtype=str, keep_default_na=False)
+    assert set(decisions.user_id) == {"007", "7", "NA", "x"} and set(decisions.influence) == {""}
+    assert not (tmp_path / "checkpoint" / "NCF.ckpt").exists()
+    result, record = json.loads((output / "eval_ifrqe.json").read_text()), output / "preprocess.json"
+    disclosed = (decisions.disclosed == "1").sum()
+    assert result["reward"] is None and result["num_interactions"] == disclosed and result["wv"] <= 0.4 * result["total_wv"]
     before, time_before = json.loads(record.read_text()), record.stat().st_mtime_ns
     preprocess(config)
     assert record.stat().st_mtime_ns == time_before
     preprocess(config.replace(wv_budget=0.3))
     assert json.loads(record.read_text())["wv"] < before["wv"]
-    masked = tmp_path / "data" / "masked_tiny" / "ratings.csv"
+    masked = tmp_path / "data" / "masked_text" / "ratings.csv"
     masked.unlink()
     preprocess(config.replace(wv_budget=0.3))
     assert masked.exists()

@@ -4,7 +4,7 @@ import pytest
 
 from src.game.decisions import Decisions
 from src.game.mirror_descent import Game
-from src.game.rule import Rule, times
+from src.game.rule import Rule
 
 STILL = "makes too little difference to move the game from its start"
 
@@ -63,8 +63,3 @@ def test_where_no_price_decided_the_strategy_gives_its_reasons(strategy, done, l
     decisions = decided([0, 0], [0.5, 1], [1, 0], None, strategy)
     assert Rule(decisions).reasons(None, decisions.unwillingness, decisions.disclosed) == [
         f"disclosed: {done}", f"withheld: {left}"]
-
-
-def test_multiples_are_short():
-    shown = {0.001: "less than 0.01x", 0.31: "0.31x", 0.999: "1.00x", 2.04: "2.0x", 12.4: "12x", 1e6: "over 1000x"}
-    assert {x: times(x) for x in shown} == shown

@@ -2,13 +2,11 @@
 import numpy as np
 import pytest
 
-from src.consent.allowed import VETO
 from src.dataset import split_allowed
 from src.game.problem import Problem
-from src.game.strategies import STRATEGIES, Strategies
+from src.game.strategies import Strategies
 from src.influence_function import influences
 from src.sources.interactions import read_interactions
-from src.training import trainer
 from tests.test_ncf import randomised
 
 NETWORK = ["--num_factors", 3, "--layers", "6,4", "--num_neg", 2, "--anchor_warm_epochs", 1, "--batch_size", 6]
@@ -28,11 +26,6 @@ def make(cpu, small, settings):
         b = np.linspace(1, 0.1, dataset.num_interactions) if b is None else np.asarray(b, float)
         return dataset, Strategies(Problem(dataset, b), model, config, "CPU"), values
     return strategies
-
-
-def test_nothing_is_withheld_without_a_game(make):
-    _, decide, _ = make()
-    assert decide("none", 0.1).disclosed.all() and decide("none", 0.1).weight is None
 
 
 def test_threshold_takes_the_least_unwilling_first(make):
@@ -62,40 +55,6 @@ def test_similarity_goes_by_cosine_per_unwillingness(make):
     assert np.array_equal(decide("similarity", 1.0).disclosed, cosine > 0)
     b, kept = np.linspace(1, 0.1, 10), decide("similarity", 0.2).disclosed
     assert kept.any() and (cosine[kept] / b[kept]).min() > (cosine / b)[~kept & (cosine > 0)].max()
-
-
-@pytest.mark.parametrize("name", [s for s in STRATEGIES if s != "none"])
-def test_all_keep_within_the_budget_and_use_it(make, name):
-    _, decide, _ = make()
-    b = np.linspace(1, 0.1, 10)
-    spent = b[decide(name, 0.3).disclosed].sum()
-    assert spent <= 0.3 * b.sum() and (STRATEGIES[name].needs_model or spent > 0.3 * b.sum() - 1)
-
-
-@pytest.mark.parametrize("name", STRATEGIES)
-def test_what_is_vetoed_is_in_no_decision_and_no_training(make, monkeypatch, name):
-    why = np.zeros(18, int)
-    why[[0, 3, 7, 8]] = VETO  # items 1, 4 and 8 of user 1, the last of which was held out, and item 7 of user 2
-    dataset, decide, _ = make("--anchor_placing", "binomial", "--anchors", 2, why=why)
-    assert dataset.item_ids[dataset.item].tolist() == [2, 3, 5, 1, 5, 2]
-    trained = []
-
-    class Spy(trainer.Trainer):
-        def __init__(self, net, part, *rest):
-            super().__init__(net, part, *rest)
-            trained.append(part)
-
-    monkeypatch.setattr("src.game.ask_first.FEW", 0)
-    for module in ("anchors", "ask_first"):
-        monkeypatch.setattr(f"src.game.{module}.Trainer", Spy)
-    for budget in (0.5, 1.0):
-        assert len(decide(name, budget).disclosed) == 6
-    assert len(trained) == {"ifrqe++": 1}.get(name, len(trained))  # an anchor beside the first; of another budget the same
-    assert bool(trained) == (name in ("ifrqe++", "ask-first"))
-    pairs = set(zip(dataset.dropped.user, dataset.dropped.item))
-    assert len(pairs) == 4
-    for part in trained:
-        assert not pairs & set(zip(part.user, part.item)) and not pairs & set(zip(*part.held_pairs))
 
 
 def test_the_game_goes_by_the_validation_item_without_lags(make):

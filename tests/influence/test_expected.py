@@ -34,15 +34,10 @@ def test_what_does_not_repeat_is_drawn_towards_the_mean(long_histories):
     assert report["1"]["slopes"] == pytest.approx([0.5], abs=0.15)
     assert expected == pytest.approx(report["1"]["slopes"][0] * influence[:, 0] + report["1"]["intercept"])
     assert np.mean((expected - lasting) ** 2) < 0.7 * np.mean((influence[:, 0] - lasting) ** 2)
-
-
-def test_more_lags_tell_more(long_histories):
-    lasting, influence = repeating(long_histories, noise=1.0)
-    one, two = (expected_influence(influence[:, :1 + lags], long_histories)[0] for lags in (1, 2))
-    from_end = 12 - np.arange(len(lasting)) % 12
-    assert np.mean((two - lasting) ** 2) < 0.9 * np.mean((one - lasting) ** 2)
-    assert np.array_equal(one[from_end == 1], two[from_end == 1])  # for the last, the target of lag 1 is itself
-    assert (one != two)[from_end > 1].all()
+    two, from_end = expected_influence(influence, long_histories)[0], 12 - np.arange(len(lasting)) % 12  # of 2 lags
+    assert np.mean((two - lasting) ** 2) < 0.9 * np.mean((expected - lasting) ** 2)
+    assert np.array_equal(expected[from_end == 1], two[from_end == 1])  # for the last, the target of lag 1 is itself
+    assert (expected != two)[from_end > 1].all()
 
 
 def test_what_an_interaction_does_for_its_own_loss_counts_nowhere(long_histories):
@@ -81,23 +76,11 @@ def test_too_few_interactions_leave_the_influence_as_it_is(small, settings):
     assert expected.tolist() == influence[:, 0].tolist() and report == {}
 
 
-def test_shrinkage_joins_the_game_and_threshold():
-    expected, unwillingness = np.array([0.5, 0.1, 0.2, -0.4]), np.array([0.9, 0.2, 0.6, 0.1])
-
-    def order(shrinkage):
-        return np.argsort(-shrunk(expected, shrinkage, expected.mean()) / unwillingness).tolist()
-
-    assert order(0) == np.argsort(-expected / unwillingness).tolist()
-    assert order(1) == np.argsort(unwillingness).tolist()
-    half = shrunk(expected, 0.5, expected.mean())
-    assert half == pytest.approx((expected + 0.1) / 2) and half.mean() == pytest.approx(expected.mean())
-    assert shrunk(expected, 1, -0.2).tolist() == [0] * 4  # where all is expected to hurt, nothing is made to
-
-
 def test_sparser_items_are_shrunk_further(long_histories, write_ratings, settings):
     dataset = long_histories  # 30 users have 12 of the same items each
     assert default_shrinkage(dataset) == pytest.approx(1 - 30 / DENSE) and per_item(dataset) == 30
     assert default_shrinkage(dataset.part(dataset.user < 10)) == pytest.approx(1 - 10 / DENSE)
     assert default_shrinkage(dataset.part(np.zeros(len(dataset.user), bool))) == 1
+    assert shrunk(np.array([0.5, -0.4]), 1, -0.2).tolist() == [0, 0]  # where all is expected to hurt, nothing is made to
     write_ratings([(u, i, i) for u in range(DENSE + 2) for i in range(5)], "many", items=range(30))
     assert default_shrinkage(load_dataset(settings("--dataset", "many"))) == 0

@@ -34,7 +34,7 @@ def products(vectors, values, users, items, labels):
     return [[np.swapaxes(x, 0, 1)[c] if j < len(NCF.TABLES) else x[c] for j, x in enumerate(new)] for c in range(k)]
 
 
-@pytest.mark.parametrize("layers", [[4], [4, 3], [6, 4, 3]])
+@pytest.mark.parametrize("layers", [[4], [6, 4, 3]])
 def test_hessian_vector_products(cpu, layers):
     rng = np.random.default_rng(3)
     _, values = randomised(3, 4, 2, layers, seed=1)
@@ -81,8 +81,8 @@ def dense_solution(net_values, dataset, config, scale, items):
     return np.array([directions[u] @ gradient(u, i) for u, i in zip(dataset.user, dataset.item)]) / items.size
 
 
-@pytest.mark.parametrize("copies", [pytest.param(1, marks=pytest.mark.slow), 4])
-def test_lissa_equals_a_dense_solve(cpu, small, settings, copies, monkeypatch):
+def test_lissa_equals_a_dense_solve(cpu, small, settings, monkeypatch):
+    copies = 4  # of the recursion, of a user each, at a time
     monkeypatch.setattr(lissa, "BATCH", 1000)
     monkeypatch.setattr(lissa, "DAMPING", 0.5)
     config = settings("--solver", "lissa", "--num_factors", 2, "--layers", "4,2", "--num_neg", 2,
@@ -120,26 +120,3 @@ def test_growth_is_named(cpu, small, settings):
     _, values = randomised(4, 9, 2, [4, 2], seed=1)
     with pytest.raises(FloatingPointError, match="--lissa_scale 0.01"):
         influences([values], dataset, config)
-    values["user_gmf"][:] = np.nan
-    with pytest.raises(FloatingPointError):
-        influences([values], dataset, config.replace(lissa_scale=0.0))
-
-
-def test_without_curvature_lissa_is_the_product_of_the_gradients(cpu, small, settings, monkeypatch):
-    monkeypatch.setattr(lissa, "BATCH", 5)
-    monkeypatch.setattr(lissa, "DAMPING", 0.0)
-    config = settings("--solver", "lissa", "--num_factors", 2, "--layers", "4,2", "--lissa_depth", 1,
-                      "--lissa_scale", 1e9, "--num_neg", 4)
-    dataset = load_dataset(config)
-    net, values = randomised(4, 9, 2, [4, 2], seed=1)
-    influence, _ = influences([values], dataset, config)
-    # without curvature h = 2 v: the product of the two gradients over all parameters
-    point = reference.pack(values)
-
-    def gradient(user, item):
-        double = {name: value.astype(float) for name, value in values.items()}
-        return reference.gradient(lambda x: reference.losses(reference.unpack(x, double), [user], [item], [1])[0], point)
-
-    expected = [2 * gradient(u, dataset.validation[u]) @ gradient(u, i) for u, i in zip(dataset.user, dataset.item)]
-    samples = dataset.num_interactions * 5
-    assert influence * 1e9 * samples == pytest.approx(np.array(expected), rel=1e-3, abs=1e-3 * np.abs(expected).max())

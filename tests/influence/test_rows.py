@@ -33,19 +33,19 @@ def objective(values, chunk, k, prior):
     items = chunk.items[k][chunk.inside[k]]
 
     def value(row):
-        z = logits(values, row, items.ravel()).reshape(items.shape)
+        z = (logits if "user_gmf" in values else mf_logits)(values, row, items.ravel()).reshape(items.shape)
         away = row - prior.mean
         return np.logaddexp(0, -z[:, 0]).sum() + np.logaddexp(0, z[:, 1:]).sum() + 0.5 * away @ prior.precision @ away
     return value
 
 
-@pytest.mark.parametrize("network, steps", [("6", 6), ("6,4", 60), ("6,5,3", 60)], indirect=["network"])
+@pytest.mark.parametrize("network, steps", [("6", 6), ("mf", 6), ("6,5,3", 60)], indirect=["network"])
 def test_refit_is_the_optimum(network, steps):
     """Where ReLUs have kinks it is as low as what BFGS finds, from there and from the prior's mean."""
     config, dataset, net = network
     values = {name: value.astype(np.float64) for name, value in net.values().items()}
-    prior = prior_of(NCF.user_rows(values))
-    rows = NCF.user_rows(Rows(net, dataset, config).refitted(dataset, steps=steps))
+    prior = prior_of(net.user_rows(values))
+    rows = net.user_rows(Rows(net, dataset, config).refitted(dataset, steps=steps))
     chunks = Chunks(dataset, config, purpose="refit negatives")
     for number in range(len(chunks)):
         chunk = chunks[number]

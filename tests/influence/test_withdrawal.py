@@ -9,48 +9,32 @@ from src.training.train import train_in_memory
 
 
 def test_items_take_one_newton_step_by_the_change_in_gradient(cpu, ratings, settings):
-    """MF, whose Hessian in an item's row is that of logistic regression; the sample of others is summed over by hand."""
+    """MF, whose Hessian in an item's row is that of logistic regression; that of others has a test of its own."""
     config = settings("--model", "mf", "--num_factors", 3, "--embedding_std", .5)
     dataset = load_dataset(config)
-    net = build(dataset, config)
-    values = net.values()
-    withdrawn = np.zeros(dataset.num_interactions, bool)
-    withdrawn[[0, 1]] = True
-    user = dataset.user[0]
-    found = Withdrawal(net, dataset, config)({"a": values}, withdrawn)["a"]
-    history = dataset.item[dataset.user == user]
-    moved = (net.item_rows(found) != net.item_rows(values)).any(1)
+    net, seen, withdrawn = build(dataset, config), {}, np.arange(dataset.num_interactions) < 2
+    values, user, probe = net.values(), dataset.user[0], Withdrawal(net, dataset, config)
+    others, refit, history, refits = probe._hessian_of_others, probe._refit, dataset.item[dataset.user == user], []
+    probe._hessian_of_others = lambda items, users: seen.setdefault("h", others(items, users))
+    probe._refit = lambda *arguments: refits.append(refit(*arguments)) or refits[-1]
+    found = probe({"a": values}, withdrawn)["a"]
+    item_rows, moved = net.item_rows(values).astype(float), (net.item_rows(found) != net.item_rows(values)).any(1)
     assert set(np.flatnonzero(moved)) == set(history)
-    probe = Withdrawal(net, dataset, config)
-    seen = {}
-    original = probe._hessian_of_others
-    probe._hessian_of_others = lambda items, users: seen.setdefault("h", original(items, users))
-    middle = {}
-    refit = probe._refit
-
-    def noting(*arguments):
-        middle.setdefault("row", refit(*arguments)[0])
-        return middle["row"][None]
-    probe._refit = noting
-    probe({"a": values}, withdrawn)
-    item_rows = net.item_rows(values).astype(float)
-    mean = item_rows.mean(0)
-    covariance = (item_rows - mean).T @ (item_rows - mean) / len(item_rows)
-    precision = np.linalg.inv(covariance + 1e-3 * np.trace(covariance) / 4 * np.eye(4))
-    items = np.unique(history)
-    stays = {int(i): k >= 2 for k, i in enumerate(history)}
+    precision = np.linalg.inv(np.cov(item_rows.T, bias=True) + 1e-3 * item_rows.var(0).sum() / 4 * np.eye(4))
     number = len(history) - 2
-    for k, item in enumerate(items):
-        def probability(row, item=item):
-            logit = row[:3] @ item_rows[item, :3] + row[3] + item_rows[item, 3] + values["head.bias"][0]
-            return 1 / (1 + np.exp(-logit)), np.r_[row[:3], 1]
-        old, j_old = probability(net.user_rows(values)[user].astype(float))
-        new, j_new = probability(middle["row"].astype(float))
-        weight = 1 if stays[int(item)] else config.num_neg * number / (20 - number)
-        slope = weight * (new - stays[int(item)]) * j_new - (old - 1) * j_old
+
+    def probability(row, item):
+        logit = row[:3] @ item_rows[item, :3] + row[3] + item_rows[item, 3] + values["head.bias"][0]
+        return 1 / (1 + np.exp(-logit)), np.r_[row[:3], 1]
+    for k, item in enumerate(np.unique(history)):
+        stays = item in history[2:]
+        old, j_old = probability(net.user_rows(values)[user].astype(float), item)
+        new, j_new = probability(refits[0][0].astype(float), item)
+        weight = 1 if stays else config.num_neg * number / (20 - number)
+        slope = weight * (new - stays) * j_new - (old - 1) * j_old
         hessian = seen["h"][k] + ITEM_PRIOR * precision + weight * new * (1 - new) * np.outer(j_new, j_new)
-        step = np.linalg.solve(hessian, slope)
-        np.testing.assert_allclose(net.item_rows(found)[item], item_rows[item] - step, rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(net.item_rows(found)[item], item_rows[item] - np.linalg.solve(hessian, slope),
+                                   rtol=1e-3, atol=1e-4)
 
 
 def test_who_takes_back_everything_gets_the_mean_of_the_others_rows(cpu, ratings, settings):

@@ -33,7 +33,7 @@ def unseen_of(dataset, user):
 
 def test_the_smallest_set_is_that_of_brute_force(given):
     config, dataset, net = given
-    rows, sizes = Rows(net, dataset, config), []
+    rows, sizes, by_influence = Rows(net, dataset, config), [], []
     for user in range(0, dataset.num_users, 2):
         unseen, history = unseen_of(dataset, user), dataset.history.of_users([user])
         base, = rows.without(np.array([user]), [history[:0]])
@@ -42,33 +42,16 @@ def test_the_smallest_set_is_that_of_brute_force(given):
             sets = [history[list(chosen)] for size in (1, 2) for chosen in combinations(range(len(history)), size)]
             margins = [margin_of(row, item, unseen, K) for row in rows.without(np.full(len(sets), user), sets)]
             clear = [len(one) for one, margin in zip(sets, margins) if margin >= MARGIN]
+            quick, = fewest(rows, np.array([user]), np.array([item]), unseen[None], K)
             if clear:
+                by_influence.append(quick is not None and quick.clear and len(quick.withheld) == min(clear))
                 assert found.clear and len(found.withheld) == min(clear)
                 best = max(margin for one, margin in zip(sets, margins) if len(one) == min(clear))
                 assert found.margin == pytest.approx(best, abs=1e-4)
             else:
                 assert found is None or not found.clear or len(found.withheld) > 2
             sizes.append(min(clear, default=3))
-    assert {1, 2} < set(sizes)
-
-
-@pytest.mark.parametrize("given", ["mf"], indirect=True)
-def test_the_one_interaction_that_carries_an_item_is_found(given):
-    config, dataset, net = given
-    values, user = net.values(), 6
-    history = np.flatnonzero(dataset.user == user)
-    unseen = np.flatnonzero(unseen_of(dataset, user))
-    for name in ("item_factors", "item_bias", "user_bias", "head.bias"):
-        values[name][:] = 0
-    liked, asked = history[3], unseen[-1]
-    values["item_factors"][[dataset.item[liked], asked], 0] = 2  # alike, and like no other
-    values["item_factors"][unseen[:-1], 1] = np.linspace(0.1, 0.3, len(unseen) - 1)
-    values["user_factors"] = np.tile([0.1, 0.5, 0], (dataset.num_users, 1)).astype(np.float32)
-    values["user_factors"] += np.random.default_rng(0).normal(0, 1, values["user_factors"].shape).astype(np.float32)
-    values["user_factors"][user] = [0.08, 0.5, 0]
-    net.set_values(values)
-    found, = fewest(Rows(net, dataset, config), np.array([user]), np.array([asked]), unseen_of(dataset, user)[None], 1)
-    assert found.withheld.tolist() == [liked] and found.clear
+    assert {1, 2} < set(sizes) and np.mean(by_influence) > 0.8
 
 
 def test_an_item_that_no_five_carry_is_left_alone(given):

@@ -82,21 +82,12 @@ def test_ease_is_the_constrained_least_squares(cpu, ratings, settings, ridge):
     assert fitted(EASE, matrix, 1, {"ridge": ridge})(users) == pytest.approx(x[users] @ found, abs=1e-5)
 
 
-def test_who_cannot_judge_has_a_reason(monkeypatch, tmp_path):
-    """Too many items; a package that is not there, or was built for another NumPy, or exits."""
+def test_who_cannot_judge_has_a_reason(monkeypatch):
     assert reason_against(EASE, MOST_ITEMS) == "" == reason_against("ncf", 10 ** 9)
     assert "20,000 items" in reason_against(EASE, 20_000)
     monkeypatch.setitem(sys.modules, "implicit", None)  # as if it were not installed
     for judge in (ITEM_KNN, ALS, BPR):
         assert reason_against(judge, 10).endswith("; mend that with: pip install implicit")
-    monkeypatch.delitem(sys.modules, "implicit")
-    monkeypatch.syspath_prepend(tmp_path)
-    (tmp_path / "implicit").mkdir()
-    (tmp_path / "implicit" / "__init__.py").touch()
-    for text, words in (("raise ValueError('numpy.dtype size\\nchanged')", "ValueError('numpy.dtype size\\nchanged')"),
-                        ("import sys; sys.exit('no GPU')", "SystemExit('no GPU')")):
-        (tmp_path / "implicit" / "bpr.py").write_text(text)  # the package can be imported, but not what judges
-        assert reason_against(BPR, 10).startswith(f"the package implicit does not serve ({words}); ")
 
 
 def test_judges_are_set_on_validation_items_alone(cpu, small, settings, monkeypatch):

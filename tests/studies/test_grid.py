@@ -1,5 +1,4 @@
 """What studies share: cells are measured once, and a table says means over what is grouped."""
-import json
 import sys
 
 import numpy as np
@@ -55,18 +54,6 @@ def test_a_cell_of_a_file_depends_on_what_the_file_holds(cpu, ratings, settings,
         file.write_text(text)
         grid(study, [{"name": str(file)}], lambda name: seen.append(name) or {"x": 1}, {})
     assert seen == [str(file)] * 2 and [path.name for path in study.folder.iterdir()] == ["own.npz"]
-
-
-def test_what_is_published(cpu, ratings, settings, tmp_path, caplog):
-    study, table = Study("mine", __name__, settings()), pd.DataFrame({"x": [1.5], "name": ["a"]})
-    with caplog.at_level("INFO", logger="ifrqe"):
-        study.publish(table, "# text", lambda path, text: path.write_text(text), "drawn")
-    output = tmp_path / "output"
-    assert (output / "mine.csv").read_text() == "x,name\n1.5,a\n" and (output / "mine.png").read_text() == "drawn"
-    assert (output / "mine.md").read_text() == "# text\n" and "hardware" in (output / "settings_mine.yaml").read_text()
-    assert "mine.csv" in caplog.text and "# text" in caplog.text
-    study.publish({"x": 1}, "")
-    assert json.loads((output / "mine.json").read_text()) == {"x": 1}
 
 
 def test_averages_are_means_over_the_rest():

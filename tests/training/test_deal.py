@@ -77,107 +77,89 @@ def test_few_blocks_are_shared_out_and_many_are_kept_whole(monkeypatch):
         owners(length, 6)
 
 
-@pytest.mark.parametrize("ranks", [2, 3])
-def test_a_share_has_its_own_users_alone_and_all_together_are_the_dataset(uneven, settings, tmp_path, ranks, blocks):
-    config = settings("--ranks", ranks)
+@pytest.mark.parametrize("veto", [False, True])
+def test_a_share_has_its_own_users_alone_and_all_together_are_the_dataset(forbidding, tmp_path, blocks, veto):
+    config = forbidding("--ranks", 3, f"--veto={veto}")
     whole = load_dataset(config)
-    parts = on_shares(config, tmp_path, lambda part: part)
-    assert sorted(np.concatenate([part.user_ids for part in parts])) == sorted(whole.user_ids)
-    for part in parts:
-        users = part.share.users
+    gone, scored, seen = whole.dropped or NONE_DROPPED, whole.test[whole.scored].tolist(), []
+    if veto:
+        assert (gone.why == TOO_FEW).sum() == 1 and (gone.why == VETO).sum() > 10 and len(whole.scored) == 28
+        assert set(gone.line[gone.why == VETO]) == {2, 3, 5, 6} and 0 < gone.before.max() < whole.num_interactions
+    for part, everyones in on_shares(config, tmp_path, lambda part: (part, part.of_scored(part.test[part.scored]).tolist())):
+        users, own = part.share.users, part.dropped or NONE_DROPPED
         assert part.user_ids.tolist() == whole.user_ids[users].tolist() and part.num_items == whole.num_items
         mine = np.isin(whole.user, users)
         assert part.item.tolist() == whole.item[mine].tolist() and part.rows.tolist() == whole.rows[mine].tolist()
-        assert users[part.user].tolist() == whole.user[mine].tolist()
+        assert users[part.user].tolist() == whole.user[mine].tolist() and everyones == scored
         assert part.test.tolist() == whole.test[users].tolist() and part.held_out.tolist() == whole.held_out[users].tolist()
+        assert part.rows_sha256() == whole.rows_sha256() and part.share.splits == (blocks == 1)
         with np.load(tmp_path / f"share_{part.share.rank}.npz") as file:  # that is all that the rank is given of anybody
-            assert {name: len(values) for name, values in file.items() if not name.startswith("dropped_")} == {
-                **dict.fromkeys(("user", "item", "rows"), mine.sum()),
-                **dict.fromkeys(("test", "validation", "held"), len(users))}
-            assert not any(len(values) for name, values in file.items() if name.startswith("dropped_"))
-        assert part.dropped is None and part.rows_sha256() == whole.rows_sha256()
-    assert {part.share.splits for part in parts} == {blocks == 1}
-
-
-@pytest.mark.parametrize("ranks", [2, 3])
-def test_a_share_has_what_takes_no_part_of_its_own_users(forbidding, tmp_path, ranks, blocks):
-    config = forbidding("--ranks", ranks)
-    whole = load_dataset(config)
-    gone, scored = whole.dropped, whole.test[whole.scored].tolist()
-    assert (gone.why == TOO_FEW).sum() == 1 and (gone.why == VETO).sum() > 10 and len(whole.scored) == 28
-    assert set(gone.line[gone.why == VETO]) == {2, 3, 5, 6} and 0 < gone.before.max() < whole.num_interactions
-    seen = 0
-    for part, everyones in on_shares(config, tmp_path, lambda part: (part, part.of_scored(part.test[part.scored]).tolist())):
-        users, own = part.share.users, part.dropped or NONE_DROPPED
-        mine = np.isin(gone.user, users)
-        assert users[own.user].tolist() == gone.user[mine].tolist()
+            lengths = {name: len(values) for name, values in file.items()}
+        assert [lengths[name] for name in ("user", "item", "rows")] == [mine.sum()] * 3
+        assert [lengths[name] for name in ("test", "validation", "held")] == [len(users)] * 3
+        forbidden = np.isin(gone.user, users)
+        assert users[own.user].tolist() == gone.user[forbidden].tolist()
         for name in ("item", "rows", "why", "line"):
-            assert getattr(own, name).tolist() == getattr(gone, name)[mine].tolist()
-        # as many of the same history come before each, and all of the part's users before
-        first, here = (np.searchsorted(data.user, np.arange(data.num_users)) for data in (whole, part))
-        assert (own.before - here[own.user]).tolist() == (gone.before - first[gone.user])[mine].tolist()
-        assert part.rows_sha256() == whole.rows_sha256() and everyones == scored
-        assert part.stated[0].tolist() == whole.stated[0][np.isin(whole.user, users)].tolist()
-        assert part.history_pairs().contains(own.user, own.item).all()
-        seen += len(own.user)
-    assert seen == len(gone.user)
+            assert getattr(own, name).tolist() == getattr(gone, name)[forbidden].tolist()
+        if veto:  # as many of the same history come before each, and all of the part's users before
+            first, here = (np.searchsorted(data.user, np.arange(data.num_users)) for data in (whole, part))
+            assert (own.before - here[own.user]).tolist() == (gone.before - first[gone.user])[forbidden].tolist()
+            assert part.stated[0].tolist() == whole.stated[0][mine].tolist()
+            assert part.history_pairs().contains(own.user, own.item).all()
+        seen += [*part.rows, *own.rows]
+    assert sorted(seen) == sorted([*whole.rows, *gone.rows])
 
 
-@pytest.mark.parametrize("ranks", [2, 3])
 @pytest.mark.parametrize("veto", [False, True])
-def test_ranks_draw_the_candidates_and_the_negatives_of_one_process(forbidding, tmp_path, ranks, blocks, veto):
-    config = forbidding(*SMALL, "--ranks", ranks, f"--veto={veto}")
+def test_ranks_draw_and_list_what_one_process_does(forbidding, tmp_path, blocks, veto):
+    config = forbidding(*SMALL, "--ranks", 3, f"--veto={veto}")
     whole = load_dataset(config)
     wanted = evaluation_candidates(whole, "test", config)
     assert len(wanted) == len(whole.scored) == (28 if veto else 30)
 
     def work(part):
-        chunks = Chunks(part, config)
-        items = np.zeros((part.num_interactions, 3), np.int32)
+        chunks, items = Chunks(part, config), np.zeros((part.num_interactions, 3), np.int32)
         for k in range(len(chunks)):
-            chunk = chunks[k]
-            items[chunks.positions(k)] = chunk.items[chunk.inside]
-        return part.share, items, evaluation_candidates(part, "test", config), chunks.pairs_per_call
-    chunks, items = Chunks(whole, config), np.zeros((whole.num_interactions, 3), np.int32)
-    for k in range(len(chunks)):
-        items[chunks.positions(k)] = chunks[k].items[chunks[k].inside]
+            items[chunks.positions(k)] = chunks[k].items[chunks[k].inside]
+        return part, items, evaluation_candidates(part, "test", config), chunks.pairs_per_call
+
+    def write(data, name):
+        decisions = Decisions(data.rows % 2 == 0, data.item / 40, reason=pd.Categorical((data.rows % 3).astype(str)),
+                              barred=barred_by(data.dropped, {}))
+        decisions.write(tmp_path / name, data)
     found = on_shares(config, tmp_path, work)
-    for share, _, candidates, _ in found:
-        assert candidates.tolist() == wanted[np.isin(whole.scored, share.users)].tolist()
-    assert put_together([(share, drawn) for share, drawn, _, _ in found], whole).tolist() == items.tolist()
+    for part, _, candidates, _ in found:
+        assert candidates.tolist() == wanted[np.isin(whole.scored, part.share.users)].tolist()
+        write(part, f"{part.share.rank}.csv")
+    assert put_together([(part.share, drawn) for part, drawn, *_ in found], whole).tolist() == work(whole)[1].tolist()
     assert len({pairs for *_, pairs in found}) == 1
+    join(tmp_path, ["0.csv", "1.csv", "2.csv"], tmp_path / "whole.csv")
+    write(whole, "wanted.csv")
+    assert (tmp_path / "whole.csv").read_bytes() == (tmp_path / "wanted.csv").read_bytes()
+    assert len((tmp_path / "whole.csv").read_text().splitlines()) == \
+        1 + whole.num_interactions + (len(whole.dropped.user) if veto else 0)
 
 
 @pytest.mark.parametrize("source", ["uniform", "ratings", "constant"])
-def test_ranks_know_the_unwillingness_of_one_process(uneven, settings, tmp_path, source):
-    rules = tmp_path / "rules.csv"
-    rules.write_text("user_id,item_id,unwillingness\nu3,,1\n,5,0.25\n")
-    config = settings("--unwillingness", source, "--ranks", 2, "--willingness_file", rules, "--veto")
-    whole = load_dataset(config)
-    found = on_shares(config, tmp_path, lambda part: (part.share, load_problem(config, part).unwillingness),
-                      unwillingness=True)
-    assert put_together(found, whole).tolist() == load_unwillingness(whole, config).tolist()
-
-
-def test_ranks_fit_the_regression_and_the_prior_of_one_process(uneven, settings, tmp_path):
-    config = settings("--ranks", 3)
-    whole = load_dataset(config)
-    rng = np.random.default_rng(0)
-    influence = rng.normal(size=(whole.num_interactions, 4))
+def test_ranks_know_and_fit_what_one_process_does(forbidding, tmp_path, source):
+    config = forbidding("--unwillingness", source, "--ranks", 3)
+    whole, rng = load_dataset(config), np.random.default_rng(0)
+    influence, rows = rng.normal(size=(whole.num_interactions, 4)), rng.normal(size=(whole.num_users, 3))
     influence[:, 0] += influence[:, 1]
-    rows = rng.normal(size=(whole.num_users, 3))
 
     def work(part):
-        own = influence[part.share.positions(0)]
+        fitted, report = expected_influence(influence[part.share.positions(0)], part)
         prior = prior_of(part.share.own(rows), part.share)
-        return part.share, *expected_influence(own, part), prior, default_shrinkage(part)
+        return part.share, load_problem(config, part).unwillingness, fitted, prior, default_shrinkage(part), set(report)
+    found, prior = on_shares(config, tmp_path, work, unwillingness=True), prior_of(rows)
+    assert put_together([one[:2] for one in found], whole).tolist() == load_unwillingness(whole, config).tolist()
     expected, report = expected_influence(influence, whole)
-    assert set(report) == {"1", "2", "3"} and report["1"]["slopes"][0] > 0.5
-    found = on_shares(config, tmp_path, work)
-    assert {shrinkage for *_, shrinkage in found} == {default_shrinkage(whole)}
-    np.testing.assert_allclose(put_together([one[:2] for one in found], whole), expected, rtol=1e-9, atol=1e-12)
-    np.testing.assert_allclose(found[1][3].mean, prior_of(rows).mean, rtol=1e-12)
-    np.testing.assert_allclose(found[1][3].precision, prior_of(rows).precision, rtol=1e-9)
+    assert set(report) == {"1", "2", "3"} == found[0][5] and report["1"]["slopes"][0] > 0.5
+    np.testing.assert_allclose(put_together([(one[0], one[2]) for one in found], whole), expected, rtol=1e-9, atol=1e-12)
+    for *_, fitted, shrinkage, _ in found:
+        assert shrinkage == default_shrinkage(whole)
+        np.testing.assert_allclose(fitted.mean, prior.mean, rtol=1e-12)
+        np.testing.assert_allclose(fitted.precision, prior.precision, rtol=1e-9)
 
 
 @pytest.mark.parametrize("flags", [[], ["--unwillingness", "constant"]])
@@ -201,21 +183,3 @@ def test_ranks_ask_first_as_one_process_does(cpu, uneven, settings, tmp_path, mo
     for key in ("instalment_wv", "instalment_weights"):
         for *_, record in found:
             assert record[key][0] == one.record[key][0] and record[key][1:] == pytest.approx(one.record[key][1:], rel=1e-4)
-
-
-@pytest.mark.parametrize("veto", [False, True])
-def test_tables_of_ranks_are_joined_in_the_order_of_users(forbidding, tmp_path, veto):
-    config = forbidding("--ranks", 3, f"--veto={veto}")
-
-    def write(data, name):
-        decisions = Decisions(data.rows % 2 == 0, data.item / 40, reason=pd.Categorical((data.rows % 3).astype(str)),
-                              barred=barred_by(data.dropped, {}))
-        decisions.write(tmp_path / name, data)
-    for part in on_shares(config, tmp_path, lambda part: part):
-        write(part, f"{part.share.rank}.csv")
-    join(tmp_path, ["0.csv", "1.csv", "2.csv"], tmp_path / "whole.csv")
-    whole = load_dataset(config)
-    write(whole, "wanted.csv")
-    assert (tmp_path / "whole.csv").read_bytes() == (tmp_path / "wanted.csv").read_bytes()
-    assert len((tmp_path / "whole.csv").read_text().splitlines()) == \
-        1 + whole.num_interactions + (len(whole.dropped.user) if veto else 0)
