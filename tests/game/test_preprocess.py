@@ -130,10 +130,10 @@ def test_a_masked_dataset_that_is_given_away_alone_can_be_trained_on(cpu, rating
     assert alone.item_ids[alone.test].tolist() == twin.item_ids[twin.test[twin.scored]].tolist()
 
 
-def test_stages_end_to_end(cpu, ratings, settings, tmp_path):
-    config, output = settings(*SMALL), tmp_path / "output"
+def test_stages_end_to_end(cpu, ratings, write_ratings, settings, tmp_path):
+    config, output = settings(*SMALL, "--train_epochs", 6, "--learning_rate", 0.05, "--batch_size", 12), tmp_path / "output"
     preprocess(config)  # trains the plain model itself
-    assert (output / "train_ncf.json").exists()
+    plain = tmp_path / "checkpoint" / "NCF.ckpt"
     decisions = pd.read_csv(output / "disclosure.csv")
     assert list(decisions.columns) == ["user_id", "item_id", "influence", "unwillingness", "disclosed", "expected_influence",
                                        "reason"]
@@ -145,6 +145,12 @@ def test_stages_end_to_end(cpu, ratings, settings, tmp_path):
     assert record["disclosed_share"] == pytest.approx(decisions.disclosed.mean())
     assert set(record["seconds"]) == {"influence", "game", "mask", "total"}
     assert {"solver", "anchors", "willingness_weight", "wv_budget", "peak_rss_mb"} <= set(record)
+    dataset = load_dataset(config)
+    anchors = list(load_anchors(plain, dataset, Variant(config))[0].values())
+    # all targets at once, as preprocess does: products of other shapes differ in their last bits from processor to processor
+    each = influences(anchors, dataset, config, targets=target_items(dataset, config.influence_lags))[0]
+    assert decisions.influence.to_numpy() == pytest.approx(each[:, 0], rel=1e-6)
+    assert record["parameter_sets"] == len(anchors) > 1
     assert set(decisions.reason) == {f"price {record['willingness_weight']:.6g}"}
     assert record["consent"] == {"vetoed": None, "requests": 0} and record["veto"] is False and record["num_scored"] == 12
     assert (record["vetoed"], record["withdrawn"], record["too_few_rows"]) == (0, 0, 0)
@@ -153,13 +159,21 @@ def test_stages_end_to_end(cpu, ratings, settings, tmp_path):
     train(asked(config.replace(masked=True)))
     evaluate(asked(config))
     evaluate(asked(config.replace(masked=True)))
-    plain, masked = (json.loads((output / f"eval_{m}.json").read_text()) for m in ("ncf", "ifrqe"))
-    assert plain["wv"] == plain["total_wv"] == masked["total_wv"] == pytest.approx(record["total_wv"])
+    whole, masked = (json.loads((output / f"eval_{m}.json").read_text()) for m in ("ncf", "ifrqe"))
+    assert whole["wv"] == whole["total_wv"] == masked["total_wv"] == pytest.approx(record["total_wv"])
     assert masked["wv"] == pytest.approx(record["wv"])
-    for result in (plain, masked):
+    for result in (whole, masked):
         assert result["reward"] == pytest.approx(-result["loss"] - record["willingness_weight"] * result["wv"])
-    assert (plain["num_interactions"], masked["num_interactions"]) == (len(decisions), decisions.disclosed.sum())
+    assert (whole["num_interactions"], masked["num_interactions"]) == (len(decisions), decisions.disclosed.sum())
     assert len((output / "eval.log").read_text().splitlines()) == 2
+    # a model that is there already is not trained again, and one that was trained otherwise is refused
+    before = plain.stat().st_mtime_ns
+    preprocess(config.replace(overwrite=True, wv_budget=0.3))
+    assert plain.stat().st_mtime_ns == before
+    write_ratings([(u, i, i) for u in range(12) for i in range(9)], name="other", items=range(20))
+    for option, value, was in (("seed", 2, 1), ("anchor_epochs", 2, 4), ("dataset", "other", "tiny")):
+        with refused(plain, f"{option}={value}", f"{option}={was}"):
+            preprocess(config.replace(overwrite=True, **{option: value}))
 
 
 def test_what_is_refused_before_anything_is_trained(ratings, settings, tmp_path):
@@ -170,28 +184,6 @@ def test_what_is_refused_before_anything_is_trained(ratings, settings, tmp_path)
     with refused("unwillingness.csv", "--unwillingness"):
         preprocess(settings(*SMALL, "--unwillingness", "file"))
     assert not (tmp_path / "checkpoint").exists()
-
-
-def test_influences_come_from_the_anchors_of_the_plain_model(cpu, ratings, write_ratings, settings, tmp_path):
-    config = settings(*SMALL, "--train_epochs", 6, "--learning_rate", 0.05, "--batch_size", 12)
-    preprocess(config)
-    dataset = load_dataset(config)
-    plain = tmp_path / "checkpoint" / "NCF.ckpt"
-    anchors = list(load_anchors(plain, dataset, Variant(config))[0].values())
-    written = pd.read_csv(tmp_path / "output" / "disclosure.csv").influence
-    # all targets at once, as preprocess does: products of other shapes differ in their last bits from processor to processor
-    each = influences(anchors, dataset, config, targets=target_items(dataset, config.influence_lags))[0]
-    assert written.to_numpy() == pytest.approx(each[:, 0], rel=1e-6)
-    record = json.loads((tmp_path / "output" / "preprocess.json").read_text())
-    assert record["parameter_sets"] == len(anchors) > 1
-    # a model that is there already is not trained again, and one that was trained otherwise is refused
-    before = plain.stat().st_mtime_ns
-    preprocess(config.replace(overwrite=True, wv_budget=0.3))
-    assert plain.stat().st_mtime_ns == before
-    write_ratings([(u, i, i) for u in range(12) for i in range(9)], name="other", items=range(20))
-    for option, value, was in (("seed", 2, 1), ("anchor_epochs", 2, 4), ("dataset", "other", "tiny")):
-        with refused(plain, f"{option}={value}", f"{option}={was}"):
-            preprocess(config.replace(overwrite=True, **{option: value}))
 
 
 def test_a_baseline_with_text_ids_goes_through_all_stages_without_a_plain_model_and_again_when_something_changes(

@@ -2,11 +2,10 @@
 import numpy as np
 import pytest
 
-from src.dataset import split_allowed
+from src.dataset import load_dataset
 from src.game.problem import Problem
 from src.game.strategies import Strategies
 from src.influence_function import influences
-from src.sources.interactions import read_interactions
 from tests.test_ncf import randomised
 
 NETWORK = ["--num_factors", 3, "--layers", "6,4", "--num_neg", 2, "--anchor_warm_epochs", 1, "--batch_size", 6]
@@ -14,13 +13,10 @@ NETWORK = ["--num_factors", 3, "--layers", "6,4", "--num_neg", 2, "--anchor_warm
 
 @pytest.fixture
 def make(cpu, small, settings):
-    """make(flags, b, why) -> dataset with histories of 6, 3, 1 and 0, Strategies, and the model's parameters.
-
-    With (18,) why some of these 10 and of the held-out 8 take no part, see split_allowed.
-    """
-    def strategies(*flags, b=None, why=None):
+    """make(flags, b) -> dataset with histories of 6, 3, 1 and 0, Strategies, and the model's parameters."""
+    def strategies(*flags, b=None):
         config = settings(*NETWORK, *flags)
-        dataset = split_allowed(read_interactions(config), 2, why)
+        dataset = load_dataset(config)
         values = randomised(4, 9, 3, [6, 4], seed=2)[1]
         model = {1: values}, {"settings": config.as_dict()}
         b = np.linspace(1, 0.1, dataset.num_interactions) if b is None else np.asarray(b, float)

@@ -7,7 +7,7 @@ import pytest
 import src.influence.without as module
 from src.dataset import load_dataset
 from src.influence.rows import Rows
-from src.influence.without import MARGIN, MOST, fewest, margin_of, search
+from src.influence.without import MARGIN, MOST, fewest, margin_of
 from src.network import build
 from tests.small import SMALL
 
@@ -59,16 +59,6 @@ def test_an_item_that_no_five_carry_is_left_alone(given):
     rows, user = Rows(net, dataset, config), 2
     everything = np.ones((1, dataset.num_items), bool)
     assert fewest(rows, np.array([user]), np.array([0]), everything, dataset.num_items) == [None]
-
-
-def test_the_search_adds_up_effects_and_keeps_sets_that_begin_badly():
-    logits = np.array([1.0, 0.5, 0.0, -9.0])
-    effects = np.zeros((4, 4))
-    effects[0, 0], effects[1, 1], effects[2, 0] = -0.3, 0.3, -0.1
-    found = search(logits, effects, 0, np.ones(4, bool), 1)
-    assert len(found) == 4 < MOST and found[0][:, 0].tolist() in ([0, 1, 2, 3], [1, 0, 2, 3])
-    assert found[1][0].tolist() == [0, 1] and found[2][0].tolist() == [0, 1, 2]
-    assert all(len({tuple(one) for one in sets}) == len(sets) for sets in found)
 
 
 def test_the_margin_is_against_the_last_place_of_the_list():
