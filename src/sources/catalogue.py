@@ -55,13 +55,10 @@ def genres_of(dataset, config):
         pairs: DataFrame of ITEM and GENRE, int, a row for each genre of each item, by item.
         names: Index of the genres' names, ascending.
     """
-    path = dataset_folder(config) / MOVIES_FILE
-    remedy = f"make the dataset anew with --archive and --items, a CSV with {ITEM},{GENRES}, or state nothing by {GENRE}"
-    if not path.is_file():
-        raise InputError(f"{path}: no such file, so no genres are known; {remedy}")
     listed = load_catalogue(dataset, config)[GENRES]
     if (listed == "").all():
-        raise InputError(f"{path}: lists no genres; {remedy}")
+        raise InputError(f"{dataset_folder(config) / MOVIES_FILE}: is missing, or lists no genres; make the dataset anew "
+                         f"with --archive and --items, a CSV with {ITEM},{GENRES}, or state nothing by {GENRE}")
     each = listed.where(listed != "", NO_GENRE).str.split("|").explode().map(plain_genre)
     pairs = each.rename_axis(ITEM).reset_index(name=GENRE).drop_duplicates()
     pairs[GENRE], names = pd.factorize(pairs[GENRE], sort=True)
@@ -88,11 +85,6 @@ def find_users(dataset, text: str, option: str) -> np.ndarray:
 def original_id(ids: np.ndarray, position: int) -> int | str:
     """An original id, of user_ids or item_ids, as JSON can hold it."""
     return ids[position].item() if isinstance(ids[position], np.generic) else ids[position]
-
-
-def id_types() -> dict:
-    """Options of pandas.read_csv for a file with ids that this program wrote: they are the text that stands there."""
-    return {"dtype": {USER: str, ITEM: str}, "keep_default_na": False, "low_memory": False}
 
 
 def text_ids(user_ids: np.ndarray, item_ids: np.ndarray) -> list[str]:

@@ -89,10 +89,7 @@ class Interactions:
         """(k,) int64, where pairs of positions stand among these; -1 for one that does not, or whose position is -1."""
         own = self.user.astype(np.int64) * self.num_items + self.item
         asked = np.where((users >= 0) & (items >= 0), np.asarray(users, np.int64) * self.num_items + items, -1)
-        order = np.argsort(own, kind="stable")
-        at = np.searchsorted(own, asked, sorter=order)
-        found = np.append(order, -1)[at]
-        return np.where(np.append(own, -2)[found] == asked, found, -1)
+        return pd.Index(own).get_indexer(asked)
 
 
 def ordered(name: str, ids: Ids, ratings: tuple) -> Interactions:

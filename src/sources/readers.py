@@ -22,6 +22,7 @@ _SHOWN = 5  # files in a message
 ML_100K_GENRES = ("unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama",
                   "Fantasy", "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western")
 
+_NO_MOVIES = pd.DataFrame(columns=MOVIE_COLUMNS)
 _DOUBLED = re.compile(r'"(?=.*"")(?:[^"]|"")*"', re.S)  # a field in quotes with doubled ones in it
 
 # What reading a damaged archive may raise, whatever is damaged in it.
@@ -83,13 +84,9 @@ def _fitting(path, items, alone=False):
     return items[found[0]] if len(found) == 1 else None
 
 
-def _no_movies():
-    return pd.DataFrame(columns=MOVIE_COLUMNS)
-
-
 def _read_items(path):
     if path is None:
-        return _no_movies()
+        return _NO_MOVIES
     logger.info("%s: read for titles and genres", path)
     return _read_file(path, _read_atomic_items if path.suffix.lower() == ".item" else _read_csv_items)
 
@@ -168,7 +165,7 @@ def _clean(table, name, blanks=False):
     if ITEM in table:
         return clean_movies(table, name, blanks=blanks)
     logger.warning("%s: has no column %s, so its titles and genres are not used", name, ITEM)
-    return _no_movies()
+    return _NO_MOVIES
 
 
 def _read_old_items(file, _, name, form):
