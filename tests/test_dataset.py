@@ -206,26 +206,21 @@ def test_a_dataset_is_read_as_it_was_when_something_was_trained(write_ratings, s
 
 
 @pytest.mark.parametrize("rows, items, named", [
-    ([(1, 2, 3), (1, 2, 4), (1, 3, 5)], None, ["user 1 has item 2 more than once"]),
-    ([(1, 2, 3), (2, 2, 4), (2, 3, 5)], None, ["user 1 has fewer than 2", "min_ratings"]),
-    (ROWS, [1, 2, 3], ["movies.csv", "item_id 4"]), ([], None, ["holds no ratings", "--overwrite"])])
+    ([(1, 2, 3), (1, 2, 4), (1, 3, 5)], None, "user 1 has item 2 more than once"),
+    ([(1, 2, 3), (2, 2, 4), (2, 3, 5)], None, "user 1 has fewer than 2"), (ROWS, [1, 2, 3], "movies.csv: lacks item_id 4"),
+    ([], None, "holds no ratings"), ("", None, "is empty"), ("user_id,item_id\n1,2\n", None, "timestamp"),
+    ("user_id,item_id,timestamp\n1,2,3\n1,,4\n", None, "row 2 has nothing as item_id"),
+    (None, None, "scripts/run_download_dataset.sh")])
 def test_unfit_data_is_named(write_ratings, settings, rows, items, named):
-    write_ratings(rows, items=items)
-    with refused("ratings.csv", *named):
+    path = write_ratings([] if rows is None or isinstance(rows, str) else rows, items=items) / "ratings.csv"
+    if rows is None:
+        path.unlink()
+        with refused("masked_tiny", "preprocess.py"):
+            load_dataset(settings(), masked=True)
+    elif isinstance(rows, str):
+        path.write_text(rows)
+    with refused("ratings.csv", named):
         load_dataset(settings())
-
-
-def test_missing_and_broken_files_are_named(write_ratings, settings):
-    with refused("ratings.csv", "scripts/run_download_dataset.sh"):
-        load_dataset(settings())
-    with refused("masked_tiny", "preprocess.py"):
-        load_dataset(settings(), masked=True)
-    folder = write_ratings(ROWS)
-    for text, named in (("", "is empty"), ("user_id,item_id\n1,2\n", "timestamp"),
-                        ("user_id,item_id,timestamp\n1,2,3\n1,,4\n", "row 2 has nothing as item_id")):
-        (folder / "ratings.csv").write_text(text)
-        with refused("ratings.csv", named):
-            load_dataset(settings())
 
 
 def test_too_few_items_are_named(write_ratings, settings):
@@ -239,20 +234,15 @@ def test_too_few_items_are_named(write_ratings, settings):
         training_groups(full, 1, generator(1))
 
 
-def test_option_that_contradicts_the_record_is_an_error(write_ratings, settings):
-    folder = write_ratings(ROWS)
-    (folder / "dataset.json").write_text(json.dumps({"max_ratings": 0, "min_ratings": 3}))
-    load_dataset(settings())
-    with refused("--max_ratings 20", "max_ratings=0"):
-        load_dataset(settings("--max_ratings", 20))
-
-
 def test_literature_negatives_with_original_and_with_0_based_ids(write_ratings, settings, tmp_path):
     write_ratings(ROWS, items=range(12))
     d = load_dataset(settings())
     path = tmp_path / "test.negative"
-    path.write_text("(8,2)\t5\t6\n(5,4)\t7\t8\n")
-    c = evaluation_candidates(d, "test", settings("--top_k", 1, "--eval_negatives", path))
+    for lines, number in (("(8,2)\t2\t6\n(5,4)\t7\t8\n", 2), ("(8,2)\t5\t6\n(5,4)\t7\t8\n", 3)):  # its own is none
+        path.write_text(lines)
+        c = evaluation_candidates(d, "test", settings("--top_k", number - 1, "--eval_negatives", path))
+        with refused(f"--top_k {number}", f"only {number} candidates"):
+            evaluation_candidates(d, "test", settings("--top_k", number, "--eval_negatives", path))
     assert d.item_ids[c].tolist() == [[4, 7, 8], [2, 5, 6]]
     path.write_text("(0,100)\t101\t102\n(1,103)\t104\t105\n")
     items = tmp_path / "items.txt"
@@ -276,17 +266,11 @@ def test_literature_negatives_name_text_ids_as_they_are(write_ratings, settings,
         evaluation_candidates(d, "test", settings("--top_k", 1, "--eval_negatives", path, "--eval_item_list", items))
 
 
-def test_a_list_that_takes_in_all_candidates_is_refused(write_ratings, settings, tmp_path):
-    write_ratings(ROWS, items=range(12))
-    path = tmp_path / "test.negative"
-    for lines, number in (("(8,2)\t5\t6\n(5,4)\t7\t8\n", 3), ("(8,2)\t2\t6\n(5,4)\t7\t8\n", 2)):  # its own is none
-        path.write_text(lines)
-        evaluation_candidates(load_dataset(settings()), "test", settings("--top_k", number - 1, "--eval_negatives", path))
-        with refused(f"--top_k {number}", f"only {number} candidates"):
-            evaluation_candidates(load_dataset(settings()), "test", settings("--top_k", number, "--eval_negatives", path))
-
-
-def test_options_of_the_mask_must_be_those_that_it_was_made_with(write_ratings, settings):
+def test_options_must_be_those_that_the_dataset_or_the_mask_was_made_with(write_ratings, settings):
+    (write_ratings(ROWS) / "dataset.json").write_text(json.dumps({"max_ratings": 0, "min_ratings": 3}))
+    load_dataset(settings())
+    with refused("--max_ratings 20", "max_ratings=0"):
+        load_dataset(settings("--max_ratings", 20))
     folder = write_ratings(ROWS, name="masked_tiny")
     (folder / "dataset.json").write_text(json.dumps({"mask_settings": {"wv_budget": 0.1, "strategy": "ifrqe",
                                                                                 "protect": True}}))  # of an earlier version

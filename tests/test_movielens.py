@@ -1,12 +1,10 @@
 """The data stage: filters, duplicates, what is kept and what is made anew."""
 import json
-import os
 
 import pandas as pd
 import pytest
 
 from src.common.files import digest
-from src.common.together import finish, journal_of
 from src.common.variant import check_tables, dataset_files
 from src.dataset import load_dataset
 from src.movielens import prepare
@@ -187,35 +185,6 @@ def test_remaking_a_dataset_keeps_what_others_put_beside_it(tmp_path, folder, ar
     assert (disk / "unwillingness.csv").read_text() == (disk / "notes" / "a.txt").read_text() == "mine"
     assert (disk / "away").is_symlink() and folder.is_symlink() == linked and users(disk) == {1}
     assert [path.name for path in folder.parent.iterdir()] == ["tiny"]
-
-
-@pytest.mark.parametrize("at", range(1, 6))
-def test_a_stop_while_a_dataset_is_replaced_loses_nothing(folder, archive, settings, monkeypatch, at):
-    prepare(settings("--archive", archive))
-    config = settings("--archive", archive, "--max_ratings", 3)
-    (folder / "unwillingness.csv").write_text("mine")
-    before, replace, replaced = {path.name: path.read_bytes() for path in folder.iterdir()}, os.replace, []
-
-    def stop(source, target):
-        replaced.append(target)
-        if len(replaced) >= at:
-            raise KeyboardInterrupt
-        replace(source, target)
-    monkeypatch.setattr(os, "replace", stop)
-    with pytest.raises(KeyboardInterrupt):
-        prepare(config)
-    monkeypatch.undo()
-    if at <= 2:  # the record is being written, then the journal
-        assert not journal_of(config).path.exists()
-        assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
-    else:
-        assert finish(journal_of(config)) and users(folder) == {1} and len(pd.read_csv(folder / "movies.csv")) == 3
-        made = (folder / "dataset.json").read_bytes()
-        prepare(config)
-        assert (folder / "dataset.json").read_bytes() == made
-    check_tables(folder)
-    assert (folder / "unwillingness.csv").read_text() == "mine"
-    assert {path.name for path in folder.iterdir()} == set(before) and [p.name for p in folder.parent.iterdir()] == ["tiny"]
 
 
 def test_another_source_than_the_dataset_was_made_from_is_refused_on_the_command_line(tmp_path, settings):

@@ -191,7 +191,6 @@ for step in range(60):
     done = os.waitpid(child, 0)[1] == 0
     config = settings(name)
     tables = folder / name / "tiny"
-    before = (tables / "dataset.json").read_bytes() == (folder / "data" / "tiny" / "dataset.json").read_bytes()
     journal = finish(journal_of(config))
     dataset = load_dataset(config.replace(archive=""))
     new = dataset.num_users == 7

@@ -14,12 +14,10 @@ from src.stat_utils import (
 
 
 @pytest.fixture(params=["table", "search"])
-def pairs(request, monkeypatch):
+def pairs(request):
     """A random set of pairs of 20 users and 30 items, held in either way, and the same as a dense table."""
-    if request.param == "search":
-        monkeypatch.setattr(stat_utils, "MAX_TABLE_BITS", 0)
     dense = np.random.default_rng(0).random((20, 30)) < 0.4
-    return PairSet(*np.nonzero(dense), 20, 30), dense
+    return PairSet(*np.nonzero(dense), 20, 30, 600 if request.param == "table" else 0), dense
 
 
 def test_membership_does_not_depend_on_how_many_are_looked_up_together(pairs, monkeypatch):
@@ -29,31 +27,34 @@ def test_membership_does_not_depend_on_how_many_are_looked_up_together(pairs, mo
         monkeypatch.setattr(stat_utils, "_TOGETHER", together)
         assert np.array_equal(pair_set.contains(np.arange(20)[:, None], np.arange(30)), dense)
         assert pair_set.contains(*np.nonzero(dense)).all() and np.array_equal(pair_set.counts, dense.sum(1))
-        again = PairSet(*np.nonzero(dense), 20, 30)
-        assert np.array_equal(sample_outside(np.arange(20), again, generator(1, "test"), 4), whole)
+        assert np.array_equal(sample_outside(np.arange(20), pair_set, generator(1, "test"), 4), whole)
     nothing = np.array([], np.int32)
-    assert not PairSet(nothing, nothing, 3, 4).contains(np.arange(3)[:, None], np.arange(4)).any()
+    for bits in (12, 0):
+        assert not PairSet(nothing, nothing, 3, 4, bits).contains(np.arange(3)[:, None], np.arange(4)).any()
 
 
 def test_samples_avoid_the_set_and_are_uniform(pairs):
     pair_set, dense = pairs
     users = np.repeat(np.arange(20), 500)
-    drawn = sample_outside(users, pair_set, generator(1, "test"), 4)
-    assert drawn.shape == (10_000, 4)
-    assert not dense[users[:, None], drawn].any()
-    count = np.bincount(drawn[users == 3].ravel(), minlength=30)
-    expected = 2000 / (~dense[3]).sum()
-    assert np.abs(count[~dense[3]] - expected).max() < 5 * expected ** 0.5
+    numbers = own_numbers(1, "test", users, np.tile(np.arange(500), 20))
+    few = np.arange(len(users))[::7]
+    own = own_samples_outside(users, numbers, pair_set, 4)
+    assert np.array_equal(own_samples_outside(users[few], numbers[few], pair_set, 4), own[few])
+    for drawn in (sample_outside(users, pair_set, generator(1, "test"), 4), own):
+        assert drawn.shape == (10_000, 4) and not dense[users[:, None], drawn].any()
+        for user in range(20):
+            count = np.bincount(drawn[users == user].ravel(), minlength=30)[~dense[user]]
+            expected = count.sum() / len(count)
+            assert ((count - expected) ** 2 / expected).sum() < 3 * len(count)
 
 
 def test_distinct_samples_up_to_the_last_item(pairs):
     pair_set, dense = pairs
     number = int((~dense).sum(1).min())  # for one user, all there are
     drawn = sample_distinct_outside(pair_set, number, generator(1, "test"))
-    assert drawn.shape == (20, number)
-    assert not dense[np.arange(20)[:, None], sample_distinct_outside(pair_set, number, generator(1, "test"), rounds=0)].any()
-    assert all(len(set(row)) == number for row in drawn.tolist())
-    assert not dense[np.arange(20)[:, None], drawn].any()
+    for items in (drawn, sample_distinct_outside(pair_set, number, generator(1, "test"), rounds=0)):
+        assert items.shape == (20, number) and not dense[np.arange(20)[:, None], items].any()
+        assert all(len(set(row)) == number for row in items.tolist())
 
 
 def test_generators_are_reproducible_and_differ_by_purpose():
@@ -79,17 +80,3 @@ def test_own_numbers_are_alike_wherever_they_stand():
     for other in (own_numbers(2, "test", user, item), own_numbers(1, "other", user, item),
                   own_numbers(1, "test", item, user), np.roll(numbers, 1), np.roll(numbers, 40)):
         assert abs(np.corrcoef(share, other / 2.0 ** 64)[0, 1]) < 0.04
-
-
-def test_own_samples_avoid_the_set_and_are_uniform(pairs):
-    pair_set, dense = pairs
-    users, items = np.nonzero(dense)
-    numbers = own_numbers(1, "test", users, items)
-    drawn = own_samples_outside(users, numbers, pair_set, 200)
-    assert drawn.shape == (len(users), 200) and not dense[users[:, None], drawn].any()
-    few = np.arange(len(users))[::7]
-    assert np.array_equal(own_samples_outside(users[few], numbers[few], pair_set, 200), drawn[few])
-    for user in range(20):
-        counts = np.bincount(drawn[users == user].ravel(), minlength=30)[~dense[user]]
-        expected = counts.sum() / len(counts)
-        assert ((counts - expected) ** 2 / expected).sum() < 3 * len(counts)

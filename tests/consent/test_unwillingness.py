@@ -185,12 +185,10 @@ def test_a_rule_reaches_the_user_that_it_names_and_nobody_else(write_ratings, se
         assert found == {user: 1.0 if user == named else 0.25 * blank for user in users}
 
 
-@pytest.mark.parametrize("named", ["NA", "None", "nan", "1.0", "01", "1e0", "9" * 20, "x"])
-def test_what_is_no_id_of_the_dataset_meets_nothing(tiny, tmp_path, caplog, named):
-    _, settings = tiny
-    (tmp_path / "rules.csv").write_text(f"user_id,item_id,unwillingness\n,,0.5\n{named},10,1\n7,{named},1\n")
-    config = settings("--willingness_file", tmp_path / "rules.csv")
-    assert load_unwillingness(load_dataset(config), config).tolist() == [0.5] * 3
+@pytest.mark.parametrize("named", ["NA", "None", "nan", "7.0", "07", "7e0", "9" * 20, "x"])
+def test_what_is_no_id_of_the_dataset_meets_nothing(tiny, caplog, named):
+    text = f"user_id,item_id,unwillingness\n,,0.5\n{named},10,1\n7,{named},1\n"
+    assert rules(tiny, text).tolist() == [0.5] * 3
     assert "rules.csv: lines 3, 4 meet no training interaction" in caplog.text
 
 

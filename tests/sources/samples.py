@@ -20,11 +20,11 @@ def lines(separator, rows=ROWS):
     return "".join(separator.join(map(str, row)) + "\n" for row in rows)
 
 
-def ml_100k():
+def ml_100k(encoding="latin-1"):
     order = ML_100K_GENRES
     items = "".join(f"{i}|{t}||||" + "|".join(str(int(g in GENRES[i].split("|"))) for g in order) + "\n"
                     for i, t in TITLES.items())
-    return {"ml-100k/u.data": lines("\t"), "ml-100k/u.item": items.encode("latin-1")}
+    return {"ml-100k/u.data": lines("\t"), "ml-100k/u.item": items.encode(encoding)}
 
 
 def double_colon(encoding):
