@@ -197,6 +197,7 @@ for step in range(60):
     assert new or not (done or journal), step
     assert sorted(path.name for path in (tables / "raw").iterdir()) == ["new.csv", "notes.txt"], step
     assert (dataset.user_ids[dataset.user] != 3).all(), step  # who was withdrawn does not come back
+    assert ("withdrawals" in (tables / "dataset.json").read_text()) == new, step
     seen.add((done, journal, new))
     if done:
         break

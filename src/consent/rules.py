@@ -105,7 +105,7 @@ class Rules:
                 part = slice(start, start + _TOGETHER)
                 place, rule = self._met(rules, data.user[part], data.item[part])
                 met[rule] = True
-                order = np.argsort(strong[rule], kind="stable")
+                order = slice(None) if pd.Index(place).is_unique else np.argsort(strong[rule], kind="stable")
                 place, rule = place[order] + start, rule[order]
                 wins = strong[rule] >= strong[decides[place]]
                 decides[place[wins]] = rule[wins]  # of several the last, which is the strongest, stays

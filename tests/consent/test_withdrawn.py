@@ -9,10 +9,8 @@ import pytest
 from src.consent.allowed import VETO, WAITS, Consent
 from src.consent.withdrawn import check_head, head_of, read_requests, read_withdrawal, taken_back, with_request
 from src.dataset import allowed_part, load_dataset
-from src.movielens import prepare
 from src.sources.interactions import read_interactions
 from tests.small import refused
-from tests.sources.samples import comma, zip_of
 
 ROWS = [(7, 10, 1), (7, 20, 2), (7, 30, 3), (7, 40, 4), (9, 10, 1), (9, 30, 2), (9, 40, 3), (9, 50, 4)]
 
@@ -132,21 +130,6 @@ def test_of_a_trained_model_the_split_does_not_move(tiny, settings):
     both = allowed_part(whole, settings(), done, Consent(vetoed, 2))
     assert both.dropped.rows.tolist() == [0, 3, 6]
     assert both.dropped.why.tolist() == [VETO, 1, 2]  # of what is forbidden and taken back, the request counts
-
-
-def test_data_that_are_made_anew_still_know_how_many_requests_there_were(tmp_path, settings):
-    config = settings("--archive", zip_of(tmp_path / "x.zip", comma()))
-    prepare(config)
-    folder = tmp_path / "data" / "tiny"
-    line, done = with_request(asked([[1, None, None]], [[1, 20]]), [])
-    (folder / "withdrawn.jsonl").write_text(line + "\n")
-    prepare(config.replace(overwrite=True))
-    said = json.loads((folder / "dataset.json").read_text())
-    assert said["withdrawals"] == head_of(done)["withdrawals"]
-    assert load_dataset(settings()).user_ids.tolist() == [1, 2] and load_dataset(settings()).scored.tolist() == [1]
-    (folder / "withdrawn.jsonl").unlink()
-    with refused("withdrawn.jsonl", "holds 0 requests"):
-        prepare(config.replace(overwrite=True))
 
 
 def withdraw(tiny, settings, text, *requests):
