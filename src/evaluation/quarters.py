@@ -7,28 +7,26 @@ import pandas as pd
 QUARTERS = 4
 
 
-def quarter_of(number: np.ndarray | pd.Series, side: str = "left") -> np.ndarray:
-    """(num_users,) int, from 0: the quarter of each user by a number; fewer than QUARTERS where many have the same.
+def quarter_of(number: np.ndarray | pd.Series) -> np.ndarray:
+    """(num_users,) int, from 0: the quarter of each user by a (num_users,) number; fewer where many have the same.
 
-    Args:
-        number: (num_users,), what describes them.
-        side: the quarter of those at a border: "left" the lower one, "right" the upper one.
+    Those at a border are in the lower one.
     """
     edges = np.unique(np.quantile(number, np.linspace(0, 1, QUARTERS + 1)))
-    return np.clip(np.searchsorted(edges, number, side) - 1, 0, max(len(edges) - 2, 0))
+    return np.maximum(np.searchsorted(edges, number) - 1, 0)
 
 
-def changes_in_quarters(users: pd.DataFrame, number: np.ndarray | pd.Series, side: str = "left") -> pd.DataFrame:
+def changes_in_quarters(users: pd.DataFrame, number: np.ndarray | pd.Series) -> pd.DataFrame:
     """The changes of users in quarters by a number; all together if it is the same for all.
 
     Args:
         users: loss_change in nats and hit_change (1, 0 or -1), a row for each user.
-        number, side: see quarter_of.
+        number: see quarter_of.
 
     Returns:
         DataFrame with a row for each quarter: users, low and high (ends of the number), loss_change, worse (share of the
         users whose loss rose), hit_change.
     """
-    rows = users.assign(number=number, worse=users.loss_change > 0).groupby(quarter_of(number, side))
+    rows = users.assign(number=number, worse=users.loss_change > 0).groupby(quarter_of(number))
     return rows.agg(users=("number", "size"), low=("number", "min"), high=("number", "max"),
                     loss_change=("loss_change", "mean"), worse=("worse", "mean"), hit_change=("hit_change", "mean"))

@@ -150,8 +150,7 @@ def changes(results, config):
     users = pd.DataFrame({"loss_change": masked["loss"] - plain["loss"], "hit_change": after.astype(int) - before})
     length = results.dataset.history.length[results.dataset.scored]
     parts = [("all", row) for row in changes_in_quarters(users, np.zeros(len(users))).itertuples()]
-    parts += [(f"{row.low} to {row.high} interactions", row)
-              for row in changes_in_quarters(users, length, "right").itertuples()]
+    parts += [(f"{row.low} to {row.high} interactions", row) for row in changes_in_quarters(users, length).itertuples()]
     rows = [(name, f"{row.users:,}", f"{row.loss_change:+.4f}", f"{100 * row.worse:.0f}%", f"{row.hit_change:+.3f}")
             for name, row in parts]
     gained, lost = (users.hit_change > 0).mean(), (users.hit_change < 0).mean()

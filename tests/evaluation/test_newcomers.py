@@ -144,14 +144,6 @@ def test_price_model_and_masked_data_are_of_one_run(finished_run, write, refuse,
         assert said in refuse(write(), *where, *masked)
 
 
-def test_the_prior_is_that_of_users_who_disclosed_something(finished_run, write):
-    """For the masked model: a user of whose history nothing is left has an untrained row."""
-    dataset = load_dataset(Variant(finished_run, True).settings(), True)
-    gone = dataset.part(dataset.user != 3)
-    rows = Rows(build(gone, finished_run), gone, finished_run)
-    assert np.flatnonzero((rows.trained == rows.prior.mean).all(1)).tolist() == [3]
-
-
 def test_what_is_left_out_is_named(finished_run, write, ask):
     rows = [*ROWS, *[(77, f"x{k}", 9, .5) for k in range(7)], *[(5555, item, 1, .5) for item in (1, 2, 3)],
             *[(6666, item, 1, b) for item, b in ((1, 0), (2, 1), (3, 1), (4, 0), (5, 0))]]
