@@ -95,17 +95,12 @@ def influences_of_pairs(parameters: list[dict], disclosed: Dataset, pairs: tuple
         for values in parameters:
             net.set_values(values)
             solver.start()
-            solved = []  # of all users
             for k in range(len(chunks)):
-                chunk = chunks[k]
-                found = solver.solve(chunk)
-                solved = solved or [np.zeros((disclosed.num_users, *one.shape[1:]), np.float32) for one in found]
-                for of_all, one in zip(solved, found):
-                    of_all[chunk.users] = one
-            for start in range(0, len(user) if solved else 0, size):
+                solver.solve(chunks[k])
+            for start in range(0, len(user) if len(chunks) else 0, size):
                 place = np.arange(start, min(start + size, len(user)))
                 filled = np.resize(place, size)  # all calls have one shape
-                influence[place] += _finite(solver.of_pairs(user[filled], item[filled], solved)[:len(place)], config)
+                influence[place] += _finite(solver.of_pairs(user[filled], item[filled])[:len(place)], config)
                 bar.update(len(place))
     return influence / len(parameters)
 

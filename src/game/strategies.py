@@ -94,20 +94,20 @@ class Strategies:
                 return *game.within(self.problem.limit(budget)), game
             return game.play(weight)[0], weight, game
 
-    def anchors(self, expected: np.ndarray, budget: float, weight: float | None) -> tuple[list, list]:
-        """Selection vectors of `anchors` anchors, everything first, and the expected influences there, first `expected`."""
+    def anchors(self, most: int, expected: np.ndarray, budget: float, weight: float | None) -> tuple[list, list]:
+        """Selection vectors of so many anchors, everything first, and the expected influences there, first `expected`."""
         config, dataset = self.config, self.problem.dataset
         selections, found = [np.ones(len(expected), bool)], [expected]
-        for number in range(1, config.anchors):
+        for number in range(1, most):
             if config.anchor_placing == "binomial":
                 selection = generator(config.seed, "anchor", number).random(len(expected)) < config.prior
             else:
                 selection = self.play(found, budget, weight, selections)[0]
             if not selection.any():
-                logger.warning("anchor %d of %d would withhold everything: there are no more", number + 1, config.anchors)
+                logger.warning("anchor %d of %d would withhold everything: there are no more", number + 1, most)
                 break
             if number not in self._anchors or not np.array_equal(self._anchors[number][0], selection):
-                logger.info("anchor %d of %d: %s is trained on %.1f%% of the interactions", number + 1, config.anchors,
+                logger.info("anchor %d of %d: %s is trained on %.1f%% of the interactions", number + 1, most,
                             config.plain_model, 100 * selection.mean())
                 with self.timed("influence"):
                     parameters = retrained(self.model, dataset, selection, config, self.device)
@@ -122,18 +122,13 @@ def everything(strategies: Strategies, *_) -> Decisions:
     return Decisions(np.ones(len(b), bool), b)
 
 
-def ifrqe(strategies: Strategies, budget: float, weight: float | None) -> Decisions:
-    influence, expected, report = strategies.at_everything
-    disclosed, weight, _ = strategies.play([expected], budget, weight)
-    return Decisions(disclosed, strategies.problem.unwillingness, weight, influence, expected, report)
-
-
-def ifrqe_pp(strategies: Strategies, budget: float, weight: float | None) -> Decisions:
+def ifrqe(strategies: Strategies, budget: float, weight: float | None, anchors: int | None = None) -> Decisions:
     b, users = strategies.problem.unwillingness, strategies.problem.dataset.num_users
     influence, expected, report = strategies.at_everything
-    selections, found = strategies.anchors(expected, budget, weight)
+    selections, found = strategies.anchors(anchors or 1, expected, budget, weight)
     disclosed, weight, game = strategies.play(found, budget, weight, selections)
-    report = {**report, "anchor_wv": [float(b[selection].sum() / users) for selection in selections]}
+    if anchors:
+        report = {**report, "anchor_wv": [float(b[selection].sum() / users) for selection in selections]}
     return Decisions(disclosed, b, weight, influence, game.play(weight)[1], report)
 
 
@@ -204,7 +199,8 @@ STRATEGIES = {
     "similarity": Strategy(in_order(most_similar), "it is like the item they chose last, for what they mind",
                            "it is too unlike the item they chose last, for what they mind", needs_model=True),
     IFRQE: Strategy(ifrqe, otherwise="a close call between the anchors", needs_model=True, in_ranks=True),
-    IFRQE_PP: Strategy(ifrqe_pp, otherwise="a close call between the anchors", needs_model=True),
+    IFRQE_PP: Strategy(lambda strategies, *limits: ifrqe(strategies, *limits, strategies.config.anchors),
+                       otherwise="a close call between the anchors", needs_model=True),
     # where all instalments went by unwillingness alone it is a threshold
     ASK_FIRST: Strategy(lambda strategies, *limits: AskFirst(strategies)(*limits), *LEAST, asks=True, in_ranks=True,
                         otherwise="in an earlier instalment, by what was known then"),

@@ -40,6 +40,7 @@ class Block:
         gradient = (gradient * -slope[:, None]) @ self.entry
         self.slope = slope.reshape(shape)
         self.gradient = gradient.reshape(*shape, -1).transpose(0, 2, 1)  # (num_users, d, t)
+        self.direction = np.zeros((*shape, len(self.entry)), np.float32)  # of who was solved
 
     def __call__(self, chunk):
         """(u, m, t) influences of the interactions of a chunk, in nats."""
@@ -48,13 +49,13 @@ class Block:
         return np.matmul(positives, direction) * (probability[:, :, :1] - 1)  # d loss / d logit of each positive
 
     def solve(self, chunk):
-        """What `of_pairs` goes by: a list of (u, t, w) arrays for the users of a chunk, from what they were trained on."""
-        return [self._of_samples(chunk)[2].transpose(0, 2, 1)]
+        """Finds what `of_pairs` goes by for the users of a chunk, from what they were trained on."""
+        self.direction[chunk.users] = self._of_samples(chunk)[2].transpose(0, 2, 1)
 
-    def of_pairs(self, user, item, solved):
-        """(p, t) influences of any (p,) items on the targets of their users, in nats; `solved`: of all users, see solve."""
+    def of_pairs(self, user, item):
+        """(p, t) influences of any (p,) items on the targets of their users, in nats; 0 of who was not solved."""
         logit, rows = self.jacobian(user, item)
-        return (sigmoid(logit) - 1)[:, None] * np.einsum("pw,ptw->pt", rows, solved[0][user])
+        return (sigmoid(logit) - 1)[:, None] * np.einsum("pw,ptw->pt", rows, self.direction[user])
 
     def _of_samples(self, chunk):
         """Gradients (u, pairs, w) and probabilities (u, m, 1 + num_neg) of a chunk's samples, and (u, w, t) directions."""
@@ -79,17 +80,19 @@ class Blend(Block):
     def start(self):
         super().start()
         self.embedding = self.net.item_embeddings(self.net.values())
+        self.alike = np.zeros((*self.targets.shape, self.embedding.shape[1]), np.float32)
 
     def __call__(self, chunk):
         history, weights = self._similarity(chunk)
         return super().__call__(chunk) + self.slope[chunk.users][:, None] * np.matmul(history, weights)
 
     def solve(self, chunk):
-        return [*super().solve(chunk), self._similarity(chunk)[1].transpose(0, 2, 1)]
+        super().solve(chunk)
+        self.alike[chunk.users] = self._similarity(chunk)[1].transpose(0, 2, 1)
 
-    def of_pairs(self, user, item, solved):
-        alike = np.einsum("pd,ptd->pt", self.embedding[item], solved[1][user])
-        return super().of_pairs(user, item, solved) + self.slope[user] * alike
+    def of_pairs(self, user, item):
+        alike = np.einsum("pd,ptd->pt", self.embedding[item], self.alike[user])
+        return super().of_pairs(user, item) + self.slope[user] * alike
 
     def _similarity(self, chunk):
         """Embeddings (u, m, d) of a chunk's items, and the (u, d, t) solutions of the regression."""

@@ -35,9 +35,7 @@ class Tangent(nn.Cell):
     """Weighted derivatives of samples' cross-entropies along a direction in parameter space, for u copies of the parameters.
 
     The gradient of their sum in the direction is that of the loss, the one in the parameters a Hessian-vector product.
-
-    Args:
-        arrays: number of arrays that the parameters consist of.
+    `arrays`: of how many arrays the parameters consist.
     """
 
     def __init__(self, arrays: int):

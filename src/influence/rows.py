@@ -154,15 +154,11 @@ class Rows:
 
         To first order: one step of Newton's method with the Hessian of all interactions.
         """
-        slopes = self._slopes(users)
         for part in self._parts(len(users)):
-            rows, objective = self.trained[users[part]], self._objective(self.known(users[part]))
-            _, logit, gradient = objective(rows)
-            hessians = objective.slopes(rows, logit, gradient)[1]
-            for user, slope, *found in zip(users[part], slopes[part], logit, gradient, hessians):
-                yield found[0], self._effects(user, slope, *found)
+            for user, logit, *found in zip(users[part], *self._at_trained(users[part])):
+                yield logit, self._effects(user, logit, *found)
 
-    def _effects(self, user, slope, logit, gradient, hessian):
+    def _effects(self, user, logit, gradient, slope, hessian):
         item, probability = self.dataset.item[self.dataset.history.of(user)], sigmoid(logit)
         now, then = (expected_draws(len(item) - k, len(logit), self.config.num_neg) for k in (0, 1))  # of a negative
         others = np.ones(len(logit), bool)
@@ -177,9 +173,14 @@ class Rows:
         new = np.unique(users[np.isnan(self._slope[users, 0])])
         with one_blas_thread():
             for part in self._parts(len(new)):
-                rows, objective = self.trained[new[part]], self._objective(self.known(new[part]))
-                self._slope[new[part]] = objective.slopes(rows, *objective(rows)[1:])[0]
+                self._slope[new[part]] = self._at_trained(new[part])[2]
         return self._slope[users]
+
+    def _at_trained(self, users):
+        """Logits, their gradients, slopes and Hessians at trained rows, of what they were trained on without a tilt."""
+        rows, objective = self.trained[users], self._objective(self.known(users))
+        found = objective(rows)[1:]
+        return *found, *objective.slopes(rows, *found)
 
     def _parts(self, number):
         return [slice(start, start + self.together) for start in range(0, number, self.together)]
