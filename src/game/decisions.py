@@ -85,11 +85,9 @@ class Decisions:
 
 def barred_by(dropped: Dropped | None, texts: dict[int, str]) -> np.ndarray | None:
     """(k,) why each of Dropped takes no part; `texts`: by row of ratings.csv what is known of vetoes."""
-    if dropped is None:
-        return None
-    found = [f"withdrawn {why}" if why > 0 else texts.get(row, VETOED) if why == VETO else TOO_LITTLE
-             for why, row in zip(dropped.why.tolist(), dropped.rows.tolist())]
-    return np.array(found, object)
+    return None if dropped is None else np.array([
+        f"withdrawn {why}" if why > 0 else texts.get(row, VETOED) if why == VETO else TOO_LITTLE
+        for why, row in zip(dropped.why.tolist(), dropped.rows.tolist())], object)
 
 
 def _record_of(config):

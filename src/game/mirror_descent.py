@@ -111,13 +111,7 @@ def prices_within_budgets(influence: np.ndarray, unwillingness: np.ndarray, budg
 
     At one anchor: interaction k is disclosed until lambda reaches (I_k - critical) / b_k. Sorted by that price the disclosed
     ones are a prefix, so the search is exact; lambda is put midway between the prices of the last that fits and the first
-    that does not.
-
-    Args:
-        influence, unwillingness: (n,) arrays.
-        budgets: list of largest sums of unwillingness over the disclosed interactions.
-        critical: see critical_payoff.
-        share: Share of all interactions that these are.
+    that does not. `budgets`: largest sums of unwillingness over the disclosed; `critical`: see critical_payoff.
     """
     priced, prices = unwillingness > 0, []
     limit = (influence[priced] - critical) / unwillingness[priced]  # the price up to which each is disclosed

@@ -60,8 +60,6 @@ _IN_RANKS = {"strategy": [name for name, strategy in STRATEGIES.items() if strat
 def preprocess(config: Config) -> None:
     """Decides what each user discloses; writes disclosure.csv, the masked dataset and preprocess.json.
 
-    Trains the plain NCF first if there is no checkpoint of it.
-
     Raises:
         InputError: the dataset, the checkpoint or the unwillingness is missing or unfit.
     """

@@ -59,17 +59,13 @@ class Strategies:
 
     def __init__(self, problem: Problem, model: tuple[dict, dict] | None, config: Config, device: str):
         self.problem, self.model, self.config, self.device = problem, model, config, device
+        self.parameters = list(model[0].values()) if model else []  # all sets that it has kept for influences
         self.seconds = {"influence": 0.0, "game": 0.0}
         self._anchors = {}  # by number, the last selection and what is expected there: of another budget it may be the same
 
     def __call__(self, strategy: str, budget: float, weight: float | None = None) -> Decisions:
         """The Decisions of one of STRATEGIES, or of a file, within a share of all unwillingness, or at `weight`, lambda."""
         return find(strategy).decide(self, budget, weight)
-
-    @property
-    def parameters(self) -> list[dict]:
-        """All sets of parameters that the plain model has kept for influences, see Network.values."""
-        return list(self.model[0].values())
 
     @contextlib.contextmanager
     def timed(self, what: str) -> Iterator[None]:

@@ -49,11 +49,7 @@ class Epoch(NamedTuple):
 
 
 def train_on(trainer, finished=0):
-    """Trains, and yields an Epoch after each: the one loop of all trainings.
-
-    Args:
-        trainer: Trainer; config.train_epochs says how many.
-        finished: epochs that are done already.
+    """Trains the train_epochs of a Trainer but those `finished` already, and yields an Epoch after each.
 
     Raises:
         FloatingPointError: the loss diverges.
