@@ -13,8 +13,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.device_adapter import is_there
-
 ROOT = Path(__file__).resolve().parents[1]
 SIZE = ["--sim_users", "60", "--sim_items", "120", "--sim_ratings", "1500", "--train_epochs", "2", "--num_eval_neg", "30"]
 RESULTS = ("train_ncf.json", "preprocess.json", "train_ifrqe.json", "eval_ncf.json", "eval_ifrqe.json")
@@ -102,14 +100,6 @@ def test_a_failing_stage_stops_the_script_with_its_exit_code(tmp_path):
     assert process.stderr.splitlines() == [f"error: --archive {tmp_path}/nowhere.csv: no such file; "
                                            "give the path of a .zip, .inter or .csv file"]
     assert not (tmp_path / "checkpoint").exists()
-
-
-def test_the_gpu_script_names_the_cpu_script_where_there_is_no_gpu(tmp_path):
-    if is_there("GPU"):
-        pytest.skip("there is a GPU")
-    process = script("run_train_gpu.sh", tmp_path, tmp_path, "--output_path", tmp_path, DATASET="simulation")
-    assert process.returncode == 2
-    assert process.stderr.startswith("error: --device_target GPU") and "_cpu.sh" in process.stderr
 
 
 @pytest.mark.parametrize("name, arguments, words", [

@@ -128,7 +128,7 @@ _LARGE = 1 << 26  # bytes of a file from which on its digest is kept
 
 def write_csv(table: pd.DataFrame, path: Path) -> None:
     """Writes a DataFrame as CSV without its index, with a progress bar."""
-    name = re.sub(r"^\.(.*)\.[^.]*\.\d+\.[0-9a-f]+\.tmp.*$", r"\1", path.name)  # see atomic_write
+    name = path.name.partition(f".{_HOST}.")[0].strip(".")  # see staged
     with open(path, "w", encoding="utf-8", errors="backslashreplace", newline="") as file, \
             progress(len(table), f"writing {name}", "row") as bar:
         for start in range(0, max(1, len(table)), _ROWS):

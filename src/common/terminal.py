@@ -87,12 +87,6 @@ def printable(text: object) -> str:
     return _NO_LINE.sub(" ", str(text)).strip()
 
 
-def markdown_text(text: object) -> str:
-    """Text that Markdown shows as it stands, on one line: no table, emphasis, code, formula, link or HTML comes of it."""
-    text = re.sub(r"[\\|*`~$\[]|(?<!\w)_|_(?!\w)", r"\\\g<0>", " ".join(str(text).split()))
-    return text.replace("&", "&amp;").replace("<", "&lt;")
-
-
 def has_colours(stream: TextIO) -> bool:
     """Whether to write in colours: to terminals only, and not if the variable NO_COLOR is set (https://no-color.org)."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

@@ -1,11 +1,10 @@
 """Numbers and tables as text."""
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 import pandas as pd
-
-from .terminal import markdown_text
 
 
 def counted(number: int, noun: str) -> str:
@@ -20,6 +19,12 @@ def mean_and_std(values: Iterable[float | None], digits: int = 4) -> str:
         return ""
     mean = f"{known.mean():.{digits}f}"
     return mean if len(known) == 1 else f"{mean} ± {known.std():.{digits}f}"
+
+
+def markdown_text(text: object) -> str:
+    """Text that Markdown shows as it stands, on one line: no table, emphasis, code, formula, link or HTML comes of it."""
+    text = re.sub(r"[\\|*`~$\[]|(?<!\w)_|_(?!\w)", r"\\\g<0>", " ".join(str(text).split()))
+    return text.replace("&", "&amp;").replace("<", "&lt;")
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
