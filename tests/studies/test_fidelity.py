@@ -13,12 +13,6 @@ SMALL = ["--num_factors", 2, "--layers", "4,2", "--num_eval_neg", 5, "--top_k", 
          "--fidelity_masks", 6, "--fidelity_solvers", "block"]
 
 
-@pytest.fixture
-def ratings(write_ratings):
-    rng = np.random.default_rng(0)
-    return write_ratings([(u, i, t) for u in range(1, 13) for t, i in enumerate(rng.permutation(20)[:8])], items=range(20))
-
-
 def test_spearman_is_the_correlation_of_ranks():
     a = np.array([[3.0, 1], [5, 1], [5, 1], [-2, 1]])
     b = np.array([[0.1, 2], [0.3, 1], [0.2, 3], [0.4, 4]])
@@ -30,12 +24,12 @@ def test_spearman_is_the_correlation_of_ranks():
 def test_subset_keeps_the_first_of_each_user(ratings, settings):
     dataset = load_dataset(settings())
     order = np.random.default_rng(1).random(dataset.num_interactions)
-    for share, number in ((0.5, 3), (0.4, 3), (0.9, 6)):  # of 6 interactions, rounded up
+    for share, number in ((0.5, 4), (0.4, 3), (0.9, 7)):  # of 7 interactions, rounded up
         kept = subset(dataset, order, share)
         for user in range(dataset.num_users):
             mine = dataset.user == user
             assert kept[mine].sum() == number
-            if number < 6:
+            if number < 7:
                 assert order[mine & kept].max() < order[mine & ~kept].min()
 
 
