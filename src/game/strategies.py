@@ -81,8 +81,8 @@ class Strategies:
             return expected_at(self.parameters, self.problem.dataset, self.config)
 
     def play(self, expected: list[np.ndarray], budget: float, weight: float | None,
-             selections: list[np.ndarray] | None = None) -> tuple[np.ndarray, float, Game]:
-        """What is disclosed, (n,) bool, and lambda, at a price or within a budget; and the Game, of `expected` by anchor."""
+             selections: list[np.ndarray]) -> tuple[np.ndarray, float, Game]:
+        """What is disclosed, (n,) bool, and lambda, at a price or within a budget; and the Game of what anchors expect."""
         b, dataset = self.problem.unwillingness, self.problem.dataset
         with self.timed("game"):
             game = Game(expected, b, self.config, selections, dataset.user, dataset.share)
