@@ -248,8 +248,8 @@ def test_setup_that_fails_is_named_and_tried_again(tmp_path):
     for tool in ("bash", "dirname", "readlink", "cat"):
         (tools / tool).symlink_to(shutil.which(tool))
     failed = "pip could not install requirements.txt"
-    for more, said in (({}, failed), ({}, failed), ({"MINDSPORE": "1.9"}, "MINDSPORE=1.9: there are pinned"),
-                       ({"PATH": str(tools)}, "CPython 3.10 to 3.12")):
+    for more, said in (({"PATH": str(tools)}, "CPython 3.10 to 3.12"), ({}, failed), ({}, failed),
+                       ({"MINDSPORE": "1.9"}, "MINDSPORE=1.9: there are pinned")):
         process = subprocess.run(["bash", str(root / "scripts" / "setup_env.sh")], capture_output=True, text=True,
                                  env={**environment, **more})
         assert process.returncode == 2 and said in process.stderr
