@@ -40,10 +40,9 @@ class Newcomers:
 
 
 def read_newcomers(dataset: Interactions, config: Config, least: int, veto: bool) -> Newcomers:
-    """Reads the file `newcomers`.
+    """Reads the file `newcomers`; ties in time are broken by the order of the rows.
 
-    Items that the dataset does not know, and users of whom fewer than `least` interactions count, are left out and named in
-    the log. Ties in time are broken by the order of the rows.
+    Unknown items, and users of whom fewer than `least` interactions count, are left out and named in the log.
 
     Args:
         dataset: whose items they may have, and whose users they may not be.
