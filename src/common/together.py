@@ -31,6 +31,9 @@ class Journal:
     path: Path
     folders: dict[str, Path]
 
+    def __fspath__(self) -> str:
+        return str(self.path)
+
 
 def journal_of(config: Config) -> Journal:
     """The Journal of the dataset that the settings name, with the folders of this run."""
