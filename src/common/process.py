@@ -5,12 +5,10 @@ import importlib
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 from ..config import Config
 from .errors import InputError
 
-ROOT = Path(__file__).resolve().parents[2]
 # nothing is imported before the path is that of the caller: a file in the current folder could stand in for it
 _CODE = ("import sys; sys.path[:] = sys.argv[1].split('\\n'); from importlib import import_module; "
          "getattr(import_module(sys.argv[2]), sys.argv[3])(*sys.argv[4:])")

@@ -1,5 +1,5 @@
 "use strict";
-// The user's page. The rule is that of the game at one anchor (src/evaluation/explain.py, Rule and _reason):
+// The user's page. The rule is that of the game at one anchor (src/game/rule.py):
 // an interaction is disclosed if  expected - price * unwillingness > critical,  unless the user forbade it.
 const data = JSON.parse(document.getElementById("data").textContent);
 const STEP = {"<f8": 8, "<f4": 4, "<u4": 4, "<u1": 1};
