@@ -1,4 +1,4 @@
-"""The items that each held-out item is ranked against: drawn by seed, or as the code of the NCF paper publishes them."""
+"""What positives are trained against, and held-out items ranked against: drawn by seed, or as the NCF code publishes it."""
 from __future__ import annotations
 
 import numpy as np
@@ -8,9 +8,41 @@ from .common.errors import InputError
 from .common.tables import existing_file
 from .config import Config
 from .dataset import Dataset
-from .stat_utils import generator, sample_distinct_outside
+from .stat_utils import PairSet, generator, sample_distinct_outside, sample_outside
 
 _BELONGS = "give the file that belongs to this dataset"
+
+
+def check_negatives(dataset: Dataset, counts: np.ndarray) -> None:
+    """Raises InputError if a user who trains, and has (num_users,) `counts` items, has interacted with every item."""
+    full = (counts >= dataset.num_items) & (dataset.history.length > 0)
+    if full.any():
+        raise InputError(f"dataset {dataset.name}: user {dataset.user_ids[full][0]} has interacted with all "
+                         f"{dataset.num_items} items, so no negative can be drawn; make the dataset anew with "
+                         f"--max_ratings {dataset.num_items - 1}, which leaves such users out")
+
+
+def training_groups(dataset: Dataset, num_neg: int, rng: np.random.Generator, pairs: PairSet | None = None,
+                    order: np.ndarray | None = None) -> np.ndarray:
+    """Each positive of the history with fresh negatives.
+
+    Args:
+        dataset: Dataset.
+        num_neg: negatives a positive.
+        rng: NumPy generator.
+        pairs: dataset.history_pairs(), if the caller has it.
+        order: (n,) positives to take, as positions in the history; without it all in the order of the history.
+
+    Returns:
+        (n, 1 + num_neg) int32 items; column 0 is the positive, the others are no training positive of the user.
+
+    Raises:
+        InputError: a user has interacted with every item.
+    """
+    pairs = dataset.history_pairs() if pairs is None else pairs
+    check_negatives(dataset, pairs.counts)
+    user, item = (dataset.user, dataset.item) if order is None else (dataset.user[order], dataset.item[order])
+    return np.concatenate([item[:, None], sample_outside(user, pairs, rng, num_neg)], axis=1)
 
 
 def evaluation_candidates(dataset: Dataset, held_out: str, config: Config) -> np.ndarray:

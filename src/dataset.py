@@ -1,8 +1,9 @@
-"""Leave-one-out split and training groups of a dataset folder.
+"""Leave-one-out split of a dataset folder.
 
 What its user has vetoed or withdrawn is left out first. Of what is left the last interaction of each user is their test
 item, the second-last their validation item, all before them their history. With `holdout` 1, as in the NCF literature, the
-history takes in the second-last too and there is no validation item. See docs/maths.md, section 1.
+history takes in the second-last too and there is no validation item. With 0, for use in a product, nothing is held out:
+all is in the history. See docs/maths.md, section 1.
 """
 from __future__ import annotations
 
@@ -15,17 +16,19 @@ import numpy as np
 
 from .common.errors import InputError
 from .common.share import WHOLE, Share, SharedPairs
-from .common.variant import REMEDY, dataset_folder
+from .common.variant import REMEDY, dataset_folder, is_masked
 from .common.wording import counted
 from .config import Config
 from .consent.allowed import TOO_FEW, WAITS, Consent, Dropped, barred
 from .consent.withdrawn import check_head, read_requests, taken_back
-from .constants import DATASET_FILE, HELD_OUT_FILE
+from .constants import DATASET_FILE, HELD_OUT_FILE, HOLDOUT
 from .history import History
 from .sources.interactions import Ids, Interactions, ordered, read_interactions, read_masked
-from .stat_utils import PairSet, sample_outside
+from .stat_utils import PairSet
 
 logger = logging.getLogger("ifrqe")
+
+LEAST = 3  # interactions of a user of whom anything is known where nothing is held out: one of them to learn from, and two
 
 
 @dataclass
@@ -33,7 +36,7 @@ class HeldOut:
     """What is held out of each user; -1 for users of whom too little may be used to hold anything out.
 
     validation: (num_users,) int32 items; None if only the test item is held out.
-    test: (num_users,) int32 items; None for those that may not look at them.
+    test: (num_users,) int32 items, -1 where nothing is held out; None for those that may not look at them.
     rows: (num_users, holdout) int64, rows of ratings.csv, in order of time; None where there is no such file.
     """
     validation: np.ndarray | None
@@ -42,9 +45,10 @@ class HeldOut:
 
     @classmethod
     def of(cls, interactions: Interactions, place: np.ndarray) -> HeldOut:
-        """What stands at (num_users, 1 or 2) places of Interactions; -1 for nothing."""
+        """What stands at (num_users, 0 to 2) places of Interactions; -1 for nothing."""
         item, rows = (np.append(values, -1)[place] for values in (interactions.item, interactions.rows))
-        return cls(item[:, 0].astype(np.int32) if place.shape[1] == 2 else None, item[:, -1].astype(np.int32), rows)
+        last = item[:, -1] if place.shape[1] else np.full(len(place), -1)
+        return cls(item[:, 0].astype(np.int32) if place.shape[1] == 2 else None, last.astype(np.int32), rows)
 
 
 @dataclass
@@ -85,7 +89,7 @@ class Dataset(Interactions):
     @property
     def held_pairs(self) -> tuple[np.ndarray, np.ndarray]:
         """(h,) users and items of all that is held out."""
-        held = [self.test] if self.validation is None else [self.test, self.validation]
+        held = [items for items in (self.test, self.validation) if items is not None]
         users, items = np.tile(np.arange(self.num_users, dtype=np.int32), len(held)), np.concatenate(held)
         return users[items >= 0], items[items >= 0]
 
@@ -93,6 +97,24 @@ class Dataset(Interactions):
     def held_out(self) -> np.ndarray:
         """(num_users, holdout) int64, rows of ratings.csv that hold the validation item (if any) and the test item."""
         return self.held.rows
+
+    @property
+    def informed(self) -> np.ndarray:
+        """(n,) bool: the interactions of users of whom there is something to tell by what they are worth to them."""
+        return (self.validation is not None) | (self.history.length >= LEAST)[self.user]
+
+    @property
+    def yardstick(self) -> np.ndarray:
+        """(n,) bool: what takes the place of validation items where there are none: the last one of who is `informed`."""
+        return self.informed & (self.history.from_end == 0) & (self.validation is None)
+
+    def deciding(self) -> Dataset:
+        """What a model that decides is trained on: all but what stands in for validation items, which are its own then."""
+        if self.validation is not None:
+            return self
+        last, validation = self.yardstick, np.full(self.num_users, -1, np.int32)
+        validation[self.user[last]] = self.item[last]
+        return dataclasses.replace(self.part(~last), held=HeldOut(validation, None), dropped=self.dropped)
 
     @property
     def all_user_ids(self) -> np.ndarray:
@@ -166,7 +188,7 @@ def without_test_items(dataset: Dataset) -> Dataset:
 def split(name: str, ids: Ids, ratings: tuple, holdout: int = 2) -> Dataset:
     """Leave-one-out split, by time and then by their order, of (r,) positions of users and of items, and times.
 
-    Every user needs `holdout` of them, 1 or 2.
+    Every user needs `holdout` of them, 0 to 2.
     """
     return split_allowed(ordered(name, ids, ratings), holdout)
 
@@ -177,7 +199,7 @@ def split_allowed(whole: Interactions, holdout: int, why: np.ndarray | None = No
 
     Args:
         whole: Interactions.
-        holdout: items held out of each user, 1 or 2.
+        holdout: items held out of each user, 0 to 2.
         why: (n,) int, why each takes no part, see Dropped; 0 for what may be used. None for all.
         later: (n,) int, the number of a request that came after the training that the split is of; 0 for none. What it took
             back takes no part, but the split of the others stays as it is; who has lost a held-out item is not scored.
@@ -224,11 +246,11 @@ def load_dataset(config: Config, masked: bool = False, consent: Consent | None =
         InputError: a file is missing or wrong, nothing is left, or an option contradicts what the dataset was made with.
     """
     requests = read_requests(config)
-    if masked or (dataset_folder(config) / HELD_OUT_FILE).is_file():
+    if masked or (dataset_folder(config) / HELD_OUT_FILE).is_file() or is_masked(dataset_folder(config)):
         return _masked(config, masked, requests)
     dataset = allowed_part(read_interactions(config), config, requests, consent)
     if dataset.dropped is not None:
-        left = dataset.num_users - len(dataset.scored)
+        left = ((dataset.history.length == 0) & (dataset.test < 0)).sum()
         logger.info("%s: %s%s", dataset.name, dataset.dropped.summary(),
                     f"; nothing at all of {counted(left, 'user')}" if left else "")
     return dataset
@@ -260,41 +282,9 @@ def _masked(config, masked, requests):
         if taken_back(part, config, requests).any():
             raise InputError(f"{folder}: holds what was withdrawn since it was made, as an old copy does; {REMEDY}")
     history = held.history
-    if not np.isin(history.length, (0, config.holdout)).all():
-        raise InputError(f"{folder / HELD_OUT_FILE}: holds other than --holdout {config.holdout} rows of a user; run "
-                         "preprocess.py with the same --holdout")
+    if record.get(HOLDOUT, config.holdout) != config.holdout or not np.isin(history.length, (0, config.holdout)).all():
+        raise InputError(f"{folder / HELD_OUT_FILE}: is not of --holdout {config.holdout}, or lacks rows; run preprocess.py "
+                         "with the same --holdout")
     place = np.where(history.length[:, None] > 0, history.first[:, None] + np.arange(config.holdout), -1)
     return Dataset(trained.name, trained.ids, trained.user, trained.item, trained.rows, HeldOut.of(held, place),
                    consent=Consent(requests=len(requests)))
-
-
-def check_negatives(dataset: Dataset, counts: np.ndarray) -> None:
-    """Raises InputError if a user who trains, and has (num_users,) `counts` items, has interacted with every item."""
-    full = (counts >= dataset.num_items) & (dataset.history.length > 0)
-    if full.any():
-        raise InputError(f"dataset {dataset.name}: user {dataset.user_ids[full][0]} has interacted with all "
-                         f"{dataset.num_items} items, so no negative can be drawn; make the dataset anew with "
-                         f"--max_ratings {dataset.num_items - 1}, which leaves such users out")
-
-
-def training_groups(dataset: Dataset, num_neg: int, rng: np.random.Generator, pairs: PairSet | None = None,
-                    order: np.ndarray | None = None) -> np.ndarray:
-    """Each positive of the history with fresh negatives.
-
-    Args:
-        dataset: Dataset.
-        num_neg: negatives a positive.
-        rng: NumPy generator.
-        pairs: dataset.history_pairs(), if the caller has it.
-        order: (n,) positives to take, as positions in the history; without it all in the order of the history.
-
-    Returns:
-        (n, 1 + num_neg) int32 items; column 0 is the positive, the others are no training positive of the user.
-
-    Raises:
-        InputError: a user has interacted with every item.
-    """
-    pairs = dataset.history_pairs() if pairs is None else pairs
-    check_negatives(dataset, pairs.counts)
-    user, item = (dataset.user, dataset.item) if order is None else (dataset.user[order], dataset.item[order])
-    return np.concatenate([item[:, None], sample_outside(user, pairs, rng, num_neg)], axis=1)

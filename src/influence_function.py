@@ -120,14 +120,19 @@ def expected_at(parameters: list[dict], dataset: Dataset, config: Config,
     Takes and raises what influences does; config: also influence_lags and shrinkage.
 
     Returns:
-        influence: (n,) on the validation item; nats, positive = disclosing helps.
-        expected: (n,) float64, see expected_influence, and shrunk.
+        influence: (n,) on the validation item, or on what stands in for it, whose own is on the item before; nats, positive
+            = disclosing helps.
+        expected: (n,) float64, see expected_influence, and shrunk; of whom nothing is known the mean of the others.
         report: dict.
     """
-    targets = target_items(dataset, config.influence_lags)
+    targets = target_items(dataset, max(config.influence_lags, int(dataset.validation is None)))
+    if (last := dataset.yardstick).any():  # the model was not trained on what stands in for validation items
+        disclosed = ~last if disclosed is None else disclosed & ~last
     found, report = influences(parameters, dataset, config, targets, disclosed)
     expected, report["expectation"] = expected_influence(found, dataset)
     shrinkage = default_shrinkage(dataset) if config.shrinkage is None else config.shrinkage
-    report.update(shrinkage=float(shrinkage),
-                  expected_mean=float(dataset.share.total(expected.sum()) / max(1, dataset.all_interactions)))
-    return found[:, 0].copy(), shrunk(expected, shrinkage, report["expected_mean"]), report
+    known = dataset.informed
+    mean = dataset.share.total(expected[known].sum()) / max(1, dataset.share.total(known.sum()))
+    report.update(shrinkage=float(shrinkage), expected_mean=float(mean))
+    expected = np.where(known, shrunk(expected, shrinkage, mean), shrunk(expected, 1, mean))
+    return found[np.arange(len(last)), last.astype(int)], expected, report

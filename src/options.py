@@ -12,9 +12,9 @@ from .constants import MASKED_MODEL, MODELS
 
 # By group what a value must be: a tuple of choices, or a type, with an interval for numbers.
 GROUPS = {
-    "filter": {"min_ratings": "int [3, inf)", "max_ratings": "int [0, inf)", "duplicates": ("error", "last", "first")},
+    "filter": {"min_ratings": "int [1, inf)", "max_ratings": "int [0, inf)", "duplicates": ("error", "last", "first")},
     "simulation": {"sim_users": "int [1, inf)", "sim_items": "int [20, inf)", "sim_ratings": "int [3, inf)"},
-    "split": {"holdout": "int [1, 2]"},
+    "split": {"holdout": "int [0, 2]"},
     "model": {"model": (*MODELS, "FILE.py"), "layers": "ints [1, inf)", "num_factors": "int [1, inf)",
               "gcn_layers": "int [1, inf)"},
     "training": {
@@ -68,7 +68,7 @@ REMOVED = {  # options of earlier versions, or one of their values, and what ser
     "lissa_batch": "lissa_depth and lissa_scale remain; a step has 256 samples",
     "lissa_damping": "it is .01; a larger lissa_scale has a like effect",
     "checkpoint_url": "checkpoints of an earlier job under the same train_url are fetched",
-    "holdout 3": "1 or 2 serve, and influences look at --influence_lags items; more gave the same gains",
+    "holdout 3": "0, 1 or 2 serve, and influences look at --influence_lags items; more gave the same gains",
     "budget_scope": "wv_budget is of all users together; for less of a user, state more unwillingness in a willingness_file",
     "protect": "raise wv_budget; scripts/run_tradeoff.sh says how many users are surely worse off",
     "needs": "receipts and --explain_user say what each interaction is worth to its user",
@@ -176,8 +176,8 @@ def check_together(values: dict, given: set[str]) -> None:
            "decays all rows of the tables, lazy Adam touches only those of a batch; add --lazy_adam False")
     refuse(values["holdout"] == 1 and values["masked"], "holdout",
            "the masked dataset was decided on the validation items, which this would train on; leave it out with --masked")
-    refuse(values["holdout"] == 1 and values["personal"] == "auto", "personal",
-           "--holdout 1 leaves no validation item to decide by; give --personal False")
+    refuse(values["holdout"] < 2 and values["personal"] == "auto", "personal",
+           f"--holdout {values['holdout']} leaves no validation item to decide by; give --personal False")
     refuse(values["batch_size"] < 1 + values["num_neg"], "batch_size",
            f"must be at least 1 + num_neg = {1 + values['num_neg']}, one positive with its negatives")
     refuse(0 < values["max_ratings"] < values["min_ratings"], "max_ratings",

@@ -41,7 +41,7 @@ def test_command_line_overrides(arguments, key, value):
     ("--layers=", "needs whole numbers"), ("--layers 7,4", "even"), ("--layers 8,0", "--layers 0"),
     ("--learning_rate nan", "needs a finite number"), ("--learning_rate 0", "--learning_rate 0.0"),
     ("--wv_budget 0", "--wv_budget 0.0"), ("--wv_budget 1.1", "--wv_budget 1.1"), ("--prior 1", "--prior 1.0"),
-    ("--holdout 0", "--holdout 0"), ("--holdout 3", "--influence_lags"), ("--solver magic", "blend, block, lissa"),
+    ("--holdout -1", "--holdout -1"), ("--holdout 3", "--influence_lags"), ("--solver magic", "blend, block, lissa"),
     ("--batch_size 4 --num_neg 4", "--batch_size 4"), ("--top_k 100", "num_eval_neg 99"),
     ("--personal perhaps", "auto, False"), ("--personal --masked", "--personal"), ("--personal true", "auto serves"),
     ("--personal auto --holdout 1", "give --personal False"), ("--weight_decay 0.1", "--lazy_adam False"),

@@ -3,11 +3,11 @@ import json
 import numpy as np
 import pytest
 
-from src.candidates import evaluation_candidates
+from src.candidates import evaluation_candidates, training_groups
 from src.common.files import digest
 from src.common.variant import asked
 from src.consent.allowed import TOO_FEW, VETO, WAITS, Consent
-from src.dataset import load_dataset, split_allowed, training_groups
+from src.dataset import load_dataset, split_allowed
 from src.sources.interactions import read_interactions
 from src.stat_utils import generator
 from tests.small import refused

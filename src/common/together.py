@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..config import Config
-from ..constants import MOVIES_FILE, PENDING_FILE
+from ..constants import HELD_OUT_FILE, MOVIES_FILE, PENDING_FILE
 from .files import digest, put_in_place, staged, sync, write_json
 from .variant import DATA, dataset_folder, folders_of
 
 logger = logging.getLogger("ifrqe")
 
-_REMOVABLE = re.compile(r"[^/]+\.(last|partial)\.ckpt|" + re.escape(MOVIES_FILE))  # what a journal may remove
+_REMOVABLE = re.compile("|".join([r"[^/]+\.(last|partial)\.ckpt", *map(re.escape, (MOVIES_FILE, HELD_OUT_FILE))]))
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from ..constants import (
     DATASET_FILE,
     DISCLOSURE_FILE,
     HELD_OUT_FILE,
+    HOLDOUT,
     MASK_SETTINGS,
     MASKED_MODEL,
     MASKED_PREFIX,
@@ -94,7 +95,7 @@ def check_tables(folder: Path) -> None:
     """Raises InputError if a table in a dataset folder is not what its record says; what has no record is taken as it is."""
     record = record_of(folder)
     masked = "masked_from" in record
-    if masked and HELD_OUT_FILE not in record.get(DIGESTS, {}):
+    if masked and record.get(HOLDOUT) != 0 and HELD_OUT_FILE not in record.get(DIGESTS, {}):
         raise InputError(f"{folder}: was written by an earlier version, with held-out interactions among those that train; "
                          f"{REMEDY}")
     for name, said in record.get(DIGESTS, {}).items():

@@ -12,13 +12,15 @@ from pathlib import Path
 
 import numpy as np
 
+from ..common.errors import InputError
 from ..common.variant import Variant
 from ..config import Config
-from ..dataset import Dataset
+from ..dataset import LEAST, Dataset
+from ..device_adapter import set_device
 from ..network import build
 from ..options import TRAINED, options_of
-from ..training.checkpoint import check_checkpoint, load_anchors, read_checkpoint
-from ..training.train import train
+from ..training.checkpoint import DIGEST, check_checkpoint, load_anchors, read_checkpoint
+from ..training.train import Validation, anchor_epochs, train
 from ..training.trainer import Trainer, train_on
 
 logger = logging.getLogger("ifrqe")
@@ -42,9 +44,22 @@ def trained_model(config: Config, remedy: str = "give the options of that traini
 
 
 def load_model(dataset: Dataset, config: Config) -> tuple[dict, dict]:
-    """The anchor of everything disclosed: see load_anchors, of the plain model."""
+    """The anchor of everything disclosed: see load_anchors, of the plain model.
+
+    Where nothing is held out that model has seen what stands in for validation items: another is trained in memory without.
+    """
     variant = Variant(config)
-    return load_anchors(variant.checkpoint, dataset, variant)
+    if dataset.validation is not None:
+        return load_anchors(variant.checkpoint, dataset, variant)
+    part = dataset.deciding()
+    if not len(part.scored):
+        raise InputError(f"--strategy {config.strategy}: no user of {dataset.name} has {LEAST} interactions, so "
+                         "that nothing can be said of what they are worth; give --strategy threshold")
+    logger.info("%s is trained without the last interaction of each user, to decide by", config.plain_model)
+    anchor, validate = anchor_epochs(part, config), Validation(part, config)
+    for epoch in train_on(Trainer(build(part, config), part, config, set_device(config))):
+        anchor.on_epoch_end({"epoch": epoch.number, **validate(epoch.values)}, epoch.values)
+    return anchor.kept, {"settings": config.select("split", "model", *TRAINED), DIGEST: None}
 
 
 def retrained(model: tuple[dict, dict], dataset: Dataset, disclosed: np.ndarray, config: Config, device: str) -> list[dict]:
@@ -55,7 +70,7 @@ def retrained(model: tuple[dict, dict], dataset: Dataset, disclosed: np.ndarray,
         config: anchor_warm_epochs: 0 trains from scratch up to the last of the model's own anchor epochs, and takes the
             same epochs; else training starts from its anchor and goes on for so many epochs, all of which are taken.
     """
-    (sets, info), part = model, dataset.part(disclosed)
+    (sets, info), part = model, dataset.part(disclosed & ~dataset.yardstick)
     config = config.replace(**{key: info["settings"][key] for key in options_of(*TRAINED)})
     net, kept, warm = build(part, config), list(sets), config.anchor_warm_epochs
     if warm:

@@ -24,7 +24,7 @@ from ..network import build
 from ..sources.interactions import Ids
 from ..stat_utils import own_numbers
 from ..training.trainer import Trainer, train_on
-from .decisions import Decisions
+from .decisions import THRESHOLD, Decisions
 from .mirror_descent import critical_payoff, prices_of
 from .problem import Problem, first_within
 
@@ -45,11 +45,16 @@ class DecidingSide:
         self.held = HeldOut(None, np.full(len(ids.users), -1, np.int32))
         self.epochs = sorted({max(1, round(part * config.train_epochs)) for part in EPOCHS})
 
-    def hear(self, user: np.ndarray, item: np.ndarray, unwillingness: np.ndarray) -> None:
-        """Is told all that is disclosed by now: (m,) positions of users, ascending, and of items, and unwillingness."""
+    def hear(self, user: np.ndarray, item: np.ndarray, unwillingness: np.ndarray, trains: np.ndarray | None = None) -> None:
+        """Is told all that is disclosed by now: (m,) positions of users, ascending, and of items, and unwillingness.
+
+        `trains`: (m,) bool, what it may train on to decide; None for all.
+        """
+        self.spent = float(self.share.total(unwillingness.sum()))
+        if trains is not None:
+            user, item = user[trains], item[trains]
         share = self.share.part(History(user, len(self.ids.users)).length)
         self.disclosed = Dataset(self.config.dataset, self.ids, user, item, None, self.held, share)
-        self.spent = float(share.total(unwillingness.sum()))
 
     def announce(self) -> list[dict]:
         """Trains on what is disclosed; returns the sets of parameters, see Network.values, that all devices are told."""
@@ -67,7 +72,8 @@ class Devices:
         self.dataset, self.unwillingness, self.config = problem.dataset, problem.unwillingness, config
         self.net = build(self.dataset, config)  # takes the parameters of each announcement, with one graph for all
         self.critical = critical_payoff(config.prior, config.rounds, config.game_rate)
-        self.targets = target_items(self.dataset, max(0, config.influence_lags - 1))
+        nothing_held = self.dataset.validation is None
+        self.targets = target_items(self.dataset, max(int(nothing_held), config.influence_lags - 1))
         names = self.dataset.share.own(np.arange(len(self.dataset.all_user_ids)))[self.dataset.user]
         self.ties = own_numbers(config.seed, "ties", names, self.dataset.item).astype(np.float64)
 
@@ -81,14 +87,16 @@ class Devices:
         Of the rows, and of `disclosed`, each device looks at those of its own user, which it knows anyway.
 
         Returns:
-            influence: (n,) on the validation item; nats, positive = disclosing helps.
-            expected: (n,) float64, nats, see expected_influence.
+            influence: (n,) on the validation item, or on what stands in for it, see influence_function.expected_at; nats,
+                positive = disclosing helps.
+            expected: (n,) float64, nats, see expected_influence; 0 of whom nothing is known.
             report: dict, for preprocess.json.
         """
         pairs = self.dataset.user, self.dataset.item
         found = influences_of_pairs(announced, disclosed, pairs, self.targets, self.config, self.net)
         expected, expectation = expected_influence(found, self.dataset, fit=False)
-        return found[:, 0].copy(), expected, {"expectation": expectation}
+        own = self.dataset.yardstick.astype(int)
+        return found[np.arange(len(own)), own], np.where(self.dataset.informed, expected, 0.0), {"expectation": expectation}
 
 
 def answers(level: np.ndarray, ties: np.ndarray, unwillingness: np.ndarray, left: float, share: Share) -> np.ndarray:
@@ -129,7 +137,7 @@ class AskFirst:
         for number, part in enumerate(shares, 1):
             left, at_price = part * limit - self.side.spent, weight is not None and number == len(shares)
             known = at_price or left >= MOST and per_item(self.side.disclosed) >= FEW
-            if known and self.side.disclosed.all_interactions:
+            if known and self.side.disclosed.all_interactions and self.share.total(self.problem.dataset.informed.sum()):
                 with self.timed("training"):
                     announced = self.side.announce()
                 with self.timed("influence"):
@@ -148,17 +156,21 @@ class AskFirst:
             spent.append(self.side.spent / len(self.problem.dataset.all_user_ids))
             logger.info("instalment %d of %d, %s: %s more interactions are disclosed, %s in all", number, len(shares),
                         "by unwillingness alone" if price is None else f"down to price {price:.4g}",
-                        f"{self.share.total(more.sum()):,.0f}", f"{self.side.disclosed.all_interactions:,}")
+                        f"{self.share.total(more.sum()):,.0f}", f"{self.share.total((instalment > 0).sum()):,.0f}")
         last = next((price for price in prices[::-1] if price is not None), None)
-        record = {"instalment_wv": spent, "instalment_weights": prices}
+        least = b[(instalment > 0) & np.array([True, *(price is None for price in prices)])[instalment]]
+        record = {"instalment_wv": spent, "instalment_weights": prices,
+                  THRESHOLD: float(self.share.each(least.max(initial=0)).max())}
         if found is None:
             return Decisions(instalment > 0, b, last, record=record, instalment=instalment)
         record.update(found[2], parameter_sets=len(self.side.epochs))
         return Decisions(instalment > 0, b, last, found[0], found[1], record, instalment)
 
     def _tell(self, disclosed):
-        dataset = self.problem.dataset
-        self.side.hear(dataset.user[disclosed], dataset.item[disclosed], self.problem.unwillingness[disclosed])
+        dataset, trains = self.problem.dataset, None
+        if dataset.validation is None:  # a device tells its yardstick apart
+            trains = ~dataset.yardstick[disclosed]
+        self.side.hear(dataset.user[disclosed], dataset.item[disclosed], self.problem.unwillingness[disclosed], trains)
 
     def _last(self, prices):
         """The lowest of all ranks' prices."""

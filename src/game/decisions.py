@@ -26,6 +26,7 @@ _PLAYED_KEYS = ("solver", "parameter_sets", "anchors", "prior", "rounds", "game_
 COLUMNS = (USER, ITEM, INFLUENCE, UNWILLINGNESS, DISCLOSED, EXPECTED)
 DISCLOSURE_SHA256, CONSENT = "disclosure_sha256", "consent"  # keys of preprocess.json; the first of dataset.json, too
 MODEL_SHA256 = "model_sha256"  # key of preprocess.json: of the parameters of the model that the influences come from
+THRESHOLD = "unwillingness_threshold"  # key of preprocess.json: the largest b that is disclosed of whom nothing is known
 VETOED, TOO_LITTLE = "veto", "too few rows"  # reasons
 
 

@@ -29,6 +29,7 @@ from ..constants import (
     DISCLOSURE_FILE,
     DISCLOSURE_PLOT,
     HELD_OUT_FILE,
+    HOLDOUT,
     MASK_SETTINGS,
     MOVIES_FILE,
     PREPROCESS_FILE,
@@ -54,7 +55,8 @@ logger = logging.getLogger("ifrqe")
 
 MADE_BY = "made_by"  # key of a masked dataset's dataset.json: the run
 _PART = "disclosure_{}.csv"  # of each rank
-_IN_RANKS = {"strategy": [name for name, strategy in STRATEGIES.items() if strategy.in_ranks], "solver": OWN_DATA}
+_IN_RANKS = {"strategy": [name for name, strategy in STRATEGIES.items() if strategy.in_ranks], "solver": OWN_DATA,
+             "holdout": (2,)}
 
 
 def preprocess(config: Config) -> None:
@@ -63,18 +65,19 @@ def preprocess(config: Config) -> None:
     Raises:
         InputError: the dataset, the checkpoint or the unwillingness is missing or unfit.
     """
-    if config.holdout < 2:
-        raise InputError(f"--holdout {config.holdout}: leaves no validation item for the influences; use 2 here")
+    if config.holdout == 1:
+        raise InputError("--holdout 1: leaves no validation item for the influences; give 2, or 0 to hold out nothing")
     check_ranks(config, _IN_RANKS)
     strategy = find(config.strategy)
     inputs = data_files(config) + plugin_files(config.model, config.strategy, config.solver)
-    if strategy.needs_model:
+    if strategy.needs_model and config.holdout:
         inputs.append(trained_model(config))
     output, target = Path(config.output_path), dataset_folder(config, masked=True)
     written = [output / DISCLOSURE_FILE, output / PREPROCESS_FILE,
-               *(target / name for name in (RATINGS_FILE, HELD_OUT_FILE, DATASET_FILE))]
+               *(target / name for name in (RATINGS_FILE, *[HELD_OUT_FILE] * bool(config.holdout), DATASET_FILE))]
     device = set_device(config)
-    trains = (*TRAINED, "processes") if strategy.asks else ()  # else their models say how they were trained
+    trains = strategy.asks or strategy.needs_model and not config.holdout  # else their models say how they were trained
+    trains = (*TRAINED, "processes") if trains else ()
     stage = Stage("preprocess", __name__, config, ("split", "model", *trains, *influence_groups(config), *MASK), inputs,
                   written, device)
     if stage.is_done():
@@ -209,12 +212,15 @@ def write_masked_dataset(config: Config, dataset: Dataset, kept: np.ndarray, fil
     """
     source, target = dataset_folder(config), dataset_folder(config, masked=True)
     digests = {}
-    for name, rows in ((RATINGS_FILE, kept), (HELD_OUT_FILE, dataset.held_out[dataset.scored].ravel())):
+    held = {HELD_OUT_FILE: dataset.held_out[dataset.scored].ravel()} if config.holdout else {}
+    for name, rows in {RATINGS_FILE: kept, **held}.items():
         with files.write(MASKED, name) as temporary:
             copy_rows(source / RATINGS_FILE, np.sort(rows), temporary)
             digests[name] = digest(temporary)
-    files.remove(MASKED, MOVIES_FILE)  # of an earlier version
+    for name in (MOVIES_FILE, HELD_OUT_FILE):  # of an earlier version, or where something was held out
+        if name not in digests:
+            files.remove(MASKED, name)
     files.write_json(MASKED, DATASET_FILE, {
         **record_of(source), "dataset": target.name, "masked_from": source.name, **record, "num_ratings": len(kept),
-        DIGESTS: digests, TEXT_IDS: text_ids(dataset.user_ids, dataset.item_ids), MADE_BY: _run_of(config),
-        **head_of(read_requests(config))})
+        HOLDOUT: config.holdout, DIGESTS: digests, TEXT_IDS: text_ids(dataset.user_ids, dataset.item_ids),
+        MADE_BY: _run_of(config), **head_of(read_requests(config))})

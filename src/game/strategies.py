@@ -19,13 +19,14 @@ from ..common.errors import InputError
 from ..config import Config
 from ..dataset import without_test_items
 from ..influence.block import TINY
+from ..influence.expected import target_items
 from ..influence_function import expected_at
 from ..network import model_class
 from ..options import INFLUENCES
 from ..stat_utils import generator
 from .anchors import retrained
 from .ask_first import AskFirst
-from .decisions import Decisions
+from .decisions import THRESHOLD, Decisions
 from .mirror_descent import Game
 from .problem import Problem, first_within
 
@@ -123,6 +124,8 @@ def ifrqe(strategies: Strategies, budget: float, weight: float | None, anchors: 
     influence, expected, report = strategies.at_everything
     selections, found = strategies.anchors(anchors or 1, expected, budget, weight)
     disclosed, weight, game = strategies.play(found, budget, weight, selections)
+    gain = max(report["expected_mean"], 0) - game.critical
+    report = {**report, THRESHOLD: float(np.clip(gain / weight, 0, 1)) if weight else float(gain > 0)}
     if anchors:
         report = {**report, "anchor_wv": [float(b[selection].sum() / users) for selection in selections]}
     return Decisions(disclosed, b, weight, influence, game.play(weight)[1], report)
@@ -149,11 +152,12 @@ def latest(strategies: Strategies) -> np.ndarray:
 
 def most_similar(strategies: Strategies) -> np.ndarray:
     dataset, model = strategies.problem.dataset, model_class(strategies.config.model)
-    total = np.zeros(dataset.num_interactions)
+    total, to = np.zeros(dataset.num_interactions), target_items(dataset, 1)[dataset.user, dataset.yardstick.astype(int)]
     for values in strategies.parameters:
         embedding = model.item_embeddings(values)
-        total += np.einsum("nd,nd->n", embedding[dataset.item], embedding[dataset.validation[dataset.user]])
-    similarity = total / len(strategies.parameters)
+        total += np.einsum("nd,nd->n", embedding[dataset.item], embedding[to])
+    similarity, known = total / len(strategies.parameters), dataset.informed
+    similarity[~known] = similarity[known].mean()
     price = similarity / np.maximum(strategies.problem.unwillingness, TINY)
     return np.where(similarity > 0, -price, np.inf)
 

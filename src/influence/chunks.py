@@ -3,8 +3,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..candidates import check_negatives
 from ..common.share import SharedPairs, cut
-from ..dataset import check_negatives
 from ..history import History
 from ..stat_utils import PairSet, generator, own_numbers, own_samples_outside, sample_outside
 

@@ -12,13 +12,21 @@ DENSE = 40  # interactions an item from which on nothing is shrunk
 def target_items(dataset, lags):
     """(num_users, 1 + lags) int32: each user's validation item, then the last items of their history, latest first.
 
-    Where a history is too short, the validation item stands in; expected_influence does not read it there.
+    Without validation items the last of the history is the first. Where a history is too short, the validation item stands
+    in; expected_influence does not read it there.
     """
-    latest = np.maximum(dataset.validation, 0)  # who takes no part has no interactions that could be asked about
-    targets, back = np.tile(latest[:, None], 1 + lags), dataset.history.from_end + 1
-    near = back <= lags
+    back, latest = _later(dataset) + 1, np.zeros(dataset.num_users, np.int32)  # who has no interactions is not asked about
+    if dataset.validation is not None:
+        latest = np.maximum(dataset.validation, 0)
+    latest[dataset.user[back == 0]] = dataset.item[back == 0]
+    targets, near = np.tile(latest[:, None], 1 + lags), back <= lags
     targets[dataset.user[near], back[near]] = dataset.item[near]
     return targets
+
+
+def _later(dataset):
+    """(n,) how many interactions of the history come after each; without validation items -1 for the last."""
+    return dataset.history.from_end - (dataset.validation is None)
 
 
 def expected_influence(influence, dataset, fit=True):
@@ -40,7 +48,7 @@ def expected_influence(influence, dataset, fit=True):
         report = {str(n): {"slopes": [1 / n] * n, "intercept": 0.0, "scale": [1.0] * n}
                   for n in range(1, 1 + influence.shape[1])}
         return expected_by(report, influence, dataset), report
-    report, later, total = {}, dataset.history.from_end, dataset.share.total
+    report, later, total = {}, _later(dataset), dataset.share.total
     for lags in range(1, influence.shape[1]):
         # the others are, or come after, one of the items whose losses are looked at
         known = influence[later >= lags, :1 + lags]
@@ -66,13 +74,19 @@ def expected_influence(influence, dataset, fit=True):
 def expected_by(report, influence, dataset):
     """What a regression that was fitted before, perhaps on other users, expects of the next item; see expected_influence.
 
+    An interaction goes by its influences on items after it; one that stands in for a validation item by those on items
+    before it.
+
     `influence`: (n, lags) or more columns, which are not looked at. Returns (n,) float64, nats.
     """
-    influence = np.asarray(influence, np.float64)
-    expected, later = influence[:, 0].copy(), dataset.history.from_end
+    influence, number = np.asarray(influence, np.float64), _later(dataset) + 1
+    if (last := dataset.yardstick).any() and influence.shape[1] > 1:
+        influence = np.where(last[:, None], np.roll(influence, -1, 1), influence)
+        number[last] = np.minimum(dataset.history.length[dataset.user[last]], influence.shape[1]) - 1
+    expected = influence[:, 0].copy()
     for lags, fitted in report.items():  # from few to many
         slopes, scale = np.array(fitted["slopes"]), np.array(fitted["scale"])
-        usable = later + 1 >= int(lags)
+        usable = number >= int(lags)
         expected[usable] = influence[usable, :len(slopes)] * scale @ slopes + fitted["intercept"]
     return expected
 

@@ -117,9 +117,10 @@ def read_interactions(config: Config) -> Interactions:
     ids = _ids(path, [table], record)
     whole, = _placed(ids, path.with_name(MOVIES_FILE), [table])
     number = whole.history.length
-    if number.min() < 2:
+    if number.min() < 2 and config.holdout:
         raise InputError(f"{path}: user {ids.users[number.argmin()]} has fewer than 2 interactions, but test and validation "
-                         "items are held out of each user; remove such users (the data stage does, by min_ratings)")
+                         "items are held out of each user; remove such users (the data stage does, by min_ratings), or give "
+                         "--holdout 0")
     odd = (number < config.min_ratings) | (number > (config.max_ratings or np.inf))
     if not record and odd.any():
         logger.warning("%s: data by hand are not filtered: %s of %s users take part with fewer than --min_ratings %d, or "
@@ -129,7 +130,7 @@ def read_interactions(config: Config) -> Interactions:
 
 
 def read_masked(config: Config, masked: bool) -> tuple[Interactions, Interactions, dict]:
-    """What may be trained on and what is held out of a folder that holds both apart, as a mask leaves it; its record.
+    """What may be trained on and what is held out, if anything, of a folder as a mask leaves it; its record.
 
     Users and items are those that occur; if it is the `masked` twin of a dataset that lies beside it, those of the source.
 
@@ -139,14 +140,15 @@ def read_masked(config: Config, masked: bool) -> tuple[Interactions, Interaction
     path = ratings_path(config, masked)
     record = read_json(path.with_name(DATASET_FILE), "run preprocess.py anew")
     check_tables(path.parent)
-    tables = [_read(file, record) for file in (path, path.with_name(HELD_OUT_FILE))]
+    tables = [_read(file, record) for file in (path, path.with_name(HELD_OUT_FILE)) if file.is_file()]
     source = path.parent.with_name(config.dataset) / RATINGS_FILE
     if masked and source.is_file():
         check_tables(source.parent)
         ids = _ids(source, [_read(source, check_record(config))], record)
     else:
         ids = _ids(path, tables, record)
-    return *_placed(ids, source, tables), record
+    trained, *held = _placed(ids, source, tables)
+    return trained, *(held or [ordered(trained.name, ids, np.zeros((3, 0), np.int32))]), record
 
 
 @dataclass

@@ -143,7 +143,7 @@ def load_sets(path, dataset, variant):
         "model": config.select("model")["model"], **config.asked_for("training", "negatives"), "dataset": config.dataset,
         "holdout": config.holdout, **net.shape, "ratings_sha256": digest(ratings),
         "catalogue_sha256": dataset.catalogue_sha256(),
-        **({"held_out_sha256": digest(ratings.with_name(HELD_OUT_FILE))} if variant.masked else {})},
+        **({"held_out_sha256": digest(ratings.with_name(HELD_OUT_FILE))} if variant.masked and config.holdout else {})},
         f"train anew with {command}, or name another --checkpoint_path")
     if not variant.masked and ("rows_sha256" in info or dataset.dropped is not None):
         said = {**config.select("unwillingness"), "willingness_file": config.willingness_file}

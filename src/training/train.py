@@ -69,7 +69,7 @@ def train(variant):
             dataset = load_dataset(config, variant.masked)
         inputs = stage.depends["inputs"]
         info = {"model": model, "dataset": config.dataset, "holdout": config.holdout, "ratings_sha256": inputs[RATINGS_FILE],
-                **({"held_out_sha256": inputs[HELD_OUT_FILE]} if variant.masked else {}), "device": device,
+                **({"held_out_sha256": inputs[HELD_OUT_FILE]} if HELD_OUT_FILE in inputs else {}), "device": device,
                 "mindspore": stage.depends["mindspore"], "settings": stage.depends["settings"],
                 **head_of(read_requests(config)), "rows_sha256": dataset.rows_sha256(), "consent": dataset.consent.as_json()}
         record = (_train(dataset, variant, info) if folder is None else
@@ -100,7 +100,7 @@ def _train(dataset, variant, info):
         drawn(learning_curve, run.result.with_suffix(".png"), run.history, f"ndcg@{config.top_k}",
               f"{variant.model} on {dataset.name}", best, run.anchor.record["epoch"])
     logger.info("%s: epoch %d (%s), written to %s", variant.model, best,
-                f"best by validation {run.best.metric}" if config.holdout > 1 else "the last", variant.checkpoint)
+                "the last" if dataset.validation is None else f"best by validation {run.best.metric}", variant.checkpoint)
     return run.record(time.perf_counter() - start)
 
 
@@ -116,8 +116,7 @@ class Run:
         self.info = {**self.trainer.net.shape, "catalogue_sha256": dataset.catalogue_sha256(), **info}
         self.path = variant.checkpoint.with_suffix(LAST_SUFFIX)
         self.result, self.history = Path(self.config.output_path) / train_file(variant.model), []
-        self.best, held = _best_epoch(self.config), self.config.holdout > 1
-        self.anchor = AnchorEpochs("pos_loss" if held else "epoch", held, self.config.anchor_epochs)
+        self.best, self.anchor = _best_epoch(dataset, self.config), anchor_epochs(dataset, self.config)
 
     def announce(self):
         """Logs what is trained, on what and how."""
@@ -237,14 +236,20 @@ class Run:
                 "history": [{key: value for key, value in record.items() if key != "seconds"} for record in self.history]}
 
 
-def _best_epoch(config):
+def _best_epoch(dataset, config):
     """A callback that keeps what recommends: without validation items the last epoch is the best that there is."""
-    return BestEpoch(f"ndcg@{config.top_k}" if config.holdout > 1 else "epoch")
+    return BestEpoch("epoch" if dataset.validation is None else f"ndcg@{config.top_k}")
+
+
+def anchor_epochs(dataset, config):
+    """A callback that keeps the epochs which influences come from."""
+    held = dataset.validation is not None
+    return AnchorEpochs("pos_loss" if held else "epoch", held, config.anchor_epochs)
 
 
 def train_in_memory(config, dataset, device):
     """The parameters of the best epoch of a training that writes nothing; see train for the choice."""
-    best, validate = _best_epoch(config), Validation(dataset, config)
+    best, validate = _best_epoch(dataset, config), Validation(dataset, config)
     for epoch in train_on(Trainer(build(dataset, config), dataset, config, device)):
         best.on_epoch_end({"epoch": epoch.number, **validate(epoch.values)}, epoch.values)
     return best.values
@@ -254,7 +259,7 @@ class Validation:
     """Metrics of sets of parameters on the validation items, if there are any."""
 
     def __init__(self, dataset, config):
-        self.config, self.dataset, self.there = config, dataset, config.holdout > 1
+        self.config, self.dataset, self.there = config, dataset, dataset.validation is not None
         if self.there:
             self.candidates = evaluation_candidates(dataset, "validation", config)
             self.net = build(dataset, config)  # scores averaged parameters, while training goes on with its own

@@ -7,10 +7,10 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor
 
+from ..candidates import training_groups
 from ..common.errors import InputError
 from ..common.share import WHOLE
 from ..common.terminal import progress
-from ..dataset import training_groups
 from ..stat_utils import generator
 from .compiled import CompiledSteps, program
 from .shared_steps import SharedSteps
