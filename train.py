@@ -1,6 +1,6 @@
 """Trains NCF on a dataset, or with --masked on its masked twin; writes the checkpoint and train_*.json.
 
---withdraw takes interactions back from both models without a training.
+--withdraw takes interactions back from both models without a training; --allow lets later masks disclose them again.
 """
 import sys
 from pathlib import Path
@@ -14,10 +14,13 @@ from src.constants import train_file  # noqa: E402
 
 
 def run(config):
-    """Trains the model that --masked names, or takes back what the file --withdraw lists."""
+    """Trains the model that --masked names, or takes back what the file --withdraw lists, or allows what --allow does."""
     if config.withdraw:
         from src.evaluation.withdraw import withdraw  # not at the top: --help does without MindSpore
         withdraw(asked(config))
+    elif config.allow:
+        from src.evaluation.withdraw import allow
+        allow(config)
     else:
         from src.training.train import train
         train(asked(config))

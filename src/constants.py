@@ -19,6 +19,7 @@ HOLDOUT = "holdout"  # key of dataset.json in a masked dataset: interactions tha
 MASK_SETTINGS = "mask_settings"  # key of dataset.json in a masked dataset: the options that the mask depends on
 USER, ITEM, RATING, TIMESTAMP = "user_id", "item_id", "rating", "timestamp"
 GENRE, GENRES = "genre", "genres"  # one of an item's genres, as rules name it; all of them, joined by "|"
+SINCE, UNTIL = "since", "until"  # of a rule: it means since <= timestamp < until
 TITLE = "title"
 UNWILLINGNESS, INFLUENCE, EXPECTED, DISCLOSED = "unwillingness", "influence", "expected_influence", "disclosed"
 REASON = "reason"  # column of disclosure.csv: by what an interaction was decided, or why it takes no part

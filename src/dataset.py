@@ -20,7 +20,7 @@ from .common.variant import REMEDY, dataset_folder, is_masked
 from .common.wording import counted
 from .config import Config
 from .consent.allowed import TOO_FEW, WAITS, Consent, Dropped, barred
-from .consent.withdrawn import check_head, read_requests, taken_back
+from .consent.withdrawn import check_head, read_requests, requests_behind, taken_back, taken_since
 from .constants import DATASET_FILE, HELD_OUT_FILE, HOLDOUT
 from .history import History
 from .sources.interactions import Ids, Interactions, ordered, read_interactions, read_masked
@@ -158,7 +158,8 @@ class Dataset(Interactions):
         return dataclasses.replace(
             self, user=user, item=self.item[kept], share=share, dropped=None,
             stated=None if self.stated is None else tuple(values[kept] for values in self.stated),
-            **{name: None if (values := getattr(self, name)) is None else values[kept] for name in ("rows", "place")})
+            **{name: None if (values := getattr(self, name)) is None else values[kept]
+               for name in ("rows", "time", "place")})
 
     def history_pairs(self) -> PairSet:
         """PairSet of what training negatives avoid: the training interactions, and those that take no part."""
@@ -227,8 +228,7 @@ def split_allowed(whole: Interactions, holdout: int, why: np.ndarray | None = No
                           np.zeros(len(gone), np.int32) if line is None else line[gone])
         in_all = whole.history.from_end >= holdout  # of the histories if none were dropped
         place = (np.cumsum(in_all) - 1)[in_history]
-    return Dataset(whole.name, whole.ids, whole.user[in_history], whole.item[in_history], whole.rows[in_history],
-                   HeldOut.of(whole, held), dropped=dropped, place=place)
+    return Dataset(**vars(whole.some(in_history)), held=HeldOut.of(whole, held), dropped=dropped, place=place)
 
 
 def load_dataset(config: Config, masked: bool = False, consent: Consent | None = None) -> Dataset:
@@ -276,15 +276,17 @@ def _masked(config, masked, requests):
         raise InputError(f"--veto: {folder} holds what a mask disclosed, and vetoes are for the dataset that it was made "
                          "from; leave it out")
     trained, held, record = read_masked(config, masked)
+    known = len(requests)
     if dataset_folder(config) != folder and dataset_folder(config).exists():  # it was not given away alone
         check_head(record, requests, folder / DATASET_FILE)
+        known = requests_behind(record)
     for part in (trained, held) if requests else ():
-        if taken_back(part, config, requests).any():
+        if taken_back(part, config, requests[:known]).any() or taken_since(part, config, requests[known:]).any():
             raise InputError(f"{folder}: holds what was withdrawn since it was made, as an old copy does; {REMEDY}")
     history = held.history
     if record.get(HOLDOUT, config.holdout) != config.holdout or not np.isin(history.length, (0, config.holdout)).all():
         raise InputError(f"{folder / HELD_OUT_FILE}: is not of --holdout {config.holdout}, or lacks rows; run preprocess.py "
                          "with the same --holdout")
     place = np.where(history.length[:, None] > 0, history.first[:, None] + np.arange(config.holdout), -1)
-    return Dataset(trained.name, trained.ids, trained.user, trained.item, trained.rows, HeldOut.of(held, place),
-                   consent=Consent(requests=len(requests)))
+    return Dataset(trained.name, trained.ids, trained.user, trained.item, trained.rows, trained.time,
+                   HeldOut.of(held, place), consent=Consent(requests=len(requests)))

@@ -54,7 +54,7 @@ GROUPS = {
     "run": {
         "recipe": "str", "resume": "bool", "masked": "bool", "willingness_file": "str", "eval_batch_size": "int [1, inf)",
         "eval_file_name": "str", "recommend": "str", "explain_user": "str", "newcomers": "str", "why": "pair",
-        "receipt": "str", "verify_receipt": "str", "withdraw": "str",
+        "receipt": "str", "verify_receipt": "str", "withdraw": "str", "allow": "str",
         "format": ("table", "json"), "decisions_path": "str"},
     "places": {
         "data_path": "str", "dataset": "str", "output_path": "str", "checkpoint_path": "str", "overwrite": "bool",
@@ -105,7 +105,7 @@ QUESTIONS = ("recommend", "explain_user", "why", "receipt", "verify_receipt")
 PROGRAMS = {
     "run_download_dataset": ("scripts/run_download_dataset.sh", ("source", "filter", "simulation"), _RULES),
     "run_train": ("train.py", (*_MODEL, *_RULES, "chunks", "repetition", "processes", "resume", "masked", "withdraw",
-                               "decisions_path", "eval_batch_size"), (*_DATA, *_DECIDED)),
+                               "allow", "decisions_path", "eval_batch_size"), (*_DATA, *_DECIDED)),
     "run_preprocess": ("preprocess.py", ("split", *_RULES, *_DECIDED, "recipe", "processes", "newcomers", "masked", "format",
                                          "decisions_path"), (*_DATA, *_MODEL, "resume", "eval_batch_size")),
     "run_eval": ("eval.py", (*QUESTIONS, "masked", "split", *_RULES, *EVALUATED, "eval_batch_size", "eval_file_name",
@@ -168,8 +168,10 @@ def check_together(values: dict, given: set[str]) -> None:
     refuse(not shares or sorted(set(shares)) != shares or shares[-1] != 1, "instalments",
            "must be rising shares of the budget that end with 1, such as .2,.4,.6,.8,1")
     refuse(len(set(values["seeds"])) < len(values["seeds"]), "seeds", "names a seed twice; name each once")
-    refuse(values["withdraw"] and values["seeds"], "withdraw",
-           "changes the models of one run; leave out --seeds, and name its folders with --checkpoint_path and --output_path")
+    for option in ("withdraw", "allow"):
+        refuse(values[option] and values["seeds"], option,
+               "is of one run; leave out --seeds, and name its folders with --checkpoint_path and --output_path")
+    refuse(values["withdraw"] and values["allow"], "allow", "is another request than --withdraw; give one after the other")
     if len(questions) > 1:
         raise InputError(f"{' and '.join(questions)}: are two questions; ask one at a time")
     refuse(values["weight_decay"] and values["lazy_adam"], "weight_decay",

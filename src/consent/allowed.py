@@ -14,7 +14,7 @@ from ..common.wording import counted
 from ..config import Config
 from ..sources.interactions import Interactions
 from .unwillingness import stated
-from .withdrawn import taken_back
+from .withdrawn import taken_back, taken_since
 
 # why an interaction takes no part, in Dropped.why; above 0 it is the number of the request that took it back
 VETO, TOO_FEW, WAITS = -1, -2, -3
@@ -59,7 +59,7 @@ class Consent:
     """What was forbidden when something was trained or decided.
 
     vetoed: (rows of ratings.csv,) bool; None for nothing.
-    requests: number of withdrawals that were carried out by then.
+    requests: how many requests were carried out by then.
     """
     vetoed: np.ndarray | None = None
     requests: int = 0
@@ -92,13 +92,14 @@ def barred(whole: Interactions, config: Config, requests: list[dict],
     Args:
         whole: all Interactions of the dataset.
         config: the options of unwillingness.
-        requests: withdrawals that were carried out, see withdrawn.read_requests.
+        requests: all that were carried out, see withdrawn.read_requests.
         consent: of something that was trained or decided; None: of now.
 
     Returns:
         consent: the same, or that of now.
-        why: (n,) int32, why each was barred by then: VETO, or the number of a request; 0 for what was not.
-        later: (n,) int32, the number of a later request that takes it back; 0 for none.
+        why: (n,) int32, why each was barred by then: VETO, or the number of a request; 0 for what was not. What is allowed
+            later stays barred.
+        later: (n,) int32, the number of the first later request that takes it back, allowed again or not; 0 for none.
         said: see unwillingness.stated, where --veto asks for it; else None.
 
     Raises:
@@ -115,8 +116,8 @@ def barred(whole: Interactions, config: Config, requests: list[dict],
             (vetoed is not None and not consent.forbids_as(Consent(vetoed))):
         raise InputError(f"{dataset_folder(config)}: what is vetoed, or the ratings, have changed since this was trained or "
                          "decided; run train.py and preprocess.py anew, both with --veto and the same rules")
-    back = taken_back(whole, config, requests)
-    why, later = np.where(back <= consent.requests, back, 0), np.where(back > consent.requests, back, 0)
+    why = taken_back(whole, config, requests[:consent.requests])
+    later = taken_since(whole, config, requests[consent.requests:])
     if consent.vetoed is not None:
         why[(why == 0) & consent.vetoed[whole.rows]] = VETO
     return consent, why, later, said

@@ -1,4 +1,4 @@
-"""Rules: lines that name a user, an item or a genre, and which interactions they meet, held-out ones too."""
+"""Rules: lines that name a user, an item, a genre or a time, and which interactions they meet, held-out ones too."""
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -8,16 +8,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..common.columns import clean_ids, positions
+from ..common.columns import BLANKS, ORDER, clean_ids, moment, positions, written_out
 from ..common.errors import InputError
 from ..common.tables import read_table, short_line
+from ..common.variant import dataset_folder
 from ..config import Config
-from ..constants import GENRE, ITEM, UNWILLINGNESS, USER
-from ..sources.catalogue import genres_of, plain_genre
-from ..sources.interactions import Interactions
+from ..constants import GENRE, ITEM, SINCE, UNTIL, UNWILLINGNESS, USER, WITHDRAWN_FILE
+from ..sources.catalogue import genres_of, original_id, plain_genre
+from ..sources.interactions import Interactions, time_unit
 from .receipts import is_receipt, rules_of
 
 NAMED = [USER, ITEM, GENRE]  # what a rule can name
+BOUNDS = [SINCE, UNTIL]  # and the times that it means, the former within, the latter not
 UNKNOWN, ALL = -1, -2  # positions that a rule has where it names what is not there, or nothing
 _TOGETHER = 1 << 20  # interactions that are matched at a time
 _SHOWN = 5  # line numbers in a message
@@ -29,27 +31,45 @@ class Rules:
 
     names: (3, r) int64, positions of users, items and genres, UNKNOWN or ALL.
     genres: see genres_of; None where no rule names one.
+    bounds: (2, r) float64, the times that they mean, in the unit of Interactions.time; infinite where there is no bound.
     value: (r,) float64 in [0, 1], unwillingness.
     line, text: (r,) int64, lines of the file, and DataFrame of what stands there; None for rules of no file.
     """
     names: np.ndarray
     genres: tuple | None
+    bounds: np.ndarray
     value: np.ndarray
     line: np.ndarray | None = None
     text: pd.DataFrame | None = None
 
     @classmethod
     def of_ids(cls, named: list[list], data: Interactions, config: Config) -> Rules:
-        """Rules of unwillingness 1 from lists of [user_id, item_id or None, genre or None]; raises as genres_of does."""
+        """Rules of unwillingness 1 from lists of [user_id, item_id or None, genre or None], or with since or None and until
+        or None beside them; raises as genres_of does, or if no times are known."""
         user, item = (positions(ids, [str(rule[k]) for rule in named])
                       for k, ids in enumerate((data.user_ids, data.item_ids)))
         item[[k for k, rule in enumerate(named) if rule[1] is None]] = ALL
         genre, genres = _genres([rule[2] or "" for rule in named], data, config)
-        return cls(np.stack([user, item, genre]), genres, np.ones(len(named)))
+        given = pd.DataFrame([[text or "" for text in rule[3:]] or ["", ""] for rule in named], columns=BOUNDS, dtype=str)
+
+        def refuse(bad, what):
+            if bad.any():
+                raise InputError(f"{dataset_folder(config) / WITHDRAWN_FILE}: a rule of request {what}")
+
+        return cls(np.stack([user, item, genre]), genres, _bounds(given, config, refuse), np.ones(len(named)))
+
+    def as_lists(self, data: Interactions, config: Config) -> list[list]:
+        """What of_ids makes these rules of, as JSON can hold it."""
+        ids, found = (data.user_ids, data.item_ids, self.genres and self.genres[1]), []
+        for names, bounds in zip(self.names.T, self.bounds.T):
+            found.append([None if at < 0 else original_id(known, at) for known, at in zip(ids, names)])
+            if np.isfinite(bounds).any():
+                found[-1] += [written_out(bound, time_unit(config)) for bound in bounds]
+        return found
 
     @classmethod
     def read(cls, path: str | Path, data: Interactions, config: Config, needed: tuple[str, ...]) -> Rules:
-        """The rules of a receipt, or of a CSV with some of NAMED and unwillingness, 1 where it has no such column.
+        """The rules of a receipt, or of a CSV with some of NAMED, BOUNDS and unwillingness, 1 where it has no such column.
 
         Args:
             path: of the file; lines on which nothing stands say nothing.
@@ -58,10 +78,10 @@ class Rules:
             needed: columns that must be there, and in which each line must name something.
 
         Raises:
-            InputError: the file is no such table, or names a genre where none are known; the message names the line.
+            InputError: the file is no such table, or names a genre or time where none are known; the message names the line.
         """
-        table = rules_of(path) if is_receipt(path) else read_table(path, [*NAMED, UNWILLINGNESS], needed, extra="refused",
-                                                                   skip_blank_lines=False)
+        table = rules_of(path) if is_receipt(path) else read_table(path, [*NAMED, *BOUNDS, UNWILLINGNESS], needed,
+                                                                   extra="refused", skip_blank_lines=False)
         blank = {column: _is_blank(table[column]) for column in table}
         filled = ~np.all(list(blank.values()), axis=0)
         line, table = np.flatnonzero(filled) + 2, table[filled].reset_index(drop=True)
@@ -71,7 +91,7 @@ class Rules:
                 raise InputError(f"{path}: line {listed(line[bad])}: {what}")
 
         value = unwillingness_in(table, refuse) if UNWILLINGNESS in table else np.ones(len(table))
-        if any(blank[column][filled].any() for column in NAMED if column in table) and (short := short_line(path)):
+        if any(blank[column][filled].any() for column in set(table) - {UNWILLINGNESS}) and (short := short_line(path)):
             raise InputError(f"{path}: line {short} has fewer fields than the header, and what it does not name must not "
                              "stand for all; fill it up with commas, or remove it")
         names = np.full((3, len(table)), ALL)
@@ -82,7 +102,7 @@ class Rules:
             if column in needed:
                 refuse(row == ALL, f"no {column}; name it")
         names[2], genres = _genres(table[GENRE].map(plain_genre) if GENRE in table else [""] * len(table), data, config)
-        return cls(names, genres, value, line, table)
+        return cls(names, genres, _bounds(table, config, refuse), value, line, table)
 
     def match(self, data: Interactions, strength: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Which rule decides on each interaction, and which rules meet any.
@@ -90,13 +110,20 @@ class Rules:
         Args:
             data: Interactions, with the users and items of the rules.
             strength: (r,) float, of the rules that an interaction meets the strongest decides. None: the most specific
-                (user and item, user and genre, user, item, genre, none), and of several genres the most unwilling.
+                (user and item, user and genre, user, item, genre, none; of each kind those that name a time), and of
+                several genres or times the most unwilling.
 
         Returns:
             decides: (n,) int64, the rule; -1 for none.
             met: (r,) bool.
+
+        Raises:
+            InputError: a rule names a time, and the interactions have none.
         """
-        level = np.array([4, 2, 1]) @ (self.names != ALL)
+        timed = np.isfinite(self.bounds).any(0)
+        if timed.any() and data.time is None:
+            raise InputError(f"{data.name}: a rule names a time, and these interactions have none; give them a timestamp")
+        level = np.array([8, 4, 2, 1]) @ [*(self.names != ALL), timed]
         strong = np.append(2 * level + self.value if strength is None else strength, -np.inf)
         decides, met = np.full(data.num_interactions, -1), np.zeros(len(level), bool)
         for kind in np.unique(level):
@@ -104,6 +131,9 @@ class Rules:
             for start in range(0, len(decides), _TOGETHER):
                 part = slice(start, start + _TOGETHER)
                 place, rule = self._met(rules, data.user[part], data.item[part])
+                if kind % 2:  # a time is named
+                    time, (since, until) = data.time[part][place], self.bounds[:, rule]
+                    place, rule = (found[(since <= time) & (time < until)] for found in (place, rule))
                 met[rule] = True
                 order = slice(None) if pd.Index(place).is_unique else np.argsort(strong[rule], kind="stable")
                 place, rule = place[order] + start, rule[order]
@@ -133,6 +163,21 @@ def _genres(names, data, config):
     names = np.asarray(names, object)
     genres = genres_of(data, config) if (names != "").any() else None
     return np.full(len(names), ALL) if genres is None else np.where(names == "", ALL, genres[1].get_indexer(names)), genres
+
+
+def _bounds(table, config, refuse):
+    """See Rules.bounds; `table` may have the columns BOUNDS, as text, "" for none. Raises as Rules.read does."""
+    bounds = np.array([[-np.inf], [np.inf]]) * np.ones(len(table))
+    for row, column in zip(bounds, BOUNDS):
+        text = table[column].astype(str).str.strip(BLANKS) if column in table else pd.Series("", table.index)
+        if (given := (text != "").to_numpy()).any():
+            unit = time_unit(config)
+            refuse(given & (unit == ORDER), f"names a time, but those of {config.dataset} tell only what came first; leave "
+                   "it out")
+            row[given] = moment(text[given], unit)
+            refuse(np.isnan(row), f"{column} is no time: give a date such as 2024-05-31, or {unit} since 1970")
+    refuse(bounds[0] >= bounds[1], f"{SINCE} is not before {UNTIL}")
+    return bounds
 
 
 def unwillingness_in(table: pd.DataFrame, refuse: Callable[[np.ndarray, str], None]) -> np.ndarray:

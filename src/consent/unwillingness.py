@@ -2,10 +2,9 @@
 
 The sources (`unwillingness`) are uniform on [0, 1] by seed; constant; ratings, from 0 for the best to 1 for the worst that
 occurs; genres, the rarer in the user's own history the more unwilling; file, `unwillingness.csv` beside the dataset. A
-`willingness_file` states rules over any of these: a CSV with the column unwillingness and some of user_id, item_id and
-genre, where an empty field, like a missing column, stands for all; or a receipt, see receipts.py. Of the rules that an
-interaction meets the most specific wins: user and item, user and genre, user, item, genre, none; of several genres the most
-unwilling.
+`willingness_file` states rules over any of these: a CSV with the column unwillingness and some of user_id, item_id, genre,
+since and until, where an empty field, like a missing column, stands for all; or a receipt, see receipts.py. Of the rules
+that an interaction meets the most specific wins, see Rules.match.
 """
 from __future__ import annotations
 
@@ -116,7 +115,7 @@ def check_rules(config: Config) -> None:
 def _apply(path, needed, data, config, value, line):
     """Writes what the rules of a file say into `value` and `line` (n,); the Rules, which are met, and how often."""
     rules = Rules.read(path, data, config, (*needed, UNWILLINGNESS))
-    again = pd.DataFrame(rules.names.T).duplicated().to_numpy() & (rules.names != UNKNOWN).all(0)
+    again = pd.DataFrame([*rules.names, *rules.bounds]).T.duplicated().to_numpy() & (rules.names != UNKNOWN).all(0)
     if again.any():
         raise InputError(f"{path}: line {listed(rules.line[again])}: repeats the rule of an earlier line; remove it")
     decides, met = rules.match(data)
@@ -150,7 +149,8 @@ def _faults(rules, unmet, data, config, whole):
         unknown = int((names == UNKNOWN).argmax())
         if names[unknown] != UNKNOWN:
             pair = names[1] != ALL and (names[0] != ALL or names[2] != ALL)
-            faults[row] = "no such pair" if whole and pair else ""
+            timed = " in that time" if np.isfinite(rules.bounds[:, row]).any() else ""
+            faults[row] = f"no such pair{timed}" if whole and pair else ""
         elif not (config.newcomers and unknown == 0):  # perhaps another newcomer
             text = rules.text[NAMED[unknown]][row].strip()
             near = difflib.get_close_matches(clean_text(text), map(str, known[unknown]), 1) if len(faults) < _SHOWN else []

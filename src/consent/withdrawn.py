@@ -1,14 +1,13 @@
-"""Withdrawals: what users ask to take back, and the record of what they have, when, and from which models.
+"""Requests: what users take back, what they allow again, and the record of that, when, and from which models.
 
-A request is the file `withdraw`, a CSV with user_id[,item_id][,genre]. The record is `withdrawn.jsonl` in the folder of the
-original dataset: a line of JSON for each request, only ever added to. Each holds the digest of the line before it, and
-dataset.json the number of lines and the digest of the last, so that a changed or missing line is noticed. What a request is
-about is never disclosed again, in newer ratings neither.
+A request is the file `withdraw` or `allow`, a CSV with user_id[,item_id][,genre][,since][,until]. The record is
+`withdrawn.jsonl` in the folder of the original dataset: a line of JSON for each request, only ever added to. Each holds the
+digest of the line before it, and dataset.json the number of lines and the digest of the last, so that a changed or missing
+line is noticed. What is taken back is never disclosed again, in newer ratings neither, until it is allowed.
 """
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import hashlib
 import json
 from pathlib import Path
@@ -21,14 +20,15 @@ from ..common.tables import existing_file
 from ..common.variant import dataset_folder
 from ..config import Config
 from ..constants import DATASET_FILE, GENRE, ITEM, USER, WITHDRAWN_FILE
-from ..sources.catalogue import original_id
 from ..sources.interactions import Interactions
-from .rules import ALL, NAMED, UNKNOWN, Rules, listed
+from .rules import ALL, BOUNDS, NAMED, UNKNOWN, Rules, listed
 
 _KEYS = ("request", "time", "models", "file_sha256", "rules", "interactions", "forbidden", "before", "after",
          "previous_sha256")
+ALLOWS = "allows"  # key of a request that allows what others took back
 _HEAD = "withdrawals"  # key of dataset.json
 _DIGEST = "sha256"  # key of a request that was read, not of its line
+_WITHDRAWN, _ALLOWED = {"is": "withdrawn", "before": "was withdrawn before"}, {"is": "allowed", "before": "is not withdrawn"}
 _WORDS = [column.removesuffix("_id") for column in NAMED]
 
 
@@ -42,10 +42,10 @@ def read_requests(config: Config) -> list[dict]:
 
     Returns:
         Dicts with the number of the request from 1, `time` (ISO 8601, UTC), `models` (names of those it was taken from),
-        `file_sha256` of the request's file, `rules` (list of [user_id, item_id or None, genre or None]: what it is about),
-        `interactions` (list of [user_id, item_id], original ids) that trained a model or were held out, `forbidden`, such
-        pairs that were withheld, `before` and `after` (dicts of name of a file to its SHA-256), `previous_sha256` of the
-        line before, "" for the first, and `sha256` of its own.
+        `file_sha256` of the request's file, `rules` (what it is about, see Rules.of_ids), `interactions` (list of [user_id,
+        item_id], original ids) that trained a model or were held out, `forbidden`, such pairs that were withheld, `allows`
+        (true) if it allows them again, `before` and `after` (dicts of name of a file to its SHA-256), `previous_sha256` of
+        the line before, "" for the first, and `sha256` of its own.
 
     Raises:
         InputError: a line is damaged, or one is missing: names it.
@@ -79,6 +79,11 @@ def head_of(requests: list[dict]) -> dict:
     return {_HEAD: {"requests": len(requests), "head_sha256": requests[-1][_DIGEST]}} if requests else {}
 
 
+def requests_behind(said: dict) -> int:
+    """How many requests what head_of has said knows of."""
+    return said.get(_HEAD, {}).get("requests", 0)
+
+
 def check_head(said: dict, requests: list[dict], where: str | Path) -> None:
     """Raises InputError if the requests that `where` knows of, as head_of says them, are not the first of these."""
     if (head := said.get(_HEAD)) is not None:
@@ -90,68 +95,101 @@ def check_head(said: dict, requests: list[dict], where: str | Path) -> None:
 def with_request(request: dict, requests: list[dict]) -> tuple[str, list[dict]]:
     """A new request as the line that follows those that are there, and all of them."""
     request = {**request, "request": len(requests) + 1, "previous_sha256": requests[-1][_DIGEST] if requests else ""}
-    line = json.dumps({key: request[key] for key in _KEYS}, ensure_ascii=True)
+    line = json.dumps({key: request[key] for key in (*_KEYS, ALLOWS) if key in request}, ensure_ascii=True)
     return line, [*requests, {**request, _DIGEST: hashlib.sha256(line.encode()).hexdigest()}]
 
 
 def taken_back(whole: Interactions, config: Config, requests: list[dict]) -> np.ndarray:
-    """(n,) int32: the number of the first request that takes back each interaction; 0 for none.
+    """(n,) int32: the number of the request that takes back each interaction, the first since it was allowed; 0 for none.
 
     Raises:
-        InputError: a request is about a genre, and no genres are known.
+        InputError: a request is about a genre or a time, and none are known.
     """
+    allowed = _met_by(whole, config, [request for request in requests if request.get(ALLOWS)], last=True)
+    number = np.zeros_like(allowed)
+    for start in np.unique(allowed):
+        part = allowed == start
+        number[part] = _met_by(whole if part.all() else whole.some(part), config, _withdrawals(requests[start:]))
+    return number
+
+
+def taken_since(whole: Interactions, config: Config, requests: list[dict]) -> np.ndarray:
+    """(n,) int32: the number of the first request that takes back each interaction, allowed later or not; 0 for none."""
+    return _met_by(whole, config, _withdrawals(requests))
+
+
+def _withdrawals(requests):
+    return [request for request in requests if not request.get(ALLOWS)]
+
+
+def _met_by(whole, config, requests, last=False):
+    """(n,) int32, the number of the first or the last of some requests that is about each interaction; 0 for none."""
+    if not requests:
+        return np.zeros(whole.num_interactions, np.int32)
     named = [(rule, request["request"]) for request in requests for rule in (
         *request["rules"], *([*pair, None] for pair in request["interactions"] + request["forbidden"]))]
     number = np.array([*(number for _, number in named), 0], np.int32)
-    decides, _ = Rules.of_ids([rule for rule, _ in named], whole, config).match(whole, -number[:-1])
+    strength = number[:-1] if last else -number[:-1]
+    decides, _ = Rules.of_ids([rule for rule, _ in named], whole, config).match(whole, strength)
     return number[decides]
 
 
-def read_withdrawal(config: Config, whole: Interactions, requests: list[dict]) -> tuple[np.ndarray, list[list]]:
-    """What the file `withdraw` takes back.
+def read_request(config: Config, whole: Interactions, requests: list[dict],
+                 allows: bool = False) -> tuple[np.ndarray, list[list]]:
+    """What the file `withdraw` takes back, or with `allows` what the file `allow` allows again.
 
     A line names a user and an item; a user alone, for all that is theirs; or a user and a genre, of which all is meant: what
-    trained a model, what is held out, what is withheld, and what newer ratings bring.
+    trained a model, what is held out, what is withheld, and what newer ratings bring. With a time it means what is of then.
 
     Args:
-        config: withdraw, and where the dataset is.
+        config: withdraw or allow, and where the dataset is.
         whole: all Interactions of the dataset.
         requests: those that were carried out before.
 
     Returns:
-        meant: (n,) bool, the interactions that the lines name and no earlier request took back.
-        rules: list of [user_id, item_id or None, genre or None], as read_requests says them.
+        meant: (n,) bool, the interactions of which the lines change whether they are taken back.
+        rules: what the lines say, see Rules.of_ids.
 
     Raises:
-        InputError: the file is missing or wrong, or a line names nothing, or only what an earlier line or request took back:
-            names the line.
+        InputError: the file is missing or wrong, or a line names nothing, or changes nothing: names the line.
     """
-    path = existing_file(config.withdraw, f"give a CSV with {USER}, and {ITEM} or {GENRE} where not all of theirs is meant",
-                         "withdraw")
+    option, words = ("allow", _ALLOWED) if allows else ("withdraw", _WITHDRAWN)
+    path = existing_file(getattr(config, option), f"give a CSV with {USER}, and {ITEM} or {GENRE} where not all of theirs "
+                         "is meant", option)
     rules = Rules.read(path, whole, config, (USER,))
     if not len(rules.line):
         raise InputError(f"{path}: names nothing; give at least one line below its header")
     if (rules.value != 1).any():
-        raise InputError(f"{path}: line {listed(rules.line[rules.value != 1])}: nothing is withdrawn by half; leave the "
+        raise InputError(f"{path}: line {listed(rules.line[rules.value != 1])}: nothing is {words['is']} by half; leave the "
                          "column unwillingness out, or write 1")
-    before, ids = taken_back(whole, config, requests), (whole.user_ids, whole.item_ids, rules.genres and rules.genres[1])
+    changes = (taken_back(whole, config, requests) > 0) == allows
     first, met = rules.match(whole, -np.arange(len(rules.line)))  # the first line that names an interaction
-    left = dataclasses.replace(whole, **{name: getattr(whole, name)[before == 0] for name in ("user", "item", "rows")})
-    _, met_anew = rules.match(left)
-    asked, earlier = [], [rule for request in requests for rule in request["rules"]]
+    _, met_anew = rules.match(whole.some(changes))
     for row, names in enumerate(rules.names.T):
         fault = None
-        asked.append([None if at < 0 else original_id(known, at) for known, at in zip(ids, names)])
         if (names == UNKNOWN).any():
             fault = f"there is no such {_WORDS[(names == UNKNOWN).argmax()]} in {whole.name}"
         elif not met[row]:
             fault = "they have had nothing of that"
-        elif not met_anew[row] and (names[1] != ALL or asked[row] in earlier):  # a wider rule may mean newer ratings, too
-            fault = "was withdrawn before"
+        elif not met_anew[row] and (names[1] != ALL or _stands(rules, row, whole, config, requests, allows)):
+            fault = words["before"]
         elif not (first == row).any():
-            fault = "is withdrawn by an earlier line already; remove it"
+            fault = f"is {words['is']} by an earlier line already; remove it"
         if fault:
-            said = ", ".join(f"{word} {rules.text[column][row]}" for word, column, at in zip(_WORDS, NAMED, names)
-                             if at != ALL)
-            raise InputError(f"{path}: line {rules.line[row]}: {said}: {fault}; nothing was withdrawn")
-    return (first >= 0) & (before == 0), asked
+            there = [*(names != ALL), *np.isfinite(rules.bounds[:, row])]
+            said = ", ".join(f"{word} {rules.text[column][row]}" for word, column, named in zip(
+                (*_WORDS, *BOUNDS), (*NAMED, *BOUNDS), there) if named)
+            raise InputError(f"{path}: line {rules.line[row]}: {said}: {fault}; nothing was {words['is']}")
+    return (first >= 0) & changes, rules.as_lists(whole, config)
+
+
+def _stands(rules, row, whole, config, requests, allows):
+    """Whether earlier requests say of newer ratings already what a rule says, which names no item."""
+    named = [(rule, bool(request.get(ALLOWS)) == allows) for request in requests for rule in request["rules"]]
+    known, same = Rules.of_ids([rule for rule, _ in named], whole, config), np.array([same for _, same in named], bool)
+    (user, _, genre), (since, until) = rules.names[:, row], rules.bounds[:, row]
+    wide = (known.names[0] == user) & (known.names[1] == ALL)
+    covers = np.isin(known.names[2], (genre, ALL)) & (known.bounds[0] <= since) & (until <= known.bounds[1])
+    meets = ((genre == ALL) | np.isin(known.names[2], (genre, ALL))) & (known.bounds[0] < until) & (since < known.bounds[1])
+    decisive = np.flatnonzero(wide & np.where(same, covers, meets))
+    return bool(same[decisive[-1]]) if len(decisive) else allows  # nothing is taken back where nobody has asked

@@ -122,7 +122,7 @@ def dataset_of_newcomers(people: Newcomers, known: Dataset, times: int = 1) -> D
     item, vetoed = np.tile(people.item, times), np.tile(people.vetoed, times)
     gone, none = np.flatnonzero(vetoed), np.zeros(vetoed.sum(), np.int32)
     dropped = Dropped(user[gone], item[gone], gone % len(people.user), none + VETO, np.cumsum(~vetoed)[gone], none)
-    return Dataset(known.name, Ids(np.tile(people.ids, times), known.item_ids), user[~vetoed], item[~vetoed], None,
+    return Dataset(known.name, Ids(np.tile(people.ids, times), known.item_ids), user[~vetoed], item[~vetoed], None, None,
                    HeldOut(None, np.full(times * number, -1, np.int32)), dropped=dropped if len(gone) else None)
 
 

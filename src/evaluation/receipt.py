@@ -18,7 +18,7 @@ from ..common.stage import Stage
 from ..common.variant import Variant, dataset_folder, decision_files
 from ..config import Config
 from ..consent.receipts import DIGEST, FORMAT, sealed
-from ..consent.withdrawn import read_requests
+from ..consent.withdrawn import ALLOWS, read_requests
 from ..constants import DISCLOSED, HELD_OUT_FILE, ITEM, RATINGS_FILE, REASON, TITLE, UNWILLINGNESS, USER
 from ..dataset import load_dataset
 from ..game.decisions import decided
@@ -71,7 +71,7 @@ class Receipts:
     def of(self, user: int) -> dict:
         """The receipt of a user, by position: a dict that JSON can hold."""
         own = original_id(self.dataset.user_ids, user)
-        withdrawals = [found for found in (_of_user(request, own) for request in self.requests)
+        withdrawals = [found for found in (_of_user(request, own) for request in self.requests)  # and what allows them again
                        if found["items"] or found["forbidden"] or found["rules"]]
         explained = of_user(user, self.dataset, self.decisions, self.catalogue)
         rows = [_with_state(row, self.requests) for row in explained["interactions"]]
@@ -92,11 +92,11 @@ class Receipts:
 
 
 def _of_user(request, user):
-    """What a request took back of a user: rules and items, and what it forbade that was withheld."""
+    """What a request took back of a user, or with ALLOWS allowed: rules and items, and what it forbade that was withheld."""
     items, forbidden, rules = ([rest for name, *rest in request[key] if str(name) == str(user)]
                                for key in ("interactions", "forbidden", "rules"))
-    return {**{key: request[key] for key in ("request", "time", "models")}, "rules": rules, "items": sum(items, []),
-            "forbidden": sum(forbidden, []), "after": request["after"]}
+    return {**{key: request[key] for key in ("request", "time", "models", ALLOWS) if key in request}, "rules": rules,
+            "items": sum(items, []), "forbidden": sum(forbidden, []), "after": request["after"]}
 
 
 def _with_state(row, requests):

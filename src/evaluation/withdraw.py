@@ -1,5 +1,7 @@
 """Withdrawing: what users take back leaves the trained models, the masked dataset and the decisions, without a training.
 
+Allowing it again is a line in the record: the next mask may disclose it, while what there is stays without it.
+
 One request goes through all that knows of it: both models, what they are trained on, and the decisions. What is rewritten
 has another digest then, and every record that says the old one says the new one. All files change together or none does, see
 common/together.py. The source's own table stays: what the record of requests names is left out whenever it is read.
@@ -35,7 +37,7 @@ from ..common.variant import (
 )
 from ..common.wording import counted
 from ..config import Config
-from ..consent.withdrawn import head_of, read_requests, read_withdrawal, with_request, withdrawn_path
+from ..consent.withdrawn import ALLOWS, head_of, read_request, read_requests, with_request, withdrawn_path
 from ..constants import DATASET_FILE, HELD_OUT_FILE, RATINGS_FILE, UNWILLINGNESS_FILE, WITHDRAW_FILE, WITHDRAWN_FILE
 from ..dataset import Dataset, allowed_part, load_dataset
 from ..device_adapter import set_device
@@ -59,14 +61,14 @@ class Request:
     """A request as it is carried out.
 
     earlier: the requests before it; number: its own, from 1; said: what the record of requests is to say of it.
-    whole: all Interactions of the dataset; meant: (n,) bool, what of them is taken back.
+    whole: all Interactions of the dataset; meant: (n,) bool, what of them is taken back, or with `allows` allowed again.
     """
 
-    def __init__(self, config: Config):
+    def __init__(self, config: Config, allows: bool = False):
         self.earlier, self.whole = read_requests(config), read_interactions(config)
-        self.number, (self.meant, rules) = len(self.earlier) + 1, read_withdrawal(config, self.whole, self.earlier)
-        self.said = {"time": time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()), "file_sha256": digest(config.withdraw),
-                     "rules": rules}
+        self.number, (self.meant, rules) = len(self.earlier) + 1, read_request(config, self.whole, self.earlier, allows)
+        self.said = {"time": time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()), "models": [], "rules": rules,
+                     "file_sha256": digest(config.allow or config.withdraw), **({ALLOWS: True} if allows else {})}
 
     def takes(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
         """(k,) bool, which of these pairs are taken back."""
@@ -79,9 +81,28 @@ class Request:
         for dataset in datasets:
             for pairs in ((dataset.user, dataset.item), dataset.held_pairs):
                 trained[self.whole.places(*pairs)] = True
-        for key, chosen in (("interactions", self.meant & trained), ("forbidden", self.meant & ~trained)):
-            self.said[key] = [[original_id(self.whole.user_ids, user), original_id(self.whole.item_ids, item)]
-                              for user, item in zip(self.whole.user[chosen], self.whole.item[chosen])]
+        self.said.update(interactions=self.pairs(trained), forbidden=self.pairs(~trained))
+
+    def pairs(self, among: np.ndarray) -> list[list]:
+        """What is meant, among these (n,) bool, by original ids."""
+        return [[original_id(self.whole.user_ids, user), original_id(self.whole.item_ids, item)] for user, item in zip(
+            self.whole.user[self.meant & among], self.whole.item[self.meant & among])]
+
+    def people(self) -> str:
+        """How much is meant, and of how many users, in words."""
+        return f"{counted(int(self.meant.sum()), 'interaction')} of " \
+            f"{counted(len(np.unique(self.whole.user[self.meant])), 'user')}"
+
+    def add_to(self, files: Together, config: Config) -> dict:
+        """Writes the record with this request after the others; returns what dataset.json and checkpoints say of it then."""
+        line, requests = with_request(self.said, self.earlier)
+        head, path = head_of(requests), withdrawn_path(config)
+        with files.write(DATA, WITHDRAWN_FILE) as temporary:
+            lines = path.read_bytes() if path.exists() else b""
+            temporary.write_bytes(lines + b"\n" * (lines[-1:] not in (b"", b"\n")) + line.encode() + b"\n")
+        if made := record_of(path.parent):
+            files.write_json(DATA, DATASET_FILE, {**made, **head})
+        return head
 
 
 class Known:
@@ -118,6 +139,21 @@ class Known:
                                         if key in config.as_dict() and key != "model"})
 
 
+def allow(config: Config) -> None:
+    """Carries out the request in the file `allow`: it is added to the record, and nothing else changes.
+
+    Raises:
+        InputError: the request is missing or unfit; nothing has changed then.
+    """
+    request = Request(config, allows=True)
+    request.said.update(interactions=request.pairs(request.meant), forbidden=[], before={}, after={})
+    with Together(journal_of(config)) as files:
+        request.add_to(files, config)
+    logger.info("request %d: %s may be disclosed again, but for what is vetoed; masks and models stay without them until "
+                "they are made anew (train.py, preprocess.py, train.py --masked); the record is %s", request.number,
+                request.people(), withdrawn_path(config))
+
+
 def withdraw(variant: Variant) -> None:
     """Carries out the request in the file `withdraw` on both models of a run; reports on that of a Variant.
 
@@ -145,10 +181,9 @@ def withdraw(variant: Variant) -> None:
               "drift": {"requests": len(drift["requests"]), "interactions": drift["interactions"], "share": share},
               "retrain_advised": share > MEASURED, "time": request.said["time"]}
     _write(config, request, known, unreached, record)
-    people = counted(len(np.unique(request.whole.user[request.meant])), "user")
-    logger.info("request %d: %s of %s taken back, of which %s had trained %s, in %.3f s (%.1f s with the files); the record "
-                "is %s", request.number, counted(record["covered"], "interaction"), people, f"{len(user):,}", variant.model,
-                seconds, time.perf_counter() - start, withdrawn_path(config))
+    logger.info("request %d: %s taken back, of which %s had trained %s, in %.3f s (%.1f s with the files); the record is %s",
+                request.number, request.people(), f"{len(user):,}", variant.model, seconds, time.perf_counter() - start,
+                withdrawn_path(config))
     for path in record["removed"]:
         logger.info("%s: removed", path)
     for entry in record["not_reached"]:
@@ -212,19 +247,13 @@ def _write(config, request, known, unreached, record):
         _put_decisions(files, config, request)
         said.update(before={name: before for name, (before, _) in files.digests.items() if name not in changed},
                     after={name: now for name, (_, now) in files.digests.items()})
-        line, requests = with_request(said, request.earlier)
-        head, path = head_of(requests), withdrawn_path(config)
+        head = request.add_to(files, config)
         for name, model in changed.items():
             info = files.renewed(model.info) if model is mask else {**model.info, "rows_sha256": model.rest.rows_sha256()}
             with files.write(CHECKPOINT, name) as temporary:
                 save_checkpoint(temporary, model.left, {**info, "withdrawn": model.lost, **head})
         for last in lasts:  # the training itself, which knows all of it
             files.remove(CHECKPOINT, last.name)
-        with files.write(DATA, WITHDRAWN_FILE) as temporary:
-            lines = path.read_bytes() if path.exists() else b""
-            temporary.write_bytes(lines + b"\n" * (lines[-1:] not in (b"", b"\n")) + line.encode() + b"\n")
-        if made := record_of(path.parent):
-            files.write_json(DATA, DATASET_FILE, {**made, **head})
         if mask is not None:
             was = record_of(dataset_folder(config, masked=True), REMEDY)
             files.write_json(MASKED, DATASET_FILE, {**files.renewed(was), "num_ratings": len(mask.rest.rows), **head})

@@ -54,7 +54,7 @@ class DecidingSide:
         if trains is not None:
             user, item = user[trains], item[trains]
         share = self.share.part(History(user, len(self.ids.users)).length)
-        self.disclosed = Dataset(self.config.dataset, self.ids, user, item, None, self.held, share)
+        self.disclosed = Dataset(self.config.dataset, self.ids, user, item, None, None, self.held, share)
 
     def announce(self) -> list[dict]:
         """Trains on what is disclosed; returns the sets of parameters, see Network.values, that all devices are told."""

@@ -1,6 +1,7 @@
 """All interactions of a dataset folder, with 0-based ids, before anything is left out or held out."""
 from __future__ import annotations
 
+import dataclasses
 import functools
 import logging
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ from .catalogue import read_movies
 
 logger = logging.getLogger("ifrqe")
 
+_EACH = "user", "item", "rows", "time"  # what there is of each interaction
 _ANEW = "make the dataset anew with scripts/run_download_dataset.sh --overwrite"
 
 
@@ -51,12 +53,14 @@ class Interactions:
     ids: Ids.
     user, item: (n,) int32, by user and in order of time within a user.
     rows: (n,) int64, rows of ratings.csv of the interactions.
+    time: (n,) numbers in the unit of ratings.csv, see time_unit; None where no rule asks for times any more.
     """
     name: str
     ids: Ids
     user: np.ndarray
     item: np.ndarray
     rows: np.ndarray
+    time: np.ndarray | None
 
     @property
     def user_ids(self) -> np.ndarray:
@@ -85,6 +89,11 @@ class Interactions:
         """Which interactions are whose."""
         return History(self.user, self.num_users)
 
+    def some(self, chosen: np.ndarray) -> Interactions:
+        """Some of these, (n,) bool."""
+        return dataclasses.replace(self, **{
+            name: None if (values := getattr(self, name)) is None else values[chosen] for name in _EACH})
+
     def places(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """(k,) int64, where pairs of positions stand among these; -1 for one that does not, or whose position is -1."""
         own = self.user.astype(np.int64) * self.num_items + self.item
@@ -96,7 +105,8 @@ def ordered(name: str, ids: Ids, ratings: tuple) -> Interactions:
     """Interactions by user and time, from (r,) positions of users and of items, and times; ties stay in their order."""
     user, item, time = ratings
     order = np.lexsort((time, user))
-    return Interactions(name, ids, np.asarray(user)[order].astype(np.int32), np.asarray(item)[order].astype(np.int32), order)
+    user, item = (np.asarray(values)[order].astype(np.int32) for values in (user, item))
+    return Interactions(name, ids, user, item, order, np.asarray(time)[order])
 
 
 def read_interactions(config: Config) -> Interactions:
@@ -144,7 +154,11 @@ def read_masked(config: Config, masked: bool) -> tuple[Interactions, Interaction
     source = path.parent.with_name(config.dataset) / RATINGS_FILE
     if masked and source.is_file():
         check_tables(source.parent)
-        ids = _ids(source, [_read(source, check_record(config))], record)
+        whole = _read(source, check_record(config))
+        ids = _ids(source, [whole], record)
+        for table in tables:
+            if table.unit != whole.unit and {table.unit, whole.unit} <= {*columns.UNITS}:  # dates by hand, some finer
+                table.time = table.time * columns.UNITS[table.unit] / columns.UNITS[whole.unit]
     else:
         ids = _ids(path, tables, record)
     trained, *held = _placed(ids, source, tables)
@@ -153,7 +167,7 @@ def read_masked(config: Config, masked: bool) -> tuple[Interactions, Interaction
 
 @dataclass
 class _Table:
-    """A table of interactions: columns.Ids of users and of items, and (n,) times.
+    """A table of interactions: columns.Ids of users and of items, and (n,) times of a unit.
 
     proven: whether this program wrote it, which its digest says, so that it need not be looked at again.
     """
@@ -161,6 +175,7 @@ class _Table:
     users: columns.Ids
     items: columns.Ids
     time: np.ndarray
+    unit: str
     proven: bool = False
 
 
@@ -172,13 +187,13 @@ def _read(path, record):
             column: str if column in record[TEXT_IDS] else np.int64 for column in (USER, ITEM)})
         ids = (pd.factorize(table[column]) for column in (USER, ITEM))
         return _Table(path, *(columns.Ids(np.array(list(map(str, unique)), object), code) for code, unique in ids),
-                      table[TIMESTAMP].to_numpy(), True)
+                      table[TIMESTAMP].to_numpy(), record.get(TIME_UNIT, columns.ORDER), True)
     try:
         table = read_table(path, RATING_COLUMNS, names, extra="quiet")
     except InputError as e:
         raise InputError(f"{e} ({_ANEW})") from e
-    time = columns.times(table[TIMESTAMP], path)[0] if len(table) else np.zeros(0)
-    return _Table(path, *(columns.clean_ids(table[column], path, column) for column in (USER, ITEM)), time)
+    time = columns.times(table[TIMESTAMP], path) if len(table) else (np.zeros(0), columns.ORDER)
+    return _Table(path, *(columns.clean_ids(table[column], path, column) for column in (USER, ITEM)), *time)
 
 
 def _ids(path, tables, record):

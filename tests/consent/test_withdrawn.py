@@ -1,4 +1,4 @@
-"""The record of withdrawals: what it takes back, that no line of it is lost, and the requests that are added."""
+"""The record of requests: what it takes back and allows, that no line of it is lost, and the requests that are added."""
 import hashlib
 import json
 
@@ -7,7 +7,15 @@ import pandas as pd
 import pytest
 
 from src.consent.allowed import VETO, WAITS, Consent
-from src.consent.withdrawn import check_head, head_of, read_requests, read_withdrawal, taken_back, with_request
+from src.consent.withdrawn import (
+    check_head,
+    head_of,
+    read_request,
+    read_requests,
+    taken_back,
+    taken_since,
+    with_request,
+)
 from src.dataset import allowed_part, load_dataset
 from src.sources.interactions import read_interactions
 from tests.small import refused
@@ -104,6 +112,49 @@ def test_what_requests_take_back_goes_by_the_first_that_does(tiny, settings, req
     assert dataset.consent.requests == len(done)
 
 
+def again(rules=(), interactions=()):
+    """A request that allows."""
+    return asked(rules, interactions, models=[], allows=True)
+
+
+ALL_7 = asked([[7, None, None]])
+
+
+@pytest.mark.parametrize("requests, expected", [
+    ([again([[7, None, None]])], [0] * 8), ([ALL_7, again([[7, None, None]])], [0] * 8),
+    ([ALL_7, again([[7, 10, None], [7, None, "war"]])], [0, 1, 1, 0, 0, 0, 0, 0]),
+    ([ALL_7, again([[9, None, None]])], [1, 1, 1, 1, 0, 0, 0, 0]),  # nobody allows what is another's
+    ([ALL_7, again([[7, None, "comedy"]]), asked([[7, 10, None]]), ALL_7], [3, 4, 1, 1, 0, 0, 0, 0]),  # the first since
+    ([again([[7, None, None]]), ALL_7, again(interactions=[[7, 40]]), ALL_7], [2, 2, 2, 4, 0, 0, 0, 0])])
+def test_of_what_is_taken_back_and_allowed_the_last_word_counts(tiny, settings, requests, expected):
+    done = record(tiny, *requests)
+    assert read_requests(settings()) == done
+    whole = read_interactions(settings())
+    assert taken_back(whole, settings(), done).tolist() == expected
+    assert load_dataset(settings()).consent.requests == len(done)
+    for known in range(len(done)):  # what was made between two requests has lost all that any later one took back
+        consent = Consent(requests=known)
+        dataset, now = allowed_part(whole, settings(), done, consent), taken_back(whole, settings(), done[:known])
+        since = taken_since(whole, settings(), done[known:])
+        assert not ((now == 0) & (since == 0) & np.isin(whole.rows, [] if dataset.dropped is None else dataset.dropped.rows[
+            dataset.dropped.why > 0])).any()
+        used = {*dataset.rows.tolist(), *dataset.held.rows.ravel().tolist()}
+        assert not used & set(whole.rows[(now > 0) | (since > 0)].tolist())
+
+
+def test_a_model_of_before_an_allowance_stays_without_and_one_of_after_has_it(tiny, settings):
+    done = record(tiny, asked([[7, 40, None]]), again([[7, 40, None]]))
+    whole = read_interactions(settings())
+    now, between, before = (allowed_part(whole, settings(), done, consent) for consent in (
+        None, Consent(requests=1), Consent(requests=0)))
+    assert now.dropped is None and now.item_ids[now.test].tolist() == [40, 50]
+    assert between.item_ids[between.test].tolist() == [30, 50] and between.dropped.why.tolist() == [1]
+    assert before.dropped.why.tolist() == [WAITS, 1] and before.scored.tolist() == [1]
+    vetoed = np.zeros(8, bool)
+    vetoed[3] = True  # a veto stays one, whatever is allowed
+    assert allowed_part(whole, settings(), done, Consent(vetoed, 2)).dropped.why.tolist() == [VETO]
+
+
 def test_newer_ratings_are_taken_back_too(tiny, write_ratings, settings):
     done = record(tiny, asked([[7, None, None]], [[7, 10], [7, 20], [7, 30], [7, 40]]), asked([[9, None, "war"]], [[9, 50]]))
     write_ratings([*ROWS, (7, 50, 9), (9, 20, 9)])
@@ -132,12 +183,12 @@ def test_of_a_trained_model_the_split_does_not_move(tiny, settings):
     assert both.dropped.why.tolist() == [VETO, 1, 2]  # of what is forbidden and taken back, the request counts
 
 
-def withdraw(tiny, settings, text, *requests):
+def withdraw(tiny, settings, text, *requests, option="withdraw"):
     """Rows of ratings.csv that a request means, after others, and its rules."""
     done = record(tiny, *requests)
     (tiny / "request.csv").write_text(text)
     whole = read_interactions(settings())
-    meant, rules = read_withdrawal(settings("--withdraw", tiny / "request.csv"), whole, done)
+    meant, rules = read_request(settings(f"--{option}", tiny / "request.csv"), whole, done, option == "allow")
     return whole.rows[meant].tolist(), rules
 
 
@@ -154,13 +205,40 @@ def test_a_request_means_all_of_what_it_names(tiny, settings, text, requests, ro
     assert withdraw(tiny, settings, text, *requests) == (rows, rules)
 
 
+@pytest.mark.parametrize("option, text, requests, rows", [
+    ("allow", "user_id,item_id\n7,40\n7,10\n", [ALL_7], [0, 3]), ("allow", "user_id\n7\n", [ALL_7], [0, 1, 2, 3]),
+    ("allow", "user_id\n7\n", [asked([[7, 40, None]])], [3]),
+    ("allow", "user_id,genre\n7,War\n", [asked([[7, None, "war"]]), again([[7, 40, None]])], []),  # newer ones are not yet
+    ("allow", "user_id\n7\n", [asked([[7, None, "war"]]), again([[7, 40, None]])], []),
+    ("withdraw", "user_id,item_id\n7,40\n", [ALL_7, again([[7, 40, None]])], [3]),
+    ("withdraw", "user_id\n7\n", [ALL_7, again([[7, None, None]])], [0, 1, 2, 3]),
+    ("withdraw", "user_id,genre\n7,war\n", [ALL_7, again([[7, None, "war"]]), asked([[7, 40, None]])], []),
+    ("withdraw", "user_id,genre\n7,war\n", [asked([[7, 40, None]])], [])])
+def test_what_one_request_did_another_undoes(tiny, settings, option, text, requests, rows):
+    assert withdraw(tiny, settings, text, *requests, option=option)[0] == rows
+
+
+@pytest.mark.parametrize("option, text, requests", [
+    ("allow", "user_id,item_id\n7,40\n", []), ("allow", "user_id\n7\n", []), ("allow", "user_id\n9\n", [ALL_7]),
+    ("allow", "user_id\n7\n", [ALL_7, again([[7, None, None]])]),
+    ("allow", "user_id,genre\n7,war\n", [asked([[7, None, "war"]]), again([[7, None, None]])]),  # covered by a wider one
+    ("allow", "user_id,genre\n7,war\n", [asked([[7, None, "comedy"]])]),
+    ("allow", "user_id,item_id\n7,40\n", [ALL_7, again([[7, None, "war"]])]),
+    ("withdraw", "user_id,genre\n7,war\n", [ALL_7, again([[7, None, "comedy"]])]),
+    ("withdraw", "user_id\n7\n", [again([[7, None, None]]), ALL_7])])
+def test_a_line_that_changes_nothing_is_named(tiny, settings, option, text, requests):
+    with refused("request.csv: line 2", f"user {text.split()[1][0]}"):
+        withdraw(tiny, settings, text, *requests, option=option)
+
+
 @pytest.mark.parametrize("text, named", [
     ("user_id,item_id\n7,40\n", "line 2: user 7, item 40"), ("user_id,genre\n9,WAR\n", "line 2: user 9, genre WAR"),
     ("user_id,item_id\n7,30\n7,30\n", "line 3: user 7, item 30: is withdrawn by an earlier line"),
     ("user_id,item_id\n7,30\n8,30\n", "line 3: user 8"), ("user_id,item_id\n7,99\n", "line 2: user 7, item 99"),
     ("user_id,item_id\n7,50\n", "line 2: user 7, item 50"), ("user_id,genre\n7,western\n", "line 2: user 7, genre western"),
     ("user_id,item_id\n,30\n", "line 2: no user_id"), ("user_id,unwillingness\n7,0.5\n", "line 2"),
-    ("user_id,item_id\n7\n", "line 2 has fewer fields"), ("user_id\n", "names nothing")])
+    ("user_id,item_id\n7\n", "line 2 has fewer fields"), ("user_id\n", "names nothing"),
+    ("user_id,since\n7,2020-12-01\n", "tiny tell only what came first")])
 def test_a_line_that_takes_nothing_back_is_named(tiny, settings, text, named):
     with refused("request.csv", named):
         withdraw(tiny, settings, text, asked([[7, 40, None], [9, None, "war"]], [[7, 40]]))
