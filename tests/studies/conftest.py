@@ -2,12 +2,14 @@
 import pytest
 
 from src.movielens import prepare
-from studies import audit, carryover, fidelity, paper, tradeoff
+from studies import audit, carryover, fidelity, paper, product, tradeoff
 
 
 @pytest.fixture
 def settings(settings):
-    own = {key: option for study in (audit, carryover, fidelity, paper, tradeoff) for key, option in study.OWN.items()}
+    own = {}
+    for study in (audit, carryover, fidelity, paper, product, tradeoff):
+        own |= study.OWN
     return lambda *arguments: settings(*arguments, own=own)
 
 
