@@ -41,7 +41,8 @@ def run(config):
         from src.report.receipt_page import verify_receipt
         verify_receipt(config)
     else:
-        over_seeds(evaluate_and_report, eval_file, functools.partial(not_comparable, but=OF_THE_SEED))(config)
+        record_file = eval_file if config.holdout else None
+        over_seeds(evaluate_and_report, record_file, functools.partial(not_comparable, but=OF_THE_SEED))(config)
 
 
 if __name__ == "__main__":

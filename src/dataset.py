@@ -87,6 +87,11 @@ class Dataset(Interactions):
         return np.flatnonzero(held >= 0).astype(np.int32)
 
     @property
+    def taking_part(self) -> np.ndarray:
+        """(num_users,) bool, who is `scored` or, where nothing is held out of anyone, has interactions."""
+        return self.test >= 0 if self.held.rows.shape[1] else self.history.length > 0
+
+    @property
     def held_pairs(self) -> tuple[np.ndarray, np.ndarray]:
         """(h,) users and items of all that is held out."""
         held = [items for items in (self.test, self.validation) if items is not None]

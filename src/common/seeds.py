@@ -25,30 +25,32 @@ def seed_settings(config: Config, seed: int) -> Config:
     return config.replace(seed=seed, **folders)
 
 
-def over_seeds(stage: Callable[[Config], None], record_file: Callable[[str], str],
+def over_seeds(stage: Callable[[Config], None], record_file: Callable[[str], str] | None,
                differing: Callable[[dict, dict], str] | None = None) -> Callable[[Config], None]:
     """The stage as it is, or with --seeds run once for each of them in the folders seed_N of the results and checkpoints.
 
     With --seeds a record named by seeds_file has for each metric the values, their mean and sample standard deviation.
 
     Args:
-        record_file: of the model's name: the name of the JSON record that the stage writes.
+        record_file: of the model's name: the name of the JSON record that the stage writes; None if there is none.
         differing: of two records: in what they differ beyond the seed, so that no mean may have both; "" if in nothing.
     """
     def run(config):
         if not config.seeds:
             stage(config)
             return
-        name = record_file(asked(config).model)
-        records = []
+        name, records = record_file and record_file(asked(config).model), []
         for seed in config.seeds:
             logger.info("seed %d", seed)
             one = seed_settings(config, seed)
             stage(one.replace(seeds=[], decisions_path=config.decisions_path or config.output_path))
-            records.append(read_json(Path(one.output_path) / name, "run the same command with --overwrite"))
-            if differing and (said := differing(records[0], records[-1])):
+            if name:
+                records.append(read_json(Path(one.output_path) / name, "run the same command with --overwrite"))
+            if name and differing and (said := differing(records[0], records[-1])):
                 raise InputError(f"--seeds: the models of the seeds {config.seeds[0]} and {seed} differ in more than that "
                                  f"({said}); train all with the same options")
+        if not name:
+            return
         summary = summarise(records)
         write_json(Path(config.output_path) / seeds_file(name), {
             "model": records[0]["model"], "dataset": config.dataset, "seeds": config.seeds, **summary})

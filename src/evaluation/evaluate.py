@@ -51,7 +51,8 @@ def evaluate(variant: Variant) -> tuple[Dataset, Decisions | None] | None:
     has HR@k and NDCG@k with either rows as well. After the masked one the table of both follows, if they may be compared.
 
     Returns:
-        What it has read, for the report: the Dataset, and the Decisions if there are any; None if it was done before.
+        What it has read, for the report: the Dataset, and the Decisions if there are any; None if it was done before, or
+        nothing is held out.
 
     Raises:
         InputError: a checkpoint, the dataset or the decisions are missing or do not fit together.
@@ -62,6 +63,10 @@ def evaluate(variant: Variant) -> tuple[Dataset, Decisions | None] | None:
     for path in decision_files(config):
         if variant.masked and not path.exists():
             raise InputError(f"{path}: no such file; run preprocess.py first, or set --decisions_path to its results")
+    if not config.holdout:
+        logger.info("--holdout 0: nothing is held out, so that there is nothing to score; ask with --recommend, "
+                    "--explain_user, --why or --receipt, or score a run in folders of its own without --holdout 0")
+        return None
     optional = [variant.checkpoint, *decision_files(config)]
     optional += [Path(name) for name in (config.eval_negatives, config.eval_item_list) if name]
     inputs = data_files(config) + plugin_files(config.model)

@@ -65,8 +65,8 @@ class Receipts:
         if self.masked is None:
             return None
         trains = self.masked.item[self.masked.history.of(user)]
-        held = [items[user] for items in (self.masked.test, self.masked.validation) if items[user] >= 0]
-        return tuple({str(self.masked.item_ids[item]) for item in items} for items in (trains, held))
+        users, items = self.masked.held_pairs
+        return tuple({str(self.masked.item_ids[item]) for item in of_user} for of_user in (trains, items[users == user]))
 
     def of(self, user: int) -> dict:
         """The receipt of a user, by position: a dict that JSON can hold."""
@@ -76,7 +76,7 @@ class Receipts:
         explained = of_user(user, self.dataset, self.decisions, self.catalogue)
         rows = [_with_state(row, self.requests) for row in explained["interactions"]]
         held = [(name, items[user]) for name, items in (("test", self.dataset.test), ("validation", self.dataset.validation))
-                if items[user] >= 0]
+                if items is not None and items[user] >= 0]
         record = self.decisions.record
         return sealed({
             "format": FORMAT, "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "program": __version__,
@@ -111,7 +111,7 @@ def _with_state(row, requests):
 def files_of(config: Config) -> dict[str, dict]:
     """By name the SHA-256 of each file that decisions rest on or lead to; null with `why` of one that does not follow."""
     variant, masked = Variant(config, masked=True), dataset_folder(config, masked=True)
-    tables = [dataset_folder(config) / RATINGS_FILE, masked / RATINGS_FILE, masked / HELD_OUT_FILE]
+    tables = [dataset_folder(config) / RATINGS_FILE, masked / RATINGS_FILE, *[masked / HELD_OUT_FILE] * (config.holdout > 0)]
     files = {f"{path.parent.name}/{path.name}": path for path in tables}
     files.update((path.name, path) for path in decision_files(config))
     found = {name: {"sha256": digest(path)} if path.is_file() else {"sha256": None, "why": "no such file yet"}

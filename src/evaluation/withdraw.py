@@ -238,8 +238,8 @@ def _write(config, request, known, unreached, record):
     lasts = [path for model in models if (path := model.variant.checkpoint.with_suffix(LAST_SUFFIX)).is_file()]
     with Together(journal_of(config)) as files:
         if (mask := known.get(True)) is not None:
-            tables = {RATINGS_FILE: mask.rest.rows, HELD_OUT_FILE: mask.rest.held_out[mask.rest.scored].ravel()}
-            for name, rows in tables.items():
+            held = {HELD_OUT_FILE: mask.rest.held_out[mask.rest.scored].ravel()} if config.holdout else {}
+            for name, rows in {RATINGS_FILE: mask.rest.rows, **held}.items():
                 with files.rewrite(MASKED, name) as (path, temporary):
                     copy_rows(path, np.sort(rows), temporary)
         for name, model in changed.items():

@@ -174,7 +174,7 @@ def _report(dataset, decisions):
     if decisions.influence is not None:
         helpful = decisions.influence > 0
         good, kept = total([helpful.sum(), (helpful & disclosed).sum()])
-        logger.info("helpful to the validation item (influence > 0): %.1f%% of the interactions; of these %.1f%% are "
+        logger.info("helpful (influence > 0): %.1f%% of the interactions; of these %.1f%% are "
                     "disclosed, of the harmful %.1f%%", 100 * good / every, 100 * kept / max(good, 1),
                     100 * (number - kept) / max(every - good, 1))
     if record["veto"]:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from ..common.errors import InputError
 from ..common.files import digest, read_json
 from ..common.stage import Stage
-from ..common.variant import dataset_folder, decision_files
+from ..common.variant import Variant, dataset_folder, decision_files
 from ..consent.withdrawn import withdrawn_path
 from ..constants import (
     DISCLOSURE_FILE,
@@ -24,6 +25,7 @@ from ..dataset import Dataset
 from ..evaluation.compare import not_comparable, top_k_of
 from ..game.decisions import Decisions, dataset_of, decisions_behind
 from ..sources.catalogue import load_catalogue
+from ..training.checkpoint import load_checkpoint
 
 _REMEDY = "remove it, and run the stage that writes it again"
 
@@ -31,8 +33,8 @@ _REMEDY = "remove it, and run the stage that writes it again"
 @dataclass
 class Evaluated:
     """A model and what its stages have found."""
-    record: dict  # of its evaluation
-    users: pd.DataFrame  # the results of its evaluation by user
+    record: dict  # of its evaluation; empty where nothing is held out
+    users: pd.DataFrame | None  # the results of its evaluation by user
     checkpoint: str | None = None  # digest of the one that was evaluated
     training: dict | None = None  # record of its training, if it is one of this model
     recommends: bool = False  # whether its checkpoint is the one that was evaluated
@@ -55,8 +57,9 @@ class Results:
 
     @property
     def pair(self):
-        """The plain and the masked Evaluated; None if one is missing."""
-        return tuple(self.models.values()) if len(self.models) == 2 else None
+        """The plain and the masked Evaluated; None if one is missing, or nothing is held out."""
+        scored = tuple(found for found in self.models.values() if found.record)
+        return scored if len(scored) == 2 else None
 
 
 def files_of_run(config):
@@ -84,7 +87,9 @@ def read_results(variant, read=None):
     models, left_out, trainings = results.models, results.left_out, {}
     for model in (config.plain_model, MASKED_MODEL):
         record, trainings[model] = (_read(output / name(model), config, left_out) for name in (eval_file, train_file))
-        if record is not None and (output / users_file(model)).is_file():
+        if not config.holdout:
+            _add_unscored(results, Variant(config, model == MASKED_MODEL), variant.masked)
+        elif record is not None and (output / users_file(model)).is_file():
             stage = Stage.read_record(output, f"eval_{model.lower()}")
             if why := _misfit(model, stage, decisions, config):
                 left_out.append(f"{eval_file(model)} ({why})")
@@ -105,6 +110,18 @@ def read_results(variant, read=None):
         if record.get("dataset") == config.dataset:
             results.records[name] = record
     return results
+
+
+def _add_unscored(results, variant, masked):
+    """Adds a model where nothing is held out; says which one does not fit, if it is not the one asked for."""
+    try:
+        load_checkpoint(variant.checkpoint, results.dataset, variant)
+        results.models[variant.model] = Evaluated({}, None, digest(variant.checkpoint))
+    except InputError:
+        if variant.masked == masked:
+            raise
+        if variant.checkpoint.is_file():
+            results.left_out.append(f"{variant.checkpoint.name} (of other data or settings: train it anew)")
 
 
 def _read(path, config, left_out):

@@ -22,6 +22,7 @@ PRIVATE = ("mirror", "data_url", "train_url", "recommend", "explain_user", "rece
 # no result depends on these
 IGNORED = ("data_path", "output_path", "checkpoint_path", "decisions_path", "archive", "masked", "overwrite", "log_level",
            "resume", *PRIVATE)
+UNSCORED = "Nothing is held out, so that no figure here says how well a model recommends"
 UNWILLINGNESS_WORDS = {"willing": "0", "uniform": "uniform at random", "constant": "the same for all"}
 
 
@@ -49,9 +50,9 @@ def what_was_run(results, config):
 
 def _data_rows(dataset, config):
     length = dataset.history.length
-    held_out = "1: test item" if dataset.validation is None else "2: test item and the one before"
+    held_out = ("nothing", "1: test item", "2: test item and the one before")[config.holdout]
     unit = time_unit(config)
-    scored = len(dataset.scored)
+    scored = int(dataset.taking_part.sum())
     users = f"{dataset.num_users:,}" + ("" if scored == dataset.num_users else
                                         f", of whom {dataset.num_users - scored:,} take no part: too little may be used")
     return [("dataset", dataset.name), ("users", users), ("items", f"{dataset.num_items:,}"),
@@ -128,8 +129,10 @@ def training(results, config):
         return []
     pictures = [panels.drawn_before((Path(config.output_path) / train_file(model)).with_suffix(".png"),
                                     _curves_in_words(model, record)) for model, record in trainings.items()]
-    blocks = [figures(*pictures), text("Marked: in the losses the epoch of the lowest validation loss, up to which "
-                                       "influences are taken; in the metric the epoch that recommends.")]
+    blocks = [figures(*pictures)]
+    if config.holdout == 2:
+        blocks.append(text("Marked: in the losses the epoch of the lowest validation loss, up to which influences are "
+                           "taken; in the metric the epoch that recommends."))
     if MASKED_MODEL in trainings and looked_at_validation(results):
         blocks.append(text("The mask was chosen on the validation items, so that what they say of the masked model is no "
                            "evidence."))
@@ -145,4 +148,5 @@ def _curves_in_words(model, training):
 
 def looked_at_validation(results):
     """Whether what decided has looked at the validation items."""
-    return results.decisions is not None and known(results.decisions).sees_validation
+    return (results.dataset.validation is not None and results.decisions is not None
+            and known(results.decisions).sees_validation)

@@ -39,6 +39,8 @@ def summary(results, config):
             lines.append(f"{key.upper()} of the test items: {masked[key]:.3f} after, {plain[key]:.3f} before: {word} "
                          f"everything disclosed, for this one training of each (change {masked[key] - plain[key]:+.3f}, "
                          f"95% interval {low:+.3f} to {high:+.3f}).")
+    if not config.holdout:
+        lines.append(f"{run.UNSCORED}.")
     if not lines:
         (model, found), = results.models.items()
         lines.append(f"{model}: " + ", ".join(f"{key.upper()} {found.record[key]:.3f}"
@@ -47,6 +49,8 @@ def summary(results, config):
 
 
 def comparison(results, config):
+    if not config.holdout:
+        return []
     if not results.pair:
         (model, found), = results.models.items()
         rows = [*rows_that_serve(found.record),
@@ -91,7 +95,8 @@ def influence(results, config):
     decisions = results.decisions
     if decisions is None or decisions.influence is None or not len(decisions.influence):
         return []
-    series = {"on the validation item": decisions.influence, "expected on the next item": decisions.expected}
+    known_item = "validation item" if config.holdout else "last item"
+    series = {f"on the {known_item}": decisions.influence, "expected on the next item": decisions.expected}
     quantiles = {name: np.quantile(values, QUANTILES) for name, values in series.items()}
     positive = {name: f"{100 * (values > 0).mean():.0f}%" for name, values in series.items()}
     said = "; ".join(f"{name}: from {q[0]:.2g} (1%) over {q[2]:.2g} (median) to {q[4]:.2g} (99%), {positive[name]} positive"
@@ -169,8 +174,9 @@ def limits(results, config):
     record = results.decisions.record if results.decisions is not None else None
     evaluated = next(iter(results.models.values())).record
     lines = [f"Each model was trained once (seed {evaluated['seed']}). The intervals are over users, not over trainings; "
-             "--seeds repeats training and evaluation, scripts/run_tradeoff.sh compares over seeds."]
-    if not any(key.startswith("full_") for key in evaluated):
+             "--seeds repeats training and evaluation, scripts/run_tradeoff.sh compares over seeds." if evaluated else
+             f"{run.UNSCORED}: a run without --holdout 0, in folders of its own, does."]
+    if evaluated and not any(key.startswith("full_") for key in evaluated):
         lines.append(f"The test item is ranked among {evaluated['num_candidates'] - 1} other candidates, which is easier "
                      "than ranking the whole catalogue: --eval_mode full.")
     if config.dataset == "simulation":
@@ -192,7 +198,8 @@ def limits(results, config):
     if not Rule(results.decisions).played:
         lines.append("A baseline decided; there are no influences, and no price.")
         return [bullets(*lines)]
-    model = "models of what was disclosed by then" if asked else "the plain model"
+    model = ("models of what was disclosed by then" if asked else "the plain model" if config.holdout else
+             "a model that was trained without each user's last one")
     lines.append(f"Influences are first-order predictions of what retraining would do, made from {model}, for the "
                  "interaction's own user only; scripts/run_fidelity.sh measures how well they predict it.")
     lines.append("The reward joins a mean over many candidates with a price that the game weighs against one item: it "

@@ -41,13 +41,15 @@ def users_page(results, config):
     lists, live = _lists(results, users, slider, config)
     own = [np.concatenate([dataset.item[dataset.history.of(user)], gone.item[vetoed.of(user)]]) for user in users]
     shown = [*own, *(items for found in lists.values() for items, _ in found), *(items for found in live for items in found)]
-    items = np.unique(np.concatenate(shown if hide else [*shown, dataset.test[users]]))  # the page has positions in these
+    shown += [] if (hide_next := hide or not config.holdout) else [dataset.test[users]]
+    items = np.unique(np.concatenate(shown))  # the page has positions in these
     pages = []
     for k, (user, place) in enumerate(zip(users, np.searchsorted(dataset.scored, users))):  # in the results by user
         page = {"id": str(dataset.user_ids[user]), "items": packed(np.searchsorted(items, own[k]), "<u4"),
                 **_columns(decisions, rule, dataset.history.of(user), vetoed.length[user]),
-                "next": None if hide else int(np.searchsorted(items, dataset.test[user])),
-                "ranks": {model: int(found.users["rank"].iloc[place]) + 1 for model, found in results.models.items()},
+                "next": None if hide_next else int(np.searchsorted(items, dataset.test[user])),
+                "ranks": {model: int(found.users["rank"].iloc[place]) + 1 for model, found in results.models.items()
+                          if found.record},
                 "lists": {model: _scored(items, *found[k]) for model, found in lists.items()}}
         if k < len(live):  # from the smallest selection to the largest, then of all that may be selected
             page["live"] = [np.searchsorted(items, found).tolist() for found in live[k]]
@@ -55,7 +57,7 @@ def users_page(results, config):
     return {"played": rule.played, "veto": decisions.under_veto, "left_out": hide,
             "num_live": len(live), "sizes": SIZES, "otherwise": rule.otherwise,
             "sentences": rule.sentences, "weight": rule.weight, "critical": rule.critical, "num_users": dataset.num_users,
-            "num_candidates": next(iter(results.models.values())).record["num_candidates"],
+            "num_candidates": next(iter(results.models.values())).record.get("num_candidates"),
             "prices": rule.prices(decisions, shares) if slider else None,
             "share": decisions.wv_share if slider else None,
             "agreement": rule.agreement(decisions) if rule.played else None,
@@ -65,14 +67,14 @@ def users_page(results, config):
 
 def _lists(results, users, slider, config):
     """By model what top_items finds for the users, of models that recommend; and what live_lists finds, for the slider."""
-    lists, live = {}, []
+    lists, live, k = {}, [], results.top_k or config.top_k
     for model, found in results.models.items():
         if found.recommends:
             variant = Variant(config, model == MASKED_MODEL)
             serving = load_serving(results.dataset, variant, bool(found.record.get("personal")))
-            lists[model] = top_items(serving.net, users, results.dataset, results.top_k, config.eval_batch_size)
+            lists[model] = top_items(serving.net, users, results.dataset, k, config.eval_batch_size)
             if variant.masked and slider:
-                live = live_lists(users, results.dataset, results.decisions, serving, results.top_k, config)
+                live = live_lists(users, results.dataset, results.decisions, serving, k, config)
     return lists, live
 
 
@@ -96,7 +98,7 @@ def sample_users(dataset, config):
     Who takes no part in the run is not among them.
     """
     drawn = generator(config.seed, "report users").permutation(dataset.num_users)
-    drawn = drawn[dataset.test[drawn] >= 0][:config.report_users]
+    drawn = drawn[dataset.taking_part[drawn]][:config.report_users]
     return np.sort(drawn[np.cumsum(dataset.history.length[drawn]) <= MOST_INTERACTIONS])
 
 

@@ -137,10 +137,13 @@ def load_sets(path, dataset, variant):
         InputError: no such file, no checkpoint of this program, or one that differs: the message says in what.
     """
     config, command = variant.settings(), variant.command
+    asked = config.asked_for("training", "negatives")
+    if not config.holdout and "train_epochs" not in config.given:  # a study says how many, whatever a recipe does
+        asked.pop("train_epochs", None)
     values, info = _read(path, variant)
     net, ratings = build(dataset, config), ratings_path(config, variant.masked)
     check_checkpoint(path, info, {
-        "model": config.select("model")["model"], **config.asked_for("training", "negatives"), "dataset": config.dataset,
+        "model": config.select("model")["model"], **asked, "dataset": config.dataset,
         "holdout": config.holdout, **net.shape, "ratings_sha256": digest(ratings),
         "catalogue_sha256": dataset.catalogue_sha256(),
         **({"held_out_sha256": digest(ratings.with_name(HELD_OUT_FILE))} if variant.masked and config.holdout else {})},

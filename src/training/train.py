@@ -19,7 +19,7 @@ from ..callbacks import AnchorEpochs, BestEpoch
 from ..candidates import evaluation_candidates
 from ..common.errors import InputError
 from ..common.figures import drawn, learning_curve
-from ..common.files import write_json, write_text
+from ..common.files import digest, read_json, write_json, write_text
 from ..common.plugins import plugin_files
 from ..common.ranks import in_ranks, rank_folder
 from ..common.share import WHOLE
@@ -38,6 +38,7 @@ from .trainer import Trainer, train_on
 logger = logging.getLogger("ifrqe")
 
 LAST_SUFFIX = ".last.ckpt"
+RECOMMENDED = "recommended_epochs"  # key of train_MODEL.json where nothing is held out: what a study found best before
 FEW_STEPS = 100  # an epoch: with fewer, models of few data were seen to learn too little
 
 
@@ -49,7 +50,12 @@ def train(variant):
         FloatingPointError: the loss diverges.
     """
     model, checkpoint, config = variant.model, variant.checkpoint, variant.settings()
-    result = Path(config.output_path) / train_file(model)
+    result, recommended = Path(config.output_path) / train_file(model), None if config.holdout else _recommended(variant)
+    if recommended and "train_epochs" not in config.given:
+        logger.info("%s: %d epochs were best where something was held out, so that so many are trained; --train_epochs sets "
+                    "another number", result, recommended)
+        config = config.replace(train_epochs=recommended)
+        variant = Variant(config, variant.masked)
     if variant.masked:
         check_mask(config)
         logger.info("%s: what %s says is disclosed", dataset_folder(config, masked=True), decision_files(config)[0])
@@ -74,8 +80,20 @@ def train(variant):
                 **head_of(read_requests(config)), "rows_sha256": dataset.rows_sha256(), "consent": dataset.consent.as_json()}
         record = (_train(dataset, variant, info) if folder is None else
                   in_ranks(config, folder, __name__, "train_in_rank", variant.masked, info))
-    write_json(result, record)
+    write_json(result, {**record, **({RECOMMENDED: recommended} if recommended else {})})
     stage.finish()
+
+
+def _recommended(variant):
+    """The epoch that a study of these settings found best, as train_MODEL.json says since then; None if there is none."""
+    config, path = variant.config, Path(variant.config.output_path) / train_file(variant.model)
+    record = Stage.read_record(config.output_path, f"train_{variant.model.lower()}")
+    said, now = record.get("settings", {}), config.select("model", "training", "negatives")
+    alike = all(said.get(key) == value for key, value in now.items() if key not in ("train_epochs", "patience"))
+    alike = alike and record["dataset"] == config.dataset
+    if not alike or not path.is_file() or record["outputs"][path.name] != digest(path):
+        return None
+    return read_json(path, "remove it").get("best_epoch" if said["holdout"] == 2 else RECOMMENDED)
 
 
 def train_in_rank(config, folder, exchange, masked, info):

@@ -64,7 +64,7 @@ function show(user) {
 function showLists() {
   const place = find("lists");
   place.replaceChildren();
-  const models = Object.keys(shown.user.lists);
+  const models = Object.keys(shown.user.lists), only = models.length > 1 ? "* only in this list." : "";
   for (const model of models) {
     const others = new Set(models.filter(m => m !== model).flatMap(m => shown.user.lists[m].map(([item]) => item)));
     const list = element("ol");
@@ -79,10 +79,10 @@ function showLists() {
       : "Recommended before, from everything"), list);
     place.append(box);
   }
-  const ranks = Object.values(shown.user.ranks);  // of the plain model, then of the masked one
+  const ranks = Object.values(shown.user.ranks);  // of the plain model, then of the masked one; none where nothing is held out
   const next = shown.user.next === null ? "" : `: ${data.items[shown.user.next][1]}`;  // it may be vetoed
-  place.append(element("p", `What they chose next${next}, rank ${ranks.join(" before, ")}`
-    + `${ranks.length > 1 ? " after" : ""} among ${data.num_candidates}.${models.length > 1 ? " * only in this list." : ""}`));
+  place.append(element("p", !ranks.length ? only : `What they chose next${next}, rank ${ranks.join(" before, ")}`
+    + `${ranks.length > 1 ? " after" : ""} among ${data.num_candidates}.${only && ` ${only}`}`));
 }
 
 // The list of the refitted selection nearest in number; the last is that of everything that is not forbidden or withdrawn.
