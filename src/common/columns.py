@@ -210,6 +210,13 @@ def moment(values: pd.Series, unit: str) -> np.ndarray:
     return np.where(np.isnat(iso), found, iso.astype(np.int64) / round(1e9 * step))
 
 
+def in_unit(found: np.ndarray, unit: str, wanted: str) -> np.ndarray | None:
+    """(n,) times of one unit in another, both as `times` calls them; None where one is ORDER."""
+    if unit == wanted:
+        return found
+    return None if ORDER in (unit, wanted) else found * UNITS[unit] / UNITS[wanted]
+
+
 def written_out(value: float, unit: str) -> str | None:
     """A time as the text of a date that `moment` reads, whatever the unit; None for an infinite one."""
     step = round(1e9 * UNITS[unit])

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ..common.columns import clean_ids, positions, times, whole_numbers
+from ..common.columns import ORDER, clean_ids, in_unit, positions, times, whole_numbers
 from ..common.errors import InputError
 from ..common.tables import existing_file, read_table
 from ..common.wording import counted
 from ..config import Config
 from ..constants import ITEM, TIMESTAMP, UNWILLINGNESS, USER
-from ..sources.interactions import Ids, Interactions, ordered
+from ..sources.interactions import Ids, Interactions, ordered, time_unit
 from ..stat_utils import generator
 from .rules import listed, unwillingness_in
 from .unwillingness import stated, unwillingness_source
@@ -66,13 +66,14 @@ def read_newcomers(dataset: Interactions, config: Config, least: int, veto: bool
     _refuse((positions(dataset.user_ids, users.unique) >= 0)[users.code], path, lambda row:
             f"names user {users.unique[users.code[row]]}, whom {dataset.name} already has: preprocess.py without "
             "--newcomers decides for them; remove their rows, or give them an id that is not taken")
-    time = times(table[TIMESTAMP], path)[0] if TIMESTAMP in table else np.zeros(len(table))
+    time, unit = times(table[TIMESTAMP], path) if TIMESTAMP in table else (np.zeros(len(table)), ORDER)
     item = positions(dataset.item_ids, items.unique)[items.code]
     known = np.flatnonzero(item >= 0)
     if len(unknown := items.unique[items.code[item < 0]]):
         logger.warning("%s: %s left out, since %s does not know their items: %s", path, counted(len(unknown), "row"),
                        dataset.name, listed(pd.unique(unknown)))
     whole = ordered(dataset.name, Ids(users.unique, dataset.item_ids), (users.code[known], item[known], time[known]))
+    whole.time = in_unit(whole.time, unit, time_unit(config)) if config.willingness_file else None
     b = _unwillingness(table, path, config.replace(veto=veto), whole, known[whole.rows])
     vetoed = (b == 1) & veto
     number = whole.history.sums(~vetoed).astype(int)

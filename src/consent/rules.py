@@ -54,7 +54,7 @@ class Rules:
 
         def refuse(bad, what):
             if bad.any():
-                raise InputError(f"{dataset_folder(config) / WITHDRAWN_FILE}: a rule of request {what}")
+                raise InputError(f"{dataset_folder(config) / WITHDRAWN_FILE}: a rule of a request: {what}")
 
         return cls(np.stack([user, item, genre]), genres, _bounds(given, config, refuse), np.ones(len(named)))
 
@@ -172,8 +172,7 @@ def _bounds(table, config, refuse):
         text = table[column].astype(str).str.strip(BLANKS) if column in table else pd.Series("", table.index)
         if (given := (text != "").to_numpy()).any():
             unit = time_unit(config)
-            refuse(given & (unit == ORDER), f"names a time, but those of {config.dataset} tell only what came first; leave "
-                   "it out")
+            refuse(given & (unit == ORDER), f"{column}: times of {config.dataset} tell only what came first; leave it out")
             row[given] = moment(text[given], unit)
             refuse(np.isnan(row), f"{column} is no time: give a date such as 2024-05-31, or {unit} since 1970")
     refuse(bounds[0] >= bounds[1], f"{SINCE} is not before {UNTIL}")

@@ -156,9 +156,9 @@ def read_masked(config: Config, masked: bool) -> tuple[Interactions, Interaction
         check_tables(source.parent)
         whole = _read(source, check_record(config))
         ids = _ids(source, [whole], record)
-        for table in tables:
-            if table.unit != whole.unit and {table.unit, whole.unit} <= {*columns.UNITS}:  # dates by hand, some finer
-                table.time = table.time * columns.UNITS[table.unit] / columns.UNITS[whole.unit]
+        for table in tables:  # of dates by hand some may be finer than others
+            if (time := columns.in_unit(table.time, table.unit, whole.unit)) is not None:
+                table.time = time
     else:
         ids = _ids(path, tables, record)
     trained, *held = _placed(ids, source, tables)
