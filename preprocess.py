@@ -1,6 +1,6 @@
 """Computes influences, decides what each user discloses, and writes the masked dataset.
 
---newcomers FILE decides for users who were in no training instead, and writes nothing.
+--update FILE decides on new interactions instead and adds them, --newcomers FILE shows what new users should disclose.
 """
 import sys
 from pathlib import Path
@@ -12,10 +12,13 @@ from src.common.variant import asked  # noqa: E402
 
 
 def run(config):
-    """The influence stage, or decisions for newcomers."""
+    """The influence stage, or decisions on what came after it."""
     if config.newcomers:
         from src.evaluation.newcomers import newcomers  # not at the top: --help does without MindSpore
         newcomers(asked(config))
+    elif config.update:
+        from src.game.update import update
+        update(config)
     else:
         from src.game.preprocess import preprocess
         preprocess(config)

@@ -34,16 +34,19 @@ class AnchorEpochs(BestEpoch):
     Args:
         metric, lower: see BestEpoch.
         number: epochs to keep, at most.
+        last: the last epoch that may be the anchor; None for any.
     """
 
-    def __init__(self, metric: str, lower: bool, number: int):
+    def __init__(self, metric: str, lower: bool, number: int, last: int | None = None):
         super().__init__(metric, lower)
-        self.number = number
+        self.number, self.last = number, last
         self.gathered = {}  # parameters by epoch
         self.kept = {}  # of these the chosen ones, the anchor last
 
     def on_epoch_end(self, record: dict, values: dict) -> None:
         epoch = record["epoch"]
+        if self.last is not None and epoch > self.last:
+            return
         super().on_epoch_end(record, values)
         stride = 1
         while epoch // stride >= 2 * self.number:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+import pandas as pd
+
 from .common.columns import DAY, ORDER, UNITS
 from .common.errors import InputError
 from .common.files import digest, write_csv
@@ -34,6 +36,7 @@ from .constants import (
     TIME_UNIT,
     TIMESTAMP,
     UNWILLINGNESS_FILE,
+    UPDATED,
     USER,
 )
 from .sources.catalogue import text_ids
@@ -81,6 +84,7 @@ def prepare(config: Config) -> None:
         ratings, movies = read_source(path, items)
     ratings, unit = clean(ratings, source["source"], config.duplicates)
     ratings = filter_users(ratings, config.min_ratings, config.max_ratings)
+    _check_updates(folder, ratings, source["source"])
     tables = {RATINGS_FILE: ratings, MOVIES_FILE: catalogue(ratings, movies, source["source"], items)}
     if simulated and not _is_edited(folder, settings):
         tables[UNWILLINGNESS_FILE] = unwillingness[unwillingness[USER].isin(ratings[USER].unique())]
@@ -139,6 +143,18 @@ def _is_edited(folder, settings):
                          "--data_path")
     logger.warning("%s: was changed since the simulation wrote it, and is kept", path)
     return True
+
+
+def _check_updates(folder, ratings, name):
+    """Raises InputError if the dataset that is there holds what an update has added, and these ratings lack it."""
+    if not (number := record_of(folder, "remove it").get(UPDATED)) or not (folder / RATINGS_FILE).exists():
+        return
+    added = pd.read_csv(folder / RATINGS_FILE, usecols=[USER, ITEM], dtype=str, keep_default_na=False)[-number:]
+    there = pd.MultiIndex.from_frame(added).isin(pd.MultiIndex.from_frame(ratings[[USER, ITEM]].astype(str)))
+    if not there.all():
+        user, item = added[~there].iloc[0]
+        raise InputError(f"{folder}: holds what updates have added, which {name} lacks, such as item {item} of user "
+                         f"{user}; give a source with all of it, or the dataset another name")
 
 
 def _reader():

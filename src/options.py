@@ -53,8 +53,8 @@ GROUPS = {
     "source": {"archive": "str", "items": "str", "mirror": "str"},
     "run": {
         "recipe": "str", "resume": "bool", "masked": "bool", "willingness_file": "str", "eval_batch_size": "int [1, inf)",
-        "eval_file_name": "str", "recommend": "str", "explain_user": "str", "newcomers": "str", "why": "pair",
-        "receipt": "str", "verify_receipt": "str", "withdraw": "str", "allow": "str",
+        "eval_file_name": "str", "recommend": "str", "explain_user": "str", "newcomers": "str", "update": "str",
+        "why": "pair", "receipt": "str", "verify_receipt": "str", "withdraw": "str", "allow": "str",
         "format": ("table", "json"), "decisions_path": "str"},
     "places": {
         "data_path": "str", "dataset": "str", "output_path": "str", "checkpoint_path": "str", "overwrite": "bool",
@@ -106,8 +106,8 @@ PROGRAMS = {
     "run_download_dataset": ("scripts/run_download_dataset.sh", ("source", "filter", "simulation"), _RULES),
     "run_train": ("train.py", (*_MODEL, *_RULES, "chunks", "repetition", "processes", "resume", "masked", "withdraw",
                                "allow", "decisions_path", "eval_batch_size"), (*_DATA, *_DECIDED)),
-    "run_preprocess": ("preprocess.py", ("split", *_RULES, *_DECIDED, "recipe", "processes", "newcomers", "masked", "format",
-                                         "decisions_path"), (*_DATA, *_MODEL, "resume", "eval_batch_size")),
+    "run_preprocess": ("preprocess.py", ("split", *_RULES, *_DECIDED, "recipe", "processes", "newcomers", "update", "masked",
+                                         "format", "decisions_path"), (*_DATA, *_MODEL, "resume", "eval_batch_size")),
     "run_eval": ("eval.py", (*QUESTIONS, "masked", "split", *_RULES, *EVALUATED, "eval_batch_size", "eval_file_name",
                              "format", "decisions_path", "repetition", "processes", "report", "recipe"),
                  (*_DATA, *_MODEL, *_DECIDED)),
@@ -172,6 +172,9 @@ def check_together(values: dict, given: set[str]) -> None:
         refuse(values[option] and values["seeds"], option,
                "is of one run; leave out --seeds, and name its folders with --checkpoint_path and --output_path")
     refuse(values["withdraw"] and values["allow"], "allow", "is another request than --withdraw; give one after the other")
+    refuse(values["update"] and values["holdout"], "update", "is for --holdout 0, where all is decided; give it")
+    refuse(values["update"] and values["newcomers"], "update", "decides and writes, --newcomers only shows; give one")
+    refuse(values["update"] and values["ranks"] > 1, "update", "is for one process; give --ranks 1")
     if len(questions) > 1:
         raise InputError(f"{' and '.join(questions)}: are two questions; ask one at a time")
     refuse(values["weight_decay"] and values["lazy_adam"], "weight_decay",

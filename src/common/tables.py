@@ -7,7 +7,9 @@ import io
 import itertools
 import logging
 import mmap
+import os
 import re
+import shutil
 import unicodedata
 import warnings
 from pathlib import Path
@@ -147,6 +149,21 @@ def copy_rows(source: str | Path, rows: np.ndarray, target: Path) -> None:
     with open(source, "rb") as file, open(target, "wb") as copy:
         for line in itertools.compress(file, chosen.tobytes()):
             copy.write(line if line.endswith(b"\n") else line + b"\n")
+
+
+def append_rows(source: str | Path, table: pd.DataFrame, target: Path) -> None:
+    """Writes a CSV file and more rows to another; raises InputError if its first line lacks a name of their columns."""
+    with open(source, "rb") as file, open(target, "wb") as copy:
+        header = file.readline()
+        names = next(csv.reader([header.decode("utf-8-sig").strip()]))
+        if missing := sorted(set(table) - set(names)):
+            raise InputError(f"{source}: has no column {missing[0]}; name its columns {','.join(table)}")
+        copy.write(header)
+        shutil.copyfileobj(file, copy)
+        file.seek(-1, os.SEEK_END)
+        copy.write(b"\n" * (file.read(1) != b"\n"))
+        rows = table.reindex(columns=names).to_csv(index=False, header=False, lineterminator="\n")
+        copy.write(rows.encode("utf-8", "backslashreplace"))
 
 
 def short_line(path: str | Path) -> int | None:

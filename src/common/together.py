@@ -76,7 +76,7 @@ class Together:
         before = digest(path)
         with self.write(folder, name) as temporary:
             yield path, temporary
-        self.digests[name] = before, digest(temporary)
+        self.digests[name if folder != DATA else f"{folder}/{name}"] = before, digest(temporary)
 
     def renewed(self, record: dict) -> dict:
         """A record in which each digest of before is that of now, of all that `digests` names: (before, now) by name."""

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from .. import __version__
 from ..common.errors import InputError
-from ..common.files import digest
+from ..common.files import digest, read_json
 from ..common.plugins import label
 from ..common.stage import Stage
 from ..common.variant import Variant, dataset_folder, decision_files
@@ -21,7 +21,7 @@ from ..consent.receipts import DIGEST, FORMAT, sealed
 from ..consent.withdrawn import ALLOWS, read_requests
 from ..constants import DISCLOSED, HELD_OUT_FILE, ITEM, RATINGS_FILE, REASON, TITLE, UNWILLINGNESS, USER
 from ..dataset import load_dataset
-from ..game.decisions import decided
+from ..game.decisions import UPDATES, decided
 from ..sources.catalogue import load_catalogue, original_id
 from ..training.checkpoint import DIGEST as PARAMETERS
 from ..training.checkpoint import read_checkpoint
@@ -132,9 +132,13 @@ def _of_checkpoint(variant, ratings, requests):
     if ratings is None or info.get("ratings_sha256") != ratings:
         return {"sha256": None, "why": f"is stale: trained on other data than the masked ones of now; {command} trains anew"}
     trained = Stage.read_record(variant.config.output_path, f"train_{variant.model.lower()}").get("outputs", {})
-    withdrawn = [request["after"][path.name] for request in requests if path.name in request["after"]]
-    if trained.get(path.name, digest(path)) != digest(path) and info.get(PARAMETERS) not in withdrawn:
-        return {"sha256": None, "why": f"is not what a training or a withdrawal wrote; {command} --overwrite trains anew"}
+    path_of_record = decision_files(variant.config)[1]
+    record = read_json(path_of_record, _ANEW) if path_of_record.is_file() else {}
+    later = [request["after"].get(path.name) for request in requests]
+    later += [update["models"].get(variant.model) for update in record.get(UPDATES, ())]
+    if trained.get(path.name, digest(path)) != digest(path) and info.get(PARAMETERS) not in later:
+        return {"sha256": None, "why": f"is not what a training, an update or a withdrawal wrote; {command} --overwrite "
+                                      "trains anew"}
     return {"sha256": digest(path), "ratings_sha256": ratings, "base_model": label(info["settings"]["model"])}
 
 

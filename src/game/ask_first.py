@@ -23,6 +23,7 @@ from ..influence_function import OWN_DATA, influences_of_pairs
 from ..network import build
 from ..sources.interactions import Ids
 from ..stat_utils import own_numbers
+from ..training.train import ANCHOR_SHARE
 from ..training.trainer import Trainer, train_on
 from .decisions import THRESHOLD, Decisions
 from .mirror_descent import critical_payoff, prices_of
@@ -30,7 +31,7 @@ from .problem import Problem, first_within
 
 logger = logging.getLogger("ifrqe")
 
-EPOCHS = 0.6, 0.8  # after these shares of its epochs a training's parameters are announced
+EPOCHS = 0.6, ANCHOR_SHARE  # after these shares of its epochs a training's parameters are announced
 MOST = 1  # largest unwillingness: while so much is left, whatever is disclosed next keeps within the limit
 FEW = 6.6  # interactions of an item, on average: with fewer disclosed, unwillingness alone decides better than influences
 _DIGITS = 9  # of the sum that a device tells: the order of addition is not to move it

@@ -27,6 +27,7 @@ COLUMNS = (USER, ITEM, INFLUENCE, UNWILLINGNESS, DISCLOSED, EXPECTED)
 DISCLOSURE_SHA256, CONSENT = "disclosure_sha256", "consent"  # keys of preprocess.json; the first of dataset.json, too
 MODEL_SHA256 = "model_sha256"  # key of preprocess.json: of the parameters of the model that the influences come from
 THRESHOLD = "unwillingness_threshold"  # key of preprocess.json: the largest b that is disclosed of whom nothing is known
+UPDATES = "updates"  # key of preprocess.json: what each update has decided
 VETOED, TOO_LITTLE = "veto", "too few rows"  # reasons
 
 

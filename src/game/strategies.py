@@ -116,7 +116,19 @@ class Strategies:
 
 def everything(strategies: Strategies, *_) -> Decisions:
     b = strategies.problem.unwillingness
-    return Decisions(np.ones(len(b), bool), b)
+    return Decisions(np.ones(len(b), bool), b, record={THRESHOLD: 1.0})
+
+
+def least_unwilling(strategies: Strategies, budget: float) -> np.ndarray:
+    """(n,) bool: what users mind least, within a budget."""
+    problem, dataset = strategies.problem, strategies.problem.dataset
+    keys = problem.unwillingness, dataset.share.positions(dataset.num_interactions)
+    return first_within(problem.limit(budget), keys, problem.unwillingness, dataset.share)
+
+
+def threshold(strategies: Strategies, budget: float, _) -> Decisions:
+    disclosed, b = least_unwilling(strategies, budget), strategies.problem.unwillingness
+    return Decisions(disclosed, b, record={THRESHOLD: float(b[disclosed].max(initial=0))})
 
 
 def ifrqe(strategies: Strategies, budget: float, weight: float | None, anchors: int | None = None) -> Decisions:
@@ -124,8 +136,8 @@ def ifrqe(strategies: Strategies, budget: float, weight: float | None, anchors: 
     influence, expected, report = strategies.at_everything
     selections, found = strategies.anchors(anchors or 1, expected, budget, weight)
     disclosed, weight, game = strategies.play(found, budget, weight, selections)
-    gain = max(report["expected_mean"], 0) - game.critical
-    report = {**report, THRESHOLD: float(np.clip(gain / weight, 0, 1)) if weight else float(gain > 0)}
+    first = least_unwilling(strategies, budget * strategies.config.instalments[0])
+    report = {**report, THRESHOLD: float(b[first].max(initial=0))}
     if anchors:
         report = {**report, "anchor_wv": [float(b[selection].sum() / users) for selection in selections]}
     return Decisions(disclosed, b, weight, influence, game.play(weight)[1], report)
@@ -192,8 +204,7 @@ STRATEGIES = {
     NONE: Strategy(everything, "everything is", "", sees_validation=False, in_ranks=True, whole=True),
     "random": Strategy(in_order(at_random), "it was drawn at random", "it was not drawn before the budget was spent",
                        sees_validation=False, in_ranks=True),
-    "threshold": Strategy(in_order(lambda strategies: strategies.problem.unwillingness), *LEAST, sees_validation=False,
-                          in_ranks=True),
+    "threshold": Strategy(threshold, *LEAST, sees_validation=False, in_ranks=True),
     "recent": Strategy(in_order(latest), "it is among their latest", "it is not among their latest, or exceeds the budget",
                        sees_validation=False),
     "similarity": Strategy(in_order(most_similar), "it is like the item they chose last, for what they mind",

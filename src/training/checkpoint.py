@@ -18,12 +18,18 @@ from ..constants import EARLIER, HELD_OUT_FILE, MOVIES_FILE, RATINGS_FILE
 from ..network import build
 
 DIGEST = "parameters_sha256"  # key of what belongs to a checkpoint
+TRAINED_ROWS = "trained_rows"  # key of what belongs to a checkpoint: how many rows of its ratings.csv it was trained on
 BEST, ANCHOR = "best.", "anchor{}."  # prefixes of the sets of parameters in a checkpoint; {} is the number of an epoch
 _CHANGED = {  # by field of what belongs to a checkpoint: how it was trained, if this is not what is there now
     "catalogue_sha256": f"with other items or users than {MOVIES_FILE} and {RATINGS_FILE} have now",
     "ratings_sha256": f"on another {RATINGS_FILE} than the one that is there now",
     "held_out_sha256": f"on another {HELD_OUT_FILE} than the one that is there now",
     "rows_sha256": "on other interactions than may be used now, since vetoes or withdrawals have changed"}
+
+
+def trained_part(info, rows):
+    """(n,) bool: of (n,) rows of the ratings.csv that a checkpoint belongs to those it was trained on, not updated with."""
+    return rows < info.get(TRAINED_ROWS, np.inf)
 
 
 def save_checkpoint(path, sets, info):

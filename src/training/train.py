@@ -39,6 +39,7 @@ logger = logging.getLogger("ifrqe")
 
 LAST_SUFFIX = ".last.ckpt"
 RECOMMENDED = "recommended_epochs"  # key of train_MODEL.json where nothing is held out: what a study found best before
+ANCHOR_SHARE = 0.8  # of the epochs; also the last that `ask-first` announces
 FEW_STEPS = 100  # an epoch: with fewer, models of few data were seen to learn too little
 
 
@@ -260,9 +261,14 @@ def _best_epoch(dataset, config):
 
 
 def anchor_epochs(dataset, config):
-    """A callback that keeps the epochs which influences come from."""
-    held = dataset.validation is not None
-    return AnchorEpochs("pos_loss" if held else "epoch", held, config.anchor_epochs)
+    """A callback that keeps the epochs which influences come from.
+
+    Where nothing is held out they are those up to ANCHOR_SHARE of it, about where validation items would place them.
+    """
+    if dataset.validation is not None:
+        return AnchorEpochs("pos_loss", True, config.anchor_epochs)
+    last = None if config.holdout else max(1, round(ANCHOR_SHARE * config.train_epochs))
+    return AnchorEpochs("epoch", False, config.anchor_epochs, last)
 
 
 def train_in_memory(config, dataset, device):

@@ -1,0 +1,133 @@
+"""What a dataset does not have yet: a CSV with user_id, item_id[, timestamp, rating, unwillingness], of any users."""
+from __future__ import annotations
+
+import dataclasses
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from ..common.columns import ORDER, UNITS, clean_ids, in_order, numbers, positions, times
+from ..common.errors import InputError
+from ..common.tables import existing_file, read_table
+from ..common.wording import counted
+from ..config import Config
+from ..constants import ITEM, RATING, RATINGS_FILE, TEXT_IDS, TIMESTAMP, UNWILLINGNESS, USER
+from ..sources.interactions import Ids, Interactions, ordered, time_unit
+from ..stat_utils import generator
+from .rules import listed, unwillingness_in
+from .unwillingness import stated, unwillingness_source
+
+logger = logging.getLogger("ifrqe")
+
+_COLUMNS = [USER, ITEM, TIMESTAMP, RATING, UNWILLINGNESS]
+
+
+@dataclass
+class Arrivals:
+    """What is new, and where it stands among what was there.
+
+    whole: Interactions, all that was there and what is new, whose `rows` are those that it would have in ratings.csv.
+    new: (n,) bool, what is new.
+    unwillingness: (n,) float64 in [0, 1] of what is new; NaN of what was there.
+    table: DataFrame of what is new, in the order of its rows: the columns of ratings.csv.
+    """
+    whole: Interactions
+    new: np.ndarray
+    unwillingness: np.ndarray
+    table: pd.DataFrame
+
+
+def read_arrivals(option: str, known: Interactions, config: Config, record: dict, strangers: bool = False) -> Arrivals:
+    """Reads the file that an option names; ties in time are broken by the order of the rows.
+
+    What the dataset has already is passed over. So are unknown items; the log names them.
+
+    Args:
+        option: "update", or "newcomers", which may state unwillingness otherwise than the dataset.
+        known: all Interactions that are there; of newcomers the users and items alone count.
+        config: the options of unwillingness where the file has no column of it. Rules apply that name no user, or one of
+            the file's.
+        record: dataset.json.
+        strangers: whether users of the dataset may not be among them.
+
+    Raises:
+        InputError: the file is missing or wrong, a pair is there twice, or a stranger is none.
+    """
+    path = existing_file(getattr(config, option), f"give a CSV with {USER},{ITEM}[,{TIMESTAMP},{UNWILLINGNESS}]", option)
+    table = read_table(path, _COLUMNS, [USER, ITEM])
+    if not len(table):
+        raise InputError(f"{path}: holds no interactions; give at least one")
+    users, items = (clean_ids(table[column], path, column) for column in (USER, ITEM))
+    again = pd.DataFrame({USER: users.code, ITEM: items.code}).duplicated().to_numpy()
+    _refuse(again, path, lambda row: f"names user {users.unique[users.code[row]]} and item {items.unique[items.code[row]]} "
+            "once more; remove it")
+    user, item = (positions(ids, found.unique)[found.code] for ids, found in (
+        (known.user_ids, users), (known.item_ids, items)))
+    _refuse((user >= 0) & strangers, path, lambda row: f"names user {users.unique[users.code[row]]}, whom {known.name} "
+            "already has: preprocess.py without --newcomers decides for them; remove their rows, or give them another id")
+    time = _times(table, path, known, config, strangers)
+    if len(unknown := items.unique[items.code[item < 0]]):
+        logger.warning("%s: %s left out, since %s does not know their items: %s; give them once it does, after it was made "
+                       "anew", path, counted(len(unknown), "row"), known.name, listed(pd.unique(unknown)))
+    chosen = np.flatnonzero((item >= 0) & (known.places(user, item) < 0))
+    if (there := int((item >= 0).sum()) - len(chosen)):
+        logger.info("%s: %s there already, and %s", path, counted(there, "row"), "stay as they were decided")
+    if strangers:
+        known = dataclasses.replace(known.some(slice(0)), ids=Ids(known.user_ids[:0], known.item_ids), time=np.zeros(0))
+    names = np.unique(np.concatenate([users.unique[users.code[chosen]], known.user_ids.astype(str).astype(object)]))
+    ids = Ids(in_order(names, USER in record.get(TEXT_IDS, ())), known.item_ids)
+    place, mine = (positions(ids.users, found) for found in (known.user_ids.astype(str), users.unique))
+    before = np.argsort(known.rows)  # in the order of the file, which breaks ties
+    whole = ordered(known.name, ids, tuple(map(np.concatenate, (
+        (place[known.user[before]], mine[users.code[chosen]]), (known.item[before], item[chosen]),
+        (known.time[before], time[chosen])))))
+    new = whole.rows >= len(before)
+    b, asked = np.full(len(new), np.nan), whole.some(new)
+    b[new] = _unwillingness(table, path, option, config, asked, chosen[asked.rows - len(before)])
+    rating = numbers(table[RATING], path, RATING) if RATING in table else np.ones(len(table), np.int64)
+    columns = {USER: users.unique[users.code], ITEM: items.unique[items.code], RATING: rating, TIMESTAMP: time}
+    return Arrivals(whole, new, b, pd.DataFrame(columns).iloc[chosen])
+
+
+def _refuse(bad, path, what):
+    """Raises InputError for the first row of `bad` (n,) bool, about which what(row) says what is wrong."""
+    if bad.any():
+        raise InputError(f"{path}: row {bad.argmax() + 1} {what(int(bad.argmax()))}")
+
+
+def _times(table, path, known, config, strangers):
+    """(n,) times in the unit of the dataset; without the column the rows come after all that is there."""
+    if TIMESTAMP not in table:
+        return (0 if strangers else known.time.max(initial=0)) + 1 + np.arange(len(table))
+    (found, own), unit = times(table[TIMESTAMP], path), time_unit(config)
+    if strangers or unit == ORDER:
+        return found
+    if own in UNITS and own != unit:  # ISO dates are read in the coarsest unit that holds them
+        found = np.round(found * (UNITS[own] / UNITS[unit])).astype(np.int64)
+    if times(pd.Series(np.r_[found, found, known.time.max() + 1]), path)[1] != unit:
+        raise InputError(f"{path}: its times are not in {unit}, as those of {known.name} are; give them as {RATINGS_FILE} "
+                         "has them")
+    return found
+
+
+def _unwillingness(table, path, option, config, asked, rows):
+    """(n,) float64 in [0, 1] of the Interactions `asked`, of `rows` of the table: by its column or else by the options."""
+    source, own = unwillingness_source(config), option == "update"
+    if UNWILLINGNESS in table:
+        if own and source != "file" and config.unwillingness != "auto" or config.willingness_file and own:
+            said = "--willingness_file" if config.willingness_file else f"--unwillingness {source}"
+            raise InputError(f"{path}: has a column {UNWILLINGNESS}, which the next mask would not go by, since {said} "
+                             "states it for all; remove the column")
+        if config.willingness_file:
+            logger.warning("%s: not used, since %s has a column %s", config.willingness_file, path, UNWILLINGNESS)
+        return unwillingness_in(table, lambda bad, what: _refuse(bad, path, lambda _: f"has {what}"))[rows]
+    if source not in ("constant", "uniform", "willing"):
+        raise InputError(f"{path}: has no column {UNWILLINGNESS}, and --unwillingness {source} states that of the users of "
+                         "a dataset only; add the column, or say --unwillingness constant or uniform")
+    fixed = {"constant": config.unwillingness_value, "willing": 0}.get(source, "uniform on [0, 1] by seed")
+    logger.info("%s: has no column %s, so it is %s", path, UNWILLINGNESS, fixed)
+    drawn = generator(config.seed, "unwillingness of newcomers").random(len(table))
+    said, _ = stated(asked, config, whole=True)
+    return np.where(np.isnan(said), drawn[rows], said)

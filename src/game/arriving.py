@@ -1,0 +1,138 @@
+"""Decisions on what arrives after a mask was made, as each user's own device takes them: at the price of the run.
+
+A device knows its user's history, what they have disclosed, the model's parameters and the price. Who was in no training
+discloses first what they mind least, and has a row refitted to that. Then what is worth more than the price is disclosed,
+while the budget lasts. See docs/method.md, "For use".
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..common.errors import InputError
+from ..common.variant import REMEDY, decision_files
+from ..config import Config
+from ..dataset import Dataset
+from ..influence.expected import expected_by, shrunk, target_items
+from ..influence.rows import Rows
+from ..influence_function import OWN_DATA, influences_of_pairs
+from ..network import build
+from ..stat_utils import own_numbers
+from ..training.checkpoint import ANCHOR
+from .decisions import THRESHOLD, Decisions, read_record
+from .mirror_descent import critical_payoff, prices_of
+from .problem import first_within
+from .strategies import STRATEGIES
+
+
+def usable_record(config: Config) -> dict:
+    """preprocess.json, of a run by whose price and model more can be decided.
+
+    Raises:
+        InputError: nothing is decided, or not by what a user's device could go by.
+    """
+    path, record = decision_files(config)[1], read_record(config)
+    if record is None:
+        raise InputError(f"{path}: no decisions on {config.dataset}; run preprocess.py first, or set --decisions_path to "
+                         "its results")
+    price = record["willingness_weight"]
+    if THRESHOLD not in record or price is not None and "expectation" not in record:
+        raise InputError(f"{path}: strategy {record['strategy']} has left nothing to decide more by, or an earlier version "
+                         f"decided; {REMEDY} and --strategy ask-first or ifrqe")
+    if price is not None and record["solver"] not in OWN_DATA:
+        raise InputError(f"{path}: was decided with --solver {record['solver']}, which goes by more than a user's own data; "
+                         f"run preprocess.py with --solver {' or '.join(OWN_DATA)}")
+    for key in ("solver", "damping"):
+        if key in config.given and getattr(config, key) != record.get(key, getattr(config, key)):
+            raise InputError(f"--{key} {getattr(config, key)}: but {path} was decided with {record[key]}; leave it out")
+    return record
+
+
+@dataclass
+class Arriving:
+    """Users of whom something is new.
+
+    dataset: Dataset of all that they allow, nothing held out.
+    new, disclosed: (n,) bool, what is to be decided, and what they had disclosed before.
+    unwillingness: (n,) float64 in [0, 1].
+    place: (num_users,) int, their positions among the users of the model; -1 of who was in no training.
+    """
+    dataset: Dataset
+    new: np.ndarray
+    disclosed: np.ndarray
+    unwillingness: np.ndarray
+    place: np.ndarray
+
+
+def with_rows(rows: Rows, values: dict, place: np.ndarray, known: Dataset) -> dict:
+    """Parameters of other users: trained rows of who was in the training, of others refitted ones.
+
+    Args:
+        rows: Rows, of the Dataset that the model was trained on.
+        values: parameters, see Network.values.
+        place: (num_users,), see Arriving.
+        known: Dataset of these users, with what their rows are refitted to.
+    """
+    rows.at(values)
+    fresh = place < 0
+    found = rows.refitted(known.part(fresh[known.user]))
+    table = np.where(fresh[:, None], rows.net.user_rows(found), rows.net.user_rows(values)[place])
+    return rows.net.with_user_rows(values, table)
+
+
+def decide(arriving: Arriving, rows: Rows, sets: list[dict], record: dict, left: float = np.inf) -> Decisions:
+    """What is disclosed of what is new.
+
+    Args:
+        rows: Rows, of the Dataset that the model was trained on, with its settings.
+        sets: sets of parameters that influences are computed from, see Network.values.
+        record: see usable_record.
+        left: largest sum of the unwillingness of what is disclosed; beyond it the price rises.
+
+    Returns:
+        Decisions on all of `arriving.dataset`, with what was disclosed before; `weight` is the price that it came to.
+    """
+    dataset, new, b = arriving.dataset, arriving.new, arriving.unwillingness
+    price, informed = record["willingness_weight"], dataset.informed
+    unknown = (arriving.place < 0)[dataset.user] | ~informed | (price is None)
+    first = new & unknown & (b <= record[THRESHOLD])
+    decisions, level = Decisions(arriving.disclosed | first, b, price, record=record), np.where(first, np.inf, -np.inf)
+    if price is not None:
+        decisions.influence, decisions.expected = _expected(arriving, decisions.disclosed, rows, sets, record)
+        critical = critical_payoff(record["prior"], record["rounds"], record["game_rate"])
+        prices = prices_of(decisions.expected, b, critical)
+        level = np.where(new & ~first & (prices > price), prices, level)
+    alone = first | new & (~informed | (price is None))
+    by = f"unwillingness up to {record[THRESHOLD]:.6g}", f"price {price or 0:.6g}"
+    decisions.reason = np.where(alone, *by).astype(object)
+    ties = own_numbers(rows.config.seed, "ties", dataset.user, dataset.item).astype(np.float64)
+    chosen = first_within(max(left, 0.0), (-level, b, ties), b)
+    refused = level[(level > -np.inf) & ~chosen]
+    if price is not None and len(refused) and np.isfinite(refused.max()):
+        decisions.weight = float(refused.max())
+        decisions.reason[~alone] = f"price {decisions.weight:.6g}"
+    decisions.disclosed = arriving.disclosed | chosen
+    return decisions
+
+
+def _expected(arriving, disclosed, rows, sets, record):
+    """(n,) influences and what is expected of the next item, of what is new; 0 of the rest."""
+    dataset, new, fitted = arriving.dataset, arriving.new, record["expectation"]
+    known = dataset.part(disclosed & ~dataset.yardstick)
+    asks = STRATEGIES[record["strategy"]].asks
+    targets, net = target_items(dataset, max(1, len(fitted) - asks)), build(dataset, rows.config)
+    found = np.zeros((dataset.num_interactions, targets.shape[1]))
+    found[new] = influences_of_pairs([with_rows(rows, values, arriving.place, known) for values in sets], known,
+                                     (dataset.user[new], dataset.item[new]), targets, rows.config, net)
+    mean = record.get("expected_mean", 0.0)
+    expected = shrunk(expected_by(fitted, found, dataset), record.get("shrinkage", 0.0), mean)
+    own = dataset.yardstick.astype(int)
+    return found[np.arange(len(own)), own], np.where(dataset.informed, expected, max(mean, 0.0))
+
+
+def sets_to_decide_by(sets: dict, info: dict, record: dict) -> list[dict]:
+    """Of the sets of a checkpoint those of its anchor epochs; of a strategy that asks the later half, as it announces."""
+    epochs = info["anchor_epochs"]
+    later = len(epochs) // 2 if STRATEGIES[record["strategy"]].asks else 0
+    return [sets[ANCHOR.format(epoch)] for epoch in epochs[later:]]

@@ -1,0 +1,255 @@
+"""The update stage: what arrives after a mask was made is decided and written, without a training.
+
+The data, the decisions, the masked data and the models change together or not at all, see common/together.py. Of the models
+only the rows of new users are new; `train.py --masked --warm_start` lets the rest learn from what has come. See
+docs/method.md, "For use".
+"""
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ..common.columns import positions
+from ..common.errors import InputError
+from ..common.files import digest, write_csv
+from ..common.tables import append_rows
+from ..common.together import Together, journal_of
+from ..common.variant import (
+    CHECKPOINT,
+    DATA,
+    DECISIONS,
+    MASKED,
+    Variant,
+    check_mask,
+    check_tables,
+    dataset_folder,
+    decision_files,
+    record_of,
+)
+from ..common.wording import counted
+from ..config import Config
+from ..consent.allowed import Consent
+from ..consent.arrivals import Arrivals, read_arrivals
+from ..consent.unwillingness import load_stated, unwillingness_source
+from ..consent.withdrawn import read_requests
+from ..constants import (
+    DATASET_FILE,
+    ITEM,
+    RATINGS_FILE,
+    READER,
+    TEXT_IDS,
+    UNWILLINGNESS,
+    UNWILLINGNESS_FILE,
+    UPDATED,
+    USER,
+)
+from ..dataset import Dataset, allowed_part, split_allowed
+from ..device_adapter import set_device
+from ..influence.rows import Rows
+from ..metrics import willingness_violation
+from ..network import build
+from ..sources.catalogue import text_ids
+from ..sources.interactions import read_interactions
+from ..training.checkpoint import DIGEST as PARAMETERS
+from ..training.checkpoint import TRAINED_ROWS, in_one, load_sets, parameters_sha256, save_checkpoint, trained_part
+from .arriving import Arriving, decide, sets_to_decide_by, usable_record, with_rows
+from .decisions import CONSENT, UPDATES, Decisions, barred_by, decided_with, read_decisions
+
+logger = logging.getLogger("ifrqe")
+
+
+
+def update(config: Config) -> None:
+    """Decides on what the file `update` has beyond the data, and writes it to data, decisions, masked data and models.
+
+    Raises:
+        InputError: the file, the model or its files are missing or unfit; nothing has changed then.
+    """
+    start, record = time.perf_counter(), usable_record(config)
+    config = config.replace(**{key: record[key] for key in ("solver", "damping") if key in record})
+    before = Before(config, record)
+    arrivals = read_arrivals("update", before.whole, config, before.made)
+    if not arrivals.new.any():
+        logger.info("%s: nothing in it is new, so that nothing has changed", config.update)
+        return
+    set_device(config)
+    after, b = before.joined_by(arrivals)
+    new, disclosed = after.rows >= before.whole.num_interactions, before.carried(before.decisions.disclosed, after, False)
+    models = [Known(Variant(config, True), before.masked, after)]
+    with contextlib.suppress(InputError):  # the yardstick is as it was, and trained anew when it is asked for
+        models.append(Known(Variant(config), before.dataset, after))
+    concerned = np.isin(after.user, after.user[new])
+    arriving = Arriving(after.part(concerned), *(values[concerned] for values in (new, disclosed, b)), models[0].place)
+    left = np.inf if record["wv_budget"] is None else record["wv_budget"] * b.sum() - b[disclosed].sum()
+    found = decide(arriving, models[0].rows, sets_to_decide_by(models[0].sets, models[0].info, record), record, left)
+    decisions = before.with_decisions(found, arriving, after, b)
+    users = np.unique(after.user[new])
+    said = {"file_sha256": digest(config.update), "interactions": int(arrivals.new.sum()),
+            "users": len(users), "new_users": int((models[0].place[users] < 0).sum()), "disclosed": int(
+                decisions.disclosed[new].sum()), "willingness_weight": found.weight}
+    _write(config, before, arrivals, after, decisions, models, said)
+    rose = "" if found.weight == record["willingness_weight"] else f" at a price of {found.weight:.4g}: the budget is spent"
+    logger.info("update %d: %s of %s (%s new to the model), %s disclosed%s; wv %.4f of %.4f (%.1f%%); %.1f s",
+                len(record.get(UPDATES, [])) + 1, counted(said["interactions"], "interaction"), counted(len(users), "user"),
+                f"{said['new_users']:,}", f"{said['disclosed']:,}", rose, decisions.record["wv"],
+                decisions.record["total_wv"], 100 * decisions.wv_share, time.perf_counter() - start)
+
+
+class Before:
+    """What there is before an update.
+
+    whole: all Interactions; made: dataset.json; dataset: Dataset of what may be used; decisions: on it; masked: Dataset of
+    what they disclose.
+    """
+
+    def __init__(self, config: Config, record: dict):
+        self.config, folder, source = config, dataset_folder(config), unwillingness_source(config)
+        self.made = record_of(folder)
+        if READER not in self.made:
+            raise InputError(f"{folder}: was put there by hand; make a dataset of {RATINGS_FILE} with --archive first, so "
+                             "that it says what an update adds")
+        if (source, Path(config.willingness_file).name or None) != (record["unwillingness"], record["willingness_file"]):
+            raise InputError(f"--unwillingness {source}: but {decision_files(config)[1]} was decided with "
+                             f"{record['willingness_file'] or record['unwillingness']}; give the same options")
+        check_mask(config)
+        check_tables(dataset_folder(config, masked=True))
+        self.whole, self.requests, self.consent = read_interactions(config), read_requests(config), decided_with(config)
+        self.dataset = allowed_part(self.whole, config, self.requests, self.consent)
+        self.decisions = read_decisions(config, self.dataset, masked=True, needed=True)
+        masked = self.dataset.part(self.decisions.disclosed)
+        self.masked = dataclasses.replace(masked, rows=np.argsort(np.argsort(masked.rows)))  # of its own ratings.csv
+
+    def carried(self, values: np.ndarray, after: Dataset, fill: object) -> np.ndarray:
+        """(n,) values of the interactions of `dataset`, for those of another; `fill` for what is new."""
+        found = np.full(int(after.rows.max()) + 1, fill, values.dtype)
+        found[self.dataset.rows] = values
+        return found[after.rows]
+
+    def joined_by(self, arrivals: Arrivals) -> tuple[Dataset, np.ndarray]:
+        """The Dataset with what may be used of Arrivals, and (n,) the unwillingness of all of it."""
+        self.forbidden = np.zeros(len(arrivals.new), bool)  # by row of ratings.csv
+        self.forbidden[arrivals.whole.rows] = (arrivals.unwillingness == 1) & self.decisions.under_veto
+        after = allowed_part(arrivals.whole, self.config.replace(veto=False), self.requests, self.extended(self.consent))
+        stated = np.empty(len(arrivals.new))
+        stated[arrivals.whole.rows] = arrivals.unwillingness
+        b = self.carried(self.decisions.unwillingness, after, np.nan)
+        return after, np.where(np.isnan(b), stated[after.rows], b)
+
+    def extended(self, consent: Consent) -> Consent:
+        """A Consent about the data of before, with what is vetoed of what is new."""
+        if consent.vetoed is None and not self.forbidden.any():
+            return consent
+        vetoed = self.forbidden.copy()
+        vetoed[:self.whole.num_interactions] = False if consent.vetoed is None else consent.vetoed
+        return Consent(vetoed, consent.requests)
+
+    def with_decisions(self, found: Decisions, arriving: Arriving, after: Dataset, b: np.ndarray) -> Decisions:
+        """The Decisions on the Dataset after an update, with those that were `found` of Arriving."""
+        was, place = self.decisions, np.searchsorted(np.sort(after.rows), arriving.dataset.rows[arriving.new])
+        place, new = np.argsort(after.rows)[place], arriving.new
+
+        def joined(old, now, fill=0):
+            if old is None or now is None:
+                return None
+            old = self.carried(old, after, fill)
+            old[place] = now[new]
+            return old
+        number, texts = len(was.record.get(UPDATES, [])) + 1, {}
+        if was.barred is not None:
+            texts = dict(zip(self.dataset.dropped.rows.tolist(), was.barred))
+        last = len(was.record.get("instalment_wv", ())) + 1
+        disclosed = joined(was.disclosed, found.disclosed)
+        record = {**was.record, "num_users": after.num_users, "num_interactions": after.num_interactions}
+        record.update({key: float(willingness_violation(kept, b, after.num_users))
+                       for key, kept in (("wv", disclosed), ("total_wv", np.ones(len(b))))})
+        record["spent_wv"] = record["total_wv"] if was.record["spent_wv"] > was.record["wv"] else record["wv"]
+        record["disclosed_share"] = float(disclosed.mean())
+        record[CONSENT] = self.extended(self.consent).as_json()
+        return Decisions(disclosed, b, was.weight, joined(was.influence, found.influence),
+                         joined(was.expected, found.expected), record,
+                         joined(was.instalment, (found.disclosed * last).astype(np.int8)),
+                         pd.Categorical(joined(np.asarray(was.reason, object), f"update {number}: " + found.reason)),
+                         barred_by(after.dropped, texts))
+
+
+class Known:
+    """One of the two models: its sets of parameters and info, see load_sets.
+
+    dataset: Dataset that it belongs to, of which an update before may have added some.
+    rows: Rows, of what it was trained on; place: (num_users,) positions in it of the users after an update, -1 of who was
+    not trained on.
+    """
+
+    def __init__(self, variant: Variant, dataset: Dataset, after: Dataset):
+        self.variant, self.dataset = variant, dataset
+        net, self.sets, self.info = load_sets(variant.checkpoint, dataset, variant)
+        trained = dataset.part(trained_part(self.info, dataset.rows))
+        self.rows = Rows(net, trained, variant.config.replace(num_neg=self.info["settings"]["num_neg"]))
+        self.place = positions(dataset.user_ids, list(map(str, after.user_ids)))
+        self.place[trained.history.length[self.place] == 0] = -1
+
+
+def _write(config, before, arrivals, after, decisions, models, said):
+    """Puts the files of an update in place together."""
+    table, new = arrivals.table, after.rows >= before.whole.num_interactions
+    shown = np.sort(after.rows[decisions.disclosed & new]) - before.whole.num_interactions
+    masked, (path, record_path) = record_of(dataset_folder(config, masked=True)), decision_files(config)
+    counts = {"num_users": after.num_users, TEXT_IDS: text_ids(after.user_ids, after.item_ids)}
+    with Together(journal_of(config)) as files:
+        for folder, some in ((DATA, table), (MASKED, table.iloc[shown])):
+            with files.rewrite(folder, RATINGS_FILE) as (old, temporary):
+                append_rows(old, some, temporary)
+        if _write_unwillingness(config, before, arrivals, files):
+            decisions.record["unwillingness"] = "file"
+        with files.rewrite(DECISIONS, path.name) as (_, temporary):
+            decisions.write(temporary, after)
+        for model, known in zip(models, (after.part(decisions.disclosed), after)):
+            _write_model(files, model, known, before)
+        files.write_json(DATA, DATASET_FILE, {**files.renewed(before.made), **counts, "num_ratings": len(arrivals.new),
+                                              UPDATED: before.made.get(UPDATED, 0) + len(table)})
+        files.write_json(MASKED, DATASET_FILE, {**files.renewed(masked), **counts,
+                                                "num_ratings": int(decisions.disclosed.sum())})
+        models = {model.variant.model: files.digests[model.variant.checkpoint.name][1] for model in models}
+        said = {**said, "time": time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()), "models": models}
+        record = files.renewed(decisions.record)
+        files.write_json(DECISIONS, record_path.name, {**record, UPDATES: [*record.get(UPDATES, []), said]})
+
+
+def _write_model(files, model, known, before):
+    """Writes a checkpoint for the users after an update, the rows of those who were not trained on refitted to `known`."""
+    sets = {prefix: with_rows(model.rows, values, model.place, known) for prefix, values in model.sets.items()}
+    name, info, variant = model.variant.checkpoint.name, model.info, model.variant
+    files.digests[name] = info.get(PARAMETERS), parameters_sha256(in_one(sets))
+    number = (before.masked if variant.masked else before.whole).num_interactions
+    info = {**files.renewed(info), **build(known, variant.config).shape, TRAINED_ROWS: info.get(TRAINED_ROWS, number),
+            "catalogue_sha256": known.catalogue_sha256()}
+    if not variant.masked:
+        info.update(rows_sha256=known.rows_sha256(), consent=before.extended(Consent.of_json(info["consent"])).as_json())
+    with files.write(CHECKPOINT, name) as temporary:
+        save_checkpoint(temporary, sets, info)
+
+
+def _write_unwillingness(config, before, arrivals, files):
+    """Keeps what the file says of unwillingness where the next mask goes by it; whether it was drawn before."""
+    source = unwillingness_source(config)
+    if source not in ("file", "uniform") or source == "uniform" and config.unwillingness != "auto":
+        return False
+    stated = np.empty(len(arrivals.new))
+    stated[arrivals.whole.rows] = arrivals.unwillingness
+    table = arrivals.table[[USER, ITEM]].assign(**{UNWILLINGNESS: stated[before.whole.num_interactions:]})
+    if source == "file":
+        with files.rewrite(DATA, UNWILLINGNESS_FILE) as (path, temporary):
+            append_rows(path, table, temporary)
+        return False
+    whole = split_allowed(before.whole, 0)  # what was drawn of all that was there
+    drawn = pd.DataFrame({USER: whole.user_ids[whole.user], ITEM: whole.item_ids[whole.item],
+                          UNWILLINGNESS: load_stated(whole, config)[0]})
+    with files.write(DATA, UNWILLINGNESS_FILE) as temporary:
+        write_csv(pd.concat([drawn, table]), temporary)
+    return True
