@@ -52,8 +52,9 @@ GROUPS = {
     # no result depends on the rest, but by the files that they name
     "source": {"archive": "str", "items": "str", "mirror": "str"},
     "run": {
-        "recipe": "str", "resume": "bool", "masked": "bool", "willingness_file": "str", "eval_batch_size": "int [1, inf)",
-        "eval_file_name": "str", "recommend": "str", "explain_user": "str", "newcomers": "str", "update": "str",
+        "recipe": "str", "resume": "bool", "warm_start": "bool", "masked": "bool", "willingness_file": "str",
+        "eval_batch_size": "int [1, inf)", "eval_file_name": "str", "recommend": "str", "explain_user": "str",
+        "newcomers": "str", "update": "str",
         "why": "pair", "receipt": "str", "verify_receipt": "str", "withdraw": "str", "allow": "str",
         "format": ("table", "json"), "decisions_path": "str"},
     "places": {
@@ -104,8 +105,8 @@ _ALSO = {"withdrawal": ("masked",), "scaling": ("processes",)}
 QUESTIONS = ("recommend", "explain_user", "why", "receipt", "verify_receipt")
 PROGRAMS = {
     "run_download_dataset": ("scripts/run_download_dataset.sh", ("source", "filter", "simulation"), _RULES),
-    "run_train": ("train.py", (*_MODEL, *_RULES, "chunks", "repetition", "processes", "resume", "masked", "withdraw",
-                               "allow", "decisions_path", "eval_batch_size"), (*_DATA, *_DECIDED)),
+    "run_train": ("train.py", (*_MODEL, *_RULES, "chunks", "repetition", "processes", "resume", "warm_start", "masked",
+                               "withdraw", "allow", "decisions_path", "eval_batch_size"), (*_DATA, *_DECIDED)),
     "run_preprocess": ("preprocess.py", ("split", *_RULES, *_DECIDED, "recipe", "processes", "newcomers", "update", "masked",
                                          "format", "decisions_path"), (*_DATA, *_MODEL, "resume", "eval_batch_size")),
     "run_eval": ("eval.py", (*QUESTIONS, "masked", "split", *_RULES, *EVALUATED, "eval_batch_size", "eval_file_name",
@@ -116,6 +117,7 @@ PROGRAMS = {
 }
 _NEEDED = {  # of a program what does something in it beside others alone: those, and what to do
     ("run_preprocess", "masked"): (("newcomers",), "it says which model --newcomers join"),
+    ("run_train", "warm_start"): (("masked",), "it goes on from the masked model, to learn what updates have added"),
     ("run_preprocess", "format"): (("newcomers",), "it says how --newcomers answers"),
     ("run_eval", "format"): (QUESTIONS, "it says how a question is answered, such as --recommend"),
     **{("run_train", key): (("masked",), "with --masked it is compared with the mask, which preprocess.py makes")
@@ -173,6 +175,7 @@ def check_together(values: dict, given: set[str]) -> None:
                "is of one run; leave out --seeds, and name its folders with --checkpoint_path and --output_path")
     refuse(values["withdraw"] and values["allow"], "allow", "is another request than --withdraw; give one after the other")
     refuse(values["update"] and values["holdout"], "update", "is for --holdout 0, where all is decided; give it")
+    refuse(values["warm_start"] and values["holdout"], "warm_start", "goes on after updates, for which give --holdout 0")
     refuse(values["update"] and values["newcomers"], "update", "decides and writes, --newcomers only shows; give one")
     refuse(values["update"] and values["ranks"] > 1, "update", "is for one process; give --ranks 1")
     if len(questions) > 1:

@@ -31,7 +31,7 @@ from ..dataset import load_dataset
 from ..device_adapter import set_device
 from ..network import build, score
 from ..options import TRAINED
-from .checkpoint import ANCHOR, BEST, check_checkpoint, read_checkpoint, save_checkpoint, with_prefix
+from .checkpoint import ANCHOR, BEST, check_checkpoint, load_sets, read_checkpoint, save_checkpoint, with_prefix
 from .deal import deal, load_share
 from .trainer import Trainer, train_on
 
@@ -39,6 +39,7 @@ logger = logging.getLogger("ifrqe")
 
 LAST_SUFFIX = ".last.ckpt"
 RECOMMENDED = "recommended_epochs"  # key of train_MODEL.json where nothing is held out: what a study found best before
+WARM_SHARE = 0.2  # of the epochs of a training from scratch, where it goes on from a model that knows nearly all
 ANCHOR_SHARE = 0.8  # of the epochs; also the last that `ask-first` announces
 FEW_STEPS = 100  # an epoch: with fewer, models of few data were seen to learn too little
 
@@ -56,7 +57,11 @@ def train(variant):
         logger.info("%s: %d epochs were best where something was held out, so that so many are trained; --train_epochs sets "
                     "another number", result, recommended)
         config = config.replace(train_epochs=recommended)
-        variant = Variant(config, variant.masked)
+    if config.warm_start and "train_epochs" not in config.given:
+        config = config.replace(train_epochs=max(1, round(config.train_epochs * WARM_SHARE)))
+    if config.warm_start:
+        config = config.replace(warmup_epochs=min(config.warmup_epochs, config.train_epochs))
+    variant = Variant(config, variant.masked)
     if variant.masked:
         check_mask(config)
         logger.info("%s: what %s says is disclosed", dataset_folder(config, masked=True), decision_files(config)[0])
@@ -65,7 +70,7 @@ def train(variant):
     dataset = load_dataset(config) if forbidden and not variant.masked else None
     stage = Stage(f"train_{model.lower()}", __name__, config, ("split", "model", *TRAINED, "processes"),
                   dataset_files(config, variant.masked) + plugin_files(config.model), [checkpoint, result], device,
-                  {"rows": None if dataset is None else dataset.rows_sha256()})
+                  {"rows": None if dataset is None else dataset.rows_sha256(), "warm_start": config.warm_start})
     if stage.is_done():
         return
     checkpoint.parent.mkdir(parents=True, exist_ok=True)  # a path that cannot be written is better known now than later
@@ -110,6 +115,8 @@ def _train(dataset, variant, info):
                             else "users need more than the held-out ones"))
     start = time.perf_counter()
     run = Run(dataset, variant, info)
+    if variant.config.warm_start:
+        run.trainer.net.set_values(load_sets(variant.checkpoint, dataset, variant)[1][BEST])
     run.announce()
     run.find_interrupted()
     run.run_epochs()
