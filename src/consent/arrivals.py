@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ..common.columns import ORDER, UNITS, clean_ids, in_order, numbers, positions, times
+from ..common.columns import ORDER, clean_ids, in_order, in_unit, numbers, positions, times
 from ..common.errors import InputError
 from ..common.tables import existing_file, read_table
 from ..common.wording import counted
@@ -83,6 +83,8 @@ def read_arrivals(option: str, known: Interactions, config: Config, record: dict
     whole = ordered(known.name, ids, tuple(map(np.concatenate, (
         (place[known.user[before]], mine[users.code[chosen]]), (known.item[before], item[chosen]),
         (known.time[before], time[chosen])))))
+    if TIMESTAMP not in table and strangers:
+        whole.time = None  # no rule may ask for it
     new = whole.rows >= len(before)
     b, asked = np.full(len(new), np.nan), whole.some(new)
     b[new] = _unwillingness(table, path, option, config, asked, chosen[asked.rows - len(before)])
@@ -102,11 +104,9 @@ def _times(table, path, known, config, strangers):
     if TIMESTAMP not in table:
         return (0 if strangers else known.time.max(initial=0)) + 1 + np.arange(len(table))
     (found, own), unit = times(table[TIMESTAMP], path), time_unit(config)
-    if strangers or unit == ORDER:
-        return found
-    if own in UNITS and own != unit:  # ISO dates are read in the coarsest unit that holds them
-        found = np.round(found * (UNITS[own] / UNITS[unit])).astype(np.int64)
-    if times(pd.Series(np.r_[found, found, known.time.max() + 1]), path)[1] != unit:
+    if own != unit and (given := in_unit(found, own, unit)) is not None:  # as of dates
+        found = np.round(given).astype(np.int64)
+    if unit != ORDER and not strangers and times(pd.Series(np.r_[found, found, known.time.max() + 1]), path)[1] != unit:
         raise InputError(f"{path}: its times are not in {unit}, as those of {known.name} are; give them as {RATINGS_FILE} "
                          "has them")
     return found

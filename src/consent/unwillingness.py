@@ -128,8 +128,8 @@ def _name_unmet(rules, met, data, config, whole, kind):
     """Names the rules that meet nothing; under --veto, which may lose none, wrong ones are an error."""
     faults = _faults(rules, np.flatnonzero(~met).tolist(), data, config, whole)
     wrong = {row: fault for row, fault in faults.items() if fault}
-    refused = wrong and config.veto and whole
-    if not (rows := list(wrong if refused or config.newcomers else faults)):
+    refused, some = wrong and config.veto and whole, config.newcomers or config.update  # of all interactions there are
+    if not (rows := list(wrong if refused or some else faults)):
         return
     said = f"{config.willingness_file}: {'lines' if len(rows) > 1 else 'line'} {listed(rules.line[rows])} " \
         f"{'meet' if len(rows) > 1 else 'meets'} no {kind.removesuffix('s')}"
@@ -151,7 +151,7 @@ def _faults(rules, unmet, data, config, whole):
             pair = names[1] != ALL and (names[0] != ALL or names[2] != ALL)
             timed = " in that time" if np.isfinite(rules.bounds[:, row]).any() else ""
             faults[row] = f"no such pair{timed}" if whole and pair else ""
-        elif not (config.newcomers and unknown == 0):  # perhaps another newcomer
+        elif not ((config.newcomers or config.update) and unknown == 0):  # perhaps another newcomer
             text = rules.text[NAMED[unknown]][row].strip()
             near = difflib.get_close_matches(clean_text(text), map(str, known[unknown]), 1) if len(faults) < _SHOWN else []
             faults[row] = f"no {NAMED[unknown].removesuffix('_id')} {text!r}" + "".join(

@@ -46,8 +46,9 @@ def newcomers(variant: Variant) -> None:
     if variant.masked:
         check_mask(config)
     known = load_dataset(variant.settings(), masked=True) if variant.masked else dataset_of(variant)
-    arrivals = read_arrivals("newcomers", known, config, record_of(dataset_folder(config)), strangers=True)
-    people = arriving_of(arrivals, config.veto or record.get("veto", record["vetoed"] > 0))
+    veto, made = config.veto or record.get("veto", record["vetoed"] > 0), record_of(dataset_folder(config))
+    arrivals = read_arrivals("newcomers", known, config.replace(veto=veto), made, strangers=True)
+    people = arriving_of(arrivals, veto)
     device = set_device(config)
     net, sets, info = load_sets(variant.checkpoint, known, variant)
     _check_fit(variant, info, record)

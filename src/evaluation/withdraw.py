@@ -41,13 +41,23 @@ from ..consent.withdrawn import ALLOWS, head_of, read_request, read_requests, wi
 from ..constants import DATASET_FILE, HELD_OUT_FILE, RATINGS_FILE, UNWILLINGNESS_FILE, WITHDRAW_FILE, WITHDRAWN_FILE
 from ..dataset import Dataset, allowed_part, load_dataset
 from ..device_adapter import set_device
+from ..game.arriving import with_rows
 from ..game.decisions import dataset_of, decided_with, read_decisions
+from ..influence.rows import Rows
 from ..influence.withdrawal import Withdrawal
 from ..metrics import willingness_violation
-from ..network import build
+from ..network import Network, build
 from ..sources.catalogue import original_id
 from ..sources.interactions import read_interactions
-from ..training.checkpoint import BEST, in_one, load_sets, parameters_sha256, save_checkpoint
+from ..training.checkpoint import (
+    BEST,
+    TRAINED_ROWS,
+    in_one,
+    load_sets,
+    parameters_sha256,
+    save_checkpoint,
+    trained_part,
+)
 from ..training.checkpoint import DIGEST as PARAMETERS
 from ..training.train import LAST_SUFFIX
 from .forgetting import membership_auc
@@ -108,7 +118,8 @@ class Request:
 class Known:
     """What one of the two models is trained on, and the model itself if it can be read.
 
-    dataset: Dataset, of which `withdrawn`, (n,) bool, is taken back, and `rest` is left.
+    dataset: Dataset, of which `withdrawn`, (n,) bool, is taken back, and `rest` is left; `trained`, (n,) bool, has trained
+    it, and updates have added the others.
     sets, info: of the checkpoint, see load_sets; left: the sets without what is taken back. None where there are none.
     lost: what the checkpoint is to say of all that was withdrawn since its training.
     config: the settings with those that it was trained with.
@@ -132,11 +143,24 @@ class Known:
             raise InputError(f"{config.withdraw}: takes back all that {self.variant.model} was trained on; remove its "
                              "checkpoint instead, and make no mask that discloses it")
         _, self.sets, self.info = load_sets(self.variant.checkpoint, self.dataset, self.variant)
-        lost = self.info.get("withdrawn", {"requests": [], "interactions": 0, "trained_on": self.dataset.num_interactions})
+        self.trained = trained_part(self.info, self.dataset.rows)
+        lost = self.info.get("withdrawn", {"requests": [], "interactions": 0, "trained_on": int(self.trained.sum())})
         self.lost = {**lost, "requests": [*lost["requests"], number],
-                     "interactions": lost["interactions"] + int(self.withdrawn.sum())}
+                     "interactions": lost["interactions"] + int((self.withdrawn & self.trained).sum())}
         self.config = config.replace(**{key: value for key, value in self.info.get("settings", {}).items()
                                         if key in config.as_dict() and key != "model"})
+
+    def without(self, net: Network) -> dict[str, dict]:
+        """The sets of parameters without what is withdrawn; of who was in no training the rows are refitted to the rest."""
+        part, gone, sets = self.dataset.part(self.trained), self.withdrawn & self.trained, self.sets
+        if gone.any():
+            sets = Withdrawal(net, part, self.config)(sets, gone[self.trained])
+        place = np.arange(part.num_users)
+        place[(part.history.length == 0) & (self.dataset.history.sums(self.withdrawn) > 0)] = -1
+        if (place < 0).any():
+            rows = Rows(net, part, self.config)
+            sets = {name: with_rows(rows, values, place, self.rest) for name, values in sets.items()}
+        return sets
 
 
 def allow(config: Config) -> None:
@@ -165,6 +189,8 @@ def withdraw(variant: Variant) -> None:
     """
     # what is taken back was trained on by the options of then, whatever a shared file says today
     variant, start = Variant(variant.config.by_line(), variant.masked), time.perf_counter()
+    if not variant.checkpoint.is_file() and (masked := Variant(variant.config, True)).checkpoint.is_file():
+        variant = masked  # a product may have no other
     config, request = variant.config, Request(variant.config)
     device = set_device(config)
     known, unreached = _known(variant, request)
@@ -223,7 +249,7 @@ def _take_out(known, unreached):
             unreached[str(model.variant.checkpoint)] = "each of its rows is made of everyone's data, so that none can be " \
                 f"taken out: train it anew with {model.variant.command} --overwrite"
         elif model.withdrawn.any():
-            model.left = Withdrawal(net, model.dataset, model.config)(model.sets, model.withdrawn)
+            model.left = model.without(net)
         else:
             model.left = model.sets
     return time.perf_counter() - start
@@ -250,6 +276,8 @@ def _write(config, request, known, unreached, record):
         head = request.add_to(files, config)
         for name, model in changed.items():
             info = files.renewed(model.info) if model is mask else {**model.info, "rows_sha256": model.rest.rows_sha256()}
+            if TRAINED_ROWS in info and model is mask:
+                info[TRAINED_ROWS] = int((model.trained & ~model.withdrawn).sum())
             with files.write(CHECKPOINT, name) as temporary:
                 save_checkpoint(temporary, model.left, {**info, "withdrawn": model.lost, **head})
         for last in lasts:  # the training itself, which knows all of it
