@@ -122,7 +122,8 @@ def test_bad_config_files_are_named(tmp_path, text, named):
 
 
 @pytest.mark.parametrize("program, line, named", [
-    ("run_eval", "--withdraw f.csv", ["--withdraw", "train.py"]), ("run_preprocess", "--withdraw=f.csv", ["train.py"]),
+    ("run_eval", "--withdraw f.csv", ["--withdraw", "train.py"]), ("run_eval", "--allow f.csv", ["--allow", "train.py"]),
+    ("run_preprocess", "--withdraw=f.csv", ["train.py"]),
     ("run_train", "--newcomers f.csv", ["preprocess.py"]), ("run_train", "--recommend 3", ["eval.py"]),
     ("run_train", "--mirror x", ["scripts/run_download_dataset.sh"]), ("run_train", "--strategy none", ["--masked"]),
     ("run_preprocess", "--masked", ["--newcomers"]), ("run_eval", "--resume", ["train.py"]),
@@ -137,7 +138,7 @@ def test_an_option_that_does_nothing_in_a_program_is_refused(program, line, name
 
 @pytest.mark.parametrize("program, arguments", [
     ("run_train", ["--masked", "--wv_budget", "0.5"]),  # compared with what the mask was made with
-    ("run_train", ["--withdraw", "f.csv"]),
+    ("run_train", ["--withdraw", "f.csv"]), ("run_train", ["--allow", "f.csv"]),
     ("run_eval", ["--train_epochs", "3", "--wv_budget", "0.5", "--archive", "f.csv"]),
     ("run_eval", ["--recommend", "3", "--format", "json"]),
     ("run_preprocess", ["--newcomers", "f.csv", "--masked"]),

@@ -104,6 +104,10 @@ class Rules:
         names[2], genres = _genres(table[GENRE].map(plain_genre) if GENRE in table else [""] * len(table), data, config)
         return cls(names, genres, _bounds(table, config, refuse), value, line, table)
 
+    def some(self, chosen: np.ndarray) -> Rules:
+        """Some of these rules, (r,) bool, without their lines."""
+        return Rules(self.names[:, chosen], self.genres, self.bounds[:, chosen], self.value[chosen])
+
     def match(self, data: Interactions, strength: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Which rule decides on each interaction, and which rules meet any.
 
@@ -166,15 +170,17 @@ def _genres(names, data, config):
 
 
 def _bounds(table, config, refuse):
-    """See Rules.bounds; `table` may have the columns BOUNDS, as text, "" for none. Raises as Rules.read does."""
-    bounds = np.array([[-np.inf], [np.inf]]) * np.ones(len(table))
-    for row, column in zip(bounds, BOUNDS):
-        text = table[column].astype(str).str.strip(BLANKS) if column in table else pd.Series("", table.index)
-        if (given := (text != "").to_numpy()).any():
-            unit = time_unit(config)
-            refuse(given & (unit == ORDER), f"{column}: times of {config.dataset} tell only what came first; leave it out")
-            row[given] = moment(text[given], unit)
-            refuse(np.isnan(row), f"{column} is no time: give a date such as 2024-05-31, or {unit} since 1970")
+    """See Rules.bounds; `table` may have the columns BOUNDS, "" for none. Raises as Rules.read does."""
+    bounds = np.broadcast_to([[-np.inf], [np.inf]], (2, len(table)))  # which takes no memory
+    texts = {k: table[column].astype(str).str.strip(BLANKS) for k, column in enumerate(BOUNDS) if column in table}
+    if all((text == "").all() for text in texts.values()):
+        return bounds
+    bounds, unit = bounds.copy(), time_unit(config)
+    for k, text in texts.items():
+        given = (text != "").to_numpy()
+        refuse(given & (unit == ORDER), f"{BOUNDS[k]}: times of {config.dataset} tell only what came first; leave it out")
+        bounds[k, given] = moment(text[given], unit)
+        refuse(np.isnan(bounds[k]), f"{BOUNDS[k]} is no time: give a date such as 2024-05-31, or {unit} since 1970")
     refuse(bounds[0] >= bounds[1], f"{SINCE} is not before {UNTIL}")
     return bounds
 

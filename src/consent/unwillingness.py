@@ -115,7 +115,8 @@ def check_rules(config: Config) -> None:
 def _apply(path, needed, data, config, value, line):
     """Writes what the rules of a file say into `value` and `line` (n,); the Rules, which are met, and how often."""
     rules = Rules.read(path, data, config, (*needed, UNWILLINGNESS))
-    again = pd.DataFrame([*rules.names, *rules.bounds]).T.duplicated().to_numpy() & (rules.names != UNKNOWN).all(0)
+    named = np.vstack([rules.names, rules.bounds]) if np.isfinite(rules.bounds).any() else rules.names
+    again = pd.DataFrame(named.T).duplicated().to_numpy() & (rules.names != UNKNOWN).all(0)
     if again.any():
         raise InputError(f"{path}: line {listed(rules.line[again])}: repeats the rule of an earlier line; remove it")
     decides, met = rules.match(data)

@@ -105,33 +105,35 @@ def taken_back(whole: Interactions, config: Config, requests: list[dict]) -> np.
     Raises:
         InputError: a request is about a genre or a time, and none are known.
     """
-    allowed = _met_by(whole, config, [request for request in requests if request.get(ALLOWS)], last=True)
-    number = np.zeros_like(allowed)
+    rules, number, allows = _rules(whole, config, requests)
+    allowed = _met_by(whole, rules, number, allows, last=True)
+    back = np.zeros_like(allowed)
     for start in np.unique(allowed):
         part = allowed == start
-        number[part] = _met_by(whole if part.all() else whole.some(part), config, _withdrawals(requests[start:]))
-    return number
+        back[part] = _met_by(whole if part.all() else whole.some(part), rules, number, ~allows & (number > start))
+    return back
 
 
 def taken_since(whole: Interactions, config: Config, requests: list[dict]) -> np.ndarray:
     """(n,) int32: the number of the first request that takes back each interaction, allowed later or not; 0 for none."""
-    return _met_by(whole, config, _withdrawals(requests))
+    rules, number, allows = _rules(whole, config, requests)
+    return _met_by(whole, rules, number, ~allows)
 
 
-def _withdrawals(requests):
-    return [request for request in requests if not request.get(ALLOWS)]
-
-
-def _met_by(whole, config, requests, last=False):
-    """(n,) int32, the number of the first or the last of some requests that is about each interaction; 0 for none."""
-    if not requests:
-        return np.zeros(whole.num_interactions, np.int32)
-    named = [(rule, request["request"]) for request in requests for rule in (
+def _rules(whole, config, requests):
+    """The Rules of requests and of the pairs that they name, with the request of each, and whether it allows, (r,)."""
+    named = [(rule, request["request"], bool(request.get(ALLOWS))) for request in requests for rule in (
         *request["rules"], *([*pair, None] for pair in request["interactions"] + request["forbidden"]))]
-    number = np.array([*(number for _, number in named), 0], np.int32)
-    strength = number[:-1] if last else -number[:-1]
-    decides, _ = Rules.of_ids([rule for rule, _ in named], whole, config).match(whole, strength)
-    return number[decides]
+    rules, number, allows = zip(*named) if named else ((), (), ())
+    return Rules.of_ids(rules, whole, config) if named else None, np.array(number, np.int32), np.array(allows, bool)
+
+
+def _met_by(whole, rules, number, chosen, last=False):
+    """(n,) int32, the first or the last number of the chosen rules, (r,) bool, that each interaction meets; 0 for none."""
+    if not chosen.any():
+        return np.zeros(whole.num_interactions, np.int32)
+    decides, _ = rules.some(chosen).match(whole, number[chosen] if last else -number[chosen])
+    return np.append(number[chosen], np.int32(0))[decides]
 
 
 def read_request(config: Config, whole: Interactions, requests: list[dict],

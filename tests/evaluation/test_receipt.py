@@ -16,7 +16,7 @@ from src.consent.unwillingness import load_unwillingness
 from src.consent.withdrawn import read_requests, withdrawn_path
 from src.dataset import load_dataset
 from src.evaluation.receipt import file_stem
-from src.evaluation.withdraw import withdraw
+from src.evaluation.withdraw import allow, withdraw
 from src.game.decisions import read_decisions
 from src.training.checkpoint import BEST, load_sets, save_checkpoint
 from tests.report.reading import Page
@@ -245,6 +245,27 @@ def test_a_withdrawal_is_missed_and_is_on_the_receipt_that_follows(cpu, run, rec
     assert "masked_simulation" in faults(run, receipt)["the decisions can be read"] and run("--receipt", USER)[2] == 2
     withdrawn_path(copied).write_text(withdrawn_path(copied).read_text().replace("NCF", "XYZ"))
     assert "withdrawn.jsonl" in faults(run, receipt)["the decisions can be read"]
+
+
+def test_an_allowance_is_missed_and_told_apart_from_what_it_undoes(cpu, run, receipt, copied):
+    path, rows = Path(copied.output_path).parent / "request.csv", of_user(copied)
+    item = int(rows.index[rows.disclosed == 1][0])
+    path.write_text(f"user_id\n{USER}\n")
+    withdraw(asked(copied.replace(withdraw=str(path))))
+    assert run("--receipt", USER)[2] == 0 and faults(run, receipt) == {}
+    path.write_text(f"user_id,item_id\n{USER},{item}\n")
+    allow(copied.replace(allow=str(path)))
+    assert faults(run, receipt) == {"withdrawals: as the files say": "request 2 of "
+                                    f"{read_requests(copied)[1]['time'][:10]} is not on it yet; get a new receipt with "
+                                    "eval.py --receipt USER"}
+    assert run("--receipt", USER)[2] == 0 and faults(run, receipt) == {}
+    found = read_receipt(receipt)
+    first, second = found["withdrawals"]
+    assert "allows" not in first and second["allows"] and second["items"] == [item] and second["rules"] == [[item, None]]
+    state, = (row["state"] for row in found["interactions"] if row["item_id"] == item)
+    assert state == "withdrawn"  # from this mask, whatever the next may have
+    text = " ".join(Page(receipt.with_suffix(".html").read_text()).text)
+    assert "1 interactions allowed again" in " ".join(text.split())
 
 
 def test_importing_it_gives_the_same_unwillingness(run, receipt, copied, tmp_path):

@@ -11,9 +11,10 @@ import pytest
 import src.common.files
 import src.common.together
 from src.common.files import digest
+from src.common.stage import main
 from src.common.together import finish, journal_of
 from src.common.variant import Variant, asked
-from src.config import Config
+from src.config import Config, load_config
 from src.consent.allowed import VETO, WAITS
 from src.consent.withdrawn import read_requests
 from src.constants import PENDING_FILE
@@ -27,7 +28,8 @@ from src.network import build
 from src.report.page import write_report
 from src.training.checkpoint import BEST, load_checkpoint, load_sets
 from src.training.train import train
-from tests.small import SMALL, refused
+from tests.small import SMALL, flags, refused
+from train import run as run_train
 
 FOLDERS = ("data", "output", "checkpoint")
 
@@ -254,6 +256,32 @@ def test_no_later_mask_discloses_it_nor_what_is_withheld_of_a_user_who_left(cpu,
     assert len(dataset.dropped.user) == len(gone) and set(read_decisions(plain, dataset).barred) == {"withdrawn 1"}
     listing = table(run, DISCLOSURE)
     assert set(pairs_of(listing[listing.reason == "withdrawn 1"])) == gone
+
+
+def test_what_is_allowed_again_waits_for_the_next_training_and_mask(cpu, run):
+    pair = listed(disclosed(run))[3]
+    line, plain = f"{pair[0]},{pair[1]}", Variant(run.replace(masked=False))
+    take_back(run, line)
+    before, request = state_of(run), asking(run, line).withdraw
+    with refused("--allow", "--withdraw"):
+        load_config(flags(run, "--allow", request, "--withdraw", request), program="run_train")
+    main(run_train, "run_train", "", flags(run, "--allow", request, "--log_level", "quiet"))
+    after = state_of(run)
+    assert {name for name in after if after[name] != before.get(name)} == {
+        "data/simulation/withdrawn.jsonl", "data/simulation/dataset.json"}
+    _, again = read_requests(run)
+    assert again["allows"] and again["interactions"] == [list(pair)] and again["models"] == [] and not again["after"]
+    assert record_of(run, "data/simulation/dataset.json")["withdrawals"] == {"requests": 2, "head_sha256": again["sha256"]}
+    for _, dataset, _ in models(run):  # what there is stays without it
+        assert pair not in listed(dataset)
+    with refused("NCF.ckpt", "train.py --dataset simulation --overwrite"):
+        preprocess(plain.config)
+    train(plain)
+    preprocess(plain.config.replace(strategy="none", wv_budget=1.0))
+    assert pair in listed(dataset_of(plain)) and pair in listed(disclosed(run))
+    take_back(run.replace(masked=False), line)  # and it can be taken back again
+    assert pair not in listed(dataset_of(plain)) and pair not in listed(disclosed(run))
+    assert "withdrawn 3" in set(table(run, DISCLOSURE).reason)
 
 
 def test_what_cannot_be_carried_out_changes_nothing(cpu, run):
