@@ -5,6 +5,7 @@ import argparse
 import difflib
 import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from .common import plugins
@@ -168,7 +169,7 @@ def _typed(values, kinds, where="--"):
     typed = {}
     for key, value in values.items():
         if key not in kinds:
-            raise InputError(_gone(f"{where}{key}", key) or f"{where}{key}: {_unknown(str(key), kinds)}")
+            raise InputError(_gone(f"{where}{key}", key) or f"{where}{key}: {unknown(str(key), kinds)}")
         try:
             typed[key] = convert(value, kinds[key])
         except ValueError as e:
@@ -176,7 +177,8 @@ def _typed(values, kinds, where="--"):
     return typed
 
 
-def _unknown(key, kinds):
+def unknown(key: str, kinds: Iterable[str]) -> str:
+    """What is wrong with an option that is none of `kinds`."""
     study, close = study_of(key), difflib.get_close_matches(key, kinds, 1)
     if study and study not in map(study_of, kinds):
         return f"does nothing here; it is an option of {PROGRAMS[study][0]}"

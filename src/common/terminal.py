@@ -33,7 +33,7 @@ _NO_LINE = re.compile(f"[\t\n{_STEERING}]+")
 _AS_JSON = "ifrqe.json"  # how a stream writes what its encoding cannot hold
 codecs.register_error(_AS_JSON, lambda error: (json.dumps(error.object[error.start:error.end])[1:-1], error.end))
 
-_bars_shown = True
+_bars_off = True  # as tqdm has it: None shows bars on terminals, False everywhere
 _told = None
 
 
@@ -146,7 +146,6 @@ def log_to(folder: str, name: str, level: str, results_alone: bool = False) -> I
     Raises:
         InputError: the file cannot be opened.
     """
-    global _bars_shown
     lowest = _SCREEN_LEVELS[level]
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
@@ -161,18 +160,24 @@ def log_to(folder: str, name: str, level: str, results_alone: bool = False) -> I
     added = [(logger, handler) for handler in (*screens, file)] + [(logging.getLogger("py.warnings"), file)]
     logger.setLevel(logging.DEBUG)
     logging.captureWarnings(True)
-    _bars_shown = level != "quiet"
+    show_bars(False if level == "quiet" else None)
     for log, handler in added:
         log.addHandler(handler)
     try:
         with _native_messages_to(file.stream):
             yield
     finally:
-        _bars_shown = True
+        show_bars(False)
         logging.captureWarnings(False)
         for log, handler in added:
             log.removeHandler(handler)
             handler.close()
+
+
+def show_bars(shown: bool | None) -> None:
+    """From now on progress bars are shown, or not; None: on terminals alone."""
+    global _bars_off
+    _bars_off = shown if shown is None else not shown
 
 
 @contextlib.contextmanager
@@ -207,12 +212,12 @@ def _native_messages_to(file):
 def progress(total: int | None, desc: str, unit: str, initial: int = 0) -> tqdm:
     """A bar with the time left, for `total` units (None if unknown), on standard error.
 
-    There is none where that is no terminal, or the program is quiet.
+    There is none but in a program that is not quiet, on a terminal, or after show_bars.
     """
     if _told is not None:
         return _Told(total, desc, unit)
     return tqdm(total=total, desc=desc, unit=unit, initial=initial, leave=False, delay=0.5, dynamic_ncols=True,
-                unit_scale=total is None or total >= 100_000, disable=None if _bars_shown else True)
+                unit_scale=total is None or total >= 100_000, disable=_bars_off)
 
 
 class _Told:

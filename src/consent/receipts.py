@@ -60,8 +60,9 @@ def read_receipt(path: str | Path) -> dict:
 
 def rules_of(path: str | Path) -> pd.DataFrame:
     """The rules of a receipt as the table that a `willingness_file` is; raises as read_receipt does."""
+    receipt = read_receipt(path)
     try:
-        table = pd.DataFrame(read_receipt(path)["rules"], columns=[USER, ITEM, UNWILLINGNESS])
+        table = pd.DataFrame(receipt["rules"], columns=[USER, ITEM, UNWILLINGNESS])
         return table.astype({USER: str, ITEM: str, UNWILLINGNESS: float})
     except (ValueError, TypeError, KeyError) as e:
         raise InputError(f"{path}: has no rules that could be read; {_ANEW}") from e

@@ -29,7 +29,7 @@ from .withdrawn import withdrawn_path
 
 logger = logging.getLogger("ifrqe")
 
-_NOTHING = 1e-12  # an unwillingness below it is none; prices are quotients by it
+NOTHING = 1e-12  # an unwillingness below it is none; prices are quotients by it
 _SHOWN = 5  # faults in a message
 _ROWS = 1 << 20  # interactions whose genres are in memory at a time
 
@@ -100,7 +100,7 @@ def stated(data: Interactions, config: Config, whole: bool = False) -> tuple[np.
         logger.info("%s: states the unwillingness of %s of %s %s; the rest: %s", config.willingness_file,
                     f"{covered:,}", f"{n:,}", kind, "0" if source == "willing" else source)
         _name_unmet(rules, met, data, config, whole, kind)
-    value[value < _NOTHING] = 0
+    value[value < NOTHING] = 0
     return value, line
 
 
@@ -183,7 +183,7 @@ def load_stated(dataset, config: Config) -> tuple[np.ndarray, np.ndarray]:
         place = np.arange(len(value)) if dataset.place is None else dataset.place
         drawn = generator(config.seed, "unwillingness").random(int(place.max()) + 1)[place]
         value[missing] = drawn[missing]
-    value[value < _NOTHING] = 0
+    value[value < NOTHING] = 0
     return value, line
 
 

@@ -133,7 +133,8 @@ class AskFirst:
         Given `weight`, lambda, no price falls below it, and the last instalment spends what it takes to get there.
         """
         b, shares, limit = self.problem.unwillingness, self.config.instalments, budget * self.devices.allowed()
-        instalment, spent, prices, found = np.zeros(len(b), np.int8), [], [], None
+        instalment = ((b == 0) & (limit < MOST)).astype(np.int8)  # where nothing can be asked, what nobody minds is left
+        spent, prices, found = [], [], None
         self._tell(instalment > 0)
         for number, part in enumerate(shares, 1):
             left, at_price = part * limit - self.side.spent, weight is not None and number == len(shares)

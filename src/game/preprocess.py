@@ -46,8 +46,8 @@ from ..training.checkpoint import DIGEST
 from ..training.deal import deal, join, load_share
 from ..training.train import LAST_SUFFIX
 from .anchors import load_model, trained_model
-from .decisions import CONSENT, DISCLOSURE_SHA256, MODEL_SHA256, decisions_in
-from .problem import load_problem
+from .decisions import CONSENT, DISCLOSURE_SHA256, MODEL_SHA256, Decisions, decisions_in
+from .problem import Problem, load_problem
 from .rule import with_reasons
 from .strategies import STRATEGIES, Strategies, find, influence_groups
 
@@ -106,8 +106,15 @@ def preprocess(config: Config) -> None:
 
 def _decide(config, device, path, dataset=None):
     """The Dataset, or a rank's share of it that is given, and the Decisions, which are written to `path`."""
-    problem, strategy = load_problem(config, dataset), find(config.strategy)
-    dataset = problem.dataset
+    problem = load_problem(config, dataset)
+    decisions = decide(problem, config, device)
+    decisions.write(path, problem.dataset)
+    return problem.dataset, decisions
+
+
+def decide(problem: Problem, config: Config, device: str) -> Decisions:
+    """The Decisions about a Problem, with their record and reasons; nothing is written. Raises as load_model does."""
+    dataset, strategy = problem.dataset, find(config.strategy)
     model = load_model(dataset, config) if strategy.needs_model else None
     logger.info("mask of %s (%s%s): %s interactions of %s users, strategy %s%s", dataset.name, device,
                 f", {dataset.share.size} ranks" if dataset.share.size > 1 else "", f"{dataset.all_interactions:,}",
@@ -118,8 +125,7 @@ def _decide(config, device, path, dataset=None):
     decisions.record = _record(config, problem, model, decisions, strategies.seconds)
     with_reasons(decisions, problem, config)
     _report(dataset, decisions)
-    decisions.write(path, dataset)
-    return dataset, decisions
+    return decisions
 
 
 def _decide_in_ranks(config, device, path):

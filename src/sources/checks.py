@@ -16,7 +16,7 @@ def clean(ratings, name, duplicates):
     """The four rating columns, typed; without the column a rating is 1, a timestamp the number of the row.
 
     Returns:
-        ratings: DataFrame.
+        ratings: DataFrame; its index says which rows of the source they are.
         unit: of the timestamps, see columns.times.
     """
     if not len(ratings):
@@ -49,7 +49,7 @@ def _drop_duplicates(ratings, name, duplicates):
                          f"item {first[ITEM]}; choose which row counts with --duplicates last or first")
     kept = ratings.sort_values(TIMESTAMP, kind="stable").drop_duplicates([USER, ITEM], keep=duplicates).sort_index()
     logger.info("%s: %d repeated user-item pairs dropped, the %s by time kept", name, len(ratings) - len(kept), duplicates)
-    return kept.reset_index(drop=True)
+    return kept
 
 
 def filter_users(ratings, at_least, at_most):
