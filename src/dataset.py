@@ -20,7 +20,7 @@ from .common.variant import REMEDY, dataset_folder, is_masked
 from .common.wording import counted
 from .config import Config
 from .consent.allowed import TOO_FEW, WAITS, Consent, Dropped, barred
-from .consent.withdrawn import check_head, read_requests, requests_behind, taken_back, taken_since
+from .consent.withdrawn import check_head, read_requests, taken_back, taken_since
 from .constants import DATASET_FILE, HELD_OUT_FILE, HOLDOUT
 from .history import History
 from .sources.interactions import Ids, Interactions, ordered, read_interactions, read_masked
@@ -283,8 +283,7 @@ def _masked(config, masked, requests):
     trained, held, record = read_masked(config, masked)
     known = len(requests)
     if dataset_folder(config) != folder and dataset_folder(config).exists():  # it was not given away alone
-        check_head(record, requests, folder / DATASET_FILE)
-        known = requests_behind(record)
+        known = check_head(record, requests, folder / DATASET_FILE)
     for part in (trained, held) if requests else ():
         if taken_back(part, config, requests[:known]).any() or taken_since(part, config, requests[known:]).any():
             raise InputError(f"{folder}: holds what was withdrawn since it was made, as an old copy does; {REMEDY}")

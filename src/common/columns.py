@@ -31,7 +31,7 @@ _ISO = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?( ?(Z|
 # Units of a timestamp, in seconds. Numbers in a unit are times if they lie between 1973 and 5138.
 UNITS = {"seconds": 1.0, "milliseconds": 1e-3, "microseconds": 1e-6, "nanoseconds": 1e-9}
 ORDER = "order"  # the numbers tell what came first, but not when
-_FIRST_SECOND, _LAST_SECOND, _LAST_DATE = 1e8, 1e11, 9.2e9  # no date after the last can be written out
+_FIRST_SECOND, _LAST_SECOND = 1e8, 1e11
 DAY, _FIRST_DAY = 86400, 7305  # in seconds; 1990-01-01, before which nobody used what is now recommended
 _DATE = re.compile(r"(?=.*\b(19|20)\d\d)(\d{1,4}[./-]\d{1,2}[./-]\d{1,4}|"
                    r".*\b(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)).*", re.I)
@@ -196,18 +196,11 @@ def times(values: pd.Series, name: str | Path) -> tuple[np.ndarray, str]:
 
 
 def moment(values: pd.Series, unit: str) -> np.ndarray:
-    """(n,) float64 of times as a person writes them, in one of UNITS; NaN for what is none, or looks like another unit.
-
-    Numbers stay as they are; dates, also such as 20240531, are those that `times` reads.
-    """
+    """(n,) float64 of ISO dates, and of numbers as they are, in one of UNITS; NaN for what is neither or of another unit."""
     text, step = values.astype(str).str.strip(BLANKS), UNITS[unit]
     number, iso = pd.to_numeric(text, errors="coerce").to_numpy(float), _read_iso(text)
-    found = np.where((number >= _FIRST_SECOND / step) & (number < _LAST_DATE / step), number, np.nan)
-    for form, one in _CALENDAR.items():
-        if (dates := (19 * one < number) & (number < 21 * one)).any():
-            days = pd.to_datetime(pd.Series(number[dates]).map("{:.14g}".format), format=form, errors="coerce")
-            found[dates] = np.round(_days(days.to_numpy()) * DAY) / step
-    return np.where(np.isnat(iso), found, iso.astype(np.int64) / round(1e9 * step))
+    fits = (number >= _FIRST_SECOND / step) & (number < _LAST_SECOND / step)
+    return np.where(np.isnat(iso), np.where(fits, number, np.nan), iso.astype(np.int64) / round(1e9 * step))
 
 
 def in_unit(found: np.ndarray, unit: str, wanted: str) -> np.ndarray | None:
@@ -215,13 +208,6 @@ def in_unit(found: np.ndarray, unit: str, wanted: str) -> np.ndarray | None:
     if unit == wanted:
         return found
     return None if ORDER in (unit, wanted) else found * UNITS[unit] / UNITS[wanted]
-
-
-def written_out(value: float, unit: str) -> str | None:
-    """A time as the text of a date that `moment` reads, whatever the unit; None for an infinite one."""
-    step = round(1e9 * UNITS[unit])
-    whole = int(value) if np.isfinite(value) else None
-    return None if whole is None else pd.Timestamp(whole * step + round((value - whole) * step)).isoformat()
 
 
 def _iso_times(text, iso, name):

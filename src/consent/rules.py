@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..common.columns import BLANKS, ORDER, clean_ids, moment, positions, written_out
+from ..common.columns import BLANKS, ORDER, clean_ids, moment, positions
 from ..common.errors import InputError
 from ..common.tables import read_table, short_line
 from ..common.variant import dataset_folder
 from ..config import Config
 from ..constants import GENRE, ITEM, SINCE, UNTIL, UNWILLINGNESS, USER, WITHDRAWN_FILE
-from ..sources.catalogue import genres_of, original_id, plain_genre
+from ..sources.catalogue import genres_of, plain_genre
 from ..sources.interactions import Interactions, time_unit
 from .receipts import is_receipt, rules_of
 
@@ -57,15 +57,6 @@ class Rules:
                 raise InputError(f"{dataset_folder(config) / WITHDRAWN_FILE}: a rule of a request: {what}")
 
         return cls(np.stack([user, item, genre]), genres, _bounds(given, config, refuse), np.ones(len(named)))
-
-    def as_lists(self, data: Interactions, config: Config) -> list[list]:
-        """What of_ids makes these rules of, as JSON can hold it."""
-        ids, found = (data.user_ids, data.item_ids, self.genres and self.genres[1]), []
-        for names, bounds in zip(self.names.T, self.bounds.T):
-            found.append([None if at < 0 else original_id(known, at) for known, at in zip(ids, names)])
-            if np.isfinite(bounds).any():
-                found[-1] += [written_out(bound, time_unit(config)) for bound in bounds]
-        return found
 
     @classmethod
     def read(cls, path: str | Path, data: Interactions, config: Config, needed: tuple[str, ...]) -> Rules:

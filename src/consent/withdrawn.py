@@ -20,6 +20,7 @@ from ..common.tables import existing_file
 from ..common.variant import dataset_folder
 from ..config import Config
 from ..constants import DATASET_FILE, GENRE, ITEM, USER, WITHDRAWN_FILE
+from ..sources.catalogue import original_id
 from ..sources.interactions import Interactions
 from .rules import ALL, BOUNDS, NAMED, UNKNOWN, Rules, listed
 
@@ -79,17 +80,13 @@ def head_of(requests: list[dict]) -> dict:
     return {_HEAD: {"requests": len(requests), "head_sha256": requests[-1][_DIGEST]}} if requests else {}
 
 
-def requests_behind(said: dict) -> int:
-    """How many requests what head_of has said knows of."""
-    return said.get(_HEAD, {}).get("requests", 0)
-
-
-def check_head(said: dict, requests: list[dict], where: str | Path) -> None:
-    """Raises InputError if the requests that `where` knows of, as head_of says them, are not the first of these."""
+def check_head(said: dict, requests: list[dict], where: str | Path) -> int:
+    """How many requests `where` knows of, as head_of says them; raises InputError if they are not the first of these."""
     if (head := said.get(_HEAD)) is not None:
         if len(requests) < head["requests"] or requests[head["requests"] - 1][_DIGEST] != head["head_sha256"]:
             raise InputError(f"{where}: knows of {head['requests']} withdrawals, but {WITHDRAWN_FILE} lacks some; put back "
                              "a copy of the file")
+    return said.get(_HEAD, {}).get("requests", 0)
 
 
 def with_request(request: dict, requests: list[dict]) -> tuple[str, list[dict]]:
@@ -167,31 +164,33 @@ def read_request(config: Config, whole: Interactions, requests: list[dict],
     changes = (taken_back(whole, config, requests) > 0) == allows
     first, met = rules.match(whole, -np.arange(len(rules.line)))  # the first line that names an interaction
     _, met_anew = rules.match(whole.some(changes))
+    ids, asked = (whole.user_ids, whole.item_ids, rules.genres and rules.genres[1]), []
+    times = rules.text.reindex(columns=BOUNDS, fill_value="").astype(str).apply(lambda text: text.str.strip()).to_numpy()
     for row, names in enumerate(rules.names.T):
         fault = None
+        asked.append([None if at < 0 else original_id(known, at) for known, at in zip(ids, names)]
+                     + [time or None for time in times[row]] * any(times[row]))
         if (names == UNKNOWN).any():
             fault = f"there is no such {_WORDS[(names == UNKNOWN).argmax()]} in {whole.name}"
         elif not met[row]:
             fault = "they have had nothing of that"
-        elif not met_anew[row] and (names[1] != ALL or _stands(rules, row, whole, config, requests, allows)):
+        elif not met_anew[row] and (names[1] != ALL or _stands(asked[row], requests, allows)):
             fault = words["before"]
         elif not (first == row).any():
             fault = f"is {words['is']} by an earlier line already; remove it"
         if fault:
-            there = [*(names != ALL), *np.isfinite(rules.bounds[:, row])]
             said = ", ".join(f"{word} {rules.text[column][row]}" for word, column, named in zip(
-                (*_WORDS, *BOUNDS), (*NAMED, *BOUNDS), there) if named)
+                (*_WORDS, *BOUNDS), (*NAMED, *BOUNDS), (*(names != ALL), *times[row])) if named)
             raise InputError(f"{path}: line {rules.line[row]}: {said}: {fault}; nothing was {words['is']}")
-    return (first >= 0) & changes, rules.as_lists(whole, config)
+    return (first >= 0) & changes, asked
 
 
-def _stands(rules, row, whole, config, requests, allows):
-    """Whether earlier requests say of newer ratings already what a rule says, which names no item."""
-    named = [(rule, bool(request.get(ALLOWS)) == allows) for request in requests for rule in request["rules"]]
-    known, same = Rules.of_ids([rule for rule, _ in named], whole, config), np.array([same for _, same in named], bool)
-    (user, _, genre), (since, until) = rules.names[:, row], rules.bounds[:, row]
-    wide = (known.names[0] == user) & (known.names[1] == ALL)
-    covers = np.isin(known.names[2], (genre, ALL)) & (known.bounds[0] <= since) & (until <= known.bounds[1])
-    meets = ((genre == ALL) | np.isin(known.names[2], (genre, ALL))) & (known.bounds[0] < until) & (since < known.bounds[1])
-    decisive = np.flatnonzero(wide & np.where(same, covers, meets))
-    return bool(same[decisive[-1]]) if len(decisive) else allows  # nothing is taken back where nobody has asked
+def _stands(rule, requests, allows):
+    """Whether the last earlier request that is about newer ratings of a rule, which names no item, says the same of them."""
+    for request in reversed(requests):
+        same = bool(request.get(ALLOWS)) == allows
+        for user, item, genre, *time in request["rules"]:
+            near = genre in (None, rule[2])
+            if (user, item) == (rule[0], None) and (near and time in ([], rule[3:]) if same else near or rule[2] is None):
+                return same
+    return allows  # nothing is taken back where nobody has asked

@@ -46,12 +46,12 @@ def said(config):
     return stated(whole, config, whole=True)[0][np.argsort(whole.rows)].tolist()
 
 
-@pytest.mark.parametrize("since, until", [("2020-12-01", "2021-01-01"), ("20201201", "20210101"),
+@pytest.mark.parametrize("since, until", [("2020-12-01", "2021-01-01"),
                                           ("2020-12-01T01:00:00+01:00", "2020-12-31 23:59:59.5Z"), (1, 2)])
 def test_a_time_is_half_open_and_is_a_date_or_a_number_of_the_data(data, by, since, until):
     _, times = data
     if since == 1:
-        since, until = times[SECONDS[1]], times[SECONDS[2]]
+        since, until = (DATES[k][2] if len(str(times[SECONDS[k]])) == 14 else times[SECONDS[k]] for k in (1, 2))
     assert said(by([f"7,,,{since},{until},1", f"9,,,{since},{until},1"])) == [float(b) for b in DECEMBER]
     assert said(by([f"7,,,{since},,1"])) == [0, 1, 1, 1, 0, 0, 0] and said(by([f",,,,{until},1"])) == [1, 1, 0, 0, 1, 1, 0]
 
@@ -114,8 +114,7 @@ def test_requests_keep_their_times_whatever_the_unit(data, settings, tmp_path, m
     (tmp_path / "request.csv").write_text("user_id,genre,since,until\n7,,2020-12-01,2021-01-01\n9,b,2020-12-01,\n")
     config, whole = settings("--withdraw", tmp_path / "request.csv"), read_interactions(settings())
     meant, rules = read_request(config, whole, [])
-    december = "2020-12-01T00:00:00"
-    assert rules == [[7, None, None, december, "2021-01-01T00:00:00"], [9, None, "b", december, None]]
+    assert rules == [[7, None, None, DEC, NEW], [9, None, "b", DEC, None]]
     assert sorted(whole.rows[meant].tolist()) == [1, 5, 6]
     line, done = with_request({"time": "", "models": [], "file_sha256": "", "rules": json.loads(json.dumps(rules)),
                                "interactions": [], "forbidden": [], "before": {}, "after": {}}, [])
