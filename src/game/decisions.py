@@ -78,11 +78,33 @@ class Decisions:
                        for name, values in columns.items()}
         return pd.DataFrame(columns, copy=False)
 
-    def write(self, path: str | Path, dataset: Dataset) -> None:
-        """Writes disclosure.csv to `path`: what `listed` lists, by original ids; influences are empty for a baseline."""
-        table = self.listed(dataset)
+    def write(self, path: str | Path, dataset: Dataset, since: tuple[Path, Dataset] | None = None) -> None:
+        """Writes disclosure.csv to `path`: what `listed` lists, by original ids; influences are empty for a baseline.
+
+        since: the one of before an update and the Dataset of then; its lines are copied, which takes a fraction of the time.
+        """
+        table, place = self.listed(dataset), None
+        if since is not None:
+            rows, was = _rows_listed(dataset), _rows_listed(since[1])
+            place = np.full(max(rows.max(), was.max()) + 1, -1)
+            place[was] = np.arange(len(was))
+            table = table[place[rows] < 0]
         table[USER], table[ITEM] = dataset.user_ids[table[USER]], dataset.item_ids[table[ITEM]]
         write_csv(table, path)
+        if since is not None:
+            header, *lines = since[0].read_bytes().splitlines(keepends=True)
+            new = iter(path.read_bytes().splitlines(keepends=True)[1:])
+            with open(path, "wb") as file:
+                file.write(header)
+                file.writelines(next(new) if k < 0 else lines[k] for k in place[rows].tolist())
+
+
+def _rows_listed(dataset):
+    """(n,) rows of ratings.csv in the order in which Decisions.listed lists them."""
+    if dataset.dropped is None:
+        return dataset.rows
+    gone = dataset.dropped.of(dataset.dropped.why != WAITS)
+    return np.insert(dataset.rows, gone.before, gone.rows)
 
 
 def barred_by(dropped: Dropped | None, texts: dict[int, str]) -> np.ndarray | None:

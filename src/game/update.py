@@ -207,8 +207,8 @@ def _write(config, before, arrivals, after, decisions, models, said):
                 append_rows(old, some, temporary)
         if _write_unwillingness(config, before, arrivals, files):
             decisions.record["unwillingness"] = "file"
-        with files.rewrite(DECISIONS, path.name) as (_, temporary):
-            decisions.write(temporary, after)
+        with files.rewrite(DECISIONS, path.name) as (old, temporary):
+            decisions.write(temporary, after, (old, before.dataset))
         for model, known in zip(models, (after.part(decisions.disclosed), after)):
             _write_model(files, model, known, before)
         files.write_json(DATA, DATASET_FILE, {**files.renewed(before.made), **counts, "num_ratings": len(arrivals.new),
