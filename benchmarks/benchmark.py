@@ -147,6 +147,8 @@ def benchmark(config):
     """Measures and prints; writes benchmark.json under output_path."""
     if config.model != "ncf":
         raise InputError(f"--model {config.model}: the benchmark is one of NCF; leave it out")
+    if config.holdout < 2:
+        raise InputError(f"--holdout {config.holdout}: the benchmark is one of influences on validation items; leave it out")
     device = set_device(config)
     dataset = load_dataset(config)
     report = {"hardware": hardware(), "device": device, "dataset": dataset.name,

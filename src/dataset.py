@@ -288,7 +288,9 @@ def _masked(config, masked, requests):
         if taken_back(part, config, requests[:known]).any() or taken_since(part, config, requests[known:]).any():
             raise InputError(f"{folder}: holds what was withdrawn since it was made, as an old copy does; {REMEDY}")
     history = held.history
-    if record.get(HOLDOUT, config.holdout) != config.holdout or not np.isin(history.length, (0, config.holdout)).all():
+    if (made := record.get(HOLDOUT, config.holdout)) != config.holdout:
+        raise InputError(f"{folder}: is of --holdout {made}; give that, or run preprocess.py --holdout {config.holdout}")
+    if not np.isin(history.length, (0, config.holdout)).all():
         raise InputError(f"{folder / HELD_OUT_FILE}: is not of --holdout {config.holdout}, or lacks rows; run preprocess.py "
                          "with the same --holdout")
     place = np.where(history.length[:, None] > 0, history.first[:, None] + np.arange(config.holdout), -1)

@@ -19,7 +19,7 @@ from .config import Config
 from .dataset import Dataset, without_test_items
 from .influence.block import Blend, Block
 from .influence.chunks import Chunks
-from .influence.expected import default_shrinkage, expected_influence, shrunk, target_items
+from .influence.expected import default_shrinkage, expected_by, expected_influence, shrunk, target_items
 from .influence.lissa import Lissa
 from .network import Network, build
 
@@ -121,7 +121,7 @@ def expected_at(parameters: list[dict], dataset: Dataset, config: Config,
 
     Returns:
         influence: (n,) on the validation item, or on what stands in for it, whose own is on the item before; nats, positive
-            = disclosing helps.
+            = disclosing helps; 0 of whom nothing is known.
         expected: (n,) float64, see expected_influence, and shrunk; of whom nothing is known the mean of the others.
         report: dict.
     """
@@ -129,10 +129,11 @@ def expected_at(parameters: list[dict], dataset: Dataset, config: Config,
     if (last := dataset.yardstick).any():  # the model was not trained on what stands in for validation items
         disclosed = ~last if disclosed is None else disclosed & ~last
     found, report = influences(parameters, dataset, config, targets, disclosed)
-    expected, report["expectation"] = expected_influence(found, dataset)
+    expected, report["expectation"] = expected_influence(found, dataset) if config.influence_lags else (
+        expected_by({}, found, dataset), {})
     shrinkage = default_shrinkage(dataset) if config.shrinkage is None else config.shrinkage
     known = dataset.informed
     mean = dataset.share.total(expected[known].sum()) / max(1, dataset.share.total(known.sum()))
     report.update(shrinkage=float(shrinkage), expected_mean=float(mean))
     expected = np.where(known, shrunk(expected, shrinkage, mean), shrunk(expected, 1, mean))
-    return found[np.arange(len(last)), last.astype(int)], expected, report
+    return np.where(known, found[np.arange(len(last)), last.astype(int)], 0.0), expected, report

@@ -146,6 +146,8 @@ def study_of(key: str) -> str | None:
 def check_program(program, flags_of, values, given):
     """Raises InputError for an option that does nothing in the program that it was given to, nor in any of `flags_of`."""
     programs = flags_of or ([program] if program in PROGRAMS else [])
+    if not values["holdout"] and any(name[4:] in STUDIES for name in programs):
+        raise InputError("--holdout 0: leaves nothing that a study could score by; leave it out")
     taken = set().union(*map(options_in, programs))
     called = " and ".join(PROGRAMS[name][0] for name in programs)
     for key in given if programs else ():

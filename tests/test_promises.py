@@ -39,7 +39,7 @@ def random_interactions(rng, users=None, items=None):
 @pytest.mark.parametrize("seed", range(40))
 def test_nothing_that_is_forbidden_is_trained_on_or_held_out_and_the_last_two_of_the_rest_are_held_out(seed):
     rng = np.random.default_rng(seed)
-    whole, holdout = random_interactions(rng), int(rng.integers(1, 3))
+    whole, holdout = random_interactions(rng), int(rng.integers(0, 3))
     share = rng.choice([0, 0.1, 0.5, 0.9])
     why = np.where(rng.random(whole.num_interactions) < share, rng.choice([VETO, 1, 2], whole.num_interactions), 0)
     later = np.where((rng.random(whole.num_interactions) < 0.2) & (why == 0), 3, 0)
@@ -54,15 +54,16 @@ def test_nothing_that_is_forbidden_is_trained_on_or_held_out_and_the_last_two_of
         assert dataset.all_pairs().contains(whole.user, whole.item).all()
     for user in range(whole.num_users):
         allowed = whole.rows[(whole.user == user) & (why == 0)]
-        if len(allowed) < holdout:
+        split = len(allowed) - holdout
+        if split < 0:
             assert user not in trained.scored and user not in trained.user
             assert (trained.dropped.why[np.isin(trained.dropped.rows, allowed)] == TOO_FEW).all()
         else:
-            assert trained.held.rows[user].tolist() == allowed[-holdout:].tolist()
-            assert trained.rows[trained.user == user].tolist() == allowed[:-holdout].tolist()
-            scored = not (later[np.isin(whole.rows, allowed[-holdout:])] > 0).any()
-            assert (user in dataset.scored) == scored
-            left = allowed[:-holdout][later[np.isin(whole.rows, allowed[:-holdout])] == 0]
+            assert trained.held.rows[user].tolist() == allowed[split:].tolist()
+            assert trained.rows[trained.user == user].tolist() == allowed[:split].tolist()
+            scored = not (later[np.isin(whole.rows, allowed[split:])] > 0).any()
+            assert (user in dataset.scored) == (scored and holdout > 0)
+            left = allowed[:split][later[np.isin(whole.rows, allowed[:split])] == 0]
             assert dataset.rows[dataset.user == user].tolist() == left.tolist()  # the split of a trained model does not move
     if dataset.dropped is not None:
         waits = dataset.dropped.rows[dataset.dropped.why == WAITS]

@@ -49,9 +49,8 @@ def over_seeds(stage: Callable[[Config], None], record_file: Callable[[str], str
             if name and differing and (said := differing(records[0], records[-1])):
                 raise InputError(f"--seeds: the models of the seeds {config.seeds[0]} and {seed} differ in more than that "
                                  f"({said}); train all with the same options")
-        if not name:
+        if not (summary := summarise(records) if name else {}):  # without anything held out a training has no metrics
             return
-        summary = summarise(records)
         write_json(Path(config.output_path) / seeds_file(name), {
             "model": records[0]["model"], "dataset": config.dataset, "seeds": config.seeds, **summary})
         width = max(map(len, summary))

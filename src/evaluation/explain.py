@@ -63,8 +63,10 @@ def of_user(user: int, dataset: Dataset, decisions: Decisions, catalogue: pd.Dat
     item, expected, b, chosen, influence, by, instalment = (None if a is None else a[place] for a in (
         dataset.item, decisions.expected, decisions.unwillingness, decisions.disclosed, decisions.influence,
         decisions.reason, decisions.instalment))
-    reasons = rule.reasons(expected, b, chosen)
-    worth = expected - rule.weight * b if rule.played else chosen - b
+    if alone := decisions.alone(place):
+        expected = influence = None
+    reasons = rule.reasons(expected, b, chosen, alone)
+    worth = chosen - b if expected is None or not rule.played else expected - rule.weight * b
     rows = [{
         **named(item[k], dataset, catalogue),
         UNWILLINGNESS: float(b[k]), INFLUENCE: None if influence is None else float(influence[k]),

@@ -56,6 +56,8 @@ class DecidingSide:
             user, item = user[trains], item[trains]
         share = self.share.part(History(user, len(self.ids.users)).length)
         self.disclosed = Dataset(self.config.dataset, self.ids, user, item, None, None, self.held, share)
+        # of whom so few interactions are disclosed that they may have no more, nothing may be known
+        self.knows_somebody = (self.disclosed.all_interactions if trains is None else self.disclosed.informed.sum()) > 0
 
     def announce(self) -> list[dict]:
         """Trains on what is disclosed; returns the sets of parameters, see Network.values, that all devices are told."""
@@ -90,14 +92,15 @@ class Devices:
         Returns:
             influence: (n,) on the validation item, or on what stands in for it, see influence_function.expected_at; nats,
                 positive = disclosing helps.
-            expected: (n,) float64, nats, see expected_influence; 0 of whom nothing is known.
+            expected: (n,) float64, nats, see expected_influence. Both are 0 of whom nothing is known.
             report: dict, for preprocess.json.
         """
         pairs = self.dataset.user, self.dataset.item
         found = influences_of_pairs(announced, disclosed, pairs, self.targets, self.config, self.net)
         expected, expectation = expected_influence(found, self.dataset, fit=False)
-        own = self.dataset.yardstick.astype(int)
-        return found[np.arange(len(own)), own], np.where(self.dataset.informed, expected, 0.0), {"expectation": expectation}
+        own, known = self.dataset.yardstick.astype(int), self.dataset.informed
+        influence, expected = (np.where(known, values, 0.0) for values in (found[np.arange(len(own)), own], expected))
+        return influence, expected, {"expectation": expectation}
 
 
 def answers(level: np.ndarray, ties: np.ndarray, unwillingness: np.ndarray, left: float, share: Share) -> np.ndarray:
@@ -139,7 +142,7 @@ class AskFirst:
         for number, part in enumerate(shares, 1):
             left, at_price = part * limit - self.side.spent, weight is not None and number == len(shares)
             known = at_price or left >= MOST and per_item(self.side.disclosed) >= FEW
-            if known and self.side.disclosed.all_interactions and self.share.total(self.problem.dataset.informed.sum()):
+            if known and self.side.knows_somebody:
                 with self.timed("training"):
                     announced = self.side.announce()
                 with self.timed("influence"):

@@ -28,7 +28,7 @@ DISCLOSURE_SHA256, CONSENT = "disclosure_sha256", "consent"  # keys of preproces
 MODEL_SHA256 = "model_sha256"  # key of preprocess.json: of the parameters of the model that the influences come from
 THRESHOLD = "unwillingness_threshold"  # key of preprocess.json: the largest b that is disclosed of whom nothing is known
 UPDATES = "updates"  # key of preprocess.json: what each update has decided
-VETOED, TOO_LITTLE = "veto", "too few rows"  # reasons
+VETOED, TOO_LITTLE, ALONE = "veto", "too few rows", "unwillingness alone"  # reasons; the last: of whom nothing is known
 
 
 @dataclass
@@ -48,6 +48,10 @@ class Decisions:
     def wv_share(self) -> float:
         """Share of total_wv that is violated; 0 if nobody minds anything."""
         return self.record["wv"] / self.record["total_wv"] if self.record["total_wv"] else 0.0
+
+    def alone(self, part: slice) -> bool:
+        """Whether unwillingness alone decided about the interactions of a user, since nothing is known of them."""
+        return self.reason is not None and any(text.startswith(ALONE) for text in self.reason[part][:1])
 
     @property
     def under_veto(self) -> bool:

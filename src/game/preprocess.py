@@ -147,8 +147,8 @@ def _record(config, problem, model, decisions, seconds):
     """What preprocess.json says."""
     dataset, disclosed, strategy = problem.dataset, decisions.disclosed, find(config.strategy)
     users, total, played = len(dataset.all_user_ids), dataset.share.total, decisions.expected is not None
-    wv, total_wv = (float(total(willingness_violation(kept, problem.unwillingness, users)))
-                    for kept in (disclosed, np.ones(len(disclosed))))
+    wv, total_wv, seen_wv = (float(total(willingness_violation(kept, problem.unwillingness, users)))
+                             for kept in (disclosed, np.ones(len(disclosed)), disclosed | ~dataset.yardstick))
     why = (dataset.dropped or NONE_DROPPED).why
     vetoed, withdrawn, too_few = (int(total(found.sum())) for found in (why == VETO, why > 0, why == TOO_FEW))
     trained = model[1]["settings"] if model else config.select("split", "model", *TRAINED) if strategy.asks else None
@@ -160,7 +160,7 @@ def _record(config, problem, model, decisions, seconds):
             "unwillingness": unwillingness_source(config), "willingness_file": Path(config.willingness_file).name or None,
             "model_settings": trained, MODEL_SHA256: model[1][DIGEST] if model else None,
             **(game if played else decisions.record), "seconds": seconds, "wv": wv, "total_wv": total_wv,
-            "spent_wv": total_wv if strategy.needs_model else wv, "willingness_weight": decisions.weight,
+            "spent_wv": seen_wv if strategy.needs_model else wv, "willingness_weight": decisions.weight,
             "wv_budget": config.wv_budget if config.willingness_weight is None or not played else None,
             "veto": config.veto, "vetoed": vetoed, "withdrawn": withdrawn, "too_few_rows": too_few,
             "num_scored": int(total(len(dataset.scored))),

@@ -9,10 +9,12 @@ import pandas as pd
 
 from ..config import Config
 from ..constants import UNWILLINGNESS_FILE
-from .decisions import VETOED, Decisions, barred_by
+from .decisions import ALONE, VETOED, Decisions, barred_by
 from .mirror_descent import critical_payoff, prices_within_budgets
 from .problem import Problem
-from .strategies import known
+from .strategies import STRATEGIES, known
+
+UNKNOWN = "by their unwillingness alone, since too few interactions of theirs are known to tell what one is worth"
 
 
 class Rule:
@@ -47,8 +49,14 @@ class Rule:
         b = decisions.unwillingness
         return prices_within_budgets(decisions.expected, b, np.asarray(shares) * b.sum(), self.critical)
 
-    def reasons(self, expected: np.ndarray | None, unwillingness: np.ndarray, disclosed: np.ndarray) -> list[str]:
-        """A sentence for each interaction; arrays (n,) in. A page in a browser says the same (report.js)."""
+    def reasons(self, expected: np.ndarray | None, unwillingness: np.ndarray, disclosed: np.ndarray,
+                alone: bool = False) -> list[str]:
+        """A sentence for each interaction; arrays (n,) in. A page in a browser says the same (report.js).
+
+        `alone`: whether they are of a user of whom nothing is known.
+        """
+        if alone:
+            return [f"{'disclosed' if chosen else 'withheld'}: {UNKNOWN}" for chosen in disclosed]
         if not self.played:
             return [self.sentences[0 if chosen else 1] for chosen in disclosed]
         says = self.disclosed(expected, unwillingness)
@@ -86,6 +94,9 @@ def with_reasons(decisions: Decisions, problem: Problem, config: Config) -> None
     weights = decisions.record.get("instalment_weights", [])
     bases = [budget if weight is None else f"price {weight:.6g}" for weight in (*weights, decisions.weight)]
     base = np.where(decisions.instalment > 0, decisions.instalment - 1, len(weights)) if weights else 0  # at the last
+    if decisions.record["strategy"] in STRATEGIES and known(decisions).sees_validation:
+        bases.append(ALONE)
+        base = np.where(problem.dataset.informed, base, len(bases) - 1)
     code, place = np.unique(base + len(bases) * np.maximum(problem.line, 0).astype(np.int64), return_inverse=True)
     reasons = [bases[k % len(bases)] + (f", {file}:{k // len(bases)}" if k >= len(bases) else "") for k in code.tolist()]
     decisions.reason = pd.Categorical(reasons)[place]

@@ -100,7 +100,7 @@ class Strategies:
                 selection = generator(config.seed, "anchor", number).random(len(expected)) < config.prior
             else:
                 selection = self.play(found, budget, weight, selections)[0]
-            if not selection.any():
+            if not (selection & ~dataset.yardstick).any():
                 logger.warning("anchor %d of %d would withhold everything: there are no more", number + 1, most)
                 break
             if number not in self._anchors or not np.array_equal(self._anchors[number][0], selection):
@@ -108,7 +108,8 @@ class Strategies:
                             config.plain_model, 100 * selection.mean())
                 with self.timed("influence"):
                     parameters = retrained(self.model, dataset, selection, config, self.device)
-                    self._anchors[number] = selection, expected_at(parameters, dataset, config, selection)[1]
+                    there = expected_at(parameters, dataset, config, selection)[1]
+                    self._anchors[number] = selection, np.where(dataset.informed, there, expected)
             selections.append(selection)
             found.append(self._anchors[number][1])
         return selections, found

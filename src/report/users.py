@@ -8,7 +8,7 @@ from ..consent.allowed import NONE_DROPPED, VETO
 from ..constants import MASKED_MODEL
 from ..evaluation.personal import load_serving
 from ..evaluation.recommend import top_items
-from ..game.rule import Rule
+from ..game.rule import UNKNOWN, Rule
 from ..history import History
 from ..stat_utils import generator
 from .live import SIZES, live_lists
@@ -47,6 +47,7 @@ def users_page(results, config):
     for k, (user, place) in enumerate(zip(users, np.searchsorted(dataset.scored, users))):  # in the results by user
         page = {"id": str(dataset.user_ids[user]), "items": packed(np.searchsorted(items, own[k]), "<u4"),
                 **_columns(decisions, rule, dataset.history.of(user), vetoed.length[user]),
+                "alone": decisions.alone(dataset.history.of(user)),
                 "next": None if hide_next else int(np.searchsorted(items, dataset.test[user])),
                 "ranks": {model: int(found.users["rank"].iloc[place]) + 1 for model, found in results.models.items()
                           if found.record},
@@ -55,7 +56,7 @@ def users_page(results, config):
             page["live"] = [np.searchsorted(items, found).tolist() for found in live[k]]
         pages.append(page)
     return {"played": rule.played, "veto": decisions.under_veto, "left_out": hide,
-            "num_live": len(live), "sizes": SIZES, "otherwise": rule.otherwise,
+            "num_live": len(live), "sizes": SIZES, "otherwise": rule.otherwise, "unknown": UNKNOWN,
             "sentences": rule.sentences, "weight": rule.weight, "critical": rule.critical, "num_users": dataset.num_users,
             "num_candidates": next(iter(results.models.values())).record.get("num_candidates"),
             "prices": rule.prices(decisions, shares) if slider else None,

@@ -30,7 +30,8 @@ def replace_all(journal):
             assert temporary in files.paths("temporary")
         files.write_json("second", "b.json", {"b": 1})
         files.remove("first", "X.last.ckpt")
-        files.remove("second", "movies.csv")
+        for name in ("movies.csv", "held_out.csv"):
+            files.remove("second", name)
         assert {path.read_text() for path in journal.path.parent.glob("*/a.txt")} == {"old"}
 
 
@@ -45,6 +46,7 @@ NEW = {**OLD, "one/a.txt": "new", "two/a.txt": "new", "two/b.json": '{\n  "b": 1
 def test_files_are_replaced_and_removed_together(journal, tmp_path):
     (tmp_path / "one" / "X.last.ckpt").write_text("knows more")
     (tmp_path / "two" / "movies.csv").write_text("of an earlier version")
+    (tmp_path / "two" / "held_out.csv").write_text("of a study")
     (tmp_path / "one" / "a.txt").chmod(0o640)
     replace_all(journal)
     assert content(tmp_path) == NEW and not finish(journal)

@@ -202,7 +202,8 @@ def world(problem, place, rng):
     """The Problem with a user's interactions at `place` exchanged for an item each, or two for one with the b of both."""
     dataset, b = problem.dataset, problem.unwillingness.copy()
     user, item = dataset.user[place[0]], dataset.item.copy()
-    had = np.r_[item[dataset.user == user], dataset.validation[user], dataset.test[user]]
+    own = [items[users == user] for users, items in ((dataset.user, item), dataset.held_pairs)]
+    had = np.concatenate(own)
     item[place] = rng.permutation(np.setdiff1d(np.arange(dataset.num_items), had))[:len(place)]
     kept = np.ones(len(b), bool)
     if len(place) == 2:
@@ -255,7 +256,8 @@ def two_worlds(config, users, tries=2):
     problem = load_problem(config)
     dataset = problem.dataset
     one = outcome(Problem(dataset, problem.unwillingness / 2), config)
-    withheld = ~one[1].disclosed & (dataset.history.from_end > 1)  # what a user's last items are moves their own answers
+    last = 1 if config.holdout else 2  # what a user's last items are moves their own answers
+    withheld = ~one[1].disclosed & (dataset.history.from_end > last)
     found, number = set(), [0, 0]
     for user in users:
         place = np.flatnonzero(withheld & (dataset.user == user))[-1 - user % 2:]
@@ -273,7 +275,8 @@ def two_worlds(config, users, tries=2):
 
 @pytest.mark.parametrize("flags", [
     ["--instalments", ".3,.7,1"], ["--instalments", ".2,1", "--seed", 2, "--solver", "block"],
-    ["--instalments", ".3,1", "--willingness_weight", 0.02, "--unwillingness", "constant", "--unwillingness_value", 0.25]])
+    ["--instalments", ".3,1", "--willingness_weight", 0.02, "--unwillingness", "constant", "--unwillingness_value", 0.25],
+    ["--instalments", ".3,.7,1", "--holdout", 0]])
 def test_what_a_user_withholds_reaches_nobody(people, settings, flags):
     found, number = two_worlds(settings(*OPTIONS, *flags), range(10))
     assert min(number) >= 1 and not found

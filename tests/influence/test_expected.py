@@ -13,6 +13,35 @@ def test_targets_are_the_validation_item_and_the_end_of_the_history(small, setti
 
 
 @pytest.fixture
+def unheld(write_ratings, settings):
+    """Users 1 to 4 with 5, 3, 2 and 1 interactions, nothing held out."""
+    write_ratings([(u, 10 * u + t, t) for u, n in ((1, 5), (2, 3), (3, 2), (4, 1)) for t in range(n)])
+    return load_dataset(settings("--holdout", 0, "--min_ratings", 1))
+
+
+def test_where_nothing_is_held_out_the_last_item_stands_in_and_goes_by_those_before_it(unheld):
+    assert unheld.validation is None and not len(unheld.scored)
+    assert unheld.yardstick.tolist() == [False] * 4 + [True] + [False, False, True] + [False] * 3
+    assert unheld.informed.tolist() == [True] * 8 + [False] * 3  # of users with 1 and 2 nothing is known
+    deciding = unheld.deciding()
+    assert deciding.item_ids[deciding.item].tolist() == [10, 11, 12, 13, 20, 21, 30, 31, 40]
+    assert deciding.validation.tolist() == [4, 7, -1, -1] and deciding.scored.tolist() == [0, 1]
+    assert target_items(unheld, 2).tolist() == [[4, 3, 2], [7, 6, 5], [9, 8, 9], [10, 10, 10]]
+    influence = 100.0 * np.arange(11)[:, None] + [0, 10, 40]
+    expected, report = expected_influence(influence, unheld, fit=False)
+    # those on all later ones of the last three; the yardstick: those on the two before it
+    assert expected[:8] == pytest.approx([50 / 3, 100 + 50 / 3, 205, 300, 425, 505, 600, 725])
+    influence[[4, 7], 0], influence[[3, 6], 1:], influence[[2, 5], 2] = 1e6, 1e6, 1e6
+    assert np.array_equal(expected_by(report, influence, unheld)[:8], expected[:8])  # nothing goes by its own loss
+
+
+def test_one_lag_and_none_leave_the_item_before(unheld):
+    influence = 100.0 * np.arange(11)[:, None] + [0, 10]
+    expected, _ = expected_influence(influence, unheld, fit=False)
+    assert expected[:5] == pytest.approx([5, 105, 205, 300, 410])  # of two targets the second, for the yardstick
+
+
+@pytest.fixture
 def long_histories(write_ratings, settings):
     """30 users with histories of 12 interactions."""
     write_ratings([(u, i, i) for u in range(1, 31) for i in range(14)], items=range(30))

@@ -126,12 +126,13 @@ function draw(chosen, price, share, words) {
   const place = {true: element("div", undefined, {className: "entries"}), false: element("div", undefined, {className: "entries"})};
   for (const k of order) {
     const [id, title, genres] = data.items[c.items[k]];
-    const why = data.played ? reason(c.expected[k], price * c.b[k], c.vetoed[k], chosen[k], says[k])
+    const why = c.user.alone && !c.vetoed[k] ? `${chosen[k] ? "disclosed" : "withheld"}: ${data.unknown}`
+      : data.played ? reason(c.expected[k], price * c.b[k], c.vetoed[k], chosen[k], says[k])
       : c.vetoed[k] ? "withheld: they forbade it" : data.sentences[chosen[k] ? 0 : 1];
     const entry = element("div", undefined, {className: `entry ${chosen[k] ? "used" : "unused"}`});
     entry.dataset.item = id;
     entry.append(element("p", title), element("small", genres.replaceAll("|", ", ")), element("p", why, {className: "why"}),
-      element("small", `unwilling ${c.b[k].toFixed(2)}` + (data.played && !c.vetoed[k]
+      element("small", `unwilling ${c.b[k].toFixed(2)}` + (data.played && !c.vetoed[k] && !c.user.alone
         ? `, influence ${signed(c.influence[k])}, expected ${signed(c.expected[k])}` : "")));
     place[chosen[k]].append(entry);
   }
