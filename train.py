@@ -19,7 +19,7 @@ def run(config):
         from src.evaluation.withdraw import withdraw  # not at the top: --help does without MindSpore
         withdraw(asked(config))
     elif config.allow:
-        from src.evaluation.withdraw import allow
+        from src.evaluation.request import allow
         allow(config)
     else:
         from src.training.train import train

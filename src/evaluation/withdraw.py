@@ -1,7 +1,5 @@
 """Withdrawing: what users take back leaves the trained models, the masked dataset and the decisions, without a training.
 
-Allowing it again is a line in the record: the next mask may disclose it, while what there is stays without it.
-
 One request goes through all that knows of it: both models, what they are trained on, and the decisions. What is rewritten
 has another digest then, and every record that says the old one says the new one. All files change together or none does, see
 common/together.py. The source's own table stays: what the record of requests names is left out whenever it is read.
@@ -17,13 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from ..common.errors import InputError
-from ..common.files import digest
 from ..common.tables import copy_rows
 from ..common.terminal import RESULT
 from ..common.together import Together, journal_of
 from ..common.variant import (
     CHECKPOINT,
-    DATA,
     DECISIONS,
     MASKED,
     OUTPUT,
@@ -35,11 +31,9 @@ from ..common.variant import (
     is_masked,
     record_of,
 )
-from ..common.wording import counted
-from ..config import Config
-from ..consent.withdrawn import ALLOWS, head_of, read_request, read_requests, with_request, withdrawn_path
-from ..constants import DATASET_FILE, HELD_OUT_FILE, RATINGS_FILE, UNWILLINGNESS_FILE, WITHDRAW_FILE, WITHDRAWN_FILE
-from ..dataset import Dataset, allowed_part, load_dataset
+from ..consent.withdrawn import withdrawn_path
+from ..constants import DATASET_FILE, HELD_OUT_FILE, RATINGS_FILE, UNWILLINGNESS_FILE, WITHDRAW_FILE
+from ..dataset import allowed_part, load_dataset
 from ..device_adapter import set_device
 from ..game.arriving import with_rows
 from ..game.decisions import dataset_of, decided_with, read_decisions
@@ -47,8 +41,6 @@ from ..influence.rows import Rows
 from ..influence.withdrawal import Withdrawal
 from ..metrics import willingness_violation
 from ..network import Network, build
-from ..sources.catalogue import original_id
-from ..sources.interactions import read_interactions
 from ..training.checkpoint import (
     BEST,
     TRAINED_ROWS,
@@ -61,58 +53,11 @@ from ..training.checkpoint import (
 from ..training.checkpoint import DIGEST as PARAMETERS
 from ..training.train import LAST_SUFFIX
 from .forgetting import membership_auc
+from .request import Request
 
 logger = logging.getLogger("ifrqe")
 
 MEASURED = 0.05  # of what a model was trained on; up to it what is left of a training was measured, see docs/results.md
-
-
-class Request:
-    """A request as it is carried out.
-
-    earlier: the requests before it; number: its own, from 1; said: what the record of requests is to say of it.
-    whole: all Interactions of the dataset; meant: (n,) bool, what of them is taken back, or with `allows` allowed again.
-    """
-
-    def __init__(self, config: Config, allows: bool = False):
-        self.earlier, self.whole = read_requests(config), read_interactions(config)
-        self.number, (self.meant, rules) = len(self.earlier) + 1, read_request(config, self.whole, self.earlier, allows)
-        self.said = {"time": time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()), "models": [], "rules": rules,
-                     "file_sha256": digest(config.allow or config.withdraw), **({ALLOWS: True} if allows else {})}
-
-    def takes(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
-        """(k,) bool, which of these pairs are taken back."""
-        place = self.whole.places(user, item)
-        return (place >= 0) & self.meant[place]
-
-    def say_pairs(self, datasets: list[Dataset]) -> None:
-        """Says by original ids what is taken back, apart what models were trained on or had held out."""
-        trained = np.zeros(self.whole.num_interactions, bool)
-        for dataset in datasets:
-            for pairs in ((dataset.user, dataset.item), dataset.held_pairs):
-                trained[self.whole.places(*pairs)] = True
-        self.said.update(interactions=self.pairs(trained), forbidden=self.pairs(~trained))
-
-    def pairs(self, among: np.ndarray) -> list[list]:
-        """What is meant, among these (n,) bool, by original ids."""
-        return [[original_id(self.whole.user_ids, user), original_id(self.whole.item_ids, item)] for user, item in zip(
-            self.whole.user[self.meant & among], self.whole.item[self.meant & among])]
-
-    def people(self) -> str:
-        """How much is meant, and of how many users, in words."""
-        return f"{counted(int(self.meant.sum()), 'interaction')} of " \
-            f"{counted(len(np.unique(self.whole.user[self.meant])), 'user')}"
-
-    def add_to(self, files: Together, config: Config) -> dict:
-        """Writes the record with this request after the others; returns what dataset.json and checkpoints say of it then."""
-        line, requests = with_request(self.said, self.earlier)
-        head, path = head_of(requests), withdrawn_path(config)
-        with files.write(DATA, WITHDRAWN_FILE) as temporary:
-            lines = path.read_bytes() if path.exists() else b""
-            temporary.write_bytes(lines + b"\n" * (lines[-1:] not in (b"", b"\n")) + line.encode() + b"\n")
-        if made := record_of(path.parent):
-            files.write_json(DATA, DATASET_FILE, {**made, **head})
-        return head
 
 
 class Known:
@@ -161,21 +106,6 @@ class Known:
             rows = Rows(net, part, self.config)
             sets = {name: with_rows(rows, values, place, self.rest) for name, values in sets.items()}
         return sets
-
-
-def allow(config: Config) -> None:
-    """Carries out the request in the file `allow`: it is added to the record, and nothing else changes.
-
-    Raises:
-        InputError: the request is missing or unfit; nothing has changed then.
-    """
-    request = Request(config, allows=True)
-    request.said.update(interactions=request.pairs(request.meant), forbidden=[], before={}, after={})
-    with Together(journal_of(config)) as files:
-        request.add_to(files, config)
-    logger.info("request %d: %s may be disclosed again, but for what is vetoed; masks and models stay without them until "
-                "they are made anew (train.py, preprocess.py, train.py --masked); the record is %s", request.number,
-                request.people(), withdrawn_path(config))
 
 
 def withdraw(variant: Variant) -> None:

@@ -22,7 +22,8 @@ from src.config import shipped
 from src.consent.withdrawn import read_requests, taken_back, with_request, withdrawn_path
 from src.dataset import load_dataset
 from src.evaluation.receipt import Receipts, check
-from src.evaluation.withdraw import allow, withdraw
+from src.evaluation.request import allow
+from src.evaluation.withdraw import withdraw
 from src.game.decisions import dataset_of, read_decisions
 from src.game.preprocess import preprocess
 from src.network import build

@@ -16,7 +16,8 @@ from src.consent.unwillingness import load_unwillingness
 from src.consent.withdrawn import read_requests, withdrawn_path
 from src.dataset import load_dataset
 from src.evaluation.receipt import file_stem
-from src.evaluation.withdraw import allow, withdraw
+from src.evaluation.request import allow
+from src.evaluation.withdraw import withdraw
 from src.game.decisions import read_decisions
 from src.training.checkpoint import BEST, load_sets, save_checkpoint
 from tests.report.reading import Page

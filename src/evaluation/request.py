@@ -1,0 +1,83 @@
+"""Requests as they are carried out: what one means, and its line in the record. Allowing again is no more than that line."""
+from __future__ import annotations
+
+import logging
+import time
+
+import numpy as np
+
+from ..common.files import digest
+from ..common.together import Together, journal_of
+from ..common.variant import DATA, record_of
+from ..common.wording import counted
+from ..config import Config
+from ..consent.withdrawn import ALLOWS, head_of, read_request, read_requests, with_request, withdrawn_path
+from ..constants import DATASET_FILE, WITHDRAWN_FILE
+from ..dataset import Dataset
+from ..sources.catalogue import original_id
+from ..sources.interactions import read_interactions
+
+logger = logging.getLogger("ifrqe")
+
+
+class Request:
+    """A request as it is carried out.
+
+    earlier: the requests before it; number: its own, from 1; said: what the record of requests is to say of it.
+    whole: all Interactions of the dataset; meant: (n,) bool, what of them is taken back, or with `allows` allowed again.
+    """
+
+    def __init__(self, config: Config, allows: bool = False):
+        self.earlier, self.whole = read_requests(config), read_interactions(config)
+        self.number, (self.meant, rules) = len(self.earlier) + 1, read_request(config, self.whole, self.earlier, allows)
+        self.said = {"time": time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()), "models": [], "rules": rules,
+                     "file_sha256": digest(config.allow or config.withdraw), **({ALLOWS: True} if allows else {})}
+
+    def takes(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
+        """(k,) bool, which of these pairs are taken back."""
+        place = self.whole.places(user, item)
+        return (place >= 0) & self.meant[place]
+
+    def say_pairs(self, datasets: list[Dataset]) -> None:
+        """Says by original ids what is taken back, apart what models were trained on or had held out."""
+        trained = np.zeros(self.whole.num_interactions, bool)
+        for dataset in datasets:
+            for pairs in ((dataset.user, dataset.item), dataset.held_pairs):
+                trained[self.whole.places(*pairs)] = True
+        self.said.update(interactions=self.pairs(trained), forbidden=self.pairs(~trained))
+
+    def pairs(self, among: np.ndarray) -> list[list]:
+        """What is meant, among these (n,) bool, by original ids."""
+        return [[original_id(self.whole.user_ids, user), original_id(self.whole.item_ids, item)] for user, item in zip(
+            self.whole.user[self.meant & among], self.whole.item[self.meant & among])]
+
+    def people(self) -> str:
+        """How much is meant, and of how many users, in words."""
+        return f"{counted(int(self.meant.sum()), 'interaction')} of " \
+            f"{counted(len(np.unique(self.whole.user[self.meant])), 'user')}"
+
+    def add_to(self, files: Together, config: Config) -> dict:
+        """Writes the record with this request after the others; returns what dataset.json and checkpoints say of it then."""
+        line, requests = with_request(self.said, self.earlier)
+        head, path = head_of(requests), withdrawn_path(config)
+        with files.write(DATA, WITHDRAWN_FILE) as temporary:
+            lines = path.read_bytes() if path.exists() else b""
+            temporary.write_bytes(lines + b"\n" * (lines[-1:] not in (b"", b"\n")) + line.encode() + b"\n")
+        if made := record_of(path.parent):
+            files.write_json(DATA, DATASET_FILE, {**made, **head})
+        return head
+
+
+def allow(config: Config) -> None:
+    """Carries out the request in the file `allow`: it is added to the record, and nothing else changes.
+
+    Raises:
+        InputError: the request is missing or unfit; nothing has changed then.
+    """
+    request = Request(config, allows=True)
+    request.said.update(interactions=request.pairs(request.meant), forbidden=[], before={}, after={})
+    with Together(journal_of(config)) as files:
+        request.add_to(files, config)
+    logger.info("request %d: %s may be disclosed again, but for what is vetoed; masks and models stay without them until "
+                "they are made anew (train.py, preprocess.py, train.py --masked); the record is %s", request.number,
+                request.people(), withdrawn_path(config))
