@@ -196,9 +196,12 @@ def times(values: pd.Series, name: str | Path) -> tuple[np.ndarray, str]:
 
 
 def moment(values: pd.Series, unit: str) -> np.ndarray:
-    """(n,) float64 of ISO dates, and of numbers as they are, in one of UNITS; NaN for what is neither or of another unit."""
-    text, step = values.astype(str).str.strip(BLANKS), UNITS[unit]
+    """(n,) float64 of numbers in a unit, or of ISO dates where it is one of UNITS; NaN for what is neither or of another."""
+    text = values.astype(str).str.strip(BLANKS)
     number, iso = pd.to_numeric(text, errors="coerce").to_numpy(float), _read_iso(text)
+    if unit == ORDER:
+        return number
+    step = UNITS[unit]
     fits = (number >= _FIRST_SECOND / step) & (number < _LAST_SECOND / step)
     return np.where(np.isnat(iso), np.where(fits, number, np.nan), iso.astype(np.int64) / round(1e9 * step))
 

@@ -13,7 +13,7 @@ from ..common.errors import InputError
 from ..common.tables import read_table, short_line
 from ..common.variant import dataset_folder
 from ..config import Config
-from ..constants import GENRE, ITEM, SINCE, UNTIL, UNWILLINGNESS, USER, WITHDRAWN_FILE
+from ..constants import GENRE, ITEM, RATINGS_FILE, SINCE, UNTIL, UNWILLINGNESS, USER, WITHDRAWN_FILE
 from ..sources.catalogue import genres_of, plain_genre
 from ..sources.interactions import Interactions, time_unit
 from .receipts import is_receipt, rules_of
@@ -169,9 +169,9 @@ def _bounds(table, config, refuse):
     bounds, unit = bounds.copy(), time_unit(config)
     for k, text in texts.items():
         given = (text != "").to_numpy()
-        refuse(given & (unit == ORDER), f"{BOUNDS[k]}: times of {config.dataset} tell only what came first; leave it out")
         bounds[k, given] = moment(text[given], unit)
-        refuse(np.isnan(bounds[k]), f"{BOUNDS[k]} is no time: give a date such as 2024-05-31, or {unit} since 1970")
+        right = f"a number as in {RATINGS_FILE}" if unit == ORDER else f"a date such as 2024-05-31, or {unit} since 1970"
+        refuse(np.isnan(bounds[k]), f"{BOUNDS[k]} is no time: give {right}")
     refuse(bounds[0] >= bounds[1], f"{SINCE} is not before {UNTIL}")
     return bounds
 

@@ -97,11 +97,15 @@ def test_a_number_of_another_unit_is_no_time(data, by):
         said(by([f"7,,,{number},,1"]))
 
 
-def test_data_that_know_no_times_refuse_a_rule_that_names_one(write_ratings, settings, tmp_path):
-    write_ratings([(7, 10, 1), (7, 20, 2), (7, 30, 3)])
-    (tmp_path / "rules.csv").write_text("user_id,since,unwillingness\n7,,1\n7,2020-01-01,1\n")
-    with refused("rules.csv: line 3", "since", "tiny"):
-        load_dataset(settings("--willingness_file", tmp_path / "rules.csv", "--veto"))
+def test_numbers_that_are_no_times_are_named_by_number(write_ratings, settings, tmp_path):
+    write_ratings([(7, 10, 1), (7, 20, 2), (7, 30, 3), (7, 40, 4), (7, 50, 5)])
+    rules = tmp_path / "rules.csv"
+    config = settings("--willingness_file", rules, "--veto")
+    rules.write_text("user_id,since,unwillingness\n7,,0\n7,2020-01-01,1\n")
+    with refused("rules.csv: line 3", "since", "ratings.csv"):
+        load_dataset(config)
+    rules.write_text("user_id,since,until,unwillingness\n7,2,4,1\n")
+    assert load_dataset(config).dropped.rows.tolist() == [1, 2]
     whole = read_interactions(settings())
     whole.time = None
     timed = Rules(np.array([[0], [-2], [-2]]), None, np.array([[5.], [np.inf]]), np.ones(1))
