@@ -1,8 +1,4 @@
-"""The blocks that a section of the report is made of; the template turns each into HTML."""
-
-
-def text(content):
-    return {"kind": "text", "text": content}
+"""The blocks that a section of the report is made of beside paragraphs, which are strings; the template makes HTML of them."""
 
 
 def bullets(*lines):
@@ -16,10 +12,5 @@ def table(header, rows, caption="", words=()):
 
 
 def figures(*pictures):
-    """Pictures side by side where there is room; see panels.picture and panels.drawn_before."""
+    """Pictures of `panels` side by side where there is room."""
     return {"kind": "figures", "figures": [picture for picture in pictures if picture]}
-
-
-def details(summary, content):
-    """A text that is shown on demand."""
-    return {"kind": "details", "summary": summary, "text": content}

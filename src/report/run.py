@@ -2,49 +2,38 @@
 from pathlib import Path
 
 import numpy as np
-import yaml
 
-from .. import __version__
 from ..common.columns import ORDER
 from ..common.machine import mindspore_version
 from ..common.plugins import label
 from ..common.wording import counted
 from ..config import shipped
 from ..constants import MASKED_MODEL, train_file
-from ..evaluation.compare import rankings
 from ..game.strategies import known
 from ..sources.interactions import time_unit
 from . import panels
-from .blocks import details, figures, table, text
+from .blocks import figures, table
 
-# options that may hold addresses and passwords, or that name users
-PRIVATE = ("mirror", "data_url", "train_url", "recommend", "explain_user", "receipt", "verify_receipt")
-# no result depends on these
+# options on which no result depends; some may hold addresses and passwords, or name users
 IGNORED = ("data_path", "output_path", "checkpoint_path", "decisions_path", "archive", "masked", "overwrite", "log_level",
-           "resume", *PRIVATE)
+           "resume", "mirror", "data_url", "train_url", "recommend", "explain_user", "receipt", "verify_receipt")
 UNSCORED = "Nothing is held out, so that no figure here says how well a model recommends"
-UNWILLINGNESS_WORDS = {"willing": "0", "uniform": "uniform at random", "constant": "the same for all"}
 
 
 def what_was_run(results, config):
     decisions, records = results.decisions, results.records
     blocks = [table(["data", ""], _data_rows(results.dataset, config), words=[1]),
               table(["stage", "seconds", ""], _stage_rows(results), words=[2])]
-    machines = dict.fromkeys(record["hardware"] for record in records.values() if "hardware" in record)
-    if machines:
-        blocks.append(text("Machine: " + "; ".join(machines) + "."))
+    machines = dict.fromkeys(record["hardware"] for record in records.values())
+    blocks.append("Machine: " + "; ".join([*machines, f"MindSpore {mindspore_version()}"]) + ".")
     if decisions is not None:
         blocks.append(table(["decision", ""], _decision_rows(decisions), words=[1]))
     if changed := _changed_options(records):
         rows = [(key, value, ", ".join(stages)) for (key, value), stages in changed.items()]
         blocks.append(table(["option", "value", "stage"], rows, "Options that differ from default_config.yaml.",
                             words=[1, 2]))
-    settings = {name: {key: _for_others(value) for key, value in record.get("all_settings", {}).items()
-                       if key not in PRIVATE} for name, record in records.items()}
-    settings = "\n".join(f"{name}:\n{yaml.safe_dump(shown, sort_keys=False, indent=2)}" for name, shown in settings.items())
-    blocks.append(details("All settings", f"{settings}\nIFRQE on MindSpore {__version__}, MindSpore {mindspore_version()}"))
     if results.left_out:
-        blocks.append(text("Left out, since it does not belong to this run: " + "; ".join(results.left_out) + "."))
+        blocks.append("Left out, since it does not belong to this run: " + "; ".join(results.left_out) + ".")
     return blocks
 
 
@@ -52,9 +41,9 @@ def _data_rows(dataset, config):
     length = dataset.history.length
     held_out = ("nothing", "1: test item", "2: test item and the one before")[config.holdout]
     unit = time_unit(config)
-    scored = int(dataset.taking_part.sum())
-    users = f"{dataset.num_users:,}" + ("" if scored == dataset.num_users else
-                                        f", of whom {dataset.num_users - scored:,} take no part: too little may be used")
+    users = f"{dataset.num_users:,}"
+    if out := int((~dataset.taking_part).sum()):
+        users += f", of whom {out:,} take no part: too little may be used"
     return [("dataset", dataset.name), ("users", users), ("items", f"{dataset.num_items:,}"),
             ("training interactions", f"{dataset.num_interactions:,}"), ("held out of each user", held_out),
             ("history of a user", f"{length.min()} to {length.max()}, median {np.median(length):.0f}"),
@@ -63,35 +52,24 @@ def _data_rows(dataset, config):
 
 
 def _stage_rows(results):
-    rows = []
-    for model, found in results.models.items():
-        if (record := found.training) is not None:
-            rows.append((f"train {model}", f"{record['seconds']:.1f}",
-                         f"{record['epochs']} epochs, {record['ms_per_step']:.2f} ms a step, on {record['device']}"))
+    rows = [(f"train {model}", f"{found.training['seconds']:.1f}", f"{found.training['epochs']} epochs, "
+             f"{found.training['ms_per_step']:.2f} ms a step, on {found.training['device']}")
+            for model, found in results.models.items() if found.training is not None]
     if results.decisions is not None:
         record = results.decisions.record
         seconds = record["seconds"]
         rows.append(("influence and mask", f"{seconds['total']:.1f}",
                      f"influences {seconds['influence']:.1f}, game {seconds['game']:.1f}, writing {seconds['mask']:.1f}; "
                      f"peak memory {record['peak_rss_mb']:.0f} MB"))
-    for model, found in results.models.items():
-        if "seconds" in found.record:
-            rows.append((f"evaluate {model}", f"{found.record['seconds']:.1f}",
-                         f"{found.record['num_candidates']} candidates a user"))
-    return rows
+    return rows + [(f"evaluate {model}", f"{found.record['seconds']:.1f}", f"{found.record['num_candidates']} candidates a user")
+                   for model, found in results.models.items() if found.record]
 
 
 def _decision_rows(decisions):
     record = decisions.record
-    source = UNWILLINGNESS_WORDS.get(record["unwillingness"], record["unwillingness"])
-    if record.get("willingness_file"):
-        source = f"{record['willingness_file']}, for the rest {source}"
-    rows = [("strategy", label(record["strategy"])), ("unwillingness from", source),
-            ("disclosed", f"{decisions.disclosed.sum():,} of {len(decisions.disclosed):,} "
-                          f"({100 * record['disclosed_share']:.1f}%)"),
+    rows = [("strategy", label(record["strategy"])),
+            ("unwillingness from", ", else ".join(filter(None, (record.get("willingness_file"), record["unwillingness"])))),
             ("wv", f"{record['wv']:.4g} of {record['total_wv']:.4g} ({100 * decisions.wv_share:.1f}%)")]
-    if "spent_wv" in record:
-        rows.append(("spent on the way", f"{record['spent_wv']:.4g}: the wv of all that any parameter was trained on"))
     if record["wv_budget"] is not None:
         rows.append(("budget", f"{100 * record['wv_budget']:g}% of total_wv"))
     if record["willingness_weight"] is not None:
@@ -128,22 +106,15 @@ def training(results, config):
     if not trainings:
         return []
     pictures = [panels.drawn_before((Path(config.output_path) / train_file(model)).with_suffix(".png"),
-                                    _curves_in_words(model, record)) for model, record in trainings.items()]
+                                    f"{model}: losses and ranking metric by epoch, which train_{model.lower()}.csv holds")
+                for model in trainings]
     blocks = [figures(*pictures)]
     if config.holdout == 2:
-        blocks.append(text("Marked: in the losses the epoch of the lowest validation loss, up to which influences are "
-                           "taken; in the metric the epoch that recommends."))
+        blocks.append("Marked: in the losses the epoch of the lowest validation loss, up to which influences are taken; in the "
+                      "metric the epoch that recommends.")
     if MASKED_MODEL in trainings and looked_at_validation(results):
-        blocks.append(text("The mask was chosen on the validation items, so that what they say of the masked model is no "
-                           "evidence."))
+        blocks.append("The mask was chosen on the validation items, so that what they say of the masked model is no evidence.")
     return blocks
-
-
-def _curves_in_words(model, training):
-    first, last = training["history"][0], training["history"][-1]
-    named = {"loss": "training loss", "pos_loss": "validation loss", **{key: key.upper() for key in rankings(first)}}
-    return f"{model} by epoch: " + "; ".join(f"{name} from {first[key]:.3f} to {last[key]:.3f}"
-                                             for key, name in named.items() if key in first)
 
 
 def looked_at_validation(results):
