@@ -1,4 +1,4 @@
-"""The blocks that a section of the report is made of beside paragraphs, which are strings; the template makes HTML of them."""
+"""The blocks that a section of the report is made of beside paragraphs, which are strings; the template makes HTML."""
 
 
 def bullets(*lines):

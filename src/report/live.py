@@ -8,6 +8,7 @@ one. See docs/report.md, "A user's page".
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 
 from ..config import Config
 from ..dataset import Dataset
@@ -16,7 +17,6 @@ from ..evaluation.recommend import best_items, have_had
 from ..game.decisions import Decisions
 from ..game.mirror_descent import prices_of
 from ..game.rule import Rule
-from ..history import History
 from ..influence.rows import STEPS
 
 SIZES = 16  # selections of a user that are refitted, the empty one and the largest included
@@ -44,40 +44,26 @@ def live_lists(users: np.ndarray, dataset: Dataset, decisions: Decisions, servin
         For each user SIZES lists of items, of the smallest selection first, then that of all that may be used.
     """
     users = users[:max(1, MOST_PAIRS // dataset.num_items)]
-    selections, had = Selections(users, dataset, decisions, serving, config), have_had(users, dataset)
-    rows, logits = selections.refit(np.ones(len(selections.rank), bool), STEPS)
-    lists = [best_items(logits, had, k)]
-    for count in sizes_of(selections.most).T[::-1]:
-        rows, logits = selections.refit(selections.rank < count[selections.owner], 1, rows)
+    owner, item = dataset.history.owners(users), dataset.item[dataset.history.of_users(users)]
+    refits, had = serving.refits(dataset.part(decisions.disclosed), config), have_had(users, dataset)
+    rank, most = ranked(users, dataset, decisions)
+    lists, rows, steps = [], None, STEPS  # from afar; the others from near by
+    for count in (dataset.history.length[users], *sizes_of(most).T[::-1]):
+        kept, chosen = np.zeros(had.shape, bool), rank < count[owner]
+        kept[owner[chosen], item[chosen]] = True
+        rows, logits = refits.selected(users, kept, rows, steps)
         lists.append(best_items(logits, had, k))
+        steps = 1
     return [[*reversed(found[1:]), found[0]] for found in zip(*lists)]
 
 
-class Selections:
-    """Refits of some users' rows on selections of their interactions; takes what live_lists does.
+def ranked(users: np.ndarray, dataset: Dataset, decisions: Decisions) -> tuple[np.ndarray, np.ndarray]:
+    """The place of each interaction of (u,) users among its user's, from 0, in the order that the rule discloses them in.
 
-    owner: (m,) int, by interaction of these users which of them it is of.
-    rank: (m,) int, the number of their user's that the rule discloses at a higher price.
-    most: (u,) int, how many the rule discloses at the price 0.
+    Returns:
+        (m,) int, in the order of History.of_users; and (u,) int, how many of them the rule discloses at the price 0.
     """
-
-    def __init__(self, users, dataset, decisions, serving, config):
-        place = dataset.history.of_users(users)
-        self.users, self.owner, self.item = users, dataset.history.owners(users), dataset.item[place]
-        self.rows = serving.refits(dataset.part(decisions.disclosed), config)
-        self.rank, self.most = _ranked(self.owner, len(users), decisions.expected[place] - Rule(decisions).critical,
-                                       decisions.unwillingness[place])
-
-    def refit(self, selection: np.ndarray, steps: int, start: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Rows.selected from a selection, (m,) bool."""
-        kept = np.zeros((len(self.users), self.rows.dataset.num_items), bool)
-        kept[self.owner[selection], self.item[selection]] = True
-        return self.rows.selected(self.users, kept, start, steps)
-
-
-def _ranked(owner, number, worth, unwillingness):
-    """The place of each interaction among its user's in the order that the rule discloses them in, and how many it does."""
-    price = prices_of(worth, unwillingness, 0.0)
-    rank, history = np.empty(len(owner), np.int64), History(owner, number)
-    rank[np.lexsort((-price, owner))] = np.arange(len(owner)) - history.first[owner]
-    return rank, np.bincount(owner[price > 0], minlength=number)
+    place, owner = dataset.history.of_users(users), dataset.history.owners(users)
+    price = prices_of(decisions.expected[place] - Rule(decisions).critical, decisions.unwillingness[place], 0.0)
+    rank = pd.Series(price).groupby(owner).rank(method="first", ascending=False).to_numpy(np.int64) - 1
+    return rank, np.bincount(owner[price > 0], minlength=len(users))

@@ -78,38 +78,46 @@ def read_results(variant, read=None):
     `read` is what evaluate has returned: Dataset and Decisions that need not be read again.
     """
     config = variant.config
-    output = Path(config.output_path)
     if read is None:
         dataset = dataset_of(variant)
         read = dataset, decisions_behind(variant, dataset)
-    dataset, decisions = read
-    results = Results(dataset, load_catalogue(dataset, config), {}, decisions, {}, [])
-    models, left_out, trainings = results.models, results.left_out, {}
+    results = Results(read[0], load_catalogue(read[0], config), {}, read[1], {}, [])
+    models, left_out = results.models, results.left_out
     for model in (config.plain_model, MASKED_MODEL):
-        record, trainings[model] = (_read(output / name(model), config, left_out) for name in (eval_file, train_file))
-        if not config.holdout:
+        if config.holdout:
+            _add_evaluated(results, model, config)
+        else:
             _add_unscored(results, Variant(config, model == MASKED_MODEL), variant.masked)
-        elif record is not None and (output / users_file(model)).is_file():
-            stage = Stage.read_record(output, f"eval_{model.lower()}")
-            if why := _misfit(model, stage, decisions, config):
-                left_out.append(f"{eval_file(model)} ({why})")
-            else:
-                models[model] = Evaluated(record, pd.read_csv(output / users_file(model)),
-                                          stage["inputs"].get(checkpoint_file(model)))
     if results.pair and (differing := not_comparable(*(found.record for found in results.pair))):
         model = config.plain_model if variant.masked else MASKED_MODEL
         left_out.append(f"{eval_file(model)} (of other data or settings; {config.plain_model}: {differing})")
         del models[model]
-    for model, training in trainings.items():
-        if model in models:
-            _add_training(models[model], model, training, config, left_out)
-        elif training is not None:
-            left_out.append(f"{train_file(model)} (its model is not among the evaluated ones)")
-    for name in ("preprocess", *(f"train_{model.lower()}" for model, found in models.items() if found.training)):
-        record = Stage.read_record(output, name)
-        if record.get("dataset") == config.dataset:
-            results.records[name] = record
+    if (record := Stage.read_record(config.output_path, "preprocess")).get("dataset") == config.dataset:
+        results.records["preprocess"] = record
+    for model in (config.plain_model, MASKED_MODEL):
+        _add_training(results, model, config)
     return results
+
+
+def _add_evaluated(results, model, config):
+    """Adds a model as it was evaluated, if that is an evaluation of the data and decisions of now."""
+    output = Path(config.output_path)
+    paths = output / eval_file(model), output / users_file(model)
+    if not all(path.is_file() for path in paths):
+        return
+    record, stage = read_json(paths[0], _REMEDY), Stage.read_record(output, f"eval_{model.lower()}")
+    inputs, why = stage.get("inputs", {}), ""
+    if inputs.get(RATINGS_FILE) != digest(dataset_folder(config) / RATINGS_FILE):
+        why = f"of another {RATINGS_FILE} than the one that is there now: run eval.py again"
+    elif any(stage.get("outputs", {}).get(path.name) != digest(path) for path in paths):
+        why = "changed since, or of an unfinished evaluation: run eval.py --overwrite"
+    elif model == MASKED_MODEL and results.decisions is not None and (
+            inputs.get(DISCLOSURE_FILE) != digest(decision_files(config)[0])):
+        why = "of another mask: run train.py --masked, then eval.py --masked"
+    if why:
+        results.left_out.append(f"{paths[0].name} ({why})")
+    else:
+        results.models[model] = Evaluated(record, pd.read_csv(paths[1]), inputs.get(checkpoint_file(model)))
 
 
 def _add_unscored(results, variant, masked):
@@ -124,36 +132,16 @@ def _add_unscored(results, variant, masked):
             results.left_out.append(f"{variant.checkpoint.name} (of other data or settings: train it anew)")
 
 
-def _read(path, config, left_out):
-    """What a stage has written as JSON; None if it is not there, or of another dataset."""
-    record = read_json(path, _REMEDY) if path.is_file() else None
-    if record is not None and record.get("dataset") != config.dataset:
-        left_out.append(f"{path.name} (of {record.get('dataset')})")
-        return None
-    return record
-
-
-def _misfit(model, stage, decisions, config):
-    """Why an evaluation, of which `stage` is the record, is not one of the data and decisions of now; "" if it is."""
-    output, inputs = Path(config.output_path), stage.get("inputs", {})
-    if inputs.get(RATINGS_FILE) != digest(dataset_folder(config) / RATINGS_FILE):
-        return f"of another {RATINGS_FILE} than the one that is there now: run eval.py again"
-    for name in (eval_file(model), users_file(model)):
-        if stage.get("outputs", {}).get(name) != digest(output / name):
-            return "changed since, or of an unfinished evaluation: run eval.py --overwrite"
-    if model == MASKED_MODEL and decisions is not None and inputs.get(DISCLOSURE_FILE) != digest(decision_files(config)[0]):
-        return "of another mask: run train.py --masked, then eval.py --masked"
-    return ""
-
-
-def _add_training(found, model, training, config, left_out):
-    """Adds to an Evaluated its training, and whether its checkpoint recommends."""
-    checkpoint = Path(config.checkpoint_path) / checkpoint_file(model)
-    trained = Stage.read_record(config.output_path, f"train_{model.lower()}")
-    if trained.get("outputs", {}).get(checkpoint.name) == found.checkpoint:
-        found.training = training
-    elif training is not None:
-        left_out.append(f"{train_file(model)} (of another model than was evaluated)")
-    found.recommends = checkpoint.is_file() and digest(checkpoint) == found.checkpoint
-    if not found.recommends:
-        left_out.append(f"recommendations of {model} ({checkpoint.name} is not what was evaluated: run eval.py again)")
+def _add_training(results, model, config):
+    """Adds its training to a model, and whether its checkpoint recommends; says what is of another one."""
+    found, left_out = results.models.get(model), results.left_out
+    path, checkpoint = Path(config.output_path) / train_file(model), Path(config.checkpoint_path) / checkpoint_file(model)
+    stage = Stage.read_record(config.output_path, f"train_{model.lower()}")
+    if found and path.is_file() and stage.get("outputs", {}).get(checkpoint.name) == found.checkpoint:
+        found.training, results.records[f"train_{model.lower()}"] = read_json(path, _REMEDY), stage
+    elif path.is_file():
+        left_out.append(f"{path.name} (of another model than was evaluated)")
+    if found:
+        found.recommends = checkpoint.is_file() and digest(checkpoint) == found.checkpoint
+        if not found.recommends:
+            left_out.append(f"recommendations of {model} ({checkpoint.name} is not what was evaluated: run eval.py again)")

@@ -61,8 +61,9 @@ def _stage_rows(results):
         rows.append(("influence and mask", f"{seconds['total']:.1f}",
                      f"influences {seconds['influence']:.1f}, game {seconds['game']:.1f}, writing {seconds['mask']:.1f}; "
                      f"peak memory {record['peak_rss_mb']:.0f} MB"))
-    return rows + [(f"evaluate {model}", f"{found.record['seconds']:.1f}", f"{found.record['num_candidates']} candidates a user")
-                   for model, found in results.models.items() if found.record]
+    scored = [(model, found.record) for model, found in results.models.items() if found.record]
+    return rows + [(f"evaluate {model}", f"{record['seconds']:.1f}", f"{record['num_candidates']} candidates a user")
+                   for model, record in scored]
 
 
 def _decision_rows(decisions):
@@ -110,10 +111,10 @@ def training(results, config):
                 for model in trainings]
     blocks = [figures(*pictures)]
     if config.holdout == 2:
-        blocks.append("Marked: in the losses the epoch of the lowest validation loss, up to which influences are taken; in the "
-                      "metric the epoch that recommends.")
+        blocks.append("Marked: in the losses the epoch of the lowest validation loss, up to which influences are taken; in "
+                      "the metric the epoch that recommends.")
     if MASKED_MODEL in trainings and looked_at_validation(results):
-        blocks.append("The mask was chosen on the validation items, so that what they say of the masked model is no evidence.")
+        blocks.append("The mask was chosen on the validation items: what they say of the masked model is no evidence.")
     return blocks
 
 

@@ -24,8 +24,8 @@ NOBODY_STATED = {"uniform": "drawn at random", "constant": "set to the same for 
                  "genres": "derived from genres"}
 PLAYED = ("Influences are first-order predictions of what retraining would do, for the interaction's own user only; "
           "scripts/run_fidelity.sh measures how well they predict it.",
-          "The reward joins a mean over many candidates with a price that the game weighs against one item: it compares masks "
-          "at one price, and is no measure of satisfaction.")
+          "The reward joins a mean over many candidates with a price that the game weighs against one item: it compares "
+          "masks at one price, and is no measure of satisfaction.")
 
 
 def summary(results, config):
@@ -37,8 +37,8 @@ def summary(results, config):
                      f"{100 * decisions.wv_share:.0f}% of the unwillingness that using everything would violate.")
         if "spent_wv" in decisions.record:
             lines.append("Nothing was trained on before it was disclosed." if known(decisions).asks else
-                         f"To find the mask, a wv of {decisions.record['spent_wv']:.4g} of {decisions.record['total_wv']:.4g} "
-                         "was spent: that of all that any parameter was trained on.")
+                         f"To find the mask, a wv of {decisions.record['spent_wv']:.4g} was spent: that of all that any "
+                         "parameter was trained on.")
     if results.pair:
         plain, masked = (found.record for found in results.pair)
         intervals = changes_with_intervals(results)
@@ -143,7 +143,7 @@ def changes(results, config):
             for name, row in parts]
     gained, lost = (users.hit_change > 0).mean(), (users.hit_change < 0).mean()
     return [figures(panels.histogram("Histogram of the changes of users' losses, whose means follow",
-                                     {"change": users.loss_change.to_numpy()}, "change of a user's loss (nats)", "users (%)")),
+                                     {"change": users.loss_change.to_numpy()}, "change of loss (nats)", "users (%)")),
             table(["users by history", "number", "loss change", "worse off", f"HR@{k} change"], rows,
                   "Masked against plain; left of 0 in the picture is better."),
             f"{100 * gained:.1f}% of the users have their test item among the first {k} only after, {100 * lost:.1f}% only "

@@ -13,7 +13,7 @@ from src.consent.allowed import VETO
 from src.dataset import Dataset, HeldOut, load_dataset
 from src.evaluation.personal import load_serving
 from src.game.decisions import read_decisions
-from src.report.live import Selections
+from src.report.live import ranked
 from src.report.page import HTML
 from src.report.results import Evaluated, read_results
 from src.sources.interactions import Ids
@@ -78,12 +78,21 @@ def simulated_results(finished_run, users, length, items):
 CONVERGED = 24  # steps of Newton's method from the prior's mean
 
 
-def selections_of(config, users):
-    """Selections of users at some positions, all Decisions, and (n,) bool: those about the users' interactions."""
-    dataset = load_dataset(config)
-    decisions = read_decisions(config, dataset)
-    serving = load_serving(dataset, Variant(config.replace(personal="False"), masked=True))
-    return Selections(users, dataset, decisions, serving, config), decisions, np.isin(dataset.user, users)
+class Selections:
+    """Selections of the interactions of users at some positions, and the logits of rows refitted on them."""
+
+    def __init__(self, config, users):
+        dataset = self.dataset = load_dataset(config)
+        self.users, self.decisions = users, read_decisions(config, dataset)
+        self.place, self.owner = dataset.history.of_users(users), dataset.history.owners(users)
+        self.rank, self.most = ranked(users, dataset, self.decisions)
+        self.serving = load_serving(dataset, Variant(config.replace(personal="False"), masked=True))
+        self.rows = self.serving.refits(dataset.part(self.decisions.disclosed), config)
+
+    def logits(self, selection):
+        kept = np.zeros((len(self.users), self.dataset.num_items), bool)
+        kept[self.owner[selection], self.dataset.item[self.place[selection]]] = True
+        return self.rows.selected(self.users, kept, None, CONVERGED)[1]
 
 
 def at_price(rule, expected, unwillingness, price):

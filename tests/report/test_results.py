@@ -18,7 +18,7 @@ def test_what_belongs_to_another_mask_is_left_out(copied):
     evaluate_and_report(copied)
     text = words(copied)
     assert "eval_ifrqe.json (of another mask" in text and "There is no comparison" in text and " | IFRQE" not in text
-    assert "train_ifrqe.json (its model is not among the evaluated ones)" in text and "train IFRQE" not in text
+    assert "train_ifrqe.json (of another model than was evaluated)" in text and "train IFRQE" not in text
     assert "30% of the unwillingness" in text and "budget | 30% of total_wv" in text and "; IFRQE from" not in read(copied)
     assert list(data_of(copied)["users"][0]["lists"]) == ["NCF"]
 
