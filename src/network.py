@@ -132,15 +132,16 @@ class Network(nn.Cell):
     @classmethod
     def own_values(cls, values: dict, share: Share) -> dict:
         """Of the parameters of all users those of a rank: its own users' rows and all that is shared."""
-        return {name: share.own(value) if name in cls._of_users() else value for name, value in values.items()}
+        return {name: share.own(value) if name in cls.of_users() else value for name, value in values.items()}
 
     @classmethod
     def all_values(cls, values: dict, share: Share) -> dict:
         """The parameters of all users, of what each rank has; all ranks ask together."""
-        return {name: share.of_all(value) if name in cls._of_users() else value for name, value in values.items()}
+        return {name: share.of_all(value) if name in cls.of_users() else value for name, value in values.items()}
 
     @classmethod
-    def _of_users(cls):
+    def of_users(cls) -> set[str]:
+        """Names of the tables of users."""
         return {*cls.TABLES[:cls.USER_TABLES], *cls.SCORED[:cls.USER_TABLES]}
 
     def pairs(self, size: int, of_items: bool = False) -> Pairs:

@@ -1,5 +1,6 @@
 """Fixtures: settings in a temporary folder, tiny datasets with known content, and the real data where it exists."""
 import fcntl
+import hashlib
 import os
 import shutil
 from pathlib import Path
@@ -95,10 +96,57 @@ def finished_run(tmp_path_factory):
 @pytest.fixture
 def copied(finished_run, tmp_path):
     """Settings of a finished run in a copy that a test may change."""
+    return _copy(finished_run, tmp_path)
+
+
+def _copy(config, tmp_path):
     folders = {f"{name}_path": str(tmp_path / name) for name in ("data", "output", "checkpoint")}
     for key, folder in folders.items():
-        shutil.copytree(getattr(finished_run, key), folder)
-    return finished_run.replace(**folders)
+        shutil.copytree(getattr(config, key), folder)
+    return config.replace(**folders)
+
+
+@pytest.fixture
+def product(tmp_path_factory, tmp_path):
+    """product("ifrqe", *options) -> settings of a small run with nothing held out, in a copy that a test may change.
+
+    Both models are trained, and users have 1 to 20 interactions. What it copies is made once for the same options.
+    """
+    def make(strategy, *options):
+        base = tmp_path_factory.getbasetemp()
+        path = base / "products" / hashlib.sha256(repr((strategy, options)).encode()).hexdigest()[:16]
+        archive, rules = base / "products" / "shop.csv", base / "products" / "rules.csv"
+        path.mkdir(parents=True, exist_ok=True)
+        config = load_config([
+            *(f"--{name}_path={path / name}" for name in ("data", "output", "checkpoint")), "--device_target", "CPU",
+            "--dataset", "shop", "--archive", str(archive), "--min_ratings", "1", "--holdout", "0", "--train_epochs", "3",
+            "--num_eval_neg", "20", "--batch_size", "256", "--min_steps", "0", "--strategy", strategy, *map(str, options)])
+        if not (path / "done").exists():
+            _shop(archive, rules)
+            _finish_product(config)
+            (path / "done").touch()
+        return _copy(config, tmp_path)
+    return make
+
+
+def _shop(archive, rules):
+    """Writes a CSV of 40 users, and rules on them."""
+    rng = np.random.default_rng(0)
+    rows = [(user, int(item), int(1.6e9 + rng.integers(1e6))) for user in range(1, 41)
+            for item in rng.permutation(50)[:1 + user // 2]]
+    pd.DataFrame(rows, columns=["user_id", "item_id", "timestamp"]).sample(frac=1, random_state=1).to_csv(archive, index=False)
+    pd.DataFrame([(u, i, 1) for u, i, _ in rows[::9]] + [(u, i, .6) for u, i, _ in rows[1::4]],
+                 columns=["user_id", "item_id", "unwillingness"]).drop_duplicates(["user_id", "item_id"]).to_csv(rules, index=False)
+
+
+def _finish_product(config):
+    import src.movielens
+    from src.game.preprocess import preprocess
+    from src.training.train import train
+    src.movielens.prepare(config)
+    train(asked(config))
+    preprocess(config)
+    train(asked(config.replace(masked=True)))
 
 
 def _finish(config):

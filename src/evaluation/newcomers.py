@@ -18,7 +18,7 @@ from ..consent.arrivals import Arrivals, read_arrivals
 from ..constants import USER
 from ..dataset import load_dataset, split_allowed
 from ..device_adapter import set_device
-from ..game.arriving import Arriving, decide, sets_to_decide_by, usable_record, with_rows
+from ..game.arriving import Arriving, decide, left_of, sets_to_decide_by, usable_record, with_rows
 from ..game.decisions import MODEL_SHA256, barred_by, dataset_of
 from ..influence.rows import Rows
 from ..network import build
@@ -58,7 +58,7 @@ def newcomers(variant: Variant) -> None:
     logger.info("newcomers to %s (%s): %s interactions of %s", config.dataset, device, f"{len(arrivals.new):,}",
                 counted(dataset.num_users, "user"))
     total, spent = record["total_wv"] * record["num_users"], record["wv"] * record["num_users"]
-    left = np.inf if record["wv_budget"] is None else record["wv_budget"] * (total + people.unwillingness.sum()) - spent
+    left = left_of(record, total + people.unwillingness.sum(), spent)
     decisions = decide(people, rows, sets_to_decide_by(sets, info, record), record, left)
     decisions.barred = barred_by(dataset.dropped, {})
     lists = {}

@@ -74,11 +74,15 @@ def with_rows(rows: Rows, values: dict, place: np.ndarray, known: Dataset) -> di
         place: (num_users,), see Arriving.
         known: Dataset of these users, with what their rows are refitted to.
     """
-    rows.at(values)
     fresh = place < 0
-    found = rows.refitted(known.part(fresh[known.user]))
-    table = np.where(fresh[:, None], rows.net.user_rows(found), rows.net.user_rows(values)[place])
-    return rows.net.with_user_rows(values, table)
+    found = rows.at(values).refitted(known.part(fresh[known.user]))
+    return {**values, **{name: np.where(fresh[:, None], found[name], values[name][place]) for name in rows.net.of_users()}}
+
+
+def left_of(record: dict, total: float, spent: float) -> float:
+    """How much more unwillingness may be violated, of which all sums to `total` and what is disclosed to `spent`."""
+    free = record["wv_budget"] is None or STRATEGIES[record["strategy"]].whole
+    return np.inf if free else max(record["wv_budget"] * total - spent, 0.0)
 
 
 def decide(arriving: Arriving, rows: Rows, sets: list[dict], record: dict, left: float = np.inf) -> Decisions:
@@ -88,7 +92,7 @@ def decide(arriving: Arriving, rows: Rows, sets: list[dict], record: dict, left:
         rows: Rows, of the Dataset that the model was trained on, with its settings.
         sets: sets of parameters that influences are computed from, see Network.values.
         record: see usable_record.
-        left: largest sum of the unwillingness of what is disclosed; beyond it the price rises.
+        left: see left_of; beyond it the price rises.
 
     Returns:
         Decisions on all of `arriving.dataset`, with what was disclosed before; `weight` is the price that it came to.
@@ -97,21 +101,23 @@ def decide(arriving: Arriving, rows: Rows, sets: list[dict], record: dict, left:
     price, informed = record["willingness_weight"], dataset.informed
     unknown = (arriving.place < 0)[dataset.user] | ~informed | (price is None)
     first = new & unknown & (b <= record[THRESHOLD])
-    decisions, level = Decisions(arriving.disclosed | first, b, price, record=record), np.where(first, np.inf, -np.inf)
+    decisions, level = Decisions(arriving.disclosed | first, b, price, record=record), np.where(first, 0.0, -np.inf)
     if price is not None:
         decisions.influence, decisions.expected = _expected(arriving, decisions.disclosed, rows, sets, record)
         critical = critical_payoff(record["prior"], record["rounds"], record["game_rate"])
         prices = prices_of(decisions.expected, b, critical)
         level = np.where(new & ~first & (prices > price), prices, level)
-    alone = first | new & (~informed | (price is None))
+    alone = first | (price is None)
     by = f"unwillingness up to {record[THRESHOLD]:.6g}", f"price {price or 0:.6g}"
     decisions.reason = np.where(alone, *by).astype(object)
     ties = own_numbers(rows.config.seed, "ties", dataset.user, dataset.item).astype(np.float64)
-    chosen = first_within(max(left, 0.0), (-level, b, ties), b)
-    refused = level[(level > -np.inf) & ~chosen]
-    if price is not None and len(refused) and np.isfinite(refused.max()):
-        decisions.weight = float(refused.max())
+    asked = level > -np.inf
+    chosen = first_within(left, (np.where(asked, ~first, np.inf), -level, b, ties), b)
+    refused = asked & ~chosen & ~first
+    if refused.any():
+        decisions.weight = float(level[refused].max())
         decisions.reason[~alone] = f"price {decisions.weight:.6g}"
+    decisions.reason[first & ~chosen] = f"budget {record['wv_budget']}"
     decisions.disclosed = arriving.disclosed | chosen
     return decisions
 

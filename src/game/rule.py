@@ -9,7 +9,7 @@ import pandas as pd
 
 from ..config import Config
 from ..constants import UNWILLINGNESS_FILE
-from .decisions import ALONE, VETOED, Decisions, barred_by
+from .decisions import ALONE, UPDATES, VETOED, Decisions, barred_by
 from .mirror_descent import critical_payoff, prices_within_budgets
 from .problem import Problem
 from .strategies import STRATEGIES, known
@@ -34,6 +34,8 @@ class Rule:
         self.critical = critical_payoff(record["prior"], record["rounds"], record["game_rate"]) if self.played else None
         self.sentences = f"disclosed: {strategy.disclosed}", f"withheld: {strategy.withheld}"
         self.otherwise = strategy.otherwise
+        if UPDATES in record:
+            self.otherwise += ", or in an update by unwillingness or at a higher price"
 
     def disclosed(self, expected: np.ndarray, unwillingness: np.ndarray) -> np.ndarray:
         """(n,) bool, what the rule discloses at the price of the run."""

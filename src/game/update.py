@@ -58,11 +58,10 @@ from ..sources.catalogue import text_ids
 from ..sources.interactions import read_interactions
 from ..training.checkpoint import DIGEST as PARAMETERS
 from ..training.checkpoint import TRAINED_ROWS, in_one, load_sets, parameters_sha256, save_checkpoint, trained_part
-from .arriving import Arriving, decide, sets_to_decide_by, usable_record, with_rows
+from .arriving import Arriving, decide, left_of, sets_to_decide_by, usable_record, with_rows
 from .decisions import CONSENT, UPDATES, Decisions, barred_by, decided_with, read_decisions
 
 logger = logging.getLogger("ifrqe")
-
 
 
 def update(config: Config) -> None:
@@ -86,8 +85,8 @@ def update(config: Config) -> None:
         models.append(Known(Variant(config), before.dataset, after))
     concerned = np.isin(after.user, after.user[new])
     arriving = Arriving(after.part(concerned), *(values[concerned] for values in (new, disclosed, b)), models[0].place)
-    left = np.inf if record["wv_budget"] is None else record["wv_budget"] * b.sum() - b[disclosed].sum()
-    found = decide(arriving, models[0].rows, sets_to_decide_by(models[0].sets, models[0].info, record), record, left)
+    left, sets = left_of(record, b.sum(), b[disclosed].sum()), sets_to_decide_by(models[0].sets, models[0].info, record)
+    found = decide(arriving, models[0].rows, sets, record, left)
     decisions = before.with_decisions(found, arriving, after, b)
     users = np.unique(after.user[new])
     said = {"file_sha256": digest(config.update), "interactions": int(arrivals.new.sum()),
@@ -170,6 +169,7 @@ class Before:
                        for key, kept in (("wv", disclosed), ("total_wv", np.ones(len(b))))})
         record["spent_wv"] = record["total_wv"] if was.record["spent_wv"] > was.record["wv"] else record["wv"]
         record["disclosed_share"] = float(disclosed.mean())
+        record["vetoed"] = was.record["vetoed"] + int(self.forbidden.sum())
         record[CONSENT] = self.extended(self.consent).as_json()
         return Decisions(disclosed, b, was.weight, joined(was.influence, found.influence),
                          joined(was.expected, found.expected), record,
