@@ -134,9 +134,10 @@ def _shop(archive, rules):
     rng = np.random.default_rng(0)
     rows = [(user, int(item), int(1.6e9 + rng.integers(1e6))) for user in range(1, 41)
             for item in (np.arange(39, 50) if user == 20 else rng.permutation(46)[:1 + user // 2])]
-    pd.DataFrame(rows, columns=["user_id", "item_id", "timestamp"]).sample(frac=1, random_state=1).to_csv(archive, index=False)
-    pd.DataFrame([(u, i, 1) for u, i, _ in rows[::9]] + [(u, i, .6) for u, i, _ in rows[1::4]],
-                 columns=["user_id", "item_id", "unwillingness"]).drop_duplicates(["user_id", "item_id"]).to_csv(rules, index=False)
+    table = pd.DataFrame(rows, columns=["user_id", "item_id", "timestamp"])
+    table.sample(frac=1, random_state=1).to_csv(archive, index=False)
+    stated = table[["user_id", "item_id"]].assign(unwillingness=[1, .6, .3] * (len(rows) // 3) + [0] * (len(rows) % 3))
+    stated[::2].to_csv(rules, index=False)
 
 
 def _finish_product(config):

@@ -20,7 +20,7 @@ from ..influence_function import OWN_DATA, influences_of_pairs
 from ..network import build
 from ..stat_utils import own_numbers
 from ..training.checkpoint import ANCHOR
-from .decisions import THRESHOLD, Decisions, read_record
+from .decisions import ALONE, THRESHOLD, Decisions, read_record
 from .mirror_descent import critical_payoff, prices_of
 from .problem import first_within
 from .strategies import STRATEGIES
@@ -107,17 +107,15 @@ def decide(arriving: Arriving, rows: Rows, sets: list[dict], record: dict, left:
         critical = critical_payoff(record["prior"], record["rounds"], record["game_rate"])
         prices = prices_of(decisions.expected, b, critical)
         level = np.where(new & ~first & (prices > price), prices, level)
-    alone = first | (price is None)
-    by = f"unwillingness up to {record[THRESHOLD]:.6g}", f"price {price or 0:.6g}"
-    decisions.reason = np.where(alone, *by).astype(object)
     ties = own_numbers(rows.config.seed, "ties", dataset.user, dataset.item).astype(np.float64)
     asked = level > -np.inf
     chosen = first_within(left, (np.where(asked, ~first, np.inf), -level, b, ties), b)
-    refused = asked & ~chosen & ~first
-    if refused.any():
+    if (refused := asked & ~chosen & ~first).any():
         decisions.weight = float(level[refused].max())
-        decisions.reason[~alone] = f"price {decisions.weight:.6g}"
-    decisions.reason[first & ~chosen] = f"budget {record['wv_budget']}"
+    decisions.reason = np.select(
+        [first & ~chosen, ~informed & (price is not None), first | (price is None)],
+        [f"budget {record['wv_budget']}", ALONE, f"unwillingness up to {record[THRESHOLD]:.6g}"],
+        f"price {decisions.weight or 0:.6g}").astype(object)
     decisions.disclosed = arriving.disclosed | chosen
     return decisions
 
@@ -134,7 +132,8 @@ def _expected(arriving, disclosed, rows, sets, record):
     mean = record.get("expected_mean", 0.0)
     expected = shrunk(expected_by(fitted, found, dataset), record.get("shrinkage", 0.0), mean)
     own = dataset.yardstick.astype(int)
-    return found[np.arange(len(own)), own], np.where(dataset.informed, expected, max(mean, 0.0))
+    return (np.where(dataset.informed, values, other) for values, other in (
+        (found[np.arange(len(own)), own], 0.0), (expected, max(mean, 0.0))))
 
 
 def sets_to_decide_by(sets: dict, info: dict, record: dict) -> list[dict]:

@@ -51,7 +51,7 @@ class Decisions:
 
     def alone(self, part: slice) -> bool:
         """Whether unwillingness alone decided about the interactions of a user, since nothing is known of them."""
-        return self.reason is not None and any(text.startswith(ALONE) for text in self.reason[part][:1])
+        return self.reason is not None and all(ALONE in text for text in self.reason[part])
 
     @property
     def under_veto(self) -> bool:

@@ -167,7 +167,8 @@ class Before:
         record = {**was.record, "num_users": after.num_users, "num_interactions": after.num_interactions}
         record.update({key: float(willingness_violation(kept, b, after.num_users))
                        for key, kept in (("wv", disclosed), ("total_wv", np.ones(len(b))))})
-        record["spent_wv"] = record["total_wv"] if was.record["spent_wv"] > was.record["wv"] else record["wv"]
+        spent = was.record["spent_wv"] * was.record["num_users"] + b[place][found.disclosed[new]].sum()
+        record["spent_wv"] = float(spent / after.num_users)
         record["disclosed_share"] = float(disclosed.mean())
         record["vetoed"] = was.record["vetoed"] + int(self.forbidden.sum())
         record[CONSENT] = self.extended(self.consent).as_json()

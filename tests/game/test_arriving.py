@@ -5,6 +5,7 @@ import pytest
 import src.game.arriving
 from src.dataset import split
 from src.game.arriving import Arriving, decide, left_of, with_rows
+from src.game.decisions import ALONE
 from src.influence.rows import Rows
 from src.network import build
 from src.sources.interactions import Ids
@@ -65,6 +66,8 @@ def test_first_by_unwillingness_then_by_price_while_the_budget_lasts(cpu, settin
             first = price is None or people.dataset.user[k] > 0 and people.unwillingness[k] <= .3
             if first and people.unwillingness[k] <= .3 and not more[k]:
                 assert said == "budget 0.5"
+            elif price is not None and people.dataset.user[k] == 2:
+                assert said == ALONE
             else:
                 assert said == (f"unwillingness up to {.3:g}" if first else f"price {found.weight:.6g}")
     assert 0 <= max(spent) <= left * (1 + 1e-9)
