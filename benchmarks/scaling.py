@@ -3,17 +3,19 @@
 The network is untrained, since its values do not matter here, and influences are computed at one set of parameters. Each
 size runs in a process of its own that holds no more than data and model; what it needs beyond these is reported.
 """
-import subprocess
+import contextlib
+import multiprocessing
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
 
 from src.common.errors import InputError
 from src.common.files import write_json
-from src.common.machine import hardware, peak_rss_mb, reset_peak_rss
-from src.common.process import ask
+from src.common.machine import hardware, peak_rss_mb
 from src.common.stage import main
 from src.constants import ITEM, SIMULATION, TIMESTAMP, USER
 from src.dataset import Ids, split
@@ -30,6 +32,12 @@ def simulated(ratings, users, items, seed):
     table, _, _ = simulate(users, items, ratings, seed)
     return {"user": table[USER].to_numpy(np.int32) - 1, "item": table[ITEM].to_numpy(np.int32) - 1,
             "time": table[TIMESTAMP].to_numpy()}
+
+
+def reset_peak_rss():
+    """On Linux lets peak_rss_mb count anew from what is in RAM now, where that is allowed."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def measure(config, path):
@@ -57,10 +65,11 @@ def scaling(config):
         for ratings, users, items in SIZES:
             np.savez(path, num_users=users, num_items=items, **simulated(ratings, users, items, config.seed))
             try:
-                row = ask(f"{__package__}.scaling", "measure", config, str(path))
-            except subprocess.CalledProcessError as e:
-                raise InputError(f"solver {config.solver}: the process for {ratings:,} ratings ended with {e.returncode}; "
-                                 "its own error is above") from e
+                with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as fresh:
+                    row = fresh.submit(measure, config, path).result()
+            except BrokenProcessPool as e:
+                raise InputError(f"--solver {config.solver}: the process for {ratings:,} ratings was killed, perhaps for "
+                                 "want of memory; lower --chunk_size, or name another solver") from e
             rows.append(row)
             print(f"{row['num_interactions']:>12,} {row['num_users']:>8,} {row['num_items']:>7,} {row['seconds']:>8.1f} "
                   f"{1e6 * row['seconds'] / row['num_interactions']:>8.2f} {row['extra_mb']:>9.0f}", flush=True)

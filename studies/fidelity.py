@@ -17,7 +17,6 @@ from src.common.plugins import label, plugin_files
 from src.common.stage import main
 from src.common.terminal import progress
 from src.common.variant import dataset_files
-from src.common.wording import markdown_table
 from src.dataset import load_dataset
 from src.game.anchors import load_model, trained_model
 from src.game.strategies import influence_groups
@@ -25,7 +24,7 @@ from src.influence_function import SOLVERS, influences
 from src.options import TRAINED
 from src.stat_utils import generator
 
-from .grid import Retraining, Study, grid, names_of, needs_validation
+from .grid import Retraining, Study, grid, markdown_table, names_of, needs_validation
 from .masks import name_of
 
 OWN = {"fidelity_masks": ("int [3, inf)", 32, "random subsets of every user's interactions that NCF is retrained on"),

@@ -3,7 +3,12 @@
 A new study is a module beside this one and a script; `common.stage.main` starts it like any stage, with its locks, its log
 and its errors. Options of its own begin with its name.
 """
+import contextlib
+import json
 import logging
+import re
+import zipfile
+import zlib
 from collections import deque
 from pathlib import Path
 
@@ -14,17 +19,19 @@ from src.candidates import counting, evaluation_candidates
 from src.common.errors import InputError
 from src.common.figures import drawn
 from src.common.files import atomic_write, write_json, write_text
-from src.common.plugins import check_labels, file_label, identity, is_file
-from src.common.stage import Stage, kept
+from src.common.plugins import file_label, identity, is_file, label
+from src.common.stage import Stage, is_the_same
 from src.common.terminal import RESULT, progress
 from src.common.variant import dataset_files
-from src.common.wording import markdown_table, mean_and_std
 from src.constants import STUDY_SEEDS
 from src.device_adapter import set_device
 from src.network import build, score
 from src.training.trainer import Trainer, train_on
 
 logger = logging.getLogger("ifrqe")
+
+_KEY = "key"  # of what `kept` keeps
+_DAMAGED = ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile, zlib.error  # what reading such a file may raise
 
 
 class Study:
@@ -87,6 +94,20 @@ def grid(study, cells, measure, depends, folder=""):
     return pd.DataFrame(rows)
 
 
+def kept(path, key, make, overwrite=False):
+    """The arrays by name that `make` returns, or once returned under the same key, a dict as JSON has it; see grid."""
+    key = json.loads(json.dumps(key))
+    if not overwrite and path.is_file():
+        with contextlib.suppress(*_DAMAGED), np.load(path) as file:
+            found = {name: file[name] for name in file}
+            if is_the_same(path, json.loads(str(found.pop(_KEY))), key):
+                return found
+    found = make()
+    with atomic_write(path) as temporary, open(temporary, "wb") as file:
+        np.savez_compressed(file, **{_KEY: json.dumps(key)}, **found)
+    return found
+
+
 def averages(table, by, columns, digits=4):
     """A Markdown table with a row for each group of rows, in their order: mean and standard deviation over its rows.
 
@@ -99,20 +120,49 @@ def averages(table, by, columns, digits=4):
     return markdown_table([*by, *columns.values()], rows)
 
 
+def mean_and_std(values, digits=4):
+    """"mean ± sample standard deviation" of the numbers that are known; a single one is shown alone."""
+    known = pd.Series(values, dtype=float).dropna()
+    if known.empty:
+        return ""
+    mean = f"{known.mean():.{digits}f}"
+    return mean if len(known) == 1 else f"{mean} ± {known.std():.{digits}f}"
+
+
+def markdown_text(text):
+    """Text that Markdown shows as it stands, on one line: no table, emphasis, code, formula, link or HTML comes of it."""
+    text = re.sub(r"[\\|*`~$\[]|(?<!\w)_|_(?!\w)", r"\\\g<0>", " ".join(str(text).split()))
+    return text.replace("&", "&amp;").replace("<", "&lt;")
+
+
+def markdown_table(header, rows):
+    """A Markdown table, whose cells are shown as they are written."""
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    lines += ["| " + " | ".join(map(markdown_text, row)) + " |" for row in rows]
+    return "\n".join(lines)
+
+
 def seeds_of(config, number=STUDY_SEEDS):
     """The seeds that --seeds names, or so many from --seed on."""
     return config.seeds or [config.seed + k for k in range(number)]
 
 
 def names_of(config, option, kind, known, files=True):
-    """The names that an option lists; raises InputError if one is neither `known` nor, with `files`, a file of one's own."""
+    """The names that an option lists.
+
+    Raises:
+        InputError: one is neither `known` nor, with `files`, a file of one's own; or two would stand under one label.
+    """
     text = getattr(config, option)
     names = [name.strip() for name in text.split(",")]
     for name in names:
         if name not in known and not (files and is_file(name)):
             raise InputError(f"--{option} {text}: there is no {kind} {name!r}; name some of "
                              f"{','.join([*known, 'FILE.py'] if files else known)}")
-    check_labels(names, option, known)
+    labels = [label(name) for name in names]
+    for name, own in zip(names, labels):
+        if labels.count(own) > 1 or is_file(name) and own in known:
+            raise InputError(f"--{option} {text}: {own!r} would stand for two of them; rename the file, or name each once")
     return names
 
 

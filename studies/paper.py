@@ -15,13 +15,13 @@ from src.common.plugins import file_label, label
 from src.common.seeds import seed_settings
 from src.common.stage import main
 from src.common.variant import Variant
-from src.common.wording import counted, markdown_table
+from src.common.wording import counted
 from src.constants import MODELS, SIMULATION
 from src.game.strategies import ASK_FIRST, IFRQE, IFRQE_PP, NONE
 from src.options import KINDS
 from src.training.checkpoint import load_checkpoint
 
-from .grid import Study, averages, names_of, needs_validation, seeds_of
+from .grid import Study, averages, markdown_table, names_of, needs_validation, seeds_of
 from .masks import LOSS, RANK, Masks
 
 OWN = {"paper_models": ("str", "mf,ncf,lightgcn", "base models, separated by commas")}

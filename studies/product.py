@@ -18,7 +18,7 @@ from src.common.files import atomic_write, read_json, write_csv
 from src.common.stage import main
 from src.common.tables import copy_rows
 from src.common.variant import Variant, dataset_folder, decision_files, ratings_path
-from src.common.wording import counted, markdown_table
+from src.common.wording import counted
 from src.consent.unwillingness import data_files, load_unwillingness
 from src.constants import ITEM, MASKED_MODEL, MOVIES_FILE, RATINGS_FILE, UNWILLINGNESS, UNWILLINGNESS_FILE, USER, train_file
 from src.dataset import load_dataset
@@ -30,7 +30,7 @@ from src.options import EVALUATED, MASK, TRAINED
 from src.training.checkpoint import load_checkpoint
 from src.training.train import train
 
-from .grid import Study, grid, names_of, seeds_of
+from .grid import Study, grid, markdown_table, names_of, seeds_of
 
 logger = logging.getLogger("ifrqe")
 

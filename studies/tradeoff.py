@@ -14,7 +14,7 @@ from src.common.errors import InputError
 from src.common.figures import as_written, picture
 from src.common.plugins import label
 from src.common.stage import main
-from src.common.wording import counted, markdown_table
+from src.common.wording import counted
 from src.constants import TIMESTAMP
 from src.dataset import load_dataset
 from src.evaluation.compare import rankings
@@ -22,7 +22,7 @@ from src.evaluation.quarters import changes_in_quarters, quarter_of
 from src.game.strategies import IFRQE, NONE, STRATEGIES
 from src.sources.interactions import read_ratings_column, time_unit
 
-from .grid import Study, averages, names_of, needs_validation, seeds_of
+from .grid import Study, averages, markdown_table, names_of, needs_validation, seeds_of
 from .masks import (
     LOSS,
     NONE_VALIDATION,

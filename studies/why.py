@@ -13,7 +13,7 @@ import numpy as np
 from src.common.errors import InputError
 from src.common.stage import main
 from src.common.variant import dataset_files
-from src.common.wording import counted, markdown_table
+from src.common.wording import counted
 from src.dataset import load_dataset
 from src.evaluation.recommend import have_had
 from src.influence.rows import Rows
@@ -23,7 +23,7 @@ from src.options import TRAINED
 from src.stat_utils import generator
 from src.training.trainer import Trainer, train_on
 
-from .grid import Study, grid, seeds_of
+from .grid import Study, grid, markdown_table, seeds_of
 
 GROUPS = 2  # of users, whose sets are withheld together
 FRESH = 10_000  # added to the seed of a retraining that draws anew

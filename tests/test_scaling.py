@@ -4,8 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.scaling import measure, simulated
-from src.common.machine import peak_rss_mb, reset_peak_rss
+from benchmarks.scaling import measure, reset_peak_rss, simulated
+from src.common.machine import peak_rss_mb
 from src.dataset import load_dataset, split
 from src.movielens import prepare
 

@@ -88,12 +88,6 @@ def _imported(path):
     return found
 
 
-def reset_peak_rss() -> None:
-    """On Linux lets peak_rss_mb count anew from what is in RAM now, where that is allowed."""
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
-
-
 def peak_rss_mb() -> float:
     """Largest memory that this process has had in RAM so far, in MB."""
     with contextlib.suppress(OSError):  # unlike ru_maxrss, which a process inherits from its parent

@@ -48,15 +48,6 @@ def plugin_files(*names: str) -> list[Path]:
     return [Path(name) for name in names if is_file(name)]
 
 
-def check_labels(names: list[str], option: str, built_in: list[str]) -> None:
-    """Raises InputError if two of the names, or a file and what is built in, would stand under one label."""
-    labels = [label(name) for name in names]
-    for name, own in zip(names, labels):
-        if labels.count(own) > 1 or is_file(name) and own in built_in:
-            raise InputError(f"--{option} {','.join(names)}: {own!r} would stand for two of them; rename the file, or name "
-                             "each once")
-
-
 def _import(name, globals=None, locals=None, fromlist=(), level=0):
     """What `import` does in a file of a user's own: either name of this package means the modules that are running."""
     first, dot, rest = name.partition(".")

@@ -3,22 +3,18 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import json
 import logging
 import sys
-import zipfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import yaml
 
 from .. import __version__
 from ..config import Config, load_config
 from ..device_adapter import adapter
 from .errors import InputError
-from .files import atomic_write, digest, write_text
+from .files import digest, write_text
 from .locks import locked
 from .machine import code_digest, hardware, mindspore_version
 from .terminal import log_to, open_streams, show_error
@@ -26,31 +22,10 @@ from .together import finish, journal_of
 
 logger = logging.getLogger("ifrqe")
 
-_KEY = "key"  # of what `kept` keeps
-_DAMAGED = ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile, zlib.error  # what reading such a file may raise
 _SHOWN = 4  # of what has changed
 
 
-def kept(path: str | Path, key: dict, make: Callable[[], dict[str, np.ndarray]], overwrite: bool = False) -> dict:
-    """The arrays by name that `make` returns, or that it once returned under the same key, kept in the .npz file `path`.
-
-    Args:
-        key: dict as JSON can hold it, of all that the arrays depend on, such as Stage.depends.
-        overwrite: whether to make them anew in any case.
-    """
-    key = json.loads(json.dumps(key))
-    if not overwrite and Path(path).is_file():
-        with contextlib.suppress(*_DAMAGED), np.load(path) as file:
-            found = {name: file[name] for name in file}
-            if _is_the_same(path, json.loads(str(found.pop(_KEY))), key):
-                return found
-    found = make()
-    with atomic_write(path) as temporary, open(temporary, "wb") as file:
-        np.savez_compressed(file, **{_KEY: json.dumps(key)}, **found)
-    return found
-
-
-def _is_the_same(name, was, now):
+def is_the_same(name, was, now):
     """Whether what was done depended on just what it would now; else the log says what has changed."""
     changed = []
     for key in {**was, **now}:
@@ -100,7 +75,7 @@ class Stage:
         if self.config.overwrite:
             return False
         record, now = self.read_record(self.config.output_path, self.name), {**self.depends, "outputs": self._digests()}
-        if not record or not _is_the_same(self.name, {key: record.get(key) for key in now}, now):
+        if not record or not is_the_same(self.name, {key: record.get(key) for key in now}, now):
             return False
         logger.info("%s: done before with these settings, %s kept (--overwrite redoes it)",
                     self.name, ", ".join(map(str, self.outputs)))

@@ -10,7 +10,7 @@ import pytest
 
 import src
 from src import network
-from src.common.plugins import check_labels, load
+from src.common.plugins import load
 from src.dataset import Dataset
 from src.game.preprocess import preprocess
 from tests.small import SMALL, refused
@@ -79,10 +79,3 @@ def test_a_solver_of_another_shape_is_named(cpu, ratings, settings, own):
     path = own(SOLVER.replace("residual * np.matmul(rows, self.gradient[chunk.users])", "residual[:, 0]"))
     with refused("mine.py", "array"):
         preprocess(settings(*SMALL, "--solver", path))
-
-
-def test_two_names_must_not_stand_under_one_label():
-    check_labels(["none", "a/mine.py", "random"], "tradeoff_strategies", ["none", "random"])
-    for names in (["random", "a/random.py"], ["a/random.py"], ["a/x.py", "b/x.py"], ["random", "random"]):
-        with refused("--tradeoff_strategies"):
-            check_labels(names, "tradeoff_strategies", ["none", "random"])

@@ -4,12 +4,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import yaml
 
 from src.common.errors import InputError
-from src.common.stage import Stage, kept, main
+from src.common.stage import Stage, main
 
 SRC = Path(__file__).resolve().parents[2] / "src"
 
@@ -92,28 +91,6 @@ def test_what_keeps_a_program_from_starting_is_one_line(tmp_path, capsys):
         2, "error: --maksed: unknown option; did you mean --masked?\n")
     code, shown = end_of(lambda config: None, capsys, "--output_path", tmp_path / "file" / "o")
     assert code == 2 and "--output_path" in shown and shown.count("\n") == 1
-
-
-def test_what_is_kept_is_made_again_for_another_key_only(tmp_path, caplog):
-    path, made = tmp_path / "a" / "x.npz", []
-
-    def make():
-        made.append(len(made))
-        return {"value": np.full(3, made[-1]), "mask": np.ones(2, bool)}
-
-    def value(key, overwrite=False):
-        found = kept(path, key, make, overwrite)
-        assert set(found) == {"value", "mask"} and found["mask"].dtype == bool
-        return found["value"][0]
-    caplog.set_level(logging.INFO, "ifrqe")
-    assert [value({"code": 1, "in": (1, 2)}) for _ in range(2)] == [0, 0]
-    assert value({"code": 2, "in": (1, 2)}) == 1 and caplog.text.endswith("is done again, for this has changed: code\n")
-    assert value({"code": 2, "in": (1, 2)}, True) == 2
-    whole = path.read_bytes()
-    for damaged in (whole[:50], b"", b"x" * 300, whole[:len(whole) // 2] + bytes(len(whole) - len(whole) // 2)):
-        path.write_bytes(damaged)
-        assert value({"code": 2, "in": (1, 2)}) == len(made) - 1
-    assert len(made) == 7
 
 
 def test_a_stage_depends_on_the_code_that_it_can_import_and_on_no_other(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 from studies.audit import audit
 from studies.carryover import carryover
 from studies.fidelity import fidelity
-from studies.grid import Study, averages, grid, names_of
+from studies.grid import Study, averages, grid, markdown_table, mean_and_std, names_of
 from studies.paper import paper
 from studies.tradeoff import tradeoff
 from tests.small import refused
@@ -35,15 +35,19 @@ def test_cells_are_measured_once_and_a_stopped_study_goes_on(cpu, ratings, setti
     assert list(found) == ["name", "seed", "number", "rank"] and found.number.tolist() == [0.1 + 0.2] * 4
     assert [len(rank) for rank in table()["rank"]] == [1, 2, 1, 2] and len(measured) == 4
     path, = (tmp_path / "output" / "mine").glob("none_2.npz")
-    path.write_bytes(path.read_bytes()[:50])  # damaged
+    whole = path.read_bytes()
+    for damaged in (whole[:50], b"", b"x" * 300, whole[:len(whole) // 2] + bytes(len(whole) - len(whole) // 2)):
+        path.write_bytes(damaged)
+        table()
+        assert measured.pop() == ("none", 2) and len(measured) == 4
     table([*cells, {"name": "more", "seed": 1}])
-    assert measured[4:] == [("none", 2), ("more", 1)]
+    assert measured[4:] == [("more", 1)]
     with caplog.at_level("INFO", logger="ifrqe"):
         table(num_factors=3)
-    assert len(measured) == 10 and "num_factors" in caplog.text  # says why
+    assert len(measured) == 9 and "num_factors" in caplog.text  # says why
     table(num_factors=3, overwrite=True)
-    assert len(measured) == 14
-    for other, times in ("a", 18), ("b", 20):  # a key for each cell
+    assert len(measured) == 13
+    for other, times in ("a", 17), ("b", 19):  # a key for each cell
         table(depends=lambda name, seed, other=other: {"of": "none" if name == "none" else other})
         assert len(measured) == times
 
@@ -56,6 +60,12 @@ def test_a_cell_of_a_file_depends_on_what_the_file_holds(cpu, ratings, settings,
     assert seen == [str(file)] * 2 and [path.name for path in study.folder.iterdir()] == ["own.npz"]
 
 
+def test_texts_are_shown_as_they_are_written():
+    assert [mean_and_std(values, 1) for values in ([1.0], [None, np.nan])] == ["1.0", ""]
+    assert markdown_table(["name", "x"], [["a|b", "1"], ["*\n<i>", ""]]) == \
+        "| name | x |\n|---|---|\n| a\\|b | 1 |\n| \\* &lt;i> |  |"
+
+
 def test_averages_are_means_over_the_rest():
     table = pd.DataFrame({"who": ["b", "b", "a$_"], "hr": [0.6, 0.8, 0.5], "wv_share": [0.5, 0.7, 1], "x": [1, 2, None]})
     lines = averages(table, ["who"], {"wv_share": "wv", "hr": "HR", "x": "X"}).splitlines()
@@ -66,7 +76,8 @@ def test_averages_are_means_over_the_rest():
 def test_names_are_known_or_files(settings):
     asked = settings("--tradeoff_strategies", "one, mine.py")
     assert names_of(asked, "tradeoff_strategies", "strategy", ("one",)) == ["one", "mine.py"]
-    for text, files in (("two", True), ("one,mine.py", False), ("one,one", True)):
+    for text, files in (("two", True), ("one,mine.py", False), *((text, True) for text in (
+            "one,one", "a/one.py", "a/x.py,b/x.py"))):
         with refused("--tradeoff_strategies", text):
             names_of(settings("--tradeoff_strategies", text), "tradeoff_strategies", "strategy", ("one",), files)
 
