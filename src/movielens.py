@@ -7,6 +7,7 @@ for the simulation also NAME/unwillingness.csv.
 """
 from __future__ import annotations
 
+import contextlib
 import logging
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from .common.locks import claim
 from .common.machine import code_digest
 from .common.stage import main
 from .common.tables import existing_file
-from .common.together import Together, journal_of
+from .common.together import Together
 from .common.variant import DATA, DIGESTS, check_tables, record_of
 from .config import Config
 from .consent.unwillingness import check_rules
@@ -147,7 +148,10 @@ def _is_edited(folder, settings):
 
 def _check_updates(folder, ratings, name):
     """Raises InputError if the dataset that is there holds what an update has added, and these ratings lack it."""
-    if not (number := record_of(folder, "remove it").get(UPDATED)) or not (folder / RATINGS_FILE).exists():
+    number = None
+    with contextlib.suppress(InputError):  # a damaged record, which --overwrite makes anew
+        number = record_of(folder).get(UPDATED)
+    if not number or not (folder / RATINGS_FILE).exists():
         return
     added = pd.read_csv(folder / RATINGS_FILE, usecols=[USER, ITEM], dtype=str, keep_default_na=False)[-number:]
     there = pd.MultiIndex.from_frame(added).isin(pd.MultiIndex.from_frame(ratings[[USER, ITEM]].astype(str)))
@@ -165,7 +169,7 @@ def _reader():
 def _write(config, tables, record):
     """Puts the files of the dataset in place together; whatever else lies in its folder stays as it is."""
     digests, requests = {}, read_requests(config)
-    with Together(journal_of(config)) as files:
+    with Together(config) as files:
         for name, table in tables.items():
             with files.write(DATA, name) as temporary:
                 write_csv(table, temporary)

@@ -38,7 +38,6 @@ def as_written(name: str) -> str:
 def drawn(draw: Callable, path: str | Path, *arguments) -> None:
     """Draws a picture, see spared."""
     with spared(path, "picture"):
-        Path(os.path.realpath(path)).unlink(missing_ok=True)  # rather none than that of other results
         draw(path, *arguments)
 
 

@@ -18,11 +18,9 @@ from .files import digest, write_text
 from .locks import locked
 from .machine import code_digest, hardware, mindspore_version
 from .terminal import log_to, open_streams, show_error
-from .together import finish, journal_of
+from .together import finish
 
 logger = logging.getLogger("ifrqe")
-
-_SHOWN = 4  # of what has changed
 
 
 def is_the_same(name, was, now):
@@ -35,8 +33,7 @@ def is_the_same(name, was, now):
         elif old != new:
             changed.append(key)
     if changed:
-        more = f" and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else ""
-        logger.info("%s: is done again, for this has changed: %s%s", name, ", ".join(changed[:_SHOWN]), more)
+        logger.info("%s: is done again, for this has changed: %s", name, ", ".join(changed))
     return not changed
 
 
@@ -130,7 +127,7 @@ def main(stage: Callable[[Config], None], name: str, description: str, arguments
         log = log_to(config.output_path, f"{name}.log", config.log_level, config.format == "json")
         with locked(name, config), log, _errors_to_log(config, name):
             logger.debug("%s %s with the settings %s", name, __version__, config.as_dict())
-            if finish(journal_of(config)):
+            if finish(config):
                 logger.info("what was stopped while its files were put in place is complete now")
             with adapter(config).session(config), _errors_to_log(config, name):  # a session may send the log elsewhere
                 stage(config)

@@ -92,13 +92,8 @@ def has_colours(stream: TextIO) -> bool:
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
-class Screen(logging.Handler):
-    """Log lines on standard output or standard error, above a progress bar that may be there.
-
-    Args:
-        name: "stdout" or "stderr".
-        lowest, below: of levels, the range that is shown.
-    """
+class _Screen(logging.Handler):
+    """Log lines of some levels on the stream "stdout" or "stderr", above a progress bar that may be there."""
 
     def __init__(self, name: str, lowest: int, below: int = logging.CRITICAL + 1):
         super().__init__(lowest)
@@ -122,13 +117,6 @@ class Screen(logging.Handler):
             self.handleError(record)
 
 
-class _LogFile(logging.FileHandler):
-    """The log file; a line that its disk does not take is lost, and the work goes on."""
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802, the name is logging's
-        pass
-
-
 class _PlainFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         trace = f"\n{escaped(self.formatException(record.exc_info))}" if record.exc_info else ""
@@ -149,14 +137,15 @@ def log_to(folder: str, name: str, level: str, results_alone: bool = False) -> I
     lowest = _SCREEN_LEVELS[level]
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
-        file = _LogFile(Path(folder) / name, encoding="utf-8")
+        file = logging.FileHandler(Path(folder) / name, encoding="utf-8")
     except OSError as e:
         raise InputError(f"--output_path {folder}: {e.strerror}; name a folder that can be written") from e
     file.setFormatter(_PlainFormatter())
+    file.handleError = lambda record: None  # a line that its disk does not take is lost, and the work goes on
     if results_alone:
-        screens = [Screen("stdout", RESULT, RESULT + 1), Screen("stderr", lowest, RESULT), Screen("stderr", RESULT + 1)]
+        screens = [_Screen("stdout", RESULT, RESULT + 1), _Screen("stderr", lowest, RESULT), _Screen("stderr", RESULT + 1)]
     else:
-        screens = [Screen("stdout", lowest, logging.ERROR), Screen("stderr", logging.ERROR)]
+        screens = [_Screen("stdout", lowest, logging.ERROR), _Screen("stderr", logging.ERROR)]
     added = [(logger, handler) for handler in (*screens, file)] + [(logging.getLogger("py.warnings"), file)]
     logger.setLevel(logging.DEBUG)
     logging.captureWarnings(True)
@@ -183,7 +172,7 @@ def show_bars(shown: bool | None) -> None:
 @contextlib.contextmanager
 def off_the_record() -> Iterator[None]:
     """While it lasts, the log goes to the screen alone and not to its file."""
-    files = [handler for handler in logger.handlers if isinstance(handler, _LogFile)]
+    files = [handler for handler in logger.handlers if isinstance(handler, logging.FileHandler)]
     for handler in files:
         logger.removeHandler(handler)
     try:

@@ -1,9 +1,9 @@
 """Several files replaced together: whenever the process dies, all of them are the old ones or all become the new ones.
 
-The new files are written beside the old ones first. Then a journal names them: from that moment on they count, and whoever
-finds the journal puts them in place. It says no path, but in which of a run's own folders a file is, its name and its
-digest, so that a folder that was copied or moved is completed where it is, and a journal that somebody else wrote cannot
-reach beyond these folders.
+The new files are written beside the old ones first. Then a journal beside the dataset's folder names them: from that moment
+on they count, and whoever finds the journal puts them in place. It says no path, but in which of a run's own folders a file
+is, its name and its digest, so that a folder that was copied or moved is completed where it is, and a journal that somebody
+else wrote cannot reach beyond these folders.
 """
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import json
 import logging
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from ..config import Config
@@ -25,44 +24,34 @@ logger = logging.getLogger("ifrqe")
 _REMOVABLE = re.compile("|".join([r"[^/]+\.(last|partial)\.ckpt", *map(re.escape, (MOVIES_FILE, HELD_OUT_FILE))]))
 
 
-@dataclass(frozen=True)
-class Journal:
-    """The path of a journal, and the run's folders by the names that it calls them."""
-    path: Path
-    folders: dict[str, Path]
-
-    def __fspath__(self) -> str:
-        return str(self.path)
-
-
-def journal_of(config: Config) -> Journal:
-    """The Journal of the dataset that the settings name, with the folders of this run."""
+def _journal(config):
+    """Path of the journal of the dataset that the settings name."""
     data = dataset_folder(config)
-    return Journal(data.with_name(PENDING_FILE.format(data.name)), folders_of(config))
+    return data.with_name(PENDING_FILE.format(data.name))
 
 
 class Together:
-    """New files, and files to remove, that take effect together.
+    """New files in the folders of a run, see folders_of, and files to remove there, that take effect together.
 
     Used as a context: nothing has changed before its end, nor if it ends with an error. Of what is rewritten the records
     of a run say the digest: see `rewrite` and `renewed`.
     """
 
-    def __init__(self, journal: Journal):
-        self.journal, self.entries, self.digests = journal, [], {}
+    def __init__(self, config: Config):
+        self.config, self.folders, self.entries, self.digests = config, folders_of(config), [], {}
 
     def paths(self, what: str) -> list[Path]:
         """Paths of the new files: "temporary" until they are put in place, "name" from then on."""
-        return [self.journal.folders[entry["folder"]] / entry[what] for entry in self.entries if "temporary" in entry]
+        return [self.folders[entry["folder"]] / entry[what] for entry in self.entries if "temporary" in entry]
 
     def __enter__(self) -> Together:
-        finish(self.journal)
+        finish(self.config)
         return self
 
     @contextlib.contextmanager
     def write(self, folder: str, name: str) -> Iterator[Path]:
         """Yields the temporary path of what is to become the file `name`; raises as atomic_write does."""
-        with staged(self.journal.folders[folder] / name) as temporary:
+        with staged(self.folders[folder] / name) as temporary:
             self.entries.append({"folder": folder, "name": name, "temporary": temporary.name})
             entry = self.entries[-1]
             yield temporary
@@ -72,7 +61,7 @@ class Together:
     @contextlib.contextmanager
     def rewrite(self, folder: str, name: str) -> Iterator[tuple[Path, Path]]:
         """Yields the path of a file and the temporary path of what it becomes, and notes both digests."""
-        path = self.journal.folders[folder] / name
+        path = self.folders[folder] / name
         before = digest(path)
         with self.write(folder, name) as temporary:
             yield path, temporary
@@ -94,46 +83,44 @@ class Together:
         self.entries.append({"folder": folder, "name": name})
 
     def __exit__(self, kind, *_) -> None:
-        written = False
-        try:
+        with contextlib.ExitStack() as unless_written:
+            for temporary in self.paths("temporary"):
+                unless_written.callback(temporary.unlink, missing_ok=True)
             if kind is None:
-                write_json(self.journal.path, {"files": self.entries})
-                written = True
-        finally:
-            if not written:
-                for temporary in self.paths("temporary"):
-                    temporary.unlink(missing_ok=True)
-        finish(self.journal)
+                write_json(_journal(self.config), {"files": self.entries})
+                unless_written.pop_all()
+        finish(self.config)
 
 
-def finish(journal: Journal) -> bool:
-    """Puts in place what a journal names, if there is one; whether all of it is. Any number of processes may do so at once.
+def finish(config: Config) -> bool:
+    """Puts in place what the journal of a run names, if there is one; whether all of it is. Several may do so at once.
 
     What lies in folders of another run waits for that one; a file that is no journal of this program is left alone.
     """
+    journal, folders = _journal(config), folders_of(config)
     try:
-        content = json.loads(journal.path.read_text(encoding="utf-8"))
+        content = json.loads(journal.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return False
     except ValueError:
         content = None
     entries = content.get("files") if isinstance(content, dict) else None
-    if not isinstance(entries, list) or not all(_is_sound(entry, journal.folders) for entry in entries):
-        logger.warning("%s: is no journal of this program, and is left alone; remove it", journal.path)
+    if not isinstance(entries, list) or not all(_is_sound(entry, folders) for entry in entries):
+        logger.warning("%s: is no journal of this program, and is left alone; remove it", journal)
         return False
-    left = [entry for entry in entries if not _put_in_place(entry, journal.folders[entry["folder"]])]
+    left = [entry for entry in entries if not _put_in_place(entry, folders[entry["folder"]])]
     for name in {entry["folder"] for entry in entries}:
-        if journal.folders[name].is_dir():
-            sync(journal.folders[name])
+        if folders[name].is_dir():
+            sync(folders[name])
     if left:
         logger.warning("%s: %s still waits to be put in place by a program with the --output_path and --checkpoint_path of "
-                       "the run that was stopped; if that is gone, remove the journal", journal.path,
+                       "the run that was stopped; if that is gone, remove the journal", journal,
                        ", ".join(entry["name"] for entry in left))
         if left != entries:
-            write_json(journal.path, {"files": left})
+            write_json(journal, {"files": left})
         return False
-    journal.path.unlink(missing_ok=True)
-    sync(journal.path.parent)
+    journal.unlink(missing_ok=True)
+    sync(journal.parent)
     return True
 
 

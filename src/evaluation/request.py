@@ -7,7 +7,7 @@ import time
 import numpy as np
 
 from ..common.files import digest
-from ..common.together import Together, journal_of
+from ..common.together import Together
 from ..common.variant import DATA, record_of
 from ..common.wording import counted
 from ..config import Config
@@ -76,7 +76,7 @@ def allow(config: Config) -> None:
     """
     request = Request(config, allows=True)
     request.said.update(interactions=request.pairs(request.meant), forbidden=[], before={}, after={})
-    with Together(journal_of(config)) as files:
+    with Together(config) as files:
         request.add_to(files, config)
     logger.info("request %d: %s may be disclosed again, but for what is vetoed; masks and models stay without them until "
                 "they are made anew (train.py, preprocess.py, train.py --masked); the record is %s", request.number,

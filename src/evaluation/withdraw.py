@@ -17,7 +17,7 @@ import numpy as np
 from ..common.errors import InputError
 from ..common.tables import copy_rows
 from ..common.terminal import RESULT
-from ..common.together import Together, journal_of
+from ..common.together import Together
 from ..common.variant import (
     CHECKPOINT,
     DECISIONS,
@@ -192,7 +192,7 @@ def _write(config, request, known, unreached, record):
     request.say_pairs([model.dataset for model in models])
     said["models"] = [model.variant.model for model in changed.values()]
     lasts = [path for model in models if (path := model.variant.checkpoint.with_suffix(LAST_SUFFIX)).is_file()]
-    with Together(journal_of(config)) as files:
+    with Together(config) as files:
         if (mask := known.get(True)) is not None:
             held = {HELD_OUT_FILE: mask.rest.held_out[mask.rest.scored].ravel()} if config.holdout else {}
             for name, rows in {RATINGS_FILE: mask.rest.rows, **held}.items():

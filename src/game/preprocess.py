@@ -17,7 +17,7 @@ from ..common.ranks import check_ranks, in_ranks, rank_folder
 from ..common.share import Exchange
 from ..common.stage import Stage
 from ..common.tables import copy_rows
-from ..common.together import Together, journal_of
+from ..common.together import Together
 from ..common.variant import CHECKPOINT, DIGESTS, MASKED, OUTPUT, REMEDY, Variant, dataset_folder, is_masked, record_of
 from ..common.wording import counted
 from ..config import Config
@@ -84,7 +84,7 @@ def preprocess(config: Config) -> None:
         return
     start = time.perf_counter()
     _check_target(config, target)
-    with Together(journal_of(config)) as files:
+    with Together(config) as files:
         with files.write(OUTPUT, DISCLOSURE_FILE) as disclosure:
             dataset, decisions = (_decide if config.ranks == 1 else _decide_in_ranks)(config, device, disclosure)
         record, decided = decisions.record, time.perf_counter()

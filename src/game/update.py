@@ -19,7 +19,7 @@ from ..common.columns import positions
 from ..common.errors import InputError
 from ..common.files import digest, write_csv
 from ..common.tables import append_rows
-from ..common.together import Together, journal_of
+from ..common.together import Together
 from ..common.variant import (
     CHECKPOINT,
     DATA,
@@ -202,7 +202,7 @@ def _write(config, before, arrivals, after, decisions, models, said):
     shown = np.sort(after.rows[decisions.disclosed & new]) - before.whole.num_interactions
     masked, (path, record_path) = record_of(dataset_folder(config, masked=True)), decision_files(config)
     counts = {"num_users": after.num_users, TEXT_IDS: text_ids(after.user_ids, after.item_ids)}
-    with Together(journal_of(config)) as files:
+    with Together(config) as files:
         for folder, some in ((DATA, table), (MASKED, table.iloc[shown])):
             with files.rewrite(folder, RATINGS_FILE) as (old, temporary):
                 append_rows(old, some, temporary)

@@ -6,8 +6,7 @@ import pandas as pd
 
 from ..common.columns import ORDER, clean_ids, numbers, say_what_ids_are, times, whole_numbers
 from ..common.errors import InputError
-from ..common.terminal import progress
-from ..constants import GENRES, ITEM, RATING, RATING_COLUMNS, TIMESTAMP, TITLE, USER
+from ..constants import GENRES, ITEM, RATING, TIMESTAMP, TITLE, USER
 
 logger = logging.getLogger("ifrqe")
 
@@ -22,20 +21,15 @@ def clean(ratings, name, duplicates):
     if not len(ratings):
         raise InputError(f"{name}: holds no ratings; fetch or export it anew")
     typed, unit = {}, ORDER
-    with progress(len(RATING_COLUMNS), "checking", "column") as bar:
-        for column in RATING_COLUMNS:
-            if column in (USER, ITEM):
-                ids = clean_ids(ratings[column], name, column)
-                say_what_ids_are(ids.unique, name, column)
-                whole = whole_numbers(ids.unique)
-                typed[column] = (ids.unique if whole is None else whole)[ids.code]
-            elif column not in ratings:
-                typed[column] = np.ones(len(ratings), np.int64) if column == RATING else np.arange(len(ratings))
-            elif column == RATING:
-                typed[column] = numbers(ratings[column], name, column)
-            else:
-                typed[column], unit = times(ratings[column], name)
-            bar.update()
+    for column in (USER, ITEM):
+        ids = clean_ids(ratings[column], name, column)
+        say_what_ids_are(ids.unique, name, column)
+        whole = whole_numbers(ids.unique)
+        typed[column] = (ids.unique if whole is None else whole)[ids.code]
+    typed[RATING] = numbers(ratings[RATING], name, RATING) if RATING in ratings else np.ones(len(ratings), np.int64)
+    typed[TIMESTAMP] = np.arange(len(ratings))
+    if TIMESTAMP in ratings:
+        typed[TIMESTAMP], unit = times(ratings[TIMESTAMP], name)
     return _drop_duplicates(pd.DataFrame(typed), name, duplicates), unit
 
 

@@ -6,10 +6,9 @@ import urllib.request
 from pathlib import Path
 
 from ..common.errors import InputError
-from ..common.files import atomic_write, digest, read_json
+from ..common.files import atomic_write, digest
 from ..common.terminal import progress
 from ..constants import DATASET_FILE
-from ..options import options_of
 
 logger = logging.getLogger("ifrqe")
 
@@ -37,13 +36,9 @@ def fetch(config, folder):
         return path
     if name in MD5:
         return download(f"{config.mirror.rstrip('/')}/{path.name}", path, md5)
-    if not (folder / DATASET_FILE).exists():
-        raise InputError(f"--dataset {name}: neither in {config.data_path} nor one that can be downloaded "
-                         f"({', '.join(MD5)}); give its file with --archive")
-    made = read_json(folder / DATASET_FILE, "give its file with --archive")
-    filters = ", ".join(f"{key}={made.get(key)}" for key in options_of("filter"))
-    raise InputError(f"--dataset {name}: {folder} was made with other filters ({filters}) or --items; give its file again "
-                     "with --archive")
+    lacks = "was made with other filters or --items" if (folder / DATASET_FILE).exists() else "is not there"
+    raise InputError(f"--dataset {name}: {folder} {lacks}, and it is none that can be downloaded ({', '.join(MD5)}); give "
+                     "its file with --archive")
 
 
 def download(url, path, md5=None):

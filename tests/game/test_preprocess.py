@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from src.common.files import digest
-from src.common.together import Together, finish, journal_of
+from src.common.together import Together, finish
 from src.common.variant import Variant, asked, check_tables
 from src.consent.withdrawn import head_of, with_request
 from src.dataset import load_dataset
@@ -27,7 +27,7 @@ SMALL = [*small.SMALL, "--strategy", "ifrqe"]  # which trains the plain model to
 def write_mask(config, disclosed, dataset=None):
     """Writes the masked twin in which (n,) `disclosed` are."""
     dataset = dataset or load_dataset(config)
-    with Together(journal_of(config)) as files:
+    with Together(config) as files:
         write_masked_dataset(config, dataset, dataset.rows[disclosed], files, {})
 
 
@@ -83,7 +83,7 @@ def test_a_stop_while_a_mask_is_written_leaves_the_old_or_the_new_one(ratings, s
         patch.setattr("src.game.preprocess.copy_rows" if at == 0 else "os.replace", stop)
         with pytest.raises(KeyboardInterrupt):
             write_mask(config, ~everything)
-    assert finish(journal_of(config)) == (at > 2)  # before, the record was written, and the journal was not
+    assert finish(config) == (at > 2)  # before, the record was written, and the journal was not
     check_tables(target)
     assert load_dataset(config, masked=True).num_interactions == (0 if at > 2 else len(everything))
     assert {path.name for path in target.iterdir()} == {"ratings.csv", "held_out.csv", "dataset.json"}
