@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from src.game.update import update
 
 from src import metrics
 from src.candidates import counting, evaluation_candidates
@@ -42,6 +41,7 @@ from src.dataset import load_dataset
 from src.evaluation.evaluate import ranks_among_untouched
 from src.game.preprocess import preprocess
 from src.game.strategies import STRATEGIES, find, influence_groups
+from src.game.update import update
 from src.network import score, score_all
 from src.options import EVALUATED, MASK, TRAINED
 from src.sources.interactions import read_ratings_column
@@ -55,14 +55,16 @@ logger = logging.getLogger("ifrqe")
 
 OWN = {"product_strategies": ("str", "none,ifrqe,ask-first", "strategies, separated by commas, at wv_budget; with none "
                               "everything is disclosed"),
-       "product_updates": ("bool", True, "whether updates are measured too, of strategies that leave a price")}
+       "product_parts": ("str", "holdout,updates", "what is measured: holdout, nothing held out against two items of each "
+                         "user; updates, of the strategies that leave a price")}
 RUNS = {"study": 2, "product": 0}  # by name how many interactions it holds out of each user, beside the hidden one
 TRAININGS = "scratch", "warm"  # of the masked model, after an update
 NEW, IN_A_ROW = 0.01, 10  # the share of interactions, and of users, that arrive; the updates in a row in which they do
 OTHER = 10_000  # added to the seed of the run that another is compared with
 QUALITY = "hr@{}", "ndcg@{}", "full_hr@{}", "full_ndcg@{}"
-SAID = {"seconds": "update, s", "once_agrees": "one update agrees", "row_agrees": "ten in a row agree",
-        "seeds_agrees": "two seeds agree", "row_wv_share": "wv after ten"}
+HOLDOUT = {f"{name}_{key}": f"{key}, {name}" for key in ("epochs", "wv_share", "disclosed_share") for name in RUNS}
+UPDATES = {"seconds": "update, s", "once_agrees": "one update agrees", "row_agrees": "ten in a row agree",
+           "seeds_agrees": "two seeds agree", "row_wv_share": "wv after ten"}
 
 
 def product(config):
@@ -78,15 +80,16 @@ def product(config):
     groups = ("model", *TRAINED, *EVALUATED, *influence_groups(config), *MASK)
     depends = study.depends(groups, data_files(config), rows=data.rows_sha256())
     hidden, names = functools.cache(lambda seed: Hidden(study, data, seed)), [name.format(config.top_k) for name in QUALITY]
-    cells = [{"strategy": strategy, "seed": seed} for seed in seeds for strategy in strategies]
-    table = grid(study, cells, lambda strategy, seed: hidden(seed).compared(strategy), depends)
-    title = f"{config.dataset}, masks at {100 * config.wv_budget:g}%, {counted(len(seeds), 'seed')}: the hidden item"
-    text = [title, paired(table, RUNS, names)]
-    cells = [cell for cell in cells if find(cell["strategy"]).otherwise and config.product_updates]
-    if cells:
-        found = grid(study, cells, lambda strategy, seed: hidden(seed).updated(strategy), depends, "updates")
-        text += ["After updates:", paired(found, TRAININGS, [*names, "seconds"]), averages(found, ["strategy"], SAID)]
-        table = table.merge(found, "left", ["strategy", "seed"])
+    table = pd.DataFrame({"strategy": strategy, "seed": seed} for seed in seeds for strategy in strategies)
+    text = [f"{config.dataset}, masks at {100 * config.wv_budget:g}%, {counted(len(seeds), 'seed')}: the hidden item"]
+    for part in names_of(config, "product_parts", "part", PARTS, files=False):
+        measure, runs, more, columns = PARTS[part]
+        cells = [cell for cell in table[["strategy", "seed"]].to_dict("records")
+                 if part != "updates" or find(cell["strategy"]).otherwise]  # others leave no price to decide more by
+        if cells:
+            found = grid(study, cells, lambda strategy, seed, of=measure: of(hidden(seed), strategy), depends, part)
+            text += [paired(found, runs, [*names, *more]), averages(found, ["strategy"], columns)]
+            table = table.merge(found, "left", ["strategy", "seed"])
     study.publish(table, "\n\n".join(text))
 
 
@@ -164,7 +167,7 @@ class Hidden:
         return np.where(strangers, rng.integers(IN_A_ROW, size=users)[user], number)
 
     def updated(self, strategy):
-        """What SAID names of updates, and by name of TRAININGS and of QUALITY what the model comes to after one."""
+        """What UPDATES names, and by name of TRAININGS and of QUALITY what the model comes to after one."""
         number, before, found = self.arriving(), None, {}
         new, everything = number >= 0, self.run("product", strategy)
         preprocess(everything)
@@ -186,6 +189,9 @@ class Hidden:
                                             runs["once"].replace(warm_start=True))):
             found |= {f"{name}_{key}": value for key, value in self.trained(config).items()}
         return found
+
+
+PARTS = {"holdout": (Hidden.compared, RUNS, (), HOLDOUT), "updates": (Hidden.updated, TRAININGS, ("seconds",), UPDATES)}
 
 
 def paired(found, runs, names):

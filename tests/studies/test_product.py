@@ -1,6 +1,7 @@
 """The study of use: what both kinds of run know, how long they train, and the table on known answers."""
 import json
 
+import numpy as np
 import pandas as pd
 
 from src.common.variant import Variant
@@ -9,14 +10,14 @@ from src.evaluation.evaluate import evaluate
 from src.training.train import train
 from studies import product as study
 from studies.grid import Study
-from studies.product import QUALITY, RUNS, Hidden, markdown, product
+from studies.product import IN_A_ROW, NEW, QUALITY, RUNS, Hidden, paired, product
 from tests.small import SMALL
 
 
 def test_a_simulation_from_data_to_the_table(cpu, simulated, tmp_path, monkeypatch):
     strategies = ["threshold", "ifrqe"]
     config = simulated(40, 60, 800, *SMALL, "--embedding_std", 0.3, "--learning_rate", 0.03, "--train_epochs", 6,
-                       "--seeds", "1,2", "--product_strategies", ",".join(strategies))
+                       "--seeds", "1,2", "--product_parts", "holdout", "--product_strategies", ",".join(strategies))
     data = load_dataset(config.replace(holdout=1))
     hidden = set(zip(data.user_ids.tolist(), data.item_ids[data.test].tolist()))
     product(config)
@@ -47,10 +48,37 @@ def test_the_hidden_item_is_scored_as_a_test_item_is(cpu, simulated, tmp_path):
     assert found["product_wv_share"] == found["study_wv_share"] == 1
 
 
-def test_differences_are_paired(settings):
-    columns = {f"{run}_{name.format(10)}": [0.1, 0.2, 0.6] for run in RUNS for name in QUALITY}
+def test_what_arrives_is_the_latest_of_its_user(cpu, simulated):
+    config = simulated(120, 60, 3000, *SMALL)
+    data = load_dataset(config.replace(holdout=1))
+    number = Hidden(Study("product", __name__, config), data, 1).arriving()
+    strangers = 0
+    for user in range(data.num_users):
+        own = number[data.history.of(user)]
+        strangers += (own >= 0).all()
+        assert (np.diff(own) >= 0).all()  # so that -1, what does not arrive, comes first
+    assert strangers == 1 and number.max() < IN_A_ROW and len(np.unique(number)) > IN_A_ROW / 2
+    assert -1 < (number >= 0).sum() - NEW * len(number) <= data.history.length.max() + 1  # and one stranger
+
+
+def test_updates_are_measured(cpu, simulated, tmp_path):
+    config = simulated(60, 60, 1500, *SMALL, "--product_parts", "updates", "--product_strategies", "none,ask-first",
+                       "--seeds", 1)
+    product(config)
+    row = pd.read_csv(tmp_path / "output" / "product.csv").set_index("strategy").loc["ask-first"]
+    assert 0 < row["once_agrees"] <= 1 and 0 < row["row_wv_share"] <= config.wv_budget + 1e-9
+    folder = tmp_path / "output" / "product" / "seed_1"
+    decided = {name: len(pd.read_csv(folder / f"ask-first_{name}" / "disclosure.csv"))
+               for name in ("product", "before", "once", "row")}
+    assert decided["before"] < decided["product"] == decided["once"] == decided["row"]
+    assert not (folder / "none_before").exists()
+
+
+def test_differences_are_paired():
+    names = ["hr@10", "ndcg@10"]
+    columns = {f"{run}_{name}": [0.1, 0.2, 0.6] for run in RUNS for name in names}
     table = pd.DataFrame({"strategy": "ifrqe", "seed": [1, 2, 3], **columns, "product_ndcg@10": [0.1, 0.3, 0.8]})
-    text = markdown(table, settings(), [1, 2, 3])
+    text = paired(table, RUNS, names)
     assert "| ifrqe | hr@10 | 0.3000 | 0.3000 | +0.0000 ± 0.0000 |" in text
     assert "| ifrqe | ndcg@10 | 0.3000 | 0.4000 | +0.1000 ± 0.0577 |" in text
-    assert "±" not in markdown(table[:1], settings(), [1])
+    assert "±" not in paired(table[:1], RUNS, names)
