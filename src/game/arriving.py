@@ -100,6 +100,7 @@ def decide(arriving: Arriving, rows: Rows, sets: list[dict], record: dict, left:
     dataset, new, b = arriving.dataset, arriving.new, arriving.unwillingness
     price, informed = record["willingness_weight"], dataset.informed
     unknown = (arriving.place < 0)[dataset.user] | ~informed | (price is None)
+    unknown |= STRATEGIES[record["strategy"]].asks  # whoever was there has taken part in the first instalment
     first = new & unknown & (b <= record[THRESHOLD])
     decisions, level = Decisions(arriving.disclosed | first, b, price, record=record), np.where(first, 0.0, -np.inf)
     if price is not None:
