@@ -192,7 +192,7 @@ def check_together(values: dict, given: set[str]) -> None:
            f"must be at least 1 + num_neg = {1 + values['num_neg']}, one positive with its negatives")
     refuse(0 < values["max_ratings"] < values["min_ratings"], "max_ratings",
            f"is below min_ratings {values['min_ratings']}, so no user would be left; raise it, or set 0 for no limit")
-    refuse(values["warmup_epochs"] > values["train_epochs"], "warmup_epochs",
+    refuse(values["warmup_epochs"] > values["train_epochs"] and not values["warm_start"], "warmup_epochs",
            f"is more than train_epochs {values['train_epochs']}; lower it")
     asked = questions or values["newcomers"] or values["eval_negatives"]
     refuse(not asked and values["top_k"] > values["num_eval_neg"], "top_k",

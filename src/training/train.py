@@ -33,7 +33,7 @@ from ..network import build, score
 from ..options import TRAINED
 from .checkpoint import ANCHOR, BEST, check_checkpoint, load_sets, read_checkpoint, save_checkpoint, with_prefix
 from .deal import deal, load_share
-from .trainer import Trainer, train_on
+from .trainer import Trainer, learning_rates, train_on
 
 logger = logging.getLogger("ifrqe")
 
@@ -59,8 +59,6 @@ def train(variant):
         config = config.replace(train_epochs=recommended)
     if config.warm_start and "train_epochs" not in config.given:
         config = config.replace(train_epochs=max(1, round(config.train_epochs * WARM_SHARE)))
-    if config.warm_start:
-        config = config.replace(warmup_epochs=min(config.warmup_epochs, config.train_epochs))
     variant = Variant(config, variant.masked)
     if variant.masked:
         check_mask(config)
@@ -115,8 +113,11 @@ def _train(dataset, variant, info):
                             else "users need more than the held-out ones"))
     start = time.perf_counter()
     run = Run(dataset, variant, info)
-    if variant.config.warm_start:
+    if variant.config.warm_start:  # at the rates that a training from scratch ends with
         run.trainer.net.set_values(load_sets(variant.checkpoint, dataset, variant)[1][BEST])
+        whole = round(run.config.train_epochs / WARM_SHARE)
+        rates = learning_rates(run.config.learning_rate, run.trainer.steps, whole, run.config.warmup_epochs)
+        run.trainer.rates = rates[-len(run.trainer.rates):]
     run.announce()
     run.find_interrupted()
     run.run_epochs()

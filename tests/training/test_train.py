@@ -11,12 +11,13 @@ from src.candidates import evaluation_candidates
 from src.common.variant import Variant, asked
 from src.config import load_config
 from src.dataset import load_dataset
+from src.game.preprocess import preprocess
 from src.metrics import cross_entropy, ndcg_of_ranks, ranks
 from src.ncf import NCF
 from src.network import build, score
 from src.training.checkpoint import load_anchors, load_checkpoint
 from src.training.steps import TrainSteps
-from src.training.train import train
+from src.training.train import Run, train
 from src.training.trainer import Trainer, fitting_batch, learning_rates, train_on
 from tests import reference
 from tests.small import refused
@@ -269,3 +270,19 @@ def test_a_step_in_which_no_rank_has_anything_moves_nothing():
         trainer._share_out()
         weights.append(trainer.weights)
     assert np.sum(weights, axis=(0, 2)) == pytest.approx([0, 0.2, 0, 0.2, 0, 0.2])
+
+
+def test_a_warm_start_goes_on_as_a_training_from_scratch_ends(cpu, ratings, settings, monkeypatch):
+    config = settings(*SMALL, "--holdout", 0, "--strategy", "threshold", "--recipe", "fast")  # 10 epochs, 2 of them warm-up
+    preprocess(config)
+    variant, begun = Variant(config, True), []
+    train(variant)
+    known = load_checkpoint(variant.checkpoint, load_dataset(config), variant)[0].values()
+    monkeypatch.setattr(Run, "announce", lambda run: begun.append((run.trainer.rates, run.trainer.net.values())))
+    warm = Variant(settings(*SMALL, "--holdout", 0, "--recipe", "fast", "--masked", "--warm_start"), True)
+    train(warm)
+    (rates, values), = begun
+    assert all(np.array_equal(values[name], known[name]) for name in known)
+    assert np.array_equal(rates, learning_rates(config.learning_rate, len(rates) // 2, 10, 2)[-len(rates):])
+    assert load_checkpoint(warm.checkpoint, load_dataset(config), warm)[1]["epoch"] == 2  # with the options of both
+    assert settings(*SMALL, "--holdout", 0, "--masked", "--warm_start", "--warmup_epochs", 4, "--train_epochs", 1).warm_start
