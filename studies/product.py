@@ -58,13 +58,13 @@ OWN = {"product_strategies": ("str", "none,ifrqe,ask-first", "strategies, separa
        "product_parts": ("str", "holdout,updates", "what is measured: holdout, nothing held out against two items of each "
                          "user; updates, of the strategies that leave a price")}
 RUNS = {"study": 2, "product": 0}  # by name how many interactions it holds out of each user, beside the hidden one
-TRAININGS = "scratch", "warm"  # of the masked model, after an update
+TRAININGS = "scratch", "warm"  # of the masked model after an update; seconds: alone, and with what is read and written
 NEW, IN_A_ROW = 0.01, 10  # the share of interactions, and of users, that arrive; the updates in a row in which they do
 OTHER = 10_000  # added to the seed of the run that another is compared with
 QUALITY = "hr@{}", "ndcg@{}", "full_hr@{}", "full_ndcg@{}"
 HOLDOUT = {f"{name}_{key}": f"{key}, {name}" for key in ("epochs", "wv_share", "disclosed_share") for name in RUNS}
-UPDATES = {"seconds": "update, s", "once_agrees": "one update agrees", "row_agrees": "ten in a row agree",
-           "seeds_agrees": "two seeds agree", "row_wv_share": "wv after ten"}
+UPDATES = {"seconds": "update, s", "row_all": "ten updates agree on all", "seeds_all": "two seeds", "once_new": "one on new",
+           "row_new": "ten on new", "seeds_new": "two seeds on new", "row_wv_share": "wv after ten"}
 
 
 def product(config):
@@ -138,8 +138,10 @@ class Hidden:
         return found
 
     def trained(self, config):
-        """Trains the masked model; by name of QUALITY how it recommends the hidden items, its best epoch and the seconds."""
+        """Trains the masked model: by name of QUALITY how it recommends the hidden items; its best epoch, and seconds."""
+        start = time.perf_counter()
         train(Variant(config, True))
+        stage = time.perf_counter() - start
         said = read_json(Path(config.output_path) / train_file(MASKED_MODEL), "remove it")
         data, k, size = self.data, config.top_k, config.eval_batch_size
         net, _ = load_checkpoint(Variant(config, True).checkpoint, data, Variant(config, True))
@@ -147,7 +149,7 @@ class Hidden:
                  ranks_among_untouched(data, data.test, score_all(net, data.scored, data.num_items, size)))
         values = [of(rank, k) for rank in ranks for of in (metrics.hit_ratio_of_ranks, metrics.ndcg_of_ranks)]
         return {**{name.format(k): value for name, value in zip(QUALITY, values)}, "epochs": said["best_epoch"],
-                "seconds": said["seconds"]}
+                "seconds": said["seconds"], "stage_seconds": stage}
 
     def decided(self, config):
         """(n,) bool, what of the data a run discloses; and which share of the unwillingness of all that it has decided."""
@@ -182,7 +184,9 @@ class Hidden:
                 start = time.perf_counter()
                 update(config.replace(update=str(file)))
                 found.setdefault("seconds", time.perf_counter() - start)
-        found |= {f"{name}_agrees": (self.decided(config)[0] == whole)[new].mean() for name, config in runs.items()}
+        for name, config in runs.items():
+            same = self.decided(config)[0] == whole
+            found |= {f"{name}_all": same.mean(), f"{name}_new": same[new].mean()}
         found["row_wv_share"] = self.decided(runs["row"])[1]
         apart = str(Path(runs["once"].output_path) / "scratch")
         for name, config in zip(TRAININGS, (runs["once"].replace(output_path=apart, checkpoint_path=apart),
@@ -191,7 +195,8 @@ class Hidden:
         return found
 
 
-PARTS = {"holdout": (Hidden.compared, RUNS, (), HOLDOUT), "updates": (Hidden.updated, TRAININGS, ("seconds",), UPDATES)}
+PARTS = {"holdout": (Hidden.compared, RUNS, (), HOLDOUT),
+         "updates": (Hidden.updated, TRAININGS, ("seconds", "stage_seconds"), UPDATES)}
 
 
 def paired(found, runs, names):

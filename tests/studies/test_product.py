@@ -66,7 +66,8 @@ def test_updates_are_measured(cpu, simulated, tmp_path):
                        "--seeds", 1)
     product(config)
     row = pd.read_csv(tmp_path / "output" / "product.csv").set_index("strategy").loc["ask-first"]
-    assert 0 < row["once_agrees"] <= 1 and 0 < row["row_wv_share"] <= config.wv_budget + 1e-9
+    assert 0 < row["once_new"] <= 1 and row["seeds_all"] > 0.5 and 0 < row["row_wv_share"] <= config.wv_budget + 1e-9
+    assert row["warm_stage_seconds"] > row["warm_seconds"] > 0
     folder = tmp_path / "output" / "product" / "seed_1"
     decided = {name: len(pd.read_csv(folder / f"ask-first_{name}" / "disclosure.csv"))
                for name in ("product", "before", "once", "row")}
