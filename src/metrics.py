@@ -31,21 +31,6 @@ def ndcg_of_ranks(rank: np.ndarray, k: int) -> float:
     return float(gains_of_ranks(rank, k).mean())
 
 
-def mrr_of_ranks(rank: np.ndarray, k: int) -> float:
-    """MRR@k with one relevant item: mean over users of 1 / (rank + 1) where the 0-based rank is below k, else 0."""
-    return float(np.where(rank < k, 1 / (rank + 1), 0).mean())
-
-
-def precision_of_ranks(rank: np.ndarray, k: int) -> float:
-    """P@k with one relevant item: HR@k / k, of 0-based ranks."""
-    return hit_ratio_of_ranks(rank, k) / k
-
-
-def f1_of_ranks(rank: np.ndarray, k: int) -> float:
-    """F1@k of 0-based ranks with one relevant item: mean over users of 2PR / (P + R); a hit has P = 1 / k and R = 1."""
-    return hit_ratio_of_ranks(rank, k) * 2 / (k + 1)
-
-
 def gains_of_ranks(rank: np.ndarray, k: int) -> np.ndarray:
     """What each user adds to NDCG@k, an array like `rank`."""
     return np.where(rank < k, 1 / np.log2(rank + 2), 0)
@@ -56,12 +41,6 @@ def cross_entropy(scores: np.ndarray) -> np.ndarray:
     signed = scores.astype(np.float64)
     signed[:, 0] *= -1
     return np.logaddexp(0, signed)
-
-
-def softmax_loss(scores: np.ndarray) -> np.ndarray:
-    """(num_users,) cross-entropy in nats of a softmax over the candidates, whose right answer is column 0."""
-    scores = scores.astype(np.float64)
-    return np.logaddexp.reduce(scores, axis=1) - scores[:, 0]
 
 
 def mean_loss(scores: np.ndarray, counts: np.ndarray | None = None) -> np.ndarray:
@@ -95,13 +74,8 @@ def willingness_violation(disclosed: np.ndarray, unwillingness: np.ndarray, num_
     return float(np.dot(disclosed.astype(np.float64), unwillingness) / num_users)
 
 
-def disclosed_by_unwillingness(unwillingness: np.ndarray, disclosed: np.ndarray,
-                               bins: int = 10) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Shares of the interactions that are disclosed, in bins of unwillingness.
-
-    Returns:
-        (bins + 1,) edges from 0 to 1; (bins,) shares in [0, 1], 0 where there are none; and (bins,) numbers of interactions.
-    """
-    edges = np.linspace(0, 1, bins + 1)
+def disclosed_by_unwillingness(unwillingness: np.ndarray, disclosed: np.ndarray) -> tuple[np.ndarray, ...]:
+    """In ten bins of unwillingness: (11,) edges from 0 to 1, (10,) shares disclosed, 0 of none, and (10,) interactions."""
+    edges = np.linspace(0, 1, 11)
     count, kept = (np.histogram(values, edges)[0] for values in (unwillingness, unwillingness[disclosed]))
     return edges, kept / np.maximum(count, 1), count

@@ -37,6 +37,12 @@ SCORE_RESAMPLES = 400  # of the bootstrap over users and subsets
 SEED_STEP = 10_000  # seeds of retrainings lie apart from those of the models that influences come from
 
 
+def softmax_loss(scores):
+    """(num_users,) cross-entropy in nats of a softmax over the candidates, whose right answer is column 0."""
+    scores = scores.astype(np.float64)
+    return np.logaddexp.reduce(scores, axis=1) - scores[:, 0]
+
+
 def fidelity(config):
     """The study on the dataset that the settings name; writes fidelity.json and fidelity.md.
 
@@ -108,7 +114,7 @@ def retrained(study, dataset, subsets, mixed, found):
     def measure(number, kept):
         scored = retraining(dataset.part(chosen[number - 1]), SEED_STEP * (1 + config.seed) + number)
         scores = scored(retraining.validation)
-        return {"result": np.stack([metrics.cross_entropy(scores)[:, 0], metrics.softmax_loss(scores),
+        return {"result": np.stack([metrics.cross_entropy(scores)[:, 0], softmax_loss(scores),
                                     metrics.ranks(scored(retraining.test), retraining.counts)])}
     cells = [{"number": number, "kept": name_of(kept)}
              for number, kept in enumerate(chosen, 1)]

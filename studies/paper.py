@@ -48,8 +48,10 @@ PUBLISHED = {
     ("ncf", IFRQE): (1.40, 1.91, -2.48), ("ncf", IFRQE_PP): (0.70, 1.80, -2.11),
     ("lightgcn", NONE): (0.90, 2.13, -2.82), ("lightgcn", IFRQE_PP): (0.75, 1.75, -2.44)}
 
-MEASURES = {"f1": metrics.f1_of_ranks, "precision": metrics.precision_of_ranks, "ndcg": metrics.ndcg_of_ranks,
-            "mrr": metrics.mrr_of_ranks, "hr": metrics.hit_ratio_of_ranks}
+# of 0-based ranks and k, with one relevant item: a hit has P = 1 / k and R = 1
+MEASURES = {"f1": lambda rank, k: metrics.hit_ratio_of_ranks(rank, k) * 2 / (k + 1),
+            "precision": lambda rank, k: metrics.hit_ratio_of_ranks(rank, k) / k, "ndcg": metrics.ndcg_of_ranks,
+            "mrr": lambda rank, k: float(np.where(rank < k, 1 / (rank + 1), 0).mean()), "hr": metrics.hit_ratio_of_ranks}
 
 NOTE = """Mean ± standard deviation over {seeds}; F1, P, NDCG, MRR and HR in %, each test item among {negatives} negatives \
 (chance: {chance}). Reward: -loss - {price:g} wv.

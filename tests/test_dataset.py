@@ -36,7 +36,8 @@ def test_leave_one_out_by_time(write_ratings, settings):
 def test_negatives_are_fresh_and_never_training_positives(write_ratings, settings):
     write_ratings(ROWS, items=range(12))
     d = load_dataset(settings())
-    one, again, other = (training_groups(d, 200, generator(1, "negatives", epoch)) for epoch in (0, 0, 1))
+    one, again, other = (training_groups(d, 200, generator(1, "negatives", epoch), d.history_pairs(),
+                                           np.arange(d.num_interactions)) for epoch in (0, 0, 1))
     assert np.array_equal(one, again) and not np.array_equal(one, other)
     assert one.shape == (3, 201) and np.array_equal(one[:, 0], d.item)
     for user, row in zip(d.user, one):
@@ -158,7 +159,7 @@ def test_who_takes_no_part_needs_no_negatives(write_ratings, settings):
     d = split_allowed(read_interactions(settings()), 2, np.repeat([0, VETO], [3, 6]))
     candidates = evaluation_candidates(d, "test", settings("--num_eval_neg", 3, "--top_k", 1))
     assert d.scored.tolist() == [0] and sorted(candidates[0]) == [2, 3, 4, 5]
-    assert sorted(training_groups(d, 20, np.random.default_rng(0))[0])[0] == 0
+    assert sorted(training_groups(d, 20, np.random.default_rng(0), d.history_pairs(), np.arange(1))[0])[0] == 0
 
 
 def test_a_later_withdrawal_leaves_the_split_and_unscores_its_user(write_ratings, settings):
@@ -231,7 +232,7 @@ def test_too_few_items_are_named(write_ratings, settings):
     full = load_dataset(settings("--dataset", "full"))
     full.item, full.user = np.arange(4, dtype=np.int32), np.zeros(4, np.int32)
     with refused("user 1", "all 4 items", "--max_ratings 3"):
-        training_groups(full, 1, generator(1))
+        training_groups(full, 1, generator(1), full.history_pairs(), np.arange(4))
 
 
 def test_literature_negatives_with_original_and_with_0_based_ids(write_ratings, settings, tmp_path):
@@ -287,7 +288,7 @@ def test_options_must_be_those_that_the_dataset_or_the_mask_was_made_with(write_
     ("(8,2)\t5\t6\n(5,4)\t7\t99\n", "the item '99'"), ("(8,2)\t5\t6\n(8,2)\t7\t6\n", "a user twice"),
     ("(8,2)\t5\t6\n(5,3)\t7\t8\n", "another test item than tiny for 1 users, e.g. user 5"),
     ("(8,2)\t5\t6\n(5,4)\t1\t8\n", "1 candidates are training"), ("(8,x)\t5\t6\n(5,4)\t1\t8\n", "the item 'x'"),
-    ("(08,2)\t5\t6\n(5,4)\t1\t8\n", "the user '08'"), ("8\t5\t6\n(5,4)\t1\t8\n", "line 1 does not begin")])
+    ("(08,2)\t5\t6\n(5,4)\t1\t8\n", "the user '08'"), ("8\t5\t6\n(5,4)\t1\t8\n", "equally many")])
 def test_unfit_negatives_are_named(write_ratings, settings, tmp_path, text, named):
     write_ratings(ROWS, items=range(12))
     path = tmp_path / "test.negative"

@@ -82,3 +82,8 @@ def test_the_study_scores_each_solver_by_retrainings(cpu, ratings, settings, tmp
     assert "| block | 0.9" in (tmp_path / "output" / "fidelity.md").read_text()
     fidelity(settings(*SMALL, "--fidelity_masks", 3))
     assert trained[22:] == list(range(20_010, 20_014))  # the halves alone, which have other numbers
+
+
+def test_the_softmax_loss_by_hand_and_without_overflow():
+    losses = study.softmax_loss(np.array([[0.0, 0.0, 0.0], [1.0, 2.0, 0.0], [-1000.0, 1000.0, 0.0]], np.float32))
+    assert losses == pytest.approx([np.log(3), np.log(1 + np.e + np.exp(-1)), 2000])

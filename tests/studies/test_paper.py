@@ -5,7 +5,7 @@ import pytest
 
 from src.game.strategies import Strategies
 from studies.masks import Masks
-from studies.paper import METHOD, PROTOCOL, PUBLISHED, TRAINING, markdown, paper, solver_of, with_options
+from studies.paper import MEASURES, METHOD, PROTOCOL, PUBLISHED, TRAINING, markdown, paper, solver_of, with_options
 
 TINY = ["--num_eval_neg", 20, "--train_epochs", 2, "--num_factors", 4, "--layers", "8,4", "--batch_size", 64,
         "--lissa_depth", 2, "--instalments", "0.5,1", "--rounds", 50]
@@ -34,6 +34,7 @@ def test_the_study_of_a_model_and_that_it_goes_on(cpu, simulated, tmp_path, monk
     assert (within.wv_share <= 0.85 + 1e-9).all() and within.wv_share.min() > at_price.wv_share.max()
     assert table.reward.to_numpy() == pytest.approx(-table.loss - table.wv)
     assert table["f1@5"].to_numpy() == pytest.approx(table["hr@5"] / 3)
+    assert MEASURES["mrr"](np.array([0, 1, 3]), 2) == pytest.approx((1 + 1 / 2) / 3)
     assert table["precision@5"].to_numpy() == pytest.approx(table["hr@5"] / 5)
     text = (tmp_path / "output" / "paper.md").read_text()
     assert "| MF | ifrqe++ | price 1 |" in text and "Published" not in text  # it is not of the paper's size
