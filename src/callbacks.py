@@ -7,11 +7,9 @@ from __future__ import annotations
 
 
 class BestEpoch:
-    """Keeps the parameters of the epoch with the best value of a metric (the first of equals).
+    """Keeps the parameters of the epoch with the best value of a metric of the record, the highest or the lowest.
 
-    Args:
-        metric: key of the record.
-        lower: whether lower is better.
+    Of equals it is the first.
     """
 
     def __init__(self, metric: str, lower: bool = False):
@@ -31,10 +29,7 @@ class AnchorEpochs(BestEpoch):
     The anchor is the epoch with the lowest cross-entropy of the validation item, or the last one without such items. As it
     is not known before the end, epochs are gathered at a stride that doubles whenever there would be too many.
 
-    Args:
-        metric, lower: see BestEpoch.
-        number: epochs to keep, at most.
-        last: the last epoch that may be the anchor; None for any.
+    `number`: epochs to keep, at most; `last`: the last epoch that may be the anchor, None for any.
     """
 
     def __init__(self, metric: str, lower: bool, number: int, last: int | None = None):

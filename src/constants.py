@@ -51,11 +51,6 @@ def eval_file(model: str) -> str:
     return f"eval_{model.lower()}.json"
 
 
-def seeds_file(record: str) -> str:
-    """File name of what the records `record` (see train_file, eval_file) of several seeds come to."""
-    return record.replace(".json", "_seeds.json")
-
-
 def users_file(model: str) -> str:
     """File name of the results of a model's evaluation user by user."""
     return f"eval_{model.lower()}_users.csv"

@@ -31,10 +31,7 @@ class Head(mf.Head):
 class Propagation(nn.Cell):
     """E of E_0: linear and symmetric, so that it also takes gradients in E to gradients in E_0.
 
-    Args:
-        dataset: Dataset whose training interactions are the edges.
-        layers: K.
-        most_pairs: of users and items that a dense matrix is made for.
+    The edges are the training interactions of a Dataset. `layers`: K; `most_pairs`: see MOST_PAIRS.
     """
 
     def __init__(self, dataset: Dataset, layers: int, most_pairs: int = MOST_PAIRS):
@@ -68,11 +65,9 @@ class Propagation(nn.Cell):
 
 
 class LightGCN(Network):
-    """The network: embeddings E_0, which are trained, and E, which logits are read from.
+    """The network: embeddings E_0, which are trained, and E, which logits are read from; before training E is E_0.
 
-    Args:
-        num_users, num_items: rows of the tables.
-        config: num_factors, gcn_layers, num_neg; embedding_std and seed of the initial embeddings. Before training E is E_0.
+    config: num_factors, gcn_layers, num_neg; embedding_std and seed of the initial embeddings.
     """
     TABLES, SCORED = ("user_embedding", "item_embedding"), ("user_final", "item_final")
 

@@ -13,12 +13,10 @@ from .stat_utils import generator
 
 
 class Head(nn.Cell):
-    """Inner product plus biases.
+    """Inner product of factors of some width, plus biases.
 
-    Args:
-        width: of the factors.
-        num_neg: the bias begins where the probability is the share of positives among samples: else the loss of positives
-            would be lowest before anything is learnt, and the anchor epoch the first.
+    The bias begins where the probability is the share of positives among samples, by num_neg: else the loss of positives
+    would be lowest before anything is learnt, and the anchor epoch the first.
     """
 
     def __init__(self, width: int, num_neg: int):
@@ -35,11 +33,9 @@ class Head(nn.Cell):
 
 
 class MF(Network):
-    """The network: factors and biases.
+    """The network: factors, and biases of users and items, which begin at 0.
 
-    Args:
-        num_users, num_items: rows of the tables.
-        config: num_factors, num_neg; embedding_std and seed of the initial factors. Biases of users and items begin at 0.
+    config: num_factors, num_neg; embedding_std and seed of the initial factors.
     """
     TABLES, USER_TABLES = ("user_factors", "user_bias", "item_factors", "item_bias"), 2
 

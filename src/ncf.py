@@ -20,13 +20,7 @@ BLOCK = 4096  # pairs that NCFPairs looks at together
 
 
 class Head(nn.Cell):
-    """Everything behind the embeddings: maps gathered rows to logits.
-
-    Args:
-        num_factors: width of the GMF embeddings.
-        layers: widths of the MLP; layers[0] is its input.
-        rng: NumPy generator of the initial weights.
-    """
+    """Everything behind the embeddings: maps gathered rows to logits. `layers`: widths of the MLP, its input first."""
 
     def __init__(self, num_factors: int, layers: list[int], rng: np.random.Generator):
         super().__init__()
@@ -74,12 +68,7 @@ def _uniform(rng, shape, fan_in, name):
 
 
 class NCF(Network):
-    """The network: four embedding tables and the head.
-
-    Args:
-        num_users, num_items: rows of the tables.
-        config: num_factors and layers, see Head; embedding_std and seed of the initial parameters.
-    """
+    """The network: four embedding tables and the head; config: num_factors, layers; of the start embedding_std and seed."""
     TABLES, USER_TABLES = ("user_gmf", "user_mlp", "item_gmf", "item_mlp"), 2
 
     def __init__(self, num_users: int, num_items: int, config: Config):

@@ -96,8 +96,7 @@ class Network(nn.Cell):
     def propagation(self, dataset: Dataset) -> nn.Cell | None:
         """What makes SCORED of TABLES while the model trains on a Dataset; None where they are the same.
 
-        Returns:
-            A cell of as many tables to as many, linear and symmetric, so that it takes gradients the way back too.
+        It is a cell of as many tables to as many, linear and symmetric, so that it takes gradients the way back too.
         """
         return None
 
@@ -173,13 +172,7 @@ class Pairs(Protocol):
 
 
 class GraphPairs:
-    """Pairs of any network, by automatic differentiation of its head.
-
-    Args:
-        net: Network; its head is given the parameters.
-        size: pairs of one call, so that the graph is compiled once.
-        of_items: whether gradients are in the item's row.
-    """
+    """Pairs of any network, by automatic differentiation of its head, which is given the parameters; see Network.pairs."""
 
     def __init__(self, net: Network, size: int, of_items: bool = False):
         self.net, self.size = net, size
@@ -208,11 +201,7 @@ class GraphPairs:
 
 
 def model_class(name: str) -> type[Network]:
-    """The class of a base model, built in or in a file that defines `Model`.
-
-    Raises:
-        InputError: the file is missing or unfit.
-    """
+    """The class of a base model, built in or in a file that defines `Model`; InputError if that is missing or unfit."""
     if not plugins.is_file(name):
         return getattr(importlib.import_module(f".{name}", __package__), MODELS[name])
     found = plugins.load(name, "model", "Model").Model
@@ -253,16 +242,9 @@ def _of_share(made, dataset, config):
 
 
 def score(net: Network, candidates: np.ndarray, batch_size: int, users: np.ndarray | None = None) -> np.ndarray:
-    """Logits of users' candidates.
+    """(u, n) float32 logits of (u, n) int32 items, row by row those of (u,) int32 users, None for all of the network.
 
-    Args:
-        net: Network.
-        candidates: (u, n) int32 items, row by row those of the users.
-        batch_size: pairs scored in one call.
-        users: (u,) int32; None for all users of the network.
-
-    Returns:
-        (u, n) float32 logits.
+    `batch_size`: pairs scored in one call.
     """
     num_users, n = candidates.shape
     users = np.arange(num_users, dtype=np.int32) if users is None else users
@@ -284,9 +266,7 @@ def _parts(number, size, what):
 def score_all(net: Network, users: np.ndarray, num_items: int, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Logits of all items for (u,) users, a few at a time: at most `batch_size` pairs in one call, but at least one user.
 
-    Yields:
-        part: (c,) int array, the next users.
-        scores: (c, num_items) float32, their logits.
+    Yields the next (c,) int users, and their (c, num_items) float32 logits.
     """
     users = np.asarray(users, np.int32)
     size = min(len(users), max(1, batch_size // num_items))

@@ -32,12 +32,9 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
 
 
 class PairSet:
-    """A set of (user, item) pairs that answers membership for whole arrays.
+    """A set of (n,) 0-based users with items, in a grid of num_users by num_items, that answers for whole arrays.
 
-    Args:
-        users, items: (n,) int arrays, 0-based.
-        num_users, num_items: size of the grid they lie in.
-        max_table_bits: size of the grid up to which a bit for each pair is kept.
+    max_table_bits: size of the grid up to which a bit for each pair is kept.
     """
 
     def __init__(self, users: np.ndarray, items: np.ndarray, num_users: int, num_items: int,
@@ -51,15 +48,13 @@ class PairSet:
                 np.bitwise_or.at(self._bits, keys >> 3, np.uint8(1) << (keys & 7).astype(np.uint8))
         else:
             self._bits = None
-            self._keys = np.unique(np.asarray(users, np.int64) * num_items + items)
+            self._keys = np.append(np.unique(np.asarray(users, np.int64) * num_items + items), np.iinfo(np.int64).max)
         self.counts = np.bincount(users, minlength=num_users)  # (num_users,) pairs of each user
 
     def contains(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """Bool array: whether each pair is in the set; the arguments broadcast."""
         users, items = np.broadcast_arrays(users, items)
         found = np.empty(users.shape, bool)
-        if users.ndim == 0:
-            return self._contains(users, items)
         step = max(1, _TOGETHER // max(1, users[:1].size))
         for start in range(0, len(users), step):
             found[start:start + step] = self._contains(users[start:start + step], items[start:start + step])
@@ -69,22 +64,13 @@ class PairSet:
         keys = np.asarray(users, np.int64) * self.num_items + items
         if self._bits is not None:
             return (self._bits[keys >> 3] >> (keys & 7).astype(np.uint8) & 1).astype(bool)
-        if not len(self._keys):
-            return np.zeros(keys.shape, bool)
-        return self._keys[np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)] == keys
+        return self._keys[np.searchsorted(self._keys, keys)] == keys
 
 
 def sample_outside(users: np.ndarray, pairs: PairSet, rng: np.random.Generator, per_user: int = 1) -> np.ndarray:
-    """Items drawn uniformly among those that are not in `pairs`, independently (an item may recur).
+    """(n, per_user) int32 items drawn uniformly among those that are not in `pairs`, independently (an item may recur).
 
-    Args:
-        users: (n,) int array; each must have an item outside `pairs`.
-        pairs: PairSet of the interactions to avoid.
-        rng: NumPy generator.
-        per_user: draws for each entry of `users`.
-
-    Returns:
-        (n, per_user) int32 array.
+    `users`: (n,) int; each must have an item outside `pairs`.
     """
     items = rng.integers(0, pairs.num_items, (len(users), per_user), dtype=np.int32)
     flat = items.reshape(-1)
@@ -108,16 +94,10 @@ def own_samples_outside(users: np.ndarray, numbers: np.ndarray, pairs: PairSet, 
 
 
 def sample_distinct_outside(pairs: PairSet, number: int, rng: np.random.Generator, rounds: int = 20) -> np.ndarray:
-    """`number` different items for every user, drawn uniformly among those that are not in `pairs`.
+    """(num_users, number) int32: different items for every user, drawn uniformly among those that are not in `pairs`.
 
-    Args:
-        pairs: PairSet of the interactions to avoid; every user needs `number` items outside it.
-        number: items a user.
-        rng: NumPy generator.
-        rounds: of redrawing what was in `pairs` or came twice, before the few users left are drawn one by one.
-
-    Returns:
-        (num_users, number) int32 array.
+    Every user needs `number` of these. `rounds`: of redrawing what was in `pairs` or came twice, before the few users left
+    are drawn one by one.
     """
     items = sample_outside(np.arange(pairs.num_users), pairs, rng, number)
     rows = np.arange(pairs.num_users)

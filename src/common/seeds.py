@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from ..config import Config
-from ..constants import seeds_file
 from .errors import InputError
 from .files import read_json, write_json
 from .terminal import RESULT
@@ -29,7 +28,7 @@ def over_seeds(stage: Callable[[Config], None], record_file: Callable[[str], str
                differing: Callable[[dict, dict], str] | None = None) -> Callable[[Config], None]:
     """The stage as it is, or with --seeds run once for each of them in the folders seed_N of the results and checkpoints.
 
-    With --seeds a record named by seeds_file has for each metric the values, their mean and sample standard deviation.
+    With --seeds a record RECORD_seeds.json has for each metric the values, their mean and sample standard deviation.
 
     Args:
         record_file: of the model's name: the name of the JSON record that the stage writes; None if there is none.
@@ -51,7 +50,7 @@ def over_seeds(stage: Callable[[Config], None], record_file: Callable[[str], str
                                  f"({said}); train all with the same options")
         if not (summary := summarise(records) if name else {}):  # without anything held out a training has no metrics
             return
-        write_json(Path(config.output_path) / seeds_file(name), {
+        write_json(Path(config.output_path) / name.replace(".json", "_seeds.json"), {
             "model": records[0]["model"], "dataset": config.dataset, "seeds": config.seeds, **summary})
         width = max(map(len, summary))
         logger.log(RESULT, "%s over the seeds %s, mean%s:", records[0]["model"], ", ".join(map(str, config.seeds)),

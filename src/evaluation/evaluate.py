@@ -198,15 +198,11 @@ def ranks_among_untouched(dataset: Dataset, target: np.ndarray,
                           scored: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
     """Rank of an item of each user among all items that are neither in their history nor their validation item.
 
-    Where the validation item is ranked, the test item stands among the others: no choice knows it.
-
-    Args:
-        dataset: the whole Dataset: what a mask withholds is not ranked either.
-        target: (num_users,) int, the test or the validation items.
-        scored: pairs of (c,) int users and (c, num_items) scores of all items; all users that are scored.
+    Where the validation item is ranked, the test item stands among the others: no choice knows it. `target`: (num_users,)
+    the test or the validation items; `scored`: pairs of (c,) users and (c, num_items) scores, of all users that are scored.
 
     Returns:
-        (scored users,) 0-based; an item with the same score counts as ranked before it.
+        (scored users,) 0-based; an item with the same score counts as ranked before it. What a mask withholds is not ranked.
     """
     known, rank = without_test_items(dataset), np.empty(dataset.num_users, np.int64)
     for users, scores in scored:

@@ -60,15 +60,15 @@ def explain(variant: Variant) -> None:
 def of_user(user: int, dataset: Dataset, decisions: Decisions, catalogue: pd.DataFrame) -> dict:
     """A dict that JSON can hold: the user's interactions, those most worth their while first, with the decisions."""
     place, rule = dataset.history.of(user), Rule(decisions)
-    item, expected, b, chosen, influence, by, instalment = (None if a is None else a[place] for a in (
-        dataset.item, decisions.expected, decisions.unwillingness, decisions.disclosed, decisions.influence,
-        decisions.reason, decisions.instalment))
+    expected, b, chosen, influence, by, instalment = (None if a is None else a[place] for a in (
+        decisions.expected, decisions.unwillingness, decisions.disclosed, decisions.influence, decisions.reason,
+        decisions.instalment))
     if alone := decisions.alone(place):
         expected = influence = None
     reasons = rule.reasons(expected, b, chosen, alone)
     worth = chosen - b if expected is None or not rule.played else expected - rule.weight * b
     rows = [{
-        **named(item[k], dataset, catalogue),
+        **named(dataset.item[place][k], dataset, catalogue),
         UNWILLINGNESS: float(b[k]), INFLUENCE: None if influence is None else float(influence[k]),
         EXPECTED: None if expected is None else float(expected[k]), DISCLOSED: bool(chosen[k]),
         **({} if instalment is None else {INSTALMENT: int(instalment[k])}),

@@ -14,13 +14,8 @@ def membership_auc(values: dict, dataset: Dataset, user: np.ndarray, item: np.nd
     """Mean over the users of the AUC of their withdrawn items' scores against those of all items they never touched.
 
     What is left of a membership: of a model that never saw the pairs it is the target, not .5, since people touch what is
-    easily recommended to them.
-
-    Args:
-        values: parameters, see Network.values.
-        dataset: Dataset, the original with all that was ever disclosed.
-        user, item: (p,) positions, the withdrawn pairs.
-        config: model and eval_batch_size.
+    easily recommended to them. `values`: see Network.values; `dataset`: with all that was ever disclosed; `user`, `item`:
+    (p,) positions, the withdrawn pairs.
     """
     net, found = build(dataset, config), []
     net.set_values(values)

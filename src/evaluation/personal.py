@@ -52,8 +52,7 @@ def load_serving(dataset: Dataset, variant: Variant, personal: bool | None = Non
     """The model of a Variant with trained user rows or, if --personal is auto, with those that validation prefers.
 
     Args:
-        dataset: Dataset, the original; its test items are not looked at by what refits or decides.
-        variant: Variant.
+        dataset: the original; its test items are not looked at by what refits or decides.
         personal: whether refitted rows serve, whatever --personal says; None to go by it.
 
     Raises:
@@ -76,15 +75,10 @@ def load_serving(dataset: Dataset, variant: Variant, personal: bool | None = Non
 
 
 def prefers_personal(trained_rows: dict, personal_rows: dict, dataset: Dataset, variant: Variant) -> bool:
-    """Whether refitted rows rank the validation items clearly better; says so in the log.
+    """Whether parameters with refitted rows rank the validation items of the original Dataset clearly better; logs it.
 
     Clearly: of the users whose validation item is a hit with one kind of rows only, so many more are with refitted ones that
     chance alone would hardly do it. A difference within the noise is no reason to leave what the model was evaluated with.
-
-    Args:
-        trained_rows, personal_rows: parameters, see Network.values.
-        dataset: Dataset, the original.
-        variant: Variant.
     """
     config, net = variant.config, build(dataset, variant.config)
     candidates = evaluation_candidates(dataset, "validation", config)

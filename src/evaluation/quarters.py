@@ -17,15 +17,10 @@ def quarter_of(number: np.ndarray | pd.Series) -> np.ndarray:
 
 
 def changes_in_quarters(users: pd.DataFrame, number: np.ndarray | pd.Series) -> pd.DataFrame:
-    """The changes of users in quarters by a number; all together if it is the same for all.
+    """The changes of users in quarters by a number, see quarter_of; all together if it is the same for all.
 
-    Args:
-        users: loss_change in nats and hit_change (1, 0 or -1), a row for each user.
-        number: see quarter_of.
-
-    Returns:
-        DataFrame with a row for each quarter: users, low and high (ends of the number), loss_change, worse (share of the
-        users whose loss rose), hit_change.
+    `users`: loss_change in nats and hit_change (1, 0 or -1), a row for each user. Returns a row for each quarter: users, low
+    and high (ends of the number), and the means loss_change, worse (share of the users whose loss rose) and hit_change.
     """
     rows = users.assign(number=number, worse=users.loss_change > 0).groupby(quarter_of(number))
     return rows.agg(users=("number", "size"), low=("number", "min"), high=("number", "max"),

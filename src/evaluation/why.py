@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from ..common.columns import clean_text
+from ..common.columns import clean_text, positions
 from ..common.errors import InputError
 from ..common.terminal import paint
 from ..common.variant import Variant
@@ -39,52 +39,36 @@ def why(variant: Variant) -> None:
     config = variant.config
     if config.personal != "False":
         raise InputError(f"--personal {config.personal}: --why tells what trained rows recommend, and why; leave it out")
-    dataset = dataset_of(variant)
-    user, item = _asked(dataset, config)
+
+    def refuse(why):
+        raise InputError(f"--why {' '.join(config.why)}: {why}")
+    dataset, listed = dataset_of(variant), f"name one that --recommend {config.why[0]} lists"
+    users, item = find_users(dataset, config.why[0], "why"), positions(dataset.item_ids, [clean_text(config.why[1])])[0]
+    if len(users) > 1:
+        refuse(f"names {len(users)} users; name one, and an item")
+    if item < 0:
+        refuse(f"no item {config.why[1]!r} in {dataset.name}; {listed}")
+    unseen = ~have_had(users, dataset)[0]
+    if not unseen[item]:
+        refuse(f"they have had this item, so that it is not recommended; {listed}")
     known = trained_on(dataset, variant)
     set_device(config)
     rows = load_serving(dataset, variant).refits(known, config)
-    unseen, catalogue = ~have_had(np.array([user]), dataset)[0], load_catalogue(dataset, config)
-    found = explained(rows, user, item, unseen, config.top_k, catalogue)
+    found = explained(rows, users[0], item, unseen, config.top_k, load_catalogue(dataset, config))
     if (place := found["item"]["rank"]) > config.top_k:
-        raise InputError(f"{_option(config)}: {variant.model} has this item at place {place}, so that it is not "
-                         f"recommended; name one of the {config.top_k} that --recommend {config.why[0]} lists"
-                         f"{' with --masked' if variant.masked else ''}, or raise --top_k")
-    answer = Reasons({"model": variant.model, "dataset": config.dataset, USER: original_id(dataset.user_ids, user),
+        refuse(f"{variant.model} has this item at place {place}, so that it is not recommended; {listed}"
+               f"{' with --masked' if variant.masked else ''}, or raise --top_k above {config.top_k}")
+    answer = Reasons({"model": variant.model, "dataset": config.dataset, USER: original_id(dataset.user_ids, users[0]),
                       "top_k": config.top_k, **found})
-    if variant.masked:
-        answer.noun = "disclosed interaction"
+    answer.noun = "disclosed interaction" if variant.masked else "interaction"
     answer.show(config.format)
-
-
-def _option(config):
-    return f"--why {' '.join(config.why)}"
-
-
-def _asked(dataset, config):
-    """Positions of the user and of the item that are asked about."""
-    users = find_users(dataset, config.why[0], "why")
-    if len(users) > 1:
-        raise InputError(f"{_option(config)}: names {len(users)} users; name one, and an item")
-    place = {str(name): k for k, name in enumerate(dataset.item_ids)}
-    item = place.get(clean_text(config.why[1]))
-    if item is None:
-        raise InputError(f"{_option(config)}: no item {config.why[1]!r} in {dataset.name}; its {dataset.num_items:,} items "
-                         f"have ids such as {', '.join(map(str, dataset.item_ids[:3]))}")
-    if have_had(users, dataset)[0, item]:
-        raise InputError(f"{_option(config)}: they have had this item, so that it is not recommended; name one that "
-                         f"--recommend {config.why[0]} lists")
-    return users[0], item
 
 
 def explained(rows: Rows, user: int, item: int, unseen: np.ndarray, k: int, catalogue: pd.DataFrame) -> dict:
     """Refits a user's row without each interaction, and finds the fewest without which an item leaves their list.
 
-    Args:
-        rows: Rows, of the dataset that the model was trained on.
-        unseen: (num_items,) bool, what may be recommended.
-        k: length of the list.
-        catalogue: see load_catalogue.
+    `rows` are of the dataset that the model was trained on; `unseen`: (num_items,) bool, what may be recommended; `k`: how
+    long the list is.
 
     Returns:
         A dict that JSON can hold: `item`; `interactions`, those that lift the item most first, with their effects, the
@@ -116,7 +100,6 @@ def explained(rows: Rows, user: int, item: int, unseen: np.ndarray, k: int, cata
 
 class Reasons(Answer):
     """What explained says about an item that a model recommends to a user; `noun` is what their interactions are called."""
-    noun = "interaction"
 
     def lines(self) -> Iterator[str]:
         item, least, rows = self["item"], self["fewest"], self["interactions"]

@@ -71,7 +71,9 @@ class Withdrawal:
         return rows
 
     def _with_rows(self, values, users, rows):
-        return self.net.with_user_rows(values, _replaced(self.net.user_rows(values), users, rows))
+        whole = self.net.user_rows(values).copy()
+        whole[users] = rows
+        return self.net.with_user_rows(values, whole)
 
     def _of_pairs(self, user, item):
         """(p,) probabilities of pairs and (p, d) gradients of their logits in the item's row."""
@@ -93,12 +95,13 @@ class Withdrawal:
         items, at = np.unique(item, return_inverse=True)
         slope = np.zeros((len(items), gradient.shape[1]))
         np.add.at(slope, at, change)
-        rows = self.net.item_rows(values)
+        rows = self.net.item_rows(values).copy()
         hessian = self._hessian_of_others(items, users) + ITEM_PRIOR * prior_of(rows).precision
         curved = gradient * np.sqrt(weight * probability * (1 - probability))[:, None]
         for k, own in enumerate(np.split(curved[np.argsort(at, kind="stable")], np.cumsum(np.bincount(at))[:-1])):
             hessian[k] += own.T @ own
-        return _replaced(rows, items, rows[items] - np.linalg.solve(hessian, slope[..., None])[..., 0])
+        rows[items] = rows[items] - np.linalg.solve(hessian, slope[..., None])[..., 0]
+        return rows
 
     def _hessian_of_others(self, items, users):
         """(t, d, d) Hessians in the rows of (t,) items of the losses of all users but those who withdraw, from a sample."""
@@ -117,10 +120,3 @@ class Withdrawal:
         probability, gradient = self._of_pairs(user.ravel(), np.repeat(items, 2 * size))
         scale = np.sqrt(weight.ravel() * probability * (1 - probability)).astype(np.float32)
         return gram((gradient * scale[:, None]).reshape(*user.shape, -1))
-
-
-def _replaced(rows, places, new):
-    """A copy of (n, d) rows with others in some places."""
-    rows = rows.copy()
-    rows[places] = new
-    return rows

@@ -34,11 +34,9 @@ def live_lists(users: np.ndarray, dataset: Dataset, decisions: Decisions, servin
 
     Args:
         users: (u,) ascending positions.
-        dataset: Dataset, the original.
-        decisions: Decisions that a game made.
-        serving: Serving of the masked model.
+        dataset, serving: the original Dataset, and the masked model.
         k: length of a list.
-        config: seed, chunk_size, eval_batch_size and those of the model.
+        config: seed, num_neg and chunk_size, see Rows.
 
     Returns:
         For each user SIZES lists of items, of the smallest selection first, then that of all that may be used.

@@ -51,7 +51,8 @@ def users_page(results, config):
                 "next": None if hide_next else int(np.searchsorted(items, dataset.test[user])),
                 "ranks": {model: int(found.users["rank"].iloc[place]) + 1 for model, found in results.models.items()
                           if found.record},
-                "lists": {model: _scored(items, *found[k]) for model, found in lists.items()}}
+                "lists": {model: [[int(np.searchsorted(items, i)), round(float(score), 4)] for i, score in zip(*found[k])]
+                          for model, found in lists.items()}}
         if k < len(live):  # from the smallest selection to the largest, then of all that may be selected
             page["live"] = [np.searchsorted(items, found).tolist() for found in live[k]]
         pages.append(page)
@@ -86,11 +87,6 @@ def _columns(decisions, rule, part, vetoed):
         columns.update(influence=(decisions.influence, 0, "<f4"), expected=(decisions.expected, 0, "<f8"))
     return {name: packed(np.concatenate([values[part], np.full(vetoed, of_vetoed)]), kind)
             for name, (values, of_vetoed, kind) in columns.items()}
-
-
-def _scored(items, chosen, scores):
-    """What top_items found for a user, as a list of [position in `items`, score]."""
-    return [[int(i), round(float(score), 4)] for i, score in zip(np.searchsorted(items, chosen), scores)]
 
 
 def sample_users(dataset, config):
