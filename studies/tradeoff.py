@@ -15,12 +15,11 @@ from src.common.figures import as_written, picture
 from src.common.plugins import label
 from src.common.stage import main
 from src.common.wording import counted
-from src.constants import TIMESTAMP
 from src.dataset import load_dataset
 from src.evaluation.compare import rankings
 from src.evaluation.quarters import changes_in_quarters, quarter_of
 from src.game.strategies import IFRQE, NONE, STRATEGIES
-from src.sources.interactions import read_ratings_column, time_unit
+from src.sources.interactions import read_interactions, time_unit
 
 from .grid import Study, averages, markdown_table, names_of, needs_validation, seeds_of
 from .masks import (
@@ -99,7 +98,8 @@ def table_of_users(runs, config):
     users = dataset.scored
     kind = {"history": dataset.history.length[users]}
     if (seconds := UNITS.get(time_unit(config))):
-        held_out = read_ratings_column(config, TIMESTAMP)[dataset.held_out[users]]
+        whole = read_interactions(config)
+        held_out = whole.time[np.argsort(whole.rows)][dataset.held_out[users]]
         kind["gap"] = (held_out[:, -1] - held_out[:, -2]) * (seconds / MINUTE)
     everything = {row.seed: row.values for row in _rows(runs) if row.strategy == NONE}
     tables = [pd.DataFrame()]

@@ -172,14 +172,11 @@ def show_bars(shown: bool | None) -> None:
 @contextlib.contextmanager
 def off_the_record() -> Iterator[None]:
     """While it lasts, the log goes to the screen alone and not to its file."""
-    files = [handler for handler in logger.handlers if isinstance(handler, logging.FileHandler)]
-    for handler in files:
-        logger.removeHandler(handler)
-    try:
+    with contextlib.ExitStack() as afterwards:
+        for handler in [handler for handler in logger.handlers if isinstance(handler, logging.FileHandler)]:
+            logger.removeHandler(handler)
+            afterwards.callback(logger.addHandler, handler)
         yield
-    finally:
-        for handler in files:
-            logger.addHandler(handler)
 
 
 @contextlib.contextmanager

@@ -22,7 +22,7 @@ from ..config import Config
 from ..constants import GENRE, ITEM, MOVIES_FILE, RATING, RATINGS_FILE, UNWILLINGNESS, UNWILLINGNESS_FILE, USER
 from ..history import History
 from ..sources.catalogue import genres_of
-from ..sources.interactions import Interactions, read_interactions, read_ratings_column
+from ..sources.interactions import Interactions, read_interactions, read_ratings
 from ..stat_utils import generator
 from .rules import ALL, NAMED, UNKNOWN, Rules, listed
 from .withdrawn import withdrawn_path
@@ -193,7 +193,7 @@ def load_unwillingness(dataset, config: Config) -> np.ndarray:
 
 
 def _by_rating(data, config):
-    rating = read_ratings_column(config, RATING)
+    rating = read_ratings(config)
     if rating is None or np.ptp(rating) == 0:
         raise InputError(f"{dataset_folder(config) / RATINGS_FILE}: has no column {RATING} with different numbers, which "
                          "--unwillingness ratings needs; choose another")

@@ -11,6 +11,7 @@ import pandas as pd
 from ..common.columns import BLANKS, NO_GENRE, PARTED, clean_ids, clean_text, printable
 from ..common.errors import InputError
 from ..common.tables import read_table
+from ..common.terminal import printable as on_one_line
 from ..common.variant import dataset_folder
 from ..config import Config
 from ..constants import DATASET_FILE, GENRE, GENRES, ITEM, MOVIE_COLUMNS, MOVIES_FILE, TITLE, USER
@@ -116,8 +117,8 @@ def clean_movies(table: pd.DataFrame, name: str | Path, bars: bool = False, blan
         logger.warning("%s: %s rows with a title have no %s and are left out, e.g. row %d", name, f"{len(lost):,}", ITEM,
                        lost[0] + 1)
     genres = ["|".join(filter(None, map(_clean_genre, parts))) for parts in _parted(genres[there], name, bars, blanks)]
-    movies = pd.DataFrame({ITEM: ids.unique[ids.code[there]], TITLE: [_one_line(title) for title in titles[there]],
-                           GENRES: genres}, dtype=object)
+    titles = [title if printable(title) else on_one_line(title) for title in titles[there]]
+    movies = pd.DataFrame({ITEM: ids.unique[ids.code[there]], TITLE: titles, GENRES: genres}, dtype=object)
     repeated = movies.duplicated(ITEM)
     if repeated.any():
         logger.warning("%s: %s rows repeat an item, e.g. %s; of each item the first row counts", name,
@@ -147,8 +148,3 @@ def _of_list(text):
 def _clean_genre(text):
     """The name of a genre without blanks around it or twice between words."""
     return " ".join(clean_text(text).split())
-
-
-def _one_line(title):
-    """A title on one line: control characters and line breaks become blanks."""
-    return title if printable(title) else "".join(c if printable(c) else " " for c in title).strip()

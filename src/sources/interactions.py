@@ -14,13 +14,14 @@ from ..common import columns
 from ..common.errors import InputError
 from ..common.files import read_json
 from ..common.tables import read_table
-from ..common.variant import DIGESTS, check_record, check_tables, ratings_path
+from ..common.variant import DIGESTS, REMADE, check_record, check_tables, ratings_path, record_of
 from ..config import Config
 from ..constants import (
     DATASET_FILE,
     HELD_OUT_FILE,
     ITEM,
     MOVIES_FILE,
+    RATING,
     RATING_COLUMNS,
     RATINGS_FILE,
     READER,
@@ -35,7 +36,6 @@ from .catalogue import read_movies
 logger = logging.getLogger("ifrqe")
 
 _EACH = "user", "item", "rows", "time"  # what there is of each interaction
-_ANEW = "make the dataset anew with scripts/run_download_dataset.sh --overwrite"
 
 
 @dataclass
@@ -123,7 +123,7 @@ def read_interactions(config: Config) -> Interactions:
     check_tables(path.parent)
     table = _read(path, record)
     if not len(table.time):
-        raise InputError(f"{path}: holds no ratings; {_ANEW}")
+        raise InputError(f"{path}: holds no ratings; {REMADE}")
     ids = _ids(path, [table], record)
     whole, = _placed(ids, path.with_name(MOVIES_FILE), [table])
     number = whole.history.length
@@ -191,7 +191,7 @@ def _read(path, record):
     try:
         table = read_table(path, RATING_COLUMNS, names, extra="quiet")
     except InputError as e:
-        raise InputError(f"{e} ({_ANEW})") from e
+        raise InputError(f"{e} ({REMADE})") from e
     time = columns.times(table[TIMESTAMP], path) if len(table) else (np.zeros(0), columns.ORDER)
     return _Table(path, *(columns.clean_ids(table[column], path, column) for column in (USER, ITEM)), *time)
 
@@ -226,22 +226,16 @@ def _placed(ids, source, tables):
     return found
 
 
-def read_ratings_column(config: Config, column: str) -> np.ndarray | None:
-    """(rows,) numbers of the column RATING or TIMESTAMP, in the order of ratings.csv; None if it is not there.
-
-    Raises:
-        InputError: names the row that is wrong.
-    """
+def read_ratings(config: Config) -> np.ndarray | None:
+    """(rows,) numbers of the column RATING of ratings.csv, None if it is not there; InputError names a row that is wrong."""
     path = ratings_path(config)
-    table = read_table(path, RATING_COLUMNS, extra="quiet")
-    if column not in table:
-        return None
-    return columns.times(table[column], path)[0] if column == TIMESTAMP else columns.numbers(table[column], path, column)
+    table = read_table(path, [RATING], extra="quiet")
+    return columns.numbers(table[RATING], path, RATING) if RATING in table else None
 
 
 def time_unit(config: Config) -> str:
     """The unit of the timestamps in ratings.csv: one of columns.UNITS, or columns.ORDER where only their order counts."""
     path = ratings_path(config)
-    record = path.with_name(DATASET_FILE)
-    unit = read_json(record, _ANEW).get(TIME_UNIT) if record.exists() else None
-    return unit or columns.times(read_table(path, RATING_COLUMNS, [TIMESTAMP], extra="quiet")[TIMESTAMP], path)[1]
+    if unit := record_of(path.parent).get(TIME_UNIT):
+        return unit
+    return columns.times(read_table(path, RATING_COLUMNS, [TIMESTAMP], extra="quiet")[TIMESTAMP], path)[1]

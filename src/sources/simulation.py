@@ -53,7 +53,7 @@ def simulate(num_users, num_items, num_ratings, seed):
     age = (np.arange(num_ratings) - start[user]) / counts[user]  # 0 = first, towards 1 = last of a history
     genre = _choose_genres(user, age, early, late, genres_of.any(0), rng)
     item = _choose_items(user, genre, genres_of, popularity, rng)
-    item = _place_unseen_items(user, item, num_items, rng)
+    item = _place_unseen_items(item, num_items, rng)
 
     taste = _of_genres(early, user, genres_of, item)
     rating = np.clip(np.rint(3 + 2 * taste + rng.normal(0, 0.9, num_ratings)), 1, 5).astype(np.int8)
@@ -104,8 +104,7 @@ def _history_lengths(num_users, num_items, num_ratings, rng):
 def _choose_genres(user, age, early, late, present, rng):
     """(ratings,) genre of each rating: drawn by the user's taste at that age where a run starts, then kept."""
     starts = rng.random(len(user)) < 1 / RUN
-    starts[np.flatnonzero(np.r_[True, user[1:] != user[:-1]])] = True
-    at = np.flatnonzero(starts)
+    at = np.flatnonzero(starts | np.r_[True, user[1:] != user[:-1]])
     cumulative = [np.cumsum(t * present / np.maximum((t * present).sum(1, keepdims=True), 1e-12), axis=1)
                   for t in (early, late)]
     chosen = np.empty(len(at), np.int8)
@@ -145,23 +144,15 @@ def _choose_items(user, genre, genres_of, popularity, rng):
 
 def _repeats(user, item, num_items, rows):
     """Those of ascending `rows` whose (user, item) pair occurred in an earlier one of them."""
-    key = user[rows].astype(np.int64) * num_items + item[rows]
-    order = np.argsort(key, kind="stable")
-    key = key[order]
-    return np.sort(rows[order[1:][key[1:] == key[:-1]]])
+    return rows[pd.Series(user[rows].astype(np.int64) * num_items + item[rows]).duplicated().to_numpy()]
 
 
-def _place_unseen_items(user, item, num_items, rng):
+def _place_unseen_items(item, num_items, rng):
     """Gives each item that nobody rated one rating of an item that has several."""
-    counts = np.bincount(item, minlength=num_items)
-    unseen = np.flatnonzero(counts == 0)
+    unseen = np.flatnonzero(np.bincount(item, minlength=num_items) == 0)
     order = rng.permutation(len(item))
-    if not len(unseen):
-        return item
-    first = np.zeros(len(item), bool)
-    first[np.unique(item[order], return_index=True)[1]] = True  # one rating of each item stays
-    item = item.copy()
-    item[order[~first][:len(unseen)]] = unseen
+    spare = order[pd.Series(item[order]).duplicated().to_numpy()]  # one rating of each item stays
+    item[spare[:len(unseen)]] = unseen
     return item
 
 
