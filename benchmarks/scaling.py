@@ -18,7 +18,7 @@ from src.common.files import write_json
 from src.common.machine import hardware, peak_rss_mb
 from src.common.stage import main
 from src.constants import ITEM, SIMULATION, TIMESTAMP, USER
-from src.dataset import Ids, split
+from src.dataset import split
 from src.device_adapter import set_device
 from src.influence_function import influences
 from src.network import build
@@ -44,7 +44,7 @@ def measure(config, path):
     """Seconds and memory of the influences of the dataset in a file of arrays, as a dict."""
     set_device(config)
     with np.load(path) as arrays:
-        ids = Ids(np.arange(int(arrays["num_users"])), np.arange(int(arrays["num_items"])))
+        ids = np.arange(int(arrays["num_users"])), np.arange(int(arrays["num_items"]))
         dataset = split(SIMULATION, ids, (arrays["user"], arrays["item"], arrays["time"]))
     values = build(dataset, config.replace(embedding_std=0.3)).values()
     reset_peak_rss()

@@ -27,7 +27,7 @@ from .game.problem import load_problem
 from .network import Network, build
 from .options import KINDS, options_of
 from .sources.checks import clean
-from .sources.interactions import Ids, ordered
+from .sources.interactions import ordered
 from .training.train import train_in_memory
 
 logging.getLogger("ifrqe").addHandler(logging.NullHandler())  # else Python prints warnings for which nobody has asked
@@ -107,7 +107,7 @@ def decide(interactions: pd.DataFrame, unwillingness: float | str | np.ndarray |
     ratings, _ = clean(table, NAME, config.duplicates)
     row, coded = ratings.index.to_numpy(), [pd.factorize(ratings[column].to_numpy(), sort=True) for column in (USER, ITEM)]
     codes, ids = zip(*coded)
-    whole = ordered(NAME, Ids(*ids), (*codes, ratings[TIMESTAMP].to_numpy()))
+    whole = ordered(NAME, ids, (*codes, ratings[TIMESTAMP].to_numpy()))
     whole.rows = row[whole.rows]
     dataset = split_allowed(whole, 0, np.where(config.veto & (b[whole.rows] == 1), VETO, 0))
     if not dataset.num_interactions:

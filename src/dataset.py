@@ -23,7 +23,7 @@ from .consent.allowed import TOO_FEW, WAITS, Consent, Dropped, barred
 from .consent.withdrawn import check_head, read_requests, taken_back, taken_since
 from .constants import DATASET_FILE, HELD_OUT_FILE, HOLDOUT
 from .history import History
-from .sources.interactions import Ids, Interactions, ordered, read_interactions, read_masked
+from .sources.interactions import Interactions, ordered, read_interactions, read_masked
 from .stat_utils import PairSet
 
 logger = logging.getLogger("ifrqe")
@@ -191,7 +191,7 @@ def without_test_items(dataset: Dataset) -> Dataset:
     return dataclasses.replace(dataset, held=HeldOut(dataset.validation, None))
 
 
-def split(name: str, ids: Ids, ratings: tuple, holdout: int = 2) -> Dataset:
+def split(name: str, ids: tuple, ratings: tuple, holdout: int = 2) -> Dataset:
     """Leave-one-out split, by time and then by their order, of (r,) positions of users and of items, and times.
 
     Every user needs `holdout` of them, 0 to 2.
@@ -294,5 +294,5 @@ def _masked(config, masked, requests):
         raise InputError(f"{folder / HELD_OUT_FILE}: is not of --holdout {config.holdout}, or lacks rows; run preprocess.py "
                          "with the same --holdout")
     place = np.where(history.length[:, None] > 0, history.first[:, None] + np.arange(config.holdout), -1)
-    return Dataset(trained.name, trained.ids, trained.user, trained.item, trained.rows, trained.time,
+    return Dataset(trained.name, *trained.ids, trained.user, trained.item, trained.rows, trained.time,
                    HeldOut.of(held, place), consent=Consent(requests=len(requests)))

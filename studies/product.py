@@ -44,7 +44,6 @@ from src.game.strategies import STRATEGIES, find, influence_groups
 from src.game.update import update
 from src.network import score, score_all
 from src.options import EVALUATED, MASK, TRAINED
-from src.sources.interactions import read_ratings_column
 from src.stat_utils import generator
 from src.training.checkpoint import load_checkpoint
 from src.training.train import train
@@ -102,7 +101,7 @@ class Hidden:
         self.candidates = evaluation_candidates(data, "test", self.config)
         self.table = pd.DataFrame({USER: data.user_ids[data.user], ITEM: data.item_ids[data.item],
                                    UNWILLINGNESS: load_unwillingness(data, self.config),
-                                   TIMESTAMP: read_ratings_column(self.config, TIMESTAMP)[data.rows]})
+                                   TIMESTAMP: data.time})
 
     def run(self, name, strategy, holdout=0, without=False, copied=None, **more):
         """The settings of a run in a folder of its own, with the data but those `without`, or `copied` from another run."""

@@ -4,7 +4,7 @@ import pytest
 from mindspore import Tensor
 from mindspore import dtype as mstype
 
-from src.dataset import Ids, load_dataset, split
+from src.dataset import load_dataset, split
 from src.lightgcn import LightGCN, Propagation
 from src.network import build
 from src.training.steps import TrainSteps
@@ -79,7 +79,7 @@ def test_training_on_a_part_is_training_on_data_that_never_had_the_rest(made):
     config, dataset, _ = made
     kept = np.arange(dataset.num_interactions) % 3 > 0
     user, item = dataset.user[kept], dataset.item[kept]
-    without = split("other", Ids(dataset.user_ids, dataset.item_ids),
+    without = split("other", dataset.ids,
                     (np.r_[user, np.arange(4), np.arange(4)], np.r_[item, dataset.validation, dataset.test],
                      np.r_[np.arange(len(user)), [1000] * 4, [2000] * 4]))
     assert np.array_equal(without.item, item) and np.array_equal(without.test, dataset.test)

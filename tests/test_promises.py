@@ -21,7 +21,7 @@ from src.game.preprocess import preprocess
 from src.game.problem import Problem
 from src.game.strategies import Strategies
 from src.movielens import prepare
-from src.sources.interactions import Ids, ordered, read_interactions
+from src.sources.interactions import ordered, read_interactions
 from src.training.train import train
 from tests.small import SMALL, refused
 
@@ -33,7 +33,7 @@ def random_interactions(rng, users=None, items=None):
     users, items = users or int(rng.integers(2, 12)), items or int(rng.integers(14, 30))
     pairs = [(u, i) for u in range(users) for i in rng.permutation(items)[:rng.integers(2, 13)]]
     user, item = np.array(pairs)[rng.permutation(len(pairs))].T
-    return ordered("random", Ids(np.arange(users), np.arange(items)), (user, item, rng.integers(0, 6, len(pairs))))
+    return ordered("random", (np.arange(users), np.arange(items)), (user, item, rng.integers(0, 6, len(pairs))))
 
 
 @pytest.mark.parametrize("seed", range(40))

@@ -15,6 +15,8 @@ from pathlib import Path
 
 from ..constants import MODELS
 
+_ROOT, _NAME = Path(__file__).resolve().parent.parent, __package__.split(".")[0]  # of this package
+
 
 def hardware() -> str:
     """One line: processor, cores, memory, versions; what cannot be found out is left out."""
@@ -52,39 +54,31 @@ def code_digest(module: str, model: str) -> str:
 
     A base model is imported by its name, so it is named here. Of other files beside them, such as templates, nothing counts.
     """
-    root = Path(__file__).resolve().parent.parent
     if module == "__main__":  # a study that runs as a program
         module = sys.modules[module].__spec__.name
-    found, left = set(), [_place(module).with_suffix(".py")]
-    left += [root / f"{model}.py"] if model in MODELS else []
-    while left:
-        path = left.pop()
-        if path not in found:
-            found.add(path)
-            left += _imported(path)
+    found = _needed(_place(module).with_suffix(".py")) | (_needed(_ROOT / f"{model}.py") if model in MODELS else set())
     state = hashlib.sha256()
     for path in sorted({*found, *(c for path in found if (c := path.with_suffix(".c")).is_file())}):
-        state.update(f"{path.relative_to(root.parent).as_posix()}\0".encode() + path.read_bytes() + b"\0")
+        state.update(f"{path.relative_to(_ROOT.parent).as_posix()}\0".encode() + path.read_bytes() + b"\0")
     return state.hexdigest()
 
 
 def _place(name):
     """Where a package or module lies that is named as in an import, without a suffix: in this program, or beside it."""
     top, *rest = name.split(".")
-    root = Path(__file__).resolve().parent.parent
-    return (root if top == __package__.split(".")[0] else root.parent / top).joinpath(*rest)
+    return (_ROOT if top == _NAME else _ROOT.parent / top).joinpath(*rest)
 
 
 @functools.cache
-def _imported(path):
-    """The modules of this program that a file imports, or of its own package, wherever in it that stands."""
-    found = []
+def _needed(path):
+    """A file, and all modules of this program or of the file's package that it imports, wherever, and that these import."""
+    found = {path}
     for node in ast.walk(ast.parse(path.read_bytes())):
-        if isinstance(node, ast.ImportFrom) and (node.level or node.module.split(".")[0] == __package__.split(".")[0]):
+        if isinstance(node, ast.ImportFrom) and (node.level or node.module.split(".")[0] == _NAME):
             names = (node.module or "").split(".")
             base = path.parents[node.level - 1].joinpath(*names) if node.level else _place(node.module)
-            found += [file for place in (base, *(base / name.name for name in node.names))
-                      if (file := place.with_suffix(".py")).is_file()]
+            found.update(*(_needed(file) for place in (base, *(base / name.name for name in node.names))
+                           if (file := place.with_suffix(".py")).is_file()))
     return found
 
 

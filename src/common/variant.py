@@ -45,9 +45,8 @@ def ratings_path(config: Config, masked: bool = False) -> Path:
     """Path of ratings.csv; raises InputError with the command that makes it if it is missing."""
     path = dataset_folder(config, masked) / RATINGS_FILE
     if not path.is_file():
-        command = f"scripts/run_download_dataset.sh --dataset {config.dataset} first"
-        if masked:
-            command = "preprocess.py first, which makes none where --veto leaves nothing to train on"
+        command = "preprocess.py first, which makes none where --veto leaves nothing to train on" if masked else \
+            f"scripts/run_download_dataset.sh --dataset {config.dataset} first"
         raise InputError(f"{path}: no such file; make it with {command}, or set --data_path")
     return path
 

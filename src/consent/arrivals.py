@@ -14,7 +14,7 @@ from ..common.tables import existing_file, read_table
 from ..common.wording import counted
 from ..config import Config
 from ..constants import ITEM, RATING, RATINGS_FILE, TEXT_IDS, TIMESTAMP, UNWILLINGNESS, USER
-from ..sources.interactions import Ids, Interactions, ordered, time_unit
+from ..sources.interactions import Interactions, ordered, time_unit
 from ..stat_utils import generator
 from .rules import listed, unwillingness_in
 from .unwillingness import stated, unwillingness_source
@@ -75,10 +75,10 @@ def read_arrivals(option: str, known: Interactions, config: Config, record: dict
     if (there := int((item >= 0).sum()) - len(chosen)):
         logger.info("%s: %s there already, and %s", path, counted(there, "row"), "stay as they were decided")
     if strangers:
-        known = dataclasses.replace(known.some(slice(0)), ids=Ids(known.user_ids[:0], known.item_ids), time=np.zeros(0))
+        known = dataclasses.replace(known.some(slice(0)), user_ids=known.user_ids[:0], time=np.zeros(0))
     names = np.unique(np.concatenate([users.unique[users.code[chosen]], known.user_ids.astype(str).astype(object)]))
-    ids = Ids(in_order(names, USER in record.get(TEXT_IDS, ())), known.item_ids)
-    place, mine = (positions(ids.users, found) for found in (known.user_ids.astype(str), users.unique))
+    ids = in_order(names, USER in record.get(TEXT_IDS, ())), known.item_ids
+    place, mine = (positions(ids[0], found) for found in (known.user_ids.astype(str), users.unique))
     before = np.argsort(known.rows)  # in the order of the file, which breaks ties
     whole = ordered(known.name, ids, tuple(map(np.concatenate, (
         (place[known.user[before]], mine[users.code[chosen]]), (known.item[before], item[chosen]),

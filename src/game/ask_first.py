@@ -21,7 +21,6 @@ from ..history import History
 from ..influence.expected import expected_influence, per_item, target_items
 from ..influence_function import OWN_DATA, influences_of_pairs
 from ..network import build
-from ..sources.interactions import Ids
 from ..stat_utils import own_numbers
 from ..training.train import ANCHOR_SHARE
 from ..training.trainer import Trainer, train_on
@@ -39,11 +38,11 @@ _BELOW = 1e-9  # by how much, relatively, a price lies below that of the last an
 
 
 class DecidingSide:
-    """Trains on what is disclosed, and counts it: of Ids of users and items, and their Share. All it knows it `hear`s."""
+    """Trains on what is disclosed, and counts it: of Interactions.ids and their Share. All it knows it `hear`s."""
 
-    def __init__(self, ids: Ids, share: Share, config: Config, device: str):
+    def __init__(self, ids: tuple, share: Share, config: Config, device: str):
         self.ids, self.share, self.config, self.device = ids, share, config, device
-        self.held = HeldOut(None, np.full(len(ids.users), -1, np.int32))
+        self.held = HeldOut(None, np.full(len(ids[0]), -1, np.int32))
         self.epochs = sorted({max(1, round(part * config.train_epochs)) for part in EPOCHS})
 
     def hear(self, user: np.ndarray, item: np.ndarray, unwillingness: np.ndarray, trains: np.ndarray | None = None) -> None:
@@ -54,8 +53,8 @@ class DecidingSide:
         self.spent = float(self.share.total(unwillingness.sum()))
         if trains is not None:
             user, item = user[trains], item[trains]
-        share = self.share.part(History(user, len(self.ids.users)).length)
-        self.disclosed = Dataset(self.config.dataset, self.ids, user, item, None, None, self.held, share)
+        share = self.share.part(History(user, len(self.ids[0])).length)
+        self.disclosed = Dataset(self.config.dataset, *self.ids, user, item, None, None, self.held, share)
         # of whom so few interactions are disclosed that they may have no more, nothing may be known
         self.knows_somebody = (self.disclosed.all_interactions if trains is None else self.disclosed.informed.sum()) > 0
 

@@ -39,46 +39,35 @@ _EACH = "user", "item", "rows", "time"  # what there is of each interaction
 
 
 @dataclass
-class Ids:
-    """Original ids: position k of `users` and `items` is user or item k."""
-    users: np.ndarray
-    items: np.ndarray
-
-
-@dataclass
 class Interactions:
     """Interactions with 0-based ids.
 
     name: of the dataset.
-    ids: Ids.
+    user_ids, item_ids: (num_users,) and (num_items,) original ids.
     user, item: (n,) int32, by user and in order of time within a user.
     rows: (n,) int64, rows of ratings.csv of the interactions.
     time: (n,) numbers in the unit of ratings.csv, see time_unit; None where no rule asks for times any more.
     """
     name: str
-    ids: Ids
+    user_ids: np.ndarray
+    item_ids: np.ndarray
     user: np.ndarray
     item: np.ndarray
     rows: np.ndarray
     time: np.ndarray | None
 
     @property
-    def user_ids(self) -> np.ndarray:
-        """(num_users,) original ids."""
-        return self.ids.users
-
-    @property
-    def item_ids(self) -> np.ndarray:
-        """(num_items,) original ids."""
-        return self.ids.items
+    def ids(self) -> tuple[np.ndarray, np.ndarray]:
+        """Original ids of users and of items."""
+        return self.user_ids, self.item_ids
 
     @property
     def num_users(self) -> int:
-        return len(self.ids.users)
+        return len(self.user_ids)
 
     @property
     def num_items(self) -> int:
-        return len(self.ids.items)
+        return len(self.item_ids)
 
     @property
     def num_interactions(self) -> int:
@@ -101,12 +90,12 @@ class Interactions:
         return pd.Index(own).get_indexer(asked)
 
 
-def ordered(name: str, ids: Ids, ratings: tuple) -> Interactions:
-    """Interactions by user and time, from (r,) positions of users and of items, and times; ties stay in their order."""
+def ordered(name: str, ids: tuple, ratings: tuple) -> Interactions:
+    """Interactions by user and time, from Interactions.ids and (r,) positions of users and of items, and times, stably."""
     user, item, time = ratings
     order = np.lexsort((time, user))
     user, item = (np.asarray(values)[order].astype(np.int32) for values in (user, item))
-    return Interactions(name, ids, user, item, order, np.asarray(time)[order])
+    return Interactions(name, *ids, user, item, order, np.asarray(time)[order])
 
 
 def read_interactions(config: Config) -> Interactions:
@@ -128,7 +117,7 @@ def read_interactions(config: Config) -> Interactions:
     whole, = _placed(ids, path.with_name(MOVIES_FILE), [table])
     number = whole.history.length
     if number.min() < 2 and config.holdout:
-        raise InputError(f"{path}: user {ids.users[number.argmin()]} has fewer than 2 interactions, but test and validation "
+        raise InputError(f"{path}: user {ids[0][number.argmin()]} has fewer than 2 interactions, but test and validation "
                          "items are held out of each user; remove such users (the data stage does, by min_ratings), or give "
                          "--holdout 0")
     odd = (number < config.min_ratings) | (number > (config.max_ratings or np.inf))
@@ -197,12 +186,12 @@ def _read(path, record):
 
 
 def _ids(path, tables, record):
-    """Ids of the users that occur in tables, and of the items: those of the catalogue beside `path`, if there is one."""
+    """Original ids of the users that occur in tables, and of the items, those of the catalogue beside `path`, if any."""
     users, items = (np.unique(np.concatenate([getattr(table, name).unique for table in tables]))
                     for name in ("users", "items"))
     catalogue, text = path.with_name(MOVIES_FILE), record.get(TEXT_IDS, [])
     items = read_movies(catalogue)[ITEM].to_numpy() if catalogue.exists() else items
-    return Ids(columns.in_order(users, USER in text), columns.in_order(items, ITEM in text))
+    return columns.in_order(users, USER in text), columns.in_order(items, ITEM in text)
 
 
 def _placed(ids, source, tables):
@@ -210,7 +199,7 @@ def _placed(ids, source, tables):
     found = []
     for table in tables:
         place = []
-        for column, known, own in ((USER, ids.users, table.users), (ITEM, ids.items, table.items)):
+        for column, known, own in zip((USER, ITEM), ids, (table.users, table.items)):
             at = columns.positions(known, own.unique)
             if (at < 0).any():
                 raise InputError(f"{source}: lacks {column} {own.unique[at < 0][0]} of {table.path}; add its row, remove a "
@@ -221,7 +210,7 @@ def _placed(ids, source, tables):
     again = () if all(table.proven for table in tables) else pd.DataFrame({USER: user, ITEM: item}).duplicated().to_numpy()
     if any(again):
         k = again.argmax()
-        raise InputError(f"{tables[0].path}: user {ids.users[user[k]]} has item {ids.items[item[k]]} more than once; remove "
+        raise InputError(f"{tables[0].path}: user {ids[0][user[k]]} has item {ids[1][item[k]]} more than once; remove "
                          "the repeated row")
     return found
 

@@ -2,11 +2,8 @@
 import csv
 import functools
 import logging
-import lzma
 import re
-import struct
 import zipfile
-import zlib
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
@@ -24,10 +21,6 @@ ML_100K_GENRES = ("unknown", "Action", "Adventure", "Animation", "Children's", "
 
 _NO_MOVIES = pd.DataFrame(columns=MOVIE_COLUMNS)
 _DOUBLED = re.compile(r'"(?=.*"")(?:[^"]|"")*"', re.S)  # a field in quotes with doubled ones in it
-
-# What reading a damaged archive may raise, whatever is damaged in it.
-_DAMAGED = (zipfile.BadZipFile, EOFError, NotImplementedError, OSError, RuntimeError, ValueError, KeyError, IndexError,
-            OverflowError, struct.error, zlib.error, lzma.LZMAError)
 
 
 def read_source(path, items=None):
@@ -51,7 +44,9 @@ def read_source(path, items=None):
             return _read_zip(path, items)
         if suffix in (".inter", ".csv"):
             return _read_file(path, _read_atomic if suffix == ".inter" else _read_csv), _read_items(items)
-    except _DAMAGED as e:
+    except (InputError, MemoryError):
+        raise
+    except Exception as e:  # of a damaged archive it may be anything
         raise InputError(f"{path}: cannot be read ({e}); it may be cut short or no file of this kind, fetch it anew") from e
     raise InputError(f"{path}: unknown kind of file {suffix!r}; a .zip, .inter or .csv file is needed")
 

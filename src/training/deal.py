@@ -18,7 +18,6 @@ from ..config import Config
 from ..consent.allowed import NONE_DROPPED, WAITS, Consent, Dropped
 from ..consent.unwillingness import load_stated
 from ..dataset import Dataset, HeldOut, load_dataset
-from ..sources.interactions import Ids
 
 FEW = 4  # blocks a rank, below which blocks are shared out
 _EVERYONE, _OWN = "everyone.npz", "share_{}.npz"
@@ -114,10 +113,10 @@ def load_share(config: Config, masked: bool, folder: Path, exchange) -> Dataset:
     with np.load(folder / _EVERYONE, allow_pickle=True) as every:
         share = Part(rank, config.ranks, every["owner"], every["length"], every["users"], exchange)
         share.rows_sha256 = str(every["rows_sha256"])
-        ids = Ids(share.own(share.user_ids), every["items"])
+        ids = share.own(share.user_ids), every["items"]
     with np.load(folder / _OWN.format(rank)) as own:
         dropped = Dropped(**{field.name: own[f"dropped_{field.name}"] for field in dataclasses.fields(Dropped)})
-        return Dataset(dataset_folder(config, masked).name, ids, own["user"], own["item"], own["rows"], None,
+        return Dataset(dataset_folder(config, masked).name, *ids, own["user"], own["item"], own["rows"], None,
                        HeldOut(own.get("validation"), own["test"], own["held"]), share,
                        dropped if len(dropped.user) else None,
                        stated=tuple(own[name] for name in _STATED) if _STATED[0] in own else None)

@@ -12,14 +12,13 @@ from src.common.share import WHOLE
 from src.config import load_config
 from src.device_adapter import set_device
 from src.game.ask_first import DecidingSide
-from src.sources.interactions import Ids
 
 
 def main():
     arguments, users, items = pickle.load(sys.stdin.buffer)
     config, answer = load_config(arguments), sys.stdout.buffer
     mindspore.set_context(runtime_num_threads=1)  # as in the tests' own process
-    side = DecidingSide(Ids(users, items), WHOLE, config, set_device(config))
+    side = DecidingSide((users, items), WHOLE, config, set_device(config))
     with contextlib.suppress(EOFError):
         while True:
             if (told := pickle.load(sys.stdin.buffer)) is not None:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from src.dataset import Ids, load_dataset
+from src.dataset import load_dataset
 from src.influence.chunks import Chunks
 from src.influence.rows import ALL_WEIGHT, Rows, prior_of
 from src.ncf import NCF
@@ -99,7 +99,7 @@ def test_a_user_with_every_item_is_named(settings, write_ratings, cpu):
     write_ratings([(1, i, i) for i in range(6)] + [(2, i, i) for i in range(4)], items=range(6))
     config = settings(*SMALL)
     dataset = load_dataset(config.replace(holdout=2))
-    whole = dataclasses.replace(dataset, ids=Ids(dataset.ids.users, dataset.ids.items[:4]))
+    whole = dataclasses.replace(dataset, item_ids=dataset.item_ids[:4])
     with refused("user 1", "4 items"):
         Rows(build(dataset, config), whole, config).refitted(whole)
 

@@ -16,7 +16,6 @@ from src.game.decisions import read_decisions
 from src.report.live import ranked
 from src.report.page import HTML
 from src.report.results import Evaluated, read_results
-from src.sources.interactions import Ids
 
 
 def read(config):
@@ -61,7 +60,7 @@ def simulated_results(finished_run, users, length, items):
     user = np.repeat(np.arange(users, dtype=np.int32), length)
     item = np.concatenate([rng.permutation(items)[:length] for _ in range(users)]).astype(np.int32)
     validation, test = (rng.integers(0, items, users).astype(np.int32) for _ in range(2))
-    dataset = Dataset("large", Ids(np.arange(1, users + 1), np.arange(1, items + 1)), user, item, np.arange(len(user)),
+    dataset = Dataset("large", np.arange(1, users + 1), np.arange(1, items + 1), user, item, np.arange(len(user)),
                       None, HeldOut(validation, test, np.zeros((users, 2), int)))
     results = read_results(asked(finished_run))
     n = len(user)

@@ -18,7 +18,6 @@ from src.report import users as report_users
 from src.report.page import write_report
 from src.report.results import read_results
 from src.report.users import sample_users, users_page
-from src.sources.interactions import Ids
 from src.training.train import train
 from tests.report.reading import data_of, read, simulated_results, vetoed_items
 
@@ -100,8 +99,7 @@ def test_it_stays_small_whatever_the_data(cpu, finished_run, monkeypatch):
 
 def test_large_ids_stay_what_they_are(finished_run):
     results = read_results(asked(finished_run))
-    results.dataset = dataclasses.replace(
-        results.dataset, ids=Ids(76561197960265729 + np.arange(60), results.dataset.item_ids))
+    results.dataset = dataclasses.replace(results.dataset, user_ids=76561197960265729 + np.arange(60))
     for found in results.models.values():
         found.recommends = False  # no model is one of these users
     page = json.loads(json.dumps(users_page(results, finished_run)))

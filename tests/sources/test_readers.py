@@ -98,8 +98,9 @@ def test_an_item_file_of_another_stem(tmp_path, settings, caplog, inter, items, 
 def test_bad_csv_files_are_named(tmp_path, settings, content, named):
     path = tmp_path / "x.csv"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with refused("x.csv", named):
+    with refused("x.csv", named) as error:
         prepare(settings("--archive", path))
+    assert "cut short" not in str(error.value)  # it is whole, and fetching it anew is no remedy
     assert not (tmp_path / "data" / "tiny").exists()
 
 

@@ -57,10 +57,10 @@ def test_unfit_checkpoints_are_named(saved, settings):
         load_checkpoint(path, dataset, Variant(config))
     ratings.write_text(before)
     _, info = load_checkpoint(path, dataset, Variant(config))
-    dataset.ids.items = dataset.item_ids[:3]
+    dataset.item_ids = dataset.item_ids[:3]
     with refused(path, "num_items=4, but num_items=3"):
         load_checkpoint(path, dataset, Variant(config))
-    dataset.ids.items = np.array([1, 2, 3, 5])  # as many, but others
+    dataset.item_ids = np.array([1, 2, 3, 5])  # as many, but others
     with refused(path, "movies.csv"):
         load_checkpoint(path, dataset, Variant(config))
     content = path.read_bytes()
