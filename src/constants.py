@@ -17,6 +17,7 @@ TEXT_IDS, TIME_UNIT = "text_ids", "timestamp"  # keys of dataset.json: columns o
 READER = "reader"  # key of dataset.json: digests of the code that made the tables; none are of data by hand
 HOLDOUT = "holdout"  # key of dataset.json in a masked dataset: interactions that are held out of each user
 UPDATED = "updated"  # key of dataset.json: how many rows at the end of ratings.csv updates have added
+DRAWN = "unwillingness_drawn"  # key of dataset.json: whether an update has written down what had been drawn until then
 MASK_SETTINGS = "mask_settings"  # key of dataset.json in a masked dataset: the options that the mask depends on
 USER, ITEM, RATING, TIMESTAMP = "user_id", "item_id", "rating", "timestamp"
 GENRE, GENRES = "genre", "genres"  # one of an item's genres, as rules name it; all of them, joined by "|"

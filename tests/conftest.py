@@ -120,7 +120,8 @@ def product(tmp_path_factory, tmp_path):
         config = load_config([
             *(f"--{name}_path={path / name}" for name in ("data", "output", "checkpoint")), "--device_target", "CPU",
             "--dataset", "shop", "--archive", str(archive), "--min_ratings", "1", "--holdout", "0", "--train_epochs", "3",
-            "--num_eval_neg", "20", "--batch_size", "256", "--min_steps", "0", "--strategy", strategy, *map(str, options)])
+            "--num_eval_neg", "20", "--batch_size", "256", "--min_steps", "0", "--strategy", strategy,
+            *(str(rules if option == "RULES" else option) for option in options)])
         if not (path / "done").exists():
             _shop(archive, rules)
             _finish_product(config)

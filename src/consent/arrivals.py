@@ -13,7 +13,7 @@ from ..common.errors import InputError
 from ..common.tables import existing_file, read_table
 from ..common.wording import counted
 from ..config import Config
-from ..constants import ITEM, RATING, RATINGS_FILE, TEXT_IDS, TIMESTAMP, UNWILLINGNESS, USER
+from ..constants import DRAWN, ITEM, RATING, RATINGS_FILE, TEXT_IDS, TIMESTAMP, UNWILLINGNESS, USER
 from ..sources.interactions import Interactions, ordered, time_unit
 from ..stat_utils import generator
 from .rules import listed, unwillingness_in
@@ -86,8 +86,8 @@ def read_arrivals(option: str, known: Interactions, config: Config, record: dict
     if TIMESTAMP not in table and strangers:
         whole.time = None  # no rule may ask for it
     new = whole.rows >= len(before)
-    b, asked = np.full(len(new), np.nan), whole.some(new)
-    b[new] = _unwillingness(table, path, option, config, asked, chosen[asked.rows - len(before)])
+    b = np.full(len(new), np.nan)
+    b[new] = _unwillingness(table, path, option, config, record, whole, new, chosen[whole.rows[new] - len(before)])
     rating = numbers(table[RATING], path, RATING) if RATING in table else np.ones(len(table), np.int64)
     columns = {USER: users.unique[users.code], ITEM: items.unique[items.code], RATING: rating, TIMESTAMP: time}
     return Arrivals(whole, new, b, pd.DataFrame(columns).iloc[chosen])
@@ -112,22 +112,28 @@ def _times(table, path, known, config, strangers):
     return found
 
 
-def _unwillingness(table, path, option, config, asked, rows):
-    """(n,) float64 in [0, 1] of the Interactions `asked`, of `rows` of the table: by its column or else by the options."""
-    source, own = unwillingness_source(config), option == "update"
+def _unwillingness(table, path, option, config, record, whole, new, rows):
+    """(k,) float64 in [0, 1] of what is `new`, of (k,) rows of the table: by its column or else by the options."""
+    source, own, b = unwillingness_source(config), option == "update", None
+    if own and source in ("ratings", "genres"):
+        raise InputError(f"--unwillingness {source}: goes by a whole dataset, so that nothing can be added; make the mask "
+                         "anew with another")
     if UNWILLINGNESS in table:
-        if own and source != "file" and config.unwillingness != "auto" or config.willingness_file and own:
+        if own and source != "file" and (config.unwillingness != "auto" or config.willingness_file):
             said = "--willingness_file" if config.willingness_file else f"--unwillingness {source}"
             raise InputError(f"{path}: has a column {UNWILLINGNESS}, which the next mask would not go by, since {said} "
                              "states it for all; remove the column")
-        if config.willingness_file:
+        b = unwillingness_in(table, lambda bad, what: _refuse(bad, path, lambda _: f"has {what}"))[rows]
+        if config.willingness_file and not own:
             logger.warning("%s: not used, since %s has a column %s", config.willingness_file, path, UNWILLINGNESS)
-        return unwillingness_in(table, lambda bad, what: _refuse(bad, path, lambda _: f"has {what}"))[rows]
-    if source not in ("constant", "uniform", "willing"):
+        if not (config.willingness_file and own):
+            return b
+    elif source not in ("constant", "uniform", "willing") and not record.get(DRAWN) and len(rows):
         raise InputError(f"{path}: has no column {UNWILLINGNESS}, and --unwillingness {source} states that of the users of "
-                         "a dataset only; add the column, or say --unwillingness constant or uniform")
-    fixed = {"constant": config.unwillingness_value, "willing": 0}.get(source, "uniform on [0, 1] by seed")
-    logger.info("%s: has no column %s, so it is %s", path, UNWILLINGNESS, fixed)
-    drawn = generator(config.seed, "unwillingness of newcomers").random(len(table))
-    said, _ = stated(asked, config, whole=True)
-    return np.where(np.isnan(said), drawn[rows], said)
+                         f"a dataset only; add the column{'' if own else ', or say --unwillingness constant or uniform'}")
+    if b is None:
+        fixed = {"constant": config.unwillingness_value, "willing": 0}.get(source, "uniform on [0, 1] by seed")
+        logger.info("%s: has no column %s, so it is %s", path, UNWILLINGNESS, fixed)
+        b = generator(config.seed, "unwillingness of newcomers").random(len(table))[rows]
+    said = stated(whole, config, whole=True)[0][new]  # rules may be about what was there
+    return np.where(np.isnan(said), b, said)

@@ -40,6 +40,7 @@ from ..consent.unwillingness import load_stated, unwillingness_source
 from ..consent.withdrawn import read_requests
 from ..constants import (
     DATASET_FILE,
+    DRAWN,
     ITEM,
     RATINGS_FILE,
     READER,
@@ -88,7 +89,7 @@ def update(config: Config) -> None:
     left, sets = left_of(record, b.sum(), b[disclosed].sum()), sets_to_decide_by(models[0].sets, models[0].info, record)
     found = decide(arriving, models[0].rows, sets, record, left)
     decisions = before.with_decisions(found, arriving, after, b)
-    users = np.unique(after.user[new])
+    users = np.unique(arrivals.whole.user[arrivals.new])
     said = {"file_sha256": digest(config.update), "interactions": int(arrivals.new.sum()),
             "users": len(users), "new_users": int((models[0].place[users] < 0).sum()), "disclosed": int(
                 decisions.disclosed[new].sum()), "willingness_weight": found.weight}
@@ -208,6 +209,7 @@ def _write(config, before, arrivals, after, decisions, models, said):
                 append_rows(old, some, temporary)
         if _write_unwillingness(config, before, arrivals, files):
             decisions.record["unwillingness"] = "file"
+            counts[DRAWN] = True
         with files.rewrite(DECISIONS, path.name) as (old, temporary):
             decisions.write(temporary, after, (old, before.dataset))
         for model, known in zip(models, (after.part(decisions.disclosed), after)):
