@@ -160,7 +160,7 @@ import os, shutil, signal, sys
 from pathlib import Path
 sys.path.insert(0, {root!r})
 import src.common.files as files, src.common.together as together
-from src.common.together import finish
+from src.common.together import Together, finish
 from src.config import load_config
 from src.dataset import load_dataset
 from src.movielens import prepare
@@ -192,7 +192,7 @@ for step in range(60):
     done = os.waitpid(child, 0)[1] == 0
     config = settings(name)
     tables = folder / name / "tiny"
-    journal = finish(config)
+    journal = finish(Together(config))
     dataset = load_dataset(config.replace(archive=""))
     new = dataset.num_users == 7
     assert new or not (done or journal), step

@@ -90,8 +90,7 @@ def clean_ids(column: pd.Series, name: str | Path, what: str, row_name: Callable
                "export ids as text")]
     for is_fault, why in faults:
         bad = np.array([bool(is_fault(text)) for text in cleaned], bool)
-        if bad.any():
-            _refuse(bad[codes], name, row_name, lambda row: _shown(texts[codes[row]]), f"{what}{why}; {_MEND}")
+        _refuse(bad[codes], name, row_name, lambda row: _shown(texts[codes[row]]), f"{what}{why}; {_MEND}")
     unique, place = np.unique(np.array(cleaned, object), return_inverse=True)
     if len(unique) < len(cleaned):
         twice = next(text for text in texts if clean_text(text) != text)

@@ -18,7 +18,7 @@ from .files import digest, write_text
 from .locks import locked
 from .machine import code_digest, hardware, mindspore_version
 from .terminal import log_to, open_streams, show_error
-from .together import finish
+from .together import Together, finish
 
 logger = logging.getLogger("ifrqe")
 
@@ -127,7 +127,7 @@ def main(stage: Callable[[Config], None], name: str, description: str, arguments
         log = log_to(config.output_path, f"{name}.log", config.log_level, config.format == "json")
         with locked(name, config), log, _errors_to_log(config, name):
             logger.debug("%s %s with the settings %s", name, __version__, config.as_dict())
-            if finish(config):
+            if finish(Together(config)):
                 logger.info("what was stopped while its files were put in place is complete now")
             with adapter(config).session(config), _errors_to_log(config, name):  # a session may send the log elsewhere
                 stage(config)

@@ -150,17 +150,15 @@ def log_to(folder: str, name: str, level: str, results_alone: bool = False) -> I
     logger.setLevel(logging.DEBUG)
     logging.captureWarnings(True)
     show_bars(False if level == "quiet" else None)
-    for log, handler in added:
-        log.addHandler(handler)
-    try:
-        with _native_messages_to(file.stream):
-            yield
-    finally:
-        show_bars(False)
-        logging.captureWarnings(False)
+    with contextlib.ExitStack() as afterwards:
         for log, handler in added:
-            log.removeHandler(handler)
-            handler.close()
+            log.addHandler(handler)
+            afterwards.callback(handler.close)
+            afterwards.callback(log.removeHandler, handler)
+        afterwards.callback(logging.captureWarnings, False)
+        afterwards.callback(show_bars, False)
+        afterwards.enter_context(_native_messages_to(file.stream))
+        yield
 
 
 def show_bars(shown: bool | None) -> None:

@@ -24,12 +24,6 @@ logger = logging.getLogger("ifrqe")
 _REMOVABLE = re.compile("|".join([r"[^/]+\.(last|partial)\.ckpt", *map(re.escape, (MOVIES_FILE, HELD_OUT_FILE))]))
 
 
-def _journal(config):
-    """Path of the journal of the dataset that the settings name."""
-    data = dataset_folder(config)
-    return data.with_name(PENDING_FILE.format(data.name))
-
-
 class Together:
     """New files in the folders of a run, see folders_of, and files to remove there, that take effect together.
 
@@ -38,14 +32,19 @@ class Together:
     """
 
     def __init__(self, config: Config):
-        self.config, self.folders, self.entries, self.digests = config, folders_of(config), [], {}
+        data = dataset_folder(config)
+        self.journal, self.folders = data.with_name(PENDING_FILE.format(data.name)), folders_of(config)
+        self.entries, self.digests = [], {}
+
+    def __fspath__(self) -> str:
+        return str(self.journal)
 
     def paths(self, what: str) -> list[Path]:
         """Paths of the new files: "temporary" until they are put in place, "name" from then on."""
         return [self.folders[entry["folder"]] / entry[what] for entry in self.entries if "temporary" in entry]
 
     def __enter__(self) -> Together:
-        finish(self.config)
+        finish(self)
         return self
 
     @contextlib.contextmanager
@@ -87,17 +86,17 @@ class Together:
             for temporary in self.paths("temporary"):
                 unless_written.callback(temporary.unlink, missing_ok=True)
             if kind is None:
-                write_json(_journal(self.config), {"files": self.entries})
+                write_json(self.journal, {"files": self.entries})
                 unless_written.pop_all()
-        finish(self.config)
+        finish(self)
 
 
-def finish(config: Config) -> bool:
+def finish(files: Together) -> bool:
     """Puts in place what the journal of a run names, if there is one; whether all of it is. Several may do so at once.
 
     What lies in folders of another run waits for that one; a file that is no journal of this program is left alone.
     """
-    journal, folders = _journal(config), folders_of(config)
+    journal, folders = files.journal, files.folders
     try:
         content = json.loads(journal.read_text(encoding="utf-8"))
     except FileNotFoundError:

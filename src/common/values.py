@@ -65,15 +65,13 @@ def read_comments(path: str | Path) -> dict[str, dict[str, str]]:
 
 
 _BOOLS = {**dict.fromkeys(("true", "yes", "on", "1"), True), **dict.fromkeys(("false", "no", "off", "0"), False)}
-_NUMBERS = {"int": (int, "a whole number"), "float": (float, "a number")}
 
 
 def _number(text, name):
-    parse, what = _NUMBERS[name]
     try:
-        value = parse(text)
+        value = int(text) if name == "int" else float(text)
     except ValueError:
-        raise ValueError(f"needs {what}") from None
+        raise ValueError("needs a whole number" if name == "int" else "needs a number") from None
     if not math.isfinite(value):
         raise ValueError("needs a finite number")
     return value

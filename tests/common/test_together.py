@@ -54,7 +54,7 @@ def test_files_are_replaced_and_removed_together(run, tmp_path):
     (tmp_path / "checkpoint" / "held_out.csv").write_text("of a study")
     (tmp_path / "output" / "a.txt").chmod(0o640)
     replace_all(run, tmp_path)
-    assert content(tmp_path) == NEW and not finish(run)
+    assert content(tmp_path) == NEW and not finish(Together(run))
     assert (tmp_path / "output" / "a.txt").stat().st_mode & 0o777 == 0o640
 
 
@@ -86,7 +86,7 @@ def test_a_stop_at_any_moment_leaves_all_old_or_all_new(run, of, tmp_path, monke
     folder = tmp_path
     if moved:  # with all that lies beside it
         folder = tmp_path.rename(tmp_path.with_name(tmp_path.name + "_moved"))
-    assert finish(of(folder)) == (at > 2)
+    assert finish(Together(of(folder))) == (at > 2)
     assert content(folder) == (NEW if at > 2 else OLD)
     folder.rename(tmp_path)
 
@@ -114,7 +114,7 @@ def test_a_journal_that_is_not_of_this_program_moves_and_removes_nothing(run, tm
     for name in ("output/X.last.ckpt", "output/X.ckpt", "X.last.ckpt", "tiny/movies.csv"):
         (tmp_path / name).write_text("X")
     before = content(tmp_path)
-    assert not finish(run)
+    assert not finish(Together(run))
     assert content(tmp_path) == before
     assert ".tiny.pending.json: is no journal of this program, and is left alone; remove it" in caplog.text
 
@@ -125,7 +125,7 @@ def test_a_file_that_is_not_what_the_journal_says_is_not_put_in_place(run, tmp_p
     for folder in ("output", "checkpoint"):
         (tmp_path / folder / ".a.txt.host.1.0123abcd.tmp.txt").write_text("new")
     for _ in range(2):  # what lies in its folder is put in place; the other waits
-        assert not finish(run)
+        assert not finish(Together(run))
         assert [(tmp_path / name / "a.txt").read_text() for name in ("output", "checkpoint")] == ["new", "old"]
         assert [one["folder"] for one in json.loads(journal.read_text())["files"]] == ["checkpoint"]
     assert "a.txt still waits to be put in place by a program with the --output_path and --checkpoint_path" in caplog.text
@@ -133,7 +133,7 @@ def test_a_file_that_is_not_what_the_journal_says_is_not_put_in_place(run, tmp_p
     path.unlink()
     (tmp_path / "theirs.txt").write_text("other")
     path.symlink_to(tmp_path / "theirs.txt")  # is not followed
-    assert not finish(run) and path.is_symlink()
+    assert not finish(Together(run)) and path.is_symlink()
     path.unlink()
     path.write_text("other")
-    assert finish(run) and (tmp_path / "checkpoint" / "a.txt").read_text() == "other" and not journal.exists()
+    assert finish(Together(run)) and (tmp_path / "checkpoint" / "a.txt").read_text() == "other" and not journal.exists()

@@ -12,7 +12,7 @@ import src.common.files
 import src.common.together
 from src.common.files import digest
 from src.common.stage import main
-from src.common.together import finish
+from src.common.together import Together, finish
 from src.common.variant import Variant, asked
 from src.config import Config, load_config
 from src.consent.allowed import VETO, WAITS
@@ -392,7 +392,7 @@ def test_a_withdrawal_that_stops_at_any_operation_on_files_has_happened_or_not(c
     journal, seen = PENDING_FILE.format("simulation"), set()
     for folder in taken:
         stopped, waiting = within(config, folder), (folder / "data" / journal).exists()
-        assert finish(stopped) is waiting and not (folder / "data" / journal).exists()
+        assert finish(Together(stopped)) is waiting and not (folder / "data" / journal).exists()
         found = state(folder)
         assert found == (new if found.get("data/simulation/withdrawn.jsonl") else old)
         assert found == new if waiting else True

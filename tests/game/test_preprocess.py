@@ -83,7 +83,7 @@ def test_a_stop_while_a_mask_is_written_leaves_the_old_or_the_new_one(ratings, s
         patch.setattr("src.game.preprocess.copy_rows" if at == 0 else "os.replace", stop)
         with pytest.raises(KeyboardInterrupt):
             write_mask(config, ~everything)
-    assert finish(config) == (at > 2)  # before, the record was written, and the journal was not
+    assert finish(Together(config)) == (at > 2)  # before, the record was written, and the journal was not
     check_tables(target)
     assert load_dataset(config, masked=True).num_interactions == (0 if at > 2 else len(everything))
     assert {path.name for path in target.iterdir()} == {"ratings.csv", "held_out.csv", "dataset.json"}
