@@ -67,8 +67,7 @@ def evaluate(variant: Variant) -> tuple[Dataset, Decisions | None] | None:
         logger.info("--holdout 0: nothing is held out, so that there is nothing to score; ask with --recommend, "
                     "--explain_user, --why or --receipt, or score a run in folders of its own without --holdout 0")
         return None
-    optional = [variant.checkpoint, *decision_files(config)]
-    optional += [Path(name) for name in (config.eval_negatives, config.eval_item_list) if name]
+    optional = [variant.checkpoint, *decision_files(config), Path(config.eval_negatives), Path(config.eval_item_list)]
     inputs = data_files(config) + plugin_files(config.model)
     inputs += [path for path in optional if path.is_file() and path not in inputs]
     device = set_device(config)

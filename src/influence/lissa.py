@@ -140,9 +140,7 @@ class Lissa:
         return effect / (self.scale * (len(self.trained) * self.group))
 
     def report(self):
-        """For preprocess.json: scale, and residual of the last steps relative to v; nothing if this process solved none."""
-        if not self.residuals:
-            return {}
+        """For preprocess.json: scale, and residual of the last steps relative to v."""
         residual = float(np.mean(np.concatenate(self.residuals)))
         if residual > UNSOLVED:
             logger.warning("lissa: the residual after %d steps is %.2f of the gradient, so H^-1 is applied only roughly; "

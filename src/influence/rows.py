@@ -155,18 +155,15 @@ class Rows:
         To first order: one step of Newton's method with the Hessian of all interactions.
         """
         for part in self._parts(len(users)):
-            for user, logit, *found in zip(users[part], *self._at_trained(users[part])):
-                yield logit, self._effects(user, logit, *found)
-
-    def _effects(self, user, logit, gradient, slope, hessian):
-        item, probability = self.dataset.item[self.dataset.history.of(user)], sigmoid(logit)
-        now, then = (expected_draws(len(item) - k, len(logit), self.config.num_neg) for k in (0, 1))  # of a negative
-        others = np.ones(len(logit), bool)
-        others[item] = False
-        pull = (1 - probability[item] + then * probability[item])[:, None] * gradient[item]  # (n, w), what absence adds
-        pull += (then - now) * ((probability * others) @ gradient)
-        moved = -np.linalg.solve(hessian, (pull @ self.pairs.entry + slope / len(item)).T)  # (d, n)
-        return (gradient @ (self.pairs.entry @ moved)).T
+            for user, logit, gradient, slope, hessian in zip(users[part], *self._at_trained(users[part])):
+                item, probability = self.dataset.item[self.dataset.history.of(user)], sigmoid(logit)
+                now, then = (expected_draws(len(item) - k, len(logit), self.config.num_neg) for k in (0, 1))  # of a negative
+                others = np.ones(len(logit), bool)
+                others[item] = False
+                pull = (1 - probability[item] + then * probability[item])[:, None] * gradient[item]  # (n, w), of absence
+                pull += (then - now) * ((probability * others) @ gradient)
+                moved = -np.linalg.solve(hessian, (pull @ self.pairs.entry + slope / len(item)).T)  # (d, n)
+                yield logit, (gradient @ (self.pairs.entry @ moved)).T
 
     def _slopes(self, users):
         """(u, d) slopes of the trained rows of (u,) users by what they were trained on, without a tilt."""

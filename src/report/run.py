@@ -3,14 +3,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ..common.columns import ORDER
 from ..common.machine import mindspore_version
 from ..common.plugins import label
 from ..common.wording import counted
 from ..config import shipped
-from ..constants import MASKED_MODEL, train_file
-from ..game.strategies import known
-from ..sources.interactions import time_unit
+from ..constants import train_file
 from . import panels
 from .blocks import figures, table
 
@@ -40,14 +37,12 @@ def what_was_run(results, config):
 def _data_rows(dataset, config):
     length = dataset.history.length
     held_out = ("nothing", "1: test item", "2: test item and the one before")[config.holdout]
-    unit = time_unit(config)
     users = f"{dataset.num_users:,}"
     if out := int((~dataset.taking_part).sum()):
         users += f", of whom {out:,} take no part: too little may be used"
     return [("dataset", dataset.name), ("users", users), ("items", f"{dataset.num_items:,}"),
             ("training interactions", f"{dataset.num_interactions:,}"), ("held out of each user", held_out),
             ("history of a user", f"{length.min()} to {length.max()}, median {np.median(length):.0f}"),
-            ("times", "none: the order of the rows counts" if unit == ORDER else f"in {unit}"),
             ("density", f"{100 * dataset.num_interactions / dataset.num_users / dataset.num_items:.2f}% of all pairs")]
 
 
@@ -75,9 +70,6 @@ def _decision_rows(decisions):
         rows.append(("budget", f"{100 * record['wv_budget']:g}% of total_wv"))
     if record["willingness_weight"] is not None:
         rows.append(("price of unwillingness", f"{record['willingness_weight']:.4g}"))
-    if "instalment_wv" in record:
-        rows.append(("instalments", f"{len(record['instalment_wv'])}: wv "
-                                    + ", ".join(f"{wv:.4g}" for wv in record["instalment_wv"])))
     if "solver" in record:
         rows.append(("influences", f"solver {record['solver']}, {record['parameter_sets']} sets of parameters, "
                                    f"{counted(record['anchors'], 'anchor')}"))
@@ -103,22 +95,9 @@ def _for_others(value):
 
 
 def training(results, config):
-    trainings = {model: found.training for model, found in results.models.items() if found.training is not None}
-    if not trainings:
-        return []
     pictures = [panels.drawn_before((Path(config.output_path) / train_file(model)).with_suffix(".png"),
                                     f"{model}: losses and ranking metric by epoch, which train_{model.lower()}.csv holds")
-                for model in trainings]
-    blocks = [figures(*pictures)]
-    if config.holdout == 2:
-        blocks.append("Marked: in the losses the epoch of the lowest validation loss, up to which influences are taken; in "
-                      "the metric the epoch that recommends.")
-    if MASKED_MODEL in trainings and looked_at_validation(results):
-        blocks.append("The mask was chosen on the validation items: what they say of the masked model is no evidence.")
-    return blocks
-
-
-def looked_at_validation(results):
-    """Whether what decided has looked at the validation items."""
-    return (results.dataset.validation is not None and results.decisions is not None
-            and known(results.decisions).sees_validation)
+                for model, found in results.models.items() if found.training is not None]
+    marked = ("Marked: in the losses the epoch of the lowest validation loss, up to which influences are taken; in the "
+              "metric the epoch that recommends.")
+    return pictures and [figures(*pictures), *([marked] if config.holdout == 2 else [])]

@@ -160,10 +160,11 @@ def limits(results, config):
                      "than ranking the whole catalogue: --eval_mode full.")
     if config.dataset == "simulation":
         lines.append("The dataset is simulated; no figure here is about people.")
-    if run.looked_at_validation(results):
-        lines.append("What decided has looked at each user's validation item, just before the test item. What comes long "
-                     "after may gain less; the control `none+validation` (trade-off study) shows what that item is worth.")
     if decisions is not None:
+        if results.dataset.validation is not None and known(decisions).sees_validation:
+            lines.append("What decided has looked at each user's validation item, which is no evidence for the masked model "
+                         "then, and stands just before the test item: what comes long after may gain less. The control "
+                         "`none+validation` (trade-off study) shows what that item is worth.")
         if (source := decisions.record["unwillingness"]) in NOBODY_STATED:
             lines.append(f"Unwillingness was {NOBODY_STATED[source]}: nobody stated it, but where rules do.")
         lines.append("The plain model was trained on everything that may be used, also on what users withhold.")

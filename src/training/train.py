@@ -158,9 +158,6 @@ class Run:
         if trainer.steps < FEW_STEPS and as_asked:
             logger.warning("--batch_size %d: leaves %d steps an epoch, in which a model may learn little; without it a "
                            "smaller one is taken", config.batch_size, trainer.steps)
-        if config.lazy_adam and trainer.propagation is not None:
-            logger.info("--lazy_adam True: the graph of %s hands each step on to all rows, so all are updated",
-                        config.plain_model)
 
     def run_epochs(self):
         """Trains the epochs that are left, each with a line in the log and a row of the CSV beside train_MODEL.json."""

@@ -8,12 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from src.common.variant import Variant, asked
+from src.common.variant import asked
 from src.consent.allowed import VETO
-from src.dataset import Dataset, HeldOut, load_dataset
-from src.evaluation.personal import load_serving
-from src.game.decisions import read_decisions
-from src.report.live import ranked
+from src.dataset import Dataset, HeldOut
 from src.report.page import HTML
 from src.report.results import Evaluated, read_results
 
@@ -74,36 +71,7 @@ def simulated_results(finished_run, users, length, items):
     return results
 
 
-CONVERGED = 24  # steps of Newton's method from the prior's mean
-
-
-class Selections:
-    """Selections of the interactions of users at some positions, and the logits of rows refitted on them."""
-
-    def __init__(self, config, users):
-        dataset = self.dataset = load_dataset(config)
-        self.users, self.decisions = users, read_decisions(config, dataset)
-        self.place, self.owner = dataset.history.of_users(users), dataset.history.owners(users)
-        self.rank, self.most = ranked(users, dataset, self.decisions)
-        self.serving = load_serving(dataset, Variant(config.replace(personal="False"), masked=True))
-        self.rows = self.serving.refits(dataset.part(self.decisions.disclosed), config)
-
-    def logits(self, selection):
-        kept = np.zeros((len(self.users), self.dataset.num_items), bool)
-        kept[self.owner[selection], self.dataset.item[self.place[selection]]] = True
-        return self.rows.selected(self.users, kept, None, CONVERGED)[1]
-
-
-def at_price(rule, expected, unwillingness, price):
-    """(n,) bool, what the rule discloses at another price than that of the run."""
-    return expected - price * unwillingness > rule.critical
-
-
 def vetoed_items(dataset, user):
     """(k,) positions of the items that the user at a position has vetoed."""
     gone = dataset.dropped
     return gone.item[(gone.user == user) & (gone.why == VETO)]
-
-
-def overlap(a, b):
-    return len(set(a) & set(b)) / max(len(a), 1)

@@ -1,11 +1,16 @@
 """What follows from a selection: nested selections, and lists from refitted rows."""
 import numpy as np
 
+from src.common.variant import Variant
+from src.dataset import load_dataset
+from src.evaluation.personal import load_serving
 from src.evaluation.recommend import best_items, have_had, top_items
+from src.game.decisions import read_decisions
 from src.game.rule import Rule
+from src.influence.rows import Rows
 from src.report import live
-from src.report.live import SIZES, live_lists, sizes_of
-from tests.report.reading import Selections, at_price, data_of, overlap, vetoed_items
+from src.report.live import SIZES, live_lists, ranked, sizes_of
+from tests.report.reading import data_of, vetoed_items
 
 
 def test_sizes_go_from_nothing_to_all_in_equal_steps(finished_run):
@@ -17,28 +22,34 @@ def test_sizes_go_from_nothing_to_all_in_equal_steps(finished_run):
 
 
 def test_the_rule_selects_in_the_order_of_the_ranks(cpu, finished_run):
-    found = Selections(finished_run, np.arange(3, 40))
-    rule, decisions = Rule(found.decisions), found.decisions
-    expected, b = decisions.expected[found.place], decisions.unwillingness[found.place]
+    users, dataset = np.arange(3, 40), load_dataset(finished_run)
+    decisions, place = read_decisions(finished_run, dataset), dataset.history.of_users(users)
+    rule, owner, (rank, most) = Rule(decisions), dataset.history.owners(users), ranked(users, dataset, decisions)
+    expected, b = decisions.expected[place], decisions.unwillingness[place]
     for price in (0.0, *rule.prices(decisions, [0.02, 0.2, 0.6, 0.9])):
-        selected = at_price(rule, expected, b, price)
-        number = np.bincount(found.owner, selected, minlength=37)
-        assert np.array_equal(selected, found.rank < number[found.owner])
-        assert price > 0 or np.array_equal(number, found.most)
+        selected = expected - price * b > rule.critical
+        number = np.bincount(owner, selected, minlength=37)
+        assert np.array_equal(selected, rank < number[owner]) and (price > 0 or np.array_equal(number, most))
     assert (b == 0).any()  # some cost nothing
 
 
 def test_lists_are_those_of_refitted_rows_and_offer_nothing_vetoed(cpu, finished_run, monkeypatch):
-    users = np.arange(0, 60, 3)
-    known = Selections(finished_run, users)
-    dataset, decisions, serving = known.dataset, known.decisions, known.serving
-    lists, had = live_lists(users, dataset, decisions, serving, 10, finished_run), have_had(users, dataset)
+    users, dataset = np.arange(0, 60, 3), load_dataset(finished_run)
+    decisions, place = read_decisions(finished_run, dataset), dataset.history.of_users(users)
+    owner, (rank, most) = dataset.history.owners(users), ranked(users, dataset, decisions)
+    serving = load_serving(dataset, Variant(finished_run, masked=True))
+    rows, had = Rows(serving.net, dataset.part(decisions.disclosed), finished_run), have_had(users, dataset)
+    lists = live_lists(users, dataset, decisions, serving, 10, finished_run)
     assert [len(found) for found in lists] == [SIZES + 1] * 20 and np.isin(dataset.dropped.user, users).sum() > 10
-    for place, number in ((0, known.most * 0), (SIZES - 1, known.most), (SIZES, known.most + 1000)):
-        exact = best_items(known.logits(known.rank < number[known.owner]), had, 10)
-        assert np.mean([overlap(exact[k], lists[k][place]) for k in range(20)]) > 0.9
-    as_trained = best_items(known.logits(decisions.disclosed[known.place]), had, 10)
-    assert [items.tolist() for items in as_trained] == [items.tolist() for items, _ in top_items(
+
+    def exact(selection):
+        kept = np.zeros(had.shape, bool)
+        kept[owner[selection], dataset.item[place[selection]]] = True
+        return [items.tolist() for items in best_items(rows.selected(users, kept, steps=24)[1], had, 10)]
+    for k, number in ((0, most * 0), (SIZES - 1, most), (SIZES, most + 1000)):
+        alike = [len({*one} & {*found[k].tolist()}) for one, found in zip(exact(rank < number[owner]), lists)]
+        assert np.mean(alike) > 9
+    assert exact(decisions.disclosed[place]) == [items.tolist() for items, _ in top_items(
         serving.net, users, dataset, 10, 1000)]  # of what the model was trained on, the list is the model's
     for user, found in zip(users, lists):
         had = {*dataset.item[dataset.user == user], *vetoed_items(dataset, user)} | {
