@@ -113,11 +113,11 @@ def _train(dataset, variant, info):
                             else "users need more than the held-out ones"))
     start = time.perf_counter()
     run = Run(dataset, variant, info)
-    if variant.config.warm_start:  # at the rates that a training from scratch ends with
-        run.trainer.net.set_values(load_sets(variant.checkpoint, dataset, variant)[1][BEST])
-        whole = round(run.config.train_epochs / WARM_SHARE)
-        rates = learning_rates(run.config.learning_rate, run.trainer.steps, whole, run.config.warmup_epochs)
-        run.trainer.rates = rates[-len(run.trainer.rates):]
+    if variant.config.warm_start:
+        trainer, known = run.trainer, load_sets(variant.checkpoint, dataset, variant)[1][BEST]
+        trainer.net.set_values(known)
+        trainer.recent = [known]  # it counts as an epoch in the mean of the last ones
+        trainer.rates = learning_rates(run.config.learning_rate, trainer.steps, run.config.train_epochs, warmup_epochs=0)
     run.announce()
     run.find_interrupted()
     run.run_epochs()

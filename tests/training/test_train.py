@@ -272,17 +272,20 @@ def test_a_step_in_which_no_rank_has_anything_moves_nothing():
     assert np.sum(weights, axis=(0, 2)) == pytest.approx([0, 0.2, 0, 0.2, 0, 0.2])
 
 
-def test_a_warm_start_goes_on_as_a_training_from_scratch_ends(cpu, ratings, settings, monkeypatch):
+def test_a_warm_start_goes_on_from_the_model_without_a_warm_up(cpu, ratings, settings, monkeypatch):
     config = settings(*SMALL, "--holdout", 0, "--strategy", "threshold", "--recipe", "fast")  # 10 epochs, 2 of them warm-up
     preprocess(config)
     variant, begun = Variant(config, True), []
     train(variant)
     known = load_checkpoint(variant.checkpoint, load_dataset(config), variant)[0].values()
-    monkeypatch.setattr(Run, "announce", lambda run: begun.append((run.trainer.rates, run.trainer.net.values())))
+    monkeypatch.setattr(Run, "announce", lambda run: begun.append((run.trainer, run.trainer.net.values())))
     warm = Variant(settings(*SMALL, "--holdout", 0, "--recipe", "fast", "--masked", "--warm_start"), True)
     train(warm)
-    (rates, values), = begun
+    (trainer, values), = begun
+    rates = trainer.rates
     assert all(np.array_equal(values[name], known[name]) for name in known)
-    assert np.array_equal(rates, learning_rates(config.learning_rate, len(rates) // 2, 10, 2)[-len(rates):])
+    assert rates[0] == np.float32(config.learning_rate) and len(rates) == 2 * trainer.steps
+    assert (np.diff(rates) < 0).all() and rates[-1] == pytest.approx(rates[0] / len(rates))
+    assert len(trainer.recent) == 3 and all(np.array_equal(trainer.recent[0][name], known[name]) for name in known)
     assert load_checkpoint(warm.checkpoint, load_dataset(config), warm)[1]["epoch"] == 2  # with the options of both
     assert settings(*SMALL, "--holdout", 0, "--masked", "--warm_start", "--warmup_epochs", 4, "--train_epochs", 1).warm_start
