@@ -100,8 +100,9 @@ def _check_fit(variant, info, record):
     if not variant.masked and record[MODEL_SHA256] is not None:
         said = "" if record[MODEL_SHA256] == info.get(DIGEST) else "it was trained anew since"
     else:
+        other = {"ranks"} if variant.config.holdout else {"ranks", "train_epochs"}  # a study's best ones, or of a warm start
         said = ", ".join(f"{key}={value} against {was.get(key)}" for key, value in info["settings"].items()
-                         if key != "ranks" and value != was.get(key))
+                         if key not in other and value != was.get(key))
     if said:
         raise InputError(f"{path}: was decided with another model than {variant.checkpoint} ({said}), so its price and "
                          f"regression do not fit; {REMEDY}")

@@ -9,7 +9,7 @@ import pytest
 
 from preprocess import run
 from src.common.stage import main
-from src.common.variant import Variant
+from src.common.variant import Variant, asked
 from src.consent.arrivals import read_arrivals
 from src.dataset import load_dataset, split
 from src.evaluation.explain import VETOED
@@ -333,3 +333,9 @@ def test_newcomers_are_what_an_update_would_decide(cpu, product, tmp_path, capsy
     decided = decided[decided.user_id.isin([77, 901])]
     assert shown == {(row.user_id, row.item_id): bool(row.disclosed) for row in decided.itertuples()}
     assert len(shown) == len(rows) and 0 < sum(shown.values())
+    # with as many epochs as a study found best, or a warm start takes, the model is still that of this mask
+    config = config.replace(train_epochs=1)
+    train(asked(config.replace(masked=True)))
+    path.write_text("user_id,item_id,unwillingness\n950,3,0.1\n")
+    main(run, "run_preprocess", "", flags(config, "--holdout", 0, "--newcomers", path, "--masked", "--format", "json"))
+    assert [user["user_id"] for user in json.loads(capsys.readouterr().out)["users"]] == [950]
