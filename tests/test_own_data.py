@@ -37,16 +37,18 @@ def test_the_commands_of_the_page_run_as_they_stand(tmp_path):
     later = export(rng, people, 3).assign(timestamp=lambda t: t.timestamp + pd.Timedelta("1D"))
     both = pd.concat([first, later]).drop_duplicates(["user_id", "item_id"])
     both.to_csv(tmp_path / "exports" / "tuesday.csv", index=False)
+    later[later.user_id == "u7"].to_csv(tmp_path / "monday.csv", index=False)
     export(rng, ["zoe"], 12).to_csv(tmp_path / "new.csv", index=False)
     catalogue = pd.DataFrame({"item_id": [f"n{k}" for k in range(300)], "title": [f"Film {k}" for k in range(300)],
                               "genres": [GENRES[k % 4] for k in range(300)]})
     catalogue.to_csv(tmp_path / "exports" / "catalogue.csv", index=False)
     (tmp_path / "rules.csv").write_text("user_id,genre,unwillingness\nann,Horror,1\n,Drama,0.3\n")
-    taken = first[first.user_id == "ben"].item_id.iloc[3]
-    (tmp_path / "request.csv").write_text(f"user_id,item_id\nben,{taken}\n")
     environment = {**os.environ, "PYTHON": sys.executable}
-    said = []
+    said, masked = [], None
     for text in commands:
+        if takes := "--withdraw" in text:
+            taken = masked[masked.user_id == "ben"].item_id.iloc[0]
+            (tmp_path / "request.csv").write_text(f"user_id,item_id\nben,{taken}\n")
         process = subprocess.run(["bash", "-e", "-c", text.replace("python ", f"{sys.executable} ")], cwd=tmp_path,
                                  env=environment, capture_output=True, text=True)
         assert process.returncode == 0, text + process.stdout + process.stderr
@@ -54,6 +56,7 @@ def test_the_commands_of_the_page_run_as_they_stand(tmp_path):
         masked = pd.read_csv(tmp_path / "data" / "masked_shop" / "ratings.csv")
         left = masked[masked.user_id == "ann"].merge(catalogue, on="item_id")
         assert not left.genres.str.contains("Horror").any()
-    assert "zoe" in said[5] and "is done again, for this has changed: inputs ratings.csv" in said[3]
-    assert not ((masked.user_id == "ben") & (masked.item_id == taken)).any()
+        assert not takes or not ((masked.user_id == "ben") & (masked.item_id == taken)).any()
+    assert "zoe" in said[3] and "update 1: " in said[3]
+    assert "is done again, for this has changed: inputs ratings.csv" in said[6]
     assert (tmp_path / "output" / "receipt_ann.html").is_file()
