@@ -17,13 +17,7 @@ from ..constants import ITEM, UNWILLINGNESS, USER
 
 FORMAT = 1
 DIGEST = "receipt_sha256"  # the last key
-PAGE = ".html"  # ending of its view for people; that of the receipt is ".json"
 _ANEW = "get a new one with eval.py --receipt USER"
-
-
-def is_receipt(path: str | Path) -> bool:
-    """Whether a file is a receipt or the page of one, by the ending of its name."""
-    return Path(path).suffix in (".json", PAGE)
 
 
 def sealed(content: dict) -> dict:
@@ -43,8 +37,6 @@ def read_receipt(path: str | Path) -> dict:
         InputError: it is no receipt, or was altered.
     """
     path = existing_file(path, "name a receipt, receipt_USER.json")
-    if path.suffix == PAGE:
-        raise InputError(f"{path}: is a page for people; name the receipt, {path.with_suffix('.json').name}")
     try:
         text = path.read_bytes().decode()
         receipt = json.loads(text)

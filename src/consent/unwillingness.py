@@ -14,7 +14,6 @@ import logging
 import numpy as np
 import pandas as pd
 
-from ..common.columns import clean_text
 from ..common.errors import InputError
 from ..common.tables import existing_file
 from ..common.variant import dataset_files, dataset_folder
@@ -24,18 +23,17 @@ from ..history import History
 from ..sources.catalogue import genres_of
 from ..sources.interactions import Interactions, read_interactions, read_ratings
 from ..stat_utils import generator
-from .rules import ALL, NAMED, UNKNOWN, Rules, listed
+from .rules import ALL, NAMED, NOTHING, UNKNOWN, Rules, listed, refuse
 from .withdrawn import withdrawn_path
 
 logger = logging.getLogger("ifrqe")
 
-NOTHING = 1e-12  # an unwillingness below it is none; prices are quotients by it
 _SHOWN = 5  # faults in a message
 _ROWS = 1 << 20  # interactions whose genres are in memory at a time
 
 
 def unwillingness_files(config):
-    """Paths of the files that the settings take unwillingness from.
+    """Paths of the files that the settings take unwillingness from, the `willingness_file` last.
 
     Raises:
         InputError: one is called for, but is not there.
@@ -45,18 +43,16 @@ def unwillingness_files(config):
     remedy = f"--unwillingness {source} needs it; choose another" + \
         (f", or write one with the columns {USER},{ITEM},{UNWILLINGNESS}" if source == "file" else "")
     files = [existing_file(dataset_folder(config) / name, remedy)] if name else []
-    return [*files, _given(config)] if config.willingness_file else files
+    if config.willingness_file:
+        remedy = f"give a CSV with {UNWILLINGNESS} and some of {USER}, {ITEM} and {GENRE}"
+        files.append(existing_file(config.willingness_file, remedy, "willingness_file"))
+    return files
 
 
 def data_files(config):
     """The files of the dataset and of its unwillingness, as inputs of a stage, each once."""
     record = [path] if (path := withdrawn_path(config)).exists() else []
     return list(dict.fromkeys([*dataset_files(config), *unwillingness_files(config), *record]))
-
-
-def _given(config):
-    return existing_file(config.willingness_file, f"give a CSV with {UNWILLINGNESS} and some of {USER}, {ITEM} and {GENRE}",
-                         "willingness_file")
 
 
 def unwillingness_source(config):
@@ -84,22 +80,21 @@ def stated(data: Interactions, config: Config, whole: bool = False) -> tuple[np.
     Raises:
         InputError: a file is missing, lacks what it must have, or has a value outside [0, 1]: the message names the line.
     """
-    unwillingness_files(config)
-    source, n = unwillingness_source(config), data.num_interactions
+    source, n, files = unwillingness_source(config), data.num_interactions, unwillingness_files(config)
     value, line = np.full(n, np.nan), np.zeros(n, np.int32)
     if source == "file":
-        _apply(dataset_folder(config) / UNWILLINGNESS_FILE, (USER, ITEM), data, config, value, line)
+        _apply(files[0], (USER, ITEM), data, config, value, line)
         line *= -1
     elif source == "ratings":
         value = _by_rating(data, config)
     elif source in ("willing", "constant"):
         value[:] = 0 if source == "willing" else config.unwillingness_value
     if config.willingness_file:
-        rules, met, covered = _apply(_given(config), (), data, config, value, line)
-        kind = "interactions" if whole else "training interactions"
-        logger.info("%s: states the unwillingness of %s of %s %s; the rest: %s", config.willingness_file,
-                    f"{covered:,}", f"{n:,}", kind, "0" if source == "willing" else source)
-        _name_unmet(rules, met, data, config, whole, kind)
+        rules, met = _apply(files[-1], (), data, config, value, line)
+        kind = "interaction" if whole else "training interaction"
+        logger.info("%s: states the unwillingness of %s of %s %ss; the rest: %s", config.willingness_file,
+                    f"{(line > 0).sum():,}", f"{n:,}", kind, "0" if source == "willing" else source)
+        _name_unmet(rules, ~met, data, config, whole, kind)
     value[value < NOTHING] = 0
     return value, line
 
@@ -113,51 +108,44 @@ def check_rules(config: Config) -> None:
 
 
 def _apply(path, needed, data, config, value, line):
-    """Writes what the rules of a file say into `value` and `line` (n,); the Rules, which are met, and how often."""
+    """Writes what the rules of a file say into `value` and `line` (n,); returns the Rules, and which are met."""
     rules = Rules.read(path, data, config, (*needed, UNWILLINGNESS))
     named = np.vstack([rules.names, rules.bounds]) if np.isfinite(rules.bounds).any() else rules.names
     again = pd.DataFrame(named.T).duplicated().to_numpy() & (rules.names != UNKNOWN).all(0)
-    if again.any():
-        raise InputError(f"{path}: line {listed(rules.line[again])}: repeats the rule of an earlier line; remove it")
+    refuse(again, path, "repeats the rule of an earlier line; remove it", rules.line)
     decides, met = rules.match(data)
     covered = decides >= 0
     value[covered], line[covered] = rules.value[decides[covered]], rules.line[decides[covered]]
-    return rules, met, int(covered.sum())
+    return rules, met
 
 
-def _name_unmet(rules, met, data, config, whole, kind):
-    """Names the rules that meet nothing; under --veto, which may lose none, wrong ones are an error."""
-    faults = _faults(rules, np.flatnonzero(~met).tolist(), data, config, whole)
-    wrong = {row: fault for row, fault in faults.items() if fault}
-    refused, some = wrong and config.veto and whole, config.newcomers or config.update  # of all interactions there are
-    if not (rows := list(wrong if refused or some else faults)):
+def _name_unmet(rules, unmet, data, config, whole, kind):
+    """Names the rules that meet nothing, `unmet` (r,) bool; under --veto, which may lose none, wrong ones are an error."""
+    unknown, (user, item, genre) = rules.names == UNKNOWN, rules.names != ALL
+    wrong = unmet & (unknown.any(0) | whole & item & (user | genre))  # the others may come yet
+    some = config.newcomers or config.update  # of all interactions there are; a user may be in another file
+    if some:
+        wrong &= ~unknown[0]
+    refused = config.veto and whole and wrong.any()
+    lines = rules.line[wrong if refused or some else unmet]
+    if not len(lines):
         return
-    said = f"{config.willingness_file}: {'lines' if len(rows) > 1 else 'line'} {listed(rules.line[rows])} " \
-        f"{'meet' if len(rows) > 1 else 'meets'} no {kind.removesuffix('s')}"
-    if wrong:
-        said += ": " + ", ".join(list(dict.fromkeys(wrong.values()))[:_SHOWN])
+    faults = dict.fromkeys(_fault(rules, row, data) for row in np.flatnonzero(wrong)[:_SHOWN])
+    said = f"{config.willingness_file}: line {listed(lines)}: meets no {kind}{': ' * bool(faults)}{', '.join(faults)}"
     if refused:
         raise InputError(f"{said}; correct or remove what is wrong, since under --veto no rule may be lost")
     logger.warning("%s%s", said, "" if whole else " (held-out ones are never trained on; --veto keeps them out of all use)")
 
 
-def _faults(rules, unmet, data, config, whole):
-    """By the places of rules that meet nothing what is wrong with them: "" for what may come yet."""
-    known = data.user_ids, data.item_ids, rules.genres[1] if rules.genres else ()
-    faults = {}
-    for row in unmet:
-        names = rules.names[:, row]
-        unknown = int((names == UNKNOWN).argmax())
-        if names[unknown] != UNKNOWN:
-            pair = names[1] != ALL and (names[0] != ALL or names[2] != ALL)
-            timed = " in that time" if np.isfinite(rules.bounds[:, row]).any() else ""
-            faults[row] = f"no such pair{timed}" if whole and pair else ""
-        elif not ((config.newcomers or config.update) and unknown == 0):  # perhaps another newcomer
-            text = rules.text[NAMED[unknown]][row].strip()
-            near = difflib.get_close_matches(clean_text(text), map(str, known[unknown]), 1) if len(faults) < _SHOWN else []
-            faults[row] = f"no {NAMED[unknown].removesuffix('_id')} {text!r}" + "".join(
-                f" (did you mean {name}?)" for name in near)
-    return faults
+def _fault(rules, row, data):
+    """What is wrong with a rule that meets nothing, and will not."""
+    names = data.user_ids, data.item_ids, rules.genres[1] if rules.genres else ()
+    for column, place, known in zip(NAMED, rules.names[:, row], names):
+        if place == UNKNOWN:
+            text = rules.said(row)[column]
+            near = difflib.get_close_matches(text, map(str, known), 1)
+            return f"no {column.removesuffix('_id')} {text!r}" + "".join(f" (did you mean {name}?)" for name in near)
+    return "no such pair" + " in that time" * bool(np.isfinite(rules.bounds[:, row]).any())
 
 
 def load_stated(dataset, config: Config) -> tuple[np.ndarray, np.ndarray]:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from ..common.errors import InputError
 from ..common.files import read_json
@@ -22,15 +24,14 @@ from ..config import Config
 from ..constants import DATASET_FILE, GENRE, ITEM, USER, WITHDRAWN_FILE
 from ..sources.catalogue import original_id
 from ..sources.interactions import Interactions
-from .rules import ALL, BOUNDS, NAMED, UNKNOWN, Rules, listed
+from .rules import ALL, BOUNDS, NAMED, Rules, refuse
 
 _KEYS = ("request", "time", "models", "file_sha256", "rules", "interactions", "forbidden", "before", "after",
          "previous_sha256")
 ALLOWS = "allows"  # key of a request that allows what others took back
 _HEAD = "withdrawals"  # key of dataset.json
 _DIGEST = "sha256"  # key of a request that was read, not of its line
-_WITHDRAWN, _ALLOWED = {"is": "withdrawn", "before": "was withdrawn before"}, {"is": "allowed", "before": "is not withdrawn"}
-_WORDS = [column.removesuffix("_id") for column in NAMED]
+_NAMED = [*NAMED, *BOUNDS]  # what a rule of a request says, a list; it may end after the genre
 
 
 def withdrawn_path(config: Config) -> Path:
@@ -43,10 +44,10 @@ def read_requests(config: Config) -> list[dict]:
 
     Returns:
         Dicts with the number of the request from 1, `time` (ISO 8601, UTC), `models` (names of those it was taken from),
-        `file_sha256` of the request's file, `rules` (what it is about, see Rules.of_ids), `interactions` (list of [user_id,
-        item_id], original ids) that trained a model or were held out, `forbidden`, such pairs that were withheld, `allows`
-        (true) if it allows them again, `before` and `after` (dicts of name of a file to its SHA-256), `previous_sha256` of
-        the line before, "" for the first, and `sha256` of its own.
+        `file_sha256` of the request's file, `rules` (lists of user_id, item_id, genre and perhaps since and until, None for
+        all), `interactions` (lists of user_id and item_id) that trained a model or were held out, `forbidden`, such pairs
+        that were withheld, `allows` (true) if it allows them again, `before` and `after` (dicts of name of a file to its
+        SHA-256), `previous_sha256` of the line before, "" for the first, and `sha256` of its own.
 
     Raises:
         InputError: a line is damaged, or one is missing: names it.
@@ -82,11 +83,10 @@ def head_of(requests: list[dict]) -> dict:
 
 def check_head(said: dict, requests: list[dict], where: str | Path) -> int:
     """How many requests `where` knows of, as head_of says them; raises InputError if they are not the first of these."""
-    if (head := said.get(_HEAD)) is not None:
-        if len(requests) < head["requests"] or requests[head["requests"] - 1][_DIGEST] != head["head_sha256"]:
-            raise InputError(f"{where}: knows of {head['requests']} withdrawals, but {WITHDRAWN_FILE} lacks some; put back "
-                             "a copy of the file")
-    return said.get(_HEAD, {}).get("requests", 0)
+    known = said.get(_HEAD, {}).get("requests", 0)
+    if said.get(_HEAD) != head_of(requests[:known]).get(_HEAD):
+        raise InputError(f"{where}: knows of {known} withdrawals, but {WITHDRAWN_FILE} lacks some; put back a copy of it")
+    return known
 
 
 def with_request(request: dict, requests: list[dict]) -> tuple[str, list[dict]]:
@@ -102,35 +102,34 @@ def taken_back(whole: Interactions, config: Config, requests: list[dict]) -> np.
     Raises:
         InputError: a request is about a genre or a time, and none are known.
     """
-    rules, number, allows = _rules(whole, config, requests)
-    allowed = _met_by(whole, rules, number, allows, last=True)
-    back = np.zeros_like(allowed)
-    for start in np.unique(allowed):
-        part = allowed == start
-        back[part] = _met_by(whole if part.all() else whole.some(part), rules, number, ~allows & (number > start))
+    back = np.zeros(whole.num_interactions, np.int32)
+    for allows, several in itertools.groupby(requests, _allows):
+        first = _first(whole, config, list(several))
+        back = np.where(first == 0, back, 0) if allows else np.where(back == 0, first, back)
     return back
 
 
 def taken_since(whole: Interactions, config: Config, requests: list[dict]) -> np.ndarray:
     """(n,) int32: the number of the first request that takes back each interaction, allowed later or not; 0 for none."""
-    rules, number, allows = _rules(whole, config, requests)
-    return _met_by(whole, rules, number, ~allows)
+    return _first(whole, config, [request for request in requests if not _allows(request)])
 
 
-def _rules(whole, config, requests):
-    """The Rules of requests and of the pairs that they name, with the request of each, and whether it allows, (r,)."""
-    named = [(rule, request["request"], bool(request.get(ALLOWS))) for request in requests for rule in (
-        *request["rules"], *([*pair, None] for pair in request["interactions"] + request["forbidden"]))]
-    rules, number, allows = zip(*named) if named else ((), (), ())
-    return Rules.of_ids(rules, whole, config) if named else None, np.array(number, np.int32), np.array(allows, bool)
+def _allows(request):
+    return bool(request.get(ALLOWS))
 
 
-def _met_by(whole, rules, number, chosen, last=False):
-    """(n,) int32, the first or the last number of the chosen rules, (r,) bool, that each interaction meets; 0 for none."""
-    if not chosen.any():
+def _first(whole, config, requests):
+    """(n,) int32: the number of the first of requests that names each interaction; 0 for none."""
+    named = [(request["request"], rule) for request in requests for key in ("rules", "interactions", "forbidden")
+             for rule in request[key]]
+    if not named:
         return np.zeros(whole.num_interactions, np.int32)
-    decides, _ = rules.some(chosen).match(whole, number[chosen] if last else -number[chosen])
-    return np.append(number[chosen], np.int32(0))[decides]
+    number, rules = zip(*named)
+    table = pd.DataFrame([["" if name is None else str(name) for name in rule] for rule in rules])
+    table = table.reindex(columns=range(len(_NAMED)), fill_value="").fillna("").set_axis(_NAMED, axis=1)
+    number = np.array(number, np.int32)
+    decides, _ = Rules.of(table, withdrawn_path(config), number, whole, config).match(whole, -number)
+    return np.append(number, np.int32(0))[decides]
 
 
 def read_request(config: Config, whole: Interactions, requests: list[dict],
@@ -147,48 +146,39 @@ def read_request(config: Config, whole: Interactions, requests: list[dict],
 
     Returns:
         meant: (n,) bool, the interactions of which the lines change whether they are taken back.
-        rules: what the lines say, see Rules.of_ids.
+        rules: what the lines say, as the record has it: see read_requests.
 
     Raises:
         InputError: the file is missing or wrong, or a line names nothing, or changes nothing: names the line.
     """
-    option, words = ("allow", _ALLOWED) if allows else ("withdraw", _WITHDRAWN)
+    option, done = ("allow", "allowed") if allows else ("withdraw", "withdrawn")
     path = existing_file(getattr(config, option), f"give a CSV with {USER}, and {ITEM} or {GENRE} where not all of theirs "
                          "is meant", option)
     rules = Rules.read(path, whole, config, (USER,))
     if not len(rules.line):
         raise InputError(f"{path}: names nothing; give at least one line below its header")
-    if (rules.value != 1).any():
-        raise InputError(f"{path}: line {listed(rules.line[rules.value != 1])}: nothing is {words['is']} by half; leave the "
-                         "column unwillingness out, or write 1")
+    refuse(rules.value != 1, path, f"nothing is {done} by half; leave the column unwillingness out, or write 1", rules.line)
     changes = (taken_back(whole, config, requests) > 0) == allows
-    first, met = rules.match(whole, -np.arange(len(rules.line)))  # the first line that names an interaction
+    first, met = rules.match(whole, -rules.line)  # the first line that names an interaction
     _, met_anew = rules.match(whole.some(changes))
-    ids, asked = (whole.user_ids, whole.item_ids, rules.genres and rules.genres[1]), []
-    times = rules.text.reindex(columns=BOUNDS, fill_value="").astype(str).apply(lambda text: text.str.strip()).to_numpy()
+    asked = []
     for row, names in enumerate(rules.names.T):
-        fault = None
-        asked.append([None if at < 0 else original_id(known, at) for known, at in zip(ids, names)]
-                     + [time or None for time in times[row]] * any(times[row]))
-        if (names == UNKNOWN).any():
-            fault = f"there is no such {_WORDS[(names == UNKNOWN).argmax()]} in {whole.name}"
-        elif not met[row]:
-            fault = "they have had nothing of that"
-        elif not met_anew[row] and (names[1] != ALL or _stands(asked[row], requests, allows)):
-            fault = words["before"]
-        elif not (first == row).any():
-            fault = f"is {words['is']} by an earlier line already; remove it"
-        if fault:
-            said = ", ".join(f"{word} {rules.text[column][row]}" for word, column, named in zip(
-                (*_WORDS, *BOUNDS), (*NAMED, *BOUNDS), (*(names != ALL), *times[row])) if named)
-            raise InputError(f"{path}: line {rules.line[row]}: {said}: {fault}; nothing was {words['is']}")
+        said = rules.said(row)
+        user, item = (original_id(ids, at) if at >= 0 else None for ids, at in zip((whole.user_ids, whole.item_ids), names))
+        times = [said.get(bound) for bound in BOUNDS]
+        asked.append([user, item, rules.genres[1][names[2]] if names[2] >= 0 else None] + times * any(times))
+        done_before = not met_anew[row] and (names[1] != ALL or _stands(asked[row], requests, allows))
+        if not met[row] or done_before or not (first == row).any():
+            spelled = ", ".join(f"{column.removesuffix('_id')} {text}" for column, text in said.items())
+            fault = f"is {done} already" if met[row] else f"{whole.name} has nothing of that"
+            raise InputError(f"{path}: line {rules.line[row]}: {spelled}: {fault}; remove the line; nothing was {done}")
     return (first >= 0) & changes, asked
 
 
 def _stands(rule, requests, allows):
     """Whether the last earlier request that is about newer ratings of a rule, which names no item, says the same of them."""
     for request in reversed(requests):
-        same = bool(request.get(ALLOWS)) == allows
+        same = _allows(request) == allows
         for user, item, genre, *time in request["rules"]:
             near = genre in (None, rule[2])
             if (user, item) == (rule[0], None) and (near and time in ([], rule[3:]) if same else near or rule[2] is None):

@@ -9,7 +9,7 @@ from ..common.errors import InputError
 from ..common.files import write_text
 from ..common.terminal import RESULT, Painted, paint, printable
 from ..config import Config
-from ..consent.receipts import PAGE, read_receipt, text_of
+from ..consent.receipts import read_receipt, text_of
 from ..evaluation.answer import Answer
 from ..evaluation.receipt import STATE, STATES, Receipts, check, file_stem
 from ..sources.catalogue import find_users
@@ -29,7 +29,7 @@ def write_receipts(config: Config) -> None:
         receipt = receipts.of(user)
         parts = {state: [row for row in receipt["interactions"] if row[STATE] == state] for state in STATES}
         page = environment().get_template("receipt.html").render(receipt=receipt, parts=parts)
-        paths = [Path(config.output_path) / (file_stem(receipt["user_id"]) + ending) for ending in (".json", PAGE)]
+        paths = [Path(config.output_path) / (file_stem(receipt["user_id"]) + ending) for ending in (".json", ".html")]
         for path, text in zip(paths, (text_of(receipt), page)):
             write_text(path, text)
         logger.log(RESULT, "receipt written to %s and %s", *paths)

@@ -108,7 +108,7 @@ def test_numbers_that_are_no_times_are_named_by_number(write_ratings, settings, 
     assert load_dataset(config).dropped.rows.tolist() == [1, 2]
     whole = read_interactions(settings())
     whole.time = None
-    timed = Rules(np.array([[0], [-2], [-2]]), None, np.array([[5.], [np.inf]]), np.ones(1))
+    timed = Rules(np.array([[0], [-2], [-2]]), None, np.array([[5.], [np.inf]]), np.ones(1), [2], pd.DataFrame())
     with refused("tiny", "timestamp"):
         timed.match(whole)
 
@@ -123,12 +123,12 @@ def test_requests_keep_their_times_whatever_the_unit(data, settings, tmp_path, m
     line, done = with_request({"time": "", "models": [], "file_sha256": "", "rules": json.loads(json.dumps(rules)),
                                "interactions": [], "forbidden": [], "before": {}, "after": {}}, [])
     assert taken_back(whole, settings(), done).tolist() == [0, 1, 0, 0, 0, 1, 1]
-    with refused("request.csv: line 2", "user 7, since 2020-12-01, until 2021-01-01", "was withdrawn before"):
+    with refused("request.csv: line 2", "user 7, since 2020-12-01, until 2021-01-01", "is withdrawn already"):
         read_request(config, whole, done)  # the same month; a longer time is more
     (tmp_path / "request.csv").write_text("user_id,since\n7,2020-12-01\n")
     assert whole.rows[read_request(config, whole, done)[0]].tolist() == [2, 3]
     (tmp_path / "request.csv").write_text("user_id,since,until\n7,2020-12-15,2020-12-20\n")
-    with refused("they have had nothing of that"):
+    with refused("has nothing of that"):
         read_request(config, whole, done)
     # the masked rows of dates by hand may look coarser than the source
     (folder / "withdrawn.jsonl").write_text(line + "\n")

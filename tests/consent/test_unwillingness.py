@@ -109,11 +109,11 @@ def test_rules_that_meet_nothing_are_named_by_line(movies, caplog):
     with caplog.at_level(logging.INFO, "ifrqe"):
         found = rules(movies, "user_id,item_id,genre,unwillingness\n7,10,,0.5\n8,10,,1\n7,99,,1\n,,Western,1\n7,30,,1\n")
     assert found.tolist() == [0.5, 0, 0]
-    assert "lines 3, 4, 5, 6 meet no training interaction" in caplog.text  # 30 is held out
+    assert "line 3, 4, 5, 6: meets no training interaction" in caplog.text  # 30 is held out
     assert "unwillingness of 1 of 3 training interactions; the rest: 0" in caplog.text
     caplog.clear()
     assert rules(movies, "item_id,unwillingness\n10,0.5\n\n\n99,1\n").tolist() == [0.5, 0, 0]
-    assert "line 5 meets no training interaction" in caplog.text  # empty lines count
+    assert "line 5: meets no training interaction" in caplog.text  # empty lines count
 
 
 @pytest.mark.parametrize("line, words", [
@@ -126,15 +126,15 @@ def test_under_a_veto_a_rule_that_reaches_nothing_is_an_error(movies, caplog, li
     folder, settings = movies
     text = f"user_id,item_id,genre,unwillingness\n7,40,,1\n{line}\n"  # 40 is held out
     if words is None:
-        assert rules(movies, text, "--veto").tolist() and "rules.csv: line 3 meets no interaction" in caplog.text
+        assert rules(movies, text, "--veto").tolist() and "rules.csv: line 3: meets no interaction" in caplog.text
     else:
-        with refused("rules.csv", "line 3 meets no interaction", words):
+        with refused("rules.csv", "line 3: meets no interaction", words):
             rules(movies, text, "--veto")
     with refused("line 3") if words else contextlib.nullcontext():
         check_rules(settings("--willingness_file", folder / "rules.csv", "--veto"))  # before anything trains
     rules(movies, text)
     words = f": {words}" if words and "pair" not in words else " (held-out"  # which nobody names here
-    assert f"lines 2, 3 meet no training interaction{words}" in caplog.text
+    assert f"line 2, 3: meets no training interaction{words}" in caplog.text
 
 
 def test_what_was_withdrawn_is_reached_and_receipts_are_rules(movies, monkeypatch, tmp_path):
@@ -189,7 +189,7 @@ def test_a_rule_reaches_the_user_that_it_names_and_nobody_else(write_ratings, se
 def test_what_is_no_id_of_the_dataset_meets_nothing(tiny, caplog, named):
     text = f"user_id,item_id,unwillingness\n,,0.5\n{named},10,1\n7,{named},1\n"
     assert rules(tiny, text).tolist() == [0.5] * 3
-    assert "rules.csv: lines 3, 4 meet no training interaction" in caplog.text
+    assert "rules.csv: line 3, 4: meets no training interaction" in caplog.text
 
 
 def test_genres_are_the_same_whatever_stands_around_them(movies):

@@ -233,7 +233,7 @@ def test_a_line_that_changes_nothing_is_named(tiny, settings, option, text, requ
 
 @pytest.mark.parametrize("text, named", [
     ("user_id,item_id\n7,40\n", "line 2: user 7, item 40"), ("user_id,genre\n9,WAR\n", "line 2: user 9, genre WAR"),
-    ("user_id,item_id\n7,30\n7,30\n", "line 3: user 7, item 30: is withdrawn by an earlier line"),
+    ("user_id,item_id\n7,30\n7,30\n", "line 3: user 7, item 30: is withdrawn already"),
     ("user_id,item_id\n7,30\n8,30\n", "line 3: user 8"), ("user_id,item_id\n7,99\n", "line 2: user 7, item 99"),
     ("user_id,item_id\n7,50\n", "line 2: user 7, item 50"), ("user_id,genre\n7,western\n", "line 2: user 7, genre western"),
     ("user_id,item_id\n,30\n", "line 2: no user_id"), ("user_id,unwillingness\n7,0.5\n", "line 2"),
