@@ -18,10 +18,11 @@ from src.common.files import write_json
 from src.common.machine import hardware, peak_rss_mb
 from src.common.stage import main
 from src.constants import ITEM, SIMULATION, TIMESTAMP, USER
-from src.dataset import split
+from src.dataset import split_allowed
 from src.device_adapter import set_device
 from src.influence_function import influences
 from src.network import build
+from src.sources.interactions import ordered
 from src.sources.simulation import simulate
 
 SIZES = ((1_000_000, 6_900, 5_000), (5_000_000, 34_500, 12_000), (20_000_000, 138_000, 27_000))  # ratings, users, items
@@ -45,7 +46,8 @@ def measure(config, path):
     set_device(config)
     with np.load(path) as arrays:
         ids = np.arange(int(arrays["num_users"])), np.arange(int(arrays["num_items"]))
-        dataset = split(SIMULATION, ids, (arrays["user"], arrays["item"], arrays["time"]))
+        whole = ordered(SIMULATION, ids, (arrays["user"], arrays["item"], arrays["time"]))
+    dataset = split_allowed(whole, 2)
     values = build(dataset, config.replace(embedding_std=0.3)).values()
     reset_peak_rss()
     before = peak_rss_mb()

@@ -19,11 +19,12 @@ from .common.share import WHOLE, Share, SharedPairs
 from .common.variant import REMEDY, dataset_folder, is_masked
 from .common.wording import counted
 from .config import Config
-from .consent.allowed import TOO_FEW, WAITS, Consent, Dropped, barred
+from .consent.allowed import TOO_FEW, VETO, WAITS, Consent, Dropped
+from .consent.unwillingness import stated
 from .consent.withdrawn import check_head, read_requests, taken_back, taken_since
 from .constants import DATASET_FILE, HELD_OUT_FILE, HOLDOUT
 from .history import History
-from .sources.interactions import Interactions, ordered, read_interactions, read_masked
+from .sources.interactions import Interactions, read_interactions, read_masked
 from .stat_utils import PairSet
 
 logger = logging.getLogger("ifrqe")
@@ -32,30 +33,13 @@ LEAST = 3  # interactions of a user of whom anything is known where nothing is h
 
 
 @dataclass
-class HeldOut:
-    """What is held out of each user; -1 for users of whom too little may be used to hold anything out.
-
-    validation: (num_users,) int32 items; None if only the test item is held out.
-    test: (num_users,) int32 items, -1 where nothing is held out; None for those that may not look at them.
-    rows: (num_users, holdout) int64, rows of ratings.csv, in order of time; None where there is no such file.
-    """
-    validation: np.ndarray | None
-    test: np.ndarray
-    rows: np.ndarray = None
-
-    @classmethod
-    def of(cls, interactions: Interactions, place: np.ndarray) -> HeldOut:
-        """What stands at (num_users, 0 to 2) places of Interactions; -1 for nothing."""
-        item, rows = (np.append(values, -1)[place] for values in (interactions.item, interactions.rows))
-        last = item[:, -1] if place.shape[1] else np.full(len(place), -1)
-        return cls(item[:, 0].astype(np.int32) if place.shape[1] == 2 else None, last.astype(np.int32), rows)
-
-
-@dataclass
 class Dataset(Interactions):
     """Interactions that may be used, split by time: `user`, `item` and `rows` are the training interactions.
 
-    held: HeldOut.
+    validation: (num_users,) int32, the validation items, -1 for none; None if only the test item is held out.
+    test: (num_users,) int32, the test items, -1 for none; None for those that may not look at them.
+    held_out: (num_users, holdout) int64, rows of ratings.csv of both, in order of time, -1 for none; None where there is no
+        such file.
     share: Share of all users that these are; of several ranks each has the Dataset of its own users.
     dropped: Dropped; None for none.
     consent: Consent that it was split with.
@@ -63,22 +47,14 @@ class Dataset(Interactions):
     place: (n,) int64, the place of each training interaction in the histories that there would be if none were dropped; None
         for their own places.
     """
-    held: HeldOut
+    validation: np.ndarray | None
+    test: np.ndarray | None
+    held_out: np.ndarray | None
     share: Share = WHOLE
     dropped: Dropped | None = None
     consent: Consent = dataclasses.field(default_factory=Consent)
     stated: tuple | None = None
     place: np.ndarray | None = None
-
-    @property
-    def validation(self) -> np.ndarray:
-        """(num_users,) int32, the validation items, -1 for none; None if only the test item is held out."""
-        return self.held.validation
-
-    @property
-    def test(self) -> np.ndarray:
-        """(num_users,) int32, the test items; -1 for users who are not evaluated."""
-        return self.held.test
 
     @property
     def scored(self) -> np.ndarray:
@@ -89,7 +65,7 @@ class Dataset(Interactions):
     @property
     def taking_part(self) -> np.ndarray:
         """(num_users,) bool, who is `scored` or, where nothing is held out of anyone, has interactions."""
-        return self.test >= 0 if self.held.rows.shape[1] else self.history.length > 0
+        return self.test >= 0 if self.held_out.shape[1] else self.history.length > 0
 
     @property
     def held_pairs(self) -> tuple[np.ndarray, np.ndarray]:
@@ -97,11 +73,6 @@ class Dataset(Interactions):
         held = [items for items in (self.test, self.validation) if items is not None]
         users, items = np.tile(np.arange(self.num_users, dtype=np.int32), len(held)), np.concatenate(held)
         return users[items >= 0], items[items >= 0]
-
-    @property
-    def held_out(self) -> np.ndarray:
-        """(num_users, holdout) int64, rows of ratings.csv that hold the validation item (if any) and the test item."""
-        return self.held.rows
 
     @property
     def informed(self) -> np.ndarray:
@@ -119,7 +90,7 @@ class Dataset(Interactions):
             return self
         last, validation = self.yardstick, np.full(self.num_users, -1, np.int32)
         validation[self.user[last]] = self.item[last]
-        return dataclasses.replace(self.part(~last), held=HeldOut(validation, None), dropped=self.dropped)
+        return dataclasses.replace(self.part(~last), validation=validation, test=None, held_out=None, dropped=self.dropped)
 
     @property
     def all_user_ids(self) -> np.ndarray:
@@ -148,9 +119,9 @@ class Dataset(Interactions):
         """Digest of which rows of ratings.csv are trained on, and which are held out."""
         if self.share is not WHOLE:
             return self.share.rows_sha256
-        used = np.zeros(int(max(self.rows.max(initial=-1), self.held.rows.max(initial=-1))) + 1, np.int8)
+        used = np.zeros(int(max(self.rows.max(initial=-1), self.held_out.max(initial=-1))) + 1, np.int8)
         used[self.rows] = 1
-        used[self.held.rows[self.held.rows >= 0]] = 2
+        used[self.held_out[self.held_out >= 0]] = 2
         return hashlib.sha256(used.tobytes()).hexdigest()
 
     def part(self, kept: np.ndarray) -> Dataset:
@@ -188,18 +159,10 @@ class Dataset(Interactions):
 
 def without_test_items(dataset: Dataset) -> Dataset:
     """The Dataset as the files of others get it: without the test items, which nothing that decides may look at."""
-    return dataclasses.replace(dataset, held=HeldOut(dataset.validation, None))
+    return dataclasses.replace(dataset, test=None, held_out=None)
 
 
-def split(name: str, ids: tuple, ratings: tuple, holdout: int = 2) -> Dataset:
-    """Leave-one-out split, by time and then by their order, of (r,) positions of users and of items, and times.
-
-    Every user needs `holdout` of them, 0 to 2.
-    """
-    return split_allowed(ordered(name, ids, ratings), holdout)
-
-
-def split_allowed(whole: Interactions, holdout: int, why: np.ndarray | None = None, later: np.ndarray | None = None,
+def split_allowed(whole: Interactions, holdout: int, why: np.ndarray | None = None, later: np.ndarray | int = 0,
                   line: np.ndarray | None = None) -> Dataset:
     """Leave-one-out split of what may be used of interactions.
 
@@ -218,12 +181,11 @@ def split_allowed(whole: Interactions, holdout: int, why: np.ndarray | None = No
     why[allowed[~scored[whole.user[allowed]]]] = TOO_FEW
     held = np.full((whole.num_users, holdout), -1)
     held[scored] = allowed[(left.first + left.length)[scored][:, None] - np.arange(holdout, 0, -1)]
-    if later is not None:
-        why = np.where(why == 0, later, why)
-        lost = scored & (why[held] > 0).any(1)
-        waiting = held[lost].ravel()
-        why[waiting[why[waiting] == 0]] = WAITS
-        held[lost] = -1
+    why = np.where(why == 0, later, why)
+    lost = scored & (why[held] > 0).any(1)
+    waiting = held[lost].ravel()
+    why[waiting[why[waiting] == 0]] = WAITS
+    held[lost] = -1
     in_history = why == 0
     in_history[held[held >= 0]] = False
     dropped = place = None
@@ -233,7 +195,14 @@ def split_allowed(whole: Interactions, holdout: int, why: np.ndarray | None = No
                           np.zeros(len(gone), np.int32) if line is None else line[gone])
         in_all = whole.history.from_end >= holdout  # of the histories if none were dropped
         place = (np.cumsum(in_all) - 1)[in_history]
-    return Dataset(**vars(whole.some(in_history)), held=HeldOut.of(whole, held), dropped=dropped, place=place)
+    return Dataset(**vars(whole.some(in_history)), **_held(whole, held), dropped=dropped, place=place)
+
+
+def _held(interactions, place):
+    """What a Dataset holds out, by name: what stands at (num_users, 0 to 2) places of Interactions; -1 for nothing."""
+    item, rows = np.append(interactions.item, -1)[place].astype(np.int32), np.append(interactions.rows, -1)[place]
+    return {"validation": item[:, 0] if place.shape[1] == 2 else None, "held_out": rows,
+            "test": item[:, -1] if place.shape[1] else np.full(len(place), -1, np.int32)}
 
 
 def load_dataset(config: Config, masked: bool = False, consent: Consent | None = None) -> Dataset:
@@ -255,15 +224,29 @@ def load_dataset(config: Config, masked: bool = False, consent: Consent | None =
         return _masked(config, masked, requests)
     dataset = allowed_part(read_interactions(config), config, requests, consent)
     if dataset.dropped is not None:
-        left = ((dataset.history.length == 0) & (dataset.test < 0)).sum()
-        logger.info("%s: %s%s", dataset.name, dataset.dropped.summary(),
-                    f"; nothing at all of {counted(left, 'user')}" if left else "")
+        why = dataset.dropped.why
+        logger.info("%s: %s take no part: %s vetoed, %s withdrawn, %s of users of whom too little is left", dataset.name,
+                    counted(len(why), "interaction"), *(f"{part.sum():,}" for part in (why == VETO, why > 0, why < VETO)))
     return dataset
 
 
 def allowed_part(whole: Interactions, config: Config, requests: list[dict], consent: Consent | None = None) -> Dataset:
     """What load_dataset makes of all interactions of a dataset, where these requests were carried out; raises as it does."""
-    consent, why, later, said = barred(whole, config, requests, consent)
+    said = vetoed = None
+    if config.veto:
+        said = stated(whole, config, whole=True)
+        vetoed = np.zeros(whole.num_interactions, bool)
+        vetoed[whole.rows] = said[0] == 1
+    if consent is None:
+        consent = Consent(vetoed, len(requests))
+    elif consent.vetoed is not None and len(consent.vetoed) != whole.num_interactions or \
+            vetoed is not None and not consent.forbids_as(Consent(vetoed)):
+        raise InputError(f"{dataset_folder(config)}: what is vetoed, or the ratings, have changed since this was trained or "
+                         "decided; run train.py and preprocess.py anew, both with --veto and the same rules")
+    why = taken_back(whole, config, requests[:consent.requests])
+    if consent.vetoed is not None:
+        why[(why == 0) & consent.vetoed[whole.rows]] = VETO
+    later = taken_since(whole, config, requests[consent.requests:])
     dataset = split_allowed(whole, config.holdout, why, later, None if said is None else said[1])
     if not dataset.num_interactions and not len(dataset.scored):
         raise InputError("--veto: all is vetoed or withdrawn, so that nothing is left to train on; take back some")
@@ -288,11 +271,8 @@ def _masked(config, masked, requests):
         if taken_back(part, config, requests[:known]).any() or taken_since(part, config, requests[known:]).any():
             raise InputError(f"{folder}: holds what was withdrawn since it was made, as an old copy does; {REMEDY}")
     history = held.history
-    if (made := record.get(HOLDOUT, config.holdout)) != config.holdout:
-        raise InputError(f"{folder}: is of --holdout {made}; give that, or run preprocess.py --holdout {config.holdout}")
-    if not np.isin(history.length, (0, config.holdout)).all():
+    if record.get(HOLDOUT, config.holdout) != config.holdout or not np.isin(history.length, (0, config.holdout)).all():
         raise InputError(f"{folder / HELD_OUT_FILE}: is not of --holdout {config.holdout}, or lacks rows; run preprocess.py "
-                         "with the same --holdout")
+                         f"with --holdout {config.holdout}")
     place = np.where(history.length[:, None] > 0, history.first[:, None] + np.arange(config.holdout), -1)
-    return Dataset(trained.name, *trained.ids, trained.user, trained.item, trained.rows, trained.time,
-                   HeldOut.of(held, place), consent=Consent(requests=len(requests)))
+    return Dataset(**vars(trained), **_held(held, place), consent=Consent(requests=len(requests)))

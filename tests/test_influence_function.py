@@ -70,7 +70,7 @@ def test_several_targets_are_predicted_each_by_itself_in_whatever_chunks(cpu, sm
     assert [len(Chunks(dataset, c)) for c in (narrow, config)] == [1 if solver == "lissa" else 3, 1]
     both, _ = influences([values], dataset, config, targets=targets)
     for k in (0, 1):
-        dataset.held.validation = targets[:, k]
+        dataset.validation = targets[:, k]
         alone, _ = influences([values], dataset, narrow)
         # sums of some hundred float32 products, in another order
         assert both[:, k] == pytest.approx(alone, rel=1e-3, abs=1e3 * np.finfo(np.float32).eps * np.abs(both).max())
@@ -169,7 +169,7 @@ def test_no_look_at_the_test_item(cpu, small, settings, solver):
     dataset = load_dataset(config)
     _, values = randomised(4, 9, 3, [6, 4], seed=2)
     before, _ = influences([values], dataset, config)
-    dataset.held.test = np.zeros_like(dataset.test)
+    dataset.test = np.zeros_like(dataset.test)
     assert np.array_equal(before, influences([values], dataset, config)[0])
 
 

@@ -4,9 +4,10 @@ import pytest
 from mindspore import Tensor
 from mindspore import dtype as mstype
 
-from src.dataset import load_dataset, split
+from src.dataset import load_dataset, split_allowed
 from src.lightgcn import LightGCN, Propagation
 from src.network import build
+from src.sources.interactions import ordered
 from src.training.steps import TrainSteps
 from src.training.trainer import Trainer, train_on
 from tests.reference import cross_entropy, gradient
@@ -79,9 +80,9 @@ def test_training_on_a_part_is_training_on_data_that_never_had_the_rest(made):
     config, dataset, _ = made
     kept = np.arange(dataset.num_interactions) % 3 > 0
     user, item = dataset.user[kept], dataset.item[kept]
-    without = split("other", dataset.ids,
-                    (np.r_[user, np.arange(4), np.arange(4)], np.r_[item, dataset.validation, dataset.test],
-                     np.r_[np.arange(len(user)), [1000] * 4, [2000] * 4]))
+    without = split_allowed(ordered("other", dataset.ids, (
+        np.r_[user, np.arange(4), np.arange(4)], np.r_[item, dataset.validation, dataset.test],
+        np.r_[np.arange(len(user)), [1000] * 4, [2000] * 4])), 2)
     assert np.array_equal(without.item, item) and np.array_equal(without.test, dataset.test)
     results = [[epoch.values for epoch in train_on(Trainer(build(source, config), part, config, "CPU"))][-1]
                for source, part in ((dataset, dataset.part(kept)), (without, without))]

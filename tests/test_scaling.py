@@ -6,8 +6,9 @@ import pytest
 
 from benchmarks.scaling import measure, reset_peak_rss, simulated
 from src.common.machine import peak_rss_mb
-from src.dataset import load_dataset, split
+from src.dataset import load_dataset, split_allowed
 from src.movielens import prepare
+from src.sources.interactions import ordered
 
 
 def test_the_data_in_memory_are_those_of_the_data_stage_and_what_is_measured(cpu, settings, tmp_path):
@@ -15,7 +16,7 @@ def test_the_data_in_memory_are_those_of_the_data_stage_and_what_is_measured(cpu
     prepare(config)
     dataset = load_dataset(config)
     arrays = simulated(900, 50, 60, seed=4)
-    in_memory = split("simulation", dataset.ids, (arrays["user"], arrays["item"], arrays["time"]))
+    in_memory = split_allowed(ordered("simulation", dataset.ids, [arrays[name] for name in ("user", "item", "time")]), 2)
     for name in ("user", "item", "validation", "test", "rows", "held_out"):
         assert np.array_equal(getattr(in_memory, name), getattr(dataset, name))
     np.savez(tmp_path / "data.npz", num_users=50, num_items=60, **arrays)

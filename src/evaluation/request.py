@@ -13,7 +13,6 @@ from ..common.wording import counted
 from ..config import Config
 from ..consent.withdrawn import ALLOWS, head_of, read_request, read_requests, with_request, withdrawn_path
 from ..constants import DATASET_FILE, WITHDRAWN_FILE
-from ..dataset import Dataset
 from ..sources.catalogue import original_id
 from ..sources.interactions import read_interactions
 
@@ -38,23 +37,12 @@ class Request:
         place = self.whole.places(user, item)
         return (place >= 0) & self.meant[place]
 
-    def say_pairs(self, datasets: list[Dataset]) -> None:
-        """Says by original ids what is taken back, apart what models were trained on or had held out."""
-        trained = np.zeros(self.whole.num_interactions, bool)
-        for dataset in datasets:
-            for pairs in ((dataset.user, dataset.item), dataset.held_pairs):
-                trained[self.whole.places(*pairs)] = True
-        self.said.update(interactions=self.pairs(trained), forbidden=self.pairs(~trained))
-
-    def pairs(self, among: np.ndarray) -> list[list]:
-        """What is meant, among these (n,) bool, by original ids."""
-        return [[original_id(self.whole.user_ids, user), original_id(self.whole.item_ids, item)] for user, item in zip(
-            self.whole.user[self.meant & among], self.whole.item[self.meant & among])]
-
-    def people(self) -> str:
-        """How much is meant, and of how many users, in words."""
-        return f"{counted(int(self.meant.sum()), 'interaction')} of " \
-            f"{counted(len(np.unique(self.whole.user[self.meant])), 'user')}"
+    def say_pairs(self, known: np.ndarray) -> None:
+        """Says by original ids what is meant, apart what is `known`, (n,) bool: what a model trains on or had held out."""
+        for key, among in (("interactions", self.meant & known), ("forbidden", self.meant & ~known)):
+            pairs = zip(self.whole.user[among], self.whole.item[among])
+            self.said[key] = [[original_id(self.whole.user_ids, user), original_id(self.whole.item_ids, item)]
+                              for user, item in pairs]
 
     def add_to(self, files: Together, config: Config) -> dict:
         """Writes the record with this request after the others; returns what dataset.json and checkpoints say of it then."""
@@ -75,9 +63,10 @@ def allow(config: Config) -> None:
         InputError: the request is missing or unfit; nothing has changed then.
     """
     request = Request(config, allows=True)
-    request.said.update(interactions=request.pairs(request.meant), forbidden=[], before={}, after={})
+    request.say_pairs(request.meant)
+    request.said.update(before={}, after={})
     with Together(config) as files:
         request.add_to(files, config)
     logger.info("request %d: %s may be disclosed again, but for what is vetoed; masks and models stay without them until "
                 "they are made anew (train.py, preprocess.py, train.py --masked); the record is %s", request.number,
-                request.people(), withdrawn_path(config))
+                counted(int(request.meant.sum()), "interaction"), withdrawn_path(config))

@@ -7,7 +7,6 @@ common/together.py. The source's own table stays: what the record of requests na
 from __future__ import annotations
 
 import copy
-import dataclasses
 import logging
 import time
 from pathlib import Path
@@ -31,6 +30,7 @@ from ..common.variant import (
     is_masked,
     record_of,
 )
+from ..common.wording import counted
 from ..consent.withdrawn import withdrawn_path
 from ..constants import DATASET_FILE, HELD_OUT_FILE, RATINGS_FILE, UNWILLINGNESS_FILE, WITHDRAW_FILE
 from ..dataset import allowed_part, load_dataset
@@ -74,10 +74,11 @@ class Known:
         self.variant, self.sets, self.info, self.left = variant, None, None, None
         self.dataset = load_dataset(variant.settings(), masked=True) if variant.masked else dataset_of(variant)
         self.withdrawn = request.takes(self.dataset.user, self.dataset.item)
-        held, (users, items) = copy.deepcopy(self.dataset.held), self.dataset.held_pairs
-        for values in filter(lambda values: values is not None, vars(held).values()):
-            values[users[request.takes(users, items)]] = -1  # who loses one is not scored until the next training
-        self.rest = dataclasses.replace(self.dataset.part(~self.withdrawn), held=held)
+        self.rest, (users, items) = self.dataset.part(~self.withdrawn), self.dataset.held_pairs
+        for name in ("validation", "test", "held_out"):
+            if (values := copy.copy(getattr(self.rest, name))) is not None:
+                values[users[request.takes(users, items)]] = -1  # who loses one is not scored until the next training
+                setattr(self.rest, name, values)
 
     def load(self, number: int) -> None:
         """Reads the model; raises InputError if it does not fit, or the request takes back all that it was trained on."""
@@ -138,8 +139,8 @@ def withdraw(variant: Variant) -> None:
               "retrain_advised": share > MEASURED, "time": request.said["time"]}
     _write(config, request, known, unreached, record)
     logger.info("request %d: %s taken back, of which %s had trained %s, in %.3f s (%.1f s with the files); the record is %s",
-                request.number, request.people(), f"{len(user):,}", variant.model, seconds, time.perf_counter() - start,
-                withdrawn_path(config))
+                request.number, counted(record["covered"], "interaction"), f"{len(user):,}", variant.model, seconds,
+                time.perf_counter() - start, withdrawn_path(config))
     for path in record["removed"]:
         logger.info("%s: removed", path)
     for entry in record["not_reached"]:
@@ -178,10 +179,8 @@ def _take_out(known, unreached):
         if net.propagation(model.dataset) is not None:
             unreached[str(model.variant.checkpoint)] = "each of its rows is made of everyone's data, so that none can be " \
                 f"taken out: train it anew with {model.variant.command} --overwrite"
-        elif model.withdrawn.any():
-            model.left = model.without(net)
         else:
-            model.left = model.sets
+            model.left = model.without(net)
     return time.perf_counter() - start
 
 
@@ -189,7 +188,11 @@ def _write(config, request, known, unreached, record):
     """Puts all files of a withdrawal in place together; its record says what was rewritten, removed and not reached."""
     models, said = [one for one in known.values() if one.sets], request.said
     changed = {model.variant.checkpoint.name: model for model in models if model.left}
-    request.say_pairs([model.dataset for model in models])
+    trained = np.zeros(len(request.meant), bool)
+    for model in models:
+        for pairs in ((model.dataset.user, model.dataset.item), model.dataset.held_pairs):
+            trained[request.whole.places(*pairs)] = True
+    request.say_pairs(trained)
     said["models"] = [model.variant.model for model in changed.values()]
     lasts = [path for model in models if (path := model.variant.checkpoint.with_suffix(LAST_SUFFIX)).is_file()]
     with Together(config) as files:

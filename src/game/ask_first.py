@@ -16,7 +16,7 @@ import numpy as np
 from ..common.errors import InputError
 from ..common.share import Share
 from ..config import Config
-from ..dataset import Dataset, HeldOut
+from ..dataset import Dataset
 from ..history import History
 from ..influence.expected import expected_influence, per_item, target_items
 from ..influence_function import OWN_DATA, influences_of_pairs
@@ -42,7 +42,7 @@ class DecidingSide:
 
     def __init__(self, ids: tuple, share: Share, config: Config, device: str):
         self.ids, self.share, self.config, self.device = ids, share, config, device
-        self.held = HeldOut(None, np.full(len(ids[0]), -1, np.int32))
+        self.none = np.full(len(ids[0]), -1, np.int32)  # is held out
         self.epochs = sorted({max(1, round(part * config.train_epochs)) for part in EPOCHS})
 
     def hear(self, user: np.ndarray, item: np.ndarray, unwillingness: np.ndarray, trains: np.ndarray | None = None) -> None:
@@ -54,7 +54,7 @@ class DecidingSide:
         if trains is not None:
             user, item = user[trains], item[trains]
         share = self.share.part(History(user, len(self.ids[0])).length)
-        self.disclosed = Dataset(self.config.dataset, *self.ids, user, item, None, None, self.held, share)
+        self.disclosed = Dataset(self.config.dataset, *self.ids, user, item, None, None, None, self.none, None, share)
         # of whom so few interactions are disclosed that they may have no more, nothing may be known
         self.knows_somebody = (self.disclosed.all_interactions if trains is None else self.disclosed.informed.sum()) > 0
 

@@ -17,7 +17,7 @@ from ..common.variant import dataset_folder
 from ..config import Config
 from ..consent.allowed import NONE_DROPPED, WAITS, Consent, Dropped
 from ..consent.unwillingness import load_stated
-from ..dataset import Dataset, HeldOut, load_dataset
+from ..dataset import Dataset, load_dataset
 
 FEW = 4  # blocks a rank, below which blocks are shared out
 _EVERYONE, _OWN = "everyone.npz", "share_{}.npz"
@@ -76,7 +76,7 @@ def deal(config: Config, masked: bool, folder: Path, consent: Consent | None = N
         gone.user = place[gone.user]
         stated = {} if dataset.stated is None else dict(zip(_STATED, (values[own] for values in dataset.stated)))
         np.savez(folder / _OWN.format(rank), user=place[dataset.user[own]], item=dataset.item[own], rows=dataset.rows[own],
-                 test=dataset.test[users], held=dataset.held.rows[users], **stated,
+                 test=dataset.test[users], held=dataset.held_out[users], **stated,
                  **({} if dataset.validation is None else {"validation": dataset.validation[users]}),
                  **{f"dropped_{name}": values for name, values in vars(gone).items()})
     return dataset
@@ -117,6 +117,5 @@ def load_share(config: Config, masked: bool, folder: Path, exchange) -> Dataset:
     with np.load(folder / _OWN.format(rank)) as own:
         dropped = Dropped(**{field.name: own[f"dropped_{field.name}"] for field in dataclasses.fields(Dropped)})
         return Dataset(dataset_folder(config, masked).name, *ids, own["user"], own["item"], own["rows"], None,
-                       HeldOut(own.get("validation"), own["test"], own["held"]), share,
-                       dropped if len(dropped.user) else None,
+                       own.get("validation"), own["test"], own["held"], share, dropped if len(dropped.user) else None,
                        stated=tuple(own[name] for name in _STATED) if _STATED[0] in own else None)

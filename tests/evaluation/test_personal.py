@@ -13,7 +13,7 @@ from src.candidates import evaluation_candidates
 from src.common.files import digest
 from src.common.terminal import log_to
 from src.common.variant import Variant, asked
-from src.dataset import HeldOut, load_dataset
+from src.dataset import load_dataset
 from src.evaluation import personal
 from src.evaluation.compare import comparison_rows, comparison_table, not_comparable, rankings
 from src.evaluation.evaluate import evaluate
@@ -121,7 +121,7 @@ def test_refitted_rows_serve_where_they_are_clearly_better(config, monkeypatch, 
 def test_auto_looks_at_validation_items_only(config, monkeypatch):
     dataset, asked_for, variant = load_dataset(config), [], Variant(config)
     others = np.roll(dataset.test, 1)  # some of which their user has had already
-    other = dataclasses.replace(dataset, held=HeldOut(dataset.validation, others, dataset.held.rows))
+    other = dataclasses.replace(dataset, test=others)
 
     def candidates(data, held_out, config):  # drawn outside all that a user has, test items too
         asked_for.append((held_out, data.test is others))

@@ -3,11 +3,12 @@ import numpy as np
 import pytest
 
 import src.game.arriving
-from src.dataset import split
+from src.dataset import split_allowed
 from src.game.arriving import Arriving, decide, left_of, with_rows
 from src.game.decisions import ALONE
 from src.influence.rows import Rows
 from src.network import build
+from src.sources.interactions import ordered
 from tests.small import SMALL, refused
 
 RECORD = {"strategy": "ifrqe", "willingness_weight": 2.0, "unwillingness_threshold": .3, "prior": .5, "rounds": 10,
@@ -15,10 +16,14 @@ RECORD = {"strategy": "ifrqe", "willingness_weight": 2.0, "unwillingness_thresho
 USER = np.repeat([0, 1, 2], [6, 5, 2])  # known, new, and new with too little to tell
 
 
+def of_all(ids, *ratings):
+    return split_allowed(ordered("shop", ids, ratings), 0)
+
+
 def shop(rng, price=2.0):
     """Arriving of three users, and what is expected of each interaction."""
-    ids = np.arange(1, 4), np.arange(20)
-    dataset = split("shop", ids, (USER, np.concatenate([np.arange(6), np.arange(5), [7, 8]]), np.arange(13)), 0)
+    ids = (np.arange(1, 4), np.arange(20))
+    dataset = of_all(ids, USER, np.concatenate([np.arange(6), np.arange(5), [7, 8]]), np.arange(13))
     disclosed = np.arange(13) < 2
     return Arriving(dataset, ~disclosed & (np.arange(13) != 2), disclosed, rng.random(13).round(2),
                     np.array([0, -1, -1])), rng.normal(.6, .5, 13).round(2)
@@ -82,8 +87,8 @@ def test_the_budget_is_of_the_whole_and_of_everything_there_is_none():
 def test_rows_of_who_was_trained_stay_and_others_are_refitted(cpu, settings, model):
     config = settings(*SMALL[2 if model != "ncf" else 0:], "--model", model)
     rng, ids = np.random.default_rng(0), np.arange(20)
-    trained = split("shop", (np.arange(1, 4), ids), (np.repeat([0, 1, 2], 5), rng.permutation(20)[:15], np.arange(15)), 0)
-    known = split("shop", (np.arange(5), ids), (np.repeat(np.arange(5), 4), rng.permutation(20), np.arange(20)), 0)
+    trained = of_all((np.arange(1, 4), ids), np.repeat([0, 1, 2], 5), rng.permutation(20)[:15], np.arange(15))
+    known = of_all((np.arange(5), ids), np.repeat(np.arange(5), 4), rng.permutation(20), np.arange(20))
     net, place = build(trained, config), np.array([-1, 2, 0, -1, 1])
     values = {name: value * (30 if name in (*net.TABLES, *net.SCORED) else 1) for name, value in net.values().items()}
     rows = Rows(net, trained, config)
@@ -98,6 +103,6 @@ def test_rows_of_who_was_trained_stay_and_others_are_refitted(cpu, settings, mod
         else:
             np.testing.assert_array_equal(table, values[name])
     assert (net.user_rows(found)[[0, 3]] != net.user_rows(refitted)[[1, 2]]).any()
-    full = split("shop", (np.arange(1), ids), (np.zeros(20, int), ids, np.arange(20)), 0)
+    full = of_all((np.arange(1), ids), np.zeros(20, int), ids, np.arange(20))
     with refused("user 0"):
         with_rows(rows, values, np.array([-1]), full)

@@ -5,7 +5,7 @@ import pytest
 from src.candidates import evaluation_candidates
 from src.common.errors import InputError
 from src.consent.allowed import NONE_DROPPED, TOO_FEW, VETO
-from src.consent.unwillingness import load_unwillingness
+from src.consent.unwillingness import load_stated
 from src.dataset import load_dataset
 from src.game import ask_first
 from src.game.decisions import Decisions, barred_by
@@ -91,7 +91,8 @@ def test_a_share_has_its_own_users_alone_and_all_together_are_the_dataset(forbid
         mine = np.isin(whole.user, users)
         assert part.item.tolist() == whole.item[mine].tolist() and part.rows.tolist() == whole.rows[mine].tolist()
         assert users[part.user].tolist() == whole.user[mine].tolist() and everyones == scored
-        assert part.test.tolist() == whole.test[users].tolist() and part.held_out.tolist() == whole.held_out[users].tolist()
+        assert part.test.tolist() == whole.test[users].tolist()
+        assert part.held_out.tolist() == whole.held_out[users].tolist()
         assert part.rows_sha256() == whole.rows_sha256() and part.share.splits == (blocks == 1)
         with np.load(tmp_path / f"share_{part.share.rank}.npz") as file:  # that is all that the rank is given of anybody
             lengths = {name: len(values) for name, values in file.items()}
@@ -152,7 +153,7 @@ def test_ranks_know_and_fit_what_one_process_does(forbidding, tmp_path, source):
         prior = prior_of(part.share.own(rows), part.share)
         return part.share, load_problem(config, part).unwillingness, fitted, prior, default_shrinkage(part), set(report)
     found, prior = on_shares(config, tmp_path, work, unwillingness=True), prior_of(rows)
-    assert put_together([one[:2] for one in found], whole).tolist() == load_unwillingness(whole, config).tolist()
+    assert put_together([one[:2] for one in found], whole).tolist() == load_stated(whole, config)[0].tolist()
     expected, report = expected_influence(influence, whole)
     assert set(report) == {"1", "2", "3"} == found[0][5] and report["1"]["slopes"][0] > 0.5
     np.testing.assert_allclose(put_together([(one[0], one[2]) for one in found], whole), expected, rtol=1e-9, atol=1e-12)
