@@ -17,7 +17,7 @@ from ..constants import ITEM, UNWILLINGNESS, USER
 
 FORMAT = 1
 DIGEST = "receipt_sha256"  # the last key
-_ANEW = "get a new one with eval.py --receipt USER"
+ANEW = "get a new receipt with eval.py --receipt USER"
 
 
 def sealed(content: dict) -> dict:
@@ -34,19 +34,18 @@ def read_receipt(path: str | Path) -> dict:
     """The receipt in a JSON file.
 
     Raises:
-        InputError: it is no receipt, or was altered.
+        InputError: it is no receipt, one of another version, or was altered.
     """
     path = existing_file(path, "name a receipt, receipt_USER.json")
     try:
         text = path.read_bytes().decode()
         receipt = json.loads(text)
-        sound = text == text_of(sealed({key: value for key, value in receipt.items() if key != DIGEST}))
-    except (ValueError, TypeError, AttributeError, RecursionError):
+        sound = receipt["format"] == FORMAT and \
+            text == text_of(sealed({key: value for key, value in receipt.items() if key != DIGEST}))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         sound = False
     if not sound:
-        raise InputError(f"{path}: is no receipt, or was altered after it was written; {_ANEW}")
-    if receipt.get("format") != FORMAT:
-        raise InputError(f"{path}: has the format {receipt.get('format')} of another version; {_ANEW}")
+        raise InputError(f"{path}: is no receipt of this version, or was altered after it was written; {ANEW}")
     return receipt
 
 
@@ -57,4 +56,4 @@ def rules_of(path: str | Path) -> pd.DataFrame:
         table = pd.DataFrame(receipt["rules"], columns=[USER, ITEM, UNWILLINGNESS])
         return table.astype({USER: str, ITEM: str, UNWILLINGNESS: float})
     except (ValueError, TypeError, KeyError) as e:
-        raise InputError(f"{path}: has no rules that could be read; {_ANEW}") from e
+        raise InputError(f"{path}: has no rules that could be read; {ANEW}") from e

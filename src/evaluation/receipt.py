@@ -5,6 +5,7 @@ one is to make it anew from the files that are there. Its form: consent/receipts
 """
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import time
 from collections.abc import Iterator
@@ -17,12 +18,12 @@ from ..common.plugins import label
 from ..common.stage import Stage
 from ..common.variant import Variant, dataset_folder, decision_files
 from ..config import Config
-from ..consent.receipts import DIGEST, FORMAT, sealed
+from ..consent.receipts import ANEW, DIGEST, FORMAT, sealed
 from ..consent.withdrawn import ALLOWS, read_requests
 from ..constants import DISCLOSED, HELD_OUT_FILE, ITEM, RATINGS_FILE, REASON, TITLE, UNWILLINGNESS, USER
 from ..dataset import load_dataset
 from ..game.decisions import UPDATES, decided
-from ..sources.catalogue import load_catalogue, original_id
+from ..sources.catalogue import find_users, load_catalogue, original_id
 from ..training.checkpoint import DIGEST as PARAMETERS
 from ..training.checkpoint import read_checkpoint
 from .explain import BY, VETOED, of_user
@@ -32,7 +33,6 @@ PROVES = ("that it agrees with the files of who runs the recommender, as they ar
           "says nothing of other files or models")
 STATE = "state"  # of an interaction: one of the following
 STATES = TRAINS, WITHHELD, FORBIDDEN, WITHDRAWN = "disclosed", "withheld", "vetoed", "withdrawn"
-_ANEW = "get a new receipt with eval.py --receipt USER"
 _LONGEST = 100  # signs of an id in a file name
 
 
@@ -59,14 +59,6 @@ class Receipts:
         self.masked = None
         if (dataset_folder(config, masked=True) / RATINGS_FILE).is_file():
             self.masked = load_dataset(Variant(config, masked=True).settings(), masked=True)
-
-    def masked_items(self, user: int) -> tuple[set[str], set[str]] | None:
-        """Ids, as text, of a user's items in the masked dataset that may train, and of those that are held out."""
-        if self.masked is None:
-            return None
-        trains = self.masked.item[self.masked.history.of(user)]
-        users, items = self.masked.held_pairs
-        return tuple({str(self.masked.item_ids[item]) for item in of_user} for of_user in (trains, items[users == user]))
 
     def of(self, user: int) -> dict:
         """The receipt of a user, by position: a dict that JSON can hold."""
@@ -125,15 +117,14 @@ def _of_checkpoint(variant, ratings, requests):
     path, command = variant.checkpoint, variant.command
     if not path.is_file():
         return {"sha256": None, "why": f"no model was trained on what is disclosed yet; {command} does"}
-    try:
-        info = read_checkpoint(path, f"train anew with {command}")[1]
-    except InputError:
-        return {"sha256": None, "why": f"is damaged; train anew with {command}"}
+    info = {}
+    with contextlib.suppress(InputError):  # it is damaged
+        info = read_checkpoint(path, "")[1]
     if ratings is None or info.get("ratings_sha256") != ratings:
-        return {"sha256": None, "why": f"is stale: trained on other data than the masked ones of now; {command} trains anew"}
+        return {"sha256": None, "why": f"is not of the masked data of now, or damaged; {command} trains anew"}
     trained = Stage.read_record(variant.config.output_path, f"train_{variant.model.lower()}").get("outputs", {})
     path_of_record = decision_files(variant.config)[1]
-    record = read_json(path_of_record, _ANEW) if path_of_record.is_file() else {}
+    record = read_json(path_of_record, ANEW) if path_of_record.is_file() else {}
     later = [request["after"].get(path.name) for request in requests]
     later += [update["models"].get(variant.model) for update in record.get(UPDATES, ())]
     if trained.get(path.name, digest(path)) != digest(path) and info.get(PARAMETERS) not in later:
@@ -155,45 +146,38 @@ def check(receipt: dict, config: Config) -> Iterator[tuple[str, str]]:
     try:
         for name, now in files_of(config).items():
             was = said.get(name) if isinstance(said, dict) else None
-            fault = "" if was == now else now.get("why") or f"has changed since, or was not there; {_ANEW}"
+            fault = "" if was == now else now.get("why") or f"has changed since, or was not there; {ANEW}"
             yield f"{name} is what it was", fault
         receipts = Receipts(config)
-        place = {str(name): k for k, name in enumerate(receipts.dataset.user_ids)}
-        if str(receipt.get(USER)) not in place:
-            raise InputError(f"{config.dataset} has no user {receipt.get(USER)}")
-        now = receipts.of(place[str(receipt[USER])])
-        masked = receipts.masked_items(place[str(receipt[USER])])
+        user = find_users(receipts.dataset, str(receipt.get(USER)), "verify_receipt")[0]
+        now = receipts.of(user)
     except InputError as e:
         yield "the decisions can be read", str(e)
         return
-    for key in now:
+    for key in {**now, **receipt}:
         if key not in ("format", "made", "program", "files", DIGEST):
-            yield f"{key}: as the files say", _difference(key, receipt.get(key), now[key])
-    odd = sorted(set(receipt) - set(now))
-    yield "nothing else is said", f"the files say nothing of {odd[0]}; {_ANEW}" if odd else ""
-    yield from _check_masked(now, masked)
+            yield f"{key}: as the files say", _difference(key, receipt.get(key), now.get(key))
+    if receipts.masked is not None:
+        yield from _check_masked(now, receipts.masked, user)
 
 
 def _difference(key, was, now):
     """In what a part of a receipt differs from what the files say; "" if it does not."""
     if was == now:
         return ""
-    if key == "withdrawals" and isinstance(was, list) and was == now[:len(was)]:
-        return f"request {now[len(was)]['request']} of {now[len(was)]['time'][:10]} is not on it yet; {_ANEW}"
-    odd = [row for row in now if isinstance(row, dict) and row not in was] if isinstance(was, list) else []
-    what = f"item {odd[0][ITEM]} differs" if key == "interactions" and odd else "the files say otherwise"
-    return f"{what}; if it was decided anew, {_ANEW}"
+    odd = [row for row in now if row not in was] if key == "interactions" and isinstance(was, list) else []
+    what = f"item {odd[0][ITEM]} differs" if odd else "the files say otherwise"
+    return f"{what}; if a decision or a request came since, {ANEW}"
 
 
-def _check_masked(now, masked):
-    """Whether the masked data hold of the user just what is disclosed, and beside it what is held out."""
-    (trains, held), anew = masked or (set(), set()), "run preprocess.py and train.py --masked again with --overwrite"
-    items = {state: {str(row[ITEM]) for row in now["interactions"] if row[STATE] == state} for state in STATES}
-    checks = [(f"nothing {state} is in the masked data", items[state] & (trains | held), f"is; {anew}")
-              for state in (FORBIDDEN, WITHDRAWN, WITHHELD)]
-    if masked is not None:
-        odd = trains - items[TRAINS] | held - {str(row[ITEM]) for row in now["held_out"]}
-        checks += [("nothing else is in the masked data", odd, f"is; {anew}"),
-                   ("all that is disclosed is in the masked data", items[TRAINS] - trains, "is not")]
-    for name, wrong, said in checks:
+def _check_masked(now, masked, user):
+    """Whether the Dataset `masked` holds of the user just what is disclosed, and beside it what is held out."""
+    users, items = masked.held_pairs
+    trains, held = ({str(masked.item_ids[item]) for item in of_user} for of_user in (
+        masked.item[masked.history.of(user)], items[users == user]))
+    anew = "run preprocess.py and train.py --masked again with --overwrite"
+    disclosed = {str(row[ITEM]) for row in now["interactions"] if row[STATE] == TRAINS}
+    odd = trains - disclosed | held - {str(row[ITEM]) for row in now["held_out"]}
+    for name, wrong, said in (("nothing else is in the masked data", odd, f"is; {anew}"),
+                              ("all that is disclosed is in the masked data", disclosed - trains, f"is not; {anew}")):
         yield name, f"item {min(wrong)} {said}" if wrong else ""
