@@ -10,7 +10,7 @@ ratings, movies, minded = simulate(num_users=300, num_items=300, num_ratings=12_
 interactions = ratings.merge(minded)
 
 # 2. the decision: at most 60% of the unwillingness is violated, and 1 means never
-answer = ifrqe.decide(interactions, budget=0.6, veto=True, recipe="fast", progress=True)
+answer = ifrqe.decide(interactions, budget=0.6, veto=True, recipe="fast")
 masked = answer.frame[answer.frame.disclosed]  # what may train any recommender
 print(f"disclosed: {len(masked):,} of {len(interactions):,} interactions, worth {masked.rating.mean():.2f} stars on average "
       f"(withheld: {answer.frame[~answer.frame.disclosed].rating.mean():.2f})")

@@ -13,11 +13,9 @@ import pandas as pd
 from .common.columns import clean_text, positions
 from .common.errors import InputError
 from .common.tables import read_stream
-from .common.terminal import show_bars
 from .config import Config, load_config, unknown
 from .consent.allowed import VETO
-from .consent.rules import listed, unwillingness_in
-from .consent.unwillingness import NOTHING
+from .consent.rules import unwillingness_in
 from .constants import DISCLOSED, ITEM, TIMESTAMP, UNWILLINGNESS, USER
 from .dataset import Dataset, split_allowed
 from .device_adapter import set_device
@@ -34,7 +32,7 @@ logging.getLogger("ifrqe").addHandler(logging.NullHandler())  # else Python prin
 
 NAME = "interactions"  # in messages
 _READ = {*options_of("model", "training", "negatives", "candidates", "influence", "chunks", "decision", "game"), "recipe",
-         "holdout", "duplicates", "veto", "eval_batch_size", "device_target", "device_id"} - {"patience", "wv_budget"}
+         "duplicates", "veto", "eval_batch_size", "device_target", "device_id"} - {"patience", "wv_budget"}
 
 
 @dataclass(repr=False)
@@ -83,7 +81,7 @@ class Answer:
 
 
 def decide(interactions: pd.DataFrame, unwillingness: float | str | np.ndarray | pd.Series | None = None,
-           budget: float = 0.6, strategy: str = "ask-first", model: str = "ncf", seed: int = 1, progress: bool = False,
+           budget: float = 0.6, strategy: str = "ask-first", model: str = "ncf", seed: int = 1,
            **options: object) -> Answer:
     """Decides which interactions may train a recommender. Writes no file, holds nothing out, and leaves the frame as it is.
 
@@ -95,13 +93,13 @@ def decide(interactions: pd.DataFrame, unwillingness: float | str | np.ndarray |
         budget: share of all unwillingness that may be violated, in (0, 1].
         strategy, model, seed, options: see docs/options.md; for example recipe="fast", train_epochs=5, or veto=True, with
             which unwillingness 1 forbids.
-        progress: whether to show progress bars. What the programs log goes to the logger "ifrqe".
+
+    What the programs log goes to the logger "ifrqe".
 
     Raises:
         InputError: a ValueError of one line that names the argument, or the row, counted from 1.
     """
     start, config = time.perf_counter(), _settings(budget, strategy, model, seed, options)
-    show_bars(progress)
     table = _read(interactions, unwillingness)
     b = table.get(UNWILLINGNESS, pd.Series(np.nan, table.index)).to_numpy()
     ratings, _ = clean(table, NAME, config.duplicates)
@@ -126,8 +124,6 @@ def decide(interactions: pd.DataFrame, unwillingness: float | str | np.ndarray |
 def _settings(budget, strategy, model, seed, options):
     for key in sorted(options.keys() - _READ):
         raise InputError(f"{key}: " + ("does nothing in a call; leave it out" if key in KINDS else unknown(key, _READ)))
-    if options.get("holdout"):
-        raise InputError(f"holdout {options['holdout']}: a call holds nothing out; leave it out")
     named = dict(options, wv_budget=budget, strategy=strategy, model=model, seed=seed, holdout=0, dataset=NAME)
     return load_config([f"--{key}={value}" for key, value in named.items()])
 
@@ -139,18 +135,9 @@ def _read(interactions, unwillingness):
             given = interactions[unwillingness] if isinstance(unwillingness, str) else unwillingness
             interactions = interactions.assign(**{UNWILLINGNESS: given})
         text = interactions.to_csv(index=False).encode("utf-8", "surrogatepass")
-    except KeyError:
-        raise InputError(f"{NAME}: has no column {unwillingness}; name one of {', '.join(map(str, interactions))}") from None
-    except (AttributeError, ValueError) as e:
-        raise InputError(f"{NAME}, {UNWILLINGNESS}: give a pandas DataFrame, and one value a row or a number ({e})") from e
+    except (AttributeError, KeyError, ValueError) as e:
+        raise InputError(f"{NAME}, {UNWILLINGNESS}: give a pandas DataFrame, and one value a row, a number or the name of a "
+                         f"column ({e})") from e
     table = read_stream(io.BufferedReader(io.BytesIO(text)), len(text), NAME, [USER, ITEM, TIMESTAMP, UNWILLINGNESS],
                         [USER, ITEM], float_precision="round_trip")
-
-    def refuse(bad, what):
-        if bad.any():
-            raise InputError(f"{NAME}: row {listed(np.flatnonzero(bad) + 1)}: {what}")
-
-    if UNWILLINGNESS in table:
-        values = unwillingness_in(table, refuse)
-        table[UNWILLINGNESS] = np.where(values < NOTHING, 0, values)
-    return table
+    return table.assign(**{UNWILLINGNESS: unwillingness_in(table, NAME)}) if UNWILLINGNESS in table else table

@@ -12,7 +12,7 @@ import pytest
 import src
 from src.common.files import read_json
 from src.common.variant import Variant, dataset_folder
-from src.consent.unwillingness import load_unwillingness
+from src.consent.unwillingness import load_stated
 from src.dataset import load_dataset
 from src.evaluation.recommend import have_had
 from src.game.preprocess import preprocess
@@ -121,7 +121,7 @@ def test_unwillingness_may_be_given_in_several_ways(frame, settings, write_ratin
     config = settings("--holdout", 0, "--min_ratings", 1)
     drawn = call(plain, strategy="none")
     assert drawn.record["unwillingness"] == "uniform"
-    assert drawn.record["wv"] == pytest.approx(load_unwillingness(load_dataset(config), config).sum() / 42)
+    assert drawn.record["wv"] == pytest.approx(load_stated(load_dataset(config), config)[0].sum() / 42)
 
 
 def test_it_recommends_what_a_user_has_not_had_by_the_ids_of_the_frame(cpu, frame):
@@ -199,7 +199,7 @@ def broken(frame, column, value):
     (lambda frame: broken(frame, "unwillingness", None), {}, ["interactions", "row 3", "unwillingness"]),
     (None, {"unwillingness": -0.1}, ["interactions", "row 1", "-0.1"]),
     (None, {"unwillingness": [0.5, 0.5]}, ["unwillingness"]),
-    (None, {"unwillingness": "reluctance"}, ["interactions", "reluctance", "user_id"]),
+    (None, {"unwillingness": "reluctance"}, ["interactions", "reluctance"]),
     (None, {"unwillingness": 1, "veto": True}, ["veto"]),
     (None, {"budget": 0}, ["budget"]), (None, {"budget": 2}, ["budget"]), (None, {"budget": "much"}, ["budget"]),
     (None, {"strategy": "best"}, ["strategy", "ask-first"]), (None, {"model": "svd"}, ["model", "ncf"]),
@@ -231,10 +231,6 @@ logging.getLogger("ifrqe").setLevel(logging.INFO)
 logging.getLogger("ifrqe").addHandler(type("Kept", (logging.Handler,), {"emit": lambda self, record: said.append(record)})())
 ifrqe.decide(frame, device_target="CPU", train_epochs=2)
 assert any("instalment" in record.getMessage() for record in said)
-from ifrqe.common.terminal import progress
-assert progress(9, "counting", "sheep").disable
-ifrqe.decide(frame, device_target="CPU", train_epochs=2, strategy="ifrqe", num_eval_neg=10, top_k=5, progress=True)
-assert not progress(9, "counting", "sheep").disable
 """
 
 
@@ -260,7 +256,7 @@ def test_the_example_runs(tmp_path):
     text = (ROOT / "examples" / "decide.py").read_text()
     smaller = text.replace("num_users=300, num_items=300, num_ratings=12_000",
                            "num_users=60, num_items=120, num_ratings=1500")
-    lines = in_a_process(smaller.replace("progress=True", "train_epochs=2"), tmp_path).stdout.splitlines()
+    lines = in_a_process(smaller.replace('recipe="fast"', 'train_epochs=2'), tmp_path).stdout.splitlines()
     assert smaller != text and lines[0].startswith("disclosed: ") and len(lines) == 9
 
 

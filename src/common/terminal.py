@@ -33,7 +33,6 @@ _NO_LINE = re.compile(f"[\t\n{_STEERING}]+")
 _AS_JSON = "ifrqe.json"  # how a stream writes what its encoding cannot hold
 codecs.register_error(_AS_JSON, lambda error: (json.dumps(error.object[error.start:error.end])[1:-1], error.end))
 
-_bars_off = True  # as tqdm has it: None shows bars on terminals, False everywhere
 _told = None
 
 
@@ -149,22 +148,14 @@ def log_to(folder: str, name: str, level: str, results_alone: bool = False) -> I
     added = [(logger, handler) for handler in (*screens, file)] + [(logging.getLogger("py.warnings"), file)]
     logger.setLevel(logging.DEBUG)
     logging.captureWarnings(True)
-    show_bars(False if level == "quiet" else None)
     with contextlib.ExitStack() as afterwards:
         for log, handler in added:
             log.addHandler(handler)
             afterwards.callback(handler.close)
             afterwards.callback(log.removeHandler, handler)
         afterwards.callback(logging.captureWarnings, False)
-        afterwards.callback(show_bars, False)
         afterwards.enter_context(_native_messages_to(file.stream))
         yield
-
-
-def show_bars(shown: bool | None) -> None:
-    """From now on progress bars are shown, or not; None: on terminals alone."""
-    global _bars_off
-    _bars_off = shown if shown is None else not shown
 
 
 @contextlib.contextmanager
@@ -196,12 +187,13 @@ def _native_messages_to(file):
 def progress(total: int | None, desc: str, unit: str, initial: int = 0) -> tqdm:
     """A bar with the time left, for `total` units (None if unknown), on standard error.
 
-    There is none but in a program that is not quiet, on a terminal, or after show_bars.
+    There is none but in a program that is not quiet, on a terminal.
     """
     if _told is not None:
         return _Told(total, desc, unit)
+    shown = any(isinstance(handler, _Screen) and handler.level < logging.WARNING for handler in logger.handlers)
     return tqdm(total=total, desc=desc, unit=unit, initial=initial, leave=False, delay=0.5, dynamic_ncols=True,
-                unit_scale=total is None or total >= 100_000, disable=_bars_off)
+                unit_scale=total is None or total >= 100_000, disable=None if shown else True)
 
 
 class _Told:
