@@ -87,7 +87,7 @@ def prepare(config: Config) -> None:
     ratings = filter_users(ratings, config.min_ratings, config.max_ratings)
     _check_updates(folder, ratings, source["source"])
     tables = {RATINGS_FILE: ratings, MOVIES_FILE: catalogue(ratings, movies, source["source"], items)}
-    if simulated and not _is_edited(folder, settings):
+    if simulated and not _is_edited(folder):
         tables[UNWILLINGNESS_FILE] = unwillingness[unwillingness[USER].isin(ratings[USER].unique())]
     users, items = ratings[USER].nunique(), len(tables[MOVIES_FILE])
     _write(config, tables, {"dataset": name, **source, **settings, "num_users": users, "num_items": items,
@@ -99,10 +99,6 @@ def prepare(config: Config) -> None:
                 "without times: the order of the rows counts" if unit == ORDER else
                 f"times in {unit}{'' if finer else ', whole days: of one day the order of the rows counts'}", folder)
     check_rules(config)
-
-
-def _differs(record, wanted):
-    return any(record.get(key) != value for key, value in wanted.items())
 
 
 def _is_done(folder, config, wanted):
@@ -117,7 +113,9 @@ def _is_done(folder, config, wanted):
             logger.info("%s: %s has no %s, so it was not made here; used as it is", config.dataset, folder, DATASET_FILE)
         return not config.archive
     check_tables(folder)
-    if _differs(record, wanted) or not all((folder / name).exists() for name in record.get("files", [])):
+    if any(record.get(key) != value for key, value in wanted.items()):
+        return False
+    if not all((folder / name).exists() for name in record.get("files", [])):
         return False
     logger.info("%s: %s is there already, kept (--overwrite makes it anew)", config.dataset, folder)
     if record.get(READER) != _reader():
@@ -126,24 +124,13 @@ def _is_done(folder, config, wanted):
     return True
 
 
-def _is_edited(folder, settings):
-    """Whether the unwillingness of a simulation was changed by hand and goes on to fit, so that it is to be kept.
-
-    Raises:
-        InputError: it was changed, but the data that are about to be made are others.
-    """
+def _is_edited(folder):
+    """Whether the unwillingness of a simulation was changed by hand, so that it is to be kept."""
     path = folder / UNWILLINGNESS_FILE
-    if not path.exists():
-        return False
-    record = record_of(folder, "remove it")
-    if record.get(_MADE) == digest(path):
-        return False
-    if _differs(record, settings):
-        raise InputError(f"{path}: was changed since the simulation wrote it, and does not go with other "
-                         f"{', '.join(settings)}; move it to another place first, or give the simulation another "
-                         "--data_path")
-    logger.warning("%s: was changed since the simulation wrote it, and is kept", path)
-    return True
+    edited = path.exists() and record_of(folder, "remove it").get(_MADE) != digest(path)
+    if edited:
+        logger.warning("%s: was changed since the simulation wrote it, and is kept; remove it for a new one", path)
+    return edited
 
 
 def _check_updates(folder, ratings, name):
