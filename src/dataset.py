@@ -200,9 +200,10 @@ def split_allowed(whole: Interactions, holdout: int, why: np.ndarray | None = No
 
 def _held(interactions, place):
     """What a Dataset holds out, by name: what stands at (num_users, 0 to 2) places of Interactions; -1 for nothing."""
-    item, rows = np.append(interactions.item, -1)[place].astype(np.int32), np.append(interactions.rows, -1)[place]
-    return {"validation": item[:, 0] if place.shape[1] == 2 else None, "held_out": rows,
-            "test": item[:, -1] if place.shape[1] else np.full(len(place), -1, np.int32)}
+    item, rows = (np.append(values, -1)[place] for values in (interactions.item, interactions.rows))
+    test = item[:, -1] if place.shape[1] else np.full(len(place), -1)
+    return {"validation": item[:, 0].astype(np.int32) if place.shape[1] == 2 else None, "test": test.astype(np.int32),
+            "held_out": rows}
 
 
 def load_dataset(config: Config, masked: bool = False, consent: Consent | None = None) -> Dataset:

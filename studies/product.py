@@ -23,7 +23,7 @@ from src.common.stage import main
 from src.common.tables import copy_rows
 from src.common.variant import DIGESTS, Variant, dataset_folder, decision_files, ratings_path, record_of
 from src.common.wording import counted
-from src.consent.unwillingness import data_files, load_unwillingness
+from src.consent.unwillingness import data_files, load_stated
 from src.constants import (
     DATASET_FILE,
     DISCLOSED,
@@ -100,7 +100,7 @@ class Hidden:
         self.folder = study.folder / f"seed_{seed}"
         self.candidates = evaluation_candidates(data, "test", self.config)
         self.table = pd.DataFrame({USER: data.user_ids[data.user], ITEM: data.item_ids[data.item],
-                                   UNWILLINGNESS: load_unwillingness(data, self.config),
+                                   UNWILLINGNESS: load_stated(data, self.config)[0],
                                    TIMESTAMP: data.time})
 
     def run(self, name, strategy, holdout=0, without=False, copied=None, **more):

@@ -11,7 +11,7 @@ import pytest
 from src.candidates import evaluation_candidates
 from src.common.variant import Variant
 from src.consent.allowed import TOO_FEW, VETO, WAITS
-from src.consent.unwillingness import load_unwillingness
+from src.consent.unwillingness import load_stated
 from src.consent.withdrawn import with_request, withdrawn_path
 from src.dataset import load_dataset, split_allowed
 from src.evaluation.evaluate import evaluate
@@ -45,7 +45,7 @@ def test_nothing_that_is_forbidden_is_trained_on_or_held_out_and_the_last_two_of
     later = np.where((rng.random(whole.num_interactions) < 0.2) & (why == 0), 3, 0)
     trained = split_allowed(whole, holdout, why)
     for dataset, gone in ((trained, why), (split_allowed(whole, holdout, why, later), np.where(why, why, later))):
-        held = dataset.held.rows[dataset.scored].ravel()
+        held = dataset.held_out[dataset.scored].ravel()
         dropped = dataset.dropped.rows if dataset.dropped is not None else []
         assert sorted([*dataset.rows, *held, *dropped]) == list(range(whole.num_interactions))
         assert not np.isin(whole.rows[gone != 0], [*dataset.rows, *held]).any()
@@ -59,7 +59,7 @@ def test_nothing_that_is_forbidden_is_trained_on_or_held_out_and_the_last_two_of
             assert user not in trained.scored and user not in trained.user
             assert (trained.dropped.why[np.isin(trained.dropped.rows, allowed)] == TOO_FEW).all()
         else:
-            assert trained.held.rows[user].tolist() == allowed[split:].tolist()
+            assert trained.held_out[user].tolist() == allowed[split:].tolist()
             assert trained.rows[trained.user == user].tolist() == allowed[:split].tolist()
             scored = not (later[np.isin(whole.rows, allowed[split:])] > 0).any()
             assert (user in dataset.scored) == (scored and holdout > 0)
@@ -99,14 +99,14 @@ def test_nobodys_veto_is_paid_by_others(settings, seed):
 
 def test_vetoes_leave_the_unwillingness_of_the_rest_as_it_is(settings, ratings, tmp_path):
     free = load_dataset(settings())
-    b = dict(zip(free.rows.tolist(), load_unwillingness(free, settings())))
+    b = dict(zip(free.rows.tolist(), load_stated(free, settings())[0]))
     rules = tmp_path / "rules.csv"
     gone = [(free.user_ids[0], ""), ("", free.item_ids[7]),
             *((free.user_ids[u], free.item_ids[free.test[u]]) for u in (3, 4))]
     rules.write_text("user_id,item_id,unwillingness\n" + "".join(f"{u},{i},1\n" for u, i in gone))
     config = settings("--veto", "--willingness_file", rules, "--unwillingness", "uniform")
     dataset = load_dataset(config)
-    assert load_unwillingness(dataset, config).tolist() == [b[row] for row in dataset.rows.tolist()]
+    assert load_stated(dataset, config)[0].tolist() == [b[row] for row in dataset.rows.tolist()]
     assert 0 not in dataset.user and not (dataset.item == 7).any() and 0 not in dataset.scored
     candidates = evaluation_candidates(dataset, "test", config.replace(num_eval_neg=8, top_k=3))
     whole = read_interactions(config)

@@ -16,12 +16,10 @@ from ..config import Config
 from ..constants import DRAWN, ITEM, RATING, RATINGS_FILE, TEXT_IDS, TIMESTAMP, UNWILLINGNESS, USER
 from ..sources.interactions import Interactions, ordered, time_unit
 from ..stat_utils import generator
-from .rules import listed, unwillingness_in
+from .rules import listed, refuse, unwillingness_in
 from .unwillingness import stated, unwillingness_source
 
 logger = logging.getLogger("ifrqe")
-
-_COLUMNS = [USER, ITEM, TIMESTAMP, RATING, UNWILLINGNESS]
 
 
 @dataclass
@@ -39,41 +37,39 @@ class Arrivals:
     table: pd.DataFrame
 
 
-def read_arrivals(option: str, known: Interactions, config: Config, record: dict, strangers: bool = False) -> Arrivals:
+def read_arrivals(option: str, known: Interactions, config: Config, record: dict) -> Arrivals:
     """Reads the file that an option names; ties in time are broken by the order of the rows.
 
     What the dataset has already is passed over. So are unknown items; the log names them.
 
     Args:
-        option: "update", or "newcomers", which may state unwillingness otherwise than the dataset.
+        option: "update"; or "newcomers", who are no users of the dataset, and may state unwillingness otherwise than it.
         known: all Interactions that are there; of newcomers the users and items alone count.
-        config: the options of unwillingness where the file has no column of it. Rules apply that name no user, or one of
-            the file's.
+        config: the options of unwillingness where the file has no column of it; rules may name users of the file.
         record: dataset.json.
-        strangers: whether users of the dataset may not be among them.
 
     Raises:
-        InputError: the file is missing or wrong, a pair is there twice, or a stranger is none.
+        InputError: the file is missing or wrong, a pair is there twice, or a newcomer is none.
     """
+    strangers = option == "newcomers"
     path = existing_file(getattr(config, option), f"give a CSV with {USER},{ITEM}[,{TIMESTAMP},{UNWILLINGNESS}]", option)
-    table = read_table(path, _COLUMNS, [USER, ITEM])
+    table = read_table(path, [USER, ITEM, TIMESTAMP, RATING, UNWILLINGNESS], [USER, ITEM])
     if not len(table):
         raise InputError(f"{path}: holds no interactions; give at least one")
     users, items = (clean_ids(table[column], path, column) for column in (USER, ITEM))
     again = pd.DataFrame({USER: users.code, ITEM: items.code}).duplicated().to_numpy()
-    _refuse(again, path, lambda row: f"names user {users.unique[users.code[row]]} and item {items.unique[items.code[row]]} "
-            "once more; remove it")
+    refuse(again, path, "names its user and item once more; remove it")
     user, item = (positions(ids, found.unique)[found.code] for ids, found in (
         (known.user_ids, users), (known.item_ids, items)))
-    _refuse((user >= 0) & strangers, path, lambda row: f"names user {users.unique[users.code[row]]}, whom {known.name} "
-            "already has: preprocess.py without --newcomers decides for them; remove their rows, or give them another id")
+    refuse((user >= 0) & strangers, path, f"names a user whom {known.name} already has: preprocess.py without --newcomers "
+           "decides for them; remove it, or give them another id")
     time = _times(table, path, known, config, strangers)
     if len(unknown := items.unique[items.code[item < 0]]):
         logger.warning("%s: %s left out, since %s does not know their items: %s; give them once it does, after it was made "
                        "anew", path, counted(len(unknown), "row"), known.name, listed(pd.unique(unknown)))
     chosen = np.flatnonzero((item >= 0) & (known.places(user, item) < 0))
-    if (there := int((item >= 0).sum()) - len(chosen)):
-        logger.info("%s: %s there already, and %s", path, counted(there, "row"), "stay as they were decided")
+    if there := int((item >= 0).sum()) - len(chosen):
+        logger.info("%s: %s there already, and stay as they were decided", path, counted(there, "row"))
     if strangers:
         known = dataclasses.replace(known.some(slice(0)), user_ids=known.user_ids[:0], time=np.zeros(0))
     names = np.unique(np.concatenate([users.unique[users.code[chosen]], known.user_ids.astype(str).astype(object)]))
@@ -91,12 +87,6 @@ def read_arrivals(option: str, known: Interactions, config: Config, record: dict
     rating = numbers(table[RATING], path, RATING) if RATING in table else np.ones(len(table), np.int64)
     columns = {USER: users.unique[users.code], ITEM: items.unique[items.code], RATING: rating, TIMESTAMP: time}
     return Arrivals(whole, new, b, pd.DataFrame(columns).iloc[chosen])
-
-
-def _refuse(bad, path, what):
-    """Raises InputError for the first row of `bad` (n,) bool, about which what(row) says what is wrong."""
-    if bad.any():
-        raise InputError(f"{path}: row {bad.argmax() + 1} {what(int(bad.argmax()))}")
 
 
 def _times(table, path, known, config, strangers):
@@ -120,10 +110,9 @@ def _unwillingness(table, path, option, config, record, whole, new, rows):
                          "anew with another")
     if UNWILLINGNESS in table:
         if own and source != "file" and (config.unwillingness != "auto" or config.willingness_file):
-            said = "--willingness_file" if config.willingness_file else f"--unwillingness {source}"
-            raise InputError(f"{path}: has a column {UNWILLINGNESS}, which the next mask would not go by, since {said} "
-                             "states it for all; remove the column")
-        b = unwillingness_in(table, lambda bad, what: _refuse(bad, path, lambda _: f"has {what}"))[rows]
+            raise InputError(f"{path}: has a column {UNWILLINGNESS}, which the next mask would not go by, since "
+                             f"--willingness_file or --unwillingness {source} states it for all; remove the column")
+        b = unwillingness_in(table, path)[rows]
         if config.willingness_file and not own:
             logger.warning("%s: not used, since %s has a column %s", config.willingness_file, path, UNWILLINGNESS)
         if not (config.willingness_file and own):
@@ -132,8 +121,7 @@ def _unwillingness(table, path, option, config, record, whole, new, rows):
         raise InputError(f"{path}: has no column {UNWILLINGNESS}, and --unwillingness {source} states that of the users of "
                          f"a dataset only; add the column{'' if own else ', or say --unwillingness constant or uniform'}")
     if b is None:
-        fixed = {"constant": config.unwillingness_value, "willing": 0}.get(source, "uniform on [0, 1] by seed")
-        logger.info("%s: has no column %s, so it is %s", path, UNWILLINGNESS, fixed)
+        logger.info("%s: has no column %s, so it is %s", path, UNWILLINGNESS, "0" if source == "willing" else source)
         b = generator(config.seed, "unwillingness of newcomers").random(len(table))[rows]
     said = stated(whole, config, whole=True)[0][new]  # rules may be about what was there
     return np.where(np.isnan(said), b, said)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..common.columns import BLANKS, ORDER, clean_ids, clean_text, moment, positions
+from ..common.columns import BLANKS, clean_ids, clean_text, moment, positions
 from ..common.errors import InputError
 from ..common.tables import read_table, short_line
 from ..config import Config
@@ -43,11 +43,7 @@ class Rules:
 
     @classmethod
     def read(cls, path: str | Path, data: Interactions, config: Config, needed: tuple[str, ...]) -> Rules:
-        """The rules of a receipt, or of a CSV with some of NAMED, BOUNDS and unwillingness; blank lines say nothing.
-
-        Args:
-            path: of the file.
-            data, config, needed: see `of`.
+        """The rules in a receipt, or in a CSV that is a table as `of` takes it; lines on which nothing stands say nothing.
 
         Raises:
             InputError: the file is no such table, or as `of` does; the message names the line.
@@ -154,11 +150,10 @@ def _bounds(table, config, name, line):
     if all((text == "").all() for text in texts.values()):
         return bounds
     bounds, unit = bounds.copy(), time_unit(config)
-    right = f"a number as in {RATINGS_FILE}" if unit == ORDER else f"a date such as 2024-05-31, or {unit} since 1970"
     for k, text in texts.items():
         given = (text != "").to_numpy()
         bounds[k, given] = moment(text[given], unit)
-        refuse(np.isnan(bounds[k]), name, f"{BOUNDS[k]} is no time: give {right}", line)
+        refuse(np.isnan(bounds[k]), name, f"{BOUNDS[k]} is no time: give one as in {RATINGS_FILE}, or a date", line)
     refuse(bounds[0] >= bounds[1], name, f"{SINCE} is not before {UNTIL}", line)
     return bounds
 

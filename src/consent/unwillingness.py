@@ -40,8 +40,7 @@ def unwillingness_files(config):
     """
     source = unwillingness_source(config)
     name = {"file": UNWILLINGNESS_FILE, "ratings": RATINGS_FILE, "genres": MOVIES_FILE}.get(source)
-    remedy = f"--unwillingness {source} needs it; choose another" + \
-        (f", or write one with the columns {USER},{ITEM},{UNWILLINGNESS}" if source == "file" else "")
+    remedy = f"--unwillingness {source} needs it; choose another"
     files = [existing_file(dataset_folder(config) / name, remedy)] if name else []
     if config.willingness_file:
         remedy = f"give a CSV with {UNWILLINGNESS} and some of {USER}, {ITEM} and {GENRE}"
@@ -173,11 +172,6 @@ def load_stated(dataset, config: Config) -> tuple[np.ndarray, np.ndarray]:
         value[missing] = drawn[missing]
     value[value < NOTHING] = 0
     return value, line
-
-
-def load_unwillingness(dataset, config: Config) -> np.ndarray:
-    """(n,) float64: the values of load_stated; raises as it does."""
-    return load_stated(dataset, config)[0]
 
 
 def _by_rating(data, config):

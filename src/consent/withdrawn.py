@@ -125,9 +125,8 @@ def _first(whole, config, requests):
     if not named:
         return np.zeros(whole.num_interactions, np.int32)
     number, rules = zip(*named)
-    table = pd.DataFrame([["" if name is None else str(name) for name in rule] for rule in rules])
-    table = table.reindex(columns=range(len(_NAMED)), fill_value="").fillna("").set_axis(_NAMED, axis=1)
-    number = np.array(number, np.int32)
+    texts = [["" if name is None else str(name) for name in (*rule, None, None, None)[:len(_NAMED)]] for rule in rules]
+    table, number = pd.DataFrame(texts, columns=_NAMED), np.array(number, np.int32)
     decides, _ = Rules.of(table, withdrawn_path(config), number, whole, config).match(whole, -number)
     return np.append(number, np.int32(0))[decides]
 

@@ -24,7 +24,7 @@ from ..common.stage import Stage
 from ..common.terminal import RESULT
 from ..common.variant import Variant, decision_files
 from ..config import Config
-from ..consent.unwillingness import data_files, load_unwillingness
+from ..consent.unwillingness import data_files, load_stated
 from ..constants import MASKED_MODEL, RATINGS_FILE, USER, eval_file, users_file
 from ..dataset import Dataset, without_test_items
 from ..device_adapter import set_device
@@ -185,7 +185,7 @@ def _violation(variant, dataset, decisions, loss):
     if config.holdout == 1:
         return dataset.num_interactions, {}
     b, weight = (decisions.unwillingness, decisions.weight) if decisions is not None else (
-        load_unwillingness(dataset, config), config.willingness_weight)
+        load_stated(dataset, config)[0], config.willingness_weight)
     used = decisions.disclosed if variant.masked else np.ones(len(b), bool)
     total_wv, wv = (metrics.willingness_violation(kept, b, dataset.num_users) for kept in (np.ones(len(b)), used))
     spent = decisions.record.get("spent_wv") if variant.masked else total_wv

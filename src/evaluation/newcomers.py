@@ -47,7 +47,7 @@ def newcomers(variant: Variant) -> None:
         check_mask(config)
     known = load_dataset(variant.settings(), masked=True) if variant.masked else dataset_of(variant)
     veto, made = config.veto or record.get("veto", record["vetoed"] > 0), record_of(dataset_folder(config))
-    arrivals = read_arrivals("newcomers", known, config.replace(veto=veto), made, strangers=True)
+    arrivals = read_arrivals("newcomers", known, config.replace(veto=veto), made)
     people = arriving_of(arrivals, veto)
     device = set_device(config)
     net, sets, info = load_sets(variant.checkpoint, known, variant)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from src.consent.receipts import FORMAT, sealed, text_of
-from src.consent.unwillingness import check_rules, load_stated, load_unwillingness, stated
+from src.consent.unwillingness import check_rules, load_stated, stated
 from src.dataset import load_dataset
 from src.sources.interactions import read_interactions
 from tests.small import refused
@@ -28,14 +28,14 @@ def write_unwillingness(folder, rows):
 def test_uniform_by_seed_constant_and_from_a_file_in_any_order(tiny):
     folder, settings = tiny
     dataset = load_dataset(settings())
-    one, again, other = (load_unwillingness(dataset, settings("--seed", s)) for s in (1, 1, 2))
+    one, again, other = (load_stated(dataset, settings("--seed", s))[0] for s in (1, 1, 2))
     assert np.array_equal(one, again) and not np.array_equal(one, other) and one.min() >= 0 and one.max() <= 1
     constant = settings("--unwillingness", "constant", "--unwillingness_value", 0.25)
-    assert load_unwillingness(dataset, constant).tolist() == [0.25] * 3
+    assert load_stated(dataset, constant)[0].tolist() == [0.25] * 3
     with refused("unwillingness.csv", "no such file"):
-        load_unwillingness(dataset, settings("--unwillingness", "file"))
+        load_stated(dataset, settings("--unwillingness", "file"))[0]
     write_unwillingness(folder, [(9, 30, 0.1), (7, 20, 0.2), (7, 10, 0.3), (7, 40, 0.9)])
-    assert load_unwillingness(dataset, settings()).tolist() == [0.3, 0.2, 0.1]
+    assert load_stated(dataset, settings())[0].tolist() == [0.3, 0.2, 0.1]
 
 
 @pytest.mark.parametrize("rows, named", [
@@ -46,7 +46,7 @@ def test_bad_unwillingness_files_are_named(tiny, rows, named):
     folder, settings = tiny
     write_unwillingness(folder, rows)
     with refused("unwillingness.csv", named):
-        load_unwillingness(load_dataset(settings()), settings())
+        load_stated(load_dataset(settings()), settings())[0]
 
 
 @pytest.fixture
@@ -62,21 +62,21 @@ def test_by_rating_the_worst_and_by_genre_the_rare_is_the_most_unwilling(movies,
     folder, settings = movies
     table, config = pd.read_csv(folder / "ratings.csv"), settings("--unwillingness", "ratings")
     with refused("ratings.csv", "rating"):
-        load_unwillingness(load_dataset(config), config)
+        load_stated(load_dataset(config), config)[0]
     for ratings, expected in (([1, 5, 3, 3, 2, 3, 3], [1, 0, 0.75]),
                               ([True, False, True, True, False, True, True], [0, 1, 1])):
         table.assign(rating=ratings).to_csv(folder / "ratings.csv", index=False)
-        assert load_unwillingness(load_dataset(config), config).tolist() == expected
+        assert load_stated(load_dataset(config), config)[0].tolist() == expected
     config = settings("--unwillingness", "genres")
     for rows in (1 << 20, 1):  # in one, and in parts
         monkeypatch.setattr("src.consent.unwillingness._ROWS", rows)
         monkeypatch.setattr("src.consent.rules._TOGETHER", rows)
         # user 7: half of their history is comedy, all of it drama; user 9: all is horror
-        assert load_unwillingness(load_dataset(config), config).tolist() == [1 - (0.5 + 1) / 2, 0, 0]
+        assert load_stated(load_dataset(config), config)[0].tolist() == [1 - (0.5 + 1) / 2, 0, 0]
         assert rules(movies, "user_id,genre,unwillingness\n7,drama,0.5\n9,Horror,1\n").tolist() == [0.5, 0.5, 1]
     (folder / "movies.csv").write_text("item_id,title,genres\n" + "".join(f"{i},,\n" for i in range(10, 70, 10)))
     with refused("movies.csv", "lists no genres"):
-        load_unwillingness(load_dataset(config), config)
+        load_stated(load_dataset(config), config)[0]
 
 
 def rules(movies, text, *flags):
@@ -84,7 +84,7 @@ def rules(movies, text, *flags):
     folder, settings = movies
     (folder / "rules.csv").write_text(text)
     config = settings("--willingness_file", folder / "rules.csv", *flags)
-    return load_unwillingness(load_dataset(config), config)
+    return load_stated(load_dataset(config), config)[0]
 
 
 @pytest.mark.parametrize("text, expected", [
@@ -162,7 +162,7 @@ def test_what_was_withdrawn_is_reached_and_receipts_are_rules(movies, monkeypatc
 def test_bad_rules_are_named_by_line(movies, text, named):
     _, settings = movies
     with refused("rules.csv", named):
-        load_unwillingness(load_dataset(settings()), settings("--willingness_file", "rules.csv")) if text is None else \
+        load_stated(load_dataset(settings()), settings("--willingness_file", "rules.csv"))[0] if text is None else \
             rules(movies, text)
 
 
@@ -181,7 +181,7 @@ def test_a_rule_reaches_the_user_that_it_names_and_nobody_else(write_ratings, se
         path = tmp_path / "rules.csv"
         path.write_text(f"user_id,genre,unwillingness\n {named} ,,1\n" + ",,0.25\n" * blank, encoding="utf-8")
         config = settings("--willingness_file", path)
-        found = {str(dataset.user_ids[u]): b for u, b in zip(dataset.user, load_unwillingness(dataset, config))}
+        found = {str(dataset.user_ids[u]): b for u, b in zip(dataset.user, load_stated(dataset, config)[0])}
         assert found == {user: 1.0 if user == named else 0.25 * blank for user in users}
 
 
@@ -210,7 +210,7 @@ def test_only_unwillingness_1_is_a_veto_and_of_held_out_interactions_too(ratings
     dataset = load_dataset(settings(f"--veto={veto}"))
     assert (dataset.consent.vetoed is not None) == veto
     if not veto:
-        assert dataset.dropped is None and load_unwillingness(dataset, settings()).max() == 1
+        assert dataset.dropped is None and load_stated(dataset, settings())[0].max() == 1
         return
     assert sorted(dataset.dropped.rows) == np.flatnonzero(b == 1).tolist() == np.flatnonzero(dataset.consent.vetoed).tolist()
     assert dataset.dropped.line.tolist() == [-(row + 2) for row in dataset.dropped.rows]
@@ -235,7 +235,7 @@ def test_under_a_veto_the_file_must_know_what_may_be_trained_on_alone(tiny):
     write_unwillingness(folder, [(9, 30, 0.1), (7, 20, 1), (7, 10, 0.3)])
     config = settings("--veto")
     dataset = load_dataset(config)  # without 20, 10 is user 7's history; 30 and 40, which the file lacks, are held out
-    assert dataset.item_ids[dataset.item].tolist() == [10, 30] and load_unwillingness(dataset, config).tolist() == [0.3, 0.1]
+    assert dataset.item_ids[dataset.item].tolist() == [10, 30] and load_stated(dataset, config)[0].tolist() == [0.3, 0.1]
     write_unwillingness(folder, [(7, 20, 1), (7, 10, 0.3)])
     with refused("unwillingness.csv", "user 9, item 30"):
-        load_unwillingness(load_dataset(config), config)
+        load_stated(load_dataset(config), config)[0]

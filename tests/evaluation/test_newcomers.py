@@ -11,7 +11,7 @@ from preprocess import run
 from src.common.stage import main
 from src.common.variant import Variant, asked
 from src.consent.arrivals import read_arrivals
-from src.dataset import load_dataset, split
+from src.dataset import load_dataset, split_allowed
 from src.evaluation.explain import VETOED
 from src.evaluation.newcomers import arriving_of
 from src.game.arriving import decide, sets_to_decide_by
@@ -21,6 +21,7 @@ from src.influence_function import influences_of_pairs
 from src.movielens import prepare
 from src.network import build
 from src.sources.catalogue import load_catalogue
+from src.sources.interactions import ordered
 from src.training.checkpoint import load_anchors, load_sets, read_checkpoint, save_checkpoint
 from src.training.train import train
 from tests.small import flags, refused
@@ -62,7 +63,7 @@ def by_hand(config, items, first):
     sets, info = load_anchors(Variant(config).checkpoint, dataset, Variant(config))
     net = build(dataset, config)
     own = np.zeros(len(first), int), items[first], np.arange(len(first))
-    one = split("one", (np.array([901]), dataset.item_ids), own, 0)
+    one = split_allowed(ordered("one", (np.array([901]), dataset.item_ids), own), 0)
     rows = Rows(net, dataset, config)
     parameters = [rows.at(values).refitted(one) for values in sets.values()]
     return influences_of_pairs(parameters, one, (np.zeros(5, np.int32), items.astype(np.int32)), items[None, ::-1][:, :4],
@@ -162,19 +163,19 @@ def test_what_is_left_out_is_named_and_few_go_by_unwillingness_alone(finished_ru
 
 def read(dataset, config, path, veto=True, **changes):
     config = config.replace(newcomers=str(path), veto=veto, **changes)
-    return read_arrivals("newcomers", dataset, config, {}, strangers=True)
+    return read_arrivals("newcomers", dataset, config, {})
 
 
 def test_bad_files_are_one_line(finished_run, write):
     dataset, three = load_dataset(finished_run), ("user_id", "item_id", "unwillingness")
     for rows, columns, named in [
             ([(901, 1)], ("user_id", "what"), "item_id"), ([], ("user_id", "item_id"), "holds no interactions"),
-            ([(901, 1, .1), (901, 2, .1), (901, 1, .2)], three, "row 3 names user 901 and item 1"),
-            ([(901, 1, .1), (901, 2, 1.5)], three, "row 2 has unwillingness 1.5"),
-            ([(901, 1, .1), (901, 2, "")], three, "row 2 has unwillingness ;"),
+            ([(901, 1, .1), (901, 2, .1), (901, 1, .2)], three, "row 3: names its user and item once more"),
+            ([(901, 1, .1), (901, 2, 1.5)], three, "row 2: unwillingness 1.5"),
+            ([(901, 1, .1), (901, 2, "")], three, "row 2: unwillingness ;"),
             ([(901, 1, .1), ("", 2, .1)], three, "row 2 has nothing as user_id"),
             ([(901, 1, "soon"), (901, 2, "7")], ("user_id", "item_id", "timestamp"), "row 1 has 'soon' as timestamp"),
-            ([(901, 1, .1), (5, 2, .1)], three, "row 2 names user 5"),  # whom the dataset has
+            ([(901, 1, .1), (5, 2, .1)], three, "row 2: names a user"),  # whom the dataset has
             ([(901, k) for k in range(5)], ("user_id", "item_id"), "--unwillingness file")]:
         path = write(rows, columns)
         with refused(path, named):

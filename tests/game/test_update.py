@@ -353,9 +353,9 @@ def test_what_is_no_update_is_one_line_and_changes_nothing(cpu, product, tmp_pat
     now = shop.state()
     for rows, columns, said in [
             ([(3, 1)], ("user_id", "what"), "item_id"), ([], COLUMNS, "holds no interactions"),
-            ([(3, 49, .1), (3, 48, .1), (3, 49, .1)], three, "row 3 names user 3 and item 49"),
-            ([(3, 49, .1), (3, 48, 1.5)], three, "row 2 has unwillingness 1.5"),
-            ([(3, 49, "")], three, "row 1 has unwillingness"), ([("", 49, .1)], three, "row 1 has nothing as user_id"),
+            ([(3, 49, .1), (3, 48, .1), (3, 49, .1)], three, "row 3: names its user and item once more"),
+            ([(3, 49, .1), (3, 48, 1.5)], three, "row 2: unwillingness 1.5"),
+            ([(3, 49, "")], three, "row 1: unwillingness"), ([("", 49, .1)], three, "row 1 has nothing as user_id"),
             ([(3, 49, "soon", .1)], COLUMNS, "'soon' as timestamp"),
             ([(77, item, T, .0) for item in range(50)], COLUMNS, "77")]:
         with refused("update.csv" if said != "77" else "user 77", said):
