@@ -272,7 +272,8 @@ def shown(frame, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(sys.modules, "ifrqe", src)
     Path("exports").mkdir()
-    frame.drop(columns="unwillingness").to_csv("exports/watched.csv", index=False)
+    dated = frame.assign(timestamp=pd.to_datetime(frame.timestamp + 1_700_000_000, unit="s"))
+    dated.drop(columns="unwillingness").to_csv("exports/watched.csv", index=False)
     names = {}
     exec(blocks("docs/data.md", "From Python")[0].replace('"fast"', '"fast", train_epochs=2'), names)
     return names
@@ -285,6 +286,7 @@ def test_what_is_disclosed_goes_into_recbole(cpu, shown, settings, tmp_path):
     prepare(config)
     read = pd.read_csv(dataset_folder(config) / "ratings.csv")
     columns = ["user_id", "item_id", "timestamp"]
+    read["timestamp"] = pd.to_datetime(read.timestamp, unit="s").astype(str)
     pd.testing.assert_frame_equal(read[columns], shown["masked"][columns].reset_index(drop=True))
 
 

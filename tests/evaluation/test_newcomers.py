@@ -338,5 +338,6 @@ def test_newcomers_are_what_an_update_would_decide(cpu, product, tmp_path, capsy
     config = config.replace(train_epochs=1)
     train(asked(config.replace(masked=True)))
     path.write_text("user_id,item_id,unwillingness\n950,3,0.1\n")
+    capsys.readouterr()
     main(run, "run_preprocess", "", flags(config, "--holdout", 0, "--newcomers", path, "--masked", "--format", "json"))
     assert [user["user_id"] for user in json.loads(capsys.readouterr().out)["users"]] == [950]
