@@ -19,7 +19,7 @@ from .config import Config
 from .dataset import Dataset, without_test_items
 from .influence.block import Blend, Block
 from .influence.chunks import Chunks
-from .influence.expected import default_shrinkage, expected_by, expected_influence, shrunk, target_items
+from .influence.expected import default_shrinkage, expected_by, expected_influence, on_validation, shrunk, target_items
 from .influence.lissa import Lissa
 from .network import Network, build
 
@@ -136,4 +136,4 @@ def expected_at(parameters: list[dict], dataset: Dataset, config: Config,
     mean = dataset.share.total(expected[known].sum()) / max(1, dataset.share.total(known.sum()))
     report.update(shrinkage=float(shrinkage), expected_mean=float(mean))
     expected = np.where(known, shrunk(expected, shrinkage, mean), shrunk(expected, 1, mean))
-    return np.where(known, found[np.arange(len(last)), last.astype(int)], 0.0), expected, report
+    return on_validation(found, dataset), expected, report

@@ -27,14 +27,12 @@ class Arrivals:
     """What is new, and where it stands among what was there.
 
     whole: Interactions, all that was there and what is new, whose `rows` are those that it would have in ratings.csv.
-    new: (n,) bool, what is new.
-    unwillingness: (n,) float64 in [0, 1] of what is new; NaN of what was there.
-    table: DataFrame of what is new, in the order of its rows: the columns of ratings.csv.
+    table: DataFrame of the k that are new, in the order of these rows: the columns of ratings.csv.
+    unwillingness: (k,) float64 in [0, 1].
     """
     whole: Interactions
-    new: np.ndarray
-    unwillingness: np.ndarray
     table: pd.DataFrame
+    unwillingness: np.ndarray
 
 
 def read_arrivals(option: str, known: Interactions, config: Config, record: dict) -> Arrivals:
@@ -72,21 +70,18 @@ def read_arrivals(option: str, known: Interactions, config: Config, record: dict
         logger.info("%s: %s there already, and stay as they were decided", path, counted(there, "row"))
     if strangers:
         known = dataclasses.replace(known.some(slice(0)), user_ids=known.user_ids[:0], time=np.zeros(0))
-    names = np.unique(np.concatenate([users.unique[users.code[chosen]], known.user_ids.astype(str).astype(object)]))
-    ids = in_order(names, USER in record.get(TEXT_IDS, ())), known.item_ids
-    place, mine = (positions(ids[0], found) for found in (known.user_ids.astype(str), users.unique))
+    names, mine = known.user_ids.astype(str).astype(object), users.unique[users.code[chosen]]
+    ids = in_order(np.unique(np.append(names, mine)), USER in record.get(TEXT_IDS, ())), known.item_ids
     before = np.argsort(known.rows)  # in the order of the file, which breaks ties
-    whole = ordered(known.name, ids, tuple(map(np.concatenate, (
-        (place[known.user[before]], mine[users.code[chosen]]), (known.item[before], item[chosen]),
-        (known.time[before], time[chosen])))))
+    whole = ordered(known.name, ids, (
+        np.append(positions(ids[0], names)[known.user[before]], positions(ids[0], mine)),
+        np.append(known.item[before], item[chosen]), np.append(known.time[before], time[chosen])))
     if TIMESTAMP not in table and strangers:
         whole.time = None  # no rule may ask for it
-    new = whole.rows >= len(before)
-    b = np.full(len(new), np.nan)
-    b[new] = _unwillingness(table, path, option, config, record, whole, new, chosen[whole.rows[new] - len(before)])
     rating = numbers(table[RATING], path, RATING) if RATING in table else np.ones(len(table), np.int64)
     columns = {USER: users.unique[users.code], ITEM: items.unique[items.code], RATING: rating, TIMESTAMP: time}
-    return Arrivals(whole, new, b, pd.DataFrame(columns).iloc[chosen])
+    return Arrivals(whole, pd.DataFrame(columns).iloc[chosen],
+                    _unwillingness(table, path, option, config, record, whole, chosen))
 
 
 def _times(table, path, known, config, strangers):
@@ -102,8 +97,8 @@ def _times(table, path, known, config, strangers):
     return found
 
 
-def _unwillingness(table, path, option, config, record, whole, new, rows):
-    """(k,) float64 in [0, 1] of what is `new`, of (k,) rows of the table: by its column or else by the options."""
+def _unwillingness(table, path, option, config, record, whole, rows):
+    """(k,) float64 in [0, 1] of (k,) rows of the table, the last ones of `whole`: by its column or else by the options."""
     source, own, b = unwillingness_source(config), option == "update", None
     if own and source in ("ratings", "genres"):
         raise InputError(f"--unwillingness {source}: goes by a whole dataset, so that nothing can be added; make the mask "
@@ -123,5 +118,6 @@ def _unwillingness(table, path, option, config, record, whole, new, rows):
     if b is None:
         logger.info("%s: has no column %s, so it is %s", path, UNWILLINGNESS, "0" if source == "willing" else source)
         b = generator(config.seed, "unwillingness of newcomers").random(len(table))[rows]
-    said = stated(whole, config, whole=True)[0][new]  # rules may be about what was there
+    last = np.argsort(whole.rows)[whole.num_interactions - len(rows):]
+    said = stated(whole, config, whole=True)[0][last]  # rules may be about what was there
     return np.where(np.isnan(said), b, said)

@@ -18,7 +18,7 @@ from ..consent.arrivals import Arrivals, read_arrivals
 from ..constants import USER
 from ..dataset import load_dataset, split_allowed
 from ..device_adapter import set_device
-from ..game.arriving import Arriving, decide, left_of, sets_to_decide_by, usable_record, with_rows
+from ..game.arriving import Arriving, decide, left_of, sets_to_decide_by, usable, with_rows
 from ..game.decisions import MODEL_SHA256, barred_by, dataset_of
 from ..influence.rows import Rows
 from ..network import build
@@ -41,8 +41,8 @@ def newcomers(variant: Variant) -> None:
     # the file may state unwillingness otherwise than the run that made the masked dataset
     config = variant.config
     sources = {key: source for key, source in config.sources.items() if key not in options_of("unwillingness")}
-    variant = Variant(Config(config.as_dict(), sources), variant.masked)
-    record = usable_record(config)
+    config, record = usable(Config(config.as_dict(), sources))
+    variant = Variant(config, variant.masked)
     if variant.masked:
         check_mask(config)
     known = load_dataset(variant.settings(), masked=True) if variant.masked else dataset_of(variant)
@@ -52,10 +52,9 @@ def newcomers(variant: Variant) -> None:
     device = set_device(config)
     net, sets, info = load_sets(variant.checkpoint, known, variant)
     _check_fit(variant, info, record)
-    kept = {key: record[key] for key in ("solver", "damping") if key in record}
-    rows = Rows(net, known, config.replace(num_neg=info["settings"]["num_neg"], **kept))
+    rows = Rows(net, known, config.replace(num_neg=info["settings"]["num_neg"]))
     dataset, catalogue = people.dataset, load_catalogue(known, config)
-    logger.info("newcomers to %s (%s): %s interactions of %s", config.dataset, device, f"{len(arrivals.new):,}",
+    logger.info("newcomers to %s (%s): %s interactions of %s", config.dataset, device, f"{len(arrivals.table):,}",
                 counted(dataset.num_users, "user"))
     total, spent = record["total_wv"] * record["num_users"], record["wv"] * record["num_users"]
     left = left_of(record, total + people.unwillingness.sum(), spent)
@@ -84,14 +83,12 @@ def arriving_of(arrivals: Arrivals, veto: bool) -> Arriving:
     Raises:
         InputError: nothing is left.
     """
-    whole, b = arrivals.whole, arrivals.unwillingness
-    dataset = split_allowed(whole, 0, np.where((b == 1) & veto, VETO, 0))
+    b = arrivals.unwillingness
+    dataset = split_allowed(arrivals.whole, 0, np.where((b == 1) & veto, VETO, 0)[arrivals.whole.rows])
     if not dataset.num_interactions:
         raise InputError("--newcomers: no interaction of theirs counts, with an item that is known and not vetoed")
-    stated = np.empty(len(b))
-    stated[whole.rows] = b
     n = dataset.num_interactions
-    return Arriving(dataset, np.ones(n, bool), np.zeros(n, bool), stated[dataset.rows], np.full(dataset.num_users, -1))
+    return Arriving(dataset, np.ones(n, bool), np.zeros(n, bool), b[dataset.rows], np.full(dataset.num_users, -1))
 
 
 def _check_fit(variant, info, record):

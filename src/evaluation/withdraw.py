@@ -39,7 +39,6 @@ from ..game.arriving import with_rows
 from ..game.decisions import dataset_of, decided_with, read_decisions
 from ..influence.rows import Rows
 from ..influence.withdrawal import Withdrawal
-from ..metrics import willingness_violation
 from ..network import Network, build
 from ..training.checkpoint import (
     BEST,
@@ -234,11 +233,7 @@ def _put_decisions(files, config, request):
     decisions = read_decisions(config, was).of(was, left)
     with files.rewrite(DECISIONS, path.name) as (_, temporary):
         decisions.write(temporary, left)
-    b = decisions.unwillingness
-    wv, total_wv = (willingness_violation(kept, b, left.num_users) for kept in (decisions.disclosed, np.ones(len(b))))
-    files.write_json(DECISIONS, record_path.name, {
-        **files.renewed(decisions.record), "num_interactions": len(b), "wv": wv, "total_wv": total_wv,
-        "disclosed_share": float(decisions.disclosed.mean()) if len(b) else 0.0})
+    files.write_json(DECISIONS, record_path.name, {**files.renewed(decisions.record), **decisions.counts(left)})
 
 
 def _not_reached(config, done, unreached):

@@ -20,7 +20,7 @@ from ..device_adapter import set_device
 from ..network import build
 from ..options import TRAINED, options_of
 from ..training.checkpoint import DIGEST, check_checkpoint, load_anchors, read_checkpoint
-from ..training.train import Validation, anchor_epochs, train
+from ..training.train import train, train_in_memory
 from ..training.trainer import Trainer, train_on
 
 logger = logging.getLogger("ifrqe")
@@ -56,10 +56,8 @@ def load_model(dataset: Dataset, config: Config) -> tuple[dict, dict]:
         raise InputError(f"--strategy {config.strategy}: no user of {dataset.name} has {LEAST} interactions, so "
                          "that nothing can be said of what they are worth; give --strategy threshold")
     logger.info("%s is trained without the last interaction of each user, to decide by", config.plain_model)
-    anchor, validate = anchor_epochs(part, config), Validation(part, config)
-    for epoch in train_on(Trainer(build(part, config), part, config, set_device(config))):
-        anchor.on_epoch_end({"epoch": epoch.number, **validate(epoch.values)}, epoch.values)
-    return anchor.kept, {"settings": config.select("split", "model", *TRAINED), DIGEST: None}
+    anchors = train_in_memory(config, part, set_device(config), anchors=True)
+    return anchors, {"settings": config.select("split", "model", *TRAINED), DIGEST: None}
 
 
 def retrained(model: tuple[dict, dict], dataset: Dataset, disclosed: np.ndarray, config: Config, device: str) -> list[dict]:

@@ -14,7 +14,7 @@ from ..common.errors import InputError
 from ..common.variant import REMEDY, decision_files
 from ..config import Config
 from ..dataset import Dataset
-from ..influence.expected import expected_by, shrunk, target_items
+from ..influence.expected import expected_by, on_validation, shrunk, target_items
 from ..influence.rows import Rows
 from ..influence_function import OWN_DATA, influences_of_pairs
 from ..network import build
@@ -26,16 +26,13 @@ from .problem import first_within
 from .strategies import STRATEGIES
 
 
-def usable_record(config: Config) -> dict:
-    """preprocess.json, of a run by whose price and model more can be decided.
+def usable(config: Config) -> tuple[Config, dict]:
+    """preprocess.json of a run by whose price and model more can be decided, and the settings with its solver.
 
     Raises:
         InputError: nothing is decided, or not by what a user's device could go by.
     """
-    path, record = decision_files(config)[1], read_record(config)
-    if record is None:
-        raise InputError(f"{path}: no decisions on {config.dataset}; run preprocess.py first, or set --decisions_path to "
-                         "its results")
+    path, record = decision_files(config)[1], read_record(config, needed=True)
     price = record["willingness_weight"]
     if THRESHOLD not in record or price is not None and "expectation" not in record:
         raise InputError(f"{path}: strategy {record['strategy']} has left nothing to decide more by, or an earlier version "
@@ -43,10 +40,11 @@ def usable_record(config: Config) -> dict:
     if price is not None and record["solver"] not in OWN_DATA:
         raise InputError(f"{path}: was decided with --solver {record['solver']}, which goes by more than a user's own data; "
                          f"run preprocess.py with --solver {' or '.join(OWN_DATA)}")
-    for key in ("solver", "damping"):
-        if key in config.given and getattr(config, key) != record.get(key, getattr(config, key)):
-            raise InputError(f"--{key} {getattr(config, key)}: but {path} was decided with {record[key]}; leave it out")
-    return record
+    played = {key: record[key] for key in ("solver", "damping") if key in record}
+    for key, value in played.items():
+        if key in config.given and getattr(config, key) != value:
+            raise InputError(f"--{key} {getattr(config, key)}: but {path} was decided with {value}; leave it out")
+    return config.replace(**played), record
 
 
 @dataclass
@@ -91,7 +89,7 @@ def decide(arriving: Arriving, rows: Rows, sets: list[dict], record: dict, left:
     Args:
         rows: Rows, of the Dataset that the model was trained on, with its settings.
         sets: sets of parameters that influences are computed from, see Network.values.
-        record: see usable_record.
+        record: see usable.
         left: see left_of; beyond it the price rises.
 
     Returns:
@@ -132,9 +130,7 @@ def _expected(arriving, disclosed, rows, sets, record):
                                      (dataset.user[new], dataset.item[new]), targets, rows.config, net)
     mean = record.get("expected_mean", 0.0)
     expected = shrunk(expected_by(fitted, found, dataset), record.get("shrinkage", 0.0), mean)
-    own = dataset.yardstick.astype(int)
-    return (np.where(dataset.informed, values, other) for values, other in (
-        (found[np.arange(len(own)), own], 0.0), (expected, max(mean, 0.0))))
+    return on_validation(found, dataset), np.where(dataset.informed, expected, max(mean, 0.0))
 
 
 def sets_to_decide_by(sets: dict, info: dict, record: dict) -> list[dict]:

@@ -18,7 +18,7 @@ from ..common.share import Share
 from ..config import Config
 from ..dataset import Dataset
 from ..history import History
-from ..influence.expected import expected_influence, per_item, target_items
+from ..influence.expected import expected_influence, on_validation, per_item, target_items
 from ..influence_function import OWN_DATA, influences_of_pairs
 from ..network import build
 from ..stat_utils import own_numbers
@@ -97,9 +97,8 @@ class Devices:
         pairs = self.dataset.user, self.dataset.item
         found = influences_of_pairs(announced, disclosed, pairs, self.targets, self.config, self.net)
         expected, expectation = expected_influence(found, self.dataset, fit=False)
-        own, known = self.dataset.yardstick.astype(int), self.dataset.informed
-        influence, expected = (np.where(known, values, 0.0) for values in (found[np.arange(len(own)), own], expected))
-        return influence, expected, {"expectation": expectation}
+        expected = np.where(self.dataset.informed, expected, 0.0)
+        return on_validation(found, self.dataset), expected, {"expectation": expectation}
 
 
 def answers(level: np.ndarray, ties: np.ndarray, unwillingness: np.ndarray, left: float, share: Share) -> np.ndarray:

@@ -17,6 +17,7 @@ from ..config import Config
 from ..consent.allowed import NONE_DROPPED, TOO_FEW, VETO, WAITS, Consent, Dropped
 from ..constants import DISCLOSED, EXPECTED, INFLUENCE, INSTALMENT, ITEM, REASON, UNWILLINGNESS, USER
 from ..dataset import Dataset, load_dataset
+from ..metrics import willingness_violation
 from ..training.checkpoint import consent_of
 
 # of preprocess.json, by what comes after it; the latter of a game only
@@ -59,12 +60,24 @@ class Decisions:
         return bool(self.record.get("veto", self.record.get("vetoed", 0)))
 
     def of(self, before: Dataset, after: Dataset) -> Decisions:
-        """The Decisions about a Dataset of which, since they were made about the one `before`, something was withdrawn."""
-        kept = np.isin(before.rows, after.rows)
+        """The Decisions about a Dataset that has lost or gained some since they were made about the one `before`.
+
+        What is new is not disclosed; all else about it is yet to be said.
+        """
+        place = pd.Index(before.rows).get_indexer(after.rows)
         texts = {} if self.barred is None else dict(zip(before.dropped.rows.tolist(), self.barred))
-        arrays = {name: values[kept] for name, values in vars(self).items()
+        arrays = {name: values[place] for name, values in vars(self).items()
                   if name not in ("weight", "record", "barred") and values is not None}
+        arrays["disclosed"] &= place >= 0
         return dataclasses.replace(self, **arrays, barred=barred_by(after.dropped, texts))
+
+    def counts(self, dataset: Dataset) -> dict:
+        """What preprocess.json says of how much is decided, minded and disclosed."""
+        users, total, ones = len(dataset.all_user_ids), dataset.share.total, np.ones(len(self.disclosed))
+        wv, total_wv = (float(total(willingness_violation(kept, self.unwillingness, users))) for kept in (
+            self.disclosed, ones))
+        return {"num_users": users, "num_interactions": dataset.all_interactions, "wv": wv, "total_wv": total_wv,
+                "disclosed_share": float(total(self.disclosed.sum()) / max(1, dataset.all_interactions))}
 
     def listed(self, dataset: Dataset) -> pd.DataFrame:
         """The rows of disclosure.csv, by positions of users and items: all but what is held out."""
@@ -82,17 +95,15 @@ class Decisions:
                        for name, values in columns.items()}
         return pd.DataFrame(columns, copy=False)
 
-    def write(self, path: str | Path, dataset: Dataset, since: tuple[Path, Dataset] | None = None) -> None:
+    def write(self, path: str | Path, dataset: Dataset, since: tuple[Path, np.ndarray] | None = None) -> None:
         """Writes disclosure.csv to `path`: what `listed` lists, by original ids; influences are empty for a baseline.
 
-        since: the one of before an update and the Dataset of then; its lines are copied, which takes a fraction of the time.
+        since: the one of before an update and (n,) which of its lines each is, -1 for a new one; they are copied, which
+            takes a fraction of the time.
         """
-        table, place = self.listed(dataset), None
+        table = self.listed(dataset)
         if since is not None:
-            rows, was = _rows_listed(dataset), _rows_listed(since[1])
-            place = np.full(max(rows.max(), was.max()) + 1, -1)
-            place[was] = np.arange(len(was))
-            table = table[place[rows] < 0]
+            table = table[since[1] < 0]
         table[USER], table[ITEM] = dataset.user_ids[table[USER]], dataset.item_ids[table[ITEM]]
         write_csv(table, path)
         if since is not None:
@@ -100,15 +111,7 @@ class Decisions:
             new = iter(path.read_bytes().splitlines(keepends=True)[1:])
             with open(path, "wb") as file:
                 file.write(header)
-                file.writelines(next(new) if k < 0 else lines[k] for k in place[rows].tolist())
-
-
-def _rows_listed(dataset):
-    """(n,) rows of ratings.csv in the order in which Decisions.listed lists them."""
-    if dataset.dropped is None:
-        return dataset.rows
-    gone = dataset.dropped.of(dataset.dropped.why != WAITS)
-    return np.insert(dataset.rows, gone.before, gone.rows)
+                file.writelines(next(new) if k < 0 else lines[k] for k in since[1].tolist())
 
 
 def barred_by(dropped: Dropped | None, texts: dict[int, str]) -> np.ndarray | None:
@@ -141,14 +144,17 @@ def dataset_of(variant: Variant) -> Dataset:
     return load_dataset(variant.config, consent=consent_behind(variant))
 
 
-def read_record(config: Config, masked: bool = False) -> dict | None:
-    """preprocess.json of the decisions about a dataset, with `masked` of any; None if there are none.
+def read_record(config: Config, masked: bool = False, needed: bool = False) -> dict | None:
+    """preprocess.json of the decisions about a dataset, with `masked` of any; None if there are none and it is not `needed`.
 
     Raises:
         InputError: it is no record of this version, or disclosure.csv is not the one that it is about.
     """
     record, (path, record_path) = _record_of(config), decision_files(config)
     if not record or not masked and record["dataset"] != config.dataset:
+        if needed:
+            raise InputError(f"{path}: no decisions on {config.dataset}; run preprocess.py first, or set --decisions_path "
+                             "to its results")
         return None
     read_json(record_path, REMEDY, (*_RECORD_KEYS, *(() if record.get("willingness_weight") is None else _PLAYED_KEYS)))
     if record.get(DISCLOSURE_SHA256, digest(path)) != digest(path):
@@ -167,13 +173,10 @@ def read_decisions(config: Config, dataset: Dataset, masked: bool = False, neede
     Raises:
         InputError: they do not fit the dataset, or its masked twin, or were changed or damaged.
     """
-    path, record = decision_files(config)[0], read_record(config, masked)
-    if record is None and needed:
-        raise InputError(f"{path}: no decisions on {config.dataset}; run preprocess.py first, or set --decisions_path to "
-                         "its results")
+    record = read_record(config, masked, needed)
     if record is None:
         return None
-    decisions = decisions_in(path, record, dataset)
+    decisions = decisions_in(decision_files(config)[0], record, dataset)
     if masked:
         check_mask(config)
     return decisions

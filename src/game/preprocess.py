@@ -146,25 +146,24 @@ def decide_in_rank(config: Config, folder: Path, exchange: Exchange, device: str
 def _record(config, problem, model, decisions, seconds):
     """What preprocess.json says."""
     dataset, disclosed, strategy = problem.dataset, decisions.disclosed, find(config.strategy)
-    users, total, played = len(dataset.all_user_ids), dataset.share.total, decisions.expected is not None
-    wv, total_wv, seen_wv = (float(total(willingness_violation(kept, problem.unwillingness, users)))
-                             for kept in (disclosed, np.ones(len(disclosed)), disclosed | ~dataset.yardstick))
+    total, played, counts = dataset.share.total, decisions.expected is not None, decisions.counts(dataset)
+    seen = disclosed | ~dataset.yardstick if strategy.needs_model else disclosed
+    spent = float(total(willingness_violation(seen, problem.unwillingness, counts["num_users"])))
     why = (dataset.dropped or NONE_DROPPED).why
     vetoed, withdrawn, too_few = (int(total(found.sum())) for found in (why == VETO, why > 0, why == TOO_FEW))
     trained = model[1]["settings"] if model else config.select("split", "model", *TRAINED) if strategy.asks else None
     game = {"solver": config.solver, "damping": config.damping, "parameter_sets": len(model[0]) if model else None,
-            "anchors": len(decisions.record.get("anchor_wv", [wv])),
+            "anchors": len(decisions.record.get("anchor_wv", [None])),
             **{key: getattr(config, key) for key in ("prior", "rounds", "game_rate")}, **decisions.record}
-    return {"dataset": config.dataset, "seed": config.seed, "num_users": users, "num_items": dataset.num_items,
-            "num_interactions": dataset.all_interactions, "strategy": config.strategy,
+    return {"dataset": config.dataset, "seed": config.seed, "num_items": dataset.num_items, **counts,
+            "strategy": config.strategy,
             "unwillingness": unwillingness_source(config), "willingness_file": Path(config.willingness_file).name or None,
             "model_settings": trained, MODEL_SHA256: model[1][DIGEST] if model else None,
-            **(game if played else decisions.record), "seconds": seconds, "wv": wv, "total_wv": total_wv,
-            "spent_wv": seen_wv if strategy.needs_model else wv, "willingness_weight": decisions.weight,
+            **(game if played else decisions.record), "seconds": seconds, "spent_wv": spent,
+            "willingness_weight": decisions.weight,
             "wv_budget": config.wv_budget if config.willingness_weight is None or not played else None,
             "veto": config.veto, "vetoed": vetoed, "withdrawn": withdrawn, "too_few_rows": too_few,
             "num_scored": int(total(len(dataset.scored))),
-            "disclosed_share": float(total(disclosed.sum()) / dataset.all_interactions),
             "peak_rss_mb": float(dataset.share.each(peak_rss_mb()).max())}
 
 

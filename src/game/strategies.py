@@ -120,16 +120,19 @@ def everything(strategies: Strategies, *_) -> Decisions:
     return Decisions(np.ones(len(b), bool), b, record={THRESHOLD: 1.0})
 
 
-def least_unwilling(strategies: Strategies, budget: float) -> np.ndarray:
-    """(n,) bool: what users mind least, within a budget."""
-    problem, dataset = strategies.problem, strategies.problem.dataset
-    keys = problem.unwillingness, dataset.share.positions(dataset.num_interactions)
-    return first_within(problem.limit(budget), keys, problem.unwillingness, dataset.share)
+def in_order(key: Callable[[Strategies], np.ndarray]) -> Callable:
+    """The `decide` of a baseline, by a function of Strategies to the first key of first_within; the second is the place."""
+    def decide(strategies, budget, _=None):
+        problem, dataset = strategies.problem, strategies.problem.dataset
+        keys, b = (key(strategies), dataset.share.positions(dataset.num_interactions)), problem.unwillingness
+        return Decisions(first_within(problem.limit(budget), keys, b, dataset.share), b)
+    return decide
 
 
-def threshold(strategies: Strategies, budget: float, _) -> Decisions:
-    disclosed, b = least_unwilling(strategies, budget), strategies.problem.unwillingness
-    return Decisions(disclosed, b, record={THRESHOLD: float(b[disclosed].max(initial=0))})
+def threshold(strategies: Strategies, budget: float, _=None) -> Decisions:
+    found = in_order(lambda strategies: strategies.problem.unwillingness)(strategies, budget)
+    found.record[THRESHOLD] = float(found.unwillingness[found.disclosed].max(initial=0))
+    return found
 
 
 def ifrqe(strategies: Strategies, budget: float, weight: float | None, anchors: int | None = None) -> Decisions:
@@ -137,20 +140,10 @@ def ifrqe(strategies: Strategies, budget: float, weight: float | None, anchors: 
     influence, expected, report = strategies.at_everything
     selections, found = strategies.anchors(anchors or 1, expected, budget, weight)
     disclosed, weight, game = strategies.play(found, budget, weight, selections)
-    first = least_unwilling(strategies, budget * strategies.config.instalments[0])
-    report = {**report, THRESHOLD: float(b[first].max(initial=0))}
+    report = {**report, **threshold(strategies, budget * strategies.config.instalments[0]).record}
     if anchors:
         report = {**report, "anchor_wv": [float(b[selection].sum() / users) for selection in selections]}
     return Decisions(disclosed, b, weight, influence, game.play(weight)[1], report)
-
-
-def in_order(key: Callable[[Strategies], np.ndarray]) -> Callable:
-    """The `decide` of a baseline, by a function of Strategies to the first key of first_within; the second is the place."""
-    def decide(strategies, budget, weight):
-        problem, dataset = strategies.problem, strategies.problem.dataset
-        keys, b = (key(strategies), dataset.share.positions(dataset.num_interactions)), problem.unwillingness
-        return Decisions(first_within(problem.limit(budget), keys, b, dataset.share), b)
-    return decide
 
 
 def at_random(strategies: Strategies) -> np.ndarray:

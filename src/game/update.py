@@ -26,7 +26,6 @@ from ..common.variant import (
     DECISIONS,
     MASKED,
     Variant,
-    check_mask,
     check_tables,
     dataset_folder,
     decision_files,
@@ -53,14 +52,13 @@ from ..constants import (
 from ..dataset import Dataset, allowed_part, split_allowed
 from ..device_adapter import set_device
 from ..influence.rows import Rows
-from ..metrics import willingness_violation
 from ..network import build
 from ..sources.catalogue import text_ids
 from ..sources.interactions import read_interactions
 from ..training.checkpoint import DIGEST as PARAMETERS
 from ..training.checkpoint import TRAINED_ROWS, in_one, load_sets, parameters_sha256, save_checkpoint, trained_part
-from .arriving import Arriving, decide, left_of, sets_to_decide_by, usable_record, with_rows
-from .decisions import CONSENT, UPDATES, Decisions, barred_by, decided_with, read_decisions
+from .arriving import Arriving, decide, left_of, sets_to_decide_by, usable, with_rows
+from .decisions import CONSENT, UPDATES, Decisions, decided_with, read_decisions
 
 logger = logging.getLogger("ifrqe")
 
@@ -71,16 +69,15 @@ def update(config: Config) -> None:
     Raises:
         InputError: the file, the model or its files are missing or unfit; nothing has changed then.
     """
-    start, record = time.perf_counter(), usable_record(config)
-    config = config.replace(**{key: record[key] for key in ("solver", "damping") if key in record})
+    start, (config, record) = time.perf_counter(), usable(config)
     before = Before(config, record)
     arrivals = read_arrivals("update", before.whole, config, before.made)
-    if not arrivals.new.any():
+    if not len(arrivals.table):
         logger.info("%s: nothing in it is new, so that nothing has changed", config.update)
         return
     set_device(config)
-    after, b = before.joined_by(arrivals)
-    new, disclosed = after.rows >= before.whole.num_interactions, before.carried(before.decisions.disclosed, after, False)
+    after, decisions = before.joined_by(arrivals)
+    new, disclosed, b = after.rows >= before.whole.num_interactions, decisions.disclosed, decisions.unwillingness
     models = [Known(Variant(config, True), before.masked, after)]
     with contextlib.suppress(InputError):  # the yardstick is as it was, and trained anew when it is asked for
         models.append(Known(Variant(config), before.dataset, after))
@@ -88,9 +85,9 @@ def update(config: Config) -> None:
     arriving = Arriving(after.part(concerned), *(values[concerned] for values in (new, disclosed, b)), models[0].place)
     left, sets = left_of(record, b.sum(), b[disclosed].sum()), sets_to_decide_by(models[0].sets, models[0].info, record)
     found = decide(arriving, models[0].rows, sets, record, left)
-    decisions = before.with_decisions(found, arriving, after, b)
-    users = np.unique(arrivals.whole.user[arrivals.new])
-    said = {"file_sha256": digest(config.update), "interactions": int(arrivals.new.sum()),
+    before.decide_new(decisions, found, after, concerned)
+    users = positions(after.user_ids, arrivals.table[USER].unique())
+    said = {"file_sha256": digest(config.update), "interactions": len(arrivals.table),
             "users": len(users), "new_users": int((models[0].place[users] < 0).sum()), "disclosed": int(
                 decisions.disclosed[new].sum()), "willingness_weight": found.weight}
     _write(config, before, arrivals, after, decisions, models, said)
@@ -117,7 +114,6 @@ class Before:
         if (source, Path(config.willingness_file).name or None) != (record["unwillingness"], record["willingness_file"]):
             raise InputError(f"--unwillingness {source}: but {decision_files(config)[1]} was decided with "
                              f"{record['willingness_file'] or record['unwillingness']}; give the same options")
-        check_mask(config)
         check_tables(dataset_folder(config, masked=True))
         self.whole, self.requests, self.consent = read_interactions(config), read_requests(config), decided_with(config)
         self.dataset = allowed_part(self.whole, config, self.requests, self.consent)
@@ -125,72 +121,47 @@ class Before:
         masked = self.dataset.part(self.decisions.disclosed)
         self.masked = dataclasses.replace(masked, rows=np.argsort(np.argsort(masked.rows)))  # of its own ratings.csv
 
-    def carried(self, values: np.ndarray, after: Dataset, fill: object) -> np.ndarray:
-        """(n,) values of the interactions of `dataset`, for those of another; `fill` for what is new."""
-        found = np.full(int(after.rows.max()) + 1, fill, values.dtype)
-        found[self.dataset.rows] = values
-        return found[after.rows]
-
-    def joined_by(self, arrivals: Arrivals) -> tuple[Dataset, np.ndarray]:
-        """The Dataset with what may be used of Arrivals, and (n,) the unwillingness of all of it."""
-        self.forbidden = np.zeros(len(arrivals.new), bool)  # by row of ratings.csv
-        self.forbidden[arrivals.whole.rows] = (arrivals.unwillingness == 1) & self.decisions.under_veto
+    def joined_by(self, arrivals: Arrivals) -> tuple[Dataset, Decisions]:
+        """The Dataset with what may be used of Arrivals, and the Decisions on it; what is new is yet to be decided."""
+        self.forbidden = (arrivals.unwillingness == 1) & self.decisions.under_veto
         after = allowed_part(arrivals.whole, self.config.replace(veto=False), self.requests, self.extended(self.consent))
-        stated = np.empty(len(arrivals.new))
-        stated[arrivals.whole.rows] = arrivals.unwillingness
-        b = self.carried(self.decisions.unwillingness, after, np.nan)
-        return after, np.where(np.isnan(b), stated[after.rows], b)
+        decisions, row = self.decisions.of(self.dataset, after), after.rows - self.whole.num_interactions
+        decisions.unwillingness[row >= 0] = arrivals.unwillingness[row[row >= 0]]
+        return after, decisions
 
     def extended(self, consent: Consent) -> Consent:
         """A Consent about the data of before, with what is vetoed of what is new."""
         if consent.vetoed is None and not self.forbidden.any():
             return consent
-        vetoed = self.forbidden.copy()
-        vetoed[:self.whole.num_interactions] = False if consent.vetoed is None else consent.vetoed
-        return Consent(vetoed, consent.requests)
+        vetoed = np.zeros(self.whole.num_interactions, bool) if consent.vetoed is None else consent.vetoed
+        return Consent(np.append(vetoed, self.forbidden), consent.requests)
 
-    def with_decisions(self, found: Decisions, arriving: Arriving, after: Dataset, b: np.ndarray) -> Decisions:
-        """The Decisions on the Dataset after an update, with those that were `found` of Arriving."""
-        was, place = self.decisions, np.searchsorted(np.sort(after.rows), arriving.dataset.rows[arriving.new])
-        place, new = np.argsort(after.rows)[place], arriving.new
-
-        def joined(old, now, fill=0):
-            if old is None or now is None:
-                return None
-            old = self.carried(old, after, fill)
-            old[place] = now[new]
-            return old
-        number, texts = len(was.record.get(UPDATES, [])) + 1, {}
-        if was.barred is not None:
-            texts = dict(zip(self.dataset.dropped.rows.tolist(), was.barred))
-        last = len(was.record.get("instalment_wv", ())) + 1
-        disclosed = joined(was.disclosed, found.disclosed)
-        record = {**was.record, "num_users": after.num_users, "num_interactions": after.num_interactions}
-        record.update({key: float(willingness_violation(kept, b, after.num_users))
-                       for key, kept in (("wv", disclosed), ("total_wv", np.ones(len(b))))})
-        spent = was.record["spent_wv"] * was.record["num_users"] + b[place][found.disclosed[new]].sum()
-        record["spent_wv"] = float(spent / after.num_users)
-        record["disclosed_share"] = float(disclosed.mean())
-        record["vetoed"] = was.record["vetoed"] + int(self.forbidden.sum())
-        record[CONSENT] = self.extended(self.consent).as_json()
-        return Decisions(disclosed, b, was.weight, joined(was.influence, found.influence),
-                         joined(was.expected, found.expected), record,
-                         joined(was.instalment, (found.disclosed * last).astype(np.int8)),
-                         pd.Categorical(joined(np.asarray(was.reason, object), f"update {number}: " + found.reason)),
-                         barred_by(after.dropped, texts))
+    def decide_new(self, decisions: Decisions, found: Decisions, after: Dataset, concerned: np.ndarray) -> None:
+        """Puts what was `found` of those `concerned`, (n,) bool, into the Decisions on the Dataset after an update."""
+        was, new = self.decisions.record, after.rows >= self.whole.num_interactions
+        found.reason = f"update {len(was.get(UPDATES, [])) + 1}: " + found.reason
+        if decisions.instalment is not None:
+            found.instalment = found.disclosed * (len(was["instalment_wv"]) + 1)
+        decisions.reason = np.asarray(decisions.reason, object)
+        for name in ("disclosed", "influence", "expected", "instalment", "reason"):
+            if (values := getattr(found, name)) is not None:
+                getattr(decisions, name)[new] = values[new[concerned]]
+        decisions.reason = pd.Categorical(decisions.reason)
+        spent = was["spent_wv"] * was["num_users"] + decisions.unwillingness[new & decisions.disclosed].sum()
+        decisions.record = {**was, **decisions.counts(after), "spent_wv": float(spent / after.num_users),
+                            "vetoed": was["vetoed"] + int(self.forbidden.sum()),
+                            CONSENT: self.extended(self.consent).as_json()}
 
 
 class Known:
-    """One of the two models: its sets of parameters and info, see load_sets.
+    """One of the two models: its sets of parameters and info, see load_sets; of a Dataset that updates may have added to.
 
-    dataset: Dataset that it belongs to, of which an update before may have added some.
     rows: Rows, of what it was trained on; place: (num_users,) positions in it of the users after an update, -1 of who was
     not trained on.
     """
 
     def __init__(self, variant: Variant, dataset: Dataset, after: Dataset):
-        self.variant, self.dataset = variant, dataset
-        net, self.sets, self.info = load_sets(variant.checkpoint, dataset, variant)
+        self.variant, (net, self.sets, self.info) = variant, load_sets(variant.checkpoint, dataset, variant)
         trained = dataset.part(trained_part(self.info, dataset.rows))
         self.rows = Rows(net, trained, variant.config.replace(num_neg=self.info["settings"]["num_neg"]))
         self.place = positions(dataset.user_ids, list(map(str, after.user_ids)))
@@ -211,11 +182,13 @@ def _write(config, before, arrivals, after, decisions, models, said):
             decisions.record["unwillingness"] = "file"
             counts[DRAWN] = True
         with files.rewrite(DECISIONS, path.name) as (old, temporary):
-            decisions.write(temporary, after, (old, before.dataset))
+            lines = np.append(np.argsort(before.whole.rows), np.full(len(table), -1))  # by row of ratings.csv
+            decisions.write(temporary, after, (old, lines[arrivals.whole.rows]))
         for model, known in zip(models, (after.part(decisions.disclosed), after)):
             _write_model(files, model, known, before)
-        files.write_json(DATA, DATASET_FILE, {**files.renewed(before.made), **counts, "num_ratings": len(arrivals.new),
-                                              UPDATED: before.made.get(UPDATED, 0) + len(table)})
+        files.write_json(DATA, DATASET_FILE, {
+            **files.renewed(before.made), **counts, "num_ratings": arrivals.whole.num_interactions,
+            UPDATED: before.made.get(UPDATED, 0) + len(table)})
         files.write_json(MASKED, DATASET_FILE, {**files.renewed(masked), **counts,
                                                 "num_ratings": int(decisions.disclosed.sum())})
         models = {model.variant.model: files.digests[model.variant.checkpoint.name][1] for model in models}
@@ -241,14 +214,11 @@ def _write_model(files, model, known, before):
 def _write_unwillingness(config, before, arrivals, files):
     """Keeps what the file says of unwillingness where the next mask goes by it; whether it was drawn before."""
     source = unwillingness_source(config)
-    if source not in ("file", "uniform") or source == "uniform" and config.unwillingness != "auto":
-        return False
-    stated = np.empty(len(arrivals.new))
-    stated[arrivals.whole.rows] = arrivals.unwillingness
-    table = arrivals.table[[USER, ITEM]].assign(**{UNWILLINGNESS: stated[before.whole.num_interactions:]})
+    table = arrivals.table[[USER, ITEM]].assign(**{UNWILLINGNESS: arrivals.unwillingness})
     if source == "file":
         with files.rewrite(DATA, UNWILLINGNESS_FILE) as (path, temporary):
             append_rows(path, table, temporary)
+    if source != "uniform" or config.unwillingness != "auto":
         return False
     whole = split_allowed(before.whole, 0)  # what was drawn of all that was there
     drawn = pd.DataFrame({USER: whole.user_ids[whole.user], ITEM: whole.item_ids[whole.item],

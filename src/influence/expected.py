@@ -24,6 +24,14 @@ def target_items(dataset, lags):
     return targets
 
 
+def on_validation(influence, dataset):
+    """(n,) of the influences on the items of `target_items` that on the validation item, 0 of whom nothing is known.
+
+    Of what stands in for a validation item it is that on the item before.
+    """
+    return np.where(dataset.informed, influence[np.arange(len(influence)), dataset.yardstick.astype(int)], 0.0)
+
+
 def _later(dataset):
     """(n,) how many interactions of the history come after each; without validation items -1 for the last."""
     return dataset.history.from_end - (dataset.validation is None)

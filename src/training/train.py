@@ -276,12 +276,12 @@ def anchor_epochs(dataset, config):
     return AnchorEpochs("epoch", False, config.anchor_epochs, last)
 
 
-def train_in_memory(config, dataset, device):
-    """The parameters of the best epoch of a training that writes nothing; see train for the choice."""
-    best, validate = _best_epoch(dataset, config), Validation(dataset, config)
+def train_in_memory(config, dataset, device, anchors=False):
+    """The parameters of the best epoch of a training that writes nothing; with `anchors` of each of its anchor epochs."""
+    kept, validate = (anchor_epochs if anchors else _best_epoch)(dataset, config), Validation(dataset, config)
     for epoch in train_on(Trainer(build(dataset, config), dataset, config, device)):
-        best.on_epoch_end({"epoch": epoch.number, **validate(epoch.values)}, epoch.values)
-    return best.values
+        kept.on_epoch_end({"epoch": epoch.number, **validate(epoch.values)}, epoch.values)
+    return kept.kept if anchors else kept.values
 
 
 class Validation:
