@@ -90,8 +90,12 @@ def check_record(config: Config) -> dict:
     return record
 
 
-def check_tables(folder: Path) -> None:
-    """Raises InputError if a table in a dataset folder is not what its record says; what has no record is taken as it is."""
+def check_tables(folder: Path) -> dict:
+    """The record of a dataset folder; what has none is taken as it is.
+
+    Raises:
+        InputError: a table is not what it says.
+    """
     record = record_of(folder)
     masked = "masked_from" in record
     if masked and record.get(HOLDOUT) != 0 and HELD_OUT_FILE not in record.get(DIGESTS, {}):
@@ -103,6 +107,7 @@ def check_tables(folder: Path) -> None:
                                             f"are; or {REMADE}")
             raise InputError(f"{folder / name}: is missing, or is not what {DATASET_FILE} says: it was changed, cut or "
                              f"damaged since; {remedy}")
+    return record
 
 
 def is_masked(folder: Path) -> bool:

@@ -34,6 +34,11 @@ class Arrivals:
     table: pd.DataFrame
     unwillingness: np.ndarray
 
+    @property
+    def stated(self) -> pd.DataFrame:
+        """What is new as a table of unwillingness says it."""
+        return self.table[[USER, ITEM]].assign(**{UNWILLINGNESS: self.unwillingness})
+
 
 def read_arrivals(option: str, known: Interactions, config: Config, record: dict) -> Arrivals:
     """Reads the file that an option names; ties in time are broken by the order of the rows.

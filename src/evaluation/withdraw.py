@@ -40,15 +40,7 @@ from ..game.decisions import dataset_of, decided_with, read_decisions
 from ..influence.rows import Rows
 from ..influence.withdrawal import Withdrawal
 from ..network import Network, build
-from ..training.checkpoint import (
-    BEST,
-    TRAINED_ROWS,
-    in_one,
-    load_sets,
-    parameters_sha256,
-    save_checkpoint,
-    trained_part,
-)
+from ..training.checkpoint import BEST, TRAINED_ROWS, in_one, load_sets, parameters_sha256, save_checkpoint, trained_part
 from ..training.checkpoint import DIGEST as PARAMETERS
 from ..training.train import LAST_SUFFIX
 from .forgetting import membership_auc

@@ -107,11 +107,9 @@ class Decisions:
         table[USER], table[ITEM] = dataset.user_ids[table[USER]], dataset.item_ids[table[ITEM]]
         write_csv(table, path)
         if since is not None:
-            header, *lines = since[0].read_bytes().splitlines(keepends=True)
-            new = iter(path.read_bytes().splitlines(keepends=True)[1:])
-            with open(path, "wb") as file:
-                file.write(header)
-                file.writelines(next(new) if k < 0 else lines[k] for k in since[1].tolist())
+            lines = since[0].read_bytes().splitlines(keepends=True)[1:]
+            new = iter(path.read_bytes().splitlines(keepends=True))
+            path.write_bytes(next(new) + b"".join(next(new) if k < 0 else lines[k] for k in since[1].tolist()))
 
 
 def barred_by(dropped: Dropped | None, texts: dict[int, str]) -> np.ndarray | None:

@@ -20,35 +20,14 @@ from ..common.errors import InputError
 from ..common.files import digest, write_csv
 from ..common.tables import append_rows
 from ..common.together import Together
-from ..common.variant import (
-    CHECKPOINT,
-    DATA,
-    DECISIONS,
-    MASKED,
-    Variant,
-    check_tables,
-    dataset_folder,
-    decision_files,
-    record_of,
-)
+from ..common.variant import CHECKPOINT, DATA, DECISIONS, MASKED, Variant, check_tables, dataset_folder, decision_files
 from ..common.wording import counted
 from ..config import Config
 from ..consent.allowed import Consent
 from ..consent.arrivals import Arrivals, read_arrivals
 from ..consent.unwillingness import load_stated, unwillingness_source
 from ..consent.withdrawn import read_requests
-from ..constants import (
-    DATASET_FILE,
-    DRAWN,
-    ITEM,
-    RATINGS_FILE,
-    READER,
-    TEXT_IDS,
-    UNWILLINGNESS,
-    UNWILLINGNESS_FILE,
-    UPDATED,
-    USER,
-)
+from ..constants import DATASET_FILE, DRAWN, RATINGS_FILE, READER, TEXT_IDS, UNWILLINGNESS_FILE, UPDATED, USER
 from ..dataset import Dataset, allowed_part, split_allowed
 from ..device_adapter import set_device
 from ..influence.rows import Rows
@@ -101,20 +80,19 @@ def update(config: Config) -> None:
 class Before:
     """What there is before an update.
 
-    whole: all Interactions; made: dataset.json; dataset: Dataset of what may be used; decisions: on it; masked: Dataset of
-    what they disclose.
+    whole: all Interactions; dataset: Dataset of what may be used; decisions: on it; masked: Dataset of what they disclose.
+    made, mask: dataset.json of the dataset and of its masked twin.
     """
 
     def __init__(self, config: Config, record: dict):
         self.config, folder, source = config, dataset_folder(config), unwillingness_source(config)
-        self.made = record_of(folder)
+        self.made, self.mask = check_tables(folder), check_tables(dataset_folder(config, masked=True))
         if READER not in self.made:
             raise InputError(f"{folder}: was put there by hand; make a dataset of {RATINGS_FILE} with --archive first, so "
                              "that it says what an update adds")
         if (source, Path(config.willingness_file).name or None) != (record["unwillingness"], record["willingness_file"]):
             raise InputError(f"--unwillingness {source}: but {decision_files(config)[1]} was decided with "
                              f"{record['willingness_file'] or record['unwillingness']}; give the same options")
-        check_tables(dataset_folder(config, masked=True))
         self.whole, self.requests, self.consent = read_interactions(config), read_requests(config), decided_with(config)
         self.dataset = allowed_part(self.whole, config, self.requests, self.consent)
         self.decisions = read_decisions(config, self.dataset, masked=True, needed=True)
@@ -172,7 +150,7 @@ def _write(config, before, arrivals, after, decisions, models, said):
     """Puts the files of an update in place together."""
     table, new = arrivals.table, after.rows >= before.whole.num_interactions
     shown = np.sort(after.rows[decisions.disclosed & new]) - before.whole.num_interactions
-    masked, (path, record_path) = record_of(dataset_folder(config, masked=True)), decision_files(config)
+    path, record_path = decision_files(config)
     counts = {"num_users": after.num_users, TEXT_IDS: text_ids(after.user_ids, after.item_ids)}
     with Together(config) as files:
         for folder, some in ((DATA, table), (MASKED, table.iloc[shown])):
@@ -189,7 +167,7 @@ def _write(config, before, arrivals, after, decisions, models, said):
         files.write_json(DATA, DATASET_FILE, {
             **files.renewed(before.made), **counts, "num_ratings": arrivals.whole.num_interactions,
             UPDATED: before.made.get(UPDATED, 0) + len(table)})
-        files.write_json(MASKED, DATASET_FILE, {**files.renewed(masked), **counts,
+        files.write_json(MASKED, DATASET_FILE, {**files.renewed(before.mask), **counts,
                                                 "num_ratings": int(decisions.disclosed.sum())})
         models = {model.variant.model: files.digests[model.variant.checkpoint.name][1] for model in models}
         said = {**said, "time": time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()), "models": models}
@@ -214,15 +192,15 @@ def _write_model(files, model, known, before):
 def _write_unwillingness(config, before, arrivals, files):
     """Keeps what the file says of unwillingness where the next mask goes by it; whether it was drawn before."""
     source = unwillingness_source(config)
-    table = arrivals.table[[USER, ITEM]].assign(**{UNWILLINGNESS: arrivals.unwillingness})
+    table = arrivals.stated
     if source == "file":
         with files.rewrite(DATA, UNWILLINGNESS_FILE) as (path, temporary):
             append_rows(path, table, temporary)
     if source != "uniform" or config.unwillingness != "auto":
         return False
     whole = split_allowed(before.whole, 0)  # what was drawn of all that was there
-    drawn = pd.DataFrame({USER: whole.user_ids[whole.user], ITEM: whole.item_ids[whole.item],
-                          UNWILLINGNESS: load_stated(whole, config)[0]})
+    columns = whole.user_ids[whole.user], whole.item_ids[whole.item], load_stated(whole, config)[0]
+    drawn = pd.DataFrame(dict(zip(table, columns)))
     with files.write(DATA, UNWILLINGNESS_FILE) as temporary:
         write_csv(pd.concat([drawn, table]), temporary)
     return True
