@@ -57,7 +57,7 @@ class Answer:
         if not self.part.num_interactions:
             raise InputError("budget: nothing is disclosed within it, so that there is nothing to train on; raise it")
         net = build(self.part, self.config)
-        net.set_values(train_in_memory(self.config, self.part, set_device(self.config)))
+        net.set_values(train_in_memory(self.config, self.part, set_device(self.config))[0])
         return net
 
     def recommend(self, users: object, k: int = 10) -> pd.DataFrame:

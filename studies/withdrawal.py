@@ -92,7 +92,7 @@ def models_of(study, dataset, jobs, seeds):
 
     def measure(seed, name, gone):
         start = time.perf_counter()
-        values = train_in_memory(config.replace(seed=seed), dataset.part(~jobs[name]), study.device)
+        values = train_in_memory(config.replace(seed=seed), dataset.part(~jobs[name]), study.device)[0]
         return {"seconds": time.perf_counter() - start, **values}
     cells = [{"seed": seed, "name": name, "gone": name_of(gone)}
              for seed in seeds for name, gone in jobs.items()]

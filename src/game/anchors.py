@@ -56,8 +56,8 @@ def load_model(dataset: Dataset, config: Config) -> tuple[dict, dict]:
         raise InputError(f"--strategy {config.strategy}: no user of {dataset.name} has {LEAST} interactions, so "
                          "that nothing can be said of what they are worth; give --strategy threshold")
     logger.info("%s is trained without the last interaction of each user, to decide by", config.plain_model)
-    anchors = train_in_memory(config, part, set_device(config), anchors=True)
-    return anchors, {"settings": config.select("split", "model", *TRAINED), DIGEST: None}
+    info = {"settings": config.select("split", "model", *TRAINED), DIGEST: None}
+    return train_in_memory(config, part, set_device(config))[1], info
 
 
 def retrained(model: tuple[dict, dict], dataset: Dataset, disclosed: np.ndarray, config: Config, device: str) -> list[dict]:

@@ -143,7 +143,7 @@ class Run:
         self.info = {**self.trainer.net.shape, "catalogue_sha256": dataset.catalogue_sha256(), **info}
         self.path = variant.checkpoint.with_suffix(LAST_SUFFIX)
         self.result, self.history = Path(self.config.output_path) / train_file(variant.model), []
-        self.best, self.anchor = _best_epoch(dataset, self.config), anchor_epochs(dataset, self.config)
+        self.best, self.anchor = _callbacks(dataset, self.config)
 
     def announce(self):
         """Logs what is trained, on what and how."""
@@ -260,28 +260,26 @@ class Run:
                 "history": [{key: value for key, value in record.items() if key != "seconds"} for record in self.history]}
 
 
-def _best_epoch(dataset, config):
-    """A callback that keeps what recommends: without validation items the last epoch is the best that there is."""
-    return BestEpoch("epoch" if dataset.validation is None else f"ndcg@{config.top_k}")
+def _callbacks(dataset, config):
+    """What keeps the epoch that recommends, and what keeps those that influences come from.
 
-
-def anchor_epochs(dataset, config):
-    """A callback that keeps the epochs which influences come from.
-
-    Where nothing is held out they are those up to ANCHOR_SHARE of it, about where validation items would place them.
+    Without validation items the last epoch is the best that there is. Where nothing is held out influences come from those
+    up to ANCHOR_SHARE of it, about where validation items would place them.
     """
     if dataset.validation is not None:
-        return AnchorEpochs("pos_loss", True, config.anchor_epochs)
+        return BestEpoch(f"ndcg@{config.top_k}"), AnchorEpochs("pos_loss", True, config.anchor_epochs)
     last = None if config.holdout else max(1, round(ANCHOR_SHARE * config.train_epochs))
-    return AnchorEpochs("epoch", False, config.anchor_epochs, last)
+    return BestEpoch("epoch"), AnchorEpochs("epoch", False, config.anchor_epochs, last)
 
 
-def train_in_memory(config, dataset, device, anchors=False):
-    """The parameters of the best epoch of a training that writes nothing; with `anchors` of each of its anchor epochs."""
-    kept, validate = (anchor_epochs if anchors else _best_epoch)(dataset, config), Validation(dataset, config)
+def train_in_memory(config, dataset, device):
+    """The parameters of the best epoch of a training that writes nothing, and by number those of its anchor epochs."""
+    (best, anchor), validate = _callbacks(dataset, config), Validation(dataset, config)
     for epoch in train_on(Trainer(build(dataset, config), dataset, config, device)):
-        kept.on_epoch_end({"epoch": epoch.number, **validate(epoch.values)}, epoch.values)
-    return kept.kept if anchors else kept.values
+        record = {"epoch": epoch.number, **validate(epoch.values)}
+        for callback in (best, anchor):
+            callback.on_epoch_end(record, epoch.values)
+    return best.values, anchor.kept
 
 
 class Validation:
