@@ -151,8 +151,8 @@ def read_record(config: Config, masked: bool = False, needed: bool = False) -> d
     record, (path, record_path) = _record_of(config), decision_files(config)
     if not record or not masked and record["dataset"] != config.dataset:
         if needed:
-            raise InputError(f"{path}: no decisions on {config.dataset}; run preprocess.py first, or set --decisions_path "
-                             "to its results")
+            raise InputError(f"{record_path}: no decisions on {config.dataset}, or no {path.name} beside it; run "
+                             "preprocess.py first, or set --decisions_path to its results")
         return None
     read_json(record_path, REMEDY, (*_RECORD_KEYS, *(() if record.get("willingness_weight") is None else _PLAYED_KEYS)))
     if record.get(DISCLOSURE_SHA256, digest(path)) != digest(path):
