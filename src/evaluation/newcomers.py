@@ -18,13 +18,12 @@ from ..consent.arrivals import Arrivals, read_arrivals
 from ..constants import USER
 from ..dataset import load_dataset, split_allowed
 from ..device_adapter import set_device
-from ..game.arriving import Arriving, decide, left_of, sets_to_decide_by, usable, with_rows
+from ..game.arriving import Arriving, Known, decide, left_of, sets_to_decide_by, usable, with_rows
 from ..game.decisions import MODEL_SHA256, barred_by, dataset_of
-from ..influence.rows import Rows
 from ..network import build
 from ..options import options_of
 from ..sources.catalogue import load_catalogue
-from ..training.checkpoint import BEST, DIGEST, load_sets
+from ..training.checkpoint import BEST, DIGEST
 from .explain import Explanations, of_user
 from .recommend import as_records, top_items
 
@@ -50,20 +49,19 @@ def newcomers(variant: Variant) -> None:
     arrivals = read_arrivals("newcomers", known, config.replace(veto=veto), made)
     people = arriving_of(arrivals, veto)
     device = set_device(config)
-    net, sets, info = load_sets(variant.checkpoint, known, variant)
-    _check_fit(variant, info, record)
-    rows = Rows(net, known, config.replace(num_neg=info["settings"]["num_neg"]))
+    model = Known(variant, known)
+    _check_fit(variant, model.info, record)
     dataset, catalogue = people.dataset, load_catalogue(known, config)
     logger.info("newcomers to %s (%s): %s interactions of %s", config.dataset, device, f"{len(arrivals.table):,}",
                 counted(dataset.num_users, "user"))
     total, spent = record["total_wv"] * record["num_users"], record["wv"] * record["num_users"]
     left = left_of(record, total + people.unwillingness.sum(), spent)
-    decisions = decide(people, rows, sets_to_decide_by(sets, info, record), record, left)
+    decisions = decide(people, model.rows, sets_to_decide_by(model.sets, model.info, record), record, left)
     decisions.barred = barred_by(dataset.dropped, {})
     lists = {}
     for name, part in zip(Advice.headings, (dataset, dataset.part(decisions.disclosed))):
         served = build(dataset, config)
-        served.set_values(with_rows(rows, sets[BEST], people.place, part))
+        served.set_values(with_rows(model.rows, model.sets[BEST], people.place, part))
         lists[name] = top_items(served, np.arange(dataset.num_users), dataset, config.top_k, config.eval_batch_size)
     place = {str(name): k for k, name in enumerate(dataset.user_ids)}
     answers = [{**of_user(k, dataset, decisions, catalogue),

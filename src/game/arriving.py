@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..common.columns import positions
 from ..common.errors import InputError
-from ..common.variant import REMEDY, decision_files
+from ..common.variant import REMEDY, Variant, decision_files
 from ..config import Config
 from ..dataset import Dataset
 from ..influence.expected import expected_by, on_validation, shrunk, target_items
@@ -19,7 +20,7 @@ from ..influence.rows import Rows
 from ..influence_function import OWN_DATA, influences_of_pairs
 from ..network import build
 from ..stat_utils import own_numbers
-from ..training.checkpoint import ANCHOR
+from ..training.checkpoint import ANCHOR, load_sets, trained_part
 from .decisions import ALONE, THRESHOLD, Decisions, read_record
 from .mirror_descent import critical_payoff, prices_of
 from .problem import first_within
@@ -61,6 +62,24 @@ class Arriving:
     disclosed: np.ndarray
     unwillingness: np.ndarray
     place: np.ndarray
+
+
+class Known:
+    """A model of a run: its sets of parameters and info, see load_sets; of a Dataset that updates may have added to.
+
+    rows: Rows, of what it was trained on.
+    """
+
+    def __init__(self, variant: Variant, dataset: Dataset):
+        self.variant, (net, self.sets, self.info) = variant, load_sets(variant.checkpoint, dataset, variant)
+        trained = dataset.part(trained_part(self.info, dataset.rows))
+        self.rows = Rows(net, trained, variant.config.replace(num_neg=self.info["settings"]["num_neg"]))
+
+    def place(self, users: np.ndarray) -> np.ndarray:
+        """(k,) int, the positions of original ids among its users; -1 of who was not trained on."""
+        place = positions(self.rows.dataset.user_ids, list(map(str, users)))
+        place[self.rows.length[place] == 0] = -1
+        return place
 
 
 def with_rows(rows: Rows, values: dict, place: np.ndarray, known: Dataset) -> dict:

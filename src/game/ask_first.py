@@ -74,8 +74,7 @@ class Devices:
         self.dataset, self.unwillingness, self.config = problem.dataset, problem.unwillingness, config
         self.net = build(self.dataset, config)  # takes the parameters of each announcement, with one graph for all
         self.critical = critical_payoff(config.prior, config.rounds, config.game_rate)
-        nothing_held = self.dataset.validation is None
-        self.targets = target_items(self.dataset, max(int(nothing_held), config.influence_lags - 1))
+        self.targets = target_items(self.dataset, max(int(self.dataset.validation is None), config.influence_lags - 1))
         names = self.dataset.share.own(np.arange(len(self.dataset.all_user_ids)))[self.dataset.user]
         self.ties = own_numbers(config.seed, "ties", names, self.dataset.item).astype(np.float64)
 
@@ -154,7 +153,8 @@ class AskFirst:
             instalment[more] = number
             self._tell(instalment > 0)
             if price is not None and not at_price and part * limit - self.side.spent < MOST:  # it fell no further
-                price = max(price, self._last(level[more]) * (1 - _BELOW))
+                lowest = float(self.share.each(level[more].min(initial=np.inf)).min())
+                price = max(price, lowest * (1 - _BELOW))
             prices.append(price)
             spent.append(self.side.spent / len(self.problem.dataset.all_user_ids))
             logger.info("instalment %d of %d, %s: %s more interactions are disclosed, %s in all", number, len(shares),
@@ -170,11 +170,6 @@ class AskFirst:
         return Decisions(instalment > 0, b, last, found[0], found[1], record, instalment)
 
     def _tell(self, disclosed):
-        dataset, trains = self.problem.dataset, None
-        if dataset.validation is None:  # a device tells its yardstick apart
-            trains = ~dataset.yardstick[disclosed]
+        dataset = self.problem.dataset  # where nothing is held out, a device tells its yardstick apart
+        trains = ~dataset.yardstick[disclosed] if dataset.validation is None else None
         self.side.hear(dataset.user[disclosed], dataset.item[disclosed], self.problem.unwillingness[disclosed], trains)
-
-    def _last(self, prices):
-        """The lowest of all ranks' prices."""
-        return float(self.share.each(prices.min(initial=np.inf)).min())

@@ -30,13 +30,12 @@ from ..consent.withdrawn import read_requests
 from ..constants import DATASET_FILE, DRAWN, RATINGS_FILE, READER, TEXT_IDS, UNWILLINGNESS_FILE, UPDATED, USER
 from ..dataset import Dataset, allowed_part, split_allowed
 from ..device_adapter import set_device
-from ..influence.rows import Rows
 from ..network import build
 from ..sources.catalogue import text_ids
 from ..sources.interactions import read_interactions
 from ..training.checkpoint import DIGEST as PARAMETERS
-from ..training.checkpoint import TRAINED_ROWS, in_one, load_sets, parameters_sha256, save_checkpoint, trained_part
-from .arriving import Arriving, decide, left_of, sets_to_decide_by, usable, with_rows
+from ..training.checkpoint import TRAINED_ROWS, in_one, parameters_sha256, save_checkpoint
+from .arriving import Arriving, Known, decide, left_of, sets_to_decide_by, usable, with_rows
 from .decisions import CONSENT, UPDATES, Decisions, decided_with, read_decisions
 
 logger = logging.getLogger("ifrqe")
@@ -57,17 +56,17 @@ def update(config: Config) -> None:
     set_device(config)
     after, decisions = before.joined_by(arrivals)
     new, disclosed, b = after.rows >= before.whole.num_interactions, decisions.disclosed, decisions.unwillingness
-    models = [Known(Variant(config, True), before.masked, after)]
+    models = [Known(Variant(config, True), before.masked)]
     with contextlib.suppress(InputError):  # the yardstick is as it was, and trained anew when it is asked for
-        models.append(Known(Variant(config), before.dataset, after))
-    concerned = np.isin(after.user, after.user[new])
-    arriving = Arriving(after.part(concerned), *(values[concerned] for values in (new, disclosed, b)), models[0].place)
+        models.append(Known(Variant(config), before.dataset))
+    place, concerned = models[0].place(after.user_ids), np.isin(after.user, after.user[new])
+    arriving = Arriving(after.part(concerned), *(values[concerned] for values in (new, disclosed, b)), place)
     left, sets = left_of(record, b.sum(), b[disclosed].sum()), sets_to_decide_by(models[0].sets, models[0].info, record)
     found = decide(arriving, models[0].rows, sets, record, left)
     before.decide_new(decisions, found, after, concerned)
     users = positions(after.user_ids, arrivals.table[USER].unique())
     said = {"file_sha256": digest(config.update), "interactions": len(arrivals.table),
-            "users": len(users), "new_users": int((models[0].place[users] < 0).sum()), "disclosed": int(
+            "users": len(users), "new_users": int((place[users] < 0).sum()), "disclosed": int(
                 decisions.disclosed[new].sum()), "willingness_weight": found.weight}
     _write(config, before, arrivals, after, decisions, models, said)
     rose = "" if found.weight == record["willingness_weight"] else f" at a price of {found.weight:.4g}: the budget is spent"
@@ -131,21 +130,6 @@ class Before:
                             CONSENT: self.extended(self.consent).as_json()}
 
 
-class Known:
-    """One of the two models: its sets of parameters and info, see load_sets; of a Dataset that updates may have added to.
-
-    rows: Rows, of what it was trained on; place: (num_users,) positions in it of the users after an update, -1 of who was
-    not trained on.
-    """
-
-    def __init__(self, variant: Variant, dataset: Dataset, after: Dataset):
-        self.variant, (net, self.sets, self.info) = variant, load_sets(variant.checkpoint, dataset, variant)
-        trained = dataset.part(trained_part(self.info, dataset.rows))
-        self.rows = Rows(net, trained, variant.config.replace(num_neg=self.info["settings"]["num_neg"]))
-        self.place = positions(dataset.user_ids, list(map(str, after.user_ids)))
-        self.place[trained.history.length[self.place] == 0] = -1
-
-
 def _write(config, before, arrivals, after, decisions, models, said):
     """Puts the files of an update in place together."""
     table, new = arrivals.table, after.rows >= before.whole.num_interactions
@@ -177,7 +161,8 @@ def _write(config, before, arrivals, after, decisions, models, said):
 
 def _write_model(files, model, known, before):
     """Writes a checkpoint for the users after an update, the rows of those who were not trained on refitted to `known`."""
-    sets = {prefix: with_rows(model.rows, values, model.place, known) for prefix, values in model.sets.items()}
+    place = model.place(known.user_ids)
+    sets = {prefix: with_rows(model.rows, values, place, known) for prefix, values in model.sets.items()}
     name, info, variant = model.variant.checkpoint.name, model.info, model.variant
     files.digests[name] = info.get(PARAMETERS), parameters_sha256(in_one(sets))
     number = (before.masked if variant.masked else before.whole).num_interactions
