@@ -59,15 +59,15 @@ def read_arrivals(option: str, known: Interactions, config: Config, record: dict
     table = read_table(path, [USER, ITEM, TIMESTAMP, RATING, UNWILLINGNESS], [USER, ITEM])
     if not len(table):
         raise InputError(f"{path}: holds no interactions; give at least one")
-    users, items = (clean_ids(table[column], path, column) for column in (USER, ITEM))
-    again = pd.DataFrame({USER: users.code, ITEM: items.code}).duplicated().to_numpy()
+    ids = (clean_ids(table[column], path, column) for column in (USER, ITEM))
+    users, items = (found.unique[found.code] for found in ids)
+    again = pd.DataFrame({USER: users, ITEM: items}).duplicated().to_numpy()
     refuse(again, path, "names its user and item once more; remove it")
-    user, item = (positions(ids, found.unique)[found.code] for ids, found in (
-        (known.user_ids, users), (known.item_ids, items)))
+    user, item = positions(known.user_ids, users), positions(known.item_ids, items)
     refuse((user >= 0) & strangers, path, f"names a user whom {known.name} already has: preprocess.py without --newcomers "
            "decides for them; remove it, or give them another id")
     time = _times(table, path, known, config, strangers)
-    if len(unknown := items.unique[items.code[item < 0]]):
+    if len(unknown := items[item < 0]):
         logger.warning("%s: %s left out, since %s does not know their items: %s; give them once it does, after it was made "
                        "anew", path, counted(len(unknown), "row"), known.name, listed(pd.unique(unknown)))
     chosen = np.flatnonzero((item >= 0) & (known.places(user, item) < 0))
@@ -75,16 +75,16 @@ def read_arrivals(option: str, known: Interactions, config: Config, record: dict
         logger.info("%s: %s there already, and stay as they were decided", path, counted(there, "row"))
     if strangers:
         known = dataclasses.replace(known.some(slice(0)), user_ids=known.user_ids[:0], time=np.zeros(0))
-    names, mine = known.user_ids.astype(str).astype(object), users.unique[users.code[chosen]]
-    ids = in_order(np.unique(np.append(names, mine)), USER in record.get(TEXT_IDS, ())), known.item_ids
+    names = known.user_ids.astype(str).astype(object)
+    ids = in_order(np.unique(np.append(names, users[chosen])), USER in record.get(TEXT_IDS, ())), known.item_ids
     before = np.argsort(known.rows)  # in the order of the file, which breaks ties
     whole = ordered(known.name, ids, (
-        np.append(positions(ids[0], names)[known.user[before]], positions(ids[0], mine)),
+        np.append(positions(ids[0], names)[known.user[before]], positions(ids[0], users[chosen])),
         np.append(known.item[before], item[chosen]), np.append(known.time[before], time[chosen])))
     if TIMESTAMP not in table and strangers:
         whole.time = None  # no rule may ask for it
     rating = numbers(table[RATING], path, RATING) if RATING in table else np.ones(len(table), np.int64)
-    columns = {USER: users.unique[users.code], ITEM: items.unique[items.code], RATING: rating, TIMESTAMP: time}
+    columns = {USER: users, ITEM: items, RATING: rating, TIMESTAMP: time}
     return Arrivals(whole, pd.DataFrame(columns).iloc[chosen],
                     _unwillingness(table, path, option, config, record, whole, chosen))
 
@@ -104,7 +104,7 @@ def _times(table, path, known, config, strangers):
 
 def _unwillingness(table, path, option, config, record, whole, rows):
     """(k,) float64 in [0, 1] of (k,) rows of the table, the last ones of `whole`: by its column or else by the options."""
-    source, own, b = unwillingness_source(config), option == "update", None
+    source, own = unwillingness_source(config), option == "update"
     if own and source in ("ratings", "genres"):
         raise InputError(f"--unwillingness {source}: goes by a whole dataset, so that nothing can be added; make the mask "
                          "anew with another")
@@ -117,10 +117,11 @@ def _unwillingness(table, path, option, config, record, whole, rows):
             logger.warning("%s: not used, since %s has a column %s", config.willingness_file, path, UNWILLINGNESS)
         if not (config.willingness_file and own):
             return b
-    elif source not in ("constant", "uniform", "willing") and not record.get(DRAWN) and len(rows):
-        raise InputError(f"{path}: has no column {UNWILLINGNESS}, and --unwillingness {source} states that of the users of "
-                         f"a dataset only; add the column{'' if own else ', or say --unwillingness constant or uniform'}")
-    if b is None:
+    else:
+        if source not in ("constant", "uniform", "willing") and not record.get(DRAWN) and len(rows):
+            raise InputError(f"{path}: has no column {UNWILLINGNESS}, and --unwillingness {source} states that of the users "
+                             "of a dataset only; add the column"
+                             f"{'' if own else ', or say --unwillingness constant or uniform'}")
         logger.info("%s: has no column %s, so it is %s", path, UNWILLINGNESS, "0" if source == "willing" else source)
         b = generator(config.seed, "unwillingness of newcomers").random(len(table))[rows]
     last = np.argsort(whole.rows)[whole.num_interactions - len(rows):]

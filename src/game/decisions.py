@@ -73,9 +73,8 @@ class Decisions:
 
     def counts(self, dataset: Dataset) -> dict:
         """What preprocess.json says of how much is decided, minded and disclosed."""
-        users, total, ones = len(dataset.all_user_ids), dataset.share.total, np.ones(len(self.disclosed))
-        wv, total_wv = (float(total(willingness_violation(kept, self.unwillingness, users))) for kept in (
-            self.disclosed, ones))
+        users, total, b = len(dataset.all_user_ids), dataset.share.total, self.unwillingness
+        wv, total_wv = (float(total(willingness_violation(kept, b, users))) for kept in (self.disclosed, np.ones(len(b))))
         return {"num_users": users, "num_interactions": dataset.all_interactions, "wv": wv, "total_wv": total_wv,
                 "disclosed_share": float(total(self.disclosed.sum()) / max(1, dataset.all_interactions))}
 
