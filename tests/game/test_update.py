@@ -13,7 +13,7 @@ import src.common.together
 from eval import run as ask
 from src.common.files import digest
 from src.common.stage import main
-from src.common.together import finish
+from src.common.together import Together, finish
 from src.common.variant import Variant, asked, check_tables, dataset_folder
 from src.config import load_config
 from src.consent.allowed import VETO
@@ -423,7 +423,7 @@ def test_an_update_that_stops_at_any_operation_on_files_has_happened_or_not(cpu,
     for folder in taken:
         config = shop.config.replace(**{f"{name}_path": str(folder / name) for name in ("data", "output", "checkpoint")})
         stopped, waiting = Shop(config), (folder / "data" / journal).exists()
-        assert finish(config) is waiting and not (folder / "data" / journal).exists()
+        assert finish(Together(config)) is waiting and not (folder / "data" / journal).exists()
         found = stopped.state()
         assert found in (old, new) and (found == new or not waiting)
         seen.add((waiting, found == new))
