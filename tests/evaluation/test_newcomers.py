@@ -224,7 +224,7 @@ def test_options_and_rules_that_name_no_user_hold_for_newcomers(finished_run, wr
         items = list(zip(whole.user_ids[whole.user].tolist(), whole.item_ids[whole.item].tolist()))
         dropped = arriving_of(found, veto).dataset.dropped
         gone = () if dropped is None else zip(whole.user_ids[dropped.user].tolist(), whole.item_ids[dropped.item].tolist())
-        return dict(zip(items, found.unwillingness.tolist())), set(gone)
+        return dict(zip(items, found.unwillingness[whole.rows].tolist())), set(gone)
 
     assert set(found_by(file="", unwillingness_value=0.25)[0].values()) == {0.25}
     for source, base in (("constant", .5), ("auto", 0)):  # beside rules auto is 0
