@@ -153,8 +153,7 @@ class AskFirst:
             instalment[more] = number
             self._tell(instalment > 0)
             if price is not None and not at_price and part * limit - self.side.spent < MOST:  # it fell no further
-                lowest = float(self.share.each(level[more].min(initial=np.inf)).min())
-                price = max(price, lowest * (1 - _BELOW))
+                price = max(price, self._last(level[more]) * (1 - _BELOW))
             prices.append(price)
             spent.append(self.side.spent / len(self.problem.dataset.all_user_ids))
             logger.info("instalment %d of %d, %s: %s more interactions are disclosed, %s in all", number, len(shares),
@@ -173,3 +172,7 @@ class AskFirst:
         dataset = self.problem.dataset  # where nothing is held out, a device tells its yardstick apart
         trains = ~dataset.yardstick[disclosed] if dataset.validation is None else None
         self.side.hear(dataset.user[disclosed], dataset.item[disclosed], self.problem.unwillingness[disclosed], trains)
+
+    def _last(self, prices):
+        """The lowest of all ranks' prices."""
+        return float(self.share.each(prices.min(initial=np.inf)).min())

@@ -240,7 +240,7 @@ def test_options_and_rules_that_name_no_user_hold_for_newcomers(finished_run, wr
         with refused("rules.csv", "line 6", words):
             found_by(more)
         found_by(more, veto=False)
-        assert "line 6 meets no interaction" in caplog.text
+        assert "line 6: meets no interaction" in caplog.text
         caplog.clear()
 
 
