@@ -67,10 +67,10 @@ class Together:
         self.digests[name if folder != DATA else f"{folder}/{name}"] = before, digest(temporary)
 
     def renewed(self, record: dict) -> dict:
-        """A record in which each digest of before is that of now, of all that `digests` names: (before, now) by name."""
+        """A record in which each digest of before is that of now, as `digests` has both; `sha256`, of a source, stays."""
         now = dict(self.digests.values())
         return {key: self.renewed(value) if isinstance(value, dict) else now.get(value, value)
-                if isinstance(value, str) else value for key, value in record.items()}
+                if isinstance(value, str) and key != "sha256" else value for key, value in record.items()}
 
     def write_json(self, folder: str, name: str, values: dict) -> None:
         """Writes a JSON file as files.write_json does."""

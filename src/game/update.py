@@ -23,7 +23,7 @@ from ..common.together import Together
 from ..common.variant import CHECKPOINT, DATA, DECISIONS, MASKED, Variant, check_tables, dataset_folder, decision_files
 from ..common.wording import counted
 from ..config import Config
-from ..consent.allowed import Consent
+from ..consent.allowed import VETO, Consent
 from ..consent.arrivals import Arrivals, read_arrivals
 from ..consent.unwillingness import load_stated, unwillingness_source
 from ..consent.withdrawn import read_requests
@@ -126,7 +126,7 @@ class Before:
         decisions.reason = pd.Categorical(decisions.reason)
         spent = was["spent_wv"] * was["num_users"] + decisions.unwillingness[new & decisions.disclosed].sum()
         decisions.record = {**was, **decisions.counts(after), "spent_wv": float(spent / after.num_users),
-                            "vetoed": was["vetoed"] + int(self.forbidden.sum()),
+                            "vetoed": int((after.dropped.why == VETO).sum()) if after.dropped else 0,
                             CONSENT: self.extended(self.consent).as_json()}
 
 
@@ -169,7 +169,7 @@ def _write_model(files, model, known, before):
     info = {**files.renewed(info), **build(known, variant.config).shape, TRAINED_ROWS: info.get(TRAINED_ROWS, number),
             "catalogue_sha256": known.catalogue_sha256()}
     if not variant.masked:
-        info.update(rows_sha256=known.rows_sha256(), consent=before.extended(Consent.of_json(info["consent"])).as_json())
+        info.update(rows_sha256=known.rows_sha256(), consent=before.extended(before.consent).as_json())
     with files.write(CHECKPOINT, name) as temporary:
         save_checkpoint(temporary, sets, info)
 

@@ -1,9 +1,10 @@
-"""Random sequences of requests, masks and trainings, against an account of them that is kept by hand.
+"""Random sequences of requests, updates, masks and trainings, against an account of them that is kept by hand.
 
 After each step every file, record and receipt says what the account does; at the end a mask is the one that a run makes that
 knows only what is taken back by then. A kind of step more is one more entry of STEPS, and what it does to the account.
 """
 import functools
+import json
 import shutil
 from pathlib import Path
 
@@ -21,20 +22,27 @@ from src.common.variant import Variant, asked
 from src.config import shipped
 from src.consent.withdrawn import read_requests, taken_back, with_request, withdrawn_path
 from src.dataset import load_dataset
+from src.evaluation.forgetting import membership_auc
 from src.evaluation.receipt import Receipts, check
 from src.evaluation.request import allow
 from src.evaluation.withdraw import withdraw
 from src.game.decisions import dataset_of, read_decisions
 from src.game.preprocess import preprocess
+from src.game.update import update
+from src.movielens import prepare
 from src.network import build
 from src.sources.interactions import read_interactions
-from src.training.checkpoint import ANCHOR, BEST, load_sets, save_checkpoint
-from src.training.train import train
+from src.sources.simulation import simulate
+from src.training.checkpoint import ANCHOR, BEST, TRAINED_ROWS, load_sets, save_checkpoint, trained_part
+from src.training.train import train, train_in_memory
+from studies.withdrawal import Lists, overlap
 from tests.small import SMALL, refused
 
 USERS, ITEMS, EACH, START, DAY = 9, 16, 8, 1_600_000_000, 86400
 GENRES = {item: {"a", "b", "c"} - {"abc"[item % 3]} if item % 4 else {"c"} for item in range(ITEMS)}
 HEADER = ["user_id", "item_id", "genre", "since", "until"]
+RULES = [(1, "", "a", "", "", 1), (2, "", "", START + 60 * DAY, "", 1), ("", "", "b", "", START + 9 * DAY, .9)]
+MOST = 12  # interactions of a user, updates included
 
 
 def meets(rule, row):
@@ -45,14 +53,15 @@ def meets(rule, row):
 
 
 class World:
-    """A run in a folder, and the account of it.
+    """A run in a folder, and the account of it; of data by hand, or with `archive` as the data stage makes them.
 
     rows: of ratings.csv; vetoed: their places that are forbidden; requests: pairs of whether it allows and its lines.
     made: by "mask" or a model's `masked` what it has: number of requests by then, places that train, and held-out ones.
+    open: places that the mask was made of, or an update has added to them; trained: by `masked` those that a training saw.
     """
 
     def __init__(self, config, rng):
-        self.config, self.rng, self.requests, self.made = config, rng, [], {}
+        self.config, self.rng, self.requests, self.made, self.trained = config, rng, [], {}, {}
         self.folder = Path(config.data_path).parent
         rows = [(u, int(i), START + DAY * int(rng.integers(120))) for u in range(1, USERS + 1)
                 for i in rng.permutation(ITEMS)[:EACH]]
@@ -60,13 +69,25 @@ class World:
         folder.mkdir(parents=True)
         self.rows = pd.DataFrame(rows, columns=["user_id", "item_id", "timestamp"]).sample(frac=1, random_state=int(
             rng.integers(99))).reset_index(drop=True)
-        self.rows.assign(rating=3).to_csv(folder / "ratings.csv", index=False)
+        table, movies = self.rows.assign(rating=3), folder / "movies.csv"
+        if config.archive:
+            order = ["user_id", "item_id", "rating", "timestamp"]  # the archive may be just what the data stage writes
+            table[order[::1 - 2 * int(rng.integers(2))]].to_csv(config.archive, index=False)
+            movies = Path(config.archive).with_suffix(".items.csv")
         pd.DataFrame({"item_id": list(GENRES), "title": "", "genres": ["|".join(sorted(GENRES[i])) for i in GENRES]}).to_csv(
-            folder / "movies.csv", index=False)
-        rules = [(1, "", "a", "", "", 1), (2, "", "", START + 60 * DAY, "", 1), ("", "", "b", "", START + 9 * DAY, .9)]
-        pd.DataFrame(rules, columns=[*HEADER, "unwillingness"]).to_csv(self.folder / "rules.csv", index=False)
+            movies, index=False)
+        if config.unwillingness == "file":
+            table[["user_id", "item_id"]].assign(unwillingness=rng.random(len(table)).round(2)).to_csv(
+                folder / "unwillingness.csv", index=False)
+        pd.DataFrame(RULES, columns=[*HEADER, "unwillingness"]).to_csv(self.folder / "rules.csv", index=False)
+        prepare(config) if config.archive else table.to_csv(folder / "ratings.csv", index=False)
         # of two rules for one interaction that of a user decides; 1 is a veto under --veto
-        self.vetoed = {k for k, row in self.each() if config.veto and any(meets(rule[:5], row) for rule in rules[:2])}
+        self.vetoed = {k for k, row in self.each() if config.veto and self.ruled(row) == 1}
+
+    def ruled(self, row):
+        """What a rule says of an interaction, or None."""
+        met = [rule[5] for rule in RULES if self.config.willingness_file and meets(rule[:5], row)]
+        return met[0] if met else None
 
     def each(self):
         return [(k, row) for k, row in enumerate(self.rows.itertuples(index=False))]
@@ -132,11 +153,26 @@ class World:
             before = self.files()
             allow(self.config.replace(allow=path))
             changed = {name for name, value in self.files().items() if before.get(name) != value}
-            assert changed == {"data/tiny/withdrawn.jsonl"}  # data by hand have no dataset.json
+            made = {"data/tiny/dataset.json"} if self.config.archive else set()  # data by hand have none
+            assert changed == {"data/tiny/withdrawn.jsonl", *made}
         else:
-            fresh = True in self.made and self.made[True][0] >= self.made["mask"][0]  # else it is of an earlier mask
-            withdraw(asked(self.config.replace(withdraw=path, masked=bool(fresh and self.rng.random() < .5))))
+            if not self.usable:
+                before = self.files()
+                with refused("NCF.ckpt"):
+                    withdraw(asked(self.config.replace(withdraw=path)))
+                assert self.files() == before
+                learn(self)
+            masked = len(self.usable) == 1 and True in self.usable or len(self.usable) == 2 and self.rng.random() < .5
+            withdraw(asked(self.config.replace(withdraw=path, masked=bool(masked))))
+            told = json.loads((self.folder / "output" / "withdraw.json").read_text())
+            named = {Path(entry["path"]).name for entry in told["not_reached"]}
+            assert {name for masked, name in MODELS.items() if masked not in self.usable} == named & set(MODELS.values())
         self.requests.append((allows, lines))
+
+    @property
+    def usable(self):
+        """Which models there are of the data and of the mask of now."""
+        return {masked for masked in (False, True) if self.made.get(masked) is not None}
 
     def files(self):
         return {str(path.relative_to(self.folder)): digest(path) for name in ("data", "output", "checkpoint")
@@ -147,6 +183,8 @@ class World:
         whole, state = read_interactions(self.config), self.taken(len(self.requests))
         found = taken_back(whole, self.config, read_requests(self.config))
         assert dict(zip(whole.rows.tolist(), found.tolist())) == state
+        ratings = pd.read_csv(self.folder / "data" / "tiny" / "ratings.csv")
+        pd.testing.assert_frame_equal(ratings[list(self.rows)], self.rows)
         now = load_dataset(self.config)
         trains, held = self.split()
         assert set(now.rows.tolist()) == trains and sorted(map(sorted, held.values())) == sorted(
@@ -157,12 +195,15 @@ class World:
 
     def check_model(self, masked):
         variant = Variant(self.config.replace(masked=masked), masked)
-        if masked and (masked not in self.made or self.made[True][0] < self.made["mask"][0]):
-            return  # of an earlier mask
+        if masked not in self.usable:
+            return  # of an earlier mask, or of data without what an update has added
         trains, held, _ = self.left(masked)
         dataset = load_dataset(variant.config, masked=True) if masked else dataset_of(variant)
         assert self.places(dataset) == (trains, {k for places in held.values() for k in places})
-        load_sets(variant.checkpoint, dataset, variant)
+        _, _, info = load_sets(variant.checkpoint, dataset, variant)
+        known = trained_part(info, dataset.rows)
+        assert self.places(dataset.part(known))[0] == trains & self.trained[masked]
+        assert not masked or known.sum() == info.get(TRAINED_ROWS, known.sum())  # a mask lists what may train alone
 
     def places(self, dataset):
         """Places of what trains and what is held out."""
@@ -182,11 +223,43 @@ class World:
             out = k in self.vetoed or row.user_id not in self.made["mask"][2]
             taker, reason = taken[k] or (0 if out else since.get(k, 0)), said.get(k, "")
             assert reason == f"withdrawn {taker}" if taker else "withdrawn" not in reason
-        self.check_receipt(int(self.rng.integers(USERS)), said, trains)
+        self.check_record(dataset, decisions, number)
+        self.check_receipt(int(self.rng.integers(dataset.num_users)), said, trains)
+
+    def check_record(self, dataset, decisions, number):
+        """preprocess.json is about the decisions of now; what else it counts is of the mask and its updates."""
+        record, b, users = decisions.record, decisions.unwillingness, self.rows.user_id.nunique()
+        assert set(dataset.rows.tolist()) == self.open - set(self.since(number))
+        assert dataset.num_users == users == record["num_users"] and len(b) == record["num_interactions"]
+        assert record["wv"] == pytest.approx(b[decisions.disclosed].sum() / users)
+        assert record["total_wv"] == pytest.approx(b.sum() / users)
+        assert record["disclosed_share"] == pytest.approx(decisions.disclosed.mean() if len(b) else 0)
+        taken = self.taken(number)
+        assert record["vetoed"] == sum(not taken[k] for k in self.vetoed)
+
+    def decisions(self):
+        """By place of what may be used whether it is disclosed, and its unwillingness; and the record."""
+        dataset = dataset_of(Variant(self.config.replace(masked=True), True))
+        found = read_decisions(self.config, dataset, masked=True, needed=True)
+        return dict(zip(dataset.rows.tolist(), zip(found.disclosed.tolist(), found.unwillingness.tolist()))), found.record
+
+    def check_update(self, was, new):
+        """What was decided stays, what is new is decided by the threshold within the budget; the new that is disclosed."""
+        (earlier, record), (now, told) = was, self.decisions()
+        assert {k: now.get(k) for k in earlier} == earlier and set(now) - set(earlier) == new & self.open
+        shown = {k for k in new & set(now) if now[k][0]}
+        low = {k for k in new & set(now) if now[k][1] <= record["unwillingness_threshold"]}
+        spent, total = sum(b for disclosed, b in earlier.values() if disclosed), sum(b for _, b in now.values())
+        left = np.inf if record["strategy"] == "none" else max(0, record["wv_budget"] * total - spent) + 1e-9
+        assert shown <= low and sum(now[k][1] for k in shown) <= left
+        assert shown == low or sum(now[k][1] for k in low) > left
+        assert told["spent_wv"] * told["num_users"] == pytest.approx(
+            record["spent_wv"] * record["num_users"] + sum(now[k][1] for k in shown))
+        return shown
 
     def check_receipt(self, user, said, trains):
         receipts = Receipts(self.config)
-        receipt, name = receipts.of(user), user + 1
+        receipt, name = receipts.of(user), sorted(self.rows.user_id.unique().tolist())[user]
         assert not [fault for _, fault in check(receipt, self.config) if fault]
         place = {row.item_id: k for k, row in self.each() if row.user_id == name}
         for row in receipt["interactions"]:
@@ -214,30 +287,91 @@ def ask(allows):
     return step
 
 
+MODELS = {False: "NCF.ckpt", True: "IFRQE.ckpt"}
+
+
 def mask(world):
     """A mask of now; what it discloses is looked up, of what is held out the account is kept."""
+    before = world.files()
     preprocess(world.config)
     held = world.split()[1]
     folder = world.folder / "data" / "masked_tiny"
     table = pd.read_csv(folder / "ratings.csv").merge(world.rows.reset_index(), on=["user_id", "item_id"])
     trains = set(table["index"])
     assert trains <= world.split()[0]
-    if "mask" not in world.made or world.made["mask"][1:] != (trains, held) or world.made["mask"][0] != len(world.requests):
-        world.made["mask"] = len(world.requests), trains, held
+    if world.files() != before:
+        world.made["mask"], world.open = (len(world.requests), trains, held), world.split()[0]
+        shown = "data/masked_tiny/ratings.csv"
+        same = world.made.get(True) is not None and world.files()[shown] == before[shown]
+        world.made[True] = world.made["mask"] if same else None  # until it is trained on the mask
+    assert world.made["mask"][0] == len(world.requests) and world.open == world.split()[0]
 
 
 def learn(world):
     """Both models are trained; nothing is done again where nothing has changed."""
+    before = world.files()
     train(asked(world.config))
     train(asked(world.config.replace(masked=True)))
     world.made[False] = len(world.requests), *world.split()
-    world.made[True] = world.made["mask"]
+    if world.files()["checkpoint/IFRQE.ckpt"] != before.get("checkpoint/IFRQE.ckpt"):
+        world.trained[True] = world.left("mask")[0]
+    world.trained[False], world.made[True] = world.split()[0], world.made["mask"]
     before = world.files()
     train(asked(world.config))
     assert world.files() == before
 
 
-STEPS = {"withdraw": ask(False), "allow": ask(True), "mask": mask, "learn": learn}
+def arrive(world, more=()):
+    """New interactions of known and of new users, with what was withdrawn, vetoed or there among them."""
+    rng, known, config = world.rng, world.rows, world.config
+    there = known[["user_id", "item_id"]].sample(2, random_state=int(rng.integers(99)))
+    pairs = {*more, *map(tuple, there.to_numpy().tolist())}
+    for user in rng.integers(1, USERS + 4, int(rng.integers(1, 6))).tolist():
+        free = sorted(set(GENRES) & set(known.item_id) - set(known.item_id[known.user_id == user]))
+        if len(free) > len(GENRES) - MOST:
+            pairs.add((user, int(rng.choice(free))))
+    table = pd.DataFrame([(*sorted(pairs)[k], START + DAY * int(rng.integers(150))) for k in rng.permutation(len(pairs))],
+                         columns=list(known)).assign(rating=3)
+    if rng.random() < .3:  # without times they come after all that is there
+        table["timestamp"] = known.timestamp.max() + 1 + np.arange(len(table))
+    said = config.unwillingness in ("auto", "file") and not (config.willingness_file and config.unwillingness == "auto")
+    b = rng.choice([0, .2, .5, .9, 1], len(table))
+    path = world.folder / "update.csv"
+    late = table.timestamp.min() > known.timestamp.max()
+    table.drop(columns="timestamp" if late else []).assign(**{"unwillingness": b} if said else {}).to_csv(path, index=False)
+    give = config.replace(update=str(path))
+    if True not in world.usable:  # nobody could decide by a model of another mask
+        before = world.files()
+        with refused("IFRQE.ckpt"):
+            update(give)
+        assert world.files() == before
+        learn(world)
+    before, was, (number, trains, held) = world.files(), world.decisions(), world.made["mask"]
+    whole = world.left(False)[0] == world.open - set(world.since(number)) if False in world.usable else False
+    update(give)
+    fresh = table.merge(known[["user_id", "item_id"]], how="left", indicator=True)._merge.to_numpy() == "left_only"
+    if not fresh.any():
+        assert world.files() == before
+        return
+    world.rows = pd.concat([known, table.loc[fresh, list(known)]], ignore_index=True)
+    new = set(range(len(known), len(world.rows)))
+    for k, (row, own) in enumerate(zip(world.rows[len(known):].itertuples(index=False), b[fresh]), len(known)):
+        rule = world.ruled(row)
+        if config.veto and (rule if rule is not None else own if said else 0) == 1:
+            world.vetoed.add(k)
+    gone, taken = world.since(number), world.taken(number)
+    world.open |= {k for k in new - world.vetoed if not taken[k] and k not in gone}
+    shown = world.check_update(was, new)
+    world.made["mask"] = number, trains | shown, {**held, **{user: [] for user in world.rows.user_id.unique()}}
+    world.made[True], world.made[False] = world.made["mask"], None
+    if whole:
+        world.made[False] = number, set(world.open), world.made["mask"][2]
+    now = world.files()
+    update(give)
+    assert world.files() == now
+
+
+STEPS = {"withdraw": ask(False), "allow": ask(True), "mask": mask, "learn": learn, "update": arrive}
 
 
 def untrained(dataset, variant, info):
@@ -249,22 +383,65 @@ def untrained(dataset, variant, info):
     return {"model": variant.model}
 
 
-@pytest.mark.parametrize("seed", [*range(4), *(pytest.param(k, marks=pytest.mark.slow) for k in range(4, 40))])
-def test_whatever_they_change_their_mind_about_all_agrees_with_their_last_word(cpu, settings, tmp_path, monkeypatch, seed):
+SEEDS = [*range(4), *(pytest.param(k, marks=pytest.mark.slow) for k in range(4, 40))]
+
+
+@pytest.fixture
+def quick(cpu, monkeypatch):
+    """Nothing is trained, drawn or measured: what is tested is what the files say."""
     monkeypatch.setattr(src.training.train, "_train", untrained)
     monkeypatch.setattr(src.game.preprocess, "drawn", lambda *_: None)
     monkeypatch.setattr(src.evaluation.withdraw, "Withdrawal", lambda *_: lambda sets, withdrawn: sets)
     monkeypatch.setattr(src.evaluation.withdraw, "membership_auc", lambda *_: 0.5)
     monkeypatch.setattr(src.common.variant, "shipped", functools.lru_cache(maxsize=None)(shipped))
-    rng = np.random.default_rng(seed)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_whatever_they_change_their_mind_about_all_agrees_with_their_last_word(quick, settings, tmp_path, seed):
     config = settings(*SMALL, "--strategy", ("threshold", "none", "random")[seed % 3], "--unwillingness", "uniform",
                       "--willingness_file", tmp_path / "rules.csv", "--seed", seed, f"--veto={seed % 2 == 0}",
                       "--holdout", 0 if seed % 4 == 3 else 2, "--personal", "False")
+    _live(config, seed, {"withdraw": .4, "allow": .35, "mask": .15, "learn": .1})
+
+
+@pytest.mark.parametrize("seed", [*range(3), *(pytest.param(k, marks=pytest.mark.slow) for k in range(3, 24))])
+def test_and_so_it_does_with_updates_in_between(quick, settings, tmp_path, seed):
+    stated = [["--unwillingness", "auto"], ["--unwillingness", "uniform", "--willingness_file", tmp_path / "rules.csv"],
+              ["--unwillingness", "file", "--willingness_file", tmp_path / "rules.csv"],
+              ["--willingness_file", tmp_path / "rules.csv"]][seed % 4]
+    config = settings(*SMALL, *stated, "--strategy", ("threshold", "none")[seed % 5 == 4], "--seed", seed,
+                      "--archive", tmp_path / "shop.csv", "--min_ratings", 1, f"--veto={seed % 3 != 2}", "--holdout", 0,
+                      "--personal", "False")
+    _live(config, seed, {"update": .3, "withdraw": .3, "allow": .2, "mask": .12, "learn": .08}, 8 if seed > 2 else 4)
+
+
+def test_an_update_meets_a_plain_model_of_later_consents(quick, settings, tmp_path):
+    """It has allowed again what the mask has not, but nothing of it is there any more."""
+    config = settings(*SMALL, "--strategy", "threshold", "--archive", tmp_path / "shop.csv", "--min_ratings", 1,
+                      "--holdout", 0, "--personal", "False")
+    world = World(config, np.random.default_rng(0))
+    for step in (mask, learn):
+        step(world)
+    mine = world.rows.item_id[world.rows.user_id == 3].tolist()
+    of_genre = [item for item in mine if "a" in GENRES[item]]
+    world.request(False, [(3, "", "", "", "")])
+    world.request(True, [(3, "", "a", "", "")])
+    learn(world)
+    world.check()
+    world.request(False, [(3, item, "", "", "") for item in of_genre])
+    arrive(world, [(3, next(item for item in GENRES if "a" in GENRES[item] and item not in mine))])
+    assert False in world.usable
+    world.check()
+
+
+def _live(config, seed, shares, steps=8):
+    """Random steps in such shares; at the end the mask is that of a run that knows their last word alone."""
+    rng = np.random.default_rng(seed)
     world = World(config, rng)
     for step in (mask, learn):
         step(world)
     world.check()
-    for name in rng.choice(list(STEPS), 8, p=[.4, .35, .15, .1]):
+    for name in rng.choice(list(shares), steps, p=list(shares.values())):
         try:
             STEPS[name](world)
         except InputError as e:
@@ -272,17 +449,80 @@ def test_whatever_they_change_their_mind_about_all_agrees_with_their_last_word(c
         world.check()
     mask(world)
     world.check()
-    # a run that knows no more than what is taken back by now
-    other = config.replace(**{f"{name}_path": str(tmp_path / "other" / name) for name in ("data", "output", "checkpoint")})
-    shutil.copytree(tmp_path / "data" / "tiny", tmp_path / "other" / "data" / "tiny")
-    pairs = [[int(row.user_id), int(row.item_id)] for k, row in world.each() if world.taken(len(world.requests))[k]]
-    line, _ = with_request({"time": "", "models": [], "file_sha256": "", "rules": [], "interactions": pairs, "forbidden": [],
-                            "before": {}, "after": {}}, [])
-    withdrawn_path(other).write_text(line + "\n")
-    preprocess(other)
+    other = _afresh(config, [[int(row.user_id), int(row.item_id)] for k, row in world.each()
+                             if world.taken(len(world.requests))[k]])
     for name in ("ratings.csv", *(["held_out.csv"] if config.holdout else [])):
         one, two = (Path(of.data_path) / "masked_tiny" / name for of in (config, other))
         assert one.read_bytes() == two.read_bytes()
     one, two = (pd.read_csv(Path(of.output_path) / "disclosure.csv").replace(r"withdrawn \d+", "withdrawn", regex=True)
                 for of in (config, other))
     pd.testing.assert_frame_equal(one, two)
+    one, two = (json.loads((Path(of.output_path) / "preprocess.json").read_text()) for of in (config, other))
+    counted = ("strategy", "unwillingness", "wv", "total_wv", "spent_wv", "num_users", "num_interactions", "vetoed",
+               "withdrawn")
+    assert {key: one[key] for key in counted} == {key: two[key] for key in counted}
+
+
+def _afresh(config, pairs):
+    """Settings of a run in another folder, of data that never had an update, with these pairs withdrawn before its mask."""
+    folder = Path(config.data_path).parent / "other"
+    other = config.replace(**{f"{name}_path": str(folder / name) for name in ("data", "output", "checkpoint")})
+    own, made = (Path(of.data_path) / "tiny" for of in (config, other))
+    shutil.copytree(own, made)
+    line, _ = with_request({"time": "", "models": [], "file_sha256": "", "rules": [], "interactions": pairs, "forbidden": [],
+                            "before": {}, "after": {}}, [])
+    withdrawn_path(other).write_text(line + "\n")
+    if config.archive:
+        for name in ("dataset.json", "ratings.csv", "movies.csv"):
+            (made / name).unlink()
+        shutil.copy(own / "ratings.csv", config.archive)
+        prepare(other)
+    preprocess(other)
+    return other
+
+
+@pytest.mark.slow
+def test_models_in_between_are_as_if_trained_on_what_is_left(cpu, settings, tmp_path):
+    """By the measures of the study of withdrawals; the next mask, and so its model, is that of their last word."""
+    rng, archive, request = np.random.default_rng(0), tmp_path / "shop.csv", tmp_path / "request.csv"
+    ratings, movies, unwilling = simulate(400, 300, 20_000, 1)
+    ratings = ratings.merge(unwilling)
+    late = (ratings.user_id > 396) | (rng.random(len(ratings)) < .01)
+    ratings[~late].drop(columns="unwillingness").to_csv(archive, index=False)
+    movies.to_csv(tmp_path / "shop.items.csv", index=False)
+    (tmp_path / "data" / "tiny").mkdir(parents=True)
+    ratings[~late][list(unwilling)].to_csv(tmp_path / "data" / "tiny" / "unwillingness.csv", index=False)
+    ratings[late].to_csv(tmp_path / "update.csv", index=False)
+    config = settings("--recipe", "fast", "--batch_size", 1024, "--archive", archive, "--min_ratings", 1, "--holdout", 0,
+                      "--strategy", "ask-first")
+    prepare(config)
+    preprocess(config)
+    train(asked(config.replace(masked=True)))
+    variant, users = asked(config.replace(masked=True)), [7, 77, 177, 277]
+    first = load_dataset(variant.settings(), masked=True)
+    gone = np.isin(first.user_ids[first.user], users)
+    pairs = first.user[gone], first.item[gone]  # new users have later ids
+    pd.DataFrame({"user_id": users}).to_csv(request, index=False)
+    withdraw(asked(config.replace(masked=True, withdraw=str(request))))
+    told = json.loads((tmp_path / "output" / "withdraw.json").read_text())
+    update(config.replace(update=str(tmp_path / "update.csv")))
+    pd.DataFrame({"user_id": users[:2]}).to_csv(request, index=False)
+    allow(config.replace(allow=str(request)))
+
+    dataset, whole = load_dataset(variant.settings(), masked=True), dataset_of(variant)
+    found = load_sets(variant.checkpoint, dataset, variant)[1][BEST]
+    retrained, seeds = (train_in_memory(variant.settings().replace(seed=seed), dataset, "CPU") for seed in (1, 2))
+    auc, anew = (membership_auc(values, whole, *pairs, config) for values in (found, retrained))
+    lists, known = Lists(whole, config), np.unique(dataset.user)
+    of_users = [lists(values, known) for values in (found, retrained, seeds)]
+    alike, chance = (overlap(one, of_users[1]) for one in (of_users[0], of_users[2]))
+    assert abs(auc - anew) < abs(told["membership_auc"]["original"] - anew) / 2
+    assert alike > .9 * chance
+
+    preprocess(config)
+    rows = pd.read_csv(tmp_path / "data" / "tiny" / "ratings.csv")
+    still = rows[rows.user_id.isin(users[2:])][["user_id", "item_id"]].to_numpy().tolist()
+    other = _afresh(config, still)
+    one, two = (Path(of.data_path) / "masked_tiny" / "ratings.csv" for of in (config, other))
+    shown = set(pd.read_csv(one).user_id)
+    assert one.read_bytes() == two.read_bytes() and shown >= {*users[:2], 397} and not shown & set(users[2:])

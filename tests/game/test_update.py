@@ -2,6 +2,9 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -428,3 +431,33 @@ def test_an_update_that_stops_at_any_operation_on_files_has_happened_or_not(cpu,
         assert found in (old, new) and (found == new or not waiting)
         seen.add((waiting, found == new))
     assert seen == {(False, False), (True, True), (False, True)} and len(taken) > 30
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_while_it_writes_has_updated_or_not(cpu, product, tmp_path):
+    """And the same update again completes it."""
+    shop, rng, kept = Shop(product("threshold")), np.random.default_rng(0), tmp_path / "kept"
+    was, old, path, parts = before(shop), shop.state(), tmp_path / "update.csv", ("data", "output", "checkpoint")
+    pd.DataFrame(ROWS, columns=COLUMNS).to_csv(path, index=False)
+    for part in parts:
+        shutil.copytree(tmp_path / part, kept / part)
+    journal = tmp_path / "data" / PENDING_FILE.format("shop")
+    for most in (0, 3, 6, 99, 99):  # files that wait to be put in place
+        process = subprocess.Popen([sys.executable, "preprocess.py", *flags(shop.config, "--holdout", 0, "--update", path)],
+                                   cwd=Path(__file__).parents[2], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            while process.poll() is None and not journal.exists() and sum(
+                    len(list((tmp_path / part).rglob(".*.tmp*"))) for part in parts) <= most:
+                time.sleep(.001)
+            time.sleep(rng.uniform(0, .01))
+            assert not process.poll()
+        finally:
+            process.kill()
+            process.wait()
+        finish(Together(shop.config))
+        assert shop.state() == old or check(shop, was, ROWS) is None
+        shop.give()
+        check(shop, was, ROWS)
+        for part in parts:
+            shutil.rmtree(tmp_path / part)
+            shutil.copytree(kept / part, tmp_path / part)
