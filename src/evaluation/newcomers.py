@@ -10,7 +10,7 @@ import numpy as np
 
 from ..common.errors import InputError
 from ..common.terminal import off_the_record
-from ..common.variant import REMEDY, Variant, check_mask, dataset_folder, decision_files, record_of
+from ..common.variant import Variant, check_mask, dataset_folder, record_of
 from ..common.wording import counted
 from ..config import Config
 from ..consent.allowed import VETO
@@ -19,11 +19,11 @@ from ..constants import USER
 from ..dataset import load_dataset, split_allowed
 from ..device_adapter import set_device
 from ..game.arriving import Arriving, Known, decide, left_of, sets_to_decide_by, usable, with_rows
-from ..game.decisions import MODEL_SHA256, barred_by, dataset_of
+from ..game.decisions import barred_by, dataset_of
 from ..network import build
 from ..options import options_of
 from ..sources.catalogue import load_catalogue
-from ..training.checkpoint import BEST, DIGEST
+from ..training.checkpoint import BEST
 from .explain import Explanations, of_user
 from .recommend import as_records, top_items
 
@@ -50,7 +50,7 @@ def newcomers(variant: Variant) -> None:
     people = arriving_of(arrivals, veto)
     device = set_device(config)
     model = Known(variant, known)
-    _check_fit(variant, model.info, record)
+    model.check_fit(record)
     dataset, catalogue = people.dataset, load_catalogue(known, config)
     logger.info("newcomers to %s (%s): %s interactions of %s", config.dataset, device, f"{len(arrivals.table):,}",
                 counted(dataset.num_users, "user"))
@@ -87,18 +87,3 @@ def arriving_of(arrivals: Arrivals, veto: bool) -> Arriving:
         raise InputError("--newcomers: no interaction of theirs counts, with an item that is known and not vetoed")
     n = dataset.num_interactions
     return Arriving(dataset, np.ones(n, bool), np.zeros(n, bool), b[dataset.rows], np.full(dataset.num_users, -1))
-
-
-def _check_fit(variant, info, record):
-    """Raises InputError unless the model of a Variant, which `info` is about, is that of the decisions, or trained as it."""
-    path, was = decision_files(variant.config)[1], record["model_settings"] or {}
-    if not variant.masked and record[MODEL_SHA256] is not None:
-        said = "" if record[MODEL_SHA256] == info.get(DIGEST) else "it was trained anew since"
-    else:
-        other = {"ranks"} if variant.config.holdout else {"ranks", "train_epochs"}  # a study's best ones, or of a warm start
-        said = ", ".join(f"{key}={value} against {was.get(key)}" for key, value in info["settings"].items()
-                         if key not in other and value != was.get(key))
-    if said:
-        raise InputError(f"{path}: was decided with another model than {variant.checkpoint} ({said}), so its price and "
-                         f"regression do not fit; {REMEDY}")
-

@@ -20,8 +20,8 @@ from ..influence.rows import Rows
 from ..influence_function import OWN_DATA, influences_of_pairs
 from ..network import build
 from ..stat_utils import own_numbers
-from ..training.checkpoint import ANCHOR, load_sets, trained_part
-from .decisions import ALONE, THRESHOLD, Decisions, read_record
+from ..training.checkpoint import ANCHOR, DIGEST, load_sets, trained_part
+from .decisions import ALONE, MODEL_SHA256, THRESHOLD, Decisions, read_record
 from .mirror_descent import critical_payoff, prices_of
 from .problem import first_within
 from .strategies import STRATEGIES
@@ -80,6 +80,19 @@ class Known:
         place = positions(self.rows.dataset.user_ids, list(map(str, users)))
         place[self.rows.length[place] == 0] = -1
         return place
+
+    def check_fit(self, record: dict) -> None:
+        """Raises InputError unless it is the model of the decisions of a record, or was trained as that one."""
+        variant, was, info = self.variant, record["model_settings"] or {}, self.info
+        if not variant.masked and record[MODEL_SHA256] is not None:
+            said = "" if record[MODEL_SHA256] == info.get(DIGEST) else "it was trained anew since"
+        else:  # of epochs a study or a warm start has found the number
+            other = {"ranks"} if variant.config.holdout else {"ranks", "train_epochs"}
+            said = ", ".join(f"{key}={value} against {was.get(key)}" for key, value in info["settings"].items()
+                             if key not in other and value != was.get(key))
+        if said and record["willingness_weight"] is not None:
+            raise InputError(f"{decision_files(variant.config)[1]}: was decided with another model than "
+                             f"{variant.checkpoint} ({said}), so its price and regression do not fit; {REMEDY}")
 
 
 def with_rows(rows: Rows, values: dict, place: np.ndarray, known: Dataset) -> dict:

@@ -57,6 +57,7 @@ def update(config: Config) -> None:
     after, decisions = before.joined_by(arrivals)
     new, disclosed, b = after.rows >= before.whole.num_interactions, decisions.disclosed, decisions.unwillingness
     models = [Known(Variant(config, True), before.masked)]
+    models[0].check_fit(record)
     with contextlib.suppress(InputError):  # the yardstick is as it was, and trained anew when it is asked for
         models.append(Known(Variant(config), before.dataset))
     place, concerned = models[0].place(after.user_ids), np.isin(after.user, after.user[new])
@@ -100,7 +101,7 @@ class Before:
 
     def joined_by(self, arrivals: Arrivals) -> tuple[Dataset, Decisions]:
         """The Dataset with what may be used of Arrivals, and the Decisions on it; what is new is yet to be decided."""
-        self.forbidden = (arrivals.unwillingness == 1) & self.decisions.under_veto
+        self.forbidden = (arrivals.unwillingness == 1) & (self.decisions.under_veto or self.config.veto)
         after = allowed_part(arrivals.whole, self.config.replace(veto=False), self.requests, self.extended(self.consent))
         decisions, row = self.decisions.of(self.dataset, after), after.rows - self.whole.num_interactions
         decisions.unwillingness[row >= 0] = arrivals.unwillingness[row[row >= 0]]
