@@ -353,6 +353,7 @@ def test_files_as_others_write_them(cpu, product, header, lines, names):
 
 def test_what_is_no_update_is_one_line_and_changes_nothing(cpu, product, tmp_path, caplog):
     shop, three = Shop(product("threshold")), COLUMNS[:2] + COLUMNS[3:]
+    caplog.set_level("INFO", "ifrqe")
     now = shop.state()
     for rows, columns, said in [
             ([(3, 1)], ("user_id", "what"), "item_id"), ([], COLUMNS, "holds no interactions"),
