@@ -33,7 +33,7 @@ from ..network import build, score
 from ..options import TRAINED
 from .checkpoint import ANCHOR, BEST, check_checkpoint, load_sets, read_checkpoint, save_checkpoint, with_prefix
 from .deal import deal, load_share
-from .trainer import Trainer, learning_rates, train_on
+from .trainer import Trainer, train_on
 
 logger = logging.getLogger("ifrqe")
 
@@ -114,10 +114,7 @@ def _train(dataset, variant, info):
     start = time.perf_counter()
     run = Run(dataset, variant, info)
     if variant.config.warm_start:
-        trainer, known = run.trainer, load_sets(variant.checkpoint, dataset, variant)[1][BEST]
-        trainer.net.set_values(known)
-        trainer.recent = [known]  # it counts as an epoch in the mean of the last ones
-        trainer.rates = learning_rates(run.config.learning_rate, trainer.steps, run.config.train_epochs, warmup_epochs=0)
+        run.trainer.go_on_from(load_sets(variant.checkpoint, dataset, variant)[1][BEST])
     run.announce()
     run.find_interrupted()
     run.run_epochs()

@@ -114,6 +114,12 @@ class Trainer:
         of_all = np.maximum(counts.sum(0), 1)[:, None]  # of a small batch a step may have none
         self.weights = (counted / (of_all * (1 + self.config.num_neg))).astype(np.float32)
 
+    def go_on_from(self, values):
+        """Begins with a model's parameters, which count as an epoch in the mean of the last ones, and at the full rate."""
+        self.net.set_values(values)
+        self.recent = [values]
+        self.rates = learning_rates(self.config.learning_rate, self.steps, self.config.train_epochs, warmup_epochs=0)
+
     def moments(self):
         """Adam's moments: by the prefixes "m." and "v." dicts of Parameters by name, as of Network.values."""
         cell, names = self.cell, {id(p): name for name, p in self.net.parameters_and_names()}
