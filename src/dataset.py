@@ -273,7 +273,7 @@ def _masked(config, masked, requests):
             raise InputError(f"{folder}: holds what was withdrawn since it was made, as an old copy does; {REMEDY}")
     history = held.history
     if record.get(HOLDOUT, config.holdout) != config.holdout or not np.isin(history.length, (0, config.holdout)).all():
-        raise InputError(f"{folder / HELD_OUT_FILE}: is not of --holdout {config.holdout}, or lacks rows; run preprocess.py "
-                         f"with --holdout {config.holdout}")
+        raise InputError(f"{folder / HELD_OUT_FILE}: is not of --holdout {config.holdout}, or lacks rows; give --holdout "
+                         f"{record.get(HOLDOUT, 2)}, or run preprocess.py with --holdout {config.holdout}")
     place = np.where(history.length[:, None] > 0, history.first[:, None] + np.arange(config.holdout), -1)
     return Dataset(**vars(trained), **_held(held, place), consent=Consent(requests=len(requests)))

@@ -46,9 +46,10 @@ def frame():
 
 
 @pytest.mark.parametrize("more", [
-    ("--strategy", "threshold"), ("--strategy", "ifrqe"), ("--strategy", "ifrqe", "--veto", "True", "--seed", "4"),
-    ("--strategy", "ask-first", "--veto", "True"), ("--strategy", "ask-first", "--model", "mf"),
-    ("--strategy", "similarity", "--unwillingness", "uniform")])
+    ("--strategy", "threshold"), ("--strategy", "ifrqe", "--veto", "True", "--seed", "4"),
+    ("--strategy", "ask-first", "--veto", "True"), *(pytest.param(more, marks=pytest.mark.slow) for more in (
+        ("--strategy", "ifrqe"), ("--strategy", "ask-first", "--model", "mf"),
+        ("--strategy", "similarity", "--unwillingness", "uniform")))])
 def test_it_decides_and_trains_as_the_stages_do(cpu, frame, settings, tmp_path, more):
     options = {key[2:]: value for key, value in zip(more[::2], more[1::2])}
     drawn = options.pop("unwillingness", None)

@@ -189,11 +189,11 @@ def test_a_masked_folder_is_of_one_holdout_and_goes_with_it(settings, tmp_path):
     table[table.user_id > 3].to_csv(kept, index=False)
     preprocess(study)
     assert len(pairs(held)) == 2 * 11
-    with refused("masked_tiny", "run preprocess.py with --holdout 0"):
+    with refused("masked_tiny", "--holdout 2", "run preprocess.py with --holdout 0"):
         load_dataset(config, masked=True)
     preprocess(config)
     assert not held.exists()
-    with refused("masked_tiny", "run preprocess.py with --holdout 2"):
+    with refused("masked_tiny", "--holdout 0", "run preprocess.py with --holdout 2"):
         load_dataset(study, masked=True)
     alone = load_dataset(config, masked=True)
     for folder, given in (("data", "masked_tiny"), ("elsewhere", "given")):  # beside its source, and given away alone

@@ -163,9 +163,10 @@ MORE = [(902, 8, T + 5, .3), (902, 9, T + 6, .2), (55, 1, T, .1), (901, 8, T + 9
 
 
 @pytest.mark.parametrize("strategy, options", [
-    *((strategy, []) for strategy in ("ifrqe", "ask-first", "ifrqe++", "threshold", "none")),
-    ("ask-first", ["--model", "mf"]), ("ifrqe", ["--model", "lightgcn"]), ("ifrqe", ["--willingness_weight", .05]),
-    ("ask-first", ["--wv_budget", .2])])
+    ("ask-first", []), ("threshold", []),
+    *(pytest.param(strategy, options, marks=pytest.mark.slow) for strategy, options in (
+        ("ifrqe", []), ("ifrqe++", []), ("none", []), ("ask-first", ["--model", "mf"]), ("ifrqe", ["--model", "lightgcn"]),
+        ("ifrqe", ["--willingness_weight", .05]), ("ask-first", ["--wv_budget", .2])))])
 def test_all_files_are_what_every_stage_reads(cpu, product, strategy, options):
     shop = Shop(product(strategy, *options))
     for number, rows in enumerate((ROWS, MORE), 1):
@@ -179,7 +180,7 @@ def test_all_files_are_what_every_stage_reads(cpu, product, strategy, options):
 
 @pytest.mark.parametrize("strategy, options, more", [
     ("ifrqe", ["--veto", "--willingness_file", "RULES"], {}), ("threshold", ["--willingness_file", "RULES"], {}),
-    ("ask-first", ["--unwillingness", "constant"], {}), ("ifrqe", [], {})])
+    ("ask-first", ["--unwillingness", "constant"], {}), pytest.param("ifrqe", [], {}, marks=pytest.mark.slow)])
 def test_where_the_file_does_not_say_how_unwilling_the_options_do(cpu, product, strategy, options, more):
     """And the next mask goes by the same: what was drawn is kept, and moves nobody's."""
     shop = Shop(product(strategy, *options))
@@ -243,6 +244,7 @@ def test_what_is_withdrawn_stays_so_when_it_comes_again(cpu, product, tmp_path):
     assert shop.record()["updates"][-1]["interactions"] == len(MORE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["ifrqe", "ask-first"])
 def test_all_questions_are_answered_after_updates(cpu, product, strategy, capsys):
     shop = Shop(product(strategy, "--report_users", 3))

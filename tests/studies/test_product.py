@@ -3,6 +3,7 @@ import json
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from src.common.variant import Variant
 from src.dataset import load_dataset
@@ -14,6 +15,7 @@ from studies.product import IN_A_ROW, NEW, QUALITY, RUNS, Hidden, paired, produc
 from tests.small import SMALL
 
 
+@pytest.mark.slow
 def test_a_simulation_from_data_to_the_table(cpu, simulated, tmp_path, monkeypatch):
     strategies = ["threshold", "ifrqe"]
     config = simulated(40, 60, 800, *SMALL, "--embedding_std", 0.3, "--learning_rate", 0.03, "--train_epochs", 6,
