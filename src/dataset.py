@@ -24,7 +24,7 @@ from .consent.unwillingness import stated
 from .consent.withdrawn import check_head, read_requests, taken_back, taken_since
 from .constants import DATASET_FILE, HELD_OUT_FILE, HOLDOUT
 from .history import History
-from .sources.interactions import Interactions, read_interactions, read_masked
+from .sources.interactions import Ids, Interactions, ordered, read_interactions, read_masked
 from .stat_utils import PairSet
 
 logger = logging.getLogger("ifrqe")
@@ -160,6 +160,11 @@ class Dataset(Interactions):
 def without_test_items(dataset: Dataset) -> Dataset:
     """The Dataset as the files of others get it: without the test items, which nothing that decides may look at."""
     return dataclasses.replace(dataset, test=None, held_out=None)
+
+
+def split(name: str, ids: Ids, ratings: tuple, holdout: int = 2) -> Dataset:
+    """The split, see split_allowed, of (r,) positions of users and of items, and times; ties stay in their order."""
+    return split_allowed(ordered(name, ids, ratings), holdout)
 
 
 def split_allowed(whole: Interactions, holdout: int, why: np.ndarray | None = None, later: np.ndarray | int = 0,

@@ -6,6 +6,7 @@ import functools
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -38,6 +39,12 @@ logger = logging.getLogger("ifrqe")
 _EACH = "user", "item", "rows", "time"  # what there is of each interaction
 
 
+class Ids(NamedTuple):
+    """Original ids: position k of `users` and `items` is user or item k."""
+    users: np.ndarray
+    items: np.ndarray
+
+
 @dataclass
 class Interactions:
     """Interactions with 0-based ids.
@@ -57,9 +64,9 @@ class Interactions:
     time: np.ndarray | None
 
     @property
-    def ids(self) -> tuple[np.ndarray, np.ndarray]:
+    def ids(self) -> Ids:
         """Original ids of users and of items."""
-        return self.user_ids, self.item_ids
+        return Ids(self.user_ids, self.item_ids)
 
     @property
     def num_users(self) -> int:
