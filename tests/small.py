@@ -1,8 +1,12 @@
 """What many tests need: options small enough for a test, and what a refusal must be."""
 import contextlib
+import os
+import shutil
 
 import pytest
 
+import src.common.files
+import src.common.together
 from src.common.errors import InputError
 
 # of a network and an evaluation
@@ -24,3 +28,21 @@ def flags(config, *more):
     """Command line with the folders and the data of a finished run, and more."""
     kept = ("data_path", "output_path", "checkpoint_path", "dataset", "num_eval_neg", "train_epochs", "device_target")
     return [str(a) for key in kept for a in (f"--{key}", getattr(config, key))] + [str(a) for a in more]
+
+
+def before_each_operation(monkeypatch, folder, call):
+    """Runs `call`; copies of the folders of a run, in `folder`, as they are before each operation on files in it."""
+    taken = []
+
+    def recorded(operation):
+        def recording(*arguments, **options):
+            taken.append(folder / "kept" / str(len(taken)))
+            for name in ("data", "output", "checkpoint"):
+                shutil.copytree(folder / name, taken[-1] / name)
+            return operation(*arguments, **options)
+        return recording
+    with monkeypatch.context() as patched:
+        for module, name in ((os, "replace"), (os, "unlink"), (src.common.files, "sync"), (src.common.together, "sync")):
+            patched.setattr(module, name, recorded(getattr(module, name)))
+        call()
+    return taken

@@ -1,6 +1,5 @@
 """Withdrawing: all of mine is all, in both models and every file of a run; and nothing is lost, whenever it is stopped."""
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -8,8 +7,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import src.common.files
-import src.common.together
 from src.common.files import digest
 from src.common.stage import main
 from src.common.together import Together, finish
@@ -28,7 +25,7 @@ from src.network import build
 from src.report.page import write_report
 from src.training.checkpoint import BEST, load_checkpoint, load_sets
 from src.training.train import train
-from tests.small import SMALL, flags, refused
+from tests.small import SMALL, before_each_operation, flags, refused
 from train import run as run_train
 
 FOLDERS = ("data", "output", "checkpoint")
@@ -373,21 +370,10 @@ def test_many_requests_in_a_row_and_the_advice_to_train_anew(cpu, run, caplog):
 
 def test_a_withdrawal_that_stops_at_any_operation_on_files_has_happened_or_not(cpu, run, tmp_path, monkeypatch):
     """What lies there before each operation is what a kill at that moment leaves, in a copy that is then gone on with."""
-    pair, kept = listed(disclosed(run))[5], tmp_path / "kept"
+    pair = listed(disclosed(run))[5]
     config = asking(run, f"{pair[0]},{pair[1]}")
-    old, taken = state_of(config), []
-
-    def recorded(call):
-        def recording(*arguments, **options):
-            taken.append(kept / str(len(taken)))
-            for name in FOLDERS:
-                shutil.copytree(tmp_path / name, taken[-1] / name)
-            return call(*arguments, **options)
-        return recording
-    with monkeypatch.context() as patched:
-        for module, name in ((os, "replace"), (os, "unlink"), (src.common.files, "sync"), (src.common.together, "sync")):
-            patched.setattr(module, name, recorded(getattr(module, name)))
-        withdraw(asked(config))
+    old = state_of(config)
+    taken = before_each_operation(monkeypatch, tmp_path, lambda: withdraw(asked(config)))
     new = {name: value for name, value in state_of(config).items() if not name.startswith("kept")}
     journal, seen = PENDING_FILE.format("simulation"), set()
     for folder in taken:

@@ -1,6 +1,5 @@
 """An update: all files are what the stages read, nothing that was decided or trained has moved, and nothing is ever lost."""
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -11,8 +10,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import src.common.files
-import src.common.together
 from eval import run as ask
 from src.common.files import digest
 from src.common.stage import main
@@ -32,7 +29,7 @@ from src.movielens import prepare
 from src.sources.interactions import read_interactions
 from src.training.checkpoint import load_sets
 from src.training.train import train
-from tests.small import flags, refused
+from tests.small import before_each_operation, flags, refused
 
 COLUMNS = ("user_id", "item_id", "timestamp", "unwillingness")
 T = 1_700_000_000  # after all that is there
@@ -411,20 +408,9 @@ def test_what_leaves_nothing_to_decide_by(cpu, product, strategy):
 
 def test_an_update_that_stops_at_any_operation_on_files_has_happened_or_not(cpu, product, tmp_path, monkeypatch):
     """What lies there before each operation is what a kill at that moment leaves, in a copy that is then gone on with."""
-    shop, taken, kept = Shop(product("threshold")), [], tmp_path / "kept"
+    shop = Shop(product("threshold"))
     old = shop.state()
-
-    def recorded(call):
-        def recording(*arguments, **options):
-            taken.append(kept / str(len(taken)))
-            for name in ("data", "output", "checkpoint"):
-                shutil.copytree(tmp_path / name, taken[-1] / name)
-            return call(*arguments, **options)
-        return recording
-    with monkeypatch.context() as patched:
-        for module, name in ((os, "replace"), (os, "unlink"), (src.common.files, "sync"), (src.common.together, "sync")):
-            patched.setattr(module, name, recorded(getattr(module, name)))
-        shop.give()
+    taken = before_each_operation(monkeypatch, tmp_path, shop.give)
     new, journal, seen = shop.state(), PENDING_FILE.format("shop"), set()
     for folder in taken:
         config = shop.config.replace(**{f"{name}_path": str(folder / name) for name in ("data", "output", "checkpoint")})
