@@ -4,6 +4,7 @@ from __future__ import annotations
 RATINGS_FILE = "ratings.csv"
 HELD_OUT_FILE = "held_out.csv"  # of a masked dataset: what scores models, beside ratings.csv, which may train them
 MOVIES_FILE = "movies.csv"
+ARRAYS = USERS_FILE, INTERACTIONS_FILE, TIMES_FILE = "users.csv", "interactions.npy", "times.npy"  # see sources/arrays.py
 UNWILLINGNESS_FILE = "unwillingness.csv"
 WITHDRAWN_FILE = "withdrawn.jsonl"
 WITHDRAW_FILE = "withdraw.json"
@@ -24,6 +25,7 @@ GENRE, GENRES = "genre", "genres"  # one of an item's genres, as rules name it; 
 SINCE, UNTIL = "since", "until"  # of a rule: it means since <= timestamp < until
 TITLE = "title"
 UNWILLINGNESS, INFLUENCE, EXPECTED, DISCLOSED = "unwillingness", "influence", "expected_influence", "disclosed"
+INTERACTIONS = "interactions"  # column of users.csv
 REASON = "reason"  # column of disclosure.csv: by what an interaction was decided, or why it takes no part
 INSTALMENT = "instalment"  # column of disclosure.csv: in which an interaction was disclosed, from 1; 0 if it was not
 RATING_COLUMNS = [USER, ITEM, RATING, TIMESTAMP]

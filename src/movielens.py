@@ -26,6 +26,7 @@ from .config import Config
 from .consent.unwillingness import check_rules
 from .consent.withdrawn import head_of, read_requests
 from .constants import (
+    ARRAYS,
     DATASET_FILE,
     ITEM,
     MASKED_PREFIX,
@@ -40,9 +41,11 @@ from .constants import (
     UPDATED,
     USER,
 )
+from .sources.arrays import write_arrays
 from .sources.catalogue import text_ids
 from .sources.checks import catalogue, clean, filter_users
 from .sources.download import fetch
+from .sources.interactions import ordered
 from .sources.readers import items_beside, read_source
 from .sources.simulation import simulate
 
@@ -89,10 +92,12 @@ def prepare(config: Config) -> None:
     tables = {RATINGS_FILE: ratings, MOVIES_FILE: catalogue(ratings, movies, source["source"], items)}
     if simulated and not _is_edited(folder):
         tables[UNWILLINGNESS_FILE] = unwillingness[unwillingness[USER].isin(ratings[USER].unique())]
-    users, items = ratings[USER].nunique(), len(tables[MOVIES_FILE])
-    _write(config, tables, {"dataset": name, **source, **settings, "num_users": users, "num_items": items,
-                            "num_ratings": len(ratings), TIME_UNIT: unit, "files": list(tables), READER: _reader(),
-                            TEXT_IDS: text_ids(ratings[USER], ratings[ITEM])})
+    (user, user_ids), (item, item_ids) = (pd.factorize(ratings[column], sort=True) for column in (USER, ITEM))
+    whole = ordered(name, (user_ids.to_numpy(), item_ids.to_numpy()), (user, item, ratings[TIMESTAMP]))
+    users, items = whole.num_users, whole.num_items
+    _write(config, tables, whole, {"dataset": name, **source, **settings, "num_users": users, "num_items": items,
+                            "num_ratings": len(ratings), TIME_UNIT: unit, "files": [*tables, *ARRAYS], READER: _reader(),
+                                   TEXT_IDS: text_ids(ratings[USER], ratings[ITEM])})
     finer = (ratings[TIMESTAMP] % (DAY / UNITS.get(unit, 1))).any()
     logger.info("%s: %s users, %s items, %s ratings (%.2f%% of all pairs), %s, written to %s", name, f"{users:,}",
                 f"{items:,}", f"{len(ratings):,}", 100 * len(ratings) / users / items,
@@ -153,7 +158,7 @@ def _reader():
     return [code_digest(f"{__package__}.sources.{name}", "") for name in ("readers", "checks", "simulation")]
 
 
-def _write(config, tables, record):
+def _write(config, tables, whole, record):
     """Puts the files of the dataset in place together; whatever else lies in its folder stays as it is."""
     digests, requests = {}, read_requests(config)
     with Together(config) as files:
@@ -163,6 +168,7 @@ def _write(config, tables, record):
                 digests[name] = digest(temporary)
         if (made := digests.pop(UNWILLINGNESS_FILE, None)) is not None:  # which may be edited
             record[_MADE] = made
+        digests.update(write_arrays(files, whole))
         files.write_json(DATA, DATASET_FILE, {**record, DIGESTS: digests, **head_of(requests)})
 
 

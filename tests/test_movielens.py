@@ -1,11 +1,13 @@
 """The data stage: filters, duplicates, what is kept and what is made anew."""
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from src.common.files import digest
 from src.common.variant import check_tables, dataset_files
+from src.constants import ARRAYS
 from src.dataset import load_dataset
 from src.movielens import prepare
 from tests.small import refused
@@ -125,7 +127,8 @@ def test_a_dataset_that_is_there_is_kept_and_made_anew_when_asked(folder, archiv
     prepare(settings("--archive", archive))
     record = json.loads((folder / "dataset.json").read_text())
     before = state(folder)
-    assert record["files_sha256"] == {name: digest(folder / name) for name in ("ratings.csv", "movies.csv")}
+    assert record["files_sha256"] == {name: digest(folder / name) for name in (
+        "ratings.csv", "movies.csv", *ARRAYS)}
     prepare(settings("--archive", archive))
     prepare(settings())  # the source is not needed any more
     assert state(folder) == before
@@ -143,7 +146,19 @@ def test_a_dataset_that_is_there_is_kept_and_made_anew_when_asked(folder, archiv
     assert json.loads((folder / "dataset.json").read_text())["num_ratings"] == len(ROWS)
 
 
+def test_numbers_beside_the_table_say_what_it_says(tmp_path, folder, settings):
+    path = tmp_path / "x.csv"
+    path.write_text("user_id,item_id,timestamp\n" + "".join(f"{u},{i},{t}\n" for u, i, t in [
+        ("b", 7, 30), ("10", 9, 5.5), ("b", 9, 10), ("10", 7, 5), ("b", 10, 10), ("10", 10, 1), ("z", 1, 1)]))
+    prepare(settings("--archive", path))
+    assert (folder / "users.csv").read_text() == "user_id,interactions\n10,3\nb,3\n"
+    pairs, times = np.load(folder / "interactions.npy"), np.load(folder / "times.npy")
+    assert pairs.dtype == np.int32 and pairs.tolist() == [[2, 0, 1, 1, 2, 0], [5, 3, 1, 2, 4, 0]]
+    assert times.dtype == np.float64 and times.tolist() == [1, 5, 5.5, 10, 10, 30]
+
+
 @pytest.mark.parametrize("name, damage", [
+    ("users.csv", lambda path: path.unlink()), ("times.npy", lambda path: path.write_bytes(path.read_bytes()[:-8])),
     ("ratings.csv", lambda path: path.write_text(path.read_text().replace("2,10,1,9", "2,10,1,5"))),
     ("ratings.csv", lambda path: path.write_bytes(path.read_bytes()[:-9])),
     ("ratings.csv", lambda path: path.write_bytes(path.read_bytes()[:20] + bytes(16) + path.read_bytes()[36:])),

@@ -59,9 +59,9 @@ class Together:
 
     @contextlib.contextmanager
     def rewrite(self, folder: str, name: str) -> Iterator[tuple[Path, Path]]:
-        """Yields the path of a file and the temporary path of what it becomes, and notes both digests."""
+        """Yields the path of a file, which may be missing, and the temporary path of what it becomes; notes both digests."""
         path = self.folders[folder] / name
-        before = digest(path)
+        before = digest(path) if path.is_file() else None
         with self.write(folder, name) as temporary:
             yield path, temporary
         self.digests[name if folder != DATA else f"{folder}/{name}"] = before, digest(temporary)

@@ -20,7 +20,17 @@ from ..common.errors import InputError
 from ..common.files import digest, write_csv
 from ..common.tables import append_rows
 from ..common.together import Together
-from ..common.variant import CHECKPOINT, DATA, DECISIONS, MASKED, Variant, check_tables, dataset_folder, decision_files
+from ..common.variant import (
+    CHECKPOINT,
+    DATA,
+    DECISIONS,
+    DIGESTS,
+    MASKED,
+    Variant,
+    check_tables,
+    dataset_folder,
+    decision_files,
+)
 from ..common.wording import counted
 from ..config import Config
 from ..consent.allowed import VETO, Consent
@@ -31,6 +41,7 @@ from ..constants import DATASET_FILE, DRAWN, RATINGS_FILE, READER, TEXT_IDS, UNW
 from ..dataset import Dataset, allowed_part, split_allowed
 from ..device_adapter import set_device
 from ..network import build
+from ..sources.arrays import write_arrays
 from ..sources.catalogue import text_ids
 from ..sources.interactions import read_interactions
 from ..training.checkpoint import DIGEST as PARAMETERS
@@ -141,6 +152,7 @@ def _write(config, before, arrivals, after, decisions, models, said):
         for folder, some in ((DATA, table), (MASKED, table.iloc[shown])):
             with files.rewrite(folder, RATINGS_FILE) as (old, temporary):
                 append_rows(old, some, temporary)
+        arrays = write_arrays(files, arrivals.whole)
         if _write_unwillingness(config, before, arrivals, files):
             decisions.record["unwillingness"] = "file"
             counts[DRAWN] = True
@@ -149,11 +161,12 @@ def _write(config, before, arrivals, after, decisions, models, said):
             decisions.write(temporary, after, (old, lines[arrivals.whole.rows]))
         for model, known in zip(models, (after.part(decisions.disclosed), after)):
             _write_model(files, model, known, before)
-        files.write_json(DATA, DATASET_FILE, {
-            **files.renewed(before.made), **counts, "num_ratings": arrivals.whole.num_interactions,
-            UPDATED: before.made.get(UPDATED, 0) + len(table)})
+        made = files.renewed(before.made)
         files.write_json(MASKED, DATASET_FILE, {**files.renewed(before.mask), **counts,
                                                 "num_ratings": int(decisions.disclosed.sum())})
+        files.write_json(DATA, DATASET_FILE, {
+            **made, DIGESTS: {**made[DIGESTS], **arrays}, **counts, "num_ratings": arrivals.whole.num_interactions,
+            UPDATED: before.made.get(UPDATED, 0) + len(table)})
         models = {model.variant.model: files.digests[model.variant.checkpoint.name][1] for model in models}
         said = {**said, "time": time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()), "models": models}
         record = files.renewed(decisions.record)

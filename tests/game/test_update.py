@@ -18,7 +18,7 @@ from src.common.variant import Variant, asked, check_tables, dataset_folder
 from src.config import load_config
 from src.consent.allowed import VETO
 from src.consent.arrivals import read_arrivals
-from src.constants import MASKED_MODEL, PENDING_FILE
+from src.constants import ARRAYS, MASKED_MODEL, PENDING_FILE
 from src.dataset import load_dataset
 from src.evaluation.evaluate import evaluate
 from src.evaluation.withdraw import withdraw
@@ -296,6 +296,11 @@ def test_the_next_run_is_of_everything(cpu, product, tmp_path):
     train(asked(shop.config.replace(masked=True)))
     decided = shop.table("output/disclosure.csv")
     assert not decided.reason.str.contains("update").any() and len(decided) == len(source)
+    folder = shop.folder / "data" / "shop"
+    numbers = {name: (folder / name).read_bytes() for name in ARRAYS}
+    source.to_csv(archive, index=False)
+    prepare(shop.config.replace(archive=str(archive), dataset="again"))
+    assert numbers == {name: (folder.with_name("again") / name).read_bytes() for name in ARRAYS}
     source.sample(frac=1, random_state=0).to_csv(archive, index=False)
     prepare(shop.config.replace(archive=str(archive)))
     assert sorted(pairs(shop.table(SOURCE))) == sorted(pairs(source))
