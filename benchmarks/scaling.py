@@ -1,83 +1,81 @@
-"""Time and memory of the influences of ever larger simulated datasets, started by scripts/run_scaling.sh.
+"""Seconds and memory of each stage on ever larger data, each in a process of its own. Started by scripts/run_scaling.sh.
 
-The network is untrained, since its values do not matter here, and influences are computed at one set of parameters. Each
-size runs in a process of its own that holds no more than data and model; what it needs beyond these is reported.
+Data are the simulation with --dataset simulation, else of the shape of Yambda, see large.py. They stay under output_path,
+with all results.
 """
-import contextlib
-import multiprocessing
-import tempfile
+import os
+import subprocess
+import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-
-import numpy as np
 
 from src.common.errors import InputError
 from src.common.files import write_json
-from src.common.machine import hardware, peak_rss_mb
+from src.common.machine import hardware, max_rss_mb
 from src.common.stage import main
-from src.constants import ITEM, SIMULATION, TIMESTAMP, USER
-from src.dataset import split_allowed
-from src.device_adapter import set_device
-from src.influence_function import influences
-from src.network import build
-from src.sources.interactions import ordered
-from src.sources.simulation import simulate
+from src.constants import SIMULATION
 
-SIZES = ((1_000_000, 6_900, 5_000), (5_000_000, 34_500, 12_000), (20_000_000, 138_000, 27_000))  # ratings, users, items
+from .large import INTERACTIONS, ITEMS, USERS
 
-
-def simulated(ratings, users, items, seed):
-    """Arrays of a simulated dataset of this size: positions of users and items, and times."""
-    table, _, _ = simulate(users, items, ratings, seed)
-    return {"user": table[USER].to_numpy(np.int32) - 1, "item": table[ITEM].to_numpy(np.int32) - 1,
-            "time": table[TIMESTAMP].to_numpy()}
+STAGES = {"data": ("-m", "src.movielens"), "train": ("train.py",), "mask": ("preprocess.py",),
+          "retrain": ("train.py", "--masked"), "evaluate": ("eval.py",), "evaluate-masked": ("eval.py", "--masked")}
+OWN = {"scaling_sizes": ("floats (0, inf)", [1, 5, 20], "millions of interactions"),
+       "scaling_stages": ("str", ",".join(STAGES), "stages, separated by commas; each needs what those before it leave")}
+TAKEN = "run_download_dataset,run_train,run_preprocess,run_eval,run_scaling"  # the programs that all get the command line
+WORSE = 1.25  # times as long for each interaction as at the size before
 
 
-def reset_peak_rss():
-    """On Linux lets peak_rss_mb count anew from what is in RAM now, where that is allowed."""
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
+def measured(command, log):
+    """Seconds of a Python program of this checkout, and the largest memory of it or of one process that it starts, in MB.
+
+    What it says goes to the file `log`. Raises InputError if it fails.
+    """
+    words = [sys.executable, *(f"{word:.0f}" if isinstance(word, float) else str(word) for word in command)]
+    with open(log, "w") as file:
+        start = time.perf_counter()
+        process = subprocess.Popen(words, cwd=Path(__file__).parents[1], stdout=file, stderr=subprocess.STDOUT)
+        _, process.returncode, usage = os.wait4(process.pid, 0)
+    if process.returncode:
+        raise InputError(f"{log}: says why {' '.join(words[1:3])} failed; lower --scaling_sizes if it was killed")
+    return time.perf_counter() - start, max_rss_mb(usage)
 
 
-def measure(config, path):
-    """Seconds and memory of the influences of the dataset in a file of arrays, as a dict."""
-    set_device(config)
-    with np.load(path) as arrays:
-        ids = np.arange(int(arrays["num_users"])), np.arange(int(arrays["num_items"]))
-        whole = ordered(SIMULATION, ids, (arrays["user"], arrays["item"], arrays["time"]))
-    dataset = split_allowed(whole, 2)
-    values = build(dataset, config.replace(embedding_std=0.3)).values()
-    reset_peak_rss()
-    before = peak_rss_mb()
-    start = time.perf_counter()
-    influences([values], dataset, config)
-    return {"num_interactions": dataset.num_interactions, "num_users": dataset.num_users, "num_items": dataset.num_items,
-            "seconds": time.perf_counter() - start, "data_and_model_mb": before, "extra_mb": peak_rss_mb() - before}
+def source_of(config, millions, folder):
+    """The options that name the data of a size, whose users and items grow with it; the file is made if there is none."""
+    number, path = 1e6 * millions, folder / "source.parquet"
+    if config.dataset == SIMULATION:
+        return "--sim_users", number * .0069, "--sim_items", 6.04 * number ** .5, "--sim_ratings", number
+    if not path.exists():
+        users, items = USERS * number / INTERACTIONS, ITEMS * (number / INTERACTIONS) ** .5
+        measured(("-m", "benchmarks.large", path, users, items, number), folder / "source.log")
+    return "--archive", path, "--duplicates", "last"
 
 
 def scaling(config):
-    """Measures and prints; writes scaling.json under output_path."""
-    rows = []
-    print(f"{hardware()}\nsolver {config.solver}, chunk_size {config.chunk_size:,}\n\n"
-          f"{'interactions':>12} {'users':>8} {'items':>7} {'seconds':>8} {'us each':>8} {'extra MB':>9}", flush=True)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "data.npz"
-        for ratings, users, items in SIZES:
-            np.savez(path, num_users=users, num_items=items, **simulated(ratings, users, items, config.seed))
-            try:
-                with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as fresh:
-                    row = fresh.submit(measure, config, path).result()
-            except BrokenProcessPool as e:
-                raise InputError(f"--solver {config.solver}: the process for {ratings:,} ratings was killed, perhaps for "
-                                 "want of memory; lower --chunk_size, or name another solver") from e
-            rows.append(row)
-            print(f"{row['num_interactions']:>12,} {row['num_users']:>8,} {row['num_items']:>7,} {row['seconds']:>8.1f} "
-                  f"{1e6 * row['seconds'] / row['num_interactions']:>8.2f} {row['extra_mb']:>9.0f}", flush=True)
-    write_json(Path(config.output_path) / "scaling.json", {
-        "hardware": hardware(), "solver": config.solver, "chunk_size": config.chunk_size, "sizes": rows})
+    """Measures and prints; writes scaling.json under output_path.
+
+    Raises:
+        InputError: --scaling_stages names none, or a stage fails.
+    """
+    stages, rows, each = config.own["scaling_stages"].split(","), [], {}
+    if odd := [stage for stage in stages if stage not in STAGES]:
+        raise InputError(f"--scaling_stages {odd[0]}: is no stage; name some of {','.join(STAGES)}")
+    print(f"{'millions':>8}  {'stage':<15} {'seconds':>8} {'us each':>8} {'peak MB':>8}", flush=True)
+    for millions in config.own["scaling_sizes"]:
+        folder = Path(config.output_path).resolve() / "scaling" / f"{millions:g}"
+        folder.mkdir(parents=True, exist_ok=True)
+        places = (f"--{name}_path={folder / name}" for name in ("data", "output", "checkpoint"))
+        flags = (*sys.argv[1:], "--overwrite", "--flags_of", TAKEN, *places, *source_of(config, millions, folder))
+        for stage in stages:
+            seconds, peak = measured((*STAGES[stage], *flags), folder / f"{stage}.log")
+            before, each[stage] = each.get(stage), seconds / millions
+            worse = before is not None and each[stage] > WORSE * before
+            rows.append({"millions": millions, "stage": stage, "seconds": seconds, "peak_mb": peak, "worse": worse})
+            print(f"{millions:>8g}  {stage:<15} {seconds:>8.1f} {each[stage]:>8.2f} {peak:>8.0f}"
+                  f"{'  worse than linear' if worse else ''}", flush=True)
+    print(hardware())  # which imports MindSpore: no process may be larger for that
+    write_json(Path(config.output_path) / "scaling.json", {"hardware": hardware(), "command": sys.argv[1:], "sizes": rows})
 
 
 if __name__ == "__main__":
-    main(scaling, "run_scaling", __doc__)
+    main(scaling, "run_scaling", __doc__, own=OWN)

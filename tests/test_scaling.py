@@ -1,45 +1,47 @@
-"""Scaling: the data in memory are those of the data stage, and memory counts anew."""
-from pathlib import Path
+"""Scaling: what is measured of each stage, and data of the shape of Yambda."""
+import json
 
 import numpy as np
 import pytest
 
-from benchmarks.scaling import measure, reset_peak_rss, simulated
-from src.common.machine import peak_rss_mb
-from src.dataset import load_dataset, split_allowed
-from src.movielens import prepare
-from src.sources.interactions import ordered
+from benchmarks.large import STEP, write_yambda
+from benchmarks.scaling import measured
+
+from .small import refused
 
 
-def test_the_data_in_memory_are_those_of_the_data_stage_and_what_is_measured(cpu, settings, tmp_path):
-    config = settings("--dataset", "simulation", "--sim_users", 50, "--sim_items", 60, "--sim_ratings", 900, "--seed", 4)
-    prepare(config)
-    dataset = load_dataset(config)
-    arrays = simulated(900, 50, 60, seed=4)
-    in_memory = split_allowed(ordered("simulation", dataset.ids, [arrays[name] for name in ("user", "item", "time")]), 2)
-    for name in ("user", "item", "validation", "test", "rows", "held_out"):
-        assert np.array_equal(getattr(in_memory, name), getattr(dataset, name))
-    np.savez(tmp_path / "data.npz", num_users=50, num_items=60, **arrays)
-    row = measure(config, tmp_path / "data.npz")
-    assert (row["num_users"], row["num_items"], row["num_interactions"]) == (50, 60, 800)
-    assert row["seconds"] > 0 and row["extra_mb"] >= 0
+def test_seconds_and_memory_of_a_process_and_the_log_of_one_that_fails(tmp_path):
+    seconds, peak = measured(("-c", "import time; x = bytearray(600_000_000); time.sleep(.5); x[::4096] = x[::4096]"),
+                             tmp_path / "x.log")
+    assert .5 < seconds < 20 and 600 < peak < 750
+    with refused(tmp_path / "x.log"):
+        measured(("-c", "print('why'); raise SystemExit(1)"), tmp_path / "x.log")
+    assert (tmp_path / "x.log").read_text() == "why\n"
 
 
-def test_memory_counts_anew_after_a_reset():
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        pytest.skip("here the peak is that of the process's whole life")
-    np.ones(300_000_000, np.int8).sum()
-    peak = peak_rss_mb()
-    reset_peak_rss()
-    assert peak - peak_rss_mb() > 250
+def test_data_of_the_shape_of_yambda(tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    paths = [tmp_path / f"{k}.parquet" for k in range(3)]
+    for path, seed in zip(paths, (1, 1, 2)):
+        write_yambda(path, 40, 900, 9000, seed)
+    table = parquet.read_table(paths[0]).to_pandas()
+    assert {name: str(kind) for name, kind in table.dtypes.items()} == {
+        "uid": "uint32", "timestamp": "uint32", "item_id": "uint32", "is_organic": "uint8"}
+    assert len(table) == 9000 and table.uid.nunique() == 40 and not (table.timestamp % STEP).any()
+    assert table[["uid", "timestamp"]].equals(table.sort_values(["uid", "timestamp"])[["uid", "timestamp"]])
+    assert .05 < table.duplicated(["uid", "item_id"]).mean() < .5 and table.item_id.max() > 3 * table.item_id.nunique()
+    counts = np.sort(table.item_id.value_counts())[::-1]
+    assert counts[:9].mean() > 4 * counts.mean()
+    assert paths[0].read_bytes() == paths[1].read_bytes() != paths[2].read_bytes()
 
 
-def test_a_kernel_that_counts_no_peaks_is_no_error(monkeypatch):
-    def refuse(*_, **__):
-        raise PermissionError(13, "Permission denied")
-    monkeypatch.setattr(Path, "read_text", refuse)
-    monkeypatch.setattr(Path, "write_text", refuse)
-    reset_peak_rss()
-    assert peak_rss_mb() > 50  # what getrusage says
+@pytest.mark.slow
+@pytest.mark.parametrize("dataset", ["simulation"])
+def test_the_table_of_stages(dataset, tmp_path):
+    stages = "data,mask,retrain,evaluate-masked"
+    measured(("-m", "benchmarks.scaling", "--dataset", dataset, "--output_path", tmp_path, "--scaling_sizes", ".01,.02",
+              "--scaling_stages", stages, "--strategy", "threshold", "--train_epochs", 1, "--num_eval_neg", 30),
+             tmp_path / "x.log")
+    rows = json.loads((tmp_path / "scaling.json").read_text())["sizes"]
+    assert [(row["millions"], row["stage"]) for row in rows] == [(m, s) for m in (.01, .02) for s in stages.split(",")]
+    assert all(row["seconds"] > 0 and row["peak_mb"] > 50 for row in rows)

@@ -87,5 +87,9 @@ def peak_rss_mb() -> float:
     with contextlib.suppress(OSError):  # unlike ru_maxrss, which a process inherits from its parent
         if match := re.search(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text()):
             return int(match[1]) * 1024 / 1e6
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes on macOS, KiB on Linux
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+    return max_rss_mb(resource.getrusage(resource.RUSAGE_SELF))
+
+
+def max_rss_mb(usage: resource.struct_rusage) -> float:
+    """The largest memory of what `usage` is of, in MB."""
+    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6  # bytes on macOS, KiB on Linux
