@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from .common.columns import DAY, ORDER, UNITS
 from .common.errors import InputError
 from .common.files import digest, write_csv
 from .common.locks import claim
 from .common.machine import code_digest
 from .common.stage import main
 from .common.tables import existing_file
+from .common.times import DAY, ORDER, UNITS
 from .common.together import Together
 from .common.variant import DATA, DIGESTS, check_tables, record_of
 from .config import Config

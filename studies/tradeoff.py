@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 
 from src import metrics
-from src.common.columns import UNITS
 from src.common.errors import InputError
 from src.common.figures import as_written, picture
 from src.common.plugins import label
 from src.common.stage import main
+from src.common.times import UNITS
 from src.common.wording import counted
 from src.dataset import load_dataset
 from src.evaluation.compare import rankings

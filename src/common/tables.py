@@ -19,9 +19,10 @@ import numpy as np
 import pandas as pd
 
 from ..constants import GENRE, GENRES, ITEM, RATING, REASON, TIMESTAMP, TITLE, USER
-from .columns import BLANKS, PARTED, moments
+from .columns import BLANKS, PARTED
 from .errors import InputError
 from .terminal import progress
+from .times import moments
 
 logger = logging.getLogger("ifrqe")
 

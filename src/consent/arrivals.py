@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ..common.columns import ORDER, clean_ids, in_order, in_unit, numbers, positions, times
+from ..common.columns import clean_ids, in_order, numbers, positions
 from ..common.errors import InputError
 from ..common.tables import existing_file, read_table
+from ..common.times import ORDER, in_unit, times
 from ..common.wording import counted
 from ..config import Config
 from ..constants import DRAWN, ITEM, RATING, RATINGS_FILE, TEXT_IDS, TIMESTAMP, UNWILLINGNESS, USER

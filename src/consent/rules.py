@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..common.columns import BLANKS, clean_ids, clean_text, moment, positions
+from ..common.columns import BLANKS, clean_ids, clean_text, positions
 from ..common.errors import InputError
 from ..common.tables import read_table, short_line
+from ..common.times import moment
 from ..config import Config
 from ..constants import GENRE, ITEM, RATINGS_FILE, SINCE, UNTIL, UNWILLINGNESS, USER
 from ..sources.catalogue import genres_of, plain_genre

@@ -4,8 +4,9 @@ import logging
 import numpy as np
 import pandas as pd
 
-from ..common.columns import ORDER, clean_ids, numbers, say_what_ids_are, times, whole_numbers
+from ..common.columns import clean_ids, numbers, say_what_ids_are, whole_numbers
 from ..common.errors import InputError
+from ..common.times import ORDER, times
 from ..constants import GENRES, ITEM, RATING, TIMESTAMP, TITLE, USER
 
 logger = logging.getLogger("ifrqe")
@@ -16,7 +17,7 @@ def clean(ratings, name, duplicates):
 
     Returns:
         ratings: DataFrame; its index says which rows of the source they are.
-        unit: of the timestamps, see columns.times.
+        unit: of the timestamps, see times.times.
     """
     if not len(ratings):
         raise InputError(f"{name}: holds no ratings; fetch or export it anew")

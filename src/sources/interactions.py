@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from ..common import columns
+from ..common import columns, times
 from ..common.errors import InputError
 from ..common.files import read_json
 from ..common.tables import read_table
@@ -153,7 +153,7 @@ def read_masked(config: Config, masked: bool) -> tuple[Interactions, Interaction
         whole = _read(source, check_record(config))
         ids = _ids(source, [whole], record)
         for table in tables:  # of dates by hand some may be finer than others
-            if (time := columns.in_unit(table.time, table.unit, whole.unit)) is not None:
+            if (time := times.in_unit(table.time, table.unit, whole.unit)) is not None:
                 table.time = time
     else:
         ids = _ids(path, tables, record)
@@ -183,12 +183,12 @@ def _read(path, record):
             column: str if column in record[TEXT_IDS] else np.int64 for column in (USER, ITEM)})
         ids = (pd.factorize(table[column]) for column in (USER, ITEM))
         return _Table(path, *(columns.Ids(np.array(list(map(str, unique)), object), code) for code, unique in ids),
-                      table[TIMESTAMP].to_numpy(), record.get(TIME_UNIT, columns.ORDER), True)
+                      table[TIMESTAMP].to_numpy(), record.get(TIME_UNIT, times.ORDER), True)
     try:
         table = read_table(path, RATING_COLUMNS, names, extra="quiet")
     except InputError as e:
         raise InputError(f"{e} ({REMADE})") from e
-    time = columns.times(table[TIMESTAMP], path) if len(table) else (np.zeros(0), columns.ORDER)
+    time = times.times(table[TIMESTAMP], path) if len(table) else (np.zeros(0), times.ORDER)
     return _Table(path, *(columns.clean_ids(table[column], path, column) for column in (USER, ITEM)), *time)
 
 
@@ -230,8 +230,8 @@ def read_ratings(config: Config) -> np.ndarray | None:
 
 
 def time_unit(config: Config) -> str:
-    """The unit of the timestamps in ratings.csv: one of columns.UNITS, or columns.ORDER where only their order counts."""
+    """The unit of the timestamps in ratings.csv: one of times.UNITS, or times.ORDER where only their order counts."""
     path = ratings_path(config)
     if unit := record_of(path.parent).get(TIME_UNIT):
         return unit
-    return columns.times(read_table(path, RATING_COLUMNS, [TIMESTAMP], extra="quiet")[TIMESTAMP], path)[1]
+    return times.times(read_table(path, RATING_COLUMNS, [TIMESTAMP], extra="quiet")[TIMESTAMP], path)[1]

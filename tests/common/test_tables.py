@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.common.columns import ORDER, UNITS
 from src.common.tables import copy_rows, read_stream
+from src.common.times import ORDER, UNITS
 from src.dataset import load_dataset
 from src.movielens import prepare
 from src.sources.catalogue import find_users, load_catalogue
