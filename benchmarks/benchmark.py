@@ -22,7 +22,7 @@ from src.influence_function import influences
 from src.network import build
 from src.training.deal import deal, load_share
 from src.training.train import Validation
-from src.training.trainer import STEPS_PER_CALL, Trainer
+from src.training.trainer import Trainer
 
 RUNS = 5  # of each side, in turn
 OTHERS = {"torch": "PyTorch", "jax": "JAX"}
@@ -33,7 +33,7 @@ class Steps:
 
     def __init__(self, dataset, config, device):
         self.trainer = Trainer(build(dataset, config), dataset, config, device)
-        self.per_call = min(STEPS_PER_CALL, self.trainer.steps)
+        self.per_call = self.trainer.per_call
         users, items = self.trainer.samples(0)
         groups = self.per_call * self.trainer.groups
         self.users, self.items = users[:groups], items[:groups]

@@ -69,11 +69,11 @@ class SameDraws(Trainer):
         super().__init__(net, dataset, config, device)
         self.pairs = dataset.part(kept).history_pairs()
 
-    def samples(self, number):
-        users, items = super().samples(number)
+    def samples(self, number, part=0):
+        users, items = super().samples(number, part)
         kept = self.pairs.contains(users, items[:, 0])
         place = np.arange(len(kept))
-        place[~kept] = np.resize(place[kept], (~kept).sum())  # those at the epoch's beginning, as where a step is filled up
+        place[~kept] = np.resize(place[kept], (~kept).sum())  # those at the beginning, as where a step is filled up
         return users[place], items[place]
 
 

@@ -18,6 +18,7 @@ from .steps import TrainSteps
 
 DIVERGED = 2 * np.log(2)  # mean loss, in nats: twice that of a model that gives every item the probability 1/2
 STEPS_PER_CALL = 1000  # steps of one graph call: long enough that the call costs nothing, short enough for a progress bar
+PART = 1 << 24  # positives whose samples are in memory at a time, and as many more that are drawn meanwhile
 
 
 def learning_rates(peak, steps_per_epoch, epochs, warmup_epochs):
@@ -96,8 +97,11 @@ class Trainer:
         # other models, devices, several ranks and machines without a compiler take the graph's steps
         fit = config.compiled and device == "CPU" and self.share is WHOLE and hasattr(net, "in_layers")
         self.compiled = CompiledSteps(self.cell, config) if fit and program() is not None else None
+        self.per_call = max(1, min(STEPS_PER_CALL, self.steps, PART // self.groups))
+        together = self.per_call * max(1, PART // (self.per_call * self.groups))
+        self.parts = [range(first, min(first + together, self.steps)) for first in range(0, self.steps, together)]
         self.sampler = ThreadPoolExecutor(1)
-        self.next = None  # number of the epoch whose samples are being drawn, and their future
+        self.order = self.next = None  # number of an epoch and the order of its positives; what is being drawn, its future
 
     def _share_out(self):
         """Spreads each rank's interactions evenly over the steps; all have as many groups a step, some without weight.
@@ -127,27 +131,35 @@ class Trainer:
         return {"m.": dict(zip(trained, (*cell.tables_m, *cell.weights_m))),
                 "v.": dict(zip(trained, (*cell.tables_v, *cell.weights_v)))}
 
-    def samples(self, number):
-        """Users (steps * g,) and items (steps * g, 1 + num_neg) of epoch `number`: fresh negatives in a fresh order."""
-        config = self.config
+    def samples(self, number, part=0):
+        """Users (s * g,) and items (s * g, 1 + num_neg) of a part of epoch `number`, see `parts`, whose steps are s.
+
+        An epoch takes the positives in a fresh order, with fresh negatives.
+        """
+        config, steps, total = self.config, self.parts[part], self.dataset.num_interactions
         who = () if self.share is WHOLE else ("rank", self.share.rank)
-        order = generator(config.seed, "order", number, *who).permutation(self.dataset.num_interactions)
-        if not len(order):  # of this rank; nothing of what it then takes has weight
-            return tuple(np.zeros((self.steps * self.groups, *more), np.int32) for more in ((), (1 + config.num_neg,)))
+        if not total:  # of this rank; nothing of what it then takes has weight
+            return tuple(np.zeros((len(steps) * self.groups, *more), np.int32) for more in ((), (1 + config.num_neg,)))
+        order = self.order
+        if order is None or order[0] != number:
+            permuted = generator(config.seed, "order", number, *who).permutation(total)
+            self.order = order = number, permuted.astype(np.int32)
         if self.share is WHOLE:
-            order = np.resize(order, self.steps * self.groups)
+            place = np.arange(steps.start * self.groups, steps.stop * self.groups) % total
         else:  # what fills a step up has no weight, so it is taken from the same step
-            count = np.maximum(np.diff(self.starts), 1)[:, None]
-            order = order[np.minimum(self.starts[:-1, None] + np.arange(self.groups) % count, len(order) - 1).ravel()]
-        rng = generator(config.seed, "negatives", number, *who)
+            starts = self.starts[steps.start:steps.stop + 1]
+            count = np.maximum(np.diff(starts), 1)[:, None]
+            place = np.minimum(starts[:-1, None] + np.arange(self.groups) % count, total - 1).ravel()
+        order, rng = order[1][place], generator(config.seed, "negatives", number, *who, *[part] * (part > 0))
         return self.dataset.user[order], training_groups(self.dataset, config.num_neg, rng, self.pairs, order)
 
-    def _next_samples(self, number):
-        """`samples(number)`, drawn in the background during the epoch before; starts on those of the next epoch."""
-        future = self.next[1] if self.next and self.next[0] == number else self.sampler.submit(self.samples, number)
-        samples = future.result()
-        if number + 1 < self.config.train_epochs:
-            self.next = number + 1, self.sampler.submit(self.samples, number + 1)
+    def _drawn(self, number, part):
+        """`samples(number, part)`, drawn in the background during the part before; starts on those of the next part."""
+        wanted, ahead = (number, part), self.next
+        samples = (ahead[1] if ahead and ahead[0] == wanted else self.sampler.submit(self.samples, *wanted)).result()
+        after = (number, part + 1) if part + 1 < len(self.parts) else (number + 1, 0)
+        if after[0] < self.config.train_epochs:
+            self.next = after, self.sampler.submit(self.samples, *after)
         return samples
 
     def epoch(self, number):
@@ -156,24 +168,28 @@ class Trainer:
         Raises:
             FloatingPointError: the loss diverges.
         """
-        users, items = self._next_samples(number)
-        per_call, total = min(STEPS_PER_CALL, self.steps), 0.0
         with progress(self.steps, f"epoch {number + 1}", "step") as bar:
-            for first in range(0, self.steps, per_call):
-                steps = min(per_call, self.steps - first)
-                part = slice(first * self.groups, (first + steps) * self.groups)
-                loss = self.run_steps(users[part], items[part], steps, per_call, number * self.steps + first)
-                if not loss < DIVERGED * steps:  # not a number is not below it either
-                    raise FloatingPointError(f"--learning_rate {self.config.learning_rate}: the loss diverged in epoch "
-                                             f"{number + 1}, steps {first + 1} to {first + steps} of {self.steps}, "
-                                             f"to a mean of {loss / steps:.3g}; lower it")
-                total += loss
-                bar.update(steps)
+            total = sum(self._train_part(number, part, bar) for part in range(len(self.parts)))
         if self.propagation is not None:  # the tables that logits are read from are not those that were trained
             tables = self.propagation(*(Tensor(getattr(self.net, name).asnumpy()) for name in self.net.TABLES))
             for name, table in zip(self.net.SCORED, tables):
                 getattr(self.net, name).set_data(Tensor(table.asnumpy()))
         return total / self.steps
+
+    def _train_part(self, number, part, bar):
+        """The sum of the mean losses of its steps."""
+        (users, items), total, begin = self._drawn(number, part), 0.0, self.parts[part].start
+        for first in self.parts[part][::self.per_call]:
+            steps = min(self.per_call, self.parts[part].stop - first)
+            own = slice((first - begin) * self.groups, (first - begin + steps) * self.groups)
+            loss = self.run_steps(users[own], items[own], steps, self.per_call, number * self.steps + first)
+            if not loss < DIVERGED * steps:  # not a number is not below it either
+                raise FloatingPointError(f"--learning_rate {self.config.learning_rate}: the loss diverged in epoch "
+                                         f"{number + 1}, steps {first + 1} to {first + steps} of {self.steps}, "
+                                         f"to a mean of {loss / steps:.3g}; lower it")
+            total += loss
+            bar.update(steps)
+        return total
 
     def run_steps(self, users, items, steps, per_call, first_step):
         """Sum of the mean losses of `steps` steps; the arrays are filled up to `per_call` steps, unused."""

@@ -145,6 +145,26 @@ def test_each_epoch_has_fresh_negatives_in_a_fresh_order(trainer, monkeypatch):
     assert not dataset.history_pairs().contains(users[:, None], items[:, 1:]).any()
 
 
+def test_an_epoch_s_samples_are_drawn_in_parts(trainer, monkeypatch):
+    def drawn(**constants):
+        for name, value in constants.items():
+            monkeypatch.setattr(f"src.training.trainer.{name}", value)
+        one, seen = trainer("--batch_size", 12), []
+        monkeypatch.setattr(one, "run_steps", lambda users, items, *at: seen.append((users, items, at)) or 0.0)
+        assert [one.epoch(number) for number in range(2)] == [0, 0]
+        return one, seen
+    whole, (first, second) = drawn()
+    one, seen = drawn(PART=24, STEPS_PER_CALL=3)
+    assert len(whole.parts) == 1 and [len(part) for part in one.parts] == [6, 6, 6]
+    dataset, half = one.dataset, len(seen) // 2
+    for (users, items, _), calls in ((first, seen[:half]), (second, seen[half:])):
+        assert np.array_equal(users, np.concatenate([call[0] for call in calls]))
+        found = np.concatenate([call[1] for call in calls])
+        assert np.array_equal(items[:, 0], found[:, 0]) and len({tuple(row) for row in found[:, 1:]}) > 20
+        assert not dataset.history_pairs().contains(users[:, None], found[:, 1:]).any()
+    assert [call[2] for call in seen] == [(3, 3, first) for first in range(0, 36, 3)]
+
+
 def test_training_learns_and_records_until_it_gets_no_better(cpu, ratings, settings, tmp_path, said, caplog):
     config = settings(*SMALL, "--train_epochs", 40, "--learning_rate", 0.05, "--batch_size", 12, "--patience", 9)
     with caplog.at_level(logging.INFO, logger="ifrqe"):
