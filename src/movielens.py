@@ -14,10 +14,11 @@ from pathlib import Path
 import pandas as pd
 
 from .common.errors import InputError
-from .common.files import digest, write_csv
+from .common.files import digest
 from .common.locks import claim
 from .common.machine import code_digest
 from .common.stage import main
+from .common.stored import named, stored, write_table
 from .common.tables import existing_file
 from .common.times import DAY, ORDER, UNITS
 from .common.together import Together
@@ -34,6 +35,7 @@ from .constants import (
     RATINGS_FILE,
     READER,
     SIMULATION,
+    TABLE,
     TEXT_IDS,
     TIME_UNIT,
     TIMESTAMP,
@@ -70,13 +72,14 @@ def prepare(config: Config) -> None:
             raise InputError(f"--{option} {getattr(config, option)}: the dataset {SIMULATION} is generated; "
                              "give data of your own another name with --dataset")
     settings = config.select("filter", *(["simulation", "randomness"] if simulated else []))
+    kind = "csv" if config.table == "auto" else config.table
     path, source = None, {"source": SIMULATION} if simulated else {}
     if config.archive:
         path = existing_file(config.archive, "give the path of a .zip, .inter or .csv file", "archive")
         source = {"source": path.name, "sha256": digest(path)}
     if items := items_beside(path, config.items):
         source["items_sha256"] = digest(items)
-    if _is_done(folder, config, {**settings, **source}):
+    if _is_done(folder, config, {**settings, **source, **({} if config.table == "auto" else {TABLE: kind})}):
         return check_rules(config)
     claim(config)  # a download is part of it
     if simulated:
@@ -89,15 +92,15 @@ def prepare(config: Config) -> None:
     ratings, unit = clean(ratings, source["source"], config.duplicates)
     ratings = filter_users(ratings, config.min_ratings, config.max_ratings)
     _check_updates(folder, ratings, source["source"])
-    tables = {RATINGS_FILE: ratings, MOVIES_FILE: catalogue(ratings, movies, source["source"], items)}
+    tables = {named(RATINGS_FILE, kind): ratings, MOVIES_FILE: catalogue(ratings, movies, source["source"], items)}
     if simulated and not _is_edited(folder):
-        tables[UNWILLINGNESS_FILE] = unwillingness[unwillingness[USER].isin(ratings[USER].unique())]
+        tables[named(UNWILLINGNESS_FILE, kind)] = unwillingness[unwillingness[USER].isin(ratings[USER].unique())]
     (user, user_ids), (item, item_ids) = (pd.factorize(ratings[column], sort=True) for column in (USER, ITEM))
     whole = ordered(name, (user_ids.to_numpy(), item_ids.to_numpy()), (user, item, ratings[TIMESTAMP]))
     users, items = whole.num_users, whole.num_items
     _write(config, tables, whole, {"dataset": name, **source, **settings, "num_users": users, "num_items": items,
                             "num_ratings": len(ratings), TIME_UNIT: unit, "files": [*tables, *ARRAYS], READER: _reader(),
-                                   TEXT_IDS: text_ids(ratings[USER], ratings[ITEM])})
+                                   TABLE: kind, TEXT_IDS: text_ids(ratings[USER], ratings[ITEM])})
     finer = (ratings[TIMESTAMP] % (DAY / UNITS.get(unit, 1))).any()
     logger.info("%s: %s users, %s items, %s ratings (%.2f%% of all pairs), %s, written to %s", name, f"{users:,}",
                 f"{items:,}", f"{len(ratings):,}", 100 * len(ratings) / users / items,
@@ -108,7 +111,7 @@ def prepare(config: Config) -> None:
 
 def _is_done(folder, config, wanted):
     """Whether the folder holds this dataset; one without a record was put there by hand and is taken as it is."""
-    if config.overwrite or not (folder / RATINGS_FILE).exists():
+    if config.overwrite or not stored(folder / RATINGS_FILE).exists():
         return False
     record = record_of(folder)
     if not record:
@@ -131,7 +134,7 @@ def _is_done(folder, config, wanted):
 
 def _is_edited(folder):
     """Whether the unwillingness of a simulation was changed by hand, so that it is to be kept."""
-    path = folder / UNWILLINGNESS_FILE
+    path = stored(folder / UNWILLINGNESS_FILE)
     edited = path.exists() and record_of(folder, "remove it").get(_MADE) != digest(path)
     if edited:
         logger.warning("%s: was changed since the simulation wrote it, and is kept; remove it for a new one", path)
@@ -143,7 +146,7 @@ def _check_updates(folder, ratings, name):
     number = None
     with contextlib.suppress(InputError):  # a damaged record, which --overwrite makes anew
         number = record_of(folder).get(UPDATED)
-    if not number or not (folder / RATINGS_FILE).exists():
+    if not number or not stored(folder / RATINGS_FILE).exists():
         return
     added = pd.read_csv(folder / RATINGS_FILE, usecols=[USER, ITEM], dtype=str, keep_default_na=False)[-number:]
     there = pd.MultiIndex.from_frame(added).isin(pd.MultiIndex.from_frame(ratings[[USER, ITEM]].astype(str)))
@@ -164,9 +167,9 @@ def _write(config, tables, whole, record):
     with Together(config) as files:
         for name, table in tables.items():
             with files.write(DATA, name) as temporary:
-                write_csv(table, temporary)
+                write_table(table, temporary)
                 digests[name] = digest(temporary)
-        if (made := digests.pop(UNWILLINGNESS_FILE, None)) is not None:  # which may be edited
+        if (made := digests.pop(named(UNWILLINGNESS_FILE, record[TABLE]), None)) is not None:  # which may be edited
             record[_MADE] = made
         digests.update(write_arrays(files, whole))
         files.write_json(DATA, DATASET_FILE, {**record, DIGESTS: digests, **head_of(requests)})

@@ -49,6 +49,7 @@ GROUPS = {
     "repetition": {"seeds": "ints [0, inf)"},
     "processes": {"ranks": "int [1, inf)"},
     "report": {"report_users": "int [0, inf)", "report_vetoed": "bool"},
+    "storage": {"table": ("auto", "csv", "parquet")},
     # no result depends on the rest, but by the files that they name
     "source": {"archive": "str", "items": "str", "mirror": "str"},
     "run": {
@@ -92,7 +93,7 @@ EVALUATED = ("candidates", "protocol", "ranking", "serving", "randomness")
 # What each program is called, the groups and options that it goes by, beside _EVERYWHERE, and those that it compares with
 # what was done before. Others do nothing in it, and are refused on its command line.
 _EVERYWHERE = ("places", "randomness")
-_DATA = ("archive", "items", "filter", "simulation")
+_DATA = ("archive", "items", "filter", "simulation", "storage")
 _MODEL = ("split", "model", "training", "negatives", "candidates", "recipe")
 _RULES = ("unwillingness", "willingness_file")
 _DECIDED = ("influence", "chunks", "decision", "game")
@@ -104,7 +105,7 @@ STUDIES = tuple(sorted(path.stem for folder in ("studies", "benchmarks") for pat
 _ALSO = {"withdrawal": ("masked",), "scaling": ("processes",)}
 QUESTIONS = ("recommend", "explain_user", "why", "receipt", "verify_receipt")
 PROGRAMS = {
-    "run_download_dataset": ("scripts/run_download_dataset.sh", ("source", "filter", "simulation"), _RULES),
+    "run_download_dataset": ("scripts/run_download_dataset.sh", ("source", "filter", "simulation", "storage"), _RULES),
     "run_train": ("train.py", (*_MODEL, *_RULES, "chunks", "repetition", "processes", "resume", "warm_start", "masked",
                                "withdraw", "allow", "decisions_path", "eval_batch_size"), (*_DATA, *_DECIDED)),
     "run_preprocess": ("preprocess.py", ("split", *_RULES, *_DECIDED, "recipe", "processes", "newcomers", "update", "masked",

@@ -17,9 +17,10 @@ import pandas as pd
 
 from src import metrics
 from src.candidates import counting, evaluation_candidates
-from src.common.files import digest, read_json, write_csv, write_json
+from src.common.files import digest, read_json, write_json
 from src.common.plugins import file_label, label
 from src.common.stage import main
+from src.common.stored import write_table
 from src.common.tables import copy_rows
 from src.common.variant import DIGESTS, Variant, dataset_folder, decision_files, ratings_path, record_of
 from src.common.wording import counted
@@ -117,8 +118,8 @@ class Hidden:
         target, kept = dataset_folder(config), ~np.broadcast_to(without, len(self.table))
         target.mkdir(parents=True, exist_ok=True)
         copy_rows(ratings_path(self.config), np.sort(self.data.rows[kept]), target / RATINGS_FILE)
-        write_csv(self.table[[USER, ITEM, UNWILLINGNESS]][kept], target / UNWILLINGNESS_FILE)
-        write_csv(pd.DataFrame({ITEM: self.data.item_ids, "title": "", "genres": ""}), target / MOVIES_FILE)
+        write_table(self.table[[USER, ITEM, UNWILLINGNESS]][kept], target / UNWILLINGNESS_FILE)
+        write_table(pd.DataFrame({ITEM: self.data.item_ids, "title": "", "genres": ""}), target / MOVIES_FILE)
         write_json(target / DATASET_FILE, {**record_of(dataset_folder(self.config)), DIGESTS: {
             name: digest(target / name) for name in (RATINGS_FILE, MOVIES_FILE)}})
         return config
@@ -179,7 +180,7 @@ class Hidden:
         for name, parts in (("once", [new]), ("row", [number == k for k in range(IN_A_ROW)])):
             runs[name] = config = self.run(name, strategy, copied=before)
             for part in filter(np.any, parts):
-                write_csv(self.table[part], file := self.folder / f"{name}.csv")
+                write_table(self.table[part], file := self.folder / f"{name}.csv")
                 start = time.perf_counter()
                 update(config.replace(update=str(file)))
                 found.setdefault("seconds", time.perf_counter() - start)

@@ -1,4 +1,4 @@
-"""Files written whole, or as they come; JSON and CSV; digests."""
+"""Files written whole, or as they come; JSON; digests."""
 from __future__ import annotations
 
 import contextlib
@@ -13,13 +13,8 @@ import re
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from .errors import InputError
-from .terminal import progress
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _HOST = re.sub(r"[^A-Za-z0-9-]", "-", platform.node()) or "host"
 
@@ -122,19 +117,12 @@ def read_json(path: str | Path, remedy: str, keys: tuple[str, ...] = ()) -> dict
     return content
 
 
-_ROWS = 1 << 17  # of a table written at a time
+def name_of(path: Path) -> str:
+    """The name of the file that a temporary path is to become, see staged; that of any other path."""
+    return path.name.partition(f".{_HOST}.")[0].strip(".")
+
+
 _LARGE = 1 << 26  # bytes of a file from which on its digest is kept
-
-
-def write_csv(table: pd.DataFrame, path: Path) -> None:
-    """Writes a DataFrame as CSV without its index, with a progress bar."""
-    name = path.name.partition(f".{_HOST}.")[0].strip(".")  # see staged
-    with open(path, "w", encoding="utf-8", errors="backslashreplace", newline="") as file, \
-            progress(len(table), f"writing {name}", "row") as bar:
-        for start in range(0, max(1, len(table)), _ROWS):
-            part = table.iloc[start:start + _ROWS]
-            part.to_csv(file, index=False, header=not start, lineterminator="\n")
-            bar.update(len(part))
 
 
 def digest(path: str | Path, algorithm: str = "sha256") -> str:

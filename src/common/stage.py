@@ -17,6 +17,7 @@ from .errors import InputError
 from .files import digest, write_text
 from .locks import locked
 from .machine import code_digest, hardware, mindspore_version
+from .stored import as_csv
 from .terminal import log_to, open_streams, show_error
 from .together import Together, finish
 
@@ -63,7 +64,8 @@ class Stage:
         self.outputs = [Path(p) for p in outputs]
         digests = {}
         for p in map(Path, inputs):
-            digests[p.name if p.name not in digests else f"{p.parent.name}/{p.name}"] = digest(p)
+            name = as_csv(p.name)
+            digests[name if name not in digests else f"{p.parent.name}/{name}"] = digest(p)
         self.depends = {"code": code_digest(module, config.model), "mindspore": mindspore_version(), "device": device,
                         "dataset": config.dataset, "settings": config.select(*groups), "inputs": digests, **(more or {})}
 

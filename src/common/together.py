@@ -8,6 +8,7 @@ else wrote cannot reach beyond these folders.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import logging
 import re
@@ -15,13 +16,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..config import Config
-from ..constants import HELD_OUT_FILE, MOVIES_FILE, PENDING_FILE
+from ..constants import DISCLOSURE_FILE, HELD_OUT_FILE, MOVIES_FILE, PENDING_FILE, RATINGS_FILE, UNWILLINGNESS_FILE
 from .files import digest, put_in_place, staged, sync, write_json
+from .stored import named
 from .variant import DATA, dataset_folder, folders_of
 
 logger = logging.getLogger("ifrqe")
 
-_REMOVABLE = re.compile("|".join([r"[^/]+\.(last|partial)\.ckpt", *map(re.escape, (MOVIES_FILE, HELD_OUT_FILE))]))
+_OTHER = {one: other for name in (RATINGS_FILE, HELD_OUT_FILE, UNWILLINGNESS_FILE, DISCLOSURE_FILE)
+          for one, other in itertools.permutations((name, named(name, "parquet")))}  # as a table may be stored, too
 
 
 class Together:
@@ -49,7 +52,12 @@ class Together:
 
     @contextlib.contextmanager
     def write(self, folder: str, name: str) -> Iterator[Path]:
-        """Yields the temporary path of what is to become the file `name`; raises as atomic_write does."""
+        """Yields the temporary path of what is to become the file `name`; raises as atomic_write does.
+
+        Of a table the one that is stored otherwise goes.
+        """
+        if (other := self.folders[folder] / _OTHER.get(name, "")).is_file():
+            self.remove(folder, other.name)
         with staged(self.folders[folder] / name) as temporary:
             self.entries.append({"folder": folder, "name": name, "temporary": temporary.name})
             entry = self.entries[-1]
@@ -131,7 +139,7 @@ def _is_sound(entry, folders):
     if folder not in folders or not re.fullmatch(r"[^/]+", name) or name in (".", ".."):
         return False
     if set(entry) == {"folder", "name"}:
-        return _REMOVABLE.fullmatch(name) is not None and folder != DATA
+        return name in _OTHER or folder != DATA and (name == MOVIES_FILE or name.endswith((".last.ckpt", ".partial.ckpt")))
     temporary = re.escape(f".{name[:100]}.") + r"[^/]*\.tmp[^/]*"
     return set(entry) == {"folder", "name", "temporary", "sha256"} and bool(re.fullmatch(temporary, entry["temporary"]))
 

@@ -22,6 +22,7 @@ from ..constants import (
 from ..options import MASK
 from .errors import InputError
 from .files import digest, read_json
+from .stored import as_csv, stored
 
 REMEDY = "run preprocess.py with --overwrite"
 REMADE = "make the dataset anew with scripts/run_download_dataset.sh --overwrite"
@@ -42,8 +43,8 @@ def folders_of(config: Config) -> dict[str, Path]:
 
 
 def ratings_path(config: Config, masked: bool = False) -> Path:
-    """Path of ratings.csv; raises InputError with the command that makes it if it is missing."""
-    path = dataset_folder(config, masked) / RATINGS_FILE
+    """Path of ratings.csv, or of ratings.parquet; raises InputError with the command that makes it if it is missing."""
+    path = stored(dataset_folder(config, masked) / RATINGS_FILE)
     if not path.is_file():
         command = "preprocess.py first, which makes none where --veto leaves nothing to train on" if masked else \
             f"scripts/run_download_dataset.sh --dataset {config.dataset} first"
@@ -59,7 +60,7 @@ def dataset_files(config: Config, masked: bool = False) -> list[Path]:
     """
     ratings = ratings_path(config, masked)
     check_record(config)
-    others = ratings.with_name(HELD_OUT_FILE), dataset_folder(config) / MOVIES_FILE
+    others = stored(ratings.with_name(HELD_OUT_FILE)), dataset_folder(config) / MOVIES_FILE
     return [ratings, *(path for path in others if path.exists())]
 
 
@@ -77,8 +78,8 @@ def check_record(config: Config) -> dict:
     """
     folder = dataset_folder(config)
     record, (defaults, _) = record_of(folder), shipped()
-    for key, value in config.select("filter", *(["simulation"] if config.dataset == SIMULATION else [])).items():
-        if (value != defaults[key] or key in config.given) and key in record and record[key] != value:
+    for key, value in config.select("filter", "storage", *["simulation"] * (config.dataset == SIMULATION)).items():
+        if value != "auto" and (value != defaults[key] or key in config.given) and key in record and record[key] != value:
             raise InputError(f"--{key} {value}: but {folder} was made with {key}={record[key]}; make it anew with "
                              f"scripts/run_download_dataset.sh --dataset {config.dataset} --{key} {value}, "
                              "or leave the option out")
@@ -98,7 +99,7 @@ def check_tables(folder: Path) -> dict:
     """
     record = record_of(folder)
     masked = "masked_from" in record
-    if masked and record.get(HOLDOUT) != 0 and HELD_OUT_FILE not in record.get(DIGESTS, {}):
+    if masked and record.get(HOLDOUT) != 0 and HELD_OUT_FILE not in map(as_csv, record.get(DIGESTS, {})):
         raise InputError(f"{folder}: was written by an earlier version, with held-out interactions among those that train; "
                          f"{REMEDY}")
     for name, said in record.get(DIGESTS, {}).items():
@@ -163,7 +164,7 @@ def asked(config: Config) -> Variant:
 def decision_files(config: Config) -> tuple[Path, Path]:
     """Paths of disclosure.csv and preprocess.json."""
     folder = Path(config.decisions_path or config.output_path)
-    return folder / DISCLOSURE_FILE, folder / PREPROCESS_FILE
+    return stored(folder / DISCLOSURE_FILE), folder / PREPROCESS_FILE
 
 
 def check_mask(config: Config) -> None:

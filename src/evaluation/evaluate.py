@@ -16,11 +16,12 @@ import pandas as pd
 from .. import metrics
 from ..candidates import counting, evaluation_candidates
 from ..common.errors import InputError
-from ..common.files import atomic_write, read_json, write_csv, write_json
+from ..common.files import atomic_write, read_json, write_json
 from ..common.plugins import plugin_files
 from ..common.ranks import check_ranks, in_ranks, rank_folder
 from ..common.share import Exchange
 from ..common.stage import Stage
+from ..common.stored import write_table
 from ..common.terminal import RESULT
 from ..common.variant import Variant, decision_files
 from ..config import Config
@@ -118,7 +119,7 @@ def _evaluate(variant, output, stage):
               "num_items": dataset.num_items, "num_interactions": used,
               "num_candidates": said["num_candidates"], **found, **game}
     with atomic_write(output / users_file(model)) as temporary:
-        write_csv(pd.DataFrame({USER: dataset.user_ids[dataset.scored], **users}), temporary)
+        write_table(pd.DataFrame({USER: dataset.user_ids[dataset.scored], **users}), temporary)
     trained = {**info.get("settings", {}), **{key: info.get(key) for key in ("device", "mindspore")}}
     write_json(output / eval_file(model), {
         **result, "ratings_sha256": stage.depends["inputs"][RATINGS_FILE],

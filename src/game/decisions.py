@@ -10,7 +10,8 @@ import pandas as pd
 
 from ..common.columns import clean_ids, positions
 from ..common.errors import InputError
-from ..common.files import digest, read_json, write_csv
+from ..common.files import digest, read_json
+from ..common.stored import write_table
 from ..common.tables import read_table
 from ..common.variant import REMEDY, Variant, check_mask, decision_files
 from ..config import Config
@@ -104,7 +105,7 @@ class Decisions:
         if since is not None:
             table = table[since[1] < 0]
         table[USER], table[ITEM] = dataset.user_ids[table[USER]], dataset.item_ids[table[ITEM]]
-        write_csv(table, path)
+        write_table(table, path)
         if since is not None:
             lines = since[0].read_bytes().splitlines(keepends=True)[1:]
             new = iter(path.read_bytes().splitlines(keepends=True))

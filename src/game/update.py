@@ -17,7 +17,8 @@ import pandas as pd
 
 from ..common.columns import positions
 from ..common.errors import InputError
-from ..common.files import digest, write_csv
+from ..common.files import digest
+from ..common.stored import write_table
 from ..common.tables import append_rows
 from ..common.together import Together
 from ..common.variant import (
@@ -201,5 +202,5 @@ def _write_unwillingness(config, before, arrivals, files):
     columns = whole.user_ids[whole.user], whole.item_ids[whole.item], load_stated(whole, config)[0]
     drawn = pd.DataFrame(dict(zip(table, columns)))
     with files.write(DATA, UNWILLINGNESS_FILE) as temporary:
-        write_csv(pd.concat([drawn, table]), temporary)
+        write_table(pd.concat([drawn, table]), temporary)
     return True

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
-from ..common.files import write_csv
+from ..common.stored import write_table
 from ..common.together import Together
 from ..common.variant import DATA
 from ..constants import INTERACTIONS, INTERACTIONS_FILE, TIMES_FILE, USER, USERS_FILE
@@ -34,7 +34,7 @@ def write_parts(files: Together, user_ids: np.ndarray, length: np.ndarray, kind:
     """
     n = int(length.sum())
     with files.rewrite(DATA, USERS_FILE) as (_, temporary):
-        write_csv(pd.DataFrame({USER: user_ids, INTERACTIONS: length}), temporary)
+        write_table(pd.DataFrame({USER: user_ids, INTERACTIONS: length}), temporary)
     with files.rewrite(DATA, INTERACTIONS_FILE) as (_, pairs), files.rewrite(DATA, TIMES_FILE) as (_, times), \
             open(pairs, "wb") as pairs, open(times, "wb") as times:
         begin = _header(pairs, (2, n), np.int32), _header(times, (n,), kind)

@@ -1,16 +1,14 @@
-"""Files written whole, or as they come; JSON and CSV; digests."""
+"""Files written whole, or as they come; JSON; digests."""
 import os
 import re
 import stat
 import subprocess
 import sys
 
-import numpy as np
-import pandas as pd
 import pytest
 
 from src.common import files
-from src.common.files import atomic_write, digest, read_json, write_csv, write_json
+from src.common.files import atomic_write, digest, read_json, write_json
 from tests.small import refused
 
 
@@ -70,16 +68,6 @@ def test_a_missing_or_broken_record_is_named(tmp_path, text):
         path.write_text(text)
     with refused(path, "run it"):
         read_json(path, "run it", keys=["a"])
-
-
-@pytest.mark.parametrize("rows", [0, 1, 4, 5])
-def test_a_table_written_in_parts_is_the_same_file(tmp_path, monkeypatch, rows):
-    monkeypatch.setattr(files, "_ROWS", 2)
-    table = pd.DataFrame({"a": range(rows), "b": [0.1 * k for k in range(rows)], "c": ["x,\n"] * rows,
-                          "d": pd.Categorical(['a,b "c"', "r\udce8gles.csv:3", np.nan, "plain", " blank "][:rows])})
-    write_csv(table, tmp_path / "parts.csv")
-    text = table.to_csv(index=False, lineterminator="\n")
-    assert (tmp_path / "parts.csv").read_bytes() == text.encode("utf-8", "backslashreplace")
 
 
 def test_a_large_file_that_changes_has_another_digest(tmp_path, monkeypatch):
