@@ -1,3 +1,6 @@
+import contextlib
+import itertools
+import secrets
 import shutil
 import sys
 import types
@@ -8,6 +11,7 @@ import pytest
 from src import device_adapter
 from src.common import stage
 from src.common.errors import InputError
+from src.config import load_config
 from src.device_adapter import adapter, set_device
 from tests.small import refused
 
@@ -81,56 +85,172 @@ def test_a_device_is_tried_in_a_process_of_its_own():
     assert device_adapter.fault("Nothing", 0)  # the reason that its process ended with
 
 
+class Store(types.SimpleNamespace):
+    """A stand-in for moxing.file: an object store, in which obs://NAME is a name in a dict; folders are parts of names.
+
+    What is no such address is a path here.
+    """
+
+    def __init__(self):
+        self.objects, self.clock = {}, itertools.count()
+
+    def put(self, url, content):
+        self.objects[url] = content, next(self.clock)
+
+    def texts(self, url="obs://b/out"):
+        return {name[len(url) + 1:]: self.objects[name][0].decode() for name in self.objects if name.startswith(f"{url}/")}
+
+    def list_directory(self, url, recursive):
+        assert recursive
+        return sorted({part for name in self.texts(url) for part in itertools.accumulate(name.split("/"), "{}/{}".format)})
+
+    def is_directory(self, url):
+        return url not in self.objects
+
+    def exists(self, url):
+        return url in self.objects or bool(self.texts(url))
+
+    def stat(self, url):
+        return types.SimpleNamespace(mtime_nsec=self.objects[url][1])
+
+    def remove(self, url):
+        del self.objects[url]
+
+    def copy(self, source, target):
+        self.put(target, Path(source).read_bytes())
+
+    def copy_parallel(self, source, target):
+        if not self.exists(source):
+            raise OSError(404, "no such object", source)
+        for name in self.texts(source):
+            Path(target, name).parent.mkdir(parents=True, exist_ok=True)
+            Path(target, name).write_bytes(self.objects[f"{source}/{name}"][0])
+
+
 @pytest.fixture
-def moxing(monkeypatch):
-    """A stand-in for the package moxing that notes what it is asked to copy; nothing exists at first."""
-    copies = []
+def store(monkeypatch):
     module = types.ModuleType("moxing")
-    module.file = types.SimpleNamespace(copy_parallel=lambda source, target: copies.append((source, target)),
-                                        exists=lambda path: False)
+    module.file = Store()
     monkeypatch.setitem(sys.modules, "moxing", module)
-    module.copies = copies
-    return module
+    return module.file
 
 
 @pytest.fixture
-def cloud(settings):
-    return settings("--enable_modelarts", "--data_url", "obs://b/data", "--train_url", "obs://b/out/")
+def job(store, tmp_path):
+    """Runs a job of `train_url` on a machine of its own: a function of its folders data, output and checkpoint."""
+    def run(stage, data_url="obs://b/out/data", train_url="obs://b/out/"):
+        home = tmp_path / secrets.token_hex(4)
+        config = load_config(["--enable_modelarts", "--data_url", data_url, "--train_url", train_url,
+                              *(part for name in FOLDERS for part in (f"--{name}_path", str(home / name)))])
+        with adapter(config).session(config):
+            return stage(*(home / name for name in FOLDERS))
+    return run
 
 
-def test_modelarts_fetches_before_and_sends_after(cloud, moxing, tmp_path):
-    data, results = ("obs://b/data", str(tmp_path / "data")), (str(tmp_path / "output"), "obs://b/out/output")
-    with adapter(cloud).session(cloud):
-        assert moxing.copies == [data]
-        Path(cloud.output_path).mkdir()
-    assert moxing.copies[1:] == [results]
-    moxing.file.exists = lambda path: True  # of an earlier job
-    with adapter(cloud).session(cloud):
-        assert moxing.copies[2:] == [data, results[::-1], ("obs://b/out/checkpoint", cloud.checkpoint_path)]
+FOLDERS = "data", "output", "checkpoint"
+FIRST = {"data/ml/ratings.csv": "1", "data/masked_ml/ratings.csv": "2", "data/masked_ml/held_out.csv": "3",
+         "output/receipts/7.json": "4", "output/eval.json": "5", "checkpoint/NCF.ckpt": "6", "checkpoint/NCF.last.ckpt": "7"}
 
 
-def test_modelarts_sends_the_log_of_a_stage_that_failed(moxing, tmp_path):
+@pytest.fixture
+def first(store, job):
+    """A first job has read obs://b/in, and has written FIRST under train_url."""
+    store.put("obs://b/in/ml/ratings.csv", b"1")
+
+    def stage(data, output, checkpoint):
+        assert [p.name for p in data.rglob("*")] == ["ml", "ratings.csv"]
+        for name, text in FIRST.items():
+            path = data.parent / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        (output / ".lock").touch()  # of this machine
+    job(stage, "obs://b/in/")
+    assert store.texts() == FIRST and store.texts("obs://b/in") == {"ml/ratings.csv": "1"}
+    return FIRST
+
+
+def remove_one(data, output, checkpoint):
+    (checkpoint / "NCF.last.ckpt").unlink()
+    return ["checkpoint/NCF.last.ckpt"]
+
+
+def rename_one(data, output, checkpoint):
+    (output / "eval.json").rename(output / "eval_masked.json")
+    return ["output/eval.json"]
+
+
+def remove_folders(data, output, checkpoint):
+    shutil.rmtree(data / "masked_ml")
+    shutil.rmtree(output)
+    return [name for name in FIRST if name.startswith(("data/masked_ml", "output"))]
+
+
+@pytest.mark.parametrize("change", [remove_one, rename_one, remove_folders])
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_a_job_removes_is_removed_in_the_store_and_comes_back_in_no_later_job(store, job, first, change, fails):
+    before = dict(store.objects)
+
+    def stage(data, output, checkpoint):
+        assert {p.relative_to(data.parent).as_posix(): p.read_text() for p in data.parent.rglob("*") if p.is_file()} == first
+        removed.extend(change(data, output, checkpoint))
+        if fails:
+            raise InputError("the stage failed")
+    removed = []
+    with contextlib.suppress(InputError):
+        job(stage)
+    added = {"output/eval_masked.json": "5"} if change is rename_one else {}
+    assert store.texts() == {name: text for name, text in first.items() if name not in removed} | added
+    assert all(store.objects[name] == before[name] for name in store.objects.keys() & before.keys())  # none was sent again
+
+    def later(*folders):
+        assert not any((folders[0].parent / name).exists() for name in removed)
+    job(later)
+
+
+def test_what_another_job_has_written_stays(store, job, first):
+    """A job sends what it has changed and removes what it has fetched, if nobody has written it since."""
+    def stage(data, output, checkpoint):
+        remove_folders(data, output, checkpoint)
+        store.put("obs://b/out/output/eval.json", b"another's")
+        store.put("obs://b/out/output/new.json", b"another's")
+        store.put("obs://b/out/data/masked_ml/new.csv", b"another's")
+        store.remove("obs://b/out/checkpoint/NCF.last.ckpt")
+        (checkpoint / "NCF.ckpt").write_text("changed")
+    job(stage)
+    assert store.texts() == {"data/ml/ratings.csv": "1", "checkpoint/NCF.ckpt": "changed", **dict.fromkeys(
+        ("data/masked_ml/new.csv", "output/eval.json", "output/new.json"), "another's")}
+
+
+def test_a_folder_that_is_only_read_loses_nothing(store, job, first):
+    def stage(data, output, checkpoint):
+        shutil.rmtree(data)
+    job(stage, data_url="obs://b/in")
+    assert store.texts() == first and store.texts("obs://b/in")
+    job(stage, data_url="obs://b/in", train_url="")
+    assert store.texts("obs://b/in")
+
+
+def test_modelarts_sends_the_log_of_a_stage_that_failed(store, tmp_path):
     def fail(config):
         raise InputError("the stage failed")
-
-    def copy(source, target):
-        if Path(source).is_dir():
-            shutil.copytree(source, target)
-    moxing.file.copy_parallel = copy
     with pytest.raises(SystemExit):
-        stage.main(fail, "test", "", ["--enable_modelarts", "--train_url", str(tmp_path / "cloud"),
+        stage.main(fail, "test", "", ["--enable_modelarts", "--train_url", "obs://b/out",
                                       "--output_path", str(tmp_path / "output")])
-    assert "error: the stage failed" in (tmp_path / "cloud" / "output" / "test.log").read_text()
+    assert list(store.texts()) == ["output/test.log"] and "error: the stage failed" in store.texts()["output/test.log"]
 
 
-def test_modelarts_names_a_copy_that_fails_and_a_package_that_is_missing(cloud, moxing, monkeypatch):
-    def refuse(source, target):
+def test_modelarts_names_a_copy_that_fails_and_a_package_that_is_missing(store, job, first, monkeypatch):
+    def refuse(*_):
         raise OSError("403")
-    moxing.file.copy_parallel = refuse
-    for names in (("--data_url", "obs://b/data", "403"), ("--enable_modelarts", "moxing")):
-        with refused(*names), adapter(cloud).session(cloud):
-            pass
-        monkeypatch.setitem(sys.modules, "moxing", None)
+    with refused("--data_url", "obs://b/none", "404"):
+        job(remove_one, "obs://b/none")
+    for verb in ("remove", "copy"):
+        monkeypatch.setattr(store, verb, refuse)
+        with refused("--train_url", "obs://b/out/checkpoint" if verb == "remove" else "obs://b/out/output", "403"):
+            job(remove_one if verb == "remove" else rename_one)
+    monkeypatch.setitem(sys.modules, "moxing", None)
+    with refused("--enable_modelarts", "moxing"):
+        job(remove_one)
 
 
 def test_moxing_is_imported_only_where_it_is_needed(settings, tmp_path):
