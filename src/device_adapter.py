@@ -5,6 +5,7 @@ import functools
 import importlib
 import logging
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -50,6 +51,7 @@ def set_device(config: Config) -> str:
         if why is None:
             return _use(target, number)
         if asked != "auto":
+            why += lacking() if target == "GPU" else ""
             raise InputError(f"--device_target {target} --device_id {number}: {why}; use the scripts ending in _cpu.sh, or "
                              "--device_target CPU")
         if there:
@@ -66,6 +68,20 @@ def is_there(target: str) -> bool:
     if hasattr(mindspore, "hal"):
         return bool(mindspore.hal.is_available(target))
     return Path("/dev/nvidiactl" if target == "GPU" else "/dev/davinci_manager").exists()
+
+
+def lacking() -> str:
+    """What MindSpore's part for the GPU needs and the loader does not find, for the end of a line; empty if it has all."""
+    import mindspore
+    parts = Path(mindspore.__file__).parent.glob("lib/plugin/libmindspore_gpu.so.*")  # one for each CUDA
+    try:
+        listed = [subprocess.run(["ldd", part], stdout=subprocess.PIPE, text=True).stdout for part in parts]
+    except OSError:  # there is no ldd
+        return ""
+    names = min((sorted(set(re.findall(r"(\S+) => not found", text))) for text in listed), key=len,
+                default=["a part for it in this package of MindSpore"])
+    missing = ", ".join(names).replace("libcuda.so.1", "libcuda.so.1 (the NVIDIA driver)")
+    return f"; missing: {missing}, see docs/training.md" if missing else ""
 
 
 @functools.cache

@@ -1,5 +1,6 @@
 import contextlib
 import itertools
+import os
 import secrets
 import shutil
 import sys
@@ -21,7 +22,7 @@ class Backend:
 
     def __init__(self, monkeypatch, devices=(), broken=(), old=False):
         self.told = []
-        module = types.SimpleNamespace(__version__="2.0.0" if old else "2.10.0", GRAPH_MODE=0,
+        module = types.SimpleNamespace(__version__="2.0.0" if old else "2.10.0", __file__="__init__.py", GRAPH_MODE=0,
                                        set_context=lambda **options: self.told.append(options))
         if not old:
             def backend(name):
@@ -60,6 +61,27 @@ def test_a_device_that_was_asked_for_by_name_must_compute(settings, monkeypatch,
             set_device(config)
     Backend(monkeypatch, [target])
     assert set_device(config) == target
+
+
+LACKING = {"11.1": ["libcuda.so.1", "libcudnn.so.8", "libnvrtc.so.11.1"], "11.6": ["libcuda.so.1", "libcudnn.so.8"]}
+
+
+@pytest.mark.parametrize("parts, ldd, named", [
+    (LACKING, True, "missing: libcuda.so.1 (the NVIDIA driver), libcudnn.so.8, see docs/training.md"),
+    ({}, True, "missing: a part for it in this package of MindSpore, see docs/training.md"),
+    ({**LACKING, "11.6": []}, True, None), (LACKING, False, None)])
+def test_what_the_part_for_the_gpu_lacks_is_named(settings, monkeypatch, tmp_path, parts, ldd, named):
+    Backend(monkeypatch)
+    sys.modules["mindspore"].__file__ = str(tmp_path / "__init__.py")
+    (tmp_path / "lib" / "plugin").mkdir(parents=True)
+    for cuda, names in parts.items():
+        (tmp_path / "lib" / "plugin" / f"libmindspore_gpu.so.{cuda}").write_text(
+            "\tlibc.so.6 => /lib/libc.so.6 (0x1)\n" + "".join(f"\t{name} => not found\n" for name in names * 2))
+    (tmp_path / "ldd").write_text('#!/bin/sh\ncat "$1"\n')
+    (tmp_path / "ldd").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}" if ldd else "")
+    with refused(f"finds no GPU on this machine{f'; {named}' if named else ''}; use", "--device_target CPU"):
+        set_device(settings("--device_target", "GPU"))
 
 
 @pytest.mark.parametrize("target", ["CPU", "GPU", "Ascend"])
