@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).resolve().parents[1] / "src"
-ORDER = ["common", "sources", "consent", "training", "influence", "game", "evaluation", "report"]
+ORDER = ["common", "ranks", "sources", "consent", "training", "influence", "game", "evaluation", "report"]
 BESIDE = ["studies", "benchmarks"]  # which need a checkout and import src by its name
 MODULES = {path.relative_to(SOURCE).with_suffix("").parts: path for path in SOURCE.rglob("*.py")
            if path.name != "__init__.py"}

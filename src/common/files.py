@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .errors import InputError
+from .share import here
 
 _HOST = re.sub(r"[^A-Za-z0-9-]", "-", platform.node()) or "host"
 
@@ -23,7 +24,7 @@ _HOST = re.sub(r"[^A-Za-z0-9-]", "-", platform.node()) or "host"
 def atomic_write(path: str | Path) -> Iterator[Path]:
     """Yields a temporary path beside `path`; on success it is on the disk and renamed to `path`, else removed.
 
-    A `path` that is a symbolic link stays one: the file behind it is replaced.
+    A `path` that is a symbolic link stays one: the file behind it is replaced. Of several ranks the first one alone does so.
 
     Raises:
         OSError: it cannot be written; the error has the name of the file.
@@ -32,9 +33,10 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     with staged(path) as temporary:
         try:
             yield temporary
-            sync(temporary)
-            put_in_place(temporary, path)
-            sync(path.parent)
+            if here().first:
+                sync(temporary)
+                put_in_place(temporary, path)
+                sync(path.parent)
         finally:
             for left in path.parent.glob(glob.escape(temporary.name) + "*"):  # MindSpore adds an ending while it writes
                 left.unlink()

@@ -4,7 +4,10 @@ One process has the share of all: its sums are those of all already.
 """
 from __future__ import annotations
 
+import contextlib
 import copy
+from collections.abc import Iterator
+from contextvars import ContextVar
 
 import numpy as np
 
@@ -48,9 +51,39 @@ class Share:
         """(all users, ...) of what each rank says about its own, (own users, ...), in the order of users."""
         return values
 
-    def part(self, length: np.ndarray) -> Share:
-        """The share of some of the interactions, of which its users have (own users,) `length`."""
+    @property
+    def first(self) -> bool:
+        """Whether this rank writes what all have made."""
+        return self.rank == 0
+
+    def either(self, flags: np.ndarray) -> np.ndarray:
+        """(n,) bool, which of them are set in some rank."""
+        return flags
+
+    def dealt(self, length: np.ndarray, user_ids: np.ndarray) -> Share:
+        """The share of a dataset's users: (all users,) training interactions of each, if none are left out, and ids."""
         return self
+
+    def trains(self, length: np.ndarray) -> Share:
+        """The share of all training interactions, of which its users have (own users,) `length`."""
+        return self
+
+    def part(self, length: np.ndarray) -> Share:
+        """The share of some of the interactions that it `trains`, of which its users have (own users,) `length`."""
+        return self
+
+    def ids(self, own: np.ndarray) -> np.ndarray:
+        """(all users,) original ids, of which `own` are its users'."""
+        return own
+
+    def pairs(self, own):
+        """The stat_utils.PairSet of all users, of which `own` is its users'."""
+        return own
+
+    def rows(self, user: np.ndarray, columns: dict[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
+        """Parts of a table of all, ordered by user, of which (n,) `columns` are its own users'; (n,) `user` says whose."""
+        for start in range(0, len(user) or 1, _MOST):
+            yield {name: values[start:start + _MOST] for name, values in columns.items()}
 
     def own(self, values: np.ndarray) -> np.ndarray:
         """(own users, ...) of what is known about all."""
@@ -62,7 +95,7 @@ class Share:
 
     def shuffled(self, rng: np.random.Generator, interactions: int) -> np.ndarray:
         """(n,) int, the place of each own interaction in a random order of all."""
-        return _inverse(rng.permutation(interactions))
+        return inverse(rng.permutation(interactions))
 
     def blocks(self, length: np.ndarray) -> list[tuple[int, np.ndarray]]:
         """Number and users of each block whose negatives one generator draws; `length` (own users,)."""
@@ -70,6 +103,22 @@ class Share:
 
 
 WHOLE = Share()
+_here = ContextVar("share", default=WHOLE)  # threads of a rank do not have it: they compute and write nothing
+
+
+def here() -> Share:
+    """The share of this process, all users' unless several ranks run together."""
+    return _here.get()
+
+
+@contextlib.contextmanager
+def being(share: Share) -> Iterator[Share]:
+    """While it lasts, `here()` is this share."""
+    before = _here.set(share)
+    try:
+        yield share
+    finally:
+        _here.reset(before)
 
 
 class Part(Share):
@@ -133,7 +182,7 @@ class Part(Share):
 
     def shuffled(self, rng, interactions):
         places = self.positions(interactions)
-        return _inverse(rng.permutation(int(self.length.sum())))[places]
+        return inverse(rng.permutation(int(self.length.sum())))[places]
 
     def blocks(self, length):
         """As everyone's blocks are cut; of a part of the interactions, blocks of this rank's own."""
@@ -165,7 +214,7 @@ class SharedPairs:
         return np.unpackbits(either, count=users.size).astype(bool).reshape(users.shape)
 
 
-def _inverse(order):
+def inverse(order):
     place = np.empty(len(order), np.int64)
     place[order] = np.arange(len(order))
     return place

@@ -113,6 +113,14 @@ def _one_line(error):
     return " ".join(str(error).split())
 
 
+def what_ended(error: BaseException, log: Path) -> tuple[int, str]:
+    """The exit code of a program that an error ends, and what is said about it; the traceback of a fault is in `log`."""
+    if isinstance(error, _EXPECTED):
+        return 2, _one_line(error)
+    return 1, (f"{type(error).__name__}: {_one_line(error)}; this is a fault of the program: the traceback is in {log}, "
+               "please report it")
+
+
 def main(stage: Callable[[Config], None], name: str, description: str, arguments: list[str] | None = None,
          needs: str | None = None, own: dict[str, tuple[str, object, str]] | None = None) -> None:
     """Runs `stage(config)` as a program: parses the command line, locks its folders, logs.
@@ -124,7 +132,7 @@ def main(stage: Callable[[Config], None], name: str, description: str, arguments
     open_streams()
     try:
         config = load_config(sys.argv[1:] if arguments is None else arguments, description, name, own)
-        if needs:
+        if needs and config.ranks == 1:
             importlib.import_module(needs)
         log = log_to(config.output_path, f"{name}.log", config.log_level, config.format == "json")
         with locked(name, config), log, _errors_to_log(config, name):
@@ -146,13 +154,9 @@ def main(stage: Callable[[Config], None], name: str, description: str, arguments
 def _errors_to_log(config, name):
     try:
         yield
-    except _EXPECTED as e:
-        logger.error("error: %s", _one_line(e))
-        if isinstance(e, ImportError):
-            logger.debug("traceback", exc_info=True)
-        sys.exit(2)
     except Exception as e:
-        logger.error("error: %s: %s; this is a fault of the program: the traceback is in %s, please report it",
-                     type(e).__name__, _one_line(e), Path(config.output_path) / f"{name}.log")
-        logger.debug("traceback", exc_info=True)
-        sys.exit(1)
+        code, said = what_ended(e, Path(config.output_path) / f"{name}.log")
+        logger.error("error: %s", said)
+        if code == 1 or isinstance(e, ImportError):
+            logger.debug("traceback", exc_info=True)
+        sys.exit(code)

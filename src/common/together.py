@@ -18,6 +18,7 @@ from pathlib import Path
 from ..config import Config
 from ..constants import DISCLOSURE_FILE, HELD_OUT_FILE, MOVIES_FILE, PENDING_FILE, RATINGS_FILE, UNWILLINGNESS_FILE
 from .files import digest, put_in_place, staged, sync, write_json
+from .share import here
 from .stored import named
 from .variant import DATA, dataset_folder, folders_of
 
@@ -93,7 +94,7 @@ class Together:
         with contextlib.ExitStack() as unless_written:
             for temporary in self.paths("temporary"):
                 unless_written.callback(temporary.unlink, missing_ok=True)
-            if kind is None:
+            if kind is None and here().first:
                 write_json(self.journal, {"files": self.entries})
                 unless_written.pop_all()
         finish(self)
@@ -105,6 +106,8 @@ def finish(files: Together) -> bool:
     What lies in folders of another run waits for that one; a file that is no journal of this program is left alone.
     """
     journal, folders = files.journal, files.folders
+    if not here().first:
+        return False
     try:
         content = json.loads(journal.read_text(encoding="utf-8"))
     except FileNotFoundError:

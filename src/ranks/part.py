@@ -1,0 +1,157 @@
+"""The share of one of several ranks: its own users, dealt out by the blocks in which influence negatives are drawn.
+
+See docs/maths.md, section 11.
+"""
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+
+from ..common.errors import InputError
+from ..common.share import DRAWN_TOGETHER, Share, by_length, cut, inverse
+
+FEW = 4  # blocks a rank, below which blocks are shared out
+_ROWS = 1 << 18  # of a table that ranks put together at a time
+
+
+def owners(length: np.ndarray, ranks: int) -> np.ndarray:
+    """(num_users,) the rank that owns each user: whole blocks to the rank that has the fewest interactions so far.
+
+    Of few blocks each is shared out user by user, so that all ranks have about as much to do.
+
+    Args:
+        length: (num_users,) training interactions.
+        ranks: number.
+
+    Raises:
+        InputError: there are fewer users than ranks.
+    """
+    blocks = list(cut(by_length(length), length, DRAWN_TOGETHER))
+    if sum(map(len, blocks)) < ranks:
+        raise InputError(f"--ranks {ranks}: only {sum(map(len, blocks))} users have training interactions; give fewer ranks")
+    owner, load = np.full(len(length), -1), np.zeros(ranks)
+    few = len(blocks) < FEW * ranks
+    for block in blocks if few else sorted(blocks, key=lambda users: -length[users].sum()):
+        owner[block] = np.arange(len(block)) % ranks if few else load.argmin()
+        load += np.bincount(owner[block], length[block], ranks)
+    rest = np.flatnonzero(owner < 0)  # without training interactions
+    owner[rest] = np.arange(len(rest)) % ranks
+    return owner
+
+
+class Part(Share):
+    """A rank of `size`, which talks with the others through an Exchange. What it has of a dataset is told by `dealt`.
+
+    users: (own users,) positions of its own users among all.
+    place: (all users,) int32, of each user among its own, or -1.
+    length: (all users,) int, training interactions of each; told by `trains`.
+    """
+
+    def __init__(self, rank: int, size: int, exchange):
+        self.rank, self.size, self.exchange = rank, size, exchange
+
+    def dealt(self, length, user_ids):
+        share = copy.copy(self)
+        share.owner, share.user_ids = owners(length, self.size), user_ids
+        share.users = np.flatnonzero(share.owner == self.rank)
+        share.place = np.full(len(length), -1, np.int32)
+        share.place[share.users] = np.arange(len(share.users))
+        return share
+
+    def trains(self, length):
+        share = copy.copy(self)
+        share.length = self.of_all(length)
+        share.all_blocks = list(cut(by_length(share.length), share.length, DRAWN_TOGETHER))
+        share.own_blocks = [(k, own[own >= 0]) for k, own in enumerate(self.place[users] for users in share.all_blocks)]
+        cuts = [0 < len(own) < len(share.all_blocks[k]) for k, own in share.own_blocks]
+        share.splits = bool(self.either(np.array(cuts, bool)).any())
+        return share
+
+    def part(self, length):
+        if np.array_equal(lengths := self.of_all(length), self.length):
+            return self
+        share = copy.copy(self)
+        share.length, share.own_blocks, share.splits = lengths, None, False
+        return share
+
+    def each(self, values):
+        return self.exchange.each(np.asarray(values))
+
+    def total(self, values):
+        return self.each(values).sum(0)
+
+    def either(self, flags):
+        found = np.bitwise_or.reduce(self.each(np.packbits(flags)))
+        return np.unpackbits(found, count=flags.size).astype(bool).reshape(flags.shape)
+
+    def of_all(self, values):
+        return self._in_order(np.asarray(values), self.owner)
+
+    def _in_order(self, values, owner):
+        """(n, ...) of what each rank says, where (n,) `owner` says whose turn it is."""
+        counts = np.bincount(owner, minlength=self.size)
+        padded = np.zeros((counts.max(), *values.shape[1:]), values.dtype)
+        padded[:len(values)] = values
+        found = self.each(padded)
+        result = np.empty((len(owner), *values.shape[1:]), values.dtype)
+        result[np.argsort(owner, kind="stable")] = np.concatenate([found[k, :count] for k, count in enumerate(counts)])
+        return result
+
+    def own(self, values):
+        return values[self.users]
+
+    def ids(self, own):
+        return self.user_ids
+
+    def pairs(self, own):
+        return SharedPairs(own, self)
+
+    def rows(self, user, columns):
+        length = self.of_all(np.bincount(user, minlength=len(self.users)))
+        ends = np.append(0, np.cumsum(length))
+        start = 0
+        while start < len(length):
+            end = max(start + 1, int(np.searchsorted(ends, ends[start] + _ROWS, "right")) - 1)
+            owner = np.repeat(self.owner[start:end], length[start:end])
+            mine = slice(*np.searchsorted(user, np.searchsorted(self.users, (start, end))))
+            yield {name: self._in_order(values[mine], owner) for name, values in columns.items()}
+            start = end
+
+    def positions(self, interactions):
+        first = np.cumsum(self.length, dtype=np.int64) - self.length
+        length = self.length[self.users]
+        begin = np.cumsum(length) - length
+        return np.arange(length.sum()) + np.repeat(first[self.users] - begin, length)
+
+    def shuffled(self, rng, interactions):
+        places = self.positions(interactions)
+        return inverse(rng.permutation(int(self.length.sum())))[places]
+
+    def blocks(self, length):
+        """As everyone's blocks are cut; of a part of the interactions, blocks of this rank's own."""
+        if self.own_blocks is None:
+            return [(k * self.size + self.rank, users) for k, users in super().blocks(length)]
+        return self.own_blocks
+
+
+class SharedPairs:
+    """The pairs of all ranks as a stat_utils.PairSet: each rank answers for its own users, and all ask together.
+
+    Args:
+        own: PairSet of a rank's own users.
+        share: of it.
+    """
+
+    def __init__(self, own, share: Part):
+        self.own, self.share, self.num_users, self.num_items = own, share, len(share.owner), own.num_items
+        self.counts = share.of_all(own.counts)
+
+    def contains(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """See PairSet.contains; the users are places among all."""
+        users, items = np.broadcast_arrays(users, items)
+        place = self.share.place[users.ravel()]
+        mine = np.flatnonzero(place >= 0)
+        found = np.zeros(users.size, bool)
+        found[mine] = self.own.contains(place[mine], items.ravel()[mine])
+        return self.share.either(found).reshape(users.shape)
