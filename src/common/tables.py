@@ -4,12 +4,9 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
-import itertools
 import logging
-import mmap
 import os
 import re
-import shutil
 import unicodedata
 import warnings
 from pathlib import Path
@@ -47,7 +44,6 @@ _TYPES = {USER: "category", ITEM: "category", REASON: "category", TITLE: str, GE
 _SEPARATORS = {"\t": "tabs", **PARTED}
 _NO_TIME = re.compile(r".*(id|idx|no|nr|num|number|code|key|price|amount|count|session|order|invoice|phone|views)s?")
 _QUOTES = "\"'`\u00b4\u2018\u2019\u201c\u201d"
-_ODD = (b'"', b"\r", b"\0", b", ", b"\n ", b"\n\n")  # in a file whose lines are not to be copied as they are
 _MARKS = ((b"\xff\xfe\0\0", "utf-32"), (b"\0\0\xfe\xff", "utf-32"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 
 
@@ -104,48 +100,15 @@ def read_without_header(file: BinaryIO, size: int, name: str, **options) -> pd.D
 
 
 @contextlib.contextmanager
-def _lines(path):
+def lines_of(path):
     """A csv.reader of a file."""
     with open(path, "rb") as file, _readable(file, os.path.getsize(path), str(path)) as (stream, encoding):
         yield csv.reader(io.TextIOWrapper(stream, encoding, newline=""), skipinitialspace=True)
 
 
-def copy_rows(source: str | Path, rows: np.ndarray, target: Path) -> None:
-    """Writes the header and some rows, (r,) ascending places from 0, of a CSV file to another.
-
-    Where each line is a row, lines are copied as they are, which takes a fraction of the time and memory.
-    """
-    chosen = np.zeros(rows.max(initial=-1) + 2, bool)
-    chosen[0], chosen[rows + 1] = True, True
-    with open(source, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        odd = content[:1] in (b"\n", b" ") or any(content.find(sign) >= 0 for sign in _ODD)
-    if odd:
-        with _lines(source) as lines, open(target, "w", encoding="utf-8", newline="") as copy:
-            csv.writer(copy, lineterminator="\n").writerows(itertools.compress(filter(any, lines), chosen.tobytes()))
-        return
-    with open(source, "rb") as file, open(target, "wb") as copy:
-        for line in itertools.compress(file, chosen.tobytes()):
-            copy.write(line if line.endswith(b"\n") else line + b"\n")
-
-
-def append_rows(source: str | Path, table: pd.DataFrame, target: Path) -> None:
-    """Writes a CSV file and more rows to another; raises InputError if its first line lacks a name of their columns."""
-    with open(source, "rb") as file, open(target, "wb") as copy:
-        header = file.readline()
-        names = next(csv.reader([header.decode("utf-8-sig").strip()]))
-        if missing := sorted(set(table) - set(names)):
-            raise InputError(f"{source}: has no column {missing[0]}; name its columns {','.join(table)}")
-        copy.write(header)
-        shutil.copyfileobj(file, copy)
-        file.seek(-1, os.SEEK_END)
-        copy.write(b"\n" * (file.read(1) != b"\n"))
-        rows = table.reindex(columns=names).to_csv(index=False, header=False, lineterminator="\n")
-        copy.write(rows.encode("utf-8", "backslashreplace"))
-
-
 def short_line(path: str | Path) -> int | None:
     """Number of the first line of a CSV file that has fewer fields than the first line; None if there is none."""
-    with _lines(path) as lines:
+    with lines_of(path) as lines:
         width = len(next(lines))
         return next((lines.line_num for fields in lines if fields and len(fields) < width), None)
 

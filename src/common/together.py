@@ -19,7 +19,7 @@ from ..config import Config
 from ..constants import DISCLOSURE_FILE, HELD_OUT_FILE, MOVIES_FILE, PENDING_FILE, RATINGS_FILE, UNWILLINGNESS_FILE
 from .files import digest, put_in_place, staged, sync, write_json
 from .share import here
-from .stored import named
+from .stored import named, stored
 from .variant import DATA, dataset_folder, folders_of
 
 logger = logging.getLogger("ifrqe")
@@ -70,10 +70,11 @@ class Together:
     def rewrite(self, folder: str, name: str) -> Iterator[tuple[Path, Path]]:
         """Yields the path of a file, which may be missing, and the temporary path of what it becomes; notes both digests."""
         path = self.folders[folder] / name
+        path = stored(path) if name in _OTHER else path
         before = digest(path) if path.is_file() else None
-        with self.write(folder, name) as temporary:
+        with self.write(folder, path.name) as temporary:
             yield path, temporary
-        self.digests[name if folder != DATA else f"{folder}/{name}"] = before, digest(temporary)
+        self.digests[path.name if folder != DATA else f"{folder}/{name}"] = before, digest(temporary)
 
     def renewed(self, record: dict) -> dict:
         """A record in which each digest of before is that of now, as `digests` has both; `sha256`, of a source, stays."""

@@ -22,7 +22,7 @@ from ..constants import (
 from ..options import MASK
 from .errors import InputError
 from .files import digest, read_json
-from .stored import as_csv, stored
+from .stored import as_csv, named, stored
 
 REMEDY = "run preprocess.py with --overwrite"
 REMADE = "make the dataset anew with scripts/run_download_dataset.sh --overwrite"
@@ -50,6 +50,11 @@ def ratings_path(config: Config, masked: bool = False) -> Path:
             f"scripts/run_download_dataset.sh --dataset {config.dataset} first"
         raise InputError(f"{path}: no such file; make it with {command}, or set --data_path")
     return path
+
+
+def stored_alike(config: Config, name: str) -> str:
+    """The name of the table NAME.csv where it is stored as the ratings of the dataset are."""
+    return named(name, ratings_path(config).suffix[1:])
 
 
 def dataset_files(config: Config, masked: bool = False) -> list[Path]:

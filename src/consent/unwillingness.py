@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from ..common.errors import InputError
+from ..common.stored import stored
 from ..common.tables import existing_file
 from ..common.variant import dataset_files, dataset_folder
 from ..config import Config
@@ -41,7 +42,7 @@ def unwillingness_files(config):
     source = unwillingness_source(config)
     name = {"file": UNWILLINGNESS_FILE, "ratings": RATINGS_FILE, "genres": MOVIES_FILE}.get(source)
     remedy = f"--unwillingness {source} needs it; choose another"
-    files = [existing_file(dataset_folder(config) / name, remedy)] if name else []
+    files = [existing_file(stored(dataset_folder(config) / name), remedy)] if name else []
     if config.willingness_file:
         remedy = f"give a CSV with {UNWILLINGNESS} and some of {USER}, {ITEM} and {GENRE}"
         files.append(existing_file(config.willingness_file, remedy, "willingness_file"))
@@ -60,7 +61,7 @@ def unwillingness_source(config):
         return config.unwillingness
     if config.willingness_file:
         return "willing"  # who states nothing has nothing against it
-    return "file" if (dataset_folder(config) / UNWILLINGNESS_FILE).is_file() else "uniform"
+    return "file" if stored(dataset_folder(config) / UNWILLINGNESS_FILE).is_file() else "uniform"
 
 
 def stated(data: Interactions, config: Config, whole: bool = False) -> tuple[np.ndarray, np.ndarray]:
@@ -159,9 +160,9 @@ def load_stated(dataset, config: Config) -> tuple[np.ndarray, np.ndarray]:
         return value, line
     source = unwillingness_source(config)
     if source == "file":
-        k = int(missing.argmax())
-        raise InputError(f"{dataset_folder(config) / UNWILLINGNESS_FILE}: lacks {missing.sum()} training interactions, e.g. "
-                         f"user {dataset.user_ids[dataset.user[k]]}, item {dataset.item_ids[dataset.item[k]]}; "
+        k, path = int(missing.argmax()), stored(dataset_folder(config) / UNWILLINGNESS_FILE)
+        raise InputError(f"{path}: lacks {missing.sum()} training interactions, "
+                         f"e.g. user {dataset.user_ids[dataset.user[k]]}, item {dataset.item_ids[dataset.item[k]]}; "
                          "add a row for each")
     value = value.copy()
     if source == "genres":

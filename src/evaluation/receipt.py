@@ -16,6 +16,7 @@ from ..common.errors import InputError
 from ..common.files import digest, read_json
 from ..common.plugins import label
 from ..common.stage import Stage
+from ..common.stored import stored
 from ..common.variant import Variant, dataset_folder, decision_files
 from ..config import Config
 from ..consent.receipts import ANEW, DIGEST, FORMAT, sealed
@@ -57,7 +58,7 @@ class Receipts:
         self.catalogue = load_catalogue(self.dataset, config)
         self.files = files_of(config)
         self.masked = None
-        if (dataset_folder(config, masked=True) / RATINGS_FILE).is_file():
+        if stored(dataset_folder(config, masked=True) / RATINGS_FILE).is_file():
             self.masked = load_dataset(Variant(config, masked=True).settings(), masked=True)
 
     def of(self, user: int) -> dict:
@@ -103,12 +104,13 @@ def _with_state(row, requests):
 def files_of(config: Config) -> dict[str, dict]:
     """By name the SHA-256 of each file that decisions rest on or lead to; null with `why` of one that does not follow."""
     variant, masked = Variant(config, masked=True), dataset_folder(config, masked=True)
-    tables = [dataset_folder(config) / RATINGS_FILE, masked / RATINGS_FILE, *[masked / HELD_OUT_FILE] * (config.holdout > 0)]
+    tables = [stored(path) for path in (dataset_folder(config) / RATINGS_FILE, masked / RATINGS_FILE,
+                                        *[masked / HELD_OUT_FILE] * (config.holdout > 0))]
     files = {f"{path.parent.name}/{path.name}": path for path in tables}
     files.update((path.name, path) for path in decision_files(config))
     found = {name: {"sha256": digest(path)} if path.is_file() else {"sha256": None, "why": "no such file yet"}
              for name, path in files.items()}
-    ratings = found[f"{masked.name}/{RATINGS_FILE}"]["sha256"]
+    ratings = found[f"{masked.name}/{tables[1].name}"]["sha256"]
     return {**found, variant.checkpoint.name: _of_checkpoint(variant, ratings, read_requests(config))}
 
 

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ..common.copying import copy_rows, marked
 from ..common.errors import InputError
-from ..common.tables import copy_rows
+from ..common.stored import stored
 from ..common.terminal import RESULT
 from ..common.together import Together
 from ..common.variant import (
@@ -191,7 +192,7 @@ def _write(config, request, known, unreached, record):
             held = {HELD_OUT_FILE: mask.rest.held_out[mask.rest.scored].ravel()} if config.holdout else {}
             for name, rows in {RATINGS_FILE: mask.rest.rows, **held}.items():
                 with files.rewrite(MASKED, name) as (path, temporary):
-                    copy_rows(path, np.sort(rows), temporary)
+                    copy_rows(path, marked(rows), temporary)
         for name, model in changed.items():
             files.digests[name] = model.info.get(PARAMETERS), parameters_sha256(in_one(model.left))
         _put_decisions(files, config, request)
@@ -237,7 +238,7 @@ def _not_reached(config, done, unreached):
             for path in sorted(set(map(str, folder.rglob(pattern))) - known):
                 found[path] = "may still know it: remove it, or make it anew"
     for name in (RATINGS_FILE, UNWILLINGNESS_FILE):
-        if (path := dataset_folder(config) / name).is_file():
+        if (path := stored(dataset_folder(config) / name)).is_file():
             found[str(path)] = "is the source's own and stays; what was taken back is left out when it is read"
     if config.enable_modelarts:
         found[config.train_url or config.data_url] = "an object store keeps what was there before: remove it there, too"

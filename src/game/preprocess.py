@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..common.copying import copy_rows, marked
 from ..common.errors import InputError
 from ..common.figures import as_written, disclosure_plot, drawn
 from ..common.files import digest
@@ -16,9 +17,21 @@ from ..common.plugins import label, plugin_files
 from ..common.ranks import check_ranks, in_ranks, rank_folder
 from ..common.share import Exchange
 from ..common.stage import Stage
-from ..common.tables import copy_rows
+from ..common.stored import named, stored
 from ..common.together import Together
-from ..common.variant import CHECKPOINT, DIGESTS, MASKED, OUTPUT, REMEDY, Variant, dataset_folder, is_masked, record_of
+from ..common.variant import (
+    CHECKPOINT,
+    DIGESTS,
+    MASKED,
+    OUTPUT,
+    REMEDY,
+    Variant,
+    dataset_folder,
+    is_masked,
+    ratings_path,
+    record_of,
+    stored_alike,
+)
 from ..common.wording import counted
 from ..config import Config
 from ..consent.allowed import NONE_DROPPED, TOO_FEW, VETO
@@ -73,8 +86,9 @@ def preprocess(config: Config) -> None:
     if strategy.needs_model and config.holdout:
         inputs.append(trained_model(config))
     output, target = Path(config.output_path), dataset_folder(config, masked=True)
-    written = [output / DISCLOSURE_FILE, output / PREPROCESS_FILE,
-               *(target / name for name in (RATINGS_FILE, *[HELD_OUT_FILE] * bool(config.holdout), DATASET_FILE))]
+    disclosed, *tables = (stored_alike(config, name) for name in (DISCLOSURE_FILE, RATINGS_FILE, HELD_OUT_FILE))
+    written = [output / disclosed, output / PREPROCESS_FILE,
+               *(target / name for name in (*tables[:1 + bool(config.holdout)], DATASET_FILE))]
     device = set_device(config)
     trains = strategy.asks or strategy.needs_model and not config.holdout  # else their models say how they were trained
     trains = (*TRAINED, "processes") if trains else ()
@@ -85,7 +99,7 @@ def preprocess(config: Config) -> None:
     start = time.perf_counter()
     _check_target(config, target)
     with Together(config) as files:
-        with files.write(OUTPUT, DISCLOSURE_FILE) as disclosure:
+        with files.write(OUTPUT, disclosed) as disclosure:
             dataset, decisions = (_decide if config.ranks == 1 else _decide_in_ranks)(config, device, disclosure)
         record, decided = decisions.record, time.perf_counter()
         record.update({DISCLOSURE_SHA256: digest(disclosure), CONSENT: dataset.consent.as_json()})
@@ -101,7 +115,7 @@ def preprocess(config: Config) -> None:
     stage.finish()
     drawn(disclosure_plot, output / DISCLOSURE_PLOT, decisions,
           f"{dataset.name}: what is disclosed ({as_written(label(config.strategy))})")
-    logger.info("masked dataset written to %s, decisions to %s", target, output / DISCLOSURE_FILE)
+    logger.info("masked dataset written to %s, decisions to %s", target, output / disclosed)
 
 
 def _decide(config, device, path, dataset=None):
@@ -187,7 +201,7 @@ def _report(dataset, decisions):
 
 def _check_target(config, target):
     """Raises InputError if what lies where the masked dataset is to be written is not this run's to replace."""
-    if (target / RATINGS_FILE).exists() and not is_masked(target):
+    if stored(target / RATINGS_FILE).exists() and not is_masked(target):
         raise InputError(f"{target}: was not written by preprocess.py, which would replace it; move it to another place")
     record = record_of(target, REMEDY)
     check_head(record, read_requests(config), target / DATASET_FILE)
@@ -218,10 +232,12 @@ def write_masked_dataset(config: Config, dataset: Dataset, kept: np.ndarray, fil
     digests = {}
     held = {HELD_OUT_FILE: dataset.held_out[dataset.scored].ravel()} if config.holdout else {}
     for name, rows in {RATINGS_FILE: kept, **held}.items():
+        name = stored_alike(config, name)
         with files.write(MASKED, name) as temporary:
-            copy_rows(source / RATINGS_FILE, np.sort(rows), temporary)
+            copy_rows(ratings_path(config), marked(rows), temporary)
             digests[name] = digest(temporary)
-    for name in (MOVIES_FILE, HELD_OUT_FILE):  # of an earlier version, or where something was held out
+    # of an earlier version, or where something was held out
+    for name in (MOVIES_FILE, HELD_OUT_FILE, named(HELD_OUT_FILE, "parquet")):
         if name not in digests:
             files.remove(MASKED, name)
     files.write_json(MASKED, DATASET_FILE, {

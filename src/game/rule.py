@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ..common.stored import stored
+from ..common.variant import dataset_folder
 from ..config import Config
 from ..constants import UNWILLINGNESS_FILE
 from .decisions import ALONE, UPDATES, VETOED, Decisions, barred_by
@@ -103,6 +105,7 @@ def with_reasons(decisions: Decisions, problem: Problem, config: Config) -> None
     reasons = [bases[k % len(bases)] + (f", {file}:{k // len(bases)}" if k >= len(bases) else "") for k in code.tolist()]
     decisions.reason = pd.Categorical(reasons)[place]
     if dropped is not None:
+        beside = stored(dataset_folder(config) / UNWILLINGNESS_FILE).name
         decisions.barred = barred_by(dropped, {
-            row: f"{VETOED} {file if line > 0 else UNWILLINGNESS_FILE}:{abs(line)}"
+            row: f"{VETOED} {file if line > 0 else beside}:{abs(line)}"
             for row, line in zip(dropped.rows.tolist(), dropped.line.tolist()) if line})

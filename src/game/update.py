@@ -16,10 +16,10 @@ import numpy as np
 import pandas as pd
 
 from ..common.columns import positions
+from ..common.copying import append_rows
 from ..common.errors import InputError
 from ..common.files import digest
 from ..common.stored import write_table
-from ..common.tables import append_rows
 from ..common.together import Together
 from ..common.variant import (
     CHECKPOINT,
@@ -31,6 +31,7 @@ from ..common.variant import (
     check_tables,
     dataset_folder,
     decision_files,
+    stored_alike,
 )
 from ..common.wording import counted
 from ..config import Config
@@ -201,6 +202,6 @@ def _write_unwillingness(config, before, arrivals, files):
     whole = split_allowed(before.whole, 0)  # what was drawn of all that was there
     columns = whole.user_ids[whole.user], whole.item_ids[whole.item], load_stated(whole, config)[0]
     drawn = pd.DataFrame(dict(zip(table, columns)))
-    with files.write(DATA, UNWILLINGNESS_FILE) as temporary:
+    with files.write(DATA, stored_alike(config, UNWILLINGNESS_FILE)) as temporary:
         write_table(pd.concat([drawn, table]), temporary)
     return True

@@ -9,6 +9,7 @@ import pandas as pd
 from ..common.errors import InputError
 from ..common.files import digest, read_json
 from ..common.stage import Stage
+from ..common.stored import stored
 from ..common.variant import Variant, dataset_folder, decision_files
 from ..consent.withdrawn import withdrawn_path
 from ..constants import (
@@ -107,7 +108,7 @@ def _add_evaluated(results, model, config):
         return
     record, stage = read_json(paths[0], _REMEDY), Stage.read_record(output, f"eval_{model.lower()}")
     inputs, why = stage.get("inputs", {}), ""
-    if inputs.get(RATINGS_FILE) != digest(dataset_folder(config) / RATINGS_FILE):
+    if inputs.get(RATINGS_FILE) != digest(stored(dataset_folder(config) / RATINGS_FILE)):
         why = f"of another {RATINGS_FILE} than the one that is there now: run eval.py again"
     elif any(stage.get("outputs", {}).get(path.name) != digest(path) for path in paths):
         why = "changed since, or of an unfinished evaluation: run eval.py --overwrite"

@@ -11,6 +11,7 @@ from mindspore import Tensor
 from ..common.errors import InputError
 from ..common.files import atomic_write, digest
 from ..common.plugins import label
+from ..common.stored import stored
 from ..common.variant import ratings_path
 from ..consent.allowed import Consent
 from ..consent.withdrawn import check_head, read_requests
@@ -152,7 +153,8 @@ def load_sets(path, dataset, variant):
         "model": config.select("model")["model"], **asked, "dataset": config.dataset,
         "holdout": config.holdout, **net.shape, "ratings_sha256": digest(ratings),
         "catalogue_sha256": dataset.catalogue_sha256(),
-        **({"held_out_sha256": digest(ratings.with_name(HELD_OUT_FILE))} if variant.masked and config.holdout else {})},
+        **({} if not variant.masked or not config.holdout else
+           {"held_out_sha256": digest(stored(ratings.with_name(HELD_OUT_FILE)))})},
         f"train anew with {command}, or name another --checkpoint_path")
     if not variant.masked and ("rows_sha256" in info or dataset.dropped is not None):
         said = {**config.select("unwillingness"), "willingness_file": config.willingness_file}

@@ -4,11 +4,10 @@ import json
 import logging
 import zipfile
 
-import numpy as np
 import pandas as pd
 import pytest
 
-from src.common.tables import copy_rows, read_stream
+from src.common.tables import read_stream
 from src.common.times import ORDER, UNITS
 from src.dataset import load_dataset
 from src.movielens import prepare
@@ -246,18 +245,6 @@ def test_titles_that_are_lost_are_named(tmp_path, settings, caplog, movies, said
         archive.writestr("movies.csv", movies)
     prepare(settings("--archive", tmp_path / "x.zip"))
     assert "x.zip" in caplog.text and said in caplog.text
-
-
-@pytest.mark.parametrize("text", [
-    "u,i,t\n1,2,3\n4,5,6\n7,8,9\n", "u,i,t\n1,2,3\n4,5,6\n7,8,9", "u,i\n\u00e4 b,2\n4,\n7,8\n", "u,i\n1,2\n\n4,5\n7,8\n",
-    '\nu,i\n"1,1",2\n4,"5"\n7,8\n', 'u,i\n"1\n1",2\n4,5\n7,8', "u,i\n1, 2\n4,5\n7,8\n", "u,i\r\n1,2\r\n4,5\r\n7,8\r\n"])
-def test_rows_are_copied_as_they_would_be_read_and_written(tmp_path, text):
-    source, target = tmp_path / "source.csv", tmp_path / "target.csv"
-    source.write_bytes(text.encode())
-    for rows in ([], [1], [0, 2], [0, 1, 2]):
-        copy_rows(source, np.array(rows, int), target)
-        read = pd.read_csv(source, dtype=str, keep_default_na=False, skipinitialspace=True)
-        assert target.read_bytes().decode() == read.iloc[rows].to_csv(index=False, lineterminator="\n")
 
 
 def test_what_this_program_wrote_is_read_as_it_stands(prepared, tmp_path):
