@@ -7,16 +7,10 @@ from __future__ import annotations
 
 
 class BestEpoch:
-    """Keeps the parameters of the epoch with the best value of a metric of the record, the highest or the lowest.
-
-    Of equals it is the first.
-    """
+    """Keeps the parameters of the epoch, of equals the first, with the highest (or lowest) value of a metric."""
 
     def __init__(self, metric: str, lower: bool = False):
-        self.metric = metric
-        self.sign = -1 if lower else 1
-        self.record = None
-        self.values = None
+        self.metric, self.sign, self.record, self.values = metric, -1 if lower else 1, None, None
 
     def on_epoch_end(self, record: dict, values: dict) -> None:
         if self.record is None or self.sign * record[self.metric] > self.sign * self.record[self.metric]:

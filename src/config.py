@@ -20,20 +20,19 @@ RECIPES = "recipes"  # key of the YAML file
 _OF_THE_LINE = "help", "config_path", "flags_of"  # of the command line alone; the last: keys of PROGRAMS that all get it
 _VALUE = "\0"  # before a word that begins with one hyphen, as ids may, so that it is no option
 
+
 class Config:
     """Settings as attributes: `config.batch_size`.
 
     Args:
         values: dict of all settings.
-        sources: by what those were set that have no default: "line", "file" (of the user's own), or a given "recipe".
-
-    `given` are the names of those that were given one by one.
+        sources: by what those were set that have no default: "line", "file" (of the user's own), or a given "recipe"; of
+            the first two `given` has the names.
     """
 
     def __init__(self, values: dict, sources: dict[str, str] | None = None):
         self.__dict__.update(values)
-        self._values = dict(values)
-        self.sources = dict(sources or {})
+        self._values, self.sources = dict(values), dict(sources or {})
         self.given = frozenset(key for key, source in self.sources.items() if source != "recipe")
 
     @property
@@ -70,11 +69,7 @@ class Config:
 
 
 def shipped() -> tuple[dict, dict]:
-    """Default values and recipes: the dicts of default_config.yaml.
-
-    Raises:
-        InputError: it is damaged.
-    """
+    """Default values and recipes: the dicts of default_config.yaml; InputError if it is damaged."""
     values = load_yaml(DEFAULT_CONFIG, DEFAULT_CONFIG.name)
     recipes = values.pop(RECIPES, None)
     if set(values) != set(KINDS) or not isinstance(recipes, dict) or values["recipe"] not in recipes:

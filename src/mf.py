@@ -33,10 +33,7 @@ class Head(nn.Cell):
 
 
 class MF(Network):
-    """The network: factors, and biases of users and items, which begin at 0.
-
-    config: num_factors, num_neg; embedding_std and seed of the initial factors.
-    """
+    """The network: factors, biases that begin at 0; config: num_factors, num_neg; of the start embedding_std and seed."""
     TABLES, USER_TABLES = ("user_factors", "user_bias", "item_factors", "item_bias"), 2
 
     def __init__(self, num_users: int, num_items: int, config: Config):

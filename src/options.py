@@ -30,22 +30,20 @@ GROUPS = {
     "serving": {"personal": ("auto", "False")},
     "randomness": {"seed": "int [0, inf)"},
     "influence": {
-        "solver": ("blend", "block", "lissa", "FILE.py"), "damping": "float (0, inf)",
-        "influence_lags": "int [0, inf)",
+        "solver": ("blend", "block", "lissa", "FILE.py"), "damping": "float (0, inf)", "influence_lags": "int [0, inf)",
         "lissa_depth": "int [1, inf)", "lissa_scale": "float [0, inf)"},
     "chunks": {"chunk_size": "int [1, inf)"},
     "unwillingness": {
         "unwillingness": ("auto", "uniform", "constant", "ratings", "genres", "file"), "unwillingness_value": "float [0, 1]",
         "veto": "bool"},
     "decision": {
-        "strategy": ("none", "random", "threshold", "recent", "similarity", "ifrqe", "ifrqe++",
-                     "ask-first", "FILE.py"),
+        "strategy": ("none", "random", "threshold", "recent", "similarity", "ifrqe", "ifrqe++", "ask-first", "FILE.py"),
         "wv_budget": "float (0, 1]", "willingness_weight": "optional float [0, inf)"},
     "game": {
         "prior": "float (0, 1)", "rounds": "int [1, inf)", "game_rate": "float (0, inf)",
-        "shrinkage": "optional float [0, 1]",
-        "instalments": "floats (0, 1]", "anchors": "int [1, inf)", "anchor_placing": ("successive", "binomial"),
-        "anchor_use": ("nearest", "weighted"), "anchor_warm_epochs": "int [0, inf)"},
+        "shrinkage": "optional float [0, 1]", "instalments": "floats (0, 1]", "anchors": "int [1, inf)",
+        "anchor_placing": ("successive", "binomial"), "anchor_use": ("nearest", "weighted"),
+        "anchor_warm_epochs": "int [0, inf)"},
     "repetition": {"seeds": "ints [0, inf)"},
     "processes": {"ranks": "int [1, inf)"},
     "report": {"report_users": "int [0, inf)", "report_vetoed": "bool"},
@@ -54,9 +52,8 @@ GROUPS = {
     "source": {"archive": "str", "items": "str", "mirror": "str"},
     "run": {
         "recipe": "str", "resume": "bool", "warm_start": "bool", "masked": "bool", "willingness_file": "str",
-        "eval_batch_size": "int [1, inf)", "eval_file_name": "str", "recommend": "str", "explain_user": "str",
-        "newcomers": "str", "update": "str",
-        "why": "pair", "receipt": "str", "verify_receipt": "str", "withdraw": "str", "allow": "str",
+        "eval_batch_size": "int [1, inf)", "eval_file_name": "str", "recommend": "str", "explain_user": "str", "why": "pair",
+        "receipt": "str", "verify_receipt": "str", "newcomers": "str", "update": "str", "withdraw": "str", "allow": "str",
         "format": ("table", "json"), "decisions_path": "str"},
     "places": {
         "data_path": "str", "dataset": "str", "output_path": "str", "checkpoint_path": "str", "overwrite": "bool",

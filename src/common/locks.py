@@ -68,11 +68,7 @@ def locked(program: str, config: Config) -> Iterator[None]:
 
 
 def claim(config: Config) -> None:
-    """Before the data stage writes a dataset: what it has only read so far, no other run may read from now on.
-
-    Raises:
-        InputError: another run reads it.
-    """
+    """Before the data stage writes a dataset that it has only read: no other run may read it now; InputError if one does."""
     path = Path(os.path.realpath(_lock_files(DATA, config, None)[0]))
     if path in _held:
         try:

@@ -24,9 +24,9 @@ def hardware() -> str:
     with contextlib.suppress(OSError):
         named = re.search(r"^model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text(errors="replace"), re.M)
         processor = named[1] if named else processor
-    with contextlib.suppress(OSError, ValueError, AttributeError):
+    with contextlib.suppress(OSError, ValueError):
         memory = f", {os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2 ** 30:.0f} GB"
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = len(os.sched_getaffinity(0))
     return f"{processor}, {cores} cores{memory}; Python {platform.python_version()}, MindSpore {mindspore_version()}"
 
 
@@ -92,4 +92,4 @@ def peak_rss_mb() -> float:
 
 def max_rss_mb(usage: resource.struct_rusage) -> float:
     """The largest memory of what `usage` is of, in MB."""
-    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6  # bytes on macOS, KiB on Linux
+    return usage.ru_maxrss * 1024 / 1e6

@@ -103,8 +103,7 @@ class _Screen(logging.Handler):
         try:
             stream = getattr(sys, self.name_of_stream)
             text = _message(record)
-            colour = {logging.WARNING: "yellow", logging.ERROR: "red"}.get(record.levelno)
-            if colour:
+            if colour := {logging.WARNING: "yellow", logging.ERROR: "red"}.get(record.levelno):
                 text = paint(plain(text), colour)
             text = text if has_colours(stream) else plain(text)
             tqdm.write(text, file=stream)
@@ -185,10 +184,7 @@ def _native_messages_to(file):
 
 
 def progress(total: int | None, desc: str, unit: str, initial: int = 0) -> tqdm:
-    """A bar with the time left, for `total` units (None if unknown), on standard error.
-
-    There is none but in a program that is not quiet, on a terminal.
-    """
+    """A bar with the time left of `total` units (None: unknown), on standard error, in a program that is not quiet."""
     if _told is not None:
         return _Told(total, desc, unit)
     shown = any(isinstance(handler, _Screen) and handler.level < logging.WARNING for handler in logger.handlers)

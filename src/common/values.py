@@ -16,10 +16,7 @@ _RESOLVED = {sign: [(tag, form) for tag, form in known if tag in (_MERGE, "tag:y
 
 
 class _Loader(yaml.SafeLoader):
-    """yaml.SafeLoader, but values are the text that stands there: 010 may be an id, which YAML 1.1 takes for the number 8.
-
-    A key that is there twice is an error: the first would be lost without a word.
-    """
+    """yaml.SafeLoader, but values are text, since 010 may be an id and not 8, and a key that is there twice is an error."""
     yaml_implicit_resolvers = _RESOLVED
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
@@ -81,11 +78,7 @@ _KIND = re.compile(r"([a-z ]+?)(?: ([\[(])(\S+), (\S+)([\])]))?")  # such as "in
 
 
 def convert(value: object, kind: str | tuple[str, ...]) -> object:
-    """A value, as text or as a list of texts, as the type of its option; see options.GROUPS.
-
-    Raises:
-        ValueError: says what is needed.
-    """
+    """A value, text or a list of texts, as the type of its option, see options.GROUPS; a ValueError says what is needed."""
     name = "str" if isinstance(kind, tuple) else _KIND.fullmatch(kind)[1]
     if name in ("ints", "floats", "pair") and isinstance(value, (str, list)):
         words = re.split(r"[,\s]+", value.strip().strip("[]()").strip()) if isinstance(value, str) else value
@@ -118,9 +111,8 @@ def check(key: str, value: object, kind: str | tuple[str, ...]) -> None:
         return
     name, left, low, high, right = _KIND.fullmatch(kind).groups()
     for number in value if isinstance(value, list) else [value]:
-        if left and number is not None and not (
-                float(low) <= number <= float(high) and (left == "[" or number > float(low))
-                and (right == "]" or number < float(high))):
+        if left and number is not None and not (float(low) <= number <= float(high) and (left == "[" or number > float(low))
+                                                and (right == "]" or number < float(high))):
             raise InputError(f"--{key} {number}: must lie in {kind[len(name) + 1:]}")
 
 

@@ -31,11 +31,7 @@ def text_of(receipt: dict) -> str:
 
 
 def read_receipt(path: str | Path) -> dict:
-    """The receipt in a JSON file.
-
-    Raises:
-        InputError: it is no receipt, one of another version, or was altered.
-    """
+    """The receipt in a JSON file; InputError if it is none, one of another version, or was altered."""
     path = existing_file(path, "name a receipt, receipt_USER.json")
     try:
         text = path.read_bytes().decode()

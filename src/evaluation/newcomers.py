@@ -1,6 +1,6 @@
 """What users who were in no training should disclose, and what the model would recommend to them.
 
-It is what an update would decide (see game/arriving.py), shown and not written. See docs/method.md, "A newcomer".
+What an update would decide (see game/arriving.py), shown and not written. See docs/method.md, "A newcomer".
 """
 from __future__ import annotations
 
@@ -64,9 +64,9 @@ def newcomers(variant: Variant) -> None:
         served.set_values(with_rows(model.rows, model.sets[BEST], people.place, part))
         lists[name] = top_items(served, np.arange(dataset.num_users), dataset, config.top_k, config.eval_batch_size)
     place = {str(name): k for k, name in enumerate(dataset.user_ids)}
-    answers = [{**of_user(k, dataset, decisions, catalogue),
-                "recommended": {name: as_records(found[k], dataset, catalogue) for name, found in lists.items()}}
-               for k in (place[name] for name in dict.fromkeys(arrivals.table[USER]))]
+    answers = [{**of_user(k, dataset, decisions, catalogue), "recommended": {
+        name: as_records(found[k], dataset, catalogue) for name, found in lists.items()}}
+        for k in map(place.get, dict.fromkeys(arrivals.table[USER]))]
     Advice(model=variant.model, dataset=config.dataset, users=answers).show(config.format)
 
 
@@ -76,11 +76,7 @@ class Advice(Explanations):
 
 
 def arriving_of(arrivals: Arrivals, veto: bool) -> Arriving:
-    """Newcomers as Arriving; with `veto` unwillingness 1 keeps an interaction out of all use.
-
-    Raises:
-        InputError: nothing is left.
-    """
+    """Newcomers as Arriving; with `veto` unwillingness 1 keeps out of all use; InputError if nothing is left."""
     b = arrivals.unwillingness
     dataset = split_allowed(arrivals.whole, 0, np.where((b == 1) & veto, VETO, 0)[arrivals.whole.rows])
     if not dataset.num_interactions:

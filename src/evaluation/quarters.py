@@ -8,10 +8,7 @@ QUARTERS = 4
 
 
 def quarter_of(number: np.ndarray | pd.Series) -> np.ndarray:
-    """(num_users,) int, from 0: the quarter of each user by a (num_users,) number; fewer where many have the same.
-
-    Those at a border are in the lower one.
-    """
+    """(num_users,) int, from 0: the quarter of each user by a number, at a border the lower; fewer where many are equal."""
     edges = np.unique(np.quantile(number, np.linspace(0, 1, QUARTERS + 1)))
     return np.maximum(np.searchsorted(edges, number) - 1, 0)
 

@@ -34,14 +34,13 @@ PROVES = ("that it agrees with the files of who runs the recommender, as they ar
           "says nothing of other files or models")
 STATE = "state"  # of an interaction: one of the following
 STATES = TRAINS, WITHHELD, FORBIDDEN, WITHDRAWN = "disclosed", "withheld", "vetoed", "withdrawn"
-_LONGEST = 100  # signs of an id in a file name
 
 
 def file_stem(user_id: int | str) -> str:
     """Name of a user's receipt without its ending: of different ids different ones, and safe on any system."""
     name = quote(str(user_id), safe="", errors="surrogatepass")
-    if len(name) > _LONGEST:  # no id's name has "%-"
-        name = f"{name[:_LONGEST // 2]}%-{hashlib.sha256(name.encode()).hexdigest()[:32]}"
+    if len(name) > 100:  # no id's name has "%-"
+        name = f"{name[:50]}%-{hashlib.sha256(name.encode()).hexdigest()[:32]}"
     return f"receipt_{name}"
 
 
@@ -136,11 +135,7 @@ def _of_checkpoint(variant, ratings, requests):
 
 
 def check(receipt: dict, config: Config) -> Iterator[tuple[str, str]]:
-    """What is checked of a receipt that read_receipt has found whole, and the fault that was found, "" for none.
-
-    Raises:
-        InputError: it is about another dataset.
-    """
+    """What is checked of a receipt of read_receipt, and the fault, "" for none; InputError if it is about other data."""
     if receipt.get("dataset") != config.dataset:
         raise InputError(f"--verify_receipt {config.verify_receipt}: is about the dataset {receipt.get('dataset')}; give "
                          f"--dataset {receipt.get('dataset')} and its folders")

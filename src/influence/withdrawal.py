@@ -36,11 +36,7 @@ class Withdrawal:
         self.rows, self.items = Rows(net, dataset, config), net.pairs(dataset.num_items, True)
 
     def __call__(self, sets: dict[str, dict], withdrawn: np.ndarray) -> dict[str, dict]:
-        """The same sets of parameters, see Network.values, without what is withdrawn, (n,) bool.
-
-        Raises:
-            FloatingPointError: they would not be finite.
-        """
+        """The same sets, see Network.values, without what is withdrawn, (n,) bool; FloatingPointError if not finite."""
         users, history = np.unique(self.dataset.user[withdrawn]), self.dataset.history
         place = history.of_users(users)
         pairs = history.owners(users), self.dataset.item[place], ~withdrawn[place]

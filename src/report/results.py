@@ -12,16 +12,7 @@ from ..common.stage import Stage
 from ..common.stored import stored
 from ..common.variant import Variant, dataset_folder, decision_files
 from ..consent.withdrawn import withdrawn_path
-from ..constants import (
-    DISCLOSURE_FILE,
-    DISCLOSURE_PLOT,
-    MASKED_MODEL,
-    RATINGS_FILE,
-    checkpoint_file,
-    eval_file,
-    train_file,
-    users_file,
-)
+from ..constants import DISCLOSURE_FILE, DISCLOSURE_PLOT, MASKED_MODEL, RATINGS_FILE, eval_file, train_file, users_file
 from ..dataset import Dataset
 from ..evaluation.compare import not_comparable, top_k_of
 from ..game.decisions import Decisions, dataset_of, decisions_behind
@@ -69,7 +60,7 @@ def files_of_run(config):
     files = [output / name(model) for name in (eval_file, users_file, train_file) for model in models]
     files += [(output / train_file(model)).with_suffix(".png") for model in models]
     files += [*decision_files(config), output / DISCLOSURE_PLOT, withdrawn_path(config)]
-    files += [Path(config.checkpoint_path) / checkpoint_file(model) for model in models]
+    files += [Variant(config, masked).checkpoint for masked in (False, True)]
     return [path for path in files if path.is_file()]
 
 
@@ -84,25 +75,26 @@ def read_results(variant, read=None):
         read = dataset, decisions_behind(variant, dataset)
     results = Results(read[0], load_catalogue(read[0], config), {}, read[1], {}, [])
     models, left_out = results.models, results.left_out
-    for model in (config.plain_model, MASKED_MODEL):
+    both = [Variant(config, masked) for masked in (False, True)]
+    for one in both:
         if config.holdout:
-            _add_evaluated(results, model, config)
+            _add_evaluated(results, one)
         else:
-            _add_unscored(results, Variant(config, model == MASKED_MODEL), variant.masked)
+            _add_unscored(results, one, variant.masked)
     if results.pair and (differing := not_comparable(*(found.record for found in results.pair))):
         model = config.plain_model if variant.masked else MASKED_MODEL
         left_out.append(f"{eval_file(model)} (of other data or settings; {config.plain_model}: {differing})")
         del models[model]
     if (record := Stage.read_record(config.output_path, "preprocess")).get("dataset") == config.dataset:
         results.records["preprocess"] = record
-    for model in (config.plain_model, MASKED_MODEL):
-        _add_training(results, model, config)
+    for one in both:
+        _add_training(results, one)
     return results
 
 
-def _add_evaluated(results, model, config):
+def _add_evaluated(results, variant):
     """Adds a model as it was evaluated, if that is an evaluation of the data and decisions of now."""
-    output = Path(config.output_path)
+    config, model, output = variant.config, variant.model, Path(variant.config.output_path)
     paths = output / eval_file(model), output / users_file(model)
     if not all(path.is_file() for path in paths):
         return
@@ -112,13 +104,12 @@ def _add_evaluated(results, model, config):
         why = f"of another {RATINGS_FILE} than the one that is there now: run eval.py again"
     elif any(stage.get("outputs", {}).get(path.name) != digest(path) for path in paths):
         why = "changed since, or of an unfinished evaluation: run eval.py --overwrite"
-    elif model == MASKED_MODEL and results.decisions is not None and (
-            inputs.get(DISCLOSURE_FILE) != digest(decision_files(config)[0])):
+    elif variant.masked and results.decisions and inputs.get(DISCLOSURE_FILE) != digest(decision_files(config)[0]):
         why = "of another mask: run train.py --masked, then eval.py --masked"
     if why:
         results.left_out.append(f"{paths[0].name} ({why})")
     else:
-        results.models[model] = Evaluated(record, pd.read_csv(paths[1]), inputs.get(checkpoint_file(model)))
+        results.models[model] = Evaluated(record, pd.read_csv(paths[1]), inputs.get(variant.checkpoint.name))
 
 
 def _add_unscored(results, variant, masked):
@@ -133,11 +124,11 @@ def _add_unscored(results, variant, masked):
             results.left_out.append(f"{variant.checkpoint.name} (of other data or settings: train it anew)")
 
 
-def _add_training(results, model, config):
+def _add_training(results, variant):
     """Adds its training to a model, and whether its checkpoint recommends; says what is of another one."""
-    found, left_out = results.models.get(model), results.left_out
-    path, checkpoint = Path(config.output_path) / train_file(model), Path(config.checkpoint_path) / checkpoint_file(model)
-    stage = Stage.read_record(config.output_path, f"train_{model.lower()}")
+    model, checkpoint, output = variant.model, variant.checkpoint, variant.config.output_path
+    found, left_out, path = results.models.get(model), results.left_out, Path(output) / train_file(model)
+    stage = Stage.read_record(output, f"train_{model.lower()}")
     if found and path.is_file() and stage.get("outputs", {}).get(checkpoint.name) == found.checkpoint:
         found.training, results.records[f"train_{model.lower()}"] = read_json(path, _REMEDY), stage
     elif path.is_file():

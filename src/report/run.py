@@ -51,8 +51,7 @@ def _stage_rows(results):
              f"{found.training['ms_per_step']:.2f} ms a step, on {found.training['device']}")
             for model, found in results.models.items() if found.training is not None]
     if results.decisions is not None:
-        record = results.decisions.record
-        seconds = record["seconds"]
+        seconds = (record := results.decisions.record)["seconds"]
         rows.append(("influence and mask", f"{seconds['total']:.1f}",
                      f"influences {seconds['influence']:.1f}, game {seconds['game']:.1f}, writing {seconds['mask']:.1f}; "
                      f"peak memory {record['peak_rss_mb']:.0f} MB"))
@@ -85,13 +84,9 @@ def _changed_options(records):
     for stage, record in records.items():
         for key, value in record.get("all_settings", {}).items():
             if key in defaults and value != defaults[key] and key not in IGNORED:
-                changed.setdefault((key, str(_for_others(value))), []).append(stage)
+                shown = value.rstrip("/").rsplit("/", 1)[-1] if isinstance(value, str) else str(value)  # of a path its end
+                changed.setdefault((key, shown), []).append(stage)
     return changed
-
-
-def _for_others(value):
-    """The value of an option as people elsewhere may see it: of a path its last part."""
-    return value.rstrip("/").rsplit("/", 1)[-1] if isinstance(value, str) else value
 
 
 def training(results, config):

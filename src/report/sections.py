@@ -29,8 +29,7 @@ PLAYED = ("Influences are first-order predictions of what retraining would do, f
 
 
 def summary(results, config):
-    decisions = results.decisions
-    lines = []
+    decisions, lines = results.decisions, []
     if decisions is not None:
         lines.append(f"{decisions.disclosed.sum():,} of {len(decisions.disclosed):,} interactions "
                      f"({100 * decisions.disclosed.mean():.0f}%) train the recommender, at "
@@ -175,7 +174,5 @@ def limits(results, config):
 # id, title, function
 SECTIONS = (("summary", "In short", summary), ("comparison", "Both models", comparison),
             ("run", "What was run", run.what_was_run), ("training", "Training", run.training),
-            ("influence", "Influences", influence),
-            ("disclosed", "What is disclosed", disclosed),
-            ("users", "Who gains, who pays", changes),
-            ("limits", "What these figures do not show", limits))
+            ("influence", "Influences", influence), ("disclosed", "What is disclosed", disclosed),
+            ("users", "Who gains, who pays", changes), ("limits", "What these figures do not show", limits))

@@ -24,8 +24,7 @@ def users_page(results, config):
     Under a veto, what is vetoed is left out unless report_vetoed says otherwise: the report is made to be passed on. So is
     every test item, since rules may reach it, and to leave out some would tell which.
 
-    Ids are text, since a browser's numbers have 53 bits. Columns of interactions are base64 of little-endian arrays, so that
-    the page computes with the same numbers.
+    Ids are text, since a browser's numbers have 53 bits; columns of interactions are base64 of little-endian arrays.
     """
     dataset, decisions = results.dataset, results.decisions
     users = sample_users(dataset, config)
@@ -90,10 +89,7 @@ def _columns(decisions, rule, part, vetoed):
 
 
 def sample_users(dataset, config):
-    """(u,) positions, ascending, of users drawn by seed: report_users, or fewer if they have too many interactions.
-
-    Who takes no part in the run is not among them.
-    """
+    """(u,) positions, ascending, of users who take part, drawn by seed: report_users, or fewer of many interactions."""
     drawn = generator(config.seed, "report users").permutation(dataset.num_users)
     drawn = drawn[dataset.taking_part[drawn]][:config.report_users]
     return np.sort(drawn[np.cumsum(dataset.history.length[drawn]) <= MOST_INTERACTIONS])
