@@ -121,6 +121,13 @@ _NEEDED = {  # of a program what does something in it beside others alone: those
     **{("run_train", key): (("masked",), "with --masked it is compared with the mask, which preprocess.py makes")
        for group in ("influence", "decision", "game") for key in GROUPS[group]},
 }
+_ASKED = (), "is about a few users"
+_ALONE = {  # by option which of its values do not go with --ranks, () for any, and why; all else does, in every stage
+    "strategy": (("FILE.py",), "orders the interactions of all users at once"),
+    "solver": (("lissa", "FILE.py"), "may look at the data of all users at once"),
+    "model": (("lightgcn",), "trains every row on the data of all users"),
+    **dict.fromkeys((*QUESTIONS, "newcomers", "update", "withdraw", "allow"), _ASKED),
+}
 
 
 def options_of(*groups: str) -> tuple[str, ...]:
@@ -177,7 +184,10 @@ def check_together(values: dict, given: set[str]) -> None:
     refuse(values["update"] and values["holdout"], "update", "is for --holdout 0, where all is decided; give it")
     refuse(values["warm_start"] and values["holdout"], "warm_start", "goes on after updates, for which give --holdout 0")
     refuse(values["update"] and values["newcomers"], "update", "decides and writes, --newcomers only shows; give one")
-    refuse(values["update"] and values["ranks"] > 1, "update", "is for one process; give --ranks 1")
+    for option, (alone, why) in _ALONE.items() if values["ranks"] > 1 else ():
+        file = str(values[option]).endswith(".py")
+        refuse(values[option] and (not alone or values[option] in alone or file and "FILE.py" in alone), option,
+               f"{why}, so that it is for one process; give --ranks 1")
     if len(questions) > 1:
         raise InputError(f"{' and '.join(questions)}: are two questions; ask one at a time")
     refuse(values["weight_decay"] and values["lazy_adam"], "weight_decay",
