@@ -14,6 +14,7 @@ import numpy as np
 
 from .common import plugins
 from .common.errors import InputError
+from .common.share import here
 from .common.terminal import progress
 from .config import Config
 from .dataset import Dataset, without_test_items
@@ -133,7 +134,7 @@ def expected_at(parameters: list[dict], dataset: Dataset, config: Config,
         expected_by({}, found, dataset), {})
     shrinkage = default_shrinkage(dataset) if config.shrinkage is None else config.shrinkage
     known = dataset.informed
-    mean = dataset.share.total(expected[known].sum()) / max(1, dataset.share.total(known.sum()))
+    mean = here().total(expected[known].sum()) / max(1, here().total(known.sum()))
     report.update(shrinkage=float(shrinkage), expected_mean=float(mean))
     expected = np.where(known, shrunk(expected, shrinkage, mean), shrunk(expected, 1, mean))
     return on_validation(found, dataset), expected, report

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 
 import numpy as np
@@ -60,6 +60,10 @@ class Share:
         """(n,) bool, which of them are set in some rank."""
         return flags
 
+    def joined(self, values: np.ndarray) -> np.ndarray:
+        """(m, ...) of what the ranks say, (n, ...) each, one after the other."""
+        return values
+
     def dealt(self, length: np.ndarray, user_ids: np.ndarray) -> Share:
         """The share of a dataset's users: (all users,) training interactions of each, if none are left out, and ids."""
         return self
@@ -67,6 +71,13 @@ class Share:
     def trains(self, length: np.ndarray) -> Share:
         """The share of all training interactions, of which its users have (own users,) `length`."""
         return self
+
+    def together(self, pairs: Callable, draw: Callable) -> dict[int, np.ndarray]:
+        """By number of a block (n, ...) of what `draw(number, users, pairs)` draws for these interactions, of shared blocks.
+
+        `pairs`: a function to the stat_utils.PairSet of its users.
+        """
+        return {}
 
     def part(self, length: np.ndarray) -> Share:
         """The share of some of the interactions that it `trains`, of which its users have (own users,) `length`."""
@@ -92,6 +103,10 @@ class Share:
     def positions(self, interactions: int) -> np.ndarray:
         """(n,) int64, the place of each own interaction among those of all, ordered by user."""
         return np.arange(interactions)
+
+    def drawn(self, rng: np.random.Generator, interactions: int) -> np.ndarray:
+        """(n,) float64, the own part of numbers in [0, 1) that are drawn for all interactions."""
+        return rng.random(interactions)
 
     def shuffled(self, rng: np.random.Generator, interactions: int) -> np.ndarray:
         """(n,) int, the place of each own interaction in a random order of all."""

@@ -14,7 +14,7 @@ from itertools import islice
 import numpy as np
 
 from ..common.errors import InputError
-from ..common.share import Share
+from ..common.share import Share, here
 from ..config import Config
 from ..dataset import Dataset
 from ..history import History
@@ -50,13 +50,14 @@ class DecidingSide:
 
         `trains`: (m,) bool, what it may train on to decide; None for all.
         """
-        self.spent = float(self.share.total(unwillingness.sum()))
+        self.spent = float(here().total(unwillingness.sum()))
         if trains is not None:
             user, item = user[trains], item[trains]
         share = self.share.part(History(user, len(self.ids[0])).length)
         self.disclosed = Dataset(self.config.dataset, *self.ids, user, item, None, None, None, self.none, None, share)
         # of whom so few interactions are disclosed that they may have no more, nothing may be known
-        self.knows_somebody = (self.disclosed.all_interactions if trains is None else self.disclosed.informed.sum()) > 0
+        self.knows_somebody = (self.disclosed.all_interactions if trains is None
+                               else here().total(self.disclosed.informed.sum())) > 0
 
     def announce(self) -> list[dict]:
         """Trains on what is disclosed; returns the sets of parameters, see Network.values, that all devices are told."""
@@ -75,12 +76,12 @@ class Devices:
         self.net = build(self.dataset, config)  # takes the parameters of each announcement, with one graph for all
         self.critical = critical_payoff(config.prior, config.rounds, config.game_rate)
         self.targets = target_items(self.dataset, max(int(self.dataset.validation is None), config.influence_lags - 1))
-        names = self.dataset.share.own(np.arange(len(self.dataset.all_user_ids)))[self.dataset.user]
+        names = self.dataset.numbers[self.dataset.user]
         self.ties = own_numbers(config.seed, "ties", names, self.dataset.item).astype(np.float64)
 
     def allowed(self) -> float:
         """The sum of b over all that users allow: the one number that each tells beside what they disclose."""
-        return float(self.dataset.share.total(self.dataset.history.sums(self.unwillingness).round(_DIGITS).sum()))
+        return float(here().total(self.dataset.history.sums(self.unwillingness).round(_DIGITS).sum()))
 
     def worth(self, announced: list[dict], disclosed: Dataset) -> tuple[np.ndarray, np.ndarray, dict]:
         """What each interaction is worth to its user, by what DecidingSide.announce has trained on what is disclosed.
@@ -100,7 +101,7 @@ class Devices:
         return on_validation(found, self.dataset), expected, {"expectation": expectation}
 
 
-def answers(level: np.ndarray, ties: np.ndarray, unwillingness: np.ndarray, left: float, share: Share) -> np.ndarray:
+def answers(level: np.ndarray, ties: np.ndarray, unwillingness: np.ndarray, left: float) -> np.ndarray:
     """(n,) bool: which interactions are disclosed, one after the other, while at least MOST of what is `left` may be spent.
 
     So none is ever refused, and nothing that is withheld has a part in when it ends. The highest level comes first, -inf
@@ -108,7 +109,7 @@ def answers(level: np.ndarray, ties: np.ndarray, unwillingness: np.ndarray, left
     """
     if left < MOST:
         return np.zeros(len(unwillingness), bool)
-    return first_within(left - MOST, (-level, ties), unwillingness, share, one_more=True)
+    return first_within(left - MOST, (-level, ties), unwillingness, one_more=True)
 
 
 class AskFirst:
@@ -123,8 +124,8 @@ class AskFirst:
         if config.solver not in OWN_DATA:
             raise InputError(f"--solver {config.solver}: may look at the data of other users, which ask-first must not; "
                              f"give --solver {' or '.join(OWN_DATA)}")
-        self.problem, self.config, self.share, self.timed = problem, config, problem.dataset.share, strategies.timed
-        self.side = DecidingSide(problem.dataset.ids, self.share, config, strategies.device)
+        self.problem, self.config, self.timed = problem, config, strategies.timed
+        self.side = DecidingSide(problem.dataset.ids, problem.dataset.share, config, strategies.device)
         self.devices = Devices(problem, config)
 
     def __call__(self, budget: float, weight: float | None = None) -> Decisions:
@@ -149,20 +150,21 @@ class AskFirst:
             else:
                 level, price = -b, None
             asked = (instalment == 0) & (level > (-np.inf if price is None else price))
-            more = answers(np.where(asked, level, -np.inf), self.devices.ties, b, left, self.share)
+            more = answers(np.where(asked, level, -np.inf), self.devices.ties, b, left)
             instalment[more] = number
             self._tell(instalment > 0)
             if price is not None and not at_price and part * limit - self.side.spent < MOST:  # it fell no further
-                price = max(price, self._last(level[more]) * (1 - _BELOW))
+                last = here().each(level[more].min(initial=np.inf)).min()
+                price = max(price, float(last) * (1 - _BELOW))
             prices.append(price)
             spent.append(self.side.spent / len(self.problem.dataset.all_user_ids))
             logger.info("instalment %d of %d, %s: %s more interactions are disclosed, %s in all", number, len(shares),
                         "by unwillingness alone" if price is None else f"down to price {price:.4g}",
-                        f"{self.share.total(more.sum()):,.0f}", f"{self.share.total((instalment > 0).sum()):,.0f}")
+                        f"{here().total(more.sum()):,.0f}", f"{here().total((instalment > 0).sum()):,.0f}")
         last = next((price for price in prices[::-1] if price is not None), None)
         least = b[(instalment > 0) & np.array([True, *(price is None for price in prices)])[instalment]]
         record = {"instalment_wv": spent, "instalment_weights": prices,
-                  THRESHOLD: float(self.share.each(least.max(initial=0)).max())}
+                  THRESHOLD: float(here().each(least.max(initial=0)).max())}
         if found is None:
             return Decisions(instalment > 0, b, last, record=record, instalment=instalment)
         record.update(found[2], parameter_sets=len(self.side.epochs))
@@ -172,7 +174,3 @@ class AskFirst:
         dataset = self.problem.dataset  # where nothing is held out, a device tells its yardstick apart
         trains = ~dataset.yardstick[disclosed] if dataset.validation is None else None
         self.side.hear(dataset.user[disclosed], dataset.item[disclosed], self.problem.unwillingness[disclosed], trains)
-
-    def _last(self, prices):
-        """The lowest of all ranks' prices."""
-        return float(self.share.each(prices.min(initial=np.inf)).min())

@@ -11,6 +11,7 @@ import pandas as pd
 from ..common.columns import clean_ids, positions
 from ..common.errors import InputError
 from ..common.files import digest, read_json
+from ..common.share import here
 from ..common.stored import write_table
 from ..common.tables import read_table
 from ..common.variant import REMEDY, Variant, check_mask, decision_files
@@ -74,7 +75,7 @@ class Decisions:
 
     def counts(self, dataset: Dataset) -> dict:
         """What preprocess.json says of how much is decided, minded and disclosed."""
-        users, total, b = len(dataset.all_user_ids), dataset.share.total, self.unwillingness
+        users, total, b = len(dataset.all_user_ids), here().total, self.unwillingness
         wv, total_wv = (float(total(willingness_violation(kept, b, users))) for kept in (self.disclosed, np.ones(len(b))))
         return {"num_users": users, "num_interactions": dataset.all_interactions, "wv": wv, "total_wv": total_wv,
                 "disclosed_share": float(total(self.disclosed.sum()) / max(1, dataset.all_interactions))}

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from ..common.share import WHOLE, Share
+from ..common.share import here
 from ..common.terminal import progress
 from ..config import Config
 from .problem import SLACK, prefixes
@@ -105,8 +105,8 @@ def prices_of(expected: np.ndarray, unwillingness: np.ndarray, critical: float) 
         return np.where(gain > 0, gain / unwillingness, -np.inf)
 
 
-def prices_within_budgets(influence: np.ndarray, unwillingness: np.ndarray, budgets: list[float], critical: float,
-                          share: Share = WHOLE) -> list[float]:
+def prices_within_budgets(influence: np.ndarray, unwillingness: np.ndarray, budgets: list[float],
+                          critical: float) -> list[float]:
     """For each budget a willingness weight (lambda >= 0) at which the disclosed unwillingness just stays within it.
 
     At one anchor: interaction k is disclosed until lambda reaches (I_k - critical) / b_k. Sorted by that price the disclosed
@@ -115,7 +115,7 @@ def prices_within_budgets(influence: np.ndarray, unwillingness: np.ndarray, budg
     """
     priced, prices = unwillingness > 0, []
     limit = (influence[priced] - critical) / unwillingness[priced]  # the price up to which each is disclosed
-    for last, out, _ in prefixes(-limit, unwillingness[priced], [float(budget) * SLACK for budget in budgets], share):
+    for last, out, _ in prefixes(-limit, unwillingness[priced], [float(budget) * SLACK for budget in budgets]):
         if out >= 0:  # of several at the same price, none fits unless all do
             prices.append(0.0)
         else:
@@ -131,13 +131,12 @@ class Game:
         unwillingness: (n,) array in [0, 1].
         config: prior, rounds, game_rate, anchor_use.
         selections: (t, n) bool, the anchors, and user: (n,) ascending; both needed if there are several.
-        share: Share of all interactions that these are; of one anchor.
     """
 
     def __init__(self, influence: np.ndarray, unwillingness: np.ndarray, config: Config,
-                 selections: np.ndarray | None = None, user: np.ndarray | None = None, share: Share = WHOLE):
+                 selections: np.ndarray | None = None, user: np.ndarray | None = None):
         self.influence, self.unwillingness, self.config = np.atleast_2d(influence), unwillingness, config
-        self.selections, self.user, self.share = None if selections is None else np.atleast_2d(selections), user, share
+        self.selections, self.user = None if selections is None else np.atleast_2d(selections), user
         self.rules = config.prior, config.rounds, config.game_rate
         self.critical = critical_payoff(*self.rules)
 
@@ -167,10 +166,10 @@ class Game:
         differ at both ends of the bracket play again. Returns what is disclosed, (n,) bool, and lambda >= 0.
         """
         def price(influence):
-            return prices_within_budgets(influence, self.unwillingness, [budget], self.critical, self.share)[0]
+            return prices_within_budgets(influence, self.unwillingness, [budget], self.critical)[0]
 
         def fits(disclosed):
-            return bool(self.unwillingness[disclosed].sum() <= budget * SLACK)
+            return bool(here().total(self.unwillingness[disclosed].sum()) <= budget * SLACK)
         weight, step = price(self.influence.mean(0)), _STEP
         if len(self.influence) == 1:
             return self.play(weight)[0], weight
@@ -188,7 +187,7 @@ class Game:
             (low, many), (high, few) = ends[False], ends[True]
             weight = (low + high) / 2
             differ = many != few
-            if high - low <= _EXACT * high or differ.sum() <= 1 or not low < weight < high:
+            if high - low <= _EXACT * high or here().total(differ.sum()) <= 1 or not low < weight < high:
                 return few, high
             place = np.flatnonzero(np.isin(self.user, self.user[differ]))
             disclosed = few.copy()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..common.share import WHOLE, Share
+from ..common.share import here
 from ..config import Config
 from ..consent.unwillingness import load_stated
 from ..dataset import Dataset, load_dataset
@@ -22,11 +22,11 @@ class Problem:
 
     def limit(self, budget: float) -> float:
         """Largest sum of unwillingness over all users at a budget, a share of that of all that may be disclosed."""
-        return budget * float(self.dataset.share.total(self.unwillingness.sum()))
+        return budget * float(here().total(self.unwillingness.sum()))
 
 
 def load_problem(config: Config, dataset: Dataset | None = None) -> Problem:
-    """The Problem that the settings name, or the one about a Dataset, such as a rank's share.
+    """The Problem that the settings name, or the one about a Dataset.
 
     Raises:
         InputError: the dataset or the unwillingness is missing or unfit, or everything is vetoed.
@@ -35,14 +35,13 @@ def load_problem(config: Config, dataset: Dataset | None = None) -> Problem:
     return Problem(dataset, *load_stated(dataset, config))
 
 
-def prefixes(key: np.ndarray, weight: np.ndarray, limits: list[float],
-             share: Share = WHOLE) -> list[tuple[float, float, float]]:
-    """For each limit the longest prefix in ascending order of a key whose weights sum to it at most.
+def prefixes(key: np.ndarray, weight: np.ndarray, limits: list[float]) -> list[tuple[float, float, float]]:
+    """For each limit the longest prefix of everyone's, in ascending order of a key, whose weights sum to it at most.
 
     Of equal keys all are in it, or none.
 
     Args:
-        key, weight: (n,) float64, of this rank's interactions; weights are at least 0.
+        key, weight: (n,) float64; weights are at least 0.
 
     Returns:
         For each the largest key in the prefix, -inf if it is empty; the smallest beyond it, inf if all fit; and the sum
@@ -53,7 +52,7 @@ def prefixes(key: np.ndarray, weight: np.ndarray, limits: list[float],
 
     def look(value):  # sum of the weights of all whose keys are at most `value`; the last key among them, the first beyond
         k = int(np.searchsorted(key, value, side="right"))
-        each = share.each(np.array([sums[k], key[k - 1] if k else -np.inf, key[k] if k < len(key) else np.inf]))
+        each = here().each(np.array([sums[k], key[k - 1] if k else -np.inf, key[k] if k < len(key) else np.inf]))
         return each[:, 0].sum(), each[:, 1].max(), each[:, 2].min()
 
     def within(limit):
@@ -73,18 +72,17 @@ def prefixes(key: np.ndarray, weight: np.ndarray, limits: list[float],
     return [within(limit) for limit in limits]
 
 
-def first_within(limit: float, keys: tuple[np.ndarray, ...], weight: np.ndarray, share: Share = WHOLE,
-                 one_more: bool = False) -> np.ndarray:
-    """(n,) bool: the longest prefix in the order of several keys, the second where the first are equal, and so on.
+def first_within(limit: float, keys: tuple[np.ndarray, ...], weight: np.ndarray, one_more: bool = False) -> np.ndarray:
+    """(n,) bool: everyone's longest prefix in the order of several keys, the second where the first are equal, and so on.
 
     Args:
         limit: largest sum of the weights, (n,) float64, at least 0.
-        keys: (n,) arrays; no two interactions, of any rank, agree in all. Where the first is inf it is left out.
+        keys: (n,) arrays; no two interactions agree in all. Where the first is inf it is left out.
         one_more: whether the first that does not fit comes in too.
     """
     chosen, tied, limit = np.zeros(len(weight), bool), keys[0] < np.inf, limit * SLACK
     for key in keys:
-        ((last, out, spent),) = prefixes(key[tied].astype(np.float64), weight[tied], [limit], share)
+        ((last, out, spent),) = prefixes(key[tied].astype(np.float64), weight[tied], [limit])
         chosen |= tied & (key <= last)
         tied &= key == out
         limit -= spent

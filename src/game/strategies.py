@@ -16,6 +16,7 @@ import numpy as np
 
 from ..common import plugins
 from ..common.errors import InputError
+from ..common.share import here
 from ..config import Config
 from ..dataset import without_test_items
 from ..influence.block import TINY
@@ -48,7 +49,6 @@ class Strategy:
     needs_model: bool = False  # whether it looks at the plain model, which was trained on everything
     asks: bool = False  # whether nothing is trained on before its user has disclosed it
     sees_validation: bool = True
-    in_ranks: bool = False  # whether several ranks can follow it together
     whole: bool = False  # whether it discloses everything, whatever the budget
 
 
@@ -86,7 +86,7 @@ class Strategies:
         """What is disclosed, (n,) bool, and lambda, at a price or within a budget; and the Game of what anchors expect."""
         b, dataset = self.problem.unwillingness, self.problem.dataset
         with self.timed("game"):
-            game = Game(expected, b, self.config, selections, dataset.user, dataset.share)
+            game = Game(expected, b, self.config, selections, dataset.user)
             if weight is None:
                 return *game.within(self.problem.limit(budget)), game
             return game.play(weight)[0], weight, game
@@ -97,15 +97,16 @@ class Strategies:
         selections, found = [np.ones(len(expected), bool)], [expected]
         for number in range(1, most):
             if config.anchor_placing == "binomial":
-                selection = generator(config.seed, "anchor", number).random(len(expected)) < config.prior
+                selection = dataset.share.drawn(generator(config.seed, "anchor", number), len(expected)) < config.prior
             else:
                 selection = self.play(found, budget, weight, selections)[0]
-            if not (selection & ~dataset.yardstick).any():
+            if not here().total((selection & ~dataset.yardstick).sum()):
                 logger.warning("anchor %d of %d would withhold everything: there are no more", number + 1, most)
                 break
-            if number not in self._anchors or not np.array_equal(self._anchors[number][0], selection):
+            was = self._anchors.get(number)
+            if here().total(was is None or (was[0] != selection).sum()):
                 logger.info("anchor %d of %d: %s is trained on %.1f%% of the interactions", number + 1, most,
-                            config.plain_model, 100 * selection.mean())
+                            config.plain_model, 100 * here().total(selection.sum()) / dataset.all_interactions)
                 with self.timed("influence"):
                     parameters = retrained(self.model, dataset, selection, config, self.device)
                     there = expected_at(parameters, dataset, config, selection)[1]
@@ -125,24 +126,24 @@ def in_order(key: Callable[[Strategies], np.ndarray]) -> Callable:
     def decide(strategies, budget, _=None):
         problem, dataset = strategies.problem, strategies.problem.dataset
         keys, b = (key(strategies), dataset.share.positions(dataset.num_interactions)), problem.unwillingness
-        return Decisions(first_within(problem.limit(budget), keys, b, dataset.share), b)
+        return Decisions(first_within(problem.limit(budget), keys, b), b)
     return decide
 
 
 def threshold(strategies: Strategies, budget: float, _=None) -> Decisions:
     found = in_order(lambda strategies: strategies.problem.unwillingness)(strategies, budget)
-    found.record[THRESHOLD] = float(found.unwillingness[found.disclosed].max(initial=0))
+    found.record[THRESHOLD] = float(here().each(found.unwillingness[found.disclosed].max(initial=0)).max())
     return found
 
 
 def ifrqe(strategies: Strategies, budget: float, weight: float | None, anchors: int | None = None) -> Decisions:
-    b, users = strategies.problem.unwillingness, strategies.problem.dataset.num_users
+    b, users = strategies.problem.unwillingness, len(strategies.problem.dataset.all_user_ids)
     influence, expected, report = strategies.at_everything
     selections, found = strategies.anchors(anchors or 1, expected, budget, weight)
     disclosed, weight, game = strategies.play(found, budget, weight, selections)
     report = {**report, **threshold(strategies, budget * strategies.config.instalments[0]).record}
     if anchors:
-        report = {**report, "anchor_wv": [float(b[selection].sum() / users) for selection in selections]}
+        report = {**report, "anchor_wv": [float(here().total(b[selection].sum()) / users) for selection in selections]}
     return Decisions(disclosed, b, weight, influence, game.play(weight)[1], report)
 
 
@@ -163,7 +164,7 @@ def most_similar(strategies: Strategies) -> np.ndarray:
         embedding = model.item_embeddings(values)
         total += np.einsum("nd,nd->n", embedding[dataset.item], embedding[to])
     similarity, known = total / len(strategies.parameters), dataset.informed
-    similarity[~known] = similarity[known].mean()
+    similarity[~known] = here().total(similarity[known].sum()) / max(1, here().total(known.sum()))
     price = similarity / np.maximum(strategies.problem.unwillingness, TINY)
     return np.where(similarity > 0, -price, np.inf)
 
@@ -195,19 +196,19 @@ def of_file(name: str) -> Strategy:
 
 LEAST = "it is among what users mind least", "the budget went to what users mind less"
 STRATEGIES = {
-    NONE: Strategy(everything, "everything is", "", sees_validation=False, in_ranks=True, whole=True),
+    NONE: Strategy(everything, "everything is", "", sees_validation=False, whole=True),
     "random": Strategy(in_order(at_random), "it was drawn at random", "it was not drawn before the budget was spent",
-                       sees_validation=False, in_ranks=True),
-    "threshold": Strategy(threshold, *LEAST, sees_validation=False, in_ranks=True),
+                       sees_validation=False),
+    "threshold": Strategy(threshold, *LEAST, sees_validation=False),
     "recent": Strategy(in_order(latest), "it is among their latest", "it is not among their latest, or exceeds the budget",
                        sees_validation=False),
     "similarity": Strategy(in_order(most_similar), "it is like the item they chose last, for what they mind",
                            "it is too unlike the item they chose last, for what they mind", needs_model=True),
-    IFRQE: Strategy(ifrqe, otherwise="a close call between the anchors", needs_model=True, in_ranks=True),
+    IFRQE: Strategy(ifrqe, otherwise="a close call between the anchors", needs_model=True),
     IFRQE_PP: Strategy(lambda strategies, *limits: ifrqe(strategies, *limits, strategies.config.anchors),
                        otherwise="a close call between the anchors", needs_model=True),
     # where all instalments went by unwillingness alone it is a threshold
-    ASK_FIRST: Strategy(lambda strategies, *limits: AskFirst(strategies)(*limits), *LEAST, asks=True, in_ranks=True,
+    ASK_FIRST: Strategy(lambda strategies, *limits: AskFirst(strategies)(*limits), *LEAST, asks=True,
                         otherwise="in an earlier instalment, by what was known then"),
 }
 

@@ -4,7 +4,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..candidates import check_negatives
-from ..common.share import SharedPairs, cut
+from ..common.share import cut, here
 from ..history import History
 from ..stat_utils import PairSet, generator, own_numbers, own_samples_outside, sample_outside
 
@@ -31,7 +31,7 @@ class Chunks:
 
     def __init__(self, dataset, config, disclosed=None, purpose="influence negatives", own=False):
         self.dataset, self.config, self.purpose = dataset, config, purpose
-        self.names = dataset.share.own(np.arange(len(dataset.all_user_ids))) if own else None
+        self.names = dataset.numbers if own else None
         self.disclosed = np.ones(dataset.num_interactions, bool) if disclosed is None else disclosed
         self.history, self.length = dataset.history, dataset.history.length
         check_negatives(dataset, dataset.history_pairs().counts if dataset.dropped is not None else self.length)
@@ -41,13 +41,13 @@ class Chunks:
         self.parts = [(k, users) for k, block in self.blocks.items() for users in cut(block, self.length, pairs)]
         self._drawn = None, None  # number of a block, and the items of its users
         self._offset = np.zeros(dataset.num_users, np.int64)  # of the block that was drawn last
-        self._together = self._draw_together() if dataset.share.splits and not own else {}
+        self._together = {} if own else dataset.share.together(dataset.history_pairs, self._sampled)
 
     @property
     def pairs_per_call(self):
-        """Largest number of user-item pairs of a chunk, of any rank: the shape of a graph moves last bits."""
+        """Largest number of user-item pairs of anybody's chunk: the shape of a graph moves last bits."""
         mine = max((len(users) * self.length[users[0]] for _, users in self.parts), default=1)
-        return int(self.dataset.share.each(mine).max()) * (1 + self.config.num_neg)
+        return int(here().each(mine).max()) * (1 + self.config.num_neg)
 
     def __len__(self):
         return len(self.parts)
@@ -84,19 +84,12 @@ class Chunks:
         if block in self._together:
             negatives = self._together[block]
         elif self.names is None:
-            rng = generator(config.seed, self.purpose, block)
-            negatives = sample_outside(owner, self.pairs_of(users), rng, config.num_neg)
+            negatives = self._sampled(block, owner, self.pairs_of(users))
         else:
             numbers = own_numbers(config.seed, self.purpose, self.names[users][owner], item)
             negatives = own_samples_outside(owner, numbers, self.pairs_of(users), config.num_neg)
         return np.concatenate([item[:, None], negatives], 1)
 
-    def _draw_together(self):
-        """By block the (n, num_neg) negatives of this rank's interactions, of all that ranks draw together."""
-        config, share, drawn = self.config, self.dataset.share, {}
-        pairs = SharedPairs(self.dataset.history_pairs(), share)
-        for block, users in enumerate(share.all_blocks):
-            users = np.repeat(users, share.length[users])
-            negatives = sample_outside(users, pairs, generator(config.seed, self.purpose, block), config.num_neg)
-            drawn[block] = negatives[share.place[users] >= 0]
-        return drawn
+    def _sampled(self, block, owner, pairs):
+        """(n, num_neg) negatives for the interactions of a block, of (n,) users `owner` of a PairSet."""
+        return sample_outside(owner, pairs, generator(self.config.seed, self.purpose, block), self.config.num_neg)

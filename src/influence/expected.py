@@ -5,6 +5,8 @@ the items before it. No test item is looked at. See docs/maths.md, section 4.
 """
 import numpy as np
 
+from ..common.share import here
+
 LEAST = 100  # interactions: from fewer, no regression is fitted
 DENSE = 40  # interactions an item from which on nothing is shrunk
 
@@ -56,7 +58,7 @@ def expected_influence(influence, dataset, fit=True):
         report = {str(n): {"slopes": [1 / n] * n, "intercept": 0.0, "scale": [1.0] * n}
                   for n in range(1, 1 + influence.shape[1])}
         return expected_by(report, influence, dataset), report
-    report, later, total = {}, _later(dataset), dataset.share.total
+    report, later, total = {}, _later(dataset), here().total
     for lags in range(1, influence.shape[1]):
         # the others are, or come after, one of the items whose losses are looked at
         known = influence[later >= lags, :1 + lags]
@@ -101,7 +103,7 @@ def expected_by(report, influence, dataset):
 
 def per_item(dataset):
     """How many training interactions the items have, on average, that have any."""
-    occur = dataset.share.total(np.bincount(dataset.item, minlength=dataset.num_items)) > 0
+    occur = here().total(np.bincount(dataset.item, minlength=dataset.num_items)) > 0
     return dataset.all_interactions / max(1, int(occur.sum()))
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..common.machine import one_blas_thread
-from ..common.share import WHOLE, Share
+from ..common.share import here
 from ..common.terminal import progress
 from ..config import Config
 from ..dataset import Dataset
@@ -35,12 +35,13 @@ class Prior(NamedTuple):
     precision: np.ndarray
 
 
-def prior_of(rows: np.ndarray, share: Share = WHOLE) -> Prior:
-    """The Prior that the rows (n, d) of users who were trained on make up, of all ranks: mean and full covariance."""
-    number = share.total(len(rows))
-    mean = share.total(rows.sum(0, dtype=np.float64)) / number
+def prior_of(rows: np.ndarray) -> Prior:
+    """The Prior that the rows of all users who were trained on make up, (n, d) of these: mean and full covariance."""
+    total = here().total
+    number = total(len(rows))
+    mean = total(rows.sum(0, dtype=np.float64)) / number
     away = rows - mean
-    covariance = share.total(away.T @ away) / number
+    covariance = total(away.T @ away) / number
     ridge = max(RIDGE * np.trace(covariance) / len(covariance), LEAST)
     return Prior(mean, np.linalg.inv(covariance + ridge * np.eye(len(covariance))))
 
@@ -72,7 +73,7 @@ class Rows:
         self.share(values)
         rows, known = self.net.user_rows(values), self.length > 0
         others = known & ~np.isin(np.arange(len(known)), but)
-        self.prior = prior_of(rows[others if others.any() else known], self.dataset.share)
+        self.prior = prior_of(rows[others if others.any() else known])
         self.trained = np.where(known[:, None], rows, self.prior.mean)
         self._slope = np.full(self.trained.shape, np.nan)
         return self

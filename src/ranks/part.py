@@ -85,17 +85,20 @@ class Part(Share):
         found = np.bitwise_or.reduce(self.each(np.packbits(flags)))
         return np.unpackbits(found, count=flags.size).astype(bool).reshape(flags.shape)
 
+    def joined(self, values, counts=None):
+        values, counts = np.asarray(values), self.each(len(values)) if counts is None else counts
+        padded = np.zeros((counts.max(), *values.shape[1:]), values.dtype)
+        padded[:len(values)] = values
+        found = self.each(padded)
+        return np.concatenate([found[k, :count] for k, count in enumerate(counts)])
+
     def of_all(self, values):
         return self._in_order(np.asarray(values), self.owner)
 
     def _in_order(self, values, owner):
         """(n, ...) of what each rank says, where (n,) `owner` says whose turn it is."""
-        counts = np.bincount(owner, minlength=self.size)
-        padded = np.zeros((counts.max(), *values.shape[1:]), values.dtype)
-        padded[:len(values)] = values
-        found = self.each(padded)
         result = np.empty((len(owner), *values.shape[1:]), values.dtype)
-        result[np.argsort(owner, kind="stable")] = np.concatenate([found[k, :count] for k, count in enumerate(counts)])
+        result[np.argsort(owner, kind="stable")] = self.joined(values, np.bincount(owner, minlength=self.size))
         return result
 
     def own(self, values):
@@ -117,6 +120,21 @@ class Part(Share):
             mine = slice(*np.searchsorted(user, np.searchsorted(self.users, (start, end))))
             yield {name: self._in_order(values[mine], owner) for name, values in columns.items()}
             start = end
+
+    def together(self, pairs, draw):
+        drawn, of_all = {}, self.pairs(pairs()) if self.splits else None
+        for number, users in enumerate(self.all_blocks if self.splits else ()):
+            users = np.repeat(users, self.length[users])
+            drawn[number] = draw(number, users, of_all)[self.place[users] >= 0]
+        return drawn
+
+    def drawn(self, rng, interactions):
+        places, found = self.positions(interactions), []
+        for end in range(_ROWS, int(self.length.sum()) + _ROWS, _ROWS):
+            numbers = rng.random(_ROWS)  # what is drawn beyond the last is of no use
+            own = places[slice(*np.searchsorted(places, (end - _ROWS, end)))]
+            found.append(numbers[own - (end - _ROWS)])
+        return np.concatenate([np.zeros(0), *found])
 
     def positions(self, interactions):
         first = np.cumsum(self.length, dtype=np.int64) - self.length

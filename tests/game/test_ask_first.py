@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 
 from src.common.files import read_json
-from src.common.share import WHOLE
 from src.common.variant import Variant, dataset_folder
 from src.constants import DISCLOSED, INSTALMENT, ITEM, PREPROCESS_FILE, USER
 from src.dataset import load_dataset
@@ -354,7 +353,7 @@ def test_a_clock_of_small_steps_agrees_with_sorting_to_a_step():
     rng = np.random.default_rng(0)
     b = rng.random(5000)
     for worth in (rng.lognormal(0, 2, 5000) / b, -b):  # prices that fall, and a level of unwillingness that rises
-        exact = answers(worth, rng.random(5000), b, 600.0, WHOLE)
+        exact = answers(worth, rng.random(5000), b, 600.0)
         rising = worth.max() < 0
         level, disclosed, left = None, np.zeros(5000, bool), 600.0
         for level in np.linspace(0, -1, 10_000) if rising else np.geomspace(worth.max(), 1e-3, 10_000):
