@@ -81,7 +81,7 @@ def counting(candidates: np.ndarray) -> np.ndarray | None:
 
 
 def _read_negatives(path, item_list, dataset):
-    """(num_users, negatives) int32 items of a file with a line `(user,item)<TAB>negative<TAB>...` for each user.
+    """(num_users, negatives) int32 items of a file with a line `(user,item)<TAB>negative<TAB>...` for each user of all.
 
     If its ids are 0-based (its user k is then the dataset's k-th user by id), `item_list` is a file with a line
     `original item id<TAB>0-based id` for each item, else "".
@@ -91,10 +91,10 @@ def _read_negatives(path, item_list, dataset):
 
     rows = [[*map(clean_text, first.strip("()").split(",", 1)), *filter(None, negatives)]
             for first, *negatives in _lines(path, "eval_negatives")]
-    if len(rows) != dataset.num_users or len({*map(len, rows)}) != 1 or len(rows[0]) < 3:
-        raise fault(f"needs a line (user,item)<TAB>negative<TAB>... for each of {dataset.num_users} users, with equally "
-                    f"many negatives each; it has {len(rows)} lines")
-    table, everyone = np.array(rows, object), np.arange(dataset.num_users)
+    if len(rows) != len(dataset.all_user_ids) or len({*map(len, rows)}) != 1 or len(rows[0]) < 3:
+        raise fault("needs a line (user,item)<TAB>negative<TAB>... for each of "
+                    f"{len(dataset.all_user_ids)} users, with equally many negatives each; it has {len(rows)} lines")
+    table, everyone = np.array(rows, object), np.arange(len(rows))
     users, names = table[:, 0], table[:, 1:]
     items = names.ravel()
     if item_list:
@@ -103,7 +103,7 @@ def _read_negatives(path, item_list, dataset):
             raise InputError(f"--eval_item_list {item_list}: give lines 'original item id<TAB>0-based id'")
         original = {number: name for name, number in pairs}
         items = [original.get(name, "") for name in items]
-    user = positions(everyone if item_list else dataset.user_ids, users)
+    user = positions(everyone if item_list else dataset.all_user_ids, users)
     item = positions(dataset.item_ids, items).reshape(names.shape)
     for what, found, named in (("user", user, users), ("item", item, names)):
         if found.min() < 0:
@@ -111,8 +111,7 @@ def _read_negatives(path, item_list, dataset):
                         "--eval_item_list)")
     if not np.array_equal(np.sort(user), everyone):
         raise fault("names a user twice, and another not at all")
-    candidates = np.empty(item.shape, np.int32)
-    candidates[user] = item
+    candidates = dataset.share.own(item[np.argsort(user)].astype(np.int32))
     differ = (dataset.test >= 0) & (candidates[:, 0] != dataset.test)
     if differ.any():
         raise fault(f"has another test item than {dataset.name} for {differ.sum()} users, e.g. user "

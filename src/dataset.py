@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .common.errors import InputError
-from .common.share import WHOLE, Share, SharedPairs
+from .common.share import WHOLE, Share, here
 from .common.variant import REMEDY, dataset_folder, is_masked
 from .common.wording import counted
 from .config import Config
@@ -94,18 +94,21 @@ class Dataset(Interactions):
 
     @property
     def all_user_ids(self) -> np.ndarray:
-        """Original ids of the users of all ranks."""
-        return self.user_ids if self.share is WHOLE else self.share.user_ids
+        """Original ids of all users, of whom some are these."""
+        return self.share.ids(self.user_ids)
+
+    @property
+    def numbers(self) -> np.ndarray:
+        """(num_users,) int64, the place of each user among all."""
+        return self.share.own(np.arange(len(self.all_user_ids)))
 
     @property
     def all_interactions(self) -> int:
-        """Training interactions of all ranks."""
-        return int(self.share.total(self.num_interactions))
+        """Training interactions of all users."""
+        return int(here().total(self.num_interactions))
 
     def of_scored(self, values: np.ndarray) -> np.ndarray:
-        """(scored users of all ranks, ...) of what each rank says about its own `scored`."""
-        if self.share is WHOLE:
-            return values
+        """(all that are scored, ...) of what is said about these `scored`."""
         whole = np.zeros((self.num_users, *values.shape[1:]), values.dtype)
         whole[self.scored] = values
         return self.share.of_all(whole)[self.share.of_all(self.test >= 0)]
@@ -142,12 +145,12 @@ class Dataset(Interactions):
         return self._pairs((self.user, self.item))
 
     def all_pairs(self, of_scored: bool = False) -> PairSet:
-        """PairSet of all that the users of all ranks have had, held-out items included, which evaluation negatives avoid.
+        """PairSet of all that all users have had, held-out items included, which evaluation negatives avoid.
 
         With `of_scored` users who are not scored have none.
         """
         own = self._pairs((self.user, self.item), self.held_pairs, of=self.scored if of_scored else None)
-        return own if self.share is WHOLE else SharedPairs(own, self.share)
+        return self.share.pairs(own)
 
     def _pairs(self, *pairs, of=None):
         if self.dropped is not None:

@@ -6,7 +6,7 @@ A model is named by --model: `ncf`, `mf`, `lightgcn` (the modules of these names
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import mindspore as ms
@@ -15,7 +15,6 @@ from mindspore import Parameter, Tensor, nn, ops
 
 from .common import plugins
 from .common.errors import InputError
-from .common.share import WHOLE, Share
 from .common.terminal import progress
 from .config import Config
 from .constants import MODELS
@@ -129,14 +128,9 @@ class Network(nn.Cell):
         return {**values, **parted(rows, values, cls.SCORED[cls.USER_TABLES:])}
 
     @classmethod
-    def own_values(cls, values: dict, share: Share) -> dict:
-        """Of the parameters of all users those of a rank: its own users' rows and all that is shared."""
-        return {name: share.own(value) if name in cls.of_users() else value for name, value in values.items()}
-
-    @classmethod
-    def all_values(cls, values: dict, share: Share) -> dict:
-        """The parameters of all users, of what each rank has; all ranks ask together."""
-        return {name: share.of_all(value) if name in cls.of_users() else value for name, value in values.items()}
+    def rows_by(cls, taken: Callable[[np.ndarray], np.ndarray], values: dict) -> dict:
+        """The parameters with what `taken` makes of each table of users, such as Share.own or Share.of_all."""
+        return {name: taken(value) if name in cls.of_users() else value for name, value in values.items()}
 
     @classmethod
     def of_users(cls) -> set[str]:
@@ -218,9 +212,9 @@ def build(dataset: Dataset, config: Config) -> Network:
     """
     made = model_class(config.model)
     if not plugins.is_file(config.model):
-        return _of_share(made, dataset, config)
+        return _built(made, dataset, config)
     with plugins.guarded(config.model, "model", "failed"):
-        net = _of_share(made, dataset, config)
+        net = _built(made, dataset, config)
         if (file := plugins.identity(config.model)) not in _TRIED:
             shape = tuple(net(Tensor(np.zeros(2, np.int32)), Tensor(np.zeros((2, 3), np.int32))).shape)
             if shape != (2, 3):
@@ -230,14 +224,11 @@ def build(dataset: Dataset, config: Config) -> Network:
     return net
 
 
-def _of_share(made, dataset, config):
-    """The network of all users, or of several ranks the rank's part of it."""
-    share, items = dataset.share, dataset.num_items
-    if share is WHOLE:
-        return made(dataset.num_users, items, config)
-    everyone, net = (made(number, items, config) for number in (len(dataset.all_user_ids), dataset.num_users))
-    net.set_values(net.own_values(everyone.values(), share))
-    net.shape = everyone.shape
+def _built(made, dataset, config):
+    """The network of everyone, whose first values are drawn together, with the rows of the users of the dataset alone."""
+    net = made(len(dataset.all_user_ids), dataset.num_items, config)
+    for table in (getattr(net, name) for name in net.of_users()):
+        table.set_data(Tensor(dataset.share.own(table.asnumpy())), slice_shape=True)
     return net
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from ..metrics import disclosed_by_unwillingness
 from .errors import InputError
 from .files import atomic_write
+from .share import here
 from .terminal import escaped
 
 if TYPE_CHECKING:
@@ -37,8 +38,9 @@ def as_written(name: str) -> str:
 
 def drawn(draw: Callable, path: str | Path, *arguments) -> None:
     """Draws a picture, see spared."""
-    with spared(path, "picture"):
-        draw(path, *arguments)
+    if here().first:
+        with spared(path, "picture"):
+            draw(path, *arguments)
 
 
 @contextlib.contextmanager

@@ -18,28 +18,24 @@ from ..candidates import counting, evaluation_candidates
 from ..common.errors import InputError
 from ..common.files import atomic_write, read_json, write_json
 from ..common.plugins import plugin_files
-from ..common.ranks import check_ranks, in_ranks, rank_folder
-from ..common.share import Exchange
+from ..common.share import here
 from ..common.stage import Stage
 from ..common.stored import write_table
 from ..common.terminal import RESULT
 from ..common.variant import Variant, decision_files
-from ..config import Config
 from ..consent.unwillingness import data_files, load_stated
 from ..constants import MASKED_MODEL, RATINGS_FILE, USER, eval_file, users_file
 from ..dataset import Dataset, without_test_items
 from ..device_adapter import set_device
-from ..game.decisions import Decisions, consent_behind, dataset_of, decisions_behind
+from ..game.decisions import Decisions, dataset_of, decisions_behind
 from ..network import score, score_all
 from ..options import EVALUATED, MASK
-from ..training.deal import deal, load_share
 from .compare import PERSONAL, TRAINED, comparison_table, made_otherwise, not_comparable
 from .personal import load_serving
 from .recommend import have_had
 
 logger = logging.getLogger("ifrqe")
 
-_USERS = "users.npz"  # of a rank folder
 LOWEST = np.finfo(np.float32).min  # score of what takes no part in a ranking
 
 
@@ -60,7 +56,6 @@ def evaluate(variant: Variant) -> tuple[Dataset, Decisions | None] | None:
     """
     config, model, read = variant.config, variant.model, None
     output = Path(config.output_path)
-    check_ranks(config, {"personal": ("False",), "eval_negatives": ("",)})
     for path in decision_files(config):
         if variant.masked and not path.exists():
             raise InputError(f"{path}: no such file; run preprocess.py first, or set --decisions_path to its results")
@@ -77,7 +72,7 @@ def evaluate(variant: Variant) -> tuple[Dataset, Decisions | None] | None:
     if not stage.is_done():
         read = _evaluate(variant, output, stage)
         stage.finish()
-    if variant.masked:
+    if variant.masked and here().first:
         _compare(output, config)
     return read
 
@@ -100,26 +95,19 @@ def _compare(output, config):
 
 def _evaluate(variant, output, stage):
     begin, config, model = time.perf_counter(), variant.config, variant.model
-    if config.ranks == 1:
-        dataset = dataset_of(variant)
-        said, users = _score(variant, dataset)
-    else:
-        with rank_folder(config) as folder:
-            dataset = deal(config, False, folder, consent_behind(variant))
-            said = in_ranks(config, folder, __name__, "score_in_rank", variant.masked)
-            with np.load(folder / _USERS) as columns:
-                users = dict(columns)
-    found, info = said["metrics"], said["info"]
+    dataset = dataset_of(variant)
+    said, users = _score(variant, dataset)
+    found, info, everyone = said["metrics"], said["info"], len(dataset.all_user_ids)
     decisions = decisions_behind(variant, dataset)
     used, game = _violation(variant, dataset, decisions, found["loss"])
+    names = dataset.all_user_ids[dataset.of_scored(dataset.numbers[dataset.scored])]
     result = {"model": model, "dataset": config.dataset, "seed": config.seed, "epoch": info["epoch"],
               "personal": said["personal"],
-              "num_users": dataset.num_users,
-              **({} if len(dataset.scored) == dataset.num_users else {"num_scored": len(dataset.scored)}),
+              "num_users": everyone, **({} if len(names) == everyone else {"num_scored": len(names)}),
               "num_items": dataset.num_items, "num_interactions": used,
               "num_candidates": said["num_candidates"], **found, **game}
     with atomic_write(output / users_file(model)) as temporary:
-        write_table(pd.DataFrame({USER: dataset.user_ids[dataset.scored], **users}), temporary)
+        write_table(pd.DataFrame({USER: names, **users}), temporary)
     trained = {**info.get("settings", {}), **{key: info.get(key) for key in ("device", "mindspore")}}
     write_json(output / eval_file(model), {
         **result, "ratings_sha256": stage.depends["inputs"][RATINGS_FILE],
@@ -128,21 +116,22 @@ def _evaluate(variant, output, stage):
         "made_with": {key: stage.depends[key] for key in ("code", "mindspore", "device")},
         "seconds": time.perf_counter() - begin})
     line = "  ".join(f"{k} {v:.5g}" if isinstance(v, float) else f"{k} {v}" for k, v in result.items())
-    with open(output / config.eval_file_name, "a", encoding="utf-8") as log:
-        log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}\n")
+    if here().first:
+        with open(output / config.eval_file_name, "a", encoding="utf-8") as log:
+            log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}\n")
     logger.info("%s on %s (%s): %s pairs scored in %.1f s", model, dataset.name, stage.depends["device"],
-                f"{len(dataset.scored) * said['num_candidates']:,}", said["seconds"])
+                f"{len(names) * said['num_candidates']:,}", said["seconds"])
     logger.info("%s", line)
     return dataset, decisions
 
 
 def _score(variant, dataset):
-    """What the model of a Variant makes of a dataset, or of a rank's share of it, and the columns of all users' file."""
+    """What the model of a Variant makes of a dataset, and the columns of all users' file."""
     config, of_all, k = variant.config, dataset.of_scored, variant.config.top_k
     serving = load_serving(dataset, variant)
     net = serving.net
     candidates = evaluation_candidates(dataset, "test", config)
-    counts = counting(candidates)
+    counts = counting(everyones := of_all(candidates))
     if counts is not None:
         logger.info("%s candidates are their user's own test item once more, and do not count", f"{int((~counts).sum()):,}")
     start = time.perf_counter()
@@ -155,7 +144,7 @@ def _score(variant, dataset):
         further["full_{}"] = of_all(ranks_among_untouched(dataset, dataset.test, everything))
     if serving.other is not None:
         net.set_values(serving.other)
-        other = metrics.ranks(score(net, candidates, config.eval_batch_size, dataset.scored), counts)
+        other = metrics.ranks(of_all(score(net, candidates, config.eval_batch_size, dataset.scored)), counts)
         trained, personal = (other, rank) if serving.personal else (rank, other)
         further.update({f"{{}}_{TRAINED}": trained, f"{{}}_{PERSONAL}": personal})
     for name, of_users in further.items():
@@ -163,17 +152,9 @@ def _score(variant, dataset):
         found[name.format(f"ndcg@{k}")] = metrics.ndcg_of_ranks(of_users, k)
     info = {key: serving.info[key] for key in ("epoch", "settings", "device", "mindspore") if key in serving.info}
     said = {"metrics": found, "info": info, "personal": serving.personal, "num_candidates": candidates.shape[1],
-            "seconds": seconds, "candidates_sha256": hashlib.sha256(of_all(candidates).tobytes()).hexdigest()}
+            "seconds": seconds, "candidates_sha256": hashlib.sha256(everyones.tobytes()).hexdigest()}
     return said, {"rank": rank, "loss": metrics.mean_loss(scores, counts),
                   "pos_loss": metrics.cross_entropy(scores)[:, 0]}
-
-
-def score_in_rank(config: Config, folder: Path, exchange: Exchange, masked: bool) -> dict:
-    """What each rank does of `evaluate`; the first leaves what is known of each user."""
-    said, users = _score(Variant(config, masked), load_share(config, False, folder, exchange))
-    if exchange.rank == 0:
-        np.savez(folder / _USERS, **users)
-    return said
 
 
 def _violation(variant, dataset, decisions, loss):
@@ -184,13 +165,14 @@ def _violation(variant, dataset, decisions, loss):
     """
     config = variant.config
     if config.holdout == 1:
-        return dataset.num_interactions, {}
+        return dataset.all_interactions, {}
     b, weight = (decisions.unwillingness, decisions.weight) if decisions is not None else (
         load_stated(dataset, config)[0], config.willingness_weight)
     used = decisions.disclosed if variant.masked else np.ones(len(b), bool)
-    total_wv, wv = (metrics.willingness_violation(kept, b, dataset.num_users) for kept in (np.ones(len(b)), used))
+    total_wv, wv = (float(here().total(metrics.willingness_violation(kept, b, len(dataset.all_user_ids))))
+                    for kept in (np.ones(len(b)), used))
     spent = decisions.record.get("spent_wv") if variant.masked else total_wv
-    return int(used.sum()), {"wv": wv, "spent_wv": spent, "total_wv": total_wv, "willingness_weight": weight,
+    return int(here().total(used.sum())), {"wv": wv, "spent_wv": spent, "total_wv": total_wv, "willingness_weight": weight,
                              "reward": None if weight is None else -loss - weight * wv}
 
 

@@ -68,7 +68,7 @@ def load_serving(dataset: Dataset, variant: Variant, personal: bool | None = Non
     rows = serving.refits(trained_on(dataset, variant), config)
     personal_rows = rows.refitted(own, rows.trained)
     logger.info("%s: personal rows of %s users from %s interactions in %.1f s, kept in memory only", variant.model,
-                f"{dataset.num_users:,}", f"{own.num_interactions:,}", time.perf_counter() - start)
+                f"{len(dataset.all_user_ids):,}", f"{own.all_interactions:,}", time.perf_counter() - start)
     personal = personal or prefers_personal(trained_rows, personal_rows, dataset, variant)
     net.set_values(personal_rows if personal else trained_rows)
     return Serving(net, info, personal, trained_rows if personal else personal_rows)
@@ -85,7 +85,8 @@ def prefers_personal(trained_rows: dict, personal_rows: dict, dataset: Dataset, 
     hits = []
     for values in (trained_rows, personal_rows):
         net.set_values(values)
-        hits.append(metrics.ranks(score(net, candidates, config.eval_batch_size, dataset.scored)) < config.top_k)
+        rank = metrics.ranks(score(net, candidates, config.eval_batch_size, dataset.scored))
+        hits.append(dataset.of_scored(rank) < config.top_k)
     before, after = hits
     gained, lost = int((after & ~before).sum()), int((before & ~after).sum())
     personal = bool(gained - lost > CLEARLY * np.sqrt(gained + lost))

@@ -14,8 +14,7 @@ from ..common.figures import as_written, disclosure_plot, drawn
 from ..common.files import digest
 from ..common.machine import peak_rss_mb
 from ..common.plugins import label, plugin_files
-from ..common.ranks import check_ranks, in_ranks, rank_folder
-from ..common.share import Exchange
+from ..common.share import here
 from ..common.stage import Stage
 from ..common.stored import named, stored
 from ..common.together import Together
@@ -51,25 +50,20 @@ from ..constants import (
 )
 from ..dataset import Dataset
 from ..device_adapter import set_device
-from ..influence_function import OWN_DATA
 from ..metrics import willingness_violation
 from ..options import MASK, TRAINED
 from ..sources.catalogue import text_ids
 from ..training.checkpoint import DIGEST
-from ..training.deal import deal, join, load_share
 from ..training.train import LAST_SUFFIX
 from .anchors import load_model, trained_model
-from .decisions import CONSENT, DISCLOSURE_SHA256, MODEL_SHA256, Decisions, decisions_in
+from .decisions import CONSENT, DISCLOSURE_SHA256, MODEL_SHA256, Decisions
 from .problem import Problem, load_problem
 from .rule import with_reasons
-from .strategies import STRATEGIES, Strategies, find, influence_groups
+from .strategies import Strategies, find, influence_groups
 
 logger = logging.getLogger("ifrqe")
 
 MADE_BY = "made_by"  # key of a masked dataset's dataset.json: the run
-_PART = "disclosure_{}.csv"  # of each rank
-_IN_RANKS = {"strategy": [name for name, strategy in STRATEGIES.items() if strategy.in_ranks], "solver": OWN_DATA,
-             "holdout": (2,)}
 
 
 def preprocess(config: Config) -> None:
@@ -80,7 +74,6 @@ def preprocess(config: Config) -> None:
     """
     if config.holdout == 1:
         raise InputError("--holdout 1: leaves no validation item for the influences; give 2, or 0 to hold out nothing")
-    check_ranks(config, _IN_RANKS)
     strategy = find(config.strategy)
     inputs = data_files(config) + plugin_files(config.model, config.strategy, config.solver)
     if strategy.needs_model and config.holdout:
@@ -100,7 +93,9 @@ def preprocess(config: Config) -> None:
     _check_target(config, target)
     with Together(config) as files:
         with files.write(OUTPUT, disclosed) as disclosure:
-            dataset, decisions = (_decide if config.ranks == 1 else _decide_in_ranks)(config, device, disclosure)
+            problem = load_problem(config)
+            dataset, decisions = problem.dataset, decide(problem, config, device)
+            decisions.write(disclosure, dataset)
         record, decided = decisions.record, time.perf_counter()
         record.update({DISCLOSURE_SHA256: digest(disclosure), CONSENT: dataset.consent.as_json()})
         write_masked_dataset(config, dataset, dataset.rows[decisions.disclosed], files, {
@@ -118,21 +113,12 @@ def preprocess(config: Config) -> None:
     logger.info("masked dataset written to %s, decisions to %s", target, output / disclosed)
 
 
-def _decide(config, device, path, dataset=None):
-    """The Dataset, or a rank's share of it that is given, and the Decisions, which are written to `path`."""
-    problem = load_problem(config, dataset)
-    decisions = decide(problem, config, device)
-    decisions.write(path, problem.dataset)
-    return problem.dataset, decisions
-
-
 def decide(problem: Problem, config: Config, device: str) -> Decisions:
     """The Decisions about a Problem, with their record and reasons; nothing is written. Raises as load_model does."""
     dataset, strategy = problem.dataset, find(config.strategy)
     model = load_model(dataset, config) if strategy.needs_model else None
-    logger.info("mask of %s (%s%s): %s interactions of %s users, strategy %s%s", dataset.name, device,
-                f", {dataset.share.size} ranks" if dataset.share.size > 1 else "", f"{dataset.all_interactions:,}",
-                f"{len(dataset.all_user_ids):,}", config.strategy,
+    logger.info("mask of %s (%s): %s interactions of %s users, strategy %s%s", dataset.name, device,
+                f"{dataset.all_interactions:,}", f"{len(dataset.all_user_ids):,}", config.strategy,
                 f", solver {config.solver} at {counted(len(model[0]), 'epoch')}" if model and strategy.otherwise else "")
     strategies = Strategies(problem, model, config, device)
     decisions = strategies(config.strategy, config.wv_budget, config.willingness_weight)
@@ -142,25 +128,10 @@ def decide(problem: Problem, config: Config, device: str) -> Decisions:
     return decisions
 
 
-def _decide_in_ranks(config, device, path):
-    """What _decide returns and writes, by several ranks."""
-    with rank_folder(config) as folder:
-        dataset = deal(config, False, folder, unwillingness=True)
-        record = in_ranks(config, folder, __name__, "decide_in_rank", device)
-        join(folder, [_PART.format(k) for k in range(config.ranks)], path)
-    return dataset, decisions_in(path, record, dataset)
-
-
-def decide_in_rank(config: Config, folder: Path, exchange: Exchange, device: str) -> dict:
-    """What each rank does of `preprocess`: leaves its part of disclosure.csv, and returns the record."""
-    own = load_share(config, False, folder, exchange)
-    return _decide(config, device, folder / _PART.format(exchange.rank), own)[1].record
-
-
 def _record(config, problem, model, decisions, seconds):
     """What preprocess.json says."""
     dataset, disclosed, strategy = problem.dataset, decisions.disclosed, find(config.strategy)
-    total, played, counts = dataset.share.total, decisions.expected is not None, decisions.counts(dataset)
+    total, played, counts = here().total, decisions.expected is not None, decisions.counts(dataset)
     seen = disclosed | ~dataset.yardstick if strategy.needs_model else disclosed
     spent = float(total(willingness_violation(seen, problem.unwillingness, counts["num_users"])))
     why = (dataset.dropped or NONE_DROPPED).why
@@ -177,13 +148,13 @@ def _record(config, problem, model, decisions, seconds):
             "wv_budget": config.wv_budget if config.willingness_weight is None or not played else None,
             "veto": config.veto, "vetoed": vetoed, "withdrawn": withdrawn, "too_few_rows": too_few,
             "num_scored": int(total(len(dataset.scored))),
-            "peak_rss_mb": float(dataset.share.each(peak_rss_mb()).max())}
+            "peak_rss_mb": float(here().each(peak_rss_mb()).max())}
 
 
 def _report(dataset, decisions):
     """Says in the log what came of it."""
     disclosed, record, weight = decisions.disclosed, decisions.record, decisions.weight
-    total, every = dataset.share.total, dataset.all_interactions
+    total, every = here().total, dataset.all_interactions
     number = int(total(disclosed.sum()))
     logger.info("disclosed: %s of %s interactions (%.1f%%), wv %.4f of %.4f (%.1f%%)%s; trained on to find that out: "
                 "%.4f", f"{number:,}", f"{every:,}", 100 * number / every, record["wv"], record["total_wv"],

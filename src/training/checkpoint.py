@@ -11,6 +11,7 @@ from mindspore import Tensor
 from ..common.errors import InputError
 from ..common.files import atomic_write, digest
 from ..common.plugins import label
+from ..common.share import here
 from ..common.stored import stored
 from ..common.variant import ratings_path
 from ..consent.allowed import Consent
@@ -38,6 +39,8 @@ def save_checkpoint(path, sets, info):
 
     `sets`: dict of prefix to dict of name to array, as Network.values() gives; `info`: dict of what belongs to them.
     """
+    if not here().first:
+        return
     values = in_one(sets)
     parameters = [{"name": name, "data": Tensor(value)} for name, value in values.items()]
     info = {**info, DIGEST: parameters_sha256(values)}
@@ -161,7 +164,7 @@ def load_sets(path, dataset, variant):
         veto = " --veto" + "".join(f" --{key} {value}" for key, value in said.items() if key in config.given - {"veto"})
         check_checkpoint(path, info, {"rows_sha256": dataset.rows_sha256()},
                          f"train anew with {command} --overwrite{veto if config.veto else ''}")
-    sets = {prefix: net.own_values(with_prefix(values, prefix), dataset.share)
+    sets = {prefix: net.rows_by(dataset.share.own, with_prefix(values, prefix))
             for prefix in (BEST, *map(ANCHOR.format, info["anchor_epochs"]))}
     shapes = {name: value.shape for name, value in net.values().items()}
     if any({name: value.shape for name, value in one.items()} != shapes for one in sets.values()):

@@ -5,7 +5,6 @@ one with the lowest cross-entropy of the validation item is the anchor: influenc
 before it. Past the anchor the network still ranks better, but becomes over-confident, and s (1 - s) in its Hessian no longer
 tells how firmly a prediction stands. See docs/maths.md, section 3.
 """
-import contextlib
 import logging
 import time
 from datetime import timedelta
@@ -21,8 +20,7 @@ from ..common.errors import InputError
 from ..common.figures import drawn, learning_curve
 from ..common.files import digest, read_json, write_json, write_text
 from ..common.plugins import plugin_files
-from ..common.ranks import in_ranks, rank_folder
-from ..common.share import WHOLE
+from ..common.share import here
 from ..common.stage import Stage
 from ..common.variant import Variant, check_mask, dataset_files, dataset_folder, decision_files
 from ..consent.withdrawn import head_of, read_requests, withdrawn_path
@@ -32,7 +30,6 @@ from ..device_adapter import set_device
 from ..network import build, score
 from ..options import TRAINED
 from .checkpoint import ANCHOR, BEST, check_checkpoint, load_sets, read_checkpoint, save_checkpoint, with_prefix
-from .deal import deal, load_share
 from .trainer import Trainer, train_on
 
 logger = logging.getLogger("ifrqe")
@@ -72,18 +69,14 @@ def train(variant):
     if stage.is_done():
         return
     checkpoint.parent.mkdir(parents=True, exist_ok=True)  # a path that cannot be written is better known now than later
-    with contextlib.nullcontext() if config.ranks == 1 else rank_folder(config) as folder:
-        if folder is not None:
-            dataset = deal(config, variant.masked, folder)
-        elif dataset is None:
-            dataset = load_dataset(config, variant.masked)
-        inputs = stage.depends["inputs"]
-        info = {"model": model, "dataset": config.dataset, "holdout": config.holdout, "ratings_sha256": inputs[RATINGS_FILE],
-                **({"held_out_sha256": inputs[HELD_OUT_FILE]} if HELD_OUT_FILE in inputs else {}), "device": device,
-                "mindspore": stage.depends["mindspore"], "settings": stage.depends["settings"],
-                **head_of(read_requests(config)), "rows_sha256": dataset.rows_sha256(), "consent": dataset.consent.as_json()}
-        record = (_train(dataset, variant, info) if folder is None else
-                  in_ranks(config, folder, __name__, "train_in_rank", variant.masked, info))
+    if dataset is None:
+        dataset = load_dataset(config, variant.masked)
+    inputs = stage.depends["inputs"]
+    info = {"model": model, "dataset": config.dataset, "holdout": config.holdout, "ratings_sha256": inputs[RATINGS_FILE],
+            **({"held_out_sha256": inputs[HELD_OUT_FILE]} if HELD_OUT_FILE in inputs else {}), "device": device,
+            "mindspore": stage.depends["mindspore"], "settings": stage.depends["settings"],
+            **head_of(read_requests(config)), "rows_sha256": dataset.rows_sha256(), "consent": dataset.consent.as_json()}
+    record = _train(dataset, variant, info)
     write_json(result, {**record, **({RECOMMENDED: recommended} if recommended else {})})
     stage.finish()
 
@@ -100,13 +93,8 @@ def _recommended(variant):
     return read_json(path, "remove it").get("best_epoch" if said["holdout"] == 2 else RECOMMENDED)
 
 
-def train_in_rank(config, folder, exchange, masked, info):
-    """What each rank does of `train`; see common.ranks.in_ranks."""
-    return _train(load_share(config, masked, folder, exchange), Variant(config, masked), info)
-
-
 def _train(dataset, variant, info):
-    """Trains on a dataset, or on a rank's share of it, and writes the checkpoint; returns what train_MODEL.json says."""
+    """Trains on a dataset and writes the checkpoint; returns what train_MODEL.json says."""
     if not dataset.all_interactions:
         raise InputError(f"dataset {dataset.name}: holds no training interaction; "
                          + ("raise --wv_budget in preprocess.py, or take back vetoes" if variant.masked
@@ -120,16 +108,15 @@ def _train(dataset, variant, info):
     run.run_epochs()
     run.save(variant.checkpoint)
     best, config = run.best.record["epoch"], run.config
-    if dataset.share.rank == 0:
-        drawn(learning_curve, run.result.with_suffix(".png"), run.history, f"ndcg@{config.top_k}",
-              f"{variant.model} on {dataset.name}", best, run.anchor.record["epoch"])
+    drawn(learning_curve, run.result.with_suffix(".png"), run.history, f"ndcg@{config.top_k}",
+          f"{variant.model} on {dataset.name}", best, run.anchor.record["epoch"])
     logger.info("%s: epoch %d (%s), written to %s", variant.model, best,
                 "the last" if dataset.validation is None else f"best by validation {run.best.metric}", variant.checkpoint)
     return run.record(time.perf_counter() - start)
 
 
 class Run:
-    """A training of a Variant on a Dataset, or a rank's share of it; what it needs to go on is kept beside the checkpoint.
+    """A training of a Variant on a Dataset; what it needs to go on is kept beside the checkpoint.
 
     `info`: what the checkpoints are to say about it.
     """
@@ -144,13 +131,13 @@ class Run:
 
     def announce(self):
         """Logs what is trained, on what and how."""
-        trainer, config, share = self.trainer, self.config, self.dataset.share
-        parameters = trainer.net.all_values(trainer.net.values(), share).values()
+        trainer, config = self.trainer, self.config
+        parameters = trainer.net.rows_by(self.dataset.share.of_all, trainer.net.values()).values()
         as_asked = trainer.batch_size == config.batch_size
-        logger.info("%s on %s (%s%s): %s training interactions, %s parameters, %d epochs of %d steps, batch_size %d%s",
+        logger.info("%s on %s (%s): %s training interactions, %s parameters, %d epochs of %d steps, batch_size %d%s",
                     self.variant.model, self.dataset.name, self.info["device"],
-                    f", {share.size} ranks" if share.size > 1 else "", f"{self.dataset.all_interactions:,}",
-                    f"{sum(value.size for value in parameters):,}", config.train_epochs, trainer.steps, trainer.batch_size,
+                    f"{self.dataset.all_interactions:,}", f"{sum(value.size for value in parameters):,}",
+                    config.train_epochs, trainer.steps, trainer.batch_size,
                     "" if as_asked else f" instead of {config.batch_size}, for --min_steps {config.min_steps}")
         if trainer.steps < FEW_STEPS and as_asked:
             logger.warning("--batch_size %d: leaves %d steps an epoch, in which a model may learn little; without it a "
@@ -174,9 +161,8 @@ class Run:
             left = timedelta(seconds=round(elapsed / (epoch.number - done) * (config.train_epochs - epoch.number)))
             shown = "  ".join(f"{key} {value:.4f}" for key, value in record.items() if key not in ("epoch", "seconds"))
             logger.info("epoch %3d/%d  %s  %6.1f s  ETA %s", epoch.number, config.train_epochs, shown, elapsed, left)
-            if self.dataset.share.rank == 0:
-                table = pd.DataFrame(self.history).to_csv(index=False, lineterminator="\n")
-                write_text(self.result.with_suffix(".csv"), table)
+            table = pd.DataFrame(self.history).to_csv(index=False, lineterminator="\n")
+            write_text(self.result.with_suffix(".csv"), table)
             self.save(self.path, moving=True)
         if number < config.train_epochs:
             logger.info("no better validation %s for %d epochs: stopped after epoch %d", self.best.metric, config.patience,
@@ -195,10 +181,9 @@ class Run:
             sets.update({f"epoch{k}.": values for k, values in enumerate(trainer.recent)})
             sets.update({f"gathered{epoch}.": values for epoch, values in self.anchor.gathered.items()})
             kept = {"history": self.history, "recent": len(trainer.recent), "gathered": list(self.anchor.gathered)}
-        sets = {prefix: trainer.net.all_values(values, trainer.share) for prefix, values in sets.items()}
-        if trainer.share.rank == 0:
-            save_checkpoint(path, sets, {**self.info, "epoch": self.best.record["epoch"],
-                                         "anchor_epochs": list(self.anchor.kept), **kept})
+        sets = {prefix: trainer.net.rows_by(self.dataset.share.of_all, values) for prefix, values in sets.items()}
+        save_checkpoint(path, sets, {**self.info, "epoch": self.best.record["epoch"],
+                                     "anchor_epochs": list(self.anchor.kept), **kept})
 
     def find_interrupted(self):
         """With --resume: puts back the state after the last finished epoch, if there is one.
@@ -227,7 +212,7 @@ class Run:
         trainer = self.trainer
 
         def own(prefix):
-            return trainer.net.own_values(with_prefix(values, prefix), trainer.share)
+            return trainer.net.rows_by(self.dataset.share.own, with_prefix(values, prefix))
 
         self.history = info["history"]
         trainer.recent = [own(f"epoch{k}.") for k in range(info["recent"])]
@@ -246,7 +231,7 @@ class Run:
         dataset, config, trainer = self.dataset, self.config, self.trainer
         best = {key: value for key, value in self.best.record.items() if key not in ("epoch", "loss", "pos_loss", "seconds")}
         steps, spent = trainer.steps * len(self.history), sum(record["seconds"] for record in self.history)
-        shared = {} if trainer.share is WHOLE else {"ranks": trainer.share.size, "bytes_per_step": trainer.cell.bytes_sent}
+        shared = {"ranks": here().size, "bytes_per_step": trainer.cell.bytes_sent} if here().size > 1 else {}
         return {"model": self.variant.model, "dataset": config.dataset, "seed": config.seed,
                 "num_users": len(dataset.all_user_ids), "num_items": dataset.num_items,
                 "num_interactions": dataset.all_interactions, "device": self.info["device"],
