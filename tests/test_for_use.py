@@ -15,7 +15,6 @@ from src.common.seeds import over_seeds
 from src.common.variant import asked
 from src.constants import train_file
 from src.dataset import LEAST, load_dataset
-from src.evaluation.withdraw import withdraw
 from src.game import ask_first
 from src.game.decisions import ALONE, decided, read_decisions
 from src.game.preprocess import preprocess
@@ -55,8 +54,9 @@ def use(settings, *more, strategy="ask-first"):
     return config.replace(masked=True)
 
 
-@pytest.mark.parametrize("strategy", [*BASELINES, *PLAYED])
-@pytest.mark.parametrize("more", [[], ["--veto", "--willingness_file"]])
+@pytest.mark.parametrize("strategy, more", [
+    *((strategy, ["--veto", "--willingness_file"]) for strategy in (*BASELINES, *PLAYED)),
+    *(pytest.param(strategy, [], marks=pytest.mark.slow) for strategy in (*BASELINES, *PLAYED))])
 def test_every_strategy_decides_every_interaction(settings, rows, tmp_path, strategy, more):
     rules = tmp_path / "rules.csv"
     last = [i for u, i, _ in rows if u == 6][-1]
@@ -162,24 +162,6 @@ def test_the_programs_answer(settings, capsys, tmp_path, caplog):
     assert not any("held_out" in name for name in receipt["files"])
     assert "Kept aside" not in path.with_suffix(".html").read_text()
     assert all(check["ok"] for check in said(verify_receipt=str(path))["checks"])
-
-
-@pytest.mark.parametrize("lines", [["7,{last}"], ["7,"], ["1,"]])
-def test_what_is_withdrawn_goes_from_all_and_the_last_one_is_like_any_other(settings, rows, tmp_path, lines):
-    config = use(settings)
-    last = [i for u, i, _ in rows if u == 7][-1]
-    request = tmp_path / "request.csv"
-    request.write_text("user_id,item_id\n" + "\n".join(lines).format(last=last) + "\n")
-    before = pairs(tmp_path / "data" / "masked_tiny" / "ratings.csv")
-    withdraw(asked(config.replace(withdraw=str(request))))
-    gone = {(u, i) for u, i, _ in rows if f"{u}," in lines[0] and (lines[0][-1] == "," or i == last)}
-    assert pairs(tmp_path / "data" / "masked_tiny" / "ratings.csv") == [pair for pair in before if pair not in gone]
-    dataset, found = decided(config)
-    assert len(dataset.user) == len(rows) - len(gone) == len(found.disclosed)
-    evaluate_and_report(config)  # all still fits together
-    train(asked(config.replace(overwrite=True)))
-    preprocess(config.replace(overwrite=True))
-    assert not set(pairs(tmp_path / "data" / "masked_tiny" / "ratings.csv")) & gone
 
 
 def test_a_masked_folder_is_of_one_holdout_and_goes_with_it(settings, tmp_path):

@@ -49,7 +49,7 @@ def test_the_test_item_is_a_rival_of_the_validation_item(ratings, settings):
 
 
 def test_full_ranking_is_among_all_items_not_touched(cpu, ratings, settings, tmp_path):
-    for flags in (["--eval_batch_size", 1], ["--eval_batch_size", 50], ["--holdout", 1]):
+    for flags in (["--eval_batch_size", 50], ["--eval_batch_size", 1, "--holdout", 1]):
         config = settings(*SMALL, "--eval_mode", "full", *flags)
         train(asked(config))
         evaluate(asked(config))

@@ -117,7 +117,7 @@ def test_every_altered_byte_is_found(run, receipt, tmp_path):
     path, content = tmp_path / receipt.name, receipt.read_bytes()
     altered = [content.replace(b"false", b"true", 1), content.replace(b'"format": 1', b'"format":  1'), content[:-1],
                content + b" ", b"", b"[]", b"{}", b"\xff" + content, content.replace(b"{", b'{"made": 1,', 1)]
-    for place in np.linspace(0, len(content) - 1, 150).astype(int):
+    for place in np.linspace(0, len(content) - 1, 40).astype(int):
         for put in (bytes([content[place] ^ 1]), b" " + content[place:place + 1], b""):
             altered.append(content[:place] + put + content[place + 1:])
     for found in altered:

@@ -124,7 +124,8 @@ def request_of(run, what):
     return user, [f"{name},{own.item_ids[item]}"], "user_id,item_id", {(name, int(own.item_ids[item]))}
 
 
-@pytest.mark.parametrize("what", ["pair", "test", "validation", "genre", "user"])
+@pytest.mark.parametrize("what", [
+    "validation", "user", *(pytest.param(what, marks=pytest.mark.slow) for what in ("pair", "test", "genre"))])
 def test_what_is_taken_back_leaves_every_file_and_model(cpu, run, what):
     user, lines, header, gone = request_of(run, what)
     folder = Path(run.output_path).parent
@@ -242,43 +243,17 @@ def test_options_that_a_shared_file_has_by_now_hinder_no_request(cpu, run):
     assert len(read_requests(run)) == 1
 
 
-def test_no_later_mask_discloses_it_nor_what_is_withheld_of_a_user_who_left(cpu, run):
-    before, ratings = disclosed(run), pairs(run, SOURCE)
-    pair, leaving = listed(before)[3], int(before.user_ids[before.user[-1]])
-    take_back(run, f"{pair[0]},{pair[1]}", f"{leaving},")
-    plain = run.replace(masked=False, veto=False, strategy="none", wv_budget=1.0)
-    preprocess(plain)
-    gone, dataset = {pair, *(p for p in ratings if p[0] == leaving)}, load_dataset(plain)
-    assert sorted(pairs(run, MASKED) + pairs(run, HELD_OUT)) == sorted(p for p in ratings if p not in gone)
-    assert len(dataset.dropped.user) == len(gone) and set(read_decisions(plain, dataset).barred) == {"withdrawn 1"}
-    listing = table(run, DISCLOSURE)
-    assert set(pairs_of(listing[listing.reason == "withdrawn 1"])) == gone
-
-
-def test_what_is_allowed_again_waits_for_the_next_training_and_mask(cpu, run):
-    pair = listed(disclosed(run))[3]
-    line, plain = f"{pair[0]},{pair[1]}", Variant(run.replace(masked=False))
+def test_the_program_allows_again_what_was_taken_back(cpu, run):
+    """All else about requests in a row, and the masks that follow, is in test_change_of_mind.py."""
+    line = ",".join(map(str, pair := listed(disclosed(run))[3]))
     take_back(run, line)
-    before, request = state_of(run), asking(run, line).withdraw
+    request = asking(run, line).withdraw
     with refused("--allow", "--withdraw"):
         load_config(flags(run, "--allow", request, "--withdraw", request), program="run_train")
     main(run_train, "run_train", "", flags(run, "--allow", request, "--log_level", "quiet"))
-    after = state_of(run)
-    assert {name for name in after if after[name] != before.get(name)} == {
-        "data/simulation/withdrawn.jsonl", "data/simulation/dataset.json"}
     _, again = read_requests(run)
     assert again["allows"] and again["interactions"] == [list(pair)] and again["models"] == [] and not again["after"]
     assert record_of(run, "data/simulation/dataset.json")["withdrawals"] == {"requests": 2, "head_sha256": again["sha256"]}
-    for _, dataset, _ in models(run):  # what there is stays without it
-        assert pair not in listed(dataset)
-    with refused("NCF.ckpt", "train.py --dataset simulation --overwrite"):
-        preprocess(plain.config)
-    train(plain)
-    preprocess(plain.config.replace(strategy="none", wv_budget=1.0))
-    assert pair in listed(dataset_of(plain)) and pair in listed(disclosed(run))
-    take_back(run.replace(masked=False), line)  # and it can be taken back again
-    assert pair not in listed(dataset_of(plain)) and pair not in listed(disclosed(run))
-    assert "withdrawn 3" in set(table(run, DISCLOSURE).reason)
 
 
 def test_what_cannot_be_carried_out_changes_nothing(cpu, run):
@@ -290,12 +265,6 @@ def test_what_cannot_be_carried_out_changes_nothing(cpu, run):
         with refused("request.csv", named):
             take_back(run, *lines, header=header)
         assert state_of(run) == before
-
-
-def test_a_request_that_names_the_plain_model_goes_through_both(cpu, run):
-    take_back(run.replace(masked=False), ",".join(map(str, listed(disclosed(run))[2])))
-    assert record_of(run)["model"] == "NCF" and sorted(read_requests(run)[0]["after"]) == [
-        "IFRQE.ckpt", "NCF.ckpt", "disclosure.csv", "held_out.csv", "ratings.csv"]
 
 
 @pytest.mark.parametrize("mask", ["none", "another"])
