@@ -42,7 +42,7 @@ def own(tmp_path):
     return write
 
 
-@pytest.mark.parametrize("model", [pytest.param("mf", marks=pytest.mark.slow), "lightgcn", "mine"])
+@pytest.mark.parametrize("model", [*(pytest.param(name, marks=pytest.mark.slow) for name in ("mf", "lightgcn")), "mine"])
 def test_every_stage_runs_with_it(cpu, ratings, settings, tmp_path, own, caplog, monkeypatch, model):
     from eval import evaluate_and_report
     name = MODELS.get(model, model)

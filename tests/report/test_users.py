@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from eval import evaluate_and_report
 from src.common.variant import asked
@@ -60,6 +61,7 @@ def test_what_is_vetoed_is_in_the_report_only_if_asked_for(cpu, copied):
         assert ("vetoed is left out here" in page) != shown
 
 
+@pytest.mark.slow
 def test_a_withdrawal_makes_no_veto_of_what_others_are_unwilling_with(cpu, copied):
     config = copied.replace(veto=False, report_vetoed=False)
     train(asked(config))
