@@ -1,6 +1,7 @@
 """What is to be decided, and what of it fits within a limit if it is taken in order. See docs/maths.md, section 11."""
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,8 @@ from ..consent.unwillingness import load_stated
 from ..dataset import Dataset, load_dataset
 
 SLACK = 1 + 1e-12  # times the limit: what exceeds it by rounding fits
+SORTED = 1 << 22  # keys that are sorted at a time, about
+_SAMPLE = 1 << 16
 
 
 @dataclass
@@ -35,6 +38,38 @@ def load_problem(config: Config, dataset: Dataset | None = None) -> Problem:
     return Problem(dataset, *load_stated(dataset, config))
 
 
+def _sums(key, weight):
+    """A function of a value to the sum of the weights of all keys up to it, the last of these keys, and the first beyond.
+
+    So that memory is for few of them, they are sorted part by part; sums are as if they were sorted together.
+    """
+    n, number = len(key), min(256, len(key) // SORTED + 1)
+    some = np.sort(key[::1 + n // _SAMPLE])
+    edges = np.unique(some[len(some) * np.arange(1, number) // number])
+    of_part = np.concatenate([np.searchsorted(edges, key[k:k + _SAMPLE]).astype(np.uint8) for k in range(0, n + 1, _SAMPLE)])
+    before, low, high = [0.0], [], []  # sum of the weights before each part, its first key and its last
+
+    @functools.lru_cache(1)
+    def part(k):
+        place = np.flatnonzero(of_part == k)
+        place = place[np.argsort(key[place], kind="stable")]
+        return key[place], np.cumsum(np.append(before[k], weight[place]))
+
+    for k in range(len(edges) + 1):
+        keys, sums = part(k)
+        before.append(sums[-1])
+        low.append(keys[0] if len(keys) else np.inf)
+        high.append(keys[-1] if len(keys) else -np.inf)
+
+    def look(value):
+        k = int(np.searchsorted(edges, value))
+        keys, sums = part(k)
+        place = int(np.searchsorted(keys, value, side="right"))
+        return (sums[place], keys[place - 1] if place else max(high[:k], default=-np.inf),
+                keys[place] if place < len(keys) else min(low[k + 1:], default=np.inf))
+    return look
+
+
 def prefixes(key: np.ndarray, weight: np.ndarray, limits: list[float]) -> list[tuple[float, float, float]]:
     """For each limit the longest prefix of everyone's, in ascending order of a key, whose weights sum to it at most.
 
@@ -47,12 +82,10 @@ def prefixes(key: np.ndarray, weight: np.ndarray, limits: list[float]) -> list[t
         For each the largest key in the prefix, -inf if it is empty; the smallest beyond it, inf if all fit; and the sum
         of its weights.
     """
-    order = np.argsort(key, kind="stable")
-    key, sums = key[order], np.concatenate([[0.0], np.cumsum(weight[order])])
+    own = _sums(key, weight)
 
-    def look(value):  # sum of the weights of all whose keys are at most `value`; the last key among them, the first beyond
-        k = int(np.searchsorted(key, value, side="right"))
-        each = here().each(np.array([sums[k], key[k - 1] if k else -np.inf, key[k] if k < len(key) else np.inf]))
+    def look(value):  # of all ranks
+        each = here().each(np.array(own(value)))
         return each[:, 0].sum(), each[:, 1].max(), each[:, 2].min()
 
     def within(limit):
@@ -77,13 +110,17 @@ def first_within(limit: float, keys: tuple[np.ndarray, ...], weight: np.ndarray,
 
     Args:
         limit: largest sum of the weights, (n,) float64, at least 0.
-        keys: (n,) arrays; no two interactions agree in all. Where the first is inf it is left out.
+        keys: (n,) arrays, but for the first also functions of places to (k,) values; no two interactions agree in all. Where
+            the first is inf it is left out.
         one_more: whether the first that does not fit comes in too.
     """
-    chosen, tied, limit = np.zeros(len(weight), bool), keys[0] < np.inf, limit * SLACK
+    chosen, limit = np.zeros(len(weight), bool), limit * SLACK
+    at = slice(None) if (keys[0] < np.inf).all() else np.flatnonzero(keys[0] < np.inf)  # what is neither in nor out yet
     for key in keys:
-        ((last, out, spent),) = prefixes(key[tied].astype(np.float64), weight[tied], [limit])
-        chosen |= tied & (key <= last)
-        tied &= key == out
+        own = key(at) if callable(key) else key[at]
+        ((last, out, spent),) = prefixes(own.astype(np.float64, copy=False), weight[at], [limit])
+        chosen[at] = own <= last
+        at = np.flatnonzero(own == out) if isinstance(at, slice) else at[own == out]
         limit -= spent
-    return chosen | tied if one_more else chosen
+    chosen[at] = one_more
+    return chosen

@@ -125,7 +125,8 @@ def in_order(key: Callable[[Strategies], np.ndarray]) -> Callable:
     """The `decide` of a baseline, by a function of Strategies to the first key of first_within; the second is the place."""
     def decide(strategies, budget, _=None):
         problem, dataset = strategies.problem, strategies.problem.dataset
-        keys, b = (key(strategies), dataset.share.positions(dataset.num_interactions)), problem.unwillingness
+        keys = key(strategies), lambda at: dataset.share.positions(dataset.num_interactions)[at]
+        b = problem.unwillingness
         return Decisions(first_within(problem.limit(budget), keys, b), b)
     return decide
 
