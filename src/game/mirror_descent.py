@@ -44,9 +44,10 @@ def mirror_descent(payoff: np.ndarray, prior: float, rounds: int, rate: float, s
     """
     payoff = np.atleast_2d(np.asarray(payoff, np.float64))
     n = payoff.shape[1]
-    average, used, user = np.empty(n), np.empty(n), np.arange(n) if user is None else user
+    average, used = np.empty(n), np.empty(n)
     ends = np.arange(_BLOCK, n + _BLOCK, _BLOCK).clip(max=n)
-    ends = np.unique(np.searchsorted(user, user[ends - 1], side="right"))  # none parts a user's
+    if user is not None:
+        ends = np.unique(np.searchsorted(user, user[ends - 1], side="right"))  # none parts a user's
 
     def block(place):
         step = rate * payoff[:, place] / 2

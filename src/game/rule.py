@@ -101,9 +101,11 @@ def with_reasons(decisions: Decisions, problem: Problem, config: Config) -> None
     if decisions.record["strategy"] in STRATEGIES and known(decisions).sees_validation:
         bases.append(ALONE)
         base = np.where(problem.dataset.informed, base, len(bases) - 1)
-    code, place = np.unique(base + len(bases) * np.maximum(problem.line, 0).astype(np.int64), return_inverse=True)
-    reasons = [bases[k % len(bases)] + (f", {file}:{k // len(bases)}" if k >= len(bases) else "") for k in code.tolist()]
-    decisions.reason = pd.Categorical(reasons)[place]
+    found = base + len(bases) * np.maximum(problem.line, 0)
+    occurs = np.bincount(found) > 0
+    reasons = [bases[k % len(bases)] + (f", {file}:{k // len(bases)}" if k >= len(bases) else "")
+               for k in np.flatnonzero(occurs).tolist()]
+    decisions.reason = pd.Categorical(reasons)[(np.cumsum(occurs) - 1)[found]]
     if dropped is not None:
         beside = stored(dataset_folder(config) / UNWILLINGNESS_FILE).name
         decisions.barred = barred_by(dropped, {

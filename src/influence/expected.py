@@ -66,8 +66,8 @@ def expected_influence(influence, dataset, fit=True):
         if number < LEAST:
             break
         mean = total(known.sum(0)) / number
-        away = known - mean
-        moments = total(away.T @ away) / number
+        known -= mean  # in place: it is the largest array of the stage
+        moments = total(known.T @ known) / number
         spread = np.sqrt(np.diag(moments))
         if not (spread > 0).all():
             break

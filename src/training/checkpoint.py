@@ -42,7 +42,7 @@ def save_checkpoint(path, sets, info):
     if not here().first:
         return
     values = in_one(sets)
-    parameters = [{"name": name, "data": Tensor(value)} for name, value in values.items()]
+    parameters = [{"name": name, "data": Tensor.from_numpy(np.ascontiguousarray(value))} for name, value in values.items()]
     info = {**info, DIGEST: parameters_sha256(values)}
     with atomic_write(path) as temporary:
         temporary.touch()
@@ -70,7 +70,7 @@ def parameters_sha256(values):
     state = hashlib.sha256()
     for name in sorted(values):
         state.update(f"{name} {values[name].dtype} {values[name].shape}\0".encode())
-        state.update(np.ascontiguousarray(values[name]).tobytes())
+        state.update(np.ascontiguousarray(values[name]).ravel())
     return state.hexdigest()
 
 

@@ -18,7 +18,7 @@ from .steps import TrainSteps
 
 DIVERGED = 2 * np.log(2)  # mean loss, in nats: twice that of a model that gives every item the probability 1/2
 STEPS_PER_CALL = 1000  # steps of one graph call: long enough that the call costs nothing, short enough for a progress bar
-PART = 1 << 24  # positives whose samples are in memory at a time, and as many more that are drawn meanwhile
+PART = 10_000_000  # positives whose samples are in memory at a time, and as many more that are drawn meanwhile
 
 
 def learning_rates(peak, steps_per_epoch, epochs, warmup_epochs):
