@@ -5,6 +5,7 @@ RATINGS_FILE = "ratings.csv"
 HELD_OUT_FILE = "held_out.csv"  # of a masked dataset: what scores models, beside ratings.csv, which may train them
 MOVIES_FILE = "movies.csv"
 ARRAYS = USERS_FILE, INTERACTIONS_FILE, TIMES_FILE = "users.csv", "interactions.npy", "times.npy"  # see sources/arrays.py
+USES_FILE = "uses.npy"  # of a masked dataset: (rows of its source's table,) int8, see Dataset.uses
 UNWILLINGNESS_FILE = "unwillingness.csv"
 WITHDRAWN_FILE = "withdrawn.jsonl"
 WITHDRAW_FILE = "withdraw.json"

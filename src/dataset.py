@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .common.errors import InputError
-from .common.share import WHOLE, Share, here
+from .common.share import here
 from .common.variant import REMEDY, dataset_folder, is_masked
 from .common.wording import counted
 from .config import Config
@@ -23,9 +23,8 @@ from .consent.allowed import TOO_FEW, VETO, WAITS, Consent, Dropped
 from .consent.unwillingness import stated
 from .consent.withdrawn import check_head, read_requests, taken_back, taken_since
 from .constants import DATASET_FILE, HELD_OUT_FILE, HOLDOUT
-from .history import History
 from .sources.interactions import Ids, Interactions, ordered, read_interactions, read_masked
-from .stat_utils import PairSet
+from .stat_utils import PairSet, parts, take
 
 logger = logging.getLogger("ifrqe")
 
@@ -38,19 +37,17 @@ class Dataset(Interactions):
 
     validation: (num_users,) int32, the validation items, -1 for none; None if only the test item is held out.
     test: (num_users,) int32, the test items, -1 for none; None for those that may not look at them.
-    held_out: (num_users, holdout) int64, rows of ratings.csv of both, in order of time, -1 for none; None where there is no
+    held_out: (num_users, holdout) int32, rows of ratings.csv of both, in order of time, -1 for none; None where there is no
         such file.
-    share: Share of all users that these are; of several ranks each has the Dataset of its own users.
     dropped: Dropped; None for none.
     consent: Consent that it was split with.
     stated: what unwillingness.stated says of the training interactions, where it had to be asked; else None.
-    place: (n,) int64, the place of each training interaction in the histories that there would be if none were dropped; None
-        for their own places.
+    place: (n,) int, the place of each training interaction in the histories of all users that there would be if none were
+        dropped; None for their own places.
     """
-    validation: np.ndarray | None
-    test: np.ndarray | None
-    held_out: np.ndarray | None
-    share: Share = WHOLE
+    validation: np.ndarray | None = None
+    test: np.ndarray | None = None
+    held_out: np.ndarray | None = None
     dropped: Dropped | None = None
     consent: Consent = dataclasses.field(default_factory=Consent)
     stated: tuple | None = None
@@ -77,7 +74,7 @@ class Dataset(Interactions):
     @property
     def informed(self) -> np.ndarray:
         """(n,) bool: the interactions of users of whom there is something to tell by what they are worth to them."""
-        return (self.validation is not None) | (self.history.length >= LEAST)[self.user]
+        return self.history.each((self.history.length >= LEAST) | (self.validation is not None))
 
     @property
     def yardstick(self) -> np.ndarray:
@@ -120,44 +117,46 @@ class Dataset(Interactions):
 
     def rows_sha256(self) -> str:
         """Digest of which rows of ratings.csv are trained on, and which are held out."""
-        if self.share is not WHOLE:
-            return self.share.rows_sha256
-        used = np.zeros(int(max(self.rows.max(initial=-1), self.held_out.max(initial=-1))) + 1, np.int8)
-        used[self.rows] = 1
-        used[self.held_out[self.held_out >= 0]] = 2
-        return hashlib.sha256(used.tobytes()).hexdigest()
+        return hashlib.sha256(self.uses()).hexdigest()
+
+    def uses(self, number: int = 0, disclosed: np.ndarray | None = None) -> np.ndarray:
+        """(rows,) int8 of rows of ratings.csv, at least `number`: 1 for what is trained on, or of that (n,) bool disclosed.
+
+        2 for what is held out, and 0 for all else.
+        """
+        held = self.held_out[self.held_out >= 0]
+        last = here().each(max(self.rows.max(initial=-1), held.max(initial=-1))).max()
+        used = np.zeros(max(number, int(last) + 1), np.int8)
+        for part in parts(self.num_interactions):
+            used[self.rows[part]] = 1 if disclosed is None else disclosed[part]
+        used[held] = 2
+        trained, held = (here().either(used == use).view(np.int8) for use in (1, 2))
+        return trained + 2 * held
 
     def part(self, kept: np.ndarray) -> Dataset:
-        """The Dataset with some of the training interactions, `kept` (n,) bool.
-
-        To what is trained on it the others, and all that takes no part, are items that the user has not touched.
-        """
-        user = self.user[kept]
-        share = self.share.part(np.bincount(user, minlength=self.num_users))
-        return dataclasses.replace(
-            self, user=user, item=self.item[kept], share=share, dropped=None,
-            stated=None if self.stated is None else tuple(values[kept] for values in self.stated),
-            **{name: None if (values := getattr(self, name)) is None else values[kept]
-               for name in ("rows", "time", "place")})
+        """The Dataset with (n,) bool `kept` training interactions; to it all others are of items that nobody has touched."""
+        some = self.some(kept)
+        some.share, some.dropped = self.share.part(some.history.length), None
+        some.stated = None if self.stated is None else tuple(values[kept] for values in self.stated)
+        some.place = None if self.place is None else self.place[kept]
+        return some
 
     def history_pairs(self) -> PairSet:
         """PairSet of what training negatives avoid: the training interactions, and those that take no part."""
         return self._pairs((self.user, self.item))
 
     def all_pairs(self, of_scored: bool = False) -> PairSet:
-        """PairSet of all that all users have had, held-out items included, which evaluation negatives avoid.
-
-        With `of_scored` users who are not scored have none.
-        """
+        """PairSet of all that all users, or all `scored`, have had, held-out items too, which evaluation negatives avoid."""
         own = self._pairs((self.user, self.item), self.held_pairs, of=self.scored if of_scored else None)
         return self.share.pairs(own)
 
     def _pairs(self, *pairs, of=None):
         if self.dropped is not None:
             pairs = *pairs, (self.dropped.user, self.dropped.item)
-        user, item = map(np.concatenate, zip(*pairs))
-        chosen = slice(None) if of is None or len(of) == self.num_users else np.isin(user, of)
-        return PairSet(user[chosen], item[chosen], self.num_users, self.num_items)
+        if of is not None and len(of) < self.num_users:
+            asked = np.isin(np.arange(self.num_users), of)
+            pairs = [(user[chosen], item[chosen]) for user, item in pairs for chosen in [take(asked, user)]]
+        return PairSet(pairs, self.num_users, self.num_items)
 
 
 def without_test_items(dataset: Dataset) -> Dataset:
@@ -171,47 +170,54 @@ def split(name: str, ids: Ids, ratings: tuple, holdout: int = 2) -> Dataset:
 
 
 def split_allowed(whole: Interactions, holdout: int, why: np.ndarray | None = None, later: np.ndarray | int = 0,
-                  line: np.ndarray | None = None) -> Dataset:
+                  said: tuple | None = None, spent: bool = False) -> Dataset:
     """Leave-one-out split of what may be used of interactions.
 
     Args:
-        whole: Interactions.
         holdout: items held out of each user, 0 to 2.
         why: (n,) int, why each takes no part, see Dropped; 0 for what may be used. None for all.
         later: (n,) int, the number of a request that came after the training that the split is of; 0 for none. What it took
             back takes no part, but the split of the others stays as it is; who has lost a held-out item is not scored.
-        line: (n,) int, see Dropped.
+        said: what unwillingness.stated says of all.
+        spent: whether `whole` is of no use any more, so that its memory can be had.
     """
-    why = np.zeros(whole.num_interactions, np.int32) if why is None else why.astype(np.int32)
-    allowed = np.flatnonzero(why == 0)
-    left = History(whole.user[allowed], whole.num_users)
-    scored = left.length >= holdout
-    why[allowed[~scored[whole.user[allowed]]]] = TOO_FEW
-    held = np.full((whole.num_users, holdout), -1)
-    held[scored] = allowed[(left.first + left.length)[scored][:, None] - np.arange(holdout, 0, -1)]
-    why = np.where(why == 0, later, why)
-    lost = scored & (why[held] > 0).any(1)
-    waiting = held[lost].ravel()
-    why[waiting[why[waiting] == 0]] = WAITS
-    held[lost] = -1
-    in_history = why == 0
-    in_history[held[held >= 0]] = False
-    dropped = place = None
-    if (gone := np.flatnonzero(why)).size:
-        before = np.cumsum(in_history) - in_history
-        dropped = Dropped(whole.user[gone], whole.item[gone], whole.rows[gone], why[gone], before[gone],
-                          np.zeros(len(gone), np.int32) if line is None else line[gone])
-        in_all = whole.history.from_end >= holdout  # of the histories if none were dropped
-        place = (np.cumsum(in_all) - 1)[in_history]
-    return Dataset(**vars(whole.some(in_history)), **_held(whole, held), dropped=dropped, place=place)
+    history, dropped, place = whole.history, None, None
+    if why is None and np.ndim(later) == 0 and (history.length >= holdout).all():
+        held = (history.first + history.length)[:, None] - np.arange(holdout, 0, -1)
+        in_history = np.ones(whole.num_interactions, bool)
+        in_history[held] = False
+    else:
+        why = np.zeros(whole.num_interactions, np.int32) if why is None else why.astype(np.int32)
+        left = np.cumsum(why == 0, dtype=np.int32)  # how many may be used, up to each
+        scored = (number := history.sums(why == 0)) >= holdout
+        why[(why == 0) & history.each(~scored)] = TOO_FEW
+        held = np.full((whole.num_users, holdout), -1)
+        last = np.cumsum(number)[scored][:, None] - np.arange(holdout)[::-1]
+        held[scored] = np.searchsorted(left, last.astype(np.int32))
+        np.copyto(why, later, where=why == 0)
+        lost = scored & (why[held] > 0).any(1)
+        waiting = held[lost].ravel()
+        why[waiting[why[waiting] == 0]] = WAITS
+        held[lost] = -1
+        in_history = why == 0
+        in_history[held[held >= 0]] = False
+        if (gone := np.flatnonzero(why)).size:
+            dropped = Dropped(whole.user[gone], whole.item[gone], whole.rows[gone], why[gone],
+                              np.cumsum(in_history, dtype=np.int32)[gone],
+                              np.zeros(len(gone), np.int32) if said is None else said[1][gone])
+            place = np.cumsum(history.from_end >= holdout, dtype=np.int32)[in_history] - 1  # if none were dropped
+    del history
+    stated = None if said is None else tuple(values[in_history] for values in said)
+    return Dataset(**_held(whole, held), dropped=dropped, place=place, stated=stated, **vars(whole.some(in_history, spent)))
 
 
 def _held(interactions, place):
     """What a Dataset holds out, by name: what stands at (num_users, 0 to 2) places of Interactions; -1 for nothing."""
-    item, rows = (np.append(values, -1)[place] for values in (interactions.item, interactions.rows))
-    test = item[:, -1] if place.shape[1] else np.full(len(place), -1)
-    return {"validation": item[:, 0].astype(np.int32) if place.shape[1] == 2 else None, "test": test.astype(np.int32),
-            "held_out": rows}
+    item, rows = (np.full(place.shape, -1, np.int32) for _ in range(2))
+    there = place >= 0
+    item[there], rows[there] = interactions.item[place[there]], interactions.rows[place[there]]
+    test = item[:, -1].copy() if place.shape[1] else np.full(len(place), -1, np.int32)
+    return {"validation": item[:, 0].copy() if place.shape[1] == 2 else None, "test": test, "held_out": rows}
 
 
 def load_dataset(config: Config, masked: bool = False, consent: Consent | None = None) -> Dataset:
@@ -231,7 +237,7 @@ def load_dataset(config: Config, masked: bool = False, consent: Consent | None =
     requests = read_requests(config)
     if masked or (dataset_folder(config) / HELD_OUT_FILE).is_file() or is_masked(dataset_folder(config)):
         return _masked(config, masked, requests)
-    dataset = allowed_part(read_interactions(config), config, requests, consent)
+    dataset = allowed_part(read_interactions(config), config, requests, consent, spent=True)
     if dataset.dropped is not None:
         why = dataset.dropped.why
         logger.info("%s: %s take no part: %s vetoed, %s withdrawn, %s of users of whom too little is left", dataset.name,
@@ -239,30 +245,35 @@ def load_dataset(config: Config, masked: bool = False, consent: Consent | None =
     return dataset
 
 
-def allowed_part(whole: Interactions, config: Config, requests: list[dict], consent: Consent | None = None) -> Dataset:
+def allowed_part(whole: Interactions, config: Config, requests: list[dict], consent: Consent | None = None,
+                 spent: bool = False) -> Dataset:
     """What load_dataset makes of all interactions of a dataset, where these requests were carried out; raises as it does."""
-    said = vetoed = None
+    number, said, vetoed, why, later = int(here().total(whole.num_interactions)), None, None, None, 0
     if config.veto:
         said = stated(whole, config, whole=True)
-        vetoed = np.zeros(whole.num_interactions, bool)
-        vetoed[whole.rows] = said[0] == 1
+        vetoed = np.zeros(number, bool)
+        for part in parts(whole.num_interactions):
+            vetoed[whole.rows[part]] = said[0][part] == 1
+        vetoed = here().either(vetoed)
     if consent is None:
         consent = Consent(vetoed, len(requests))
-    elif consent.vetoed is not None and len(consent.vetoed) != whole.num_interactions or \
+    elif consent.vetoed is not None and len(consent.vetoed) != number or \
             vetoed is not None and not consent.forbids_as(Consent(vetoed)):
         raise InputError(f"{dataset_folder(config)}: what is vetoed, or the ratings, have changed since this was trained or "
                          "decided; run train.py and preprocess.py anew, both with --veto and the same rules")
-    why = taken_back(whole, config, requests[:consent.requests])
+    if requests or consent.vetoed is not None:
+        why = taken_back(whole, config, requests[:consent.requests])
+        later = taken_since(whole, config, requests[consent.requests:])
     if consent.vetoed is not None:
-        why[(why == 0) & consent.vetoed[whole.rows]] = VETO
-    later = taken_since(whole, config, requests[consent.requests:])
-    dataset = split_allowed(whole, config.holdout, why, later, None if said is None else said[1])
-    if not dataset.num_interactions and not len(dataset.scored):
+        why[(why == 0) & take(consent.vetoed, whole.rows)] = VETO
+    share, length = whole.share, np.maximum(whole.history.length - config.holdout, 0)
+    dataset = split_allowed(whole, config.holdout, why, later, said, spent)
+    if not here().total(dataset.num_interactions + len(dataset.scored)):
         raise InputError("--veto: all is vetoed or withdrawn, so that nothing is left to train on; take back some")
-    dataset.consent = consent
-    if said is not None:
-        place = np.argsort(whole.rows)[dataset.rows]
-        dataset.stated = tuple(values[place] for values in said)
+    if share.size > 1:  # the places are those among all users
+        place = share.trains(length).positions(int(length.sum()))
+        dataset.place = place if dataset.place is None else place[dataset.place]
+    dataset.consent, dataset.share = consent, share.trains(dataset.history.length)
     return dataset
 
 
@@ -284,4 +295,5 @@ def _masked(config, masked, requests):
         raise InputError(f"{folder / HELD_OUT_FILE}: is not of --holdout {config.holdout}, or lacks rows; give --holdout "
                          f"{record.get(HOLDOUT, 2)}, or run preprocess.py with --holdout {config.holdout}")
     place = np.where(history.length[:, None] > 0, history.first[:, None] + np.arange(config.holdout), -1)
-    return Dataset(**vars(trained), **_held(held, place), consent=Consent(requests=len(requests)))
+    trained.share = trained.share.trains(trained.history.length)
+    return Dataset(**vars(trained.some(slice(None))), **_held(held, place), consent=Consent(requests=len(requests)))

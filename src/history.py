@@ -1,6 +1,8 @@
 """Which interactions are whose: the rows of a sparse matrix in CSR form, users by interactions in order of time."""
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 
@@ -16,12 +18,16 @@ class History:
 
     def __init__(self, user: np.ndarray, num_users: int):
         self.user = user
-        self.length = np.bincount(user, minlength=num_users)
-        self.first = np.cumsum(self.length) - self.length
+        ends = np.searchsorted(user, np.arange(num_users + 1, dtype=user.dtype))
+        self.first, self.length = ends[:-1], np.diff(ends)
 
     def of(self, user: int) -> slice:
         """The interactions of one user."""
         return slice(self.first[user], self.first[user] + self.length[user])
+
+    def of_span(self, users: slice) -> slice:
+        """The interactions of users who follow each other."""
+        return slice(self.first[users.start], self.first[users.stop - 1] + self.length[users.stop - 1])
 
     def of_users(self, users: np.ndarray) -> np.ndarray:
         """(k,) int64, those of some users, one user after the other."""
@@ -32,11 +38,30 @@ class History:
         """(k,) int64, for each of those which of these users it is of: their place in `users`."""
         return np.repeat(np.arange(len(users)), self.length[users])
 
+    def each(self, values: np.ndarray) -> np.ndarray:
+        """(n,) of (num_users,) values, for each interaction that of its user."""
+        return np.repeat(values, self.length)
+
     @property
     def from_end(self) -> np.ndarray:
-        """(n,) int64, how many interactions of the same user are later."""
-        return (self.first + self.length - 1)[self.user] - np.arange(len(self.user))
+        """(n,) int32, how many interactions of the same user are later."""
+        found = self.each((self.first + self.length - 1).astype(np.int32))
+        found -= np.arange(len(found), dtype=np.int32)
+        return found
 
     def sums(self, values: np.ndarray) -> np.ndarray:
         """(num_users,) float64, sums of (n,) values by user."""
-        return np.bincount(self.user, values, len(self.length))
+        found = np.zeros(len(self.length))
+        for users in spans(self.length):
+            part = self.of_span(users)
+            found[users] = np.bincount(self.user[part] - users.start, values[part], users.stop - users.start)
+        return found
+
+
+def spans(length: np.ndarray, most: int = 1 << 20) -> Iterator[slice]:
+    """Slices of users with (num_users,) `length` interactions, of so many at most together, but one user at least."""
+    ends, start = np.cumsum(length), 0
+    while start < len(ends):
+        stop = max(start + 1, int(np.searchsorted(ends, ends[start] - length[start] + most, side="right")))
+        yield slice(start, stop)
+        start = stop

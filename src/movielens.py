@@ -43,11 +43,10 @@ from .constants import (
     UPDATED,
     USER,
 )
-from .sources.arrays import write_arrays
 from .sources.catalogue import text_ids
 from .sources.checks import catalogue, clean, filter_users
 from .sources.download import fetch
-from .sources.interactions import ordered
+from .sources.interactions import ordered, write_arrays
 from .sources.readers import items_beside, read_source
 from .sources.simulation import simulate
 

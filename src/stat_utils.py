@@ -2,12 +2,14 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator
 
 import numpy as np
 from pandas.util import hash_array
 
-# Above this size (in bits) the table of all user-item pairs gives way to a sorted list of the pairs that occur.
-MAX_TABLE_BITS = 1 << 33
+# Above this size (in bits) the table of all user-item pairs gives way to sorted lists of the pairs that occur.
+MAX_TABLE_BITS = 1 << 28
+_SPARSE = 8  # bits for each pair, at least, of a table of hashes: at most one in so many is set
 _ODD = np.uint64(0x9E3779B97F4A7C15)  # without it 0 would be mixed to 0
 _TOGETHER = 1 << 16  # pairs looked up at a time: what is computed of them fits into the processor's cache
 
@@ -31,40 +33,83 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
     return 0.5 * (1 + np.tanh(0.5 * x))
 
 
-class PairSet:
-    """A set of (n,) 0-based users with items, in a grid of num_users by num_items, that answers for whole arrays.
+def parts(number: int, most: int = 1 << 20) -> Iterator[slice]:
+    """Slices of so many rows, for arrays that are worked on by blocks: whole, NumPy would turn an index into int64 first."""
+    return (slice(start, min(start + most, number)) for start in range(0, number, most))
 
-    max_table_bits: size of the grid up to which a bit for each pair is kept.
+
+def take(values: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """values[index], of a (n,) index, by blocks."""
+    found = np.empty(len(index), values.dtype)
+    for part in parts(len(index)):
+        found[part] = values[index[part]]
+    return found
+
+
+class PairSet:
+    """A set of pairs of 0-based users and items, in a grid of num_users by num_items, that answers for whole arrays.
+
+    Args:
+        pairs: list of (n,) int users with their (n,) int items.
+        max_table_bits: size of the grid up to which a bit for each pair is kept. Beyond it there is a bit for each of many
+            hashes, which most pairs that are not in the set pass by; the others are sought among the user's sorted items.
+
+    counts: (num_users,) pairs of each user.
     """
 
-    def __init__(self, users: np.ndarray, items: np.ndarray, num_users: int, num_items: int,
-                 max_table_bits: int = MAX_TABLE_BITS):
+    def __init__(self, pairs: list, num_users: int, num_items: int, max_table_bits: int = MAX_TABLE_BITS):
         self.num_users, self.num_items = num_users, num_items
-        if num_users * num_items <= max_table_bits:
-            # one bit a pair: several times faster than a search, and 2.8 MB for ml-1m
-            self._bits = np.zeros(num_users * num_items // 8 + 1, np.uint8)
-            for start in range(0, len(users), _TOGETHER):
-                keys = np.asarray(users[start:start + _TOGETHER], np.int64) * num_items + items[start:start + _TOGETHER]
-                np.bitwise_or.at(self._bits, keys >> 3, np.uint8(1) << (keys & 7).astype(np.uint8))
-        else:
-            self._bits = None
-            self._keys = np.append(np.unique(np.asarray(users, np.int64) * num_items + items), np.iinfo(np.int64).max)
-        self.counts = np.bincount(users, minlength=num_users)  # (num_users,) pairs of each user
+        number = sum(len(users) for users, _ in pairs)
+        self._exact, self._power = num_users * num_items <= max_table_bits, (_SPARSE * number).bit_length()
+        self._bits = np.zeros(num_users * num_items // 8 + 1 if self._exact else (1 << self._power) // 8 + 1, np.uint8)
+        self.counts = np.zeros(num_users, np.int64)
+        blocks = [(users[part], items[part]) for users, items in pairs for part in parts(len(users))]  # views
+        for users, items in blocks:
+            self.counts += np.bincount(users, minlength=num_users)
+            for part in parts(len(users), _TOGETHER):
+                bits = self._bits_of(users[part], items[part])
+                np.bitwise_or.at(self._bits, bits >> 3, np.uint8(1) << (bits & 7).astype(np.uint8))
+        if not self._exact:
+            self._first = np.append(0, np.cumsum(self.counts))
+            self._items, free = np.empty(number, np.int32), self._first[:-1].copy()
+            for users, items in blocks:
+                order = np.argsort(users, kind="stable")
+                owner = users[order]
+                self._items[free[owner] + np.arange(len(owner)) - np.searchsorted(owner, owner)] = items[order]
+                free += np.bincount(users, minlength=num_users)
+            for start, end in zip(self._first[:-1].tolist(), self._first[1:].tolist()):
+                self._items[start:end].sort()
 
     def contains(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """Bool array: whether each pair is in the set; the arguments broadcast."""
         users, items = np.broadcast_arrays(users, items)
         found = np.empty(users.shape, bool)
-        step = max(1, _TOGETHER // max(1, users[:1].size))
-        for start in range(0, len(users), step):
-            found[start:start + step] = self._contains(users[start:start + step], items[start:start + step])
+        for part in parts(len(users), max(1, _TOGETHER // max(1, users[:1].size))):
+            found[part] = self._contains(users[part], items[part])
         return found
 
-    def _contains(self, users, items):
+    def _bits_of(self, users, items):
+        """The place of the bit of each pair: its own, or that of its hash."""
         keys = np.asarray(users, np.int64) * self.num_items + items
-        if self._bits is not None:
-            return (self._bits[keys >> 3] >> (keys & 7).astype(np.uint8) & 1).astype(bool)
-        return self._keys[np.searchsorted(self._keys, keys)] == keys
+        return keys if self._exact else ((keys.view(np.uint64) * _ODD) >> np.uint64(64 - self._power)).view(np.int64)
+
+    def _contains(self, users, items):
+        bits = self._bits_of(users, items)
+        found = (self._bits[bits >> 3] >> (bits & 7).astype(np.uint8) & 1).astype(bool)
+        if not self._exact:
+            found[found] = self._search(users[found], items[found])
+        return found
+
+    def _search(self, users, items):
+        low, end = self._first[users], self._first[users + 1]
+        high = end
+        while (left := low < high).any():
+            middle = (low + high) >> 1
+            less = left & (self._items[np.minimum(middle, len(self._items) - 1)] < items)
+            low, high = np.where(less, middle + 1, low), np.where(less, high, middle)
+        found = low < end
+        found[found] = self._items[low[found]] == items[found]
+        return found
 
 
 def sample_outside(users: np.ndarray, pairs: PairSet, rng: np.random.Generator, per_user: int = 1) -> np.ndarray:

@@ -122,7 +122,7 @@ def test_what_a_masked_folder_must_be_is_named(write_ratings, write_masked, sett
 def split_of(write_ratings, settings, why=(0,) * 7, later=0, holdout=2):
     """Of ROWS, in order of time user 5: 1 2 3 4, user 8: 4 1 2, by user the split as original ids, and the Dataset."""
     write_ratings(ROWS)
-    d = split_allowed(read_interactions(settings()), holdout, np.array(why), np.array(later), np.arange(7))
+    d = split_allowed(read_interactions(settings()), holdout, np.array(why), np.array(later), (np.zeros(7), np.arange(7)))
     held = [[] if d.test[u] < 0 else [d.item_ids[one[u]].item() for one in (d.validation, d.test) if one is not None]
             for u in range(2)]
     return [(d.item_ids[d.item[d.user == u]].tolist(), held[u]) for u in range(2)], d

@@ -16,7 +16,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..config import Config
-from ..constants import DISCLOSURE_FILE, HELD_OUT_FILE, MOVIES_FILE, PENDING_FILE, RATINGS_FILE, UNWILLINGNESS_FILE
+from ..constants import (
+    DISCLOSURE_FILE,
+    HELD_OUT_FILE,
+    MOVIES_FILE,
+    PENDING_FILE,
+    RATINGS_FILE,
+    UNWILLINGNESS_FILE,
+    USES_FILE,
+)
 from .files import digest, put_in_place, staged, sync, write_json
 from .share import here
 from .stored import named, stored
@@ -143,7 +151,8 @@ def _is_sound(entry, folders):
     if folder not in folders or not re.fullmatch(r"[^/]+", name) or name in (".", ".."):
         return False
     if set(entry) == {"folder", "name"}:
-        return name in _OTHER or folder != DATA and (name == MOVIES_FILE or name.endswith((".last.ckpt", ".partial.ckpt")))
+        other = name in (MOVIES_FILE, USES_FILE) or name.endswith((".last.ckpt", ".partial.ckpt"))
+        return name in _OTHER or folder != DATA and other
     temporary = re.escape(f".{name[:100]}.") + r"[^/]*\.tmp[^/]*"
     return set(entry) == {"folder", "name", "temporary", "sha256"} and bool(re.fullmatch(temporary, entry["temporary"]))
 

@@ -27,6 +27,7 @@ from .stored import as_csv, named, stored
 REMEDY = "run preprocess.py with --overwrite"
 REMADE = "make the dataset anew with scripts/run_download_dataset.sh --overwrite"
 DIGESTS = "files_sha256"  # key of dataset.json: by name the digest of each table
+ARRAYS_SHA256 = "arrays_sha256"  # key of dataset.json of a mask: of the interactions.npy that its uses.npy is about
 DATA, MASKED, DECISIONS, OUTPUT, CHECKPOINT = "data", "masked", "decisions", "output", "checkpoint"  # folders of a run
 
 

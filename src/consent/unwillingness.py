@@ -23,7 +23,7 @@ from ..constants import GENRE, ITEM, MOVIES_FILE, RATING, RATINGS_FILE, UNWILLIN
 from ..history import History
 from ..sources.catalogue import genres_of
 from ..sources.interactions import Interactions, read_interactions, read_ratings
-from ..stat_utils import generator
+from ..stat_utils import generator, parts
 from .rules import ALL, NAMED, NOTHING, UNKNOWN, Rules, listed, refuse
 from .withdrawn import withdrawn_path
 
@@ -168,9 +168,13 @@ def load_stated(dataset, config: Config) -> tuple[np.ndarray, np.ndarray]:
     if source == "genres":
         value[missing] = _by_genre(dataset, config)[missing]
     else:  # the draws of an interaction stay its own when others are left out
-        place = np.arange(len(value)) if dataset.place is None else dataset.place
-        drawn = generator(config.seed, "unwillingness").random(int(place.max()) + 1)[place]
-        value[missing] = drawn[missing]
+        place, rng = dataset.place, generator(config.seed, "unwillingness")
+        for part in parts(len(value) if place is None else int(place.max(initial=-1)) + 1):
+            drawn = rng.random(part.stop - part.start)
+            if place is not None:
+                start, part = part.start, slice(*np.searchsorted(place, np.array([part.start, part.stop], place.dtype)))
+                drawn = drawn[place[part] - start]
+            np.copyto(value[part], drawn, where=missing[part])
     value[value < NOTHING] = 0
     return value, line
 

@@ -41,6 +41,7 @@ from ..game.decisions import dataset_of, decided_with, read_decisions
 from ..influence.rows import Rows
 from ..influence.withdrawal import Withdrawal
 from ..network import Network, build
+from ..sources.arrays import rewrite_uses
 from ..training.checkpoint import BEST, TRAINED_ROWS, in_one, load_sets, parameters_sha256, save_checkpoint, trained_part
 from ..training.checkpoint import DIGEST as PARAMETERS
 from ..training.train import LAST_SUFFIX
@@ -193,6 +194,7 @@ def _write(config, request, known, unreached, record):
             for name, rows in {RATINGS_FILE: mask.rest.rows, **held}.items():
                 with files.rewrite(MASKED, name) as (path, temporary):
                     copy_rows(path, marked(rows), temporary)
+            rewrite_uses(files, [mask.rest.rows, *held.values()])
         for name, model in changed.items():
             files.digests[name] = model.info.get(PARAMETERS), parameters_sha256(in_one(model.left))
         _put_decisions(files, config, request)

@@ -54,7 +54,7 @@ class DecidingSide:
         if trains is not None:
             user, item = user[trains], item[trains]
         share = self.share.part(History(user, len(self.ids[0])).length)
-        self.disclosed = Dataset(self.config.dataset, *self.ids, user, item, None, None, None, self.none, None, share)
+        self.disclosed = Dataset(self.config.dataset, *self.ids, user, item, None, None, share, test=self.none)
         # of whom so few interactions are disclosed that they may have no more, nothing may be known
         self.knows_somebody = (self.disclosed.all_interactions if trains is None
                                else here().total(self.disclosed.informed.sum())) > 0

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..common.copying import copy_rows, marked
+from ..common.copying import copy_rows
 from ..common.errors import InputError
 from ..common.figures import as_written, disclosure_plot, drawn
 from ..common.files import digest
@@ -19,6 +19,7 @@ from ..common.stage import Stage
 from ..common.stored import named, stored
 from ..common.together import Together
 from ..common.variant import (
+    ARRAYS_SHA256,
     CHECKPOINT,
     DIGESTS,
     MASKED,
@@ -42,16 +43,19 @@ from ..constants import (
     DISCLOSURE_PLOT,
     HELD_OUT_FILE,
     HOLDOUT,
+    INTERACTIONS_FILE,
     MASK_SETTINGS,
     MOVIES_FILE,
     PREPROCESS_FILE,
     RATINGS_FILE,
     TEXT_IDS,
+    USES_FILE,
 )
 from ..dataset import Dataset
 from ..device_adapter import set_device
 from ..metrics import willingness_violation
 from ..options import MASK, TRAINED
+from ..sources.arrays import write_uses
 from ..sources.catalogue import text_ids
 from ..training.checkpoint import DIGEST
 from ..training.train import LAST_SUFFIX
@@ -98,7 +102,7 @@ def preprocess(config: Config) -> None:
             decisions.write(disclosure, dataset)
         record, decided = decisions.record, time.perf_counter()
         record.update({DISCLOSURE_SHA256: digest(disclosure), CONSENT: dataset.consent.as_json()})
-        write_masked_dataset(config, dataset, dataset.rows[decisions.disclosed], files, {
+        write_masked_dataset(config, dataset, decisions.disclosed, files, {
             DISCLOSURE_SHA256: record[DISCLOSURE_SHA256], MASK_SETTINGS: config.select("influence", *MASK)})
         # a training on an earlier mask, and what earlier versions left of instalments, may have seen more than this one
         files.remove(CHECKPOINT, Variant(config, True).checkpoint.with_suffix(LAST_SUFFIX).name)
@@ -188,30 +192,32 @@ def _run_of(config):
     return os.path.relpath(os.path.realpath(config.output_path), os.path.realpath(config.data_path))
 
 
-def write_masked_dataset(config: Config, dataset: Dataset, kept: np.ndarray, files: Together, record: dict) -> None:
+def write_masked_dataset(config: Config, dataset: Dataset, disclosed: np.ndarray, files: Together, record: dict) -> None:
     """Writes the masked twin of a dataset: what is disclosed in ratings.csv, what is held out beside it in held_out.csv.
 
     Rows are in the order of the source, whose catalogue is that of the twin too, so that the masked model knows the same
     users and items; to a trainer a withheld item is one that the user has not touched.
 
     Args:
-        kept: (k,) rows of the ratings.csv of the source, `dataset`, that are disclosed.
+        disclosed: (n,) bool, which interactions of the source, `dataset`, are.
         files: Together, which puts the files in place.
         record: dict, what its dataset.json is to say beside that of the source.
     """
     source, target = dataset_folder(config), dataset_folder(config, masked=True)
-    digests = {}
-    held = {HELD_OUT_FILE: dataset.held_out[dataset.scored].ravel()} if config.holdout else {}
-    for name, rows in {RATINGS_FILE: kept, **held}.items():
+    made, digests = record_of(source), {}
+    uses = dataset.uses(made.get("num_ratings", 0), disclosed)
+    for use, name in enumerate((RATINGS_FILE, *[HELD_OUT_FILE] * bool(config.holdout)), 1):
         name = stored_alike(config, name)
         with files.write(MASKED, name) as temporary:
-            copy_rows(ratings_path(config), marked(rows), temporary)
+            copy_rows(ratings_path(config), uses == use, temporary)
             digests[name] = digest(temporary)
+    if about := made.get(DIGESTS, {}).get(INTERACTIONS_FILE):
+        digests[USES_FILE], record[ARRAYS_SHA256] = write_uses(files, uses), about
     # of an earlier version, or where something was held out
-    for name in (MOVIES_FILE, HELD_OUT_FILE, named(HELD_OUT_FILE, "parquet")):
+    for name in (MOVIES_FILE, HELD_OUT_FILE, named(HELD_OUT_FILE, "parquet"), USES_FILE):
         if name not in digests:
             files.remove(MASKED, name)
     files.write_json(MASKED, DATASET_FILE, {
-        **record_of(source), "dataset": target.name, "masked_from": source.name, **record, "num_ratings": len(kept),
+        **made, "dataset": target.name, "masked_from": source.name, **record, "num_ratings": int(disclosed.sum()),
         HOLDOUT: config.holdout, DIGESTS: digests, TEXT_IDS: text_ids(dataset.user_ids, dataset.item_ids),
         MADE_BY: _run_of(config), **head_of(read_requests(config))})

@@ -39,13 +39,13 @@ from ..consent.allowed import VETO, Consent
 from ..consent.arrivals import Arrivals, read_arrivals
 from ..consent.unwillingness import load_stated, unwillingness_source
 from ..consent.withdrawn import read_requests
-from ..constants import DATASET_FILE, DRAWN, RATINGS_FILE, READER, TEXT_IDS, UNWILLINGNESS_FILE, UPDATED, USER
+from ..constants import DATASET_FILE, DRAWN, RATINGS_FILE, READER, TEXT_IDS, UNWILLINGNESS_FILE, UPDATED, USER, USES_FILE
 from ..dataset import Dataset, allowed_part, split_allowed
 from ..device_adapter import set_device
 from ..network import build
-from ..sources.arrays import write_arrays
+from ..sources.arrays import write_uses
 from ..sources.catalogue import text_ids
-from ..sources.interactions import read_interactions
+from ..sources.interactions import read_interactions, write_arrays
 from ..training.checkpoint import DIGEST as PARAMETERS
 from ..training.checkpoint import TRAINED_ROWS, in_one, parameters_sha256, save_checkpoint
 from .arriving import Arriving, Known, decide, left_of, sets_to_decide_by, usable, with_rows
@@ -155,6 +155,8 @@ def _write(config, before, arrivals, after, decisions, models, said):
             with files.rewrite(folder, RATINGS_FILE) as (old, temporary):
                 append_rows(old, some, temporary)
         arrays = write_arrays(files, arrivals.whole)
+        if (uses := dataset_folder(config, masked=True) / USES_FILE).is_file():
+            write_uses(files, np.append(np.load(uses), np.isin(np.arange(len(table)), shown).astype(np.int8)))
         if _write_unwillingness(config, before, arrivals, files):
             decisions.record["unwillingness"] = "file"
             counts[DRAWN] = True

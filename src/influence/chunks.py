@@ -8,8 +8,6 @@ from ..common.share import cut, here
 from ..history import History
 from ..stat_utils import PairSet, generator, own_numbers, own_samples_outside, sample_outside
 
-MAX_TABLE_BITS = 1 << 28  # of a table of all pairs of some users and the items: 32 MB, else pairs are searched
-
 
 class Chunk(NamedTuple):
     """Users of similar history length, computed together; shorter histories are filled up."""
@@ -64,7 +62,7 @@ class Chunks:
             theirs = History(gone.user, self.dataset.num_users)
             owner = np.concatenate([owner, theirs.owners(users)])
             item = np.concatenate([item, gone.item[theirs.of_users(users)]])
-        return PairSet(owner, item, len(users), self.dataset.num_items, MAX_TABLE_BITS)
+        return PairSet([(owner, item)], len(users), self.dataset.num_items)
 
     def __getitem__(self, k):
         block, users = self.parts[k]

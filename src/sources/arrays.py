@@ -2,20 +2,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from ..common.stored import write_table
 from ..common.together import Together
-from ..common.variant import DATA
-from ..constants import INTERACTIONS, INTERACTIONS_FILE, TIMES_FILE, USER, USERS_FILE
-from .interactions import Interactions
+from ..common.variant import DATA, MASKED
+from ..constants import (
+    INTERACTIONS,
+    INTERACTIONS_FILE,
+    ITEM,
+    MOVIES_FILE,
+    TEXT_IDS,
+    TIMES_FILE,
+    USER,
+    USERS_FILE,
+    USES_FILE,
+)
+from ..history import spans
 
-
-def write_arrays(files: Together, whole: Interactions) -> dict[str, str]:
-    """Writes Interactions as write_parts does; their rows are those of the table of ratings."""
-    return write_parts(files, whole.user_ids, whole.history.length, whole.time.dtype, [(whole.item, whole.rows, whole.time)])
+_LARGE = 2 ** 31 - 1  # numbers below it fit into 4 bytes
 
 
 def write_parts(files: Together, user_ids: np.ndarray, length: np.ndarray, kind: np.dtype,
@@ -48,8 +56,73 @@ def write_parts(files: Together, user_ids: np.ndarray, length: np.ndarray, kind:
     return {name: files.digests[f"{DATA}/{name}"][1] for name in (USERS_FILE, INTERACTIONS_FILE, TIMES_FILE)}
 
 
+def write_uses(files: Together, uses: np.ndarray) -> str:
+    """Writes what Dataset.uses says of the rows of a source beside its masked twin; returns the digest of the file."""
+    with files.rewrite(MASKED, USES_FILE) as (_, temporary), open(temporary, "wb") as file:
+        np.save(file, uses)
+    return files.digests[USES_FILE][1]
+
+
+def rewrite_uses(files: Together, left: list[np.ndarray]) -> None:
+    """Writes what is left of the uses of a masked twin, if they are there: of each, from 1, (k,) rows of its own table."""
+    if (path := files.folders[MASKED] / USES_FILE).is_file():
+        was = np.load(path)
+        uses = np.zeros_like(was)
+        for use, rows in enumerate(left, 1):
+            uses[np.flatnonzero(was == use)[rows]] = use
+        write_uses(files, uses)
+
+
 def _header(file, shape, kind):
     """Begins a .npy file; where its values begin."""
     np.lib.format.write_array_header_1_0(file, {
         "descr": np.lib.format.dtype_to_descr(np.dtype(kind)), "fortran_order": False, "shape": shape})
     return file.tell()
+
+
+class Arrays:
+    """The three files of a dataset with this record, and the ids in its list of items.
+
+    user_ids, item_ids: (num_users,) and (num_items,) original ids.
+    length: (num_users,) int64, interactions of each user.
+    """
+
+    def __init__(self, folder: Path, record: dict):
+        kinds = {column: str if column in record[TEXT_IDS] else np.int64 for column in (USER, ITEM)}
+        users, items = (pd.read_csv(folder / name, usecols=names, dtype=kinds, keep_default_na=False) for name, names in (
+            (USERS_FILE, [USER, INTERACTIONS]), (MOVIES_FILE, [ITEM])))
+        self.folder, self.user_ids, self.item_ids = folder, users[USER].to_numpy(), items[ITEM].to_numpy()
+        self.length = users[INTERACTIONS].to_numpy()
+
+    def read(self, own: np.ndarray, uses: np.ndarray | None = None, use: int = 0) -> list[np.ndarray]:
+        """The interactions of some users, of which no more than these, and a block of the files, are ever in memory.
+
+        Args:
+            own: (u,) ascending positions of users.
+            uses: (rows of the table of ratings,) int8; what it calls `use` is read. None: all.
+
+        Returns:
+            user, item, rows, time, (n,) each: int32 places in `own`, positions of items, and rows of the table, or their
+            place among those that `uses` calls so; times as they are stored, but int32 where they fit.
+        """
+        place = np.full(len(self.length), -1, np.int32)
+        place[own] = np.arange(len(own))
+        among = None if uses is None else np.cumsum(uses == use, dtype=np.int32)
+        n, first = int(self.length[own].sum()), np.cumsum(self.length) - self.length
+        found = [np.empty(n if among is None else min(n, among[-1]), np.int32) for _ in range(4)]
+        n = 0
+        for users in spans(self.length):
+            owner = np.repeat(place[users], self.length[users])
+            part = slice(first[users.start], first[users.start] + len(owner))
+            (item, rows), time = (  # a map that lives on would count as memory
+                np.load(self.folder / name, mmap_mode="r")[..., part] for name in (INTERACTIONS_FILE, TIMES_FILE))
+            kept = owner >= 0
+            if among is not None:
+                kept &= uses[rows] == use
+                rows = among[rows] - 1
+            if found[3].dtype != time.dtype and (time.dtype.kind == "f" or abs(time).max(initial=0) >= _LARGE):
+                found[3] = found[3].astype(time.dtype)
+            n += int(kept.sum())
+            for values, new in zip(found, (owner, item, rows, time)):
+                values[n - kept.sum():n] = new[kept]
+        return [values[:n] for values in found]

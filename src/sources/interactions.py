@@ -1,7 +1,6 @@
 """All interactions of a dataset folder, with 0-based ids, before anything is left out or held out."""
 from __future__ import annotations
 
-import dataclasses
 import functools
 import logging
 from dataclasses import dataclass
@@ -14,24 +13,30 @@ import pandas as pd
 from ..common import columns, times
 from ..common.errors import InputError
 from ..common.files import read_json
+from ..common.share import WHOLE, Share, here
+from ..common.stored import stored
 from ..common.tables import read_table
-from ..common.variant import DIGESTS, REMADE, check_record, check_tables, ratings_path, record_of
+from ..common.together import Together
+from ..common.variant import ARRAYS_SHA256, DIGESTS, REMADE, check_record, check_tables, ratings_path, record_of
 from ..config import Config
 from ..constants import (
     DATASET_FILE,
     HELD_OUT_FILE,
+    INTERACTIONS_FILE,
     ITEM,
     MOVIES_FILE,
     RATING,
     RATING_COLUMNS,
     RATINGS_FILE,
-    READER,
     TEXT_IDS,
     TIME_UNIT,
     TIMESTAMP,
     USER,
+    USES_FILE,
 )
 from ..history import History
+from ..stat_utils import take
+from .arrays import Arrays, write_parts
 from .catalogue import read_movies
 
 logger = logging.getLogger("ifrqe")
@@ -52,8 +57,9 @@ class Interactions:
     name: of the dataset.
     user_ids, item_ids: (num_users,) and (num_items,) original ids.
     user, item: (n,) int32, by user and in order of time within a user.
-    rows: (n,) int64, rows of ratings.csv of the interactions.
+    rows: (n,) int32, rows of ratings.csv of the interactions.
     time: (n,) numbers in the unit of ratings.csv, see time_unit; None where no rule asks for times any more.
+    share: Share of all users that these are; of several ranks each has its own users alone.
     """
     name: str
     user_ids: np.ndarray
@@ -62,6 +68,7 @@ class Interactions:
     item: np.ndarray
     rows: np.ndarray
     time: np.ndarray | None
+    share: Share = WHOLE
 
     @property
     def ids(self) -> Ids:
@@ -85,24 +92,35 @@ class Interactions:
         """Which interactions are whose."""
         return History(self.user, self.num_users)
 
-    def some(self, chosen: np.ndarray) -> Interactions:
-        """Some of these, (n,) bool."""
-        return dataclasses.replace(self, **{
-            name: None if (values := getattr(self, name)) is None else values[chosen] for name in _EACH})
+    def some(self, chosen: np.ndarray | slice, spent: bool = False) -> Interactions:
+        """Some of these, (n,) bool or a slice; with `spent` these are of no use any more, and give their memory back."""
+        found, kept = {}, vars(self) if spent else dict(vars(self))
+        kept.pop("history", None)
+        for name in _EACH:
+            values = kept.pop(name)
+            found[name] = None if values is None else values[chosen]
+        return type(self)(**kept, **found)
 
     def places(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """(k,) int64, where pairs of positions stand among these; -1 for one that does not, or whose position is -1."""
-        own = self.user.astype(np.int64) * self.num_items + self.item
+        among = self.history.of_users(np.unique(users[users >= 0]))
+        own = self.user[among].astype(np.int64) * self.num_items + self.item[among]
         asked = np.where((users >= 0) & (items >= 0), np.asarray(users, np.int64) * self.num_items + items, -1)
-        return pd.Index(own).get_indexer(asked)
+        return np.append(among, -1)[pd.Index(own).get_indexer(asked)]
 
 
 def ordered(name: str, ids: tuple, ratings: tuple) -> Interactions:
     """Interactions by user and time, from Interactions.ids and (r,) positions of users and of items, and times, stably."""
     user, item, time = ratings
-    order = np.lexsort((time, user))
-    user, item = (np.asarray(values)[order].astype(np.int32) for values in (user, item))
-    return Interactions(name, *ids, user, item, order, np.asarray(time)[order])
+    order = np.lexsort((time, user)).astype(np.int32)
+    user, item = (take(np.asarray(values, np.int32), order) for values in (user, item))
+    return Interactions(name, *ids, user, item, order, take(np.asarray(time), order))
+
+
+def write_arrays(files: Together, whole: Interactions) -> dict[str, str]:
+    """Writes Interactions as write_parts does; their rows are those of the table of ratings."""
+    kind = np.result_type(whole.time, np.int64)
+    return write_parts(files, whole.user_ids, whole.history.length, kind, [(whole.item, whole.rows, whole.time)])
 
 
 def read_interactions(config: Config) -> Interactions:
@@ -117,16 +135,13 @@ def read_interactions(config: Config) -> Interactions:
     path = ratings_path(config)
     record = check_record(config)
     check_tables(path.parent)
-    table = _read(path, record)
-    if not len(table.time):
-        raise InputError(f"{path}: holds no ratings; {REMADE}")
-    ids = _ids(path, [table], record)
-    whole, = _placed(ids, path.with_name(MOVIES_FILE), [table])
+    by_hand = INTERACTIONS_FILE not in record.get(DIGESTS, {})
+    whole = _by_hand(path, record) if by_hand else _stored(config, path.parent, record)[0]
     number = whole.history.length
-    if number.min() < 2 and config.holdout:
-        raise InputError(f"{path}: user {ids[0][number.argmin()]} has fewer than 2 interactions, but test and validation "
-                         "items are held out of each user; remove such users (the data stage does, by min_ratings), or give "
-                         "--holdout 0")
+    if number.min(initial=2) < 2 and config.holdout:
+        raise InputError(f"{path}: user {whole.user_ids[number.argmin()]} has fewer than 2 interactions, but test and "
+                         "validation items are held out of each user; remove such users (the data stage does, by "
+                         "min_ratings), or give --holdout 0")
     odd = (number < config.min_ratings) | (number > (config.max_ratings or np.inf))
     if not record and odd.any():
         logger.warning("%s: data by hand are not filtered: %s of %s users take part with fewer than --min_ratings %d, or "
@@ -146,11 +161,15 @@ def read_masked(config: Config, masked: bool) -> tuple[Interactions, Interaction
     path = ratings_path(config, masked)
     record = read_json(path.with_name(DATASET_FILE), "run preprocess.py anew")
     check_tables(path.parent)
-    tables = [_read(file, record) for file in (path, path.with_name(HELD_OUT_FILE)) if file.is_file()]
-    source = path.parent.with_name(config.dataset) / RATINGS_FILE
+    source = stored(path.parent.with_name(config.dataset) / RATINGS_FILE)
     if masked and source.is_file():
+        made, about = check_record(config), record.get(ARRAYS_SHA256)
         check_tables(source.parent)
-        whole = _read(source, check_record(config))
+        if about and about == made.get(DIGESTS, {}).get(INTERACTIONS_FILE):
+            return *_stored(config, source.parent, made, np.load(path.with_name(USES_FILE)), path.parent.name), record
+    tables = [_read(file) for file in (path, stored(path.with_name(HELD_OUT_FILE))) if file.is_file()]
+    if masked and source.is_file():
+        whole = _read(source)
         ids = _ids(source, [whole], record)
         for table in tables:  # of dates by hand some may be finer than others
             if (time := times.in_unit(table.time, table.unit, whole.unit)) is not None:
@@ -161,31 +180,37 @@ def read_masked(config: Config, masked: bool) -> tuple[Interactions, Interaction
     return trained, *(held or [ordered(trained.name, ids, np.zeros((3, 0), np.int32))]), record
 
 
+def _stored(config, folder, record, uses=None, name=None):
+    """A list of the Interactions of this rank's users, from the arrays of a dataset; of `uses` those called 1, and 2."""
+    arrays = Arrays(folder, record)
+    share = here().dealt(np.maximum(arrays.length - config.holdout, 0), arrays.user_ids)
+    ids, own = (share.own(arrays.user_ids), arrays.item_ids), share.own(np.arange(len(arrays.length)))
+    return [Interactions(name or folder.name, *ids, *arrays.read(own, uses, use), share)
+            for use in ((0,) if uses is None else (1, 2))]
+
+
+def _by_hand(path, record):
+    """The Interactions in a table."""
+    table = _read(path)
+    if not len(table.time):
+        raise InputError(f"{path}: holds no ratings; {REMADE}")
+    return _placed(_ids(path, [table], record), path.with_name(MOVIES_FILE), [table])[0]
+
+
 @dataclass
 class _Table:
-    """A table of interactions: columns.Ids of users and of items, and (n,) times of a unit.
-
-    proven: whether this program wrote it, which its digest says, so that it need not be looked at again.
-    """
+    """A table of interactions: columns.Ids of users and of items, and (n,) times of a unit."""
     path: Path
     users: columns.Ids
     items: columns.Ids
     time: np.ndarray
     unit: str
-    proven: bool = False
 
 
-def _read(path, record):
-    """The _Table in a file of a dataset with this record."""
-    names = [USER, ITEM, TIMESTAMP]
-    if READER in record and path.name in record.get(DIGESTS, {}):
-        table = pd.read_csv(path, usecols=names, keep_default_na=False, dtype={
-            column: str if column in record[TEXT_IDS] else np.int64 for column in (USER, ITEM)})
-        ids = (pd.factorize(table[column]) for column in (USER, ITEM))
-        return _Table(path, *(columns.Ids(np.array(list(map(str, unique)), object), code) for code, unique in ids),
-                      table[TIMESTAMP].to_numpy(), record.get(TIME_UNIT, times.ORDER), True)
+def _read(path):
+    """The _Table in a file."""
     try:
-        table = read_table(path, RATING_COLUMNS, names, extra="quiet")
+        table = read_table(path, RATING_COLUMNS, [USER, ITEM, TIMESTAMP], extra="quiet")
     except InputError as e:
         raise InputError(f"{e} ({REMADE})") from e
     time = times.times(table[TIMESTAMP], path) if len(table) else (np.zeros(0), times.ORDER)
@@ -214,8 +239,8 @@ def _placed(ids, source, tables):
             place.append(at[own.code])
         found.append(ordered(table.path.parent.name, ids, (*place, table.time)))
     user, item = (np.concatenate([getattr(part, name) for part in found]) for name in ("user", "item"))
-    again = () if all(table.proven for table in tables) else pd.DataFrame({USER: user, ITEM: item}).duplicated().to_numpy()
-    if any(again):
+    again = pd.DataFrame({USER: user, ITEM: item}).duplicated().to_numpy()
+    if again.any():
         k = again.argmax()
         raise InputError(f"{tables[0].path}: user {ids[0][user[k]]} has item {ids[1][item[k]]} more than once; remove "
                          "the repeated row")

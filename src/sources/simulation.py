@@ -137,7 +137,7 @@ def _choose_items(user, genre, genres_of, popularity, rng):
         drawn_anew[user[again]] = True
         rows = rows[drawn_anew[user[rows]]]  # all others are known to have no repeats
     while len(again := _repeats(user, item, len(genres_of), rows)):  # few users have used up what they like
-        seen = PairSet(user, item, user[-1] + 1, len(genres_of))
+        seen = PairSet([(user, item)], user[-1] + 1, len(genres_of))
         item[again] = sample_outside(user[again], seen, rng)[:, 0]
     return item
 

@@ -117,5 +117,5 @@ def load_share(config: Config, masked: bool, folder: Path, exchange) -> Dataset:
     with np.load(folder / _OWN.format(rank)) as own:
         dropped = Dropped(**{field.name: own[f"dropped_{field.name}"] for field in dataclasses.fields(Dropped)})
         return Dataset(dataset_folder(config, masked).name, *ids, own["user"], own["item"], own["rows"], None,
-                       own.get("validation"), own["test"], own["held"], share, dropped if len(dropped.user) else None,
+                       share, own.get("validation"), own["test"], own["held"], dropped if len(dropped.user) else None,
                        stated=tuple(own[name] for name in _STATED) if _STATED[0] in own else None)

@@ -24,7 +24,7 @@ def decided(write_ratings, settings, tmp_path):
     """Settings, a Dataset of which some takes no part, and Decisions about the rest, which are in its files."""
     write_ratings(ROWS)
     config = settings("--strategy", "threshold", "--willingness_file", tmp_path / "a, b.csv")
-    dataset = split_allowed(read_interactions(config), 2, np.array(WHY), line=np.array(LINE))
+    dataset = split_allowed(read_interactions(config), 2, np.array(WHY), said=(np.zeros(len(LINE)), np.array(LINE)))
     decisions = Decisions(np.array([True, False]), np.array([0.25, 0.5]), influence=np.array([0.1, -0.2]),
                           expected=np.array([1 / 3, -1e-9]), record={"strategy": "threshold"},
                           instalment=np.array([1, 0], np.int8))
@@ -86,7 +86,7 @@ def test_after_a_withdrawal_the_decisions_about_the_rest_stay(decided, tmp_path)
     config, dataset, decisions = decided
     later = np.zeros(11, int)
     later[[0, 9]] = 3  # the first interaction of user 1, and what was held out of user 3
-    after = split_allowed(read_interactions(config), 2, np.array(WHY), later, np.array(LINE))
+    after = split_allowed(read_interactions(config), 2, np.array(WHY), later, (np.zeros(len(LINE)), np.array(LINE)))
     assert after.rows.tolist() == [2] and after.scored.tolist() == [0]
     left = decisions.of(dataset, after)
     assert (left.disclosed.tolist(), left.reason.tolist(), left.expected.tolist()) == ([False], ["budget 0.6"], [-1e-9])

@@ -28,7 +28,7 @@ def write_mask(config, disclosed, dataset=None):
     """Writes the masked twin in which (n,) `disclosed` are."""
     dataset = dataset or load_dataset(config)
     with Together(config) as files:
-        write_masked_dataset(config, dataset, dataset.rows[disclosed], files, {})
+        write_masked_dataset(config, dataset, disclosed, files, {})
 
 
 def test_masked_dataset_keeps_held_out_rows_apart_and_nothing_withheld(ratings, settings, tmp_path):

@@ -58,7 +58,7 @@ def simulated_results(finished_run, users, length, items):
     item = np.concatenate([rng.permutation(items)[:length] for _ in range(users)]).astype(np.int32)
     validation, test = (rng.integers(0, items, users).astype(np.int32) for _ in range(2))
     dataset = Dataset("large", np.arange(1, users + 1), np.arange(1, items + 1), user, item, np.arange(len(user)),
-                      None, validation, test, np.zeros((users, 2), int))
+                      None, validation=validation, test=test, held_out=np.zeros((users, 2), int))
     results = read_results(asked(finished_run))
     n = len(user)
     results.dataset = dataset
