@@ -107,8 +107,8 @@ class Dataset(Interactions):
     def of_scored(self, values: np.ndarray) -> np.ndarray:
         """(all that are scored, ...) of what is said about these `scored`."""
         whole = np.zeros((self.num_users, *values.shape[1:]), values.dtype)
-        whole[self.scored] = values
-        return self.share.of_all(whole)[self.share.of_all(self.test >= 0)]
+        whole[there := self.scored] = values
+        return self.share.of_all(whole)[self.share.of_all(np.isin(np.arange(self.num_users), there))]
 
     def catalogue_sha256(self) -> str:
         """Digest of the users and items behind the positions: models of others are not models of this dataset."""
