@@ -96,7 +96,7 @@ def in_two_ranks(config, device):
 def steps_in_rank(config, folder, exchange, device):
     """What each rank does of `in_two_ranks`."""
     steps = Steps(load_share(config, False, folder, exchange), config, device)
-    return float(np.median([steps.ms_per_step() for _ in range(RUNS)])), steps.trainer.cell.bytes_sent
+    return float(np.median([steps.ms_per_step() for _ in range(RUNS)])), steps.trainer.bytes_sent
 
 
 def seconds_of_epoch(dataset, config, device):

@@ -1,11 +1,25 @@
-// Training steps of NCF: what steps.TrainSteps computes. Sums run in one order, whatever the number of threads.
-// Widths are multiples of C, filled up with zeros, which stay zeros. See compiled.py.
+// Training steps of NCF: what steps.TrainSteps computes, and steps.SharedSteps, if between `tell` and `take` the ranks exchange what
+// they have told. Sums run in one order, whatever the number of threads. Widths of layers are multiples of C, filled up with
+// zeros, which stay zeros. See compiled.py.
 #include <math.h>
-#include <stdlib.h>
+#include <omp.h>
 #include <string.h>
 enum { PART = 160, R = 4, C = 16 };  // samples computed at a time; rows and columns of a product that are kept in registers
 typedef float V __attribute__((vector_size(2 * C), aligned(4), may_alias));  // half a row of these
-typedef struct { int n, f, wide, layers; const int *w, *index[2]; float *table[2], *row[2], *weights, *turned; } Batch;
+
+// n: samples of each of `groups` groups a step; f, h: widths of GMF's and the MLP's tables, `full`: f filled up; size: weights in all;
+// lazy: 1 if only rows move that occur, else 0; told: numbers that a rank tells; room: numbers in the scratch of a thread.
+// w: inputs of the first layer, outputs of each; own: groups of each step, `all`: samples of all ranks; options: beta1, beta2, epsilon, decay
+// of the tables. p, m, v: parameters and moments: users' two tables, items', and weights: GMF's, then weight (out, in), bias of each layer.
+// row: gradients of each sample's user and item; place: of each user and item in a sum; sum: see `row_of`.
+typedef struct {
+    long n, groups, f, full, h, layers, size, lazy, threads, ranks, told, room, rows[2];
+    const int *w, *users, *items, *own, *all;
+    const float *rates, *options;
+    float *p[5], *m[5], *v[5], *turned, *sums, *scratch, *row[2], *sum[2];
+    int *place[2];
+    double *losses, *loss;
+} Steps;
 
 // c (n, m) += a (n, k) b (k, m); a_ij is a[i * down + j * right]; a and c have R rows to spare
 static void add_product(int n, int k, int m, const float *a, int down, int right, const float *b, float *c) {
@@ -23,7 +37,9 @@ static void add_product(int n, int k, int m, const float *a, int down, int right
         }
 }
 
-static void adam(int n, float *p, float *m, float *v, float *g, float rate, const float *o, float decay) {
+static void adam(const Steps *s, int of, size_t at, int n, float *g, float rate, float decay) {
+    float *p = s->p[of] + at * n, *m = s->m[of] + at * n, *v = s->v[of] + at * n;
+    const float *o = s->options;
     for (int k = 0; k < n; k++) {
         m[k] += (g[k] - m[k]) * (1 - o[0]);
         v[k] += (g[k] * g[k] - v[k]) * (1 - o[1]);
@@ -31,93 +47,123 @@ static void adam(int n, float *p, float *m, float *v, float *g, float rate, cons
         g[k] = 0;
     }
 }
-static int number(const Batch *t, int b, int i) { return t->index[b][b ? i : i / t->n]; }  // of sample i's user or item
 
-// Loss of s samples of so many, from one on, or -1 without memory; adds to `sum`, the weights' gradients, and sets those of the rows: `row`.
-static double part_of(const Batch *t, int from, int s, int of, float *sum) {
-    int f = t->f, wide = t->wide, h = wide - f, most = 0, at = f;
-    for (int k = 0; k <= t->layers; k++) most = t->w[k] > most ? t->w[k] : most;
-    size_t step = (size_t)(s + R) * most;
-    float *a = calloc((t->layers + 3) * step, sizeof *a), *start = a, *d = a + (t->layers + 1) * step, *e = d + step;
+static int number(const Steps *s, int step, int t, int i) {  // of sample i's user or item
+    return t ? s->items[step * s->groups * s->n + i] : s->users[step * s->groups + i / s->n];
+}
+
+// Loss of c samples, from one on; adds to `sum`, the weights' gradients, and sets those of the rows: `row`.
+static double part_of(const Steps *s, int step, int from, int c, float *sum) {
+    int f = s->f, full = s->full, h = s->w[0] / 2, wide = f + s->h, most = 0, at = full;
+    for (int k = 0; k <= s->layers; k++) most = s->w[k] > most ? s->w[k] : most;
+    size_t room = (size_t)(c + R) * most;
+    float *a = s->scratch + omp_get_thread_num() * s->room, *d = a + (s->layers + 1) * room, *e = d + room, *gmf = e + room;
     double loss = 0;
-    if (!start) return -1;
-    for (int i = 0; i < 2 * s; i++)
-        memcpy(a + i * h, t->table[i % 2] + (size_t)number(t, i % 2, from + i / 2) * wide + f, h * sizeof *a);
-    for (int k = 0; k < t->layers; k++, a += step) {  // a: inputs of the layer
-        int in = t->w[k], out = t->w[k + 1];
-        for (int i = 0; i < s; i++) memcpy(a + step + i * out, t->weights + at + in * out, out * sizeof *a);
-        add_product(s, in, out, a, in, 1, t->turned + at, a + step);
-        for (int i = 0; k + 1 < t->layers && i < s * out; i++) a[step + i] = a[step + i] < 0 ? 0 : a[step + i];
+    memset(a, 0, s->room * sizeof *a);
+    for (int i = 0; i < 2 * c; i++) {
+        size_t row = number(s, step, i % 2, from + i / 2);
+        memcpy(a + i * h, s->p[i % 2 * 2 + 1] + row * s->h, s->h * sizeof *a);
+        memcpy(gmf + i * full, s->p[i % 2 * 2] + row * f, f * sizeof *a);
+    }
+    for (int k = 0; k < s->layers; k++, a += room) {  // a: inputs of the layer
+        int in = s->w[k], out = s->w[k + 1];
+        for (int i = 0; i < c; i++) memcpy(a + room + i * out, s->p[4] + at + in * out, out * sizeof *a);
+        add_product(c, in, out, a, in, 1, s->turned + at, a + room);
+        for (int i = 0; k + 1 < s->layers && i < c * out; i++) a[room + i] = a[room + i] < 0 ? 0 : a[room + i];
         at += (in + 1) * out;
     }
-    for (int i = 0; i < s; i++) {
-        const float *p = t->table[0] + (size_t)number(t, 0, from + i) * wide, *gmf = t->weights;
-        const float *q = t->table[1] + (size_t)number(t, 1, from + i) * wide;
-        float z = a[i * C], positive = (from + i) % t->n == 0;
-        for (int x = 0; x < f; x++) z += p[x] * q[x] * gmf[x];
-        float small = expf(-fabsf(z)), slope = ((z > 0 ? 1 : small) / (1 + small) - positive) / of;
+    for (int i = 0; i < c; i++) {
+        const float *p = gmf + 2 * i * full, *q = p + full, *weight = s->p[4];
+        float z = a[i * C], positive = (from + i) % s->n == 0;
+        for (int x = 0; x < full; x++) z += p[x] * q[x] * weight[x];
+        float small = expf(-fabsf(z)), slope = ((z > 0 ? 1 : small) / (1 + small) - positive) / s->all[step];
         loss += log1pf(small) + (z < 0 ? 0 : z) - positive * z;
+        for (int x = 0; x < full; x++) sum[x] += slope * p[x] * q[x];
         for (int x = 0; x < f; x++) {
-            sum[x] += slope * p[x] * q[x];
-            t->row[0][(size_t)(from + i) * wide + x] = slope * q[x] * gmf[x];
-            t->row[1][(size_t)(from + i) * wide + x] = slope * p[x] * gmf[x];
+            s->row[0][(size_t)(from + i) * wide + x] = slope * q[x] * weight[x];
+            s->row[1][(size_t)(from + i) * wide + x] = slope * p[x] * weight[x];
         }
         d[i * C] = slope;
     }
-    for (int k = t->layers - 1; k >= 0; k--) {
-        int in = t->w[k], out = t->w[k + 1];
-        a -= step, at -= (in + 1) * out;
-        for (int i = 0; i < s; i++)
+    for (int k = s->layers - 1; k >= 0; k--) {
+        int in = s->w[k], out = s->w[k + 1];
+        a -= room, at -= (in + 1) * out;
+        for (int i = 0; i < c; i++)
             for (int x = 0; x < out; x++) sum[at + in * out + x] += d[i * out + x];
-        add_product(out, s, in, d, 1, out, a, sum + at);
-        memset(e, 0, step * sizeof *e);
-        add_product(s, out, in, d, out, 1, t->weights + at, e);
-        for (int i = 0; i < s * in; i++) d[i] = k && a[i] <= 0 ? 0 : e[i];
+        add_product(out, c, in, d, 1, out, a, sum + at);
+        memset(e, 0, room * sizeof *e);
+        add_product(c, out, in, d, out, 1, s->p[4] + at, e);
+        for (int i = 0; i < c * in; i++) d[i] = k && a[i] <= 0 ? 0 : e[i];
     }
-    for (int i = 0; i < 2 * s; i++) memcpy(t->row[i % 2] + (size_t)(from + i / 2) * wide + f, d + i * h, h * sizeof *d);
-    return free(start), loss;
+    for (int i = 0; i < 2 * c; i++)
+        memcpy(s->row[i % 2] + (size_t)(from + i / 2) * wide + f, d + i * h, s->h * sizeof *d);
+    return loss;
 }
 
-// Sum of the mean losses of steps of so many samples, n for each of `users`; -1 without memory for them. p, m, v: parameters and moments: tables of
-// users and items (f columns of GMF, then the MLP's), and `size` weights: GMF's, then weight (out, in), bias of each layer.
-// w: inputs of the first layer, outputs of each; rows: of the tables; o: beta1, beta2, epsilon, decay of the tables.
-double run(int steps, int samples, int n, int f, int layers, const int *w, const int *rows, size_t size, int dense,
-           int threads, const int *users, const int *items, const float *rates, const float *o, float **p, float **m,
-           float **v) {
-    int wide = f + w[0] / 2, parts = (samples + PART - 1) / PART, *last[2], ok;
-    float *turned = malloc(sizeof(float) * size), *sums = calloc(parts * size, sizeof(float)), *grad[2], *row[2];
-    double loss = 0, losses[parts];
+// Gradients in a sum: of the weights; then of each row of a table, or if lazy the number of rows, and a row's number and gradient each.
+static float *row_of(const Steps *s, float *sum, size_t k) {
+    return sum + s->size + s->lazy + k * (s->f + s->h + s->lazy) + s->lazy;
+}
+static int *rows_of(const Steps *s, float *sum) { return (int *)(sum + s->size); }
+
+static void add_row(const Steps *s, int t, float *sum, int row, const float *from) {
+    int at = row, *rows = rows_of(s, sum);
+    if (s->lazy && ((at = s->place[t][row]) >= *rows || ((int *)row_of(s, sum, at))[-1] != row))
+        at = s->place[t][row] = (*rows)++, ((int *)row_of(s, sum, at))[-1] = row;
+    float *to = row_of(s, sum, at);
+    for (int x = 0; x < s->f + s->h; x++) to[x] += from[x];
+}
+
+static void gradients(const Steps *s, int step, float *told) {  // adds to sum[0], of users, and to `told`
+    int samples = s->own[step] * s->n, parts = (samples + PART - 1) / PART;
+    for (int k = 0, at = s->full; k < s->layers; at += (s->w[k] + 1) * s->w[k + 1], k++)  // each weight as (in, out)
+        for (int i = 0; i < s->w[k] * s->w[k + 1]; i++)
+            s->turned[at + i % s->w[k] * s->w[k + 1] + i / s->w[k]] = s->p[4][at + i];
+    #pragma omp parallel for num_threads(s->threads) schedule(dynamic)
+    for (int k = 0; k < parts; k++)
+        s->losses[k] = part_of(s, step, k * PART, k + 1 < parts ? PART : samples - k * PART, s->sums + k * s->size);
+    for (int k = 0; k < parts; *s->loss += s->losses[k++] / s->all[step])
+        for (int x = 0; x < s->size; x++) told[x] += s->sums[k * s->size + x], s->sums[k * s->size + x] = 0;
+    #pragma omp parallel for num_threads(s->threads)
     for (int t = 0; t < 2; t++)
-        grad[t] = calloc((size_t)rows[t] * wide, sizeof(float)), last[t] = malloc(sizeof(int) * rows[t]),
-        row[t] = malloc((size_t)samples * wide * sizeof(float));
-    ok = turned && sums && grad[0] && grad[1] && last[0] && last[1] && row[0] && row[1];
-    for (int step = 0; ok && step < steps; step++, users += samples / n, items += samples) {
-        Batch batch = {n, f, wide, layers, w, {users, items}, {p[0], p[1]}, {row[0], row[1]}, p[2], turned};
-        for (int k = 0, at = f; k < layers; at += (w[k] + 1) * w[k + 1], k++)  // each weight as (in, out)
-            for (int i = 0; i < w[k] * w[k + 1]; i++) turned[at + i % w[k] * w[k + 1] + i / w[k]] = p[2][at + i];
-        #pragma omp parallel for num_threads(threads) schedule(dynamic)
-        for (int k = 0; k < parts; k++)
-            losses[k] = part_of(&batch, k * PART, k + 1 < parts ? PART : samples - k * PART, samples, sums + k * size);
-        for (int k = 0; k < parts; k++) ok = ok && !(losses[k] < 0);  // which no loss is, but NaN may be one
-        if (!ok) break;
-        for (int k = 0; k < parts; loss += losses[k++] / samples)
-            for (int x = 0; k && x < size; x++) sums[x] += sums[k * size + x], sums[k * size + x] = 0;
-        adam(size, p[2], m[2], v[2], sums, rates[step], o, 0);
-        #pragma omp parallel for num_threads(threads)
-        for (int t = 0; t < 2; t++)
-            for (int i = 0; i < samples; i++) {
-                float *to = grad[t] + (size_t)number(&batch, t, i) * wide, *from = row[t] + (size_t)i * wide;
-                for (int x = 0; x < wide; x++) to[x] += from[x];
-                last[t][number(&batch, t, i)] = i;
-            }
-        #pragma omp parallel for num_threads(threads) schedule(static)
-        for (int i = 0; i < (dense ? rows[0] + rows[1] : 2 * samples); i++) {
-            int t = dense ? i >= rows[0] : i % 2, at = dense ? i - t * rows[0] : number(&batch, t, i / 2);
-            size_t to = (size_t)at * wide;
-            if (dense || last[t][at] == i / 2)  // a row that occurs several times moves once
-                adam(wide, p[t] + to, m[t] + to, v[t] + to, grad[t] + to, rates[step], o, o[3]);
-        }
+        for (int i = 0; i < samples; i++)
+            add_row(s, t, t ? told : s->sum[0], number(s, step, t, i), s->row[t] + (size_t)i * (s->f + s->h));
+}
+
+static void move(const Steps *s, int step, float *items) {  // by sum[0] and `items`, which become zeros
+    float *sum[2] = {s->sum[0], items}, rate = s->rates[step];
+    int number[2];
+    for (int t = 0; t < 2; t++) number[t] = s->lazy ? *rows_of(s, sum[t]) : s->rows[t];
+    adam(s, 4, 0, s->size, items, rate, 0);
+    #pragma omp parallel for num_threads(s->threads) schedule(static)
+    for (int i = 0; i < number[0] + number[1]; i++) {
+        int t = i >= number[0], k = i - t * number[0];
+        float *g = row_of(s, sum[t], k);
+        size_t row = s->lazy ? ((int *)g)[-1] : k;
+        adam(s, 2 * t, row, s->f, g, rate, s->options[3]);
+        adam(s, 2 * t + 1, row, s->h, g + s->f, rate, s->options[3]);
     }
-    for (int t = 0; t < 2; t++) free(grad[t]), free(row[t]), free(last[t]);
-    return free(turned), free(sums), ok ? loss : -1;
+    for (int t = 0; t < 2 && s->lazy; t++) *rows_of(s, sum[t]) = 0;
+}
+
+void run(const Steps *s, int steps) {  // of one process
+    for (int step = 0; step < steps; step++) gradients(s, step, s->sum[1]), move(s, step, s->sum[1]);
+}
+
+// As MindSpore's graph calls them: (Steps, step) -> what this rank tells; (Steps, step, what all told: the sum, or lazily each) -> next step
+int tell(int count, void **p) {
+    const Steps *s = p[0];
+    memset(p[2], 0, s->told * sizeof(float));
+    return gradients(s, *(int *)p[1], p[2]), 0;
+}
+int take(int count, void **p) {
+    const Steps *s = p[0];
+    float *told = p[2], *row;
+    for (int r = 0; r < s->ranks && s->lazy; r++, told += s->told) {
+        for (int x = 0; x < s->size; x++) s->sum[1][x] += told[x];
+        for (int k = 0; k < *rows_of(s, told); k++) row = row_of(s, told, k), add_row(s, 1, s->sum[1], ((int *)row)[-1], row);
+    }
+    move(s, *(int *)p[1], s->lazy ? s->sum[1] : told);
+    *(int *)p[3] = *(int *)p[1] + 1;
+    return 0;
 }

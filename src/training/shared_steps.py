@@ -2,7 +2,7 @@
 
 A step's batch is that of all ranks together. Rows of users are updated where they are. The gradients of item tables and
 dense weights are summed over the ranks, so that these stay the same everywhere: with "dense" whole tables in one AllReduce,
-with "lazy" the rows of the batch, while others keep their moments, in one AllGather. See docs/maths.md, section 11.
+with "lazy" the rows of the batch, while others keep their moments, by AllGather. See docs/maths.md, section 11.
 """
 import numpy as np
 from mindspore import ops
@@ -20,17 +20,18 @@ class SharedSteps(TrainSteps):
         if update == "dense":
             sizes = [self.tables[k].size for k in self.item_tables]
             self.exchange = ops.AllReduce()
-        else:  # the items themselves are told first; as float32, which holds whole numbers up to 2^24
-            sizes = [groups * self.width] + [groups * self.width * self.tables[k].shape[1] for k in self.item_tables]
-            self.exchange = ops.AllGather()
+        else:
+            sizes = [groups * self.width * self.tables[k].shape[1] for k in self.item_tables]
+            self.exchange, self.items_of_all = ops.AllGather(), ops.AllGather()
         sizes += [weight.size for weight in self.weights]
         self.ends = tuple(int(end) for end in np.cumsum([0, *sizes]))
-        self.concat, self.cast, self.ones = ops.Concat(), ops.Cast(), ops.Ones()
+        self.told = self.ends[-1] + (0 if update == "dense" else groups * self.width)  # the items themselves come too
+        self.concat = ops.Concat()
 
     @property
     def bytes_sent(self):
         """That a rank gives away in a step."""
-        return 4 * self.ends[-1]
+        return 4 * self.told
 
     def construct(self, users, items, weights, rates, steps, step, total):
         """As TrainSteps; weights (s, g), of each sample of a group in the mean loss over all ranks, 0 for what fills up."""
@@ -77,14 +78,13 @@ class SharedSteps(TrainSteps):
 
     def _lazy_items(self, item, row_grads, grads, rate):
         """The same, of the rows that occur in any rank's batch."""
-        parts = (self.cast(item, row_grads[0].dtype),)
+        parts, index = (), self.items_of_all(item)
         for k in self.item_tables:
             parts += (row_grads[k].reshape(-1),)
         for grad in grads:
             parts += (grad.reshape(-1),)
         told = self.exchange(self.concat(parts)).reshape(-1, self.ends[-1])  # (ranks, all of it)
-        ends, n, found = self.ends, 1, ()
-        index = self.cast(told[:, :ends[1]].reshape(-1), item.dtype)
+        ends, n, found = self.ends, 0, ()
         for k in self.item_tables:
             grad = told[:, ends[n]:ends[n + 1]].reshape(-1, self.tables[k].shape[1])
             self._update_table(k, index, self.gather(self.tables[k], index, 0), grad, rate)

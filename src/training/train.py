@@ -231,7 +231,7 @@ class Run:
         dataset, config, trainer = self.dataset, self.config, self.trainer
         best = {key: value for key, value in self.best.record.items() if key not in ("epoch", "loss", "pos_loss", "seconds")}
         steps, spent = trainer.steps * len(self.history), sum(record["seconds"] for record in self.history)
-        shared = {"ranks": here().size, "bytes_per_step": trainer.cell.bytes_sent} if here().size > 1 else {}
+        shared = {"ranks": here().size, "bytes_per_step": trainer.bytes_sent} if here().size > 1 else {}
         return {"model": self.variant.model, "dataset": config.dataset, "seed": config.seed,
                 "num_users": len(dataset.all_user_ids), "num_items": dataset.num_items,
                 "num_interactions": dataset.all_interactions, "device": self.info["device"],

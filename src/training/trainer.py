@@ -88,15 +88,15 @@ class Trainer:
                              "users cannot be shared out; give --ranks 1")
         lazy = config.lazy_adam and self.propagation is None  # a step moves every row that is near one of the batch
         update = "dense" if not lazy else "lazy" if device == "CPU" else "lazy basic"
-        if self.share is WHOLE:
-            self.cell = TrainSteps(net, self.groups, config, update, self.propagation)
-        else:
-            self._share_out()
-            self.cell = SharedSteps(net, self.groups, config, update)
+        self._share_out()
+        # other models, devices, and machines without a compiler take the graph's steps; all ranks the same
+        fit = config.compiled and device == "CPU" and hasattr(net, "in_layers") and program() is not None
+        fit = self.share.each(np.int32(fit)).all()
+        self.cell = TrainSteps(net, self.groups, config, update, self.propagation) if fit or self.share is WHOLE else \
+            SharedSteps(net, self.groups, config, update)
         self.cell.set_train()
-        # other models, devices, several ranks and machines without a compiler take the graph's steps
-        fit = config.compiled and device == "CPU" and self.share is WHOLE and hasattr(net, "in_layers")
-        self.compiled = CompiledSteps(self.cell, config) if fit and program() is not None else None
+        self.compiled = CompiledSteps(self.cell, config, self.groups, self.share.size) if fit else None
+        self.bytes_sent = getattr(self.compiled or self.cell, "bytes_sent", 0)  # by a rank in a step
         self.per_call = max(1, min(STEPS_PER_CALL, self.steps, PART // self.groups))
         together = self.per_call * max(1, PART // (self.per_call * self.groups))
         self.parts = [range(first, min(first + together, self.steps)) for first in range(0, self.steps, together)]
@@ -104,19 +104,17 @@ class Trainer:
         self.order = self.next = None  # number of an epoch and the order of its positives; what is being drawn, its future
 
     def _share_out(self):
-        """Spreads each rank's interactions evenly over the steps; all have as many groups a step, some without weight.
+        """Spreads each rank's interactions evenly over the steps; each has a number of groups of its own.
 
-        `starts` (steps + 1,) says where this rank's steps begin among its own; `weights` (steps, groups) is what a sample of
-        each group counts in the mean loss of a step of all ranks.
+        `starts` (steps + 1,) says where this rank's steps begin among its own; `counts` (steps,) how many groups each has,
+        and `all_counts` those of all ranks; `groups` is the most that any rank has in a step.
         """
-        numbers = self.share.each(self.dataset.num_interactions)  # of each rank
-        starts = np.arange(self.steps + 1) * numbers[:, None] // self.steps
-        counts = np.diff(starts, axis=1)
-        self.groups, mine = int(counts.max()), self.share.rank
-        self.starts = starts[mine]
-        counted = np.arange(self.groups) < counts[mine][:, None]
-        of_all = np.maximum(counts.sum(0), 1)[:, None]  # of a small batch a step may have none
-        self.weights = (counted / (of_all * (1 + self.config.num_neg))).astype(np.float32)
+        self.counts = self.all_counts = np.full(self.steps, self.groups)
+        if self.share is not WHOLE:
+            numbers = self.share.each(self.dataset.num_interactions)  # of each rank
+            starts = np.arange(self.steps + 1) * numbers[:, None] // self.steps
+            counts, self.starts = np.diff(starts, axis=1), starts[self.share.rank]
+            self.groups, self.counts, self.all_counts = int(counts.max()), counts[self.share.rank], counts.sum(0)
 
     def go_on_from(self, values):
         """Begins with a model's parameters, which count as an epoch in the mean of the last ones, and at the full rate."""
@@ -196,11 +194,13 @@ class Trainer:
         at = first_step + np.arange(per_call)
         correction = np.sqrt(1 - self.config.beta2 ** (at + 1)) / (1 - self.config.beta1 ** (at + 1))
         rates = (self.rates[np.minimum(at, len(self.rates) - 1)] * correction).astype(np.float32)
-        width, weights = 1 + self.config.num_neg, ()
+        width, weights, now = 1 + self.config.num_neg, (), np.arange(first_step, first_step + steps) % self.steps
+        own, everyone = self.counts[now], np.maximum(self.all_counts[now], 1)  # of a small batch a step may have none
         if self.compiled:
-            return self.compiled(users.reshape(steps, -1), items.reshape(steps, -1, width), rates[:steps])
+            return float(self.share.total(self.compiled(users, items, own, everyone * width, rates[:steps])))
         if self.share is not WHOLE:
-            weights = (Tensor(np.resize(self.weights[first_step % self.steps:][:steps], (per_call, self.groups))),)
+            weights = (np.arange(self.groups) < own[:, None]) / (everyone * width)[:, None]
+            weights = (Tensor(np.resize(weights.astype(np.float32), (per_call, self.groups))),)
         total = self.cell(Tensor(_filled(users, (per_call, self.groups))),
                           Tensor(_filled(items, (per_call, self.groups * width))), *weights, Tensor(rates),
                           Tensor(steps, ms.int32), Tensor(0, ms.int32), Tensor(np.zeros((self.groups, width), np.float32)))

@@ -45,7 +45,7 @@ def test_ranks_train_and_compute_what_one_process_does(many, settings, cpu):
     dataset = load_dataset(config)
     for kind in ("lazy", "dense"):
         there = found[kind]
-        assert np.allclose(there["weights"], 1 / 126) and there["steps"] == 8
+        assert there["steps"] == 8
         users, items = (np.concatenate([np.array(one).reshape(8, 21, *np.shape(one)[1:]) for one in there[key]], 1)
                         for key in ("users", "items"))
         assert len(np.unique(users)) == 24
@@ -62,12 +62,6 @@ def test_ranks_train_and_compute_what_one_process_does(many, settings, cpu):
     assert np.abs(influence).max() > 1e-4
     np.testing.assert_allclose(found["influence"], influence, atol=1e-5 * np.abs(influence).max())
     np.testing.assert_allclose(found["expected"], expected, atol=1e-4 * np.abs(expected).max())
-    # what a rank gives to the others: whole item tables, or the item and its rows of 63 samples; and the dense weights
-    dense = 4 * sum(value.size for name, value in values.items() if not name.startswith("user_"))
-    assert found["dense"]["bytes"] == dense
-    rows = 63 * (1 + values["item_gmf"].shape[1] + values["item_mlp"].shape[1])
-    weights = sum(value.size for name, value in values.items() if name.startswith("head."))
-    assert found["lazy"]["bytes"] == 4 * (rows + weights)
     assert not folder.exists()
 
 

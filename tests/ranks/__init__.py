@@ -42,9 +42,8 @@ def trained_and_influences(config, folder, exchange):
         loss = trainer.run_steps(users, items, trainer.steps, trainer.steps, 0)
         values = trainer.net.all_values(trainer.net.values(), share)
         found["lazy" if lazy else "dense"] = {
-            "steps": trainer.steps, "loss": loss, "bytes": trainer.cell.bytes_sent,
+            "steps": trainer.steps, "loss": loss, "bytes": trainer.bytes_sent,
             "users": share.each(share.users[users]).tolist(), "items": share.each(items).tolist(),
-            "weights": share.each(trainer.weights).tolist(),
             "values": {name: value.tolist() for name, value in values.items()}}
     influence, expected, report = expected_at([trainer.net.values()], dataset, config)
     places = share.positions(dataset.num_interactions)

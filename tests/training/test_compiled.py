@@ -1,15 +1,20 @@
 import ctypes
 import errno
 import os
+import threading
 from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
 
 from src.dataset import load_dataset
+from src.ncf import NCF
 from src.network import build
 from src.training import compiled, trainer
+from src.training.compiled import CompiledSteps
+from src.training.steps import TrainSteps
 from src.training.trainer import Trainer
+from tests.ranks import in_threads
 
 pytestmark = pytest.mark.skipif(compiled.program() is None, reason="there is no compiler")
 
@@ -81,9 +86,72 @@ def test_without_a_compiler_the_graph_trains_and_says_so(cpu, ratings, settings,
         assert line.startswith("no compiled training step (") and words in line and "\n" not in line
 
 
-def test_a_lack_of_memory_is_said(cpu, ratings, settings, monkeypatch):
-    sizes, none = (np.ones(2, np.int32) * 16).ctypes, ctypes.c_void_p()
-    assert compiled.program()(0, 1, 1, 16, 0, sizes, sizes, ctypes.c_size_t(1 << 60), 0, 1, *[none] * 7) == -1
-    monkeypatch.setattr(compiled, "program", lambda: lambda *_: -1.0)
-    with pytest.raises(MemoryError):
-        state_after(settings())
+BEYOND = 1 + (1 << 24)  # the first whole number that no float32 holds
+
+
+class Between:
+    """As compiled.Exchanging, for ranks that are threads; in lazy steps the items' rows begin at BEYOND."""
+    rank = threading.local()
+
+    def __init__(self, path, told, lazy):
+        assert path.exists() and 4 * told == self.rank.steps.bytes_sent
+        self.told = np.zeros(told, np.int32 if lazy else np.float32)
+
+    def __call__(self, words, step, steps):
+        words, lazy, size = words.asnumpy().copy(), self.told.dtype == np.int32, self.rank.steps.numbers[6]
+        for address, width in self.rank.rows.items() if lazy else ():
+            words[words == address] -= 4 * BEYOND * width
+        for k in range(steps.asnumpy()[0]):
+            self.call("tell", words, np.int32([k]), self.told)
+            each, after = self.rank.exchange.each(self.told), np.zeros(1, np.int32)
+            if lazy:
+                assert self.told[size] == self.rank.distinct[k]
+            self.call("take", words, np.int32([k]), each if lazy else each.sum(0), after)
+            assert after[0] == k + 1
+        return steps
+
+    def call(self, name, *arrays):
+        pointers = (ctypes.c_void_p * len(arrays))(*(array.ctypes.data for array in arrays))
+        assert getattr(compiled.program(), name)(len(arrays), pointers) == 0
+
+
+@pytest.mark.parametrize("flags", [("--lazy_adam", True), ("--lazy_adam", False, "--weight_decay", 0.5)])
+def test_three_ranks_do_what_one_process_does(cpu, settings, monkeypatch, flags):
+    """20 users each, items that occur twice, and steps of different numbers of groups: the third rank has none in two."""
+    config, lazy, rng = settings(*flags, "--embedding_std", 0.3), flags[1], np.random.default_rng(0)
+    own, n, rates = np.array([[6, 5, 6, 6], [4, 4, 0, 1], [0, 2, 2, 0]]), 1 + config.num_neg, np.full(4, 0.01, np.float32)
+    users = np.repeat([0, 20, 40], 6) + rng.integers(0, 20, (4, 18))
+    items = rng.integers(0, 30, (4, 18, n))
+    start = NCF(60, 30, config).values()
+    monkeypatch.setattr(compiled, "Exchanging", Between)
+
+    def train(users, items, own, size, ranks=1, first=0):
+        net = NCF(60 // ranks, 30, config)
+        net.set_values({name: value[first:first + 60 // ranks] if name[:4] == "user" else value
+                        for name, value in start.items()})
+        cell = TrainSteps(net, size, config, "lazy" if lazy else "dense")
+        steps = Between.rank.steps = CompiledSteps(cell, config, size, ranks)
+        Between.rank.rows = {p.asnumpy().ctypes.data: p.shape[1] for one in steps.sets for p in one[2:4]}
+        Between.rank.rows[steps.kept[8].ctypes.data] = 1
+        Between.rank.distinct = [len(np.unique(step[:number])) for step, number in zip(items, own)]
+        loss = steps(users - first, items + BEYOND * (ranks > 1 and lazy), own, everyone * n, rates)
+        return loss, net.values()
+
+    def in_rank(exchange):
+        Between.rank.exchange, k = exchange, exchange.rank
+        mine = slice(6 * k, 6 * k + 6)
+        return train(users[:, mine], items[:, mine], own[k], 6, 3, 20 * k)
+    everyone = own.sum(0)
+    found = in_threads(3, in_rank)
+    filling = np.concatenate([np.arange(6) >= one[:, None] for one in own], 1)
+    order = np.argsort(filling, axis=1, kind="stable")  # it comes last
+    users, items = np.take_along_axis(users, order, 1), np.take_along_axis(items, order[:, :, None], 1)
+    loss, wanted = train(users, items, everyone, 18)
+    assert sum(one for one, _ in found) == pytest.approx(loss, rel=1e-6)
+    for name, value in wanted.items():
+        values = [one[name] for _, one in found]
+        if name[:4] == "user":
+            values = [np.concatenate(values)]
+        assert all(np.array_equal(one, values[0]) for one in values), name
+        assert np.abs(value - start[name]).max() > 1e-3
+        np.testing.assert_allclose(values[0], value, atol=1e-5, err_msg=name)

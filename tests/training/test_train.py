@@ -280,16 +280,15 @@ def test_holding_out_one_item_trains_on_the_second_last_and_keeps_the_last_epoch
     assert set(record["history"][0]) == {"epoch", "loss"} and (tmp_path / "output" / "train_ncf.png").stat().st_size
 
 
-def test_a_step_in_which_no_rank_has_anything_moves_nothing():
+def test_steps_get_about_as_many_groups_of_each_rank_and_some_get_none():
     """Few interactions in many steps, which two ranks number each for itself."""
-    weights = []
-    for rank in (0, 1):
+    for rank, counts in enumerate(([0, 1, 0, 1, 0, 1], [1, 1, 2, 1, 1, 2])):
         trainer = Trainer.__new__(Trainer)
-        trainer.dataset, trainer.config, trainer.steps = SimpleNamespace(num_interactions=3), SimpleNamespace(num_neg=4), 6
-        trainer.share = SimpleNamespace(rank=rank, each=lambda number: np.array([number, number]))
+        trainer.dataset, trainer.groups, trainer.steps = SimpleNamespace(num_interactions=3 + 5 * rank), 9, 6
+        trainer.share = SimpleNamespace(rank=rank, each=lambda number: np.array([3, 8]))
         trainer._share_out()
-        weights.append(trainer.weights)
-    assert np.sum(weights, axis=(0, 2)) == pytest.approx([0, 0.2, 0, 0.2, 0, 0.2])
+        assert trainer.counts.tolist() == counts and trainer.all_counts.tolist() == [1, 2, 2, 2, 1, 3]
+        assert trainer.groups == 2
 
 
 def test_a_warm_start_goes_on_from_the_model_without_a_warm_up(cpu, ratings, settings, monkeypatch):
