@@ -24,8 +24,8 @@ from .game import preprocess
 from .game.problem import load_problem
 from .network import Network, build
 from .options import KINDS, options_of
-from .sources.checks import clean
-from .sources.interactions import ordered
+from .sources.checks import Arranged
+from .sources.gather import Gathered
 from .training.train import train_in_memory
 
 logging.getLogger("ifrqe").addHandler(logging.NullHandler())  # else Python prints warnings for which nobody has asked
@@ -102,11 +102,7 @@ def decide(interactions: pd.DataFrame, unwillingness: float | str | np.ndarray |
     start, config = time.perf_counter(), _settings(budget, strategy, model, seed, options)
     table = _read(interactions, unwillingness)
     b = table.get(UNWILLINGNESS, pd.Series(np.nan, table.index)).to_numpy()
-    ratings, _ = clean(table, NAME, config.duplicates)
-    row, coded = ratings.index.to_numpy(), [pd.factorize(ratings[column].to_numpy(), sort=True) for column in (USER, ITEM)]
-    codes, ids = zip(*coded)
-    whole = ordered(NAME, ids, (*codes, ratings[TIMESTAMP].to_numpy()))
-    whole.rows = row[whole.rows]
+    whole = Arranged(Gathered(NAME).take([table]), config.duplicates).interactions()
     dataset = split_allowed(whole, 0, np.where(config.veto & (b[whole.rows] == 1), VETO, 0))
     if not dataset.num_interactions:
         raise InputError("veto: all is vetoed, so that nothing is left to train on; take back some")
@@ -115,8 +111,9 @@ def decide(interactions: pd.DataFrame, unwillingness: float | str | np.ndarray |
     decisions = preprocess.decide(load_problem(config, dataset), config, set_device(config))
     part = dataset.part(decisions.disclosed)
     disclosed = np.isin(np.arange(len(interactions)), part.rows)
-    own = {column: interactions[table.attrs["header"][column]].array.take(row[np.unique(code, return_index=True)[1]])
-           for column, code in zip((USER, ITEM), codes)}
+    order = np.argsort(whole.rows)
+    own = {column: interactions[table.attrs["header"][column]].array.take(whole.rows[order][np.unique(
+        code[order], return_index=True)[1]]) for column, code in ((USER, whole.user), (ITEM, whole.item))}
     decisions.record["seconds"]["total"] = time.perf_counter() - start
     return Answer(interactions.assign(**{DISCLOSED: disclosed}), decisions.record, dataset, part, own, config)
 

@@ -18,11 +18,11 @@ from .common.files import digest
 from .common.locks import claim
 from .common.machine import code_digest
 from .common.stage import main
-from .common.stored import named, stored, write_table
-from .common.tables import existing_file
-from .common.times import DAY, ORDER, UNITS
+from .common.stored import PARQUET, arrow, named, slices, stored, write_table
+from .common.tables import existing_file, read_parts
+from .common.times import ORDER
 from .common.together import Together
-from .common.variant import DATA, DIGESTS, check_tables, record_of
+from .common.variant import DATA, DIGESTS, check_tables, dataset_folder, record_of
 from .config import Config
 from .consent.unwillingness import check_rules
 from .consent.withdrawn import head_of, read_requests
@@ -38,15 +38,15 @@ from .constants import (
     TABLE,
     TEXT_IDS,
     TIME_UNIT,
-    TIMESTAMP,
     UNWILLINGNESS_FILE,
     UPDATED,
     USER,
 )
+from .sources.arrays import write_parts
 from .sources.catalogue import text_ids
-from .sources.checks import catalogue, clean, filter_users
+from .sources.checks import Arranged, catalogue
 from .sources.download import fetch
-from .sources.interactions import ordered, write_arrays
+from .sources.gather import Gathered
 from .sources.readers import items_beside, read_source
 from .sources.simulation import simulate
 
@@ -71,41 +71,45 @@ def prepare(config: Config) -> None:
             raise InputError(f"--{option} {getattr(config, option)}: the dataset {SIMULATION} is generated; "
                              "give data of your own another name with --dataset")
     settings = config.select("filter", *(["simulation", "randomness"] if simulated else []))
-    kind = "csv" if config.table == "auto" else config.table
     path, source = None, {"source": SIMULATION} if simulated else {}
     if config.archive:
-        path = existing_file(config.archive, "give the path of a .zip, .inter or .csv file", "archive")
+        path = Path(config.archive)
+        if not path.is_dir():
+            existing_file(path, "give the path of a .zip, .inter, .csv or .parquet file", "archive")
         source = {"source": path.name, "sha256": digest(path)}
     if items := items_beside(path, config.items):
         source["items_sha256"] = digest(items)
-    if _is_done(folder, config, {**settings, **source, **({} if config.table == "auto" else {TABLE: kind})}):
+    if _is_done(folder, config, {**settings, **source, **({} if config.table == "auto" else {TABLE: config.table})}):
         return check_rules(config)
     claim(config)  # a download is part of it
-    if simulated:
-        ratings, movies, unwillingness = simulate(config.sim_users, config.sim_items, config.sim_ratings, config.seed)
-    else:
-        if path is None:
-            path = fetch(config, folder)
-            source.update(source=path.name, sha256=digest(path))
-        ratings, movies = read_source(path, items)
-    ratings, unit = clean(ratings, source["source"], config.duplicates)
-    ratings = filter_users(ratings, config.min_ratings, config.max_ratings)
+    if path is None and not simulated:
+        path = fetch(config, folder)
+        source.update(source=path.name, sha256=digest(path))
+    given = PARQUET[1:] if path and (path.is_dir() or path.suffix.lower() == PARQUET) else "csv"
+    record = {"dataset": name, **source, **settings, TABLE: given if config.table == "auto" else config.table}
+    if record[TABLE] != "csv":
+        arrow(folder / named(RATINGS_FILE, record[TABLE]))
+    ratings, movies, unwillingness = _read(config, path, items)
+    ratings = Arranged(ratings, config.duplicates, config.min_ratings, config.max_ratings, record[TABLE] != "csv")
     _check_updates(folder, ratings, source["source"])
-    tables = {named(RATINGS_FILE, kind): ratings, MOVIES_FILE: catalogue(ratings, movies, source["source"], items)}
-    if simulated and not _is_edited(folder):
-        tables[named(UNWILLINGNESS_FILE, kind)] = unwillingness[unwillingness[USER].isin(ratings[USER].unique())]
-    (user, user_ids), (item, item_ids) = (pd.factorize(ratings[column], sort=True) for column in (USER, ITEM))
-    whole = ordered(name, (user_ids.to_numpy(), item_ids.to_numpy()), (user, item, ratings[TIMESTAMP]))
-    users, items = whole.num_users, whole.num_items
-    _write(config, tables, whole, {"dataset": name, **source, **settings, "num_users": users, "num_items": items,
-                            "num_ratings": len(ratings), TIME_UNIT: unit, "files": [*tables, *ARRAYS], READER: _reader(),
-                                   TABLE: kind, TEXT_IDS: text_ids(ratings[USER], ratings[ITEM])})
-    finer = (ratings[TIMESTAMP] % (DAY / UNITS.get(unit, 1))).any()
+    _write(config, ratings, catalogue(ratings.item_ids, movies, source["source"], items), unwillingness, record)
+    users, items, unit = len(ratings.user_ids), len(ratings.item_ids), ratings.found.unit
     logger.info("%s: %s users, %s items, %s ratings (%.2f%% of all pairs), %s, written to %s", name, f"{users:,}",
-                f"{items:,}", f"{len(ratings):,}", 100 * len(ratings) / users / items,
+                f"{items:,}", f"{ratings.rows:,}", 100 * ratings.rows / users / items,
                 "without times: the order of the rows counts" if unit == ORDER else
-                f"times in {unit}{'' if finer else ', whole days: of one day the order of the rows counts'}", folder)
+                f"times in {unit}{'' if ratings.finer else ', whole days: of one day the order of the rows counts'}", folder)
     check_rules(config)
+
+
+def _read(config, path, items):
+    """Gathered ratings, the list of items, and of a simulation (path None) unwillingness, else None."""
+    folder = dataset_folder(config)
+    spool = folder if folder.is_dir() else folder.parent
+    spool.mkdir(parents=True, exist_ok=True)
+    if path is not None:
+        return *read_source(path, items, spool), None
+    ratings, movies, unwillingness = simulate(config.sim_users, config.sim_items, config.sim_ratings, config.seed)
+    return Gathered(SIMULATION, spool).take(slices(ratings)), movies, unwillingness
 
 
 def _is_done(folder, config, wanted):
@@ -142,13 +146,15 @@ def _is_edited(folder):
 
 def _check_updates(folder, ratings, name):
     """Raises InputError if the dataset that is there holds what an update has added, and these ratings lack it."""
-    number = None
+    number, path = None, stored(folder / RATINGS_FILE)
     with contextlib.suppress(InputError):  # a damaged record, which --overwrite makes anew
         number = record_of(folder).get(UPDATED)
-    if not number or not stored(folder / RATINGS_FILE).exists():
+    if not number or not path.exists():
         return
-    added = pd.read_csv(folder / RATINGS_FILE, usecols=[USER, ITEM], dtype=str, keep_default_na=False)[-number:]
-    there = pd.MultiIndex.from_frame(added).isin(pd.MultiIndex.from_frame(ratings[[USER, ITEM]].astype(str)))
+    added = pd.DataFrame()
+    for part in read_parts(path, [USER, ITEM], extra="quiet"):
+        added = pd.concat([added, part.tail(number).astype(str)]).tail(number)
+    there = ratings.holds(added[USER].to_numpy(), added[ITEM].to_numpy())
     if not there.all():
         user, item = added[~there].iloc[0]
         raise InputError(f"{folder}: holds what updates have added, which {name} lacks, such as item {item} of user "
@@ -160,18 +166,30 @@ def _reader():
     return [code_digest(f"{__package__}.sources.{name}", "") for name in ("readers", "checks", "simulation")]
 
 
-def _write(config, tables, whole, record):
+def _write(config, ratings, movies, unwillingness, record):
     """Puts the files of the dataset in place together; whatever else lies in its folder stays as it is."""
-    digests, requests = {}, read_requests(config)
+    made = unwillingness is not None and not _is_edited(dataset_folder(config))
+    digests, (table, stated) = {}, (named(name, record[TABLE]) for name in (RATINGS_FILE, UNWILLINGNESS_FILE))
     with Together(config) as files:
-        for name, table in tables.items():
+        for name, parts, rows in ((table, ratings.table(), ratings.rows), (MOVIES_FILE, movies, None),
+                                  *([(stated, _of(ratings.user_ids, unwillingness), None)] if made else [])):
             with files.write(DATA, name) as temporary:
-                write_table(table, temporary)
+                write_table(parts, temporary, rows)
                 digests[name] = digest(temporary)
-        if (made := digests.pop(named(UNWILLINGNESS_FILE, record[TABLE]), None)) is not None:  # which may be edited
-            record[_MADE] = made
-        digests.update(write_arrays(files, whole))
-        files.write_json(DATA, DATASET_FILE, {**record, DIGESTS: digests, **head_of(requests)})
+        names = [*digests, *ARRAYS]
+        if made:  # which may be edited
+            record[_MADE] = digests.pop(stated)
+        digests.update(write_parts(files, ratings.user_ids, ratings.length, ratings.found.time_kind, ratings.arrays()))
+        files.write_json(DATA, DATASET_FILE, {
+            **record, "num_users": len(ratings.user_ids), "num_items": len(ratings.item_ids), "num_ratings": ratings.rows,
+            TIME_UNIT: ratings.found.unit, "files": names, READER: _reader(), TEXT_IDS: text_ids(
+                ratings.user_ids, ratings.item_ids), DIGESTS: digests, **head_of(read_requests(config))})
+
+
+def _of(users, table):
+    """The rows of a table that are about these users, part by part."""
+    for part in slices(table):
+        yield part[part[USER].isin(users)]
 
 
 if __name__ == "__main__":

@@ -41,18 +41,77 @@ class Ids:
     code: np.ndarray
 
 
-def refuse_first(bad, name, row_name, shown, what):
-    """Raises InputError for the first row of `bad` (n,) bool; row_name(row) and shown(row) are what messages call it."""
+def refuse_first(bad, name, shown, what, first=0, row_name=None):
+    """Raises InputError for the first row of `bad` (n,) bool, with shown(row); `first`: rows that come before these."""
     if bad.any():
         row = int(bad.argmax())
-        raise InputError(f"{name}: {row_name(row)} has {shown(row)} as {what}")
+        raise InputError(f"{name}: {row_name(row) if row_name else f'row {first + row + 1}'} has {shown(row)} as {what}")
 
 
-def row_of(row):
-    return f"row {row + 1}"
+class Learned:
+    """The ids of a column that comes part by part, see clean_ids; each has a code, in the order in which they are met.
+
+    unique: by code the id, an int where the column is one of integers, else text.
+    """
+
+    def __init__(self, name: str | Path, what: str, row_name: Callable[[int], str] | None = None, blank: bool = False):
+        self.name, self.what, self.row_name, self.blank = name, what, row_name, blank
+        self.known, self.other, self.unique, self.rows, self.twice = {}, {}, [], 0, ""
+
+    def add(self, column: pd.Series) -> np.ndarray:
+        """(n,) int32 codes of the next rows: integers, text, or categories of text; raises as clean_ids does."""
+        if pd.api.types.is_integer_dtype(column):
+            place, unique = pd.factorize(column.to_numpy())
+            texts = unique.tolist()
+            self._learn({number: number for number in texts if number not in self.known})
+        else:
+            column = column.astype("category").cat
+            texts, place = [str(text) for text in column.categories], np.asarray(column.codes)
+            new = {text: clean_text(text) for text in texts if text not in self.known}
+            self._check(new, texts, place)
+            self._learn(new)
+        self.rows += len(place)
+        return np.fromiter(map(self.known.__getitem__, texts), np.int32, len(texts))[place]
+
+    def _check(self, new, texts, place):
+        for is_fault, why in _FAULTS[self.blank:] if new else ():
+            bad = np.array([text in new and bool(is_fault(new[text])) for text in texts])
+            if bad.any():
+                refuse_first(bad[place], self.name, lambda row: shown(texts[place[row]]), f"{self.what}{why}; {_MEND}",
+                             self.rows, self.row_name)
+
+    def _learn(self, new):
+        for text, cleaned in new.items():
+            there = cleaned if cleaned in self.known else self.other.get(cleaned)
+            if there is not None:
+                self.twice = text if cleaned != text else there
+                self.known[text] = self.known[there]
+                continue
+            self.known[text] = len(self.unique)
+            self.unique.append(cleaned)
+            if cleaned != text:
+                self.other[cleaned] = text
+
+    def say(self) -> None:
+        """Logs that ids are written in more than one way, if some are."""
+        if more := len(self.known) - len(self.unique):
+            logger.warning("%s: %s are written in more than one way (blanks around them, Unicode forms), e.g. %s; each is "
+                           "taken for one", self.name, f"{more} {self.what}s", shown(self.twice))
+
+    def ids(self) -> tuple[np.ndarray, np.ndarray]:
+        """(k,) ids in ascending order, int64 if all are whole numbers; and (k,) int32, the place of each code among them."""
+        self.say()
+        texts = np.array(list(map(str, self.unique)), object)
+        say_what_ids_are(texts, self.name, self.what)
+        whole = whole_numbers(texts)
+        ids = texts if whole is None else whole
+        order = np.argsort(ids, kind="stable")
+        place = np.empty(len(ids), np.int32)
+        place[order] = np.arange(len(ids), dtype=np.int32)
+        return ids[order], place
 
 
-def clean_ids(column: pd.Series, name: str | Path, what: str, row_name: Callable[[int], str] = row_of,
+def clean_ids(column: pd.Series, name: str | Path, what: str, row_name: Callable[[int], str] | None = None,
               blank: bool = False) -> Ids:
     """The ids of a column (text, or categories of text), without blanks around them and in one Unicode form.
 
@@ -65,23 +124,11 @@ def clean_ids(column: pd.Series, name: str | Path, what: str, row_name: Callable
         InputError: names the first row whose id is missing, holds control characters, or has lost its digits to a
             spreadsheet.
     """
-    column = column.astype("category").cat
-    texts = [str(text) for text in column.categories]
-    cleaned = [clean_text(text) for text in texts]
-    codes = np.asarray(column.codes, np.int64)
-    faults = [(lambda text: text == "" and not blank, ""),
-              (lambda text: not printable(text), ", with a control character or a line break in it"),
-              (_SPREADSHEET.fullmatch, ": a spreadsheet wrote it in scientific notation, and its last digits are lost; "
-               "export ids as text")]
-    for is_fault, why in faults:
-        bad = np.array([bool(is_fault(text)) for text in cleaned], bool)
-        refuse_first(bad[codes], name, row_name, lambda row: shown(texts[codes[row]]), f"{what}{why}; {_MEND}")
-    unique, place = np.unique(np.array(cleaned, object), return_inverse=True)
-    if len(unique) < len(cleaned):
-        twice = next(text for text in texts if clean_text(text) != text)
-        logger.warning("%s: %s are written in more than one way (blanks around them, Unicode forms), e.g. %s; each is "
-                       "taken for one", name, f"{len(cleaned) - len(unique)} {what}s", shown(twice))
-    code = place[codes]
+    learned = Learned(name, what, row_name, blank)
+    code = learned.add(column)
+    learned.say()
+    unique, place = np.unique(np.array(list(map(str, learned.unique)), object), return_inverse=True)
+    code = place[code]
     if blank and len(unique) and unique[0] == "":
         unique, code = unique[1:], code - 1
     return Ids(unique, code)
@@ -99,6 +146,13 @@ def printable(text: str) -> bool:
 
 def shown(text):
     return "nothing" if text.strip(BLANKS) == "" and printable(text) else repr(text)
+
+
+# what an id must not be, and what a message says of it
+_FAULTS = ((lambda text: text == "", ""),
+           (lambda text: not printable(text), ", with a control character or a line break in it"),
+           (_SPREADSHEET.fullmatch, ": a spreadsheet wrote it in scientific notation, and its last digits are lost; export "
+            "ids as text"))
 
 
 def whole_numbers(texts: list[str]) -> np.ndarray | None:
@@ -128,15 +182,17 @@ def say_what_ids_are(unique: np.ndarray, name: str, what: str) -> None:
                        f"{len(odd):,}", f"{len(unique):,}", odd[0])
 
 
-def numbers(values: pd.Series, name: str | Path, what: str, remedy: str = _MEND) -> np.ndarray:
+def numbers(values: pd.Series, name: str | Path, what: str, remedy: str = _MEND, first: int = 0) -> np.ndarray:
     """A column as numbers: int64 where all are whole, else float64; True and False count as 1 and 0.
+
+    `first`: rows of the column that come before these.
 
     Raises:
         InputError: names the first row that is no number below 2^63.
     """
     found = _to_numbers(values)
     bad = ~(np.abs(found.astype(float)) < 2.0 ** 63)
-    refuse_first(bad, name, row_of, lambda row: shown(str(values.iloc[row])), f"{what}; {remedy}")
+    refuse_first(bad, name, lambda row: shown(str(values.iloc[row])), f"{what}; {remedy}", first)
     if found.dtype.kind == "f" and (found == np.floor(found)).all():
         found = found.astype(np.int64)
     return found

@@ -127,8 +127,23 @@ def name_of(path: Path) -> str:
 _LARGE = 1 << 26  # bytes of a file from which on its digest is kept
 
 
+def files_in(path: str | Path) -> list[Path]:
+    """The file itself; of a folder its .parquet files by name, of which there must be one."""
+    path = Path(path)
+    files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+    if not files:
+        raise InputError(f"{path}: is a folder without a .parquet file; give the path of a file, or of a folder of such")
+    return files
+
+
 def digest(path: str | Path, algorithm: str = "sha256") -> str:
-    """Hexadecimal digest of a file's content; a large file is read once as long as it stays the same."""
+    """Hexadecimal digest of a file's content, of a folder of names and digests of files_in.
+
+    A large file is read once as long as it stays the same.
+    """
+    if os.path.isdir(path):
+        content = "".join(f"{digest(file, algorithm)} {file.name}\n" for file in files_in(path))
+        return hashlib.new(algorithm, content.encode("utf-8", "surrogateescape")).hexdigest()
     state = os.stat(path)
     compute = _digest if state.st_size >= _LARGE else _digest.__wrapped__
     return compute(os.path.realpath(path), algorithm, state.st_size, state.st_mtime_ns, state.st_ino)

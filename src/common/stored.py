@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -45,6 +45,11 @@ def stored(path: Path) -> Path:
     return other if other.is_file() else path
 
 
+def slices(table: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """A table in parts of at most ROWS rows, at least one."""
+    return (table.iloc[start:start + ROWS] for start in range(0, max(1, len(table)), ROWS))
+
+
 def write_table(table: pd.DataFrame | Iterable[pd.DataFrame], path: Path, rows: int | None = None) -> None:
     """Writes a DataFrame without its index, as CSV or Parquet by the suffix of `path`, with a progress bar.
 
@@ -53,8 +58,7 @@ def write_table(table: pd.DataFrame | Iterable[pd.DataFrame], path: Path, rows: 
         rows: how many there are in all parts, if that is known.
     """
     if isinstance(table, pd.DataFrame):
-        whole, rows = table, len(table)
-        table = (whole.iloc[start:start + ROWS] for start in range(0, max(1, rows), ROWS))
+        table, rows = slices(table), len(table)
     arrows, writer = arrow(path) if path.suffix == PARQUET else None, None
     with contextlib.ExitStack() as stack:
         bar = stack.enter_context(progress(rows, f"writing {name_of(path)}", "row"))

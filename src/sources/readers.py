@@ -1,4 +1,4 @@
-"""Readers of MovieLens releases, RecBole files and CSV."""
+"""Readers of MovieLens releases, RecBole files, CSV and Parquet."""
 import csv
 import functools
 import logging
@@ -9,9 +9,13 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from ..common.errors import InputError
-from ..common.tables import YEAR, existing_file, read_stream, read_without_header
+from ..common.files import files_in
+from ..common.header import YEAR
+from ..common.parquet import parts_of as parquet_parts
+from ..common.tables import existing_file, parts_of, parts_without_header, read_stream
 from ..constants import GENRES, ITEM, MOVIE_COLUMNS, RATING_COLUMNS, TITLE, USER
 from .catalogue import clean_movies
+from .gather import Gathered
 
 logger = logging.getLogger("ifrqe")
 
@@ -23,32 +27,36 @@ _NO_MOVIES = pd.DataFrame(columns=MOVIE_COLUMNS)
 _DOUBLED = re.compile(r'"(?=.*"")(?:[^"]|"")*"', re.S)  # a field in quotes with doubled ones in it
 
 
-def read_source(path, items=None):
-    """Reads a GroupLens zip (any release), a RecBole .inter file, or a CSV.
+def read_source(path, items=None, folder=None):
+    """Reads a GroupLens zip (any release), a RecBole .inter file, a CSV, or a .parquet file or a folder of such.
 
     Args:
         path: of the source.
         items: Path of its list of items, see items_beside; without it that in a zip.
+        folder: see Gathered.
 
     Returns:
-        ratings: DataFrame with user_id, item_id (text) and, where the source has them, rating and timestamp.
+        ratings: Gathered.
         movies: DataFrame item_id, title, genres, see catalogue.clean_movies; empty where the source has none.
 
     Raises:
         InputError: names the file and what is wrong with it.
     """
     path = Path(path)
-    suffix = path.suffix.lower()
+    suffix, ratings = ".parquet" if path.is_dir() else path.suffix.lower(), Gathered(path.name, folder)
     try:
         if suffix == ".zip":
-            return _read_zip(path, items)
+            return _read_zip(path, items, ratings)
+        if suffix == ".parquet":
+            return ratings.take(parquet_parts(files_in(path), path, RATING_COLUMNS, (USER, ITEM))), _read_items(items)
         if suffix in (".inter", ".csv"):
-            return _read_file(path, _read_atomic if suffix == ".inter" else _read_csv), _read_items(items)
+            read = _read_atomic if suffix == ".inter" else _read_csv
+            return _read_file(path, lambda *source: ratings.take(read(*source))), _read_items(items)
     except (InputError, MemoryError):
         raise
     except Exception as e:  # of a damaged archive it may be anything
         raise InputError(f"{path}: cannot be read ({e}); it may be cut short or no file of this kind, fetch it anew") from e
-    raise InputError(f"{path}: unknown kind of file {suffix!r}; a .zip, .inter or .csv file is needed")
+    raise InputError(f"{path}: unknown kind of file {suffix!r}; a .zip, .inter, .csv or .parquet file is needed")
 
 
 def items_beside(path, given=""):
@@ -61,7 +69,7 @@ def items_beside(path, given=""):
     suffix = path.suffix.lower() if path else ""
     if suffix == ".inter":
         return _fitting(path, {item.name: item for item in path.parent.iterdir() if item.suffix.lower() == ".item"})
-    return items if suffix == ".csv" and (items := path.with_suffix(".items.csv")).is_file() else None
+    return items if path and suffix != ".zip" and (items := path.with_suffix(".items.csv")).is_file() else None
 
 
 def _fitting(path, items, alone=False):
@@ -91,7 +99,7 @@ def _read_file(path, read):
         return read(file, path.stat().st_size, path.name)
 
 
-def _read_zip(path, given):
+def _read_zip(path, given, into):
     with zipfile.ZipFile(path) as archive:
         members = _members(path, archive)
 
@@ -110,7 +118,7 @@ def _read_zip(path, given):
         if items is None and not given:
             items = _fitting(ratings, {name: name for name in members if name.endswith(".item")}, alone=True)
         movies = _read_items(given) if given or items not in members else part(items, read_items)
-        return part(ratings, read_ratings), movies
+        return part(ratings, lambda *source: into.take(read_ratings(*source))), movies
 
 
 def _members(path, archive):
@@ -130,15 +138,15 @@ def _members(path, archive):
     return members
 
 
-_read_csv = functools.partial(read_stream, known=RATING_COLUMNS, needed=(USER, ITEM))
+_read_csv = functools.partial(parts_of, known=RATING_COLUMNS, needed=(USER, ITEM))
 _read_atomic = functools.partial(_read_csv, sep="\t", quoting=csv.QUOTE_NONE)
-_read_tabs = functools.partial(read_without_header, sep="\t", names=RATING_COLUMNS)
+_read_tabs = functools.partial(parts_without_header, sep="\t", names=RATING_COLUMNS)
 
 
 def _read_double_colons(file, size, name):
     """a::b::c::d, read with the fast parser as a:(nothing):b:..."""
     names = [word for column in RATING_COLUMNS for word in (column, f"#{column}")][:-1]
-    return read_without_header(file, size, name, sep=":", names=names)[RATING_COLUMNS]
+    return (part[RATING_COLUMNS] for part in parts_without_header(file, size, name, sep=":", names=names))
 
 
 def _read_csv_items(file, size, name):

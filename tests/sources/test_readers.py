@@ -113,9 +113,9 @@ def test_bad_csv_files_are_named(tmp_path, settings, content, named):
 def test_a_zip_that_leaves_a_doubt_is_refused(tmp_path, members, named):
     with refused("x.zip", named):
         read_source(zip_of(tmp_path / "x.zip", members))
-    (tmp_path / "x.parquet").write_text("x")
-    with refused("x.parquet", ".zip, .inter or .csv"):
-        read_source(tmp_path / "x.parquet")
+    (tmp_path / "x.xlsx").write_text("x")
+    with refused("x.xlsx", ".zip, .inter, .csv or .parquet"):
+        read_source(tmp_path / "x.xlsx")
 
 
 def test_an_empty_list_of_items_is_no_error(tmp_path, settings):
