@@ -158,7 +158,7 @@ def test_of_repeated_pairs_the_row_that_counts_is_disclosed(frame):
         assert found[kept].any() and not found[1 - kept].any()
 
 
-@pytest.mark.parametrize("name", ["none", "random", "threshold", "recent", "similarity", "ifrqe", "ifrqe++", "ask-first"])
+@pytest.mark.parametrize("name", ["none", "threshold", "ifrqe", "ask-first"])
 def test_little_is_decided_or_refused_in_a_line(cpu, name):
     five = pd.DataFrame({"user": list("aabbc"), "item": list("xyxzy")})
     if name in ("similarity", "ifrqe", "ifrqe++"):  # nobody has 3

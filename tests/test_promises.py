@@ -1,14 +1,12 @@
 """The seven promises, over random data, budgets, vetoes and requests, and at every moment at which a process may die."""
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from src.candidates import evaluation_candidates
+from src.common.together import Together, finish
 from src.common.variant import Variant
 from src.consent.allowed import TOO_FEW, VETO, WAITS
 from src.consent.unwillingness import load_stated
@@ -23,9 +21,7 @@ from src.game.strategies import Strategies
 from src.movielens import prepare
 from src.sources.interactions import ordered, read_interactions
 from src.training.train import train
-from tests.small import SMALL, refused
-
-ROOT = Path(__file__).resolve().parents[1]
+from tests.small import SMALL, before_each_operation, refused
 
 
 def random_interactions(rng, users=None, items=None):
@@ -155,61 +151,11 @@ def test_a_veto_is_a_veto_from_the_plain_model_to_the_masked_one(cpu, settings, 
         evaluate(Variant(veto.replace(overwrite=True)))
 
 
-DIES = """
-import os, shutil, signal, sys
-from pathlib import Path
-sys.path.insert(0, {root!r})
-import src.common.files as files, src.common.together as together
-from src.common.together import Together, finish
-from src.config import load_config
-from src.dataset import load_dataset
-from src.movielens import prepare
-
-folder = Path({folder!r})
-def settings(name, *more):
-    return load_config(["--dataset", "tiny", "--data_path", str(folder / name), "--output_path", str(folder / "output"),
-                        "--archive", str(folder / name / "tiny" / "raw" / "new.csv"), *more])
-seen = set()
-for step in range(60):
-    name = f"data{{step}}"
-    shutil.copytree(folder / "data", folder / name)
-    child = os.fork()
-    if not child:
-        left = [step]
-        def counted(call):
-            def counting(*arguments, **options):
-                left[0] -= 1
-                if left[0] < 0:
-                    os.kill(os.getpid(), signal.SIGKILL)
-                return call(*arguments, **options)
-            return counting
-        for module, names in ((os, ("replace", "unlink", "rename", "rmdir", "remove", "mkdir")), (shutil, ("rmtree",))):
-            for each in names:
-                setattr(module, each, counted(getattr(module, each)))
-        together.sync = files.sync = counted(files.sync)
-        prepare(settings(name, "--overwrite"))
-        os._exit(0)
-    done = os.waitpid(child, 0)[1] == 0
-    config = settings(name)
-    tables = folder / name / "tiny"
-    journal = finish(Together(config))
-    dataset = load_dataset(config.replace(archive=""))
-    new = dataset.num_users == 7
-    assert new or not (done or journal), step
-    assert sorted(path.name for path in (tables / "raw").iterdir()) == ["new.csv", "notes.txt"], step
-    assert (dataset.user_ids[dataset.user] != 3).all(), step  # who was withdrawn does not come back
-    assert ("withdrawals" in (tables / "dataset.json").read_text()) == new, step
-    seen.add((done, journal, new))
-    if done:
-        break
-assert done and {{(False, False, False), (False, True, True), (True, False, True)}} <= seen, seen
-print(step)
-"""
-
-
-def test_the_data_stage_dies_at_any_moment_and_nothing_is_lost(settings, tmp_path):
+def test_the_data_stage_dies_at_any_moment_and_nothing_is_lost(settings, tmp_path, monkeypatch):
+    """What lies there before each operation is what a kill at that moment leaves, in a copy that is then gone on with."""
     folder = tmp_path / "data" / "tiny"
-    (folder / "raw").mkdir(parents=True)
+    for path in (folder / "raw", tmp_path / "output", tmp_path / "checkpoint"):
+        path.mkdir(parents=True)
     (folder / "raw" / "notes.txt").write_text("bought in May")
     for name, users in (("old", 6), ("new", 7)):
         (folder / "raw" / f"{name}.csv").write_text("user_id,item_id\n" + "".join(
@@ -220,7 +166,15 @@ def test_the_data_stage_dies_at_any_moment_and_nothing_is_lost(settings, tmp_pat
     line, requests = with_request({"time": "", "models": [], "file_sha256": "", "rules": [[3, None, None]],
                                    "interactions": [], "forbidden": [], "before": {}, "after": {}}, [])
     withdrawn_path(config).write_text(line + "\n")
-    found = subprocess.run([sys.executable, "-c", DIES.format(root=str(ROOT), folder=str(tmp_path))], capture_output=True,
-                           text=True, timeout=120)
-    assert found.returncode == 0, found.stderr
-    assert int(found.stdout.split()[-1]) > 8  # so many moments
+    again, seen = settings("--archive", folder / "raw" / "new.csv", "--overwrite"), set()
+    taken = before_each_operation(monkeypatch, tmp_path, lambda: prepare(again))
+    for copy in taken:
+        stopped, tables = config.replace(data_path=str(copy / "data"), archive=""), copy / "data" / "tiny"
+        journal, dataset = finish(Together(stopped)), load_dataset(stopped)
+        new = dataset.num_users == 7
+        assert new or not journal
+        assert sorted(path.name for path in (tables / "raw").iterdir()) == ["new.csv", "notes.txt"]
+        assert (dataset.user_ids[dataset.user] != 3).all()  # who was withdrawn does not come back
+        assert ("withdrawals" in (tables / "dataset.json").read_text()) == new
+        seen.add((journal, new))
+    assert seen == {(False, False), (True, True), (False, True)} and len(taken) > 8

@@ -22,7 +22,6 @@ from src.common.variant import Variant, asked
 from src.config import shipped
 from src.consent.withdrawn import read_requests, taken_back, with_request, withdrawn_path
 from src.dataset import load_dataset
-from src.evaluation.forgetting import membership_auc
 from src.evaluation.receipt import Receipts, check
 from src.evaluation.request import allow
 from src.evaluation.withdraw import withdraw
@@ -32,10 +31,8 @@ from src.game.update import update
 from src.movielens import prepare
 from src.network import build
 from src.sources.interactions import read_interactions
-from src.sources.simulation import simulate
 from src.training.checkpoint import ANCHOR, BEST, TRAINED_ROWS, load_sets, save_checkpoint, trained_part
-from src.training.train import train, train_in_memory
-from studies.withdrawal import Lists, overlap
+from src.training.train import train
 from tests.small import SMALL, refused
 
 USERS, ITEMS, EACH, START, DAY = 9, 16, 8, 1_600_000_000, 86400
@@ -479,50 +476,3 @@ def _afresh(config, pairs):
         prepare(other)
     preprocess(other)
     return other
-
-
-@pytest.mark.slow
-def test_models_in_between_are_as_if_trained_on_what_is_left(cpu, settings, tmp_path):
-    """By the measures of the study of withdrawals; the next mask, and so its model, is that of their last word."""
-    rng, archive, request = np.random.default_rng(0), tmp_path / "shop.csv", tmp_path / "request.csv"
-    ratings, movies, unwilling = simulate(400, 300, 20_000, 1)
-    ratings = ratings.merge(unwilling)
-    late = (ratings.user_id > 396) | (rng.random(len(ratings)) < .01)
-    ratings[~late].drop(columns="unwillingness").to_csv(archive, index=False)
-    movies.to_csv(tmp_path / "shop.items.csv", index=False)
-    (tmp_path / "data" / "tiny").mkdir(parents=True)
-    ratings[~late][list(unwilling)].to_csv(tmp_path / "data" / "tiny" / "unwillingness.csv", index=False)
-    ratings[late].to_csv(tmp_path / "update.csv", index=False)
-    config = settings("--recipe", "fast", "--batch_size", 1024, "--archive", archive, "--min_ratings", 1, "--holdout", 0,
-                      "--strategy", "ask-first")
-    prepare(config)
-    preprocess(config)
-    train(asked(config.replace(masked=True)))
-    variant, users = asked(config.replace(masked=True)), [7, 77, 177, 277]
-    first = load_dataset(variant.settings(), masked=True)
-    gone = np.isin(first.user_ids[first.user], users)
-    pairs = first.user[gone], first.item[gone]  # new users have later ids
-    pd.DataFrame({"user_id": users}).to_csv(request, index=False)
-    withdraw(asked(config.replace(masked=True, withdraw=str(request))))
-    told = json.loads((tmp_path / "output" / "withdraw.json").read_text())
-    update(config.replace(update=str(tmp_path / "update.csv")))
-    pd.DataFrame({"user_id": users[:2]}).to_csv(request, index=False)
-    allow(config.replace(allow=str(request)))
-
-    dataset, whole = load_dataset(variant.settings(), masked=True), dataset_of(variant)
-    found = load_sets(variant.checkpoint, dataset, variant)[1][BEST]
-    retrained, seeds = (train_in_memory(variant.settings().replace(seed=seed), dataset, "CPU") for seed in (1, 2))
-    auc, anew = (membership_auc(values, whole, *pairs, config) for values in (found, retrained))
-    lists, known = Lists(whole, config), np.unique(dataset.user)
-    of_users = [lists(values, known) for values in (found, retrained, seeds)]
-    alike, chance = (overlap(one, of_users[1]) for one in (of_users[0], of_users[2]))
-    assert abs(auc - anew) < abs(told["membership_auc"]["original"] - anew) / 2
-    assert alike > .9 * chance
-
-    preprocess(config)
-    rows = pd.read_csv(tmp_path / "data" / "tiny" / "ratings.csv")
-    still = rows[rows.user_id.isin(users[2:])][["user_id", "item_id"]].to_numpy().tolist()
-    other = _afresh(config, still)
-    one, two = (Path(of.data_path) / "masked_tiny" / "ratings.csv" for of in (config, other))
-    shown = set(pd.read_csv(one).user_id)
-    assert one.read_bytes() == two.read_bytes() and shown >= {*users[:2], 397} and not shown & set(users[2:])

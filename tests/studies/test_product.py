@@ -63,6 +63,7 @@ def test_what_arrives_is_the_latest_of_its_user(cpu, simulated):
     assert -1 < (number >= 0).sum() - NEW * len(number) <= data.history.length.max() + 1  # and one stranger
 
 
+@pytest.mark.slow
 def test_updates_are_measured(cpu, simulated, tmp_path):
     config = simulated(60, 60, 1500, *SMALL, "--product_parts", "updates", "--product_strategies", "none,ask-first",
                        "--seeds", 1)

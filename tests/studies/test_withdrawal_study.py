@@ -12,6 +12,7 @@ from tests.common.test_figures import is_png
 from tests.small import SMALL, refused
 
 
+@pytest.mark.slow
 def test_a_simulation_from_requests_to_tables(cpu, simulated, tmp_path, monkeypatch):
     config = simulated(60, 80, 1500, *SMALL[2:], "--model", "mf", "--train_epochs", 1, "--warmup_epochs", 0, "--seeds", 1)
     for name, number in (("HIDING", 10), ("IN_A_ROW", 2), ("OF_GENRE", 5)):
