@@ -46,6 +46,8 @@ GROUPS = {
         "anchor_warm_epochs": "int [0, inf)"},
     "repetition": {"seeds": "ints [0, inf)"},
     "processes": {"ranks": "int [1, inf)"},
+    "hosts": {"local_ranks": "int [0, inf)", "node_rank": "int [0, inf)", "master_addr": "str",
+              "master_port": "int [0, 65535]"},
     "report": {"report_users": "int [0, inf)", "report_vetoed": "bool"},
     "storage": {"table": ("auto", "csv", "parquet")},
     # no result depends on the rest, but by the files that they name
@@ -103,12 +105,13 @@ _ALSO = {"withdrawal": ("masked",), "scaling": ("processes",)}
 QUESTIONS = ("recommend", "explain_user", "why", "receipt", "verify_receipt")
 PROGRAMS = {
     "run_download_dataset": ("scripts/run_download_dataset.sh", ("source", "filter", "simulation", "storage"), _RULES),
-    "run_train": ("train.py", (*_MODEL, *_RULES, "chunks", "repetition", "processes", "resume", "warm_start", "masked",
-                               "withdraw", "allow", "decisions_path", "eval_batch_size"), (*_DATA, *_DECIDED)),
-    "run_preprocess": ("preprocess.py", ("split", *_RULES, *_DECIDED, "recipe", "processes", "newcomers", "update", "masked",
-                                         "format", "decisions_path"), (*_DATA, *_MODEL, "resume", "eval_batch_size")),
+    "run_train": ("train.py", (*_MODEL, *_RULES, "chunks", "repetition", "processes", "hosts", "resume", "warm_start",
+                               "masked", "withdraw", "allow", "decisions_path", "eval_batch_size"), (*_DATA, *_DECIDED)),
+    "run_preprocess": ("preprocess.py", ("split", *_RULES, *_DECIDED, "recipe", "processes", "hosts", "newcomers", "update",
+                                         "masked", "format", "decisions_path"),
+                       (*_DATA, *_MODEL, "resume", "eval_batch_size")),
     "run_eval": ("eval.py", (*QUESTIONS, "masked", "split", *_RULES, *EVALUATED, "eval_batch_size", "eval_file_name",
-                             "format", "decisions_path", "repetition", "processes", "report", "recipe"),
+                             "format", "decisions_path", "repetition", "processes", "hosts", "report", "recipe"),
                  (*_DATA, *_MODEL, *_DECIDED)),
     **{f"run_{name}": (f"scripts/run_{name}.sh", (*_ALSO.get(name, ()), "repetition", "recipe"), (*_STUDY, *_DATA))
        for name in STUDIES},
@@ -164,6 +167,16 @@ def check_program(program, flags_of, values, given):
             raise InputError(f"--{key}: does nothing in this command of {called}; {why}")
 
 
+def _check_hosts(values, refuse):
+    local = values["local_ranks"] or values["ranks"]
+    refuse(local > values["ranks"] or values["ranks"] % local, "local_ranks",
+           f"each host has as many of the --ranks {values['ranks']}; give a divisor of them, the same on all hosts")
+    hosts = values["ranks"] // local
+    refuse(values["node_rank"] >= hosts, "node_rank", f"hosts are numbered from 0 to {hosts - 1}, --ranks over --local_ranks")
+    refuse(hosts > 1 and not (values["master_addr"] and values["master_port"]), "local_ranks",
+           "several hosts need --master_addr and --master_port, an address and a free port of host 0, on all of them")
+
+
 def check_together(values: dict, given: set[str]) -> None:
     """Raises InputError where options do not go together; `given` are those that the user gave."""
     def refuse(when, option, why):
@@ -188,6 +201,7 @@ def check_together(values: dict, given: set[str]) -> None:
         file = str(values[option]).endswith(".py")
         refuse(values[option] and (not alone or values[option] in alone or file and "FILE.py" in alone), option,
                f"{why}, so that it is for one process; give --ranks 1")
+    _check_hosts(values, refuse)
     if len(questions) > 1:
         raise InputError(f"{' and '.join(questions)}: are two questions; ask one at a time")
     refuse(values["weight_decay"] and values["lazy_adam"], "weight_decay",

@@ -1,31 +1,97 @@
-"""Arrays from every rank to every rank, by MindSpore's AllGather."""
+"""What ranks tell each other: arrays from all to all, and how they end, over a connection of each to the first one.
+
+MindSpore's collectives, which sum the gradients, give up on a rank that comes half a minute later than others, as one does
+that writes a table. These wait as long as it takes, and know whom they have lost.
+"""
 from __future__ import annotations
 
+import contextlib
+import json
+import socket
+import struct
+
 import numpy as np
-from mindspore import Tensor, nn, ops
 
-_WORDS = 1 << 10  # least numbers of one exchange, which has a power of two, so that few graphs are compiled
-_MOST = 1 << 20
+AGAIN = "all were ended; the same command starts anew, with --resume from the last epoch of a training"
+_HEAD = struct.Struct("<q")  # bytes that follow; below 0 that many of JSON: how the other has ended
 
 
-class Exchange(nn.Cell):
-    """What Part talks through; `init` of MindSpore's communication comes before."""
+class Ended(Exception):
+    """Another rank has ended: its exit code, and what it says."""
 
-    def __init__(self):
-        super().__init__()
-        self.gather = ops.AllGather()
 
-    def construct(self, x):
-        return self.gather(x)
+class Exchange:
+    """What Part talks through; `init` of MindSpore's communication comes before.
+
+    Args:
+        rank, size: see Share.
+        local: how many ranks each host has.
+        address: of the first host.
+    """
+
+    def __init__(self, rank: int, size: int, local: int, address: str):
+        from mindspore import Tensor, ops
+        self.rank, self.size, self.local = rank, size, local
+        if rank == 0:
+            server = socket.create_server((address, 0), family=socket.AF_INET6 if ":" in address else socket.AF_INET)
+        port = ops.AllGather()(Tensor([0 if rank else server.getsockname()[1]])).asnumpy()[0]
+        if rank:
+            self.others = {0: socket.create_connection((address, int(port)))}
+            self.others[0].sendall(_HEAD.pack(rank))
+        else:
+            found = [server.accept()[0] for _ in range(1, size)]
+            self.others = dict(sorted((_HEAD.unpack(one.recv(_HEAD.size, socket.MSG_WAITALL))[0], one) for one in found))
+        for one in self.others.values():
+            one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def each(self, values: np.ndarray) -> np.ndarray:
         """(size, ...) arrays of one shape and kind from all ranks, which all call this at the same point."""
         content = values.tobytes()
-        words, parts = np.frombuffer(content + bytes(-len(content) % 4), np.int32), []
-        for start in range(0, max(len(words), 1), _MOST):
-            part = words[start:start + _MOST]
-            padded = np.zeros(max(_WORDS, 1 << (len(part) - 1).bit_length() if len(part) else 0), np.int32)
-            padded[:len(part)] = part
-            parts.append(self(Tensor(padded)).asnumpy().reshape(-1, len(padded))[:, :len(part)])
-        each = np.ascontiguousarray(np.concatenate(parts, 1)).view(np.uint8)[:, :len(content)]
-        return np.frombuffer(each.tobytes(), values.dtype).reshape(len(each), *values.shape)
+        if self.rank:
+            self._send(content)
+            found = self._received(0)
+        else:
+            found = b"".join([content, *map(self._received, self.others)])
+            self._send(found)
+        return np.frombuffer(found, values.dtype).reshape(self.size, *values.shape)
+
+    def tell_end(self, code: int, line: str) -> None:
+        """Tells the first rank, or it all others, how this one ends."""
+        with contextlib.suppress(OSError, Ended):
+            self._send(json.dumps([code, line]).encode(), -1)
+
+    def heard(self) -> Ended | None:
+        """What others have told about their end, if anything, when MindSpore has found out that one is lost."""
+        for rank, one in self.others.items():
+            one.settimeout(0.1)
+            try:
+                while True:
+                    self._received(rank)
+            except Ended as e:
+                return e
+            except OSError:
+                pass
+        return None
+
+    def _send(self, content, sign=1):
+        for rank, one in self.others.items():
+            try:
+                one.sendall(_HEAD.pack(sign * len(content)) + content)
+            except ConnectionError:
+                raise self._lost(rank) from None
+
+    def _received(self, rank):
+        one = self.others[rank]
+        try:
+            (number,) = _HEAD.unpack(one.recv(_HEAD.size, socket.MSG_WAITALL))
+            content = one.recv(abs(number), socket.MSG_WAITALL)
+        except (ConnectionError, struct.error):
+            raise self._lost(rank) from None
+        if len(content) < abs(number):
+            raise self._lost(rank)
+        if number < 0:
+            raise Ended(*json.loads(content))
+        return content
+
+    def _lost(self, rank):
+        return Ended(2, f"rank {rank} of {self.size} on host {rank // self.local} has ended, which says why; {AGAIN}")

@@ -1,52 +1,82 @@
 """What a process does that MindSpore's launcher starts: a rank, which runs a stage as one process would on its own users."""
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
-import threading
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
+from ..common.errors import InputError
 from ..common.files import write_text
 from ..common.share import being
 from ..common.stage import what_ended
 from ..common.terminal import log_to
 from ..config import Config
+from .exchange import Ended, Exchange
+from .part import Part
 
 logger = logging.getLogger("ifrqe")
 
 FOLDER, LIFELINE = "IFRQE_RANKS", "IFRQE_LIFELINE"  # of the environment: a folder, and a pipe that ends with who started us
-ERROR = "error_{}.json"  # how a rank ends and why
+ERROR = "error_{}.json"  # in the folder, of a rank that has failed: exit code, line, and whether it is another rank's
 
 
 def serve(stage: Callable[[Config], None], name: str, config: Config) -> None:
     """Meets the other ranks and runs `stage(config)` as one of them; does not return.
 
-    The first one logs as a program does, the others into a file of their own. Why one has failed, it leaves as ERROR.
+    The first one logs as a program does, the others into files of their own. Why one has failed it leaves as ERROR, and
+    tells the others.
     """
-    rank, size, folder = int(os.environ["RANK_ID"]), int(os.environ["RANK_SIZE"]), os.environ[FOLDER]
-    threading.Thread(target=end_with_starter, daemon=True).start()
-    import mindspore.communication  # before the log takes standard error
-
-    from ..device_adapter import set_device
-    config = config.replace(device_id=int(os.environ["DEVICE_ID"]))
-    place = (config.output_path, f"{name}.log") if rank == 0 else (folder, f"rank_{rank}.log")
-    code = 0
-    with log_to(*place, config.log_level):
+    rank, folder = int(os.environ["RANK_ID"]), Path(os.environ[FOLDER])
+    log, exchange, code = Path(config.output_path) / f"{name}.log", None, 0
+    with log_to(*((config.output_path, log.name) if rank == 0 else (folder, f"rank_{rank}.log")), config.log_level):
         try:
-            set_device(config)
-            mindspore.communication.init()
-            from .exchange import Exchange
-            from .part import Part
-            with being(Part(rank, size, Exchange())) as share:
-                stage(config)
+            exchange = _met(rank, config)
+            with being(Part(rank, config.ranks, exchange)) as share:
+                stage(config.replace(device_id=int(os.environ["DEVICE_ID"])))
                 share.each(0)  # who ends earlier might end the others
         except BaseException as e:
-            code, why = what_ended(e, Path(config.output_path) / f"{name}.log")
-            logger.debug("rank %d of %d: traceback", rank, size, exc_info=True)
-            write_text(Path(folder) / ERROR.format(rank), json.dumps([code, why]))
+            logger.debug("rank %d of %d: traceback", rank, config.ranks, exc_info=True)
+            of_others = e if isinstance(e, Ended) else exchange and isinstance(e, (RuntimeError, KeyboardInterrupt)) and \
+                exchange.heard()  # MindSpore's words are about a cluster
+            code, line = of_others.args if of_others else what_ended(e, log)
+            if exchange:
+                exchange.tell_end(code, line if of_others else f"rank {rank} of {config.ranks}: {line}")
+            write_text(folder / ERROR.format(rank), json.dumps([code, line, bool(of_others)]))
     os._exit(code)  # without the wait for others that MindSpore makes at its end
+
+
+def _met(rank, config):
+    """Exchange with the other ranks."""
+    from mindspore import communication
+
+    from ..device_adapter import set_device
+    set_device(config)
+    address, port = os.environ["MS_SCHED_HOST"], os.environ["MS_SCHED_PORT"]
+    try:
+        with _short_sleeps():
+            communication.init()
+            return Exchange(rank, config.ranks, config.local_ranks or config.ranks, address)
+    except (RuntimeError, OSError, KeyboardInterrupt) as e:
+        logger.debug("no meeting", exc_info=True)
+        raise InputError(f"--ranks {config.ranks}: rank {rank} cannot reach the others by {address}, port {port}; start all "
+                         "hosts at about the same time, and see whether the address is right, the port taken or a firewall "
+                         "in the way") from e
+
+
+@contextlib.contextmanager
+def _short_sleeps():
+    """MindSpore sleeps for 3 seconds whenever it asks for the address of a rank that is not there yet: 10 times for less."""
+    left = iter(range(10))
+    signal.signal(signal.SIGALRM, lambda *_: next(left, None) is None and signal.setitimer(signal.ITIMER_REAL, 0))
+    signal.setitimer(signal.ITIMER_REAL, 0.3, 0.3)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def end_with_starter() -> None:
