@@ -10,10 +10,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # where PYTHONSAFEPATH is set, Python does not do it
 
 from src.common.seeds import over_seeds  # noqa: E402
-from src.common.stage import main  # noqa: E402
 from src.common.variant import asked  # noqa: E402
 from src.constants import eval_file  # noqa: E402
 from src.evaluation.compare import OF_THE_SEED, not_comparable  # noqa: E402
+from src.ranks.start import main  # noqa: E402
 
 
 def evaluate_and_report(config):
@@ -46,4 +46,4 @@ def run(config):
 
 
 if __name__ == "__main__":
-    main(run, "run_eval", __doc__, needs="mindspore")
+    main(run, "run_eval", __doc__)

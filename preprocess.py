@@ -7,8 +7,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # where PYTHONSAFEPATH is set, Python does not do it
 
-from src.common.stage import main  # noqa: E402
 from src.common.variant import asked  # noqa: E402
+from src.ranks.start import main  # noqa: E402
 
 
 def run(config):
@@ -25,4 +25,4 @@ def run(config):
 
 
 if __name__ == "__main__":
-    main(run, "run_preprocess", __doc__, needs="mindspore")
+    main(run, "run_preprocess", __doc__)

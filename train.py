@@ -8,9 +8,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # where PYTHONSAFEPATH is set, Python does not do it
 
 from src.common.seeds import over_seeds  # noqa: E402
-from src.common.stage import main  # noqa: E402
 from src.common.variant import asked  # noqa: E402
 from src.constants import train_file  # noqa: E402
+from src.ranks.start import main  # noqa: E402
 
 
 def run(config):
@@ -27,4 +27,4 @@ def run(config):
 
 
 if __name__ == "__main__":
-    main(over_seeds(run, train_file), "run_train", __doc__, needs="mindspore")
+    main(over_seeds(run, train_file), "run_train", __doc__)

@@ -2,6 +2,7 @@
 
 Started by scripts/run_benchmark.sh. The variables TORCH_PYTHON and JAX_PYTHON name their interpreters, else it is this one.
 """
+import json
 import os
 import subprocess
 import sys
@@ -11,20 +12,21 @@ from pathlib import Path
 import numpy as np
 
 from src.common.errors import InputError
-from src.common.files import write_json
+from src.common.files import read_json, write_json
 from src.common.machine import hardware, peak_rss_mb
-from src.common.ranks import in_ranks, rank_folder
 from src.common.stage import main
-from src.config import load_config
+from src.config import Config, load_config
 from src.dataset import load_dataset
 from src.device_adapter import set_device
 from src.influence_function import influences
 from src.network import build
-from src.training.deal import deal, load_share
+from src.ranks.rank import FOLDER, serve
+from src.ranks.start import start
 from src.training.train import Validation
 from src.training.trainer import Trainer
 
 RUNS = 5  # of each side, in turn
+ANSWER = "benchmark_ranks.json"  # under output_path: what two ranks have measured
 OTHERS = {"torch": "PyTorch", "jax": "JAX"}
 
 
@@ -85,18 +87,21 @@ def compare(dataset, config, device):
     return ours, {name: (side.version, ms) for (name, side), ms in zip(there.items(), others)}
 
 
-def in_two_ranks(config, device):
+def in_two_ranks(config):
     """Median ms per step of two ranks on this machine, and the bytes that each tells the other in a step."""
     config = config.replace(ranks=2)
-    with rank_folder(config) as folder:
-        deal(config, False, folder)
-        return in_ranks(config, folder, f"{__package__}.benchmark", "steps_in_rank", device)
+    start(config, f"{__package__}.benchmark", "", json.dumps(config.as_dict()))
+    answer = Path(config.output_path) / ANSWER
+    found = read_json(answer, "run the benchmark anew")
+    answer.unlink()
+    return found["ms"], found["bytes"]
 
 
-def steps_in_rank(config, folder, exchange, device):
+def steps_in_rank(config):
     """What each rank does of `in_two_ranks`."""
-    steps = Steps(load_share(config, False, folder, exchange), config, device)
-    return float(np.median([steps.ms_per_step() for _ in range(RUNS)])), steps.trainer.bytes_sent
+    steps = Steps(load_dataset(config), config, set_device(config))
+    ms = float(np.median([steps.ms_per_step() for _ in range(RUNS)]))
+    write_json(Path(config.output_path) / ANSWER, {"ms": ms, "bytes": steps.trainer.bytes_sent})
 
 
 def seconds_of_epoch(dataset, config, device):
@@ -135,7 +140,7 @@ def of_recipe(recipe, dataset, config, device, show):
         steps = Steps(dataset, graph, device)
         ms = float(np.median([steps.ms_per_step() for _ in range(RUNS)]))
         show(f"{recipe}: the same by the graph", f"{recipe}_graph_ms_per_step", ms, f"{ms:.3f}")
-        ms, sent = in_two_ranks(graph, device)
+        ms, sent = in_two_ranks(graph)
         show(f"{recipe}: the same in 2 ranks", f"{recipe}_ranks_ms_per_step", ms,
              f"{ms:.3f}, each telling the other {sent:,} bytes")
     seconds = seconds_of_epoch(dataset, chosen, device)
@@ -168,4 +173,6 @@ def benchmark(config):
 
 
 if __name__ == "__main__":
+    if FOLDER in os.environ:
+        serve(steps_in_rank, "run_benchmark", Config(json.loads(sys.argv[1])))
     main(benchmark, "run_benchmark", __doc__)

@@ -172,7 +172,7 @@ def _check_hosts(values, refuse):
     refuse(local > values["ranks"] or values["ranks"] % local, "local_ranks",
            f"each host has as many of the --ranks {values['ranks']}; give a divisor of them, the same on all hosts")
     hosts = values["ranks"] // local
-    refuse(values["node_rank"] >= hosts, "node_rank", f"hosts are numbered from 0 to {hosts - 1}, --ranks over --local_ranks")
+    refuse(values["node_rank"] >= hosts, "node_rank", f"hosts have the numbers 0 to {hosts - 1}, --ranks over --local_ranks")
     refuse(hosts > 1 and not (values["master_addr"] and values["master_port"]), "local_ranks",
            "several hosts need --master_addr and --master_port, an address and a free port of host 0, on all of them")
 

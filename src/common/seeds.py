@@ -10,6 +10,7 @@ import numpy as np
 from ..config import Config
 from .errors import InputError
 from .files import read_json, write_json
+from .share import here
 from .terminal import RESULT
 from .variant import asked
 
@@ -43,12 +44,12 @@ def over_seeds(stage: Callable[[Config], None], record_file: Callable[[str], str
             logger.info("seed %d", seed)
             one = seed_settings(config, seed)
             stage(one.replace(seeds=[], decisions_path=config.decisions_path or config.output_path))
-            if name:
+            if name and here().first:
                 records.append(read_json(Path(one.output_path) / name, "run the same command with --overwrite"))
-            if name and differing and (said := differing(records[0], records[-1])):
+            if records and differing and (said := differing(records[0], records[-1])):
                 raise InputError(f"--seeds: the models of the seeds {config.seeds[0]} and {seed} differ in more than that "
                                  f"({said}); train all with the same options")
-        if not (summary := summarise(records) if name else {}):  # without anything held out a training has no metrics
+        if not (summary := summarise(records) if records else {}):  # without anything held out a training has no metrics
             return
         write_json(Path(config.output_path) / name.replace(".json", "_seeds.json"), {
             "model": records[0]["model"], "dataset": config.dataset, "seeds": config.seeds, **summary})

@@ -17,6 +17,7 @@ from .errors import InputError
 from .files import digest, write_text
 from .locks import locked
 from .machine import code_digest, hardware, mindspore_version
+from .share import here
 from .stored import as_csv
 from .terminal import log_to, open_streams, show_error
 from .together import Together, finish
@@ -70,9 +71,13 @@ class Stage:
                         "dataset": config.dataset, "settings": config.select(*groups), "inputs": digests, **(more or {})}
 
     def is_done(self) -> bool:
-        """Whether every output exists, unchanged, for the same settings and inputs, and --overwrite was not given."""
-        if self.config.overwrite:
-            return False
+        """Whether every output exists, unchanged, for the same settings and inputs, and --overwrite was not given.
+
+        Of several ranks the first one says so.
+        """
+        return bool(here().each(here().first and not self.config.overwrite and self._is_done())[0])
+
+    def _is_done(self):
         record, now = self.read_record(self.config.output_path, self.name), {**self.depends, "outputs": self._digests()}
         if not record or not is_the_same(self.name, {key: record.get(key) for key in now}, now):
             return False
@@ -82,9 +87,11 @@ class Stage:
 
     def finish(self) -> None:
         """Writes the record; call when all outputs are in place."""
-        record = {**self.depends, "outputs": self._digests(), "hardware": hardware(),
-                  "all_settings": self.config.as_dict()}
-        write_text(self.path, yaml.safe_dump(record, sort_keys=False))
+        if here().first:
+            record = {**self.depends, "outputs": self._digests(), "hardware": hardware(),
+                      "all_settings": self.config.as_dict()}
+            write_text(self.path, yaml.safe_dump(record, sort_keys=False))
+        here().each(0)  # other ranks may read it all then
 
     @staticmethod
     def read_record(output_path: str | Path, name: str) -> dict:

@@ -8,8 +8,7 @@ import logging
 import os
 import re
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
@@ -32,8 +31,6 @@ _NO_LINE = re.compile(f"[\t\n{_STEERING}]+")
 
 _AS_JSON = "ifrqe.json"  # how a stream writes what its encoding cannot hold
 codecs.register_error(_AS_JSON, lambda error: (json.dumps(error.object[error.start:error.end])[1:-1], error.end))
-
-_told = None
 
 
 class Painted(str):
@@ -185,33 +182,6 @@ def _native_messages_to(file):
 
 def progress(total: int | None, desc: str, unit: str, initial: int = 0) -> tqdm:
     """A bar with the time left of `total` units (None: unknown), on standard error, in a program that is not quiet."""
-    if _told is not None:
-        return _Told(total, desc, unit)
     shown = any(isinstance(handler, _Screen) and handler.level < logging.WARNING for handler in logger.handlers)
     return tqdm(total=total, desc=desc, unit=unit, initial=initial, leave=False, delay=0.5, dynamic_ncols=True,
                 unit_scale=total is None or total >= 100_000, disable=None if shown else True)
-
-
-class _Told:
-    """Stands for a progress bar that another process shows: tells it about twice a second how far the work is."""
-
-    def __init__(self, total, desc, unit):
-        self.bar, self.done, self.last = (total if total is None else int(total), desc, unit), 0, time.monotonic()
-
-    def update(self, number):
-        self.done += int(number)
-        if time.monotonic() - self.last > 0.5:
-            self.last = time.monotonic()
-            _told(*self.bar, self.done)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        _told(*self.bar, None)
-
-
-def tell_progress(told: Callable[[int | None, str, str, int | None], None] | None) -> None:
-    """From now on bars are not shown here, but told by their total, description, unit and what is done, None for its end."""
-    global _told
-    _told = told

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import socket
 import struct
+from pathlib import Path
 
 import numpy as np
 
@@ -60,8 +62,8 @@ class Exchange:
         with contextlib.suppress(OSError, Ended):
             self._send(json.dumps([code, line]).encode(), -1)
 
-    def heard(self) -> Ended | None:
-        """What others have told about their end, if anything, when MindSpore has found out that one is lost."""
+    def heard(self, scheduler: Path) -> Ended | None:
+        """What others have told about their end, or who is silent, by the scheduler's log; None for neither."""
         for rank, one in self.others.items():
             one.settimeout(0.1)
             try:
@@ -71,7 +73,9 @@ class Exchange:
                 return e
             except OSError:
                 pass
-        return None
+        said = scheduler.read_text(errors="replace") if scheduler.exists() else "The node: 0 is timed out"  # of another host
+        silent = re.findall(r"The node: (\d+) is timed out", said)
+        return self._lost(int(silent[0]), "gives no sign of life") if silent else None
 
     def _send(self, content, sign=1):
         for rank, one in self.others.items():
@@ -93,5 +97,5 @@ class Exchange:
             raise Ended(*json.loads(content))
         return content
 
-    def _lost(self, rank):
-        return Ended(2, f"rank {rank} of {self.size} on host {rank // self.local} has ended, which says why; {AGAIN}")
+    def _lost(self, rank, how="has ended, which says why"):
+        return Ended(2, f"rank {rank} of {self.size} on host {rank // self.local} {how}; {AGAIN}")

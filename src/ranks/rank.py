@@ -5,6 +5,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -40,12 +41,13 @@ def serve(stage: Callable[[Config], None], name: str, config: Config) -> None:
                 share.each(0)  # who ends earlier might end the others
         except BaseException as e:
             logger.debug("rank %d of %d: traceback", rank, config.ranks, exc_info=True)
-            of_others = e if isinstance(e, Ended) else exchange and isinstance(e, (RuntimeError, KeyboardInterrupt)) and \
-                exchange.heard()  # MindSpore's words are about a cluster
-            code, line = of_others.args if of_others else what_ended(e, log)
+            if exchange and (isinstance(e, KeyboardInterrupt) or  # so MindSpore ends all when it has lost one
+                             isinstance(e, RuntimeError) and re.search("cluster|All(Reduce|Gather)", str(e))):
+                e = exchange.heard(folder / "scheduler.log") or e
+            code, line = e.args if isinstance(e, Ended) else what_ended(e, log)
             if exchange:
-                exchange.tell_end(code, line if of_others else f"rank {rank} of {config.ranks}: {line}")
-            write_text(folder / ERROR.format(rank), json.dumps([code, line, bool(of_others)]))
+                exchange.tell_end(code, line if isinstance(e, Ended) else f"rank {rank} of {config.ranks}: {line}")
+            write_text(folder / ERROR.format(rank), json.dumps([code, line, isinstance(e, Ended)]))
     os._exit(code)  # without the wait for others that MindSpore makes at its end
 
 

@@ -38,8 +38,10 @@ def main(stage: Callable[[Config], None], name: str, description: str) -> None:
     one.main(lambda config: (stage if config.ranks == 1 else start)(config), name, description, needs="mindspore")
 
 
-def start(config: Config) -> None:
+def start(config: Config, *program: str) -> None:
     """Runs this program once more in each rank of this host and waits for them; ends as the one that failed, if one did.
+
+    `program`: another one, see launch.launch.
 
     Raises:
         InputError: MindSpore has no launcher.
@@ -59,12 +61,9 @@ def start(config: Config) -> None:
     threads = str(max(1, (os.cpu_count() or 1) // local))
     environment = {**os.environ, "OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads, FOLDER: str(folder),
                    LIFELINE: str(read), "MS_RETRY_INTERVAL_LOWER": "1", "MS_RETRY_INTERVAL_UPPER": "1"}  # seconds
-    started = sys.modules["__main__"]
-    spec = getattr(started, "__spec__", None)
-    program = (spec.name, "") if spec else ("", os.path.abspath(started.__file__))
-    launcher = subprocess.Popen(command(launch.__name__, "launch", *options, "python", *program, *sys.argv[1:]),
-                                env=environment, stdin=subprocess.DEVNULL, stderr=_screen(), pass_fds=(read,),
-                                start_new_session=True)
+    program = program or ("", os.path.abspath(sys.argv[0]), *sys.argv[1:])
+    launcher = subprocess.Popen(command(launch.__name__, "launch", *options, "python", *program), env=environment,
+                                stdin=subprocess.DEVNULL, stderr=_screen(), pass_fds=(read,), start_new_session=True)
     try:
         if launcher.wait():
             _fail(config, folder)
