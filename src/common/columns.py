@@ -174,6 +174,18 @@ def positions(ids: np.ndarray, texts: np.ndarray) -> np.ndarray:
     return pd.Index(list(map(str, ids)), dtype=object).get_indexer(texts).astype(np.int64)
 
 
+def finder(ids: np.ndarray) -> Callable[[pd.Series], np.ndarray]:
+    """A function of a column, categories of text or whole numbers, to (k,) the places in the sorted `ids`; -1 for others."""
+    whole = pd.Index(ids)
+    text = pd.Index(list(map(str, ids)), dtype=object)
+
+    def find(column):
+        if not isinstance(column.dtype, pd.CategoricalDtype):
+            return whole.get_indexer(column)
+        return text.get_indexer(column.cat.categories)[column.cat.codes]
+    return find
+
+
 def say_what_ids_are(unique: np.ndarray, name: str, what: str) -> None:
     """Logs why a column of ids is text where nearly all look like whole numbers, which order and merge otherwise."""
     odd = [text for text in unique if not _WHOLE.fullmatch(text)]

@@ -90,10 +90,14 @@ class Share:
         """The stat_utils.PairSet of all users, of which `own` is its users'."""
         return own
 
-    def rows(self, user: np.ndarray, columns: dict[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
-        """Parts of a table of all, ordered by user, of which (n,) `columns` are its own users'; (n,) `user` says whose."""
+    def rows(self, user: np.ndarray, columns: Callable[[slice], dict]) -> Iterator[tuple[np.ndarray, dict]]:
+        """Parts of a table of all, ordered by user: whose the rows are, as places among all, and the columns of them.
+
+        `user`: (n,) whose its own users' rows are; `columns`: a function of some of these to a dict of their columns.
+        """
         for start in range(0, len(user) or 1, _MOST):
-            yield {name: values[start:start + _MOST] for name, values in columns.items()}
+            part = slice(start, start + _MOST)
+            yield user[part], columns(part)
 
     def own(self, values: np.ndarray) -> np.ndarray:
         """(own users, ...) of what is known about all."""

@@ -2,18 +2,20 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import union_categoricals
 
-from ..common.columns import clean_ids, positions
+from ..common.columns import finder
 from ..common.errors import InputError
 from ..common.files import digest, read_json
 from ..common.share import here
 from ..common.stored import write_table
-from ..common.tables import read_table
+from ..common.tables import read_parts
 from ..common.variant import REMEDY, Variant, check_mask, decision_files
 from ..config import Config
 from ..consent.allowed import NONE_DROPPED, TOO_FEW, VETO, WAITS, Consent, Dropped
@@ -80,37 +82,49 @@ class Decisions:
         return {"num_users": users, "num_interactions": dataset.all_interactions, "wv": wv, "total_wv": total_wv,
                 "disclosed_share": float(total(self.disclosed.sum()) / max(1, dataset.all_interactions))}
 
-    def listed(self, dataset: Dataset) -> pd.DataFrame:
-        """The rows of disclosure.csv, by positions of users and items: all but what is held out."""
-        columns = {USER: dataset.user, ITEM: dataset.item, INFLUENCE: self.influence, UNWILLINGNESS: self.unwillingness,
-                   DISCLOSED: self.disclosed.astype(np.int8), EXPECTED: self.expected, INSTALMENT: self.instalment,
-                   REASON: self.reason}
-        columns = {name: np.full(len(self.disclosed), np.nan) if values is None else values
-                   for name, values in columns.items() if name in COLUMNS or values is not None}
+    def listed(self, dataset: Dataset) -> Iterator[pd.DataFrame]:
+        """The rows of disclosure.csv of all users, in parts, by original ids: all but what is held out."""
+        gone, barred, n = NONE_DROPPED, np.zeros(0, object), len(self.disclosed)
         if dataset.dropped is not None:
             shown = dataset.dropped.why != WAITS
-            gone = dataset.dropped.of(shown)
-            of_gone = {USER: gone.user, ITEM: gone.item, INFLUENCE: np.nan, EXPECTED: np.nan, REASON: self.barred[shown],
-                       UNWILLINGNESS: np.where(gone.why == TOO_FEW, np.nan, 1.0)}
-            columns = {name: np.insert(np.asarray(values), gone.before, of_gone.get(name, 0))
-                       for name, values in columns.items()}
-        return pd.DataFrame(columns, copy=False)
+            gone, barred = dataset.dropped.of(shown), self.barred[shown]
+        place = gone.before + np.arange(len(gone.before))  # where they stand among the rows
+        texts, reason, of_gone = _in_common(self.reason, barred)
+        columns = {
+            ITEM: (dataset.item, gone.item), INFLUENCE: (self.influence, np.nan),
+            UNWILLINGNESS: (self.unwillingness, np.where(gone.why == TOO_FEW, np.nan, 1.0)),
+            DISCLOSED: (self.disclosed.view(np.int8), 0), EXPECTED: (self.expected, np.nan),
+            INSTALMENT: (self.instalment, 0), REASON: (reason, of_gone)}
+        columns = {name: (np.broadcast_to(np.nan, n) if own is None else own, np.broadcast_to(other, len(place)))
+                   for name, (own, other) in columns.items() if own is not None or name in COLUMNS}
 
-    def write(self, path: str | Path, dataset: Dataset, since: tuple[Path, np.ndarray] | None = None) -> None:
-        """Writes disclosure.csv to `path`: what `listed` lists, by original ids; influences are empty for a baseline.
+        def part(rows):
+            start, end, _ = rows.indices(n + len(place))
+            more = slice(*np.searchsorted(place, (start, end)))
+            own = slice(start - more.start, end - more.stop)
+            return {name: np.insert(values[own], gone.before[more] - own.start, other[more])
+                    for name, (values, other) in columns.items()}
 
-        since: the one of before an update and (n,) which of its lines each is, -1 for a new one; they are copied, which
-            takes a fraction of the time.
-        """
-        table = self.listed(dataset)
-        if since is not None:
-            table = table[since[1] < 0]
-        table[USER], table[ITEM] = dataset.user_ids[table[USER]], dataset.item_ids[table[ITEM]]
-        write_table(table, path)
-        if since is not None:
-            lines = since[0].read_bytes().splitlines(keepends=True)[1:]
-            new = iter(path.read_bytes().splitlines(keepends=True))
-            path.write_bytes(next(new) + b"".join(next(new) if k < 0 else lines[k] for k in since[1].tolist()))
+        ids = {USER: dataset.all_user_ids, ITEM: dataset.item_ids, REASON: texts}
+        user = np.insert(dataset.user, gone.before, gone.user) if len(place) else dataset.user
+        for users, found in here().rows(user, part):
+            yield pd.DataFrame({name: ids[name][values] if name in ids else values
+                                for name, values in {USER: users, **found}.items()}, copy=False)
+
+    def write(self, path: Path, dataset: Dataset) -> None:
+        """Writes disclosure.csv, or .parquet, to `path`: what `listed` lists; influences are empty for a baseline."""
+        write_table(self.listed(dataset), path, len(self.disclosed))
+
+
+def _in_common(reason, barred):
+    """The texts of a Categorical of reasons and of `barred` ones, (t,) object, of all ranks; their places in it, of both."""
+    said = [] if reason is None else list(reason.categories)
+    said = "\0".join(["", *said, *dict.fromkeys(barred)]).encode("utf-8", "surrogatepass")
+    said = here().joined(np.frombuffer(said, np.uint8)).tobytes().decode("utf-8", "surrogatepass")
+    texts = np.array(sorted(set(said.split("\0"))), object)
+    code = None if reason is None else np.searchsorted(texts, np.array(reason.categories, object))
+    kind = np.min_scalar_type(len(texts))
+    return texts, code if code is None else code.astype(kind)[reason.codes], np.searchsorted(texts, barred).astype(kind)
 
 
 def barred_by(dropped: Dropped | None, texts: dict[int, str]) -> np.ndarray | None:
@@ -183,30 +197,50 @@ def read_decisions(config: Config, dataset: Dataset, masked: bool = False, neede
 
 def decisions_in(path: Path, record: dict, dataset: Dataset) -> Decisions:
     """The Decisions of a table as Decisions.write leaves it, and of preprocess.json; InputError if they do not fit."""
-    try:
-        table = read_table(path, (*COLUMNS, INSTALMENT, REASON), COLUMNS, float_precision="round_trip")
-    except InputError as e:
-        raise InputError(f"{e}; {REMEDY}") from e
-    user, item = (positions(ids, found.unique)[found.code] for ids, found in (
-        (dataset.user_ids, clean_ids(table[USER], path, USER)), (dataset.item_ids, clean_ids(table[ITEM], path, ITEM))))
-    dropped = dataset.dropped or NONE_DROPPED
-    own, rows, gone = (users.astype(np.int64) * dataset.num_items + items for users, items in (
-        (dataset.user, dataset.item), (user, item), (dropped.user, dropped.item)))
-    decided = np.ones(len(rows), bool) if len(rows) == len(own) else np.isin(rows, own)
-    if not np.array_equal(rows[decided], own) or not np.isin(rows[~decided], gone).all():
+    dropped, kept, said, start = dataset.dropped or NONE_DROPPED, {}, {}, 0
+    gone, found = _keys(dropped.user, dropped.item, dataset), (finder(dataset.user_ids), finder(dataset.item_ids))
+    for table in _parts(path):
+        rows = _keys(*(find(table[column]) for find, column in zip(found, (USER, ITEM))), dataset)
+        own = _keys(*(values[start:start + len(rows)] for values in (dataset.user, dataset.item)), dataset)
+        decided = np.ones(len(rows), bool) if np.array_equal(rows, own) else np.isin(rows, own)
+        if not np.array_equal(rows[decided], own[:decided.sum()]) or not np.isin(rows[~decided], gone).all():
+            start = -1
+            break
+        if REASON in table:
+            said.update(zip(rows[~decided].tolist(), table[REASON][~decided].astype(str)))
+        start += decided.sum()
+        for name in set(table) - {USER, ITEM}:
+            kept.setdefault(name, []).append(_plain(name, table[name][decided]))
+    if start != dataset.num_interactions:
         raise InputError(f"{path}: does not list the training interactions of {dataset.name}; run preprocess.py anew, "
                          "or set --decisions_path to where its results are")
-    said = dict(zip(rows[~decided].tolist(), table[REASON][~decided].astype(str))) if REASON in table else {}
     texts = {row: said[key] for row, key in zip(dropped.rows.tolist(), gone.tolist()) if key in said}
-    table = table[decided]
-    return Decisions(table[DISCLOSED].to_numpy() == 1, _numbers(table[UNWILLINGNESS]), record["willingness_weight"],
-                     _numbers(table[INFLUENCE]), _numbers(table[EXPECTED]), record,
-                     table[INSTALMENT].to_numpy() if INSTALMENT in table else None,
-                     table[REASON].values if REASON in table else None, barred_by(dataset.dropped, texts))
+    joined = {name: None if any(part is None for part in parts) else union_categoricals(parts) if name == REASON else
+              np.concatenate(parts) for name, parts in kept.items()}
+    disclosed, b, influence, expected, instalment, reason = (
+        joined.get(name) for name in (DISCLOSED, UNWILLINGNESS, INFLUENCE, EXPECTED, INSTALMENT, REASON))
+    return Decisions(disclosed, b, record["willingness_weight"], influence, expected, record, instalment, reason,
+                     barred_by(dataset.dropped, texts))
 
 
-def _numbers(column):
-    """float64, to the last digit; None where a field is no number."""
+def _keys(users, items, dataset):
+    """(k,) int64, a number for each pair of positions."""
+    return users.astype(np.int64) * dataset.num_items + items
+
+
+def _parts(path):
+    try:
+        yield from read_parts(path, (*COLUMNS, INSTALMENT, REASON), COLUMNS, float_precision="round_trip")
+    except InputError as e:
+        raise InputError(f"{e}; {REMEDY}") from e
+
+
+def _plain(name, column):
+    """A part of a column as Decisions have it; None where a number is not finite."""
+    if name == REASON:
+        return pd.Categorical(column)
+    if name in (DISCLOSED, INSTALMENT):
+        return column.to_numpy() == 1 if name == DISCLOSED else column.to_numpy(np.int8)
     try:
         found = column.to_numpy().astype(np.float64)
     except ValueError:

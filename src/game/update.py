@@ -160,9 +160,8 @@ def _write(config, before, arrivals, after, decisions, models, said):
         if _write_unwillingness(config, before, arrivals, files):
             decisions.record["unwillingness"] = "file"
             counts[DRAWN] = True
-        with files.rewrite(DECISIONS, path.name) as (old, temporary):
-            lines = np.append(np.argsort(before.whole.rows), np.full(len(table), -1))  # by row of ratings.csv
-            decisions.write(temporary, after, (old, lines[arrivals.whole.rows]))
+        with files.rewrite(DECISIONS, path.name) as (_, temporary):
+            decisions.write(temporary, after)
         for model, known in zip(models, (after.part(decisions.disclosed), after)):
             _write_model(files, model, known, before)
         made = files.renewed(before.made)

@@ -118,7 +118,8 @@ class Part(Share):
             end = max(start + 1, int(np.searchsorted(ends, ends[start] + _ROWS, "right")) - 1)
             owner = np.repeat(self.owner[start:end], length[start:end])
             mine = slice(*np.searchsorted(user, np.searchsorted(self.users, (start, end))))
-            yield {name: self._in_order(values[mine], owner) for name, values in columns.items()}
+            users = np.repeat(np.arange(start, end), length[start:end])
+            yield users, {name: self._in_order(values, owner) for name, values in columns(mine).items()}
             start = end
 
     def together(self, pairs, draw):

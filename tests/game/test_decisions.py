@@ -49,9 +49,9 @@ def test_what_takes_no_part_is_listed_where_it_stands_in_time(decided, tmp_path)
     assert dataset.rows.tolist() == [0, 2] and dataset.held_out.tolist() == [[4, 5], [-1, -1], [9, 10]]
     assert dataset.dropped.rows.tolist() == [1, 3, 6, 7, 8] and dataset.dropped.before.tolist() == [1, 2, 2, 2, 2]
     assert dataset.dropped.why.tolist() == [VETO, 2, VETO, TOO_FEW, VETO]
-    table = decisions.listed(dataset)
-    assert dataset.user_ids[table.user_id].tolist() == [1, 1, 1, 1, 2, 2, 3]
-    assert dataset.item_ids[table.item_id].tolist() == [1, 2, 3, 4, 3, 1, 2]  # but for what is held out
+    table, = decisions.listed(dataset)
+    assert table.user_id.tolist() == [1, 1, 1, 1, 2, 2, 3]
+    assert table.item_id.tolist() == [1, 2, 3, 4, 3, 1, 2]  # but for what is held out
     reasons = ["budget 0.6, a, b.csv:7", "veto a, b.csv:5", "budget 0.6", "withdrawn 2", "veto unwillingness.csv:3",
                "too few rows", "veto"]
     assert table.reason.tolist() == reasons and decisions.barred.tolist() == [reasons[k] for k in (1, 3, 4, 5, 6)]
@@ -90,9 +90,9 @@ def test_after_a_withdrawal_the_decisions_about_the_rest_stay(decided, tmp_path)
     assert after.rows.tolist() == [2] and after.scored.tolist() == [0]
     left = decisions.of(dataset, after)
     assert (left.disclosed.tolist(), left.reason.tolist(), left.expected.tolist()) == ([False], ["budget 0.6"], [-1e-9])
-    table = left.listed(after)
+    table, = left.listed(after)
     assert table.reason.tolist() == ["withdrawn 3", "veto a, b.csv:5", "budget 0.6", "withdrawn 2",
                                      "veto unwillingness.csv:3", "too few rows", "veto", "withdrawn 3"]
-    assert dataset.item_ids[table.item_id].tolist() == [1, 2, 3, 4, 3, 1, 2, 4]  # but not item 5, which waits
+    assert table.item_id.tolist() == [1, 2, 3, 4, 3, 1, 2, 4]  # but not item 5, which waits
     write(left, after, tmp_path)
     assert read_decisions(config, after).barred.tolist()[:-1] == left.barred.tolist()[:-1]

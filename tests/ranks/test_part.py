@@ -58,13 +58,15 @@ def test_a_table_comes_in_parts_in_the_order_of_users(monkeypatch):
 
     def work(share):
         own = OWNER[PLACE] == share.rank
-        return list(share.rows(share.place[PLACE[own]], {name: values[own] for name, values in table.items()}))
+        mine = {name: values[own] for name, values in table.items()}
+        return list(share.rows(share.place[PLACE[own]], lambda rows: {name: mine[name][rows] for name in mine}))
     for parts in shares(monkeypatch, work):
-        assert [len(part["number"]) for part in parts] == [3, 5, 6, 1]
+        assert [len(users) for users, _ in parts] == [3, 5, 6, 1]
+        assert np.concatenate([users for users, _ in parts]).tolist() == PLACE.tolist()
         for name, values in table.items():
-            assert np.concatenate([part[name] for part in parts]).tolist() == values.tolist()
-    (whole,) = WHOLE.rows(PLACE, table)
-    assert whole["number"].tolist() == table["number"].tolist()
+            assert np.concatenate([columns[name] for _, columns in parts]).tolist() == values.tolist()
+    ((users, whole),) = WHOLE.rows(PLACE, lambda rows: {name: values[rows] for name, values in table.items()})
+    assert users.tolist() == PLACE.tolist() and whole["number"].tolist() == table["number"].tolist()
 
 
 def test_pairs_are_those_of_all(monkeypatch):
