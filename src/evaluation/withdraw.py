@@ -242,6 +242,6 @@ def _not_reached(config, done, unreached):
     for name in (RATINGS_FILE, UNWILLINGNESS_FILE):
         if (path := stored(dataset_folder(config) / name)).is_file():
             found[str(path)] = "is the source's own and stays; what was taken back is left out when it is read"
-    if config.enable_modelarts:
-        found[config.train_url or config.data_url] = "an object store keeps what was there before: remove it there, too"
+    if config.enable_modelarts and not (config.train_url and config.data_url.startswith(config.train_url)):
+        found[config.data_url] = "is only read, and keeps what was there before: remove it there, too"
     return [{"path": path, "why": why} for path, why in found.items()]

@@ -279,7 +279,7 @@ def test_a_plain_model_without_its_masked_one(cpu, run, mask):
         preprocess(plain.replace(wv_budget=0.3))
     before, own = state_of(run), dataset_of(Variant(run))
     pair = (listed(disclosed(run)) if mask == "another" else listed(own))[0]
-    config = asking(plain, f"{pair[0]},{pair[1]}")
+    config = asking(plain.replace(enable_modelarts=True, data_url="obs://in"), f"{pair[0]},{pair[1]}")
     with refused("masked_simulation/ratings.csv" if mask == "none" else "IFRQE.ckpt: was trained on another ratings.csv"):
         withdraw(asked(config.replace(masked=True)))
     assert state_of(run) == before
@@ -288,9 +288,10 @@ def test_a_plain_model_without_its_masked_one(cpu, run, mask):
     dataset = dataset_of(Variant(run))
     assert listed(dataset) == [kept for kept in listed(own) if kept != pair] and request["models"] == ["NCF"]
     load_sets(Variant(run).checkpoint, dataset, Variant(run))
+    why = {entry["path"]: entry["why"] for entry in record_of(run)["not_reached"]}
+    assert "only read" in why["obs://in"]
     if mask == "another":  # which loses the pair as well; the model of before is named
         assert pair not in listed(disclosed(run)) and state_of(run)[(name := "checkpoint/IFRQE.ckpt")] == before[name]
-        why = {entry["path"]: entry["why"] for entry in record_of(run)["not_reached"]}
         assert "was trained on another ratings.csv" in why[str(masked)]
 
 
