@@ -82,11 +82,8 @@ def comparison_rows(plain: dict, masked: dict) -> tuple[list, list]:
         a, b = plain.get(key), masked[key]
         if key in NO_FIGURES or a is None or b is None:
             continue
-        if isinstance(b, int):
-            rows.append((key, f"{a:,}", f"{b:,}", f"{b - a:+,}"))
-        else:
-            digits = ".3g" if key == "willingness_weight" else ".4f"
-            rows.append((key, format(a, digits), format(b, digits), format(b - a, "+" + digits)))
+        form = "," if isinstance(b, int) else ".3g" if key == "willingness_weight" else ".4f"
+        rows.append((key, format(a, form), format(b, form), format(b - a, "+" + form)))
         sign = 1 if key.startswith(HIGHER_IS_BETTER) else -1 if key.startswith(LOWER_IS_BETTER) else 0
         better.append(int(np.sign(b - a)) * sign)
     return rows, better

@@ -51,9 +51,9 @@ def explain(variant: Variant) -> None:
             net = load_checkpoint(model.checkpoint, dataset, model)[0]
         except InputError as e:  # the decisions stand without it
             logger.warning("without the recommendations of the %s model: %s", name, e)
-            continue
-        for answer, found in zip(answers, top_items(net, users, dataset, config.top_k, config.eval_batch_size)):
-            answer["recommended"][name] = as_records(found, dataset, catalogue)
+        else:
+            for answer, found in zip(answers, top_items(net, users, dataset, config.top_k, config.eval_batch_size)):
+                answer["recommended"][name] = as_records(found, dataset, catalogue)
     Explanations(dataset=config.dataset, users=answers).show(config.format)
 
 
@@ -77,8 +77,8 @@ def of_user(user: int, dataset: Dataset, decisions: Decisions, catalogue: pd.Dat
     for k in np.flatnonzero((gone.user == user) & (gone.why != WAITS)):
         why = gone.why[k]
         rows.append({
-            **named(gone.item[k], dataset, catalogue),
-            UNWILLINGNESS: None if why == TOO_FEW else 1.0, INFLUENCE: None, EXPECTED: None, DISCLOSED: False,
+            **named(gone.item[k], dataset, catalogue), UNWILLINGNESS: None if why == TOO_FEW else 1.0,
+            INFLUENCE: None, EXPECTED: None, DISCLOSED: False,
             REASON: VETOED if why == VETO else WITHDRAWN if why > 0 else TOO_LITTLE, BY: decisions.barred[k]})
     total = float(b.sum())
     return {USER: original_id(dataset.user_ids, user), "strategy": decisions.record["strategy"],

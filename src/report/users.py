@@ -55,12 +55,11 @@ def users_page(results, config):
         if k < len(live):  # from the smallest selection to the largest, then of all that may be selected
             page["live"] = [np.searchsorted(items, found).tolist() for found in live[k]]
         pages.append(page)
-    return {"played": rule.played, "veto": decisions.under_veto, "left_out": hide,
-            "num_live": len(live), "sizes": SIZES, "otherwise": rule.otherwise, "unknown": UNKNOWN,
-            "sentences": rule.sentences, "weight": rule.weight, "critical": rule.critical, "num_users": dataset.num_users,
+    return {"played": rule.played, "veto": decisions.under_veto, "left_out": hide, "num_live": len(live), "sizes": SIZES,
+            "otherwise": rule.otherwise, "unknown": UNKNOWN, "sentences": rule.sentences, "weight": rule.weight,
+            "critical": rule.critical, "num_users": dataset.num_users,
             "num_candidates": next(iter(results.models.values())).record.get("num_candidates"),
-            "prices": rule.prices(decisions, shares) if slider else None,
-            "share": decisions.wv_share if slider else None,
+            "prices": rule.prices(decisions, shares) if slider else None, "share": decisions.wv_share if slider else None,
             "agreement": rule.agreement(decisions) if rule.played else None,
             "items": [[str(dataset.item_ids[i]), *(results.catalogue[column][i][:LONGEST_TITLE]
                                                    for column in ("title", "genres"))] for i in items], "users": pages}
