@@ -7,10 +7,12 @@ import zipfile
 import pandas as pd
 import pytest
 
+from src.common import tables
 from src.common.tables import read_stream
 from src.common.times import ORDER, UNITS
 from src.dataset import load_dataset
 from src.movielens import prepare
+from src.sources import checks
 from src.sources.catalogue import find_users, load_catalogue
 from src.sources.interactions import time_unit
 from tests.small import refused
@@ -22,6 +24,13 @@ EXPECTED = {"u1": ["b", "c", "a"], "u2": ["b", "c", "a"]}
 
 def text_of(rows=ROWS, header="user_id,item_id,rating,timestamp"):
     return header + "\n" + "".join(",".join(map(str, row)) + "\n" for row in rows)
+
+
+@pytest.fixture(autouse=True)
+def in_parts(monkeypatch):
+    """The data stage reads two rows at a time, and sorts three."""
+    monkeypatch.setattr(tables._parse, "__defaults__", (2,))
+    monkeypatch.setattr(checks, "_BUCKET", 3)
 
 
 @pytest.fixture(params=["zip", "hand"])
