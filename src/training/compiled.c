@@ -1,17 +1,16 @@
-// Training steps of NCF: what steps.TrainSteps computes, and steps.SharedSteps, if between `tell` and `take` the ranks exchange what
-// they have told. Sums run in one order, whatever the number of threads. Widths of layers are multiples of C, filled up with
-// zeros, which stay zeros. See compiled.py.
+// Training steps of NCF: what steps.TrainSteps computes; of several ranks with an exchange between `tell` and `take`. Sums
+// run in one order, whatever the number of threads. Widths of layers are multiples of C, filled up with zeros, which stay so.
 #include <math.h>
 #include <omp.h>
 #include <string.h>
 enum { PART = 160, R = 4, C = 16 };  // samples computed at a time; rows and columns of a product that are kept in registers
 typedef float V __attribute__((vector_size(2 * C), aligned(4), may_alias));  // half a row of these
 
-// n: samples of each of `groups` groups a step; f, h: widths of GMF's and the MLP's tables, `full`: f filled up; size: weights in all;
-// lazy: 1 if only rows move that occur, else 0; told: numbers that a rank tells; room: numbers in the scratch of a thread.
-// w: inputs of the first layer, outputs of each; own: groups of each step, `all`: samples of all ranks; options: beta1, beta2, epsilon, decay
-// of the tables. p, m, v: parameters and moments: users' two tables, items', and weights: GMF's, then weight (out, in), bias of each layer.
-// row: gradients of each sample's user and item; place: of each user and item in a sum; sum: see `row_of`.
+// n: samples of each of `groups` groups a step; f, h: widths of GMF's and the MLP's tables; full: f filled up; size: weights;
+// lazy: 1 if only rows move that occur, else 0; told: numbers that a rank tells; room: numbers that a thread needs.
+// w: inputs of the first layer, outputs of each; own: groups of each step, all: samples of all ranks; options: beta1, beta2,
+// epsilon, decay of tables. p, m, v: parameters and moments: the users' two tables, the items', and weights: GMF's, then
+// weight (out, in), bias of each layer. row: gradients of each sample's user and item; sum: see `row_of`; place: in it.
 typedef struct {
     long n, groups, f, full, h, layers, size, lazy, threads, ranks, told, room, rows[2];
     const int *w, *users, *items, *own, *all;
@@ -100,7 +99,7 @@ static double part_of(const Steps *s, int step, int from, int c, float *sum) {
     return loss;
 }
 
-// Gradients in a sum: of the weights; then of each row of a table, or if lazy the number of rows, and a row's number and gradient each.
+// A sum: gradients of weights; then of each row of a table, or if lazy how many rows, and the number and gradient of each.
 static float *row_of(const Steps *s, float *sum, size_t k) {
     return sum + s->size + s->lazy + k * (s->f + s->h + s->lazy) + s->lazy;
 }
@@ -150,7 +149,7 @@ void run(const Steps *s, int steps) {  // of one process
     for (int step = 0; step < steps; step++) gradients(s, step, s->sum[1]), move(s, step, s->sum[1]);
 }
 
-// As MindSpore's graph calls them: (Steps, step) -> what this rank tells; (Steps, step, what all told: the sum, or lazily each) -> next step
+// As MindSpore calls them: (Steps, step) -> what this rank tells; (Steps, step, what each told, or its sum) -> the next step
 int tell(int count, void **p) {
     const Steps *s = p[0];
     memset(p[2], 0, s->told * sizeof(float));
@@ -161,7 +160,8 @@ int take(int count, void **p) {
     float *told = p[2], *row;
     for (int r = 0; r < s->ranks && s->lazy; r++, told += s->told) {
         for (int x = 0; x < s->size; x++) s->sum[1][x] += told[x];
-        for (int k = 0; k < *rows_of(s, told); k++) row = row_of(s, told, k), add_row(s, 1, s->sum[1], ((int *)row)[-1], row);
+        for (int k = 0; k < *rows_of(s, told); k++)
+            row = row_of(s, told, k), add_row(s, 1, s->sum[1], ((int *)row)[-1], row);
     }
     move(s, *(int *)p[1], s->lazy ? s->sum[1] : told);
     *(int *)p[3] = *(int *)p[1] + 1;

@@ -19,17 +19,13 @@ logger = logging.getLogger("ifrqe")
 SECONDS = 60  # that the compiler may take
 FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fopenmp", "-shared", "-fPIC")
 WIDTH = 16  # all widths are filled up to multiples of it
-TABLES = 4  # users' two, items' two
-PART, SPARE = 160, 4  # samples computed at a time, and rows to spare
+PART, SPARE = 160, 4  # samples computed at a time, and rows to spare behind them
 FEW = 4096  # samples a step: with fewer, threads would only wait for each other
 
 
 @functools.cache
 def program():
-    """The C library, or None, with a line that says why, where this machine's compiler cannot make it.
-
-    Its `content` is that of its file, which is gone.
-    """
+    """The C library, with the `content` of its file, or None, with a line that says why, where no compiler can make it."""
     library = None
     try:
         with tempfile.TemporaryDirectory() as folder:
@@ -53,12 +49,9 @@ def _full(width):
 
 
 class Exchanging(nn.Cell):
-    """Steps of one rank in one graph call, which costs least: C computes, and the ranks tell each other what they found.
+    """Steps of a rank in one graph call, which costs least: C computes, and the ranks tell each other what they found.
 
-    Args:
-        path: of the C library, which may go after the first call.
-        told: numbers that a rank tells in a step.
-        lazy: whether these are rows, which everyone is told, else gradients of all, whose sum is.
+    path: of the C library, which may go after the first call; told: numbers a step, which are added up unless `lazy`.
     """
 
     def __init__(self, path, told, lazy):
@@ -74,84 +67,69 @@ class Exchanging(nn.Cell):
 
 
 class CompiledSteps:
-    """Runs the steps of a TrainSteps of an NCF in place, on the parameters and moments that it has.
+    """Training steps of an NCF as those of TrainSteps, in place, on its parameters and on moments as of Trainer.moments.
 
-    Args:
-        cell: TrainSteps.
-        config: of it.
-        groups: of a step of this process, at most.
-        ranks: how many processes train.
+    groups: of a step of this process, at most; ranks: how many processes train; bytes_sent: by one of several in a step.
     """
 
-    def __init__(self, cell, config, groups, ranks=1):
-        parameters = cell.net.in_layers(dict(cell.net.parameters_and_names()))
-        moments = {id(p): both for p, *both in zip((*cell.tables, *cell.weights), (*cell.tables_m, *cell.weights_m),
-                                                   (*cell.tables_v, *cell.weights_v))}
-        self.sets = parameters, *zip(*(moments[id(p)] for p in parameters))
-        (users, self.f), (_, self.h), (items, _) = (p.shape for p in parameters[:TABLES - 1])
-        self.widths = np.array([2 * _full(self.h), *(_full(p.size) for p in parameters[7::2])], np.int32)
+    def __init__(self, net, moments, config, groups, ranks=1):
+        sets = [net.in_layers(named) for named in (dict(net.parameters_and_names()), *moments.values())]
+        self.tables, self.weights = ([one[part] for one in sets] for part in (slice(4), slice(4, None)))
+        (users, f), (_, h), (items, _) = (p.shape for p in sets[0][:3])
+        widths = self.widths = np.array([2 * _full(h), *(_full(p.size) for p in sets[0][7::2])], np.int32)
+        self.filled, self.places = zip(*(self._filled(one, _full(f)) for one in self.weights))
         self.options = np.array([config.beta1, config.beta2, config.epsilon, config.weight_decay], np.float32)
-        n, wide, self.ranks, self.lazy, self.graph = 1 + config.num_neg, self.f + self.h, ranks, cell.update != "dense", None
-        size, samples, self.threads = self._weights()[0].size, groups * n, self._threads(groups * n)
-        parts, layers = -(-samples // PART), len(self.widths) - 1
+        lazy, self.ranks, self.graph = int(config.lazy_adam), ranks, None
+        size, n, layers = self.filled[0].size, 1 + config.num_neg, len(widths) - 1
+        samples, parts = groups * n, -(-groups * n // PART)
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        threads = 1 if samples < FEW else cores if ranks == 1 else int(os.environ.get("OMP_NUM_THREADS", 1))
+        room = (PART + SPARE) * int(widths.max()) * (layers + 3) + 2 * PART * _full(f)
 
         def numbers(most, rows):  # of a sum
-            return size + self.lazy + (min(most, rows) if self.lazy else rows) * (wide + self.lazy)
+            return size + lazy + (min(most, rows) if lazy else rows) * (f + h + lazy)
         self.told = numbers(samples, items)
-        room = (PART + SPARE) * int(self.widths.max()) * (layers + 3) + 2 * PART * _full(self.f)
-        self.numbers = (n, groups, self.f, _full(self.f), self.h, layers, size, self.lazy, self.threads, ranks, self.told,
-                        room, users, items)
+        self.bytes_sent = 4 * self.told
+        self.numbers = [n, groups, f, _full(f), h, layers, size, lazy, threads, ranks, self.told, room, users, items]
         self.kept = [*(np.zeros(number, np.float32) for number in (
-            size, parts * size, self.threads * room, samples * wide, samples * wide, numbers(groups, users),
+            size, parts * size, threads * room, samples * (f + h), samples * (f + h), numbers(groups, users),
             numbers(ranks * samples, items))), *(np.zeros(rows, np.int32) for rows in (users, items)), np.zeros(parts)]
 
-    def _threads(self, samples):
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        if self.ranks > 1:  # on one machine they share it
-            cores = int(os.environ.get("OMP_NUM_THREADS", 1))
-        return cores if samples >= FEW else 1
-
-    @property
-    def bytes_sent(self):
-        """That a rank gives away in a step."""
-        return 4 * self.told
-
-    def _weights(self):
+    def _filled(self, parameters, full):
         """Zeros as the C program takes the weights behind the tables, and the part of them that belongs to each."""
-        widths, parameters = self.widths, self.sets[0][TABLES:]
-        weights = np.zeros(_full(self.f) + sum((a + 1) * b for a, b in zip(widths, widths[1:])), np.float32)
-        places, at = [weights[:_full(self.f)]], _full(self.f)
+        widths = self.widths
+        weights = np.zeros(full + sum((a + 1) * b for a, b in zip(widths, widths[1:])), np.float32)
+        places, at = [weights[:full]], full
         for a, b in zip(widths, widths[1:]):
             weight, bias, at = weights[at:at + a * b].reshape(b, a), weights[at + a * b:at + a * b + b], at + (a + 1) * b
             places += [weight[:, :a // 2], weight[:, a // 2:], bias] if len(places) == 1 else [weight, bias]
         return weights, [place[tuple(map(slice, p.shape))] for place, p in zip(places, parameters)]
 
     def __call__(self, users, items, own, samples, rates):
-        """Runs steps; returns the sum over them of the losses of this process's samples, by the number of everyone's.
+        """Runs steps; returns the sum over them of the losses of this process's samples, each by the number of everyone's.
 
         Args:
             users: (s * g,) int32.
             items: (s * g, 1 + num_neg) int32.
-            own: (s,) int32, the groups of each step, g at most.
-            samples: (s,) int32, of each step, of all processes.
+            own: (s,), the groups of each step, g at most.
+            samples: (s,), of each step, of all processes.
             rates: (s,) float32, see TrainSteps.
         """
-        given = [np.ascontiguousarray(array, np.int32) for array in (self.widths, users, items, own, samples)]
-        tables, weights, loss = [], [], np.zeros(1)
-        for one in self.sets:
-            filled, places = self._weights()
-            for place, p in zip(places, one[TABLES:]):
+        arrays = [*(np.ascontiguousarray(array, np.int32) for array in (self.widths, users, items, own, samples)), rates,
+                  self.options]
+        for tables, weights, filled, places in zip(self.tables, self.weights, self.filled, self.places):
+            for place, p in zip(places, weights):
                 place[:] = p.asnumpy()
-            tables += [*(p.asnumpy() for p in one[:TABLES]), filled]  # of which those of the parameters are no copies
-            weights += zip(places, one[TABLES:])
-        arrays = [*given, rates, self.options, *tables, *self.kept, loss]
-        words = np.array([*self.numbers, *(array.ctypes.data for array in arrays)], np.int64)
+            arrays += [*(p.asnumpy() for p in tables), filled]  # not copies: they have the memory of the parameters
+        loss = np.zeros(1)
+        words = np.array([*self.numbers, *(array.ctypes.data for array in (*arrays, *self.kept, loss))], np.int64)
         if self.ranks == 1:
             program().run(words.ctypes, len(own))
         else:
             self._exchanging(words, len(own))
-        for place, p in weights:
-            p.asnumpy()[:] = place
+        for weights, places in zip(self.weights, self.places):
+            for place, p in zip(places, weights):
+                p.asnumpy()[:] = place
         return float(loss[0])
 
     def _exchanging(self, words, steps):
@@ -159,5 +137,5 @@ class CompiledSteps:
             if self.graph is None:
                 path = Path(folder) / "compiled.so"
                 path.write_bytes(program().content)
-                self.graph = Exchanging(path, self.told, self.lazy)
+                self.graph = Exchanging(path, self.told, self.numbers[7])
             self.graph(Tensor(words), Tensor([0], ms.int32), Tensor([steps], ms.int32)).asnumpy()

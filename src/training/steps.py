@@ -59,12 +59,12 @@ class TrainSteps(nn.Cell):
         self.segment_sum = ops.UnsortedSegmentSum()
         self.scatter = ops.ScatterUpdate()
 
-    def construct(self, users, items, rates, steps, step, total):
+    def construct(self, users, items, rates, steps, step, total, weights=None):
         """Runs the steps `step` to `steps` - 1.
 
         users (s, g) and items (s, g * (1 + num_neg)) int32; rates (s,) learning rate of each step, corrected for the
-        bias of the moments. The counter and `total` (g, 1 + num_neg) start as arguments, since constants of a graph
-        would keep their last value for the next call.
+        bias of the moments; weights: see SharedSteps. The counter and `total` (g, 1 + num_neg) start as arguments, since
+        constants of a graph would keep their last value for the next call.
 
         Returns:
             `total` and the cross-entropy of all steps, added up.
@@ -75,22 +75,34 @@ class TrainSteps(nn.Cell):
             rows = ()
             for k in range(len(self.tables)):
                 rows += (self.gather(read[k], user if k < self.user_tables else item, 0),)
-            total += self.loss(*rows)
+            weight = self._weight(weights, step)
+            total += self._counted(self.loss(*rows), weight)
             grads = ()
             if self.has_weights:
-                row_grads, grads = self.grad(self.loss, self.weights)(*rows, self.weight)
+                row_grads, grads = self.grad(self.loss, self.weights)(*rows, weight)
             else:
-                row_grads = self.grad(self.loss)(*rows, self.weight)
-            rate = self.gather(rates, step, 0)
-            if self.propagates:
-                self._update_propagated(user, item, row_grads, rate)
-            else:
-                for k in range(len(self.tables)):
-                    self._update_table(k, user if k < self.user_tables else item, rows[k], row_grads[k], rate)
-            for k in range(len(self.weights)):
-                self._adam(self.weights[k], self.weights_m[k], self.weights_v[k], rate, grads[k])
+                row_grads = self.grad(self.loss)(*rows, weight)
+            self._update(user, item, rows, row_grads, grads, self.gather(rates, step, 0))
             step += 1
         return total
+
+    def _weight(self, weights, step):
+        return self.weight
+
+    def _counted(self, loss, weight):
+        return loss
+
+    def _update(self, user, item, rows, row_grads, grads, rate):
+        if self.propagates:
+            self._update_propagated(user, item, row_grads, rate)
+        else:
+            for k in range(len(self.tables)):
+                self._update_table(k, user if k < self.user_tables else item, rows[k], row_grads[k], rate)
+        self._update_weights(grads, rate)
+
+    def _update_weights(self, grads, rate):
+        for k in range(len(self.weights)):
+            self._adam(self.weights[k], self.weights_m[k], self.weights_v[k], rate, grads[k])
 
     def _adam(self, weight, m, v, rate, grad):
         self.adam(weight, m, v, self.zero, self.zero, rate, self.beta1, self.beta2, self.epsilon, grad)

@@ -95,7 +95,7 @@ class Trainer:
         self.cell = TrainSteps(net, self.groups, config, update, self.propagation) if fit or self.share is WHOLE else \
             SharedSteps(net, self.groups, config, update)
         self.cell.set_train()
-        self.compiled = CompiledSteps(self.cell, config, self.groups, self.share.size) if fit else None
+        self.compiled = CompiledSteps(net, self.moments(), config, self.groups, self.share.size) if fit else None
         self.bytes_sent = getattr(self.compiled or self.cell, "bytes_sent", 0)  # by a rank in a step
         self.per_call = max(1, min(STEPS_PER_CALL, self.steps, PART // self.groups))
         together = self.per_call * max(1, PART // (self.per_call * self.groups))
@@ -109,12 +109,11 @@ class Trainer:
         `starts` (steps + 1,) says where this rank's steps begin among its own; `counts` (steps,) how many groups each has,
         and `all_counts` those of all ranks; `groups` is the most that any rank has in a step.
         """
-        self.counts = self.all_counts = np.full(self.steps, self.groups)
+        starts = np.arange(self.steps + 1)[None] * self.groups
         if self.share is not WHOLE:
-            numbers = self.share.each(self.dataset.num_interactions)  # of each rank
-            starts = np.arange(self.steps + 1) * numbers[:, None] // self.steps
-            counts, self.starts = np.diff(starts, axis=1), starts[self.share.rank]
-            self.groups, self.counts, self.all_counts = int(counts.max()), counts[self.share.rank], counts.sum(0)
+            starts = np.arange(self.steps + 1) * self.share.each(self.dataset.num_interactions)[:, None] // self.steps
+        counts, mine = np.diff(starts), self.share.rank
+        self.starts, self.counts, self.all_counts, self.groups = starts[mine], counts[mine], counts.sum(0), int(counts.max())
 
     def go_on_from(self, values):
         """Begins with a model's parameters, which count as an epoch in the mean of the last ones, and at the full rate."""
@@ -142,12 +141,9 @@ class Trainer:
         if order is None or order[0] != number:
             permuted = generator(config.seed, "order", number, *who).permutation(total)
             self.order = order = number, permuted.astype(np.int32)
-        if self.share is WHOLE:
-            place = np.arange(steps.start * self.groups, steps.stop * self.groups) % total
-        else:  # what fills a step up has no weight, so it is taken from the same step
-            starts = self.starts[steps.start:steps.stop + 1]
-            count = np.maximum(np.diff(starts), 1)[:, None]
-            place = np.minimum(starts[:-1, None] + np.arange(self.groups) % count, total - 1).ravel()
+        # what fills a step of a rank up has no weight, so it is taken from the same step
+        count = np.maximum(self.counts[steps.start:steps.stop], 1)[:, None]
+        place = (self.starts[steps.start:steps.stop, None] + np.arange(self.groups) % count).ravel() % total
         order, rng = order[1][place], generator(config.seed, "negatives", number, *who, *[part] * (part > 0))
         return self.dataset.user[order], training_groups(self.dataset, config.num_neg, rng, self.pairs, order)
 
@@ -194,18 +190,16 @@ class Trainer:
         at = first_step + np.arange(per_call)
         correction = np.sqrt(1 - self.config.beta2 ** (at + 1)) / (1 - self.config.beta1 ** (at + 1))
         rates = (self.rates[np.minimum(at, len(self.rates) - 1)] * correction).astype(np.float32)
-        width, weights, now = 1 + self.config.num_neg, (), np.arange(first_step, first_step + steps) % self.steps
+        width, now = 1 + self.config.num_neg, np.arange(first_step, first_step + steps) % self.steps
         own, everyone = self.counts[now], np.maximum(self.all_counts[now], 1)  # of a small batch a step may have none
         if self.compiled:
             return float(self.share.total(self.compiled(users, items, own, everyone * width, rates[:steps])))
-        if self.share is not WHOLE:
-            weights = (np.arange(self.groups) < own[:, None]) / (everyone * width)[:, None]
-            weights = (Tensor(np.resize(weights.astype(np.float32), (per_call, self.groups))),)
+        weights = ((np.arange(self.groups) < own[:, None]) / (everyone * width)[:, None]).astype(np.float32)
         total = self.cell(Tensor(_filled(users, (per_call, self.groups))),
-                          Tensor(_filled(items, (per_call, self.groups * width))), *weights, Tensor(rates),
-                          Tensor(steps, ms.int32), Tensor(0, ms.int32), Tensor(np.zeros((self.groups, width), np.float32)))
-        total = total.asnumpy().astype(np.float64)
-        return float(total.mean() if self.share is WHOLE else self.share.total(total.sum()))
+                          Tensor(_filled(items, (per_call, self.groups * width))), Tensor(rates), Tensor(steps, ms.int32),
+                          Tensor(0, ms.int32), Tensor(np.zeros((self.groups, width), np.float32)),
+                          Tensor(_filled(weights, (per_call, self.groups))))
+        return float(self.share.total(total.asnumpy().astype(np.float64).mean()))
 
 
 def _filled(values, shape):
