@@ -136,5 +136,7 @@ def expected_at(parameters: list[dict], dataset: Dataset, config: Config,
     known = dataset.informed
     mean = here().total(expected[known].sum()) / max(1, here().total(known.sum()))
     report.update(shrinkage=float(shrinkage), expected_mean=float(mean))
-    expected = np.where(known, shrunk(expected, shrinkage, mean), shrunk(expected, 1, mean))
+    unknown = shrunk(expected[~known], 1, mean)
+    expected = shrunk(expected, shrinkage, mean)
+    expected[~known] = unknown
     return on_validation(found, dataset), expected, report

@@ -6,6 +6,7 @@ the items before it. No test item is looked at. See docs/maths.md, section 4.
 import numpy as np
 
 from ..common.share import here
+from ..stat_utils import parts
 
 LEAST = 100  # interactions: from fewer, no regression is fitted
 DENSE = 40  # interactions an item from which on nothing is shrunk
@@ -31,7 +32,11 @@ def on_validation(influence, dataset):
 
     Of what stands in for a validation item it is that on the item before.
     """
-    return np.where(dataset.informed, influence[np.arange(len(influence)), dataset.yardstick.astype(int)], 0.0)
+    found = influence[:, 0].copy()
+    if (last := dataset.yardstick).any():
+        found[last] = influence[last, 1]
+    found[~dataset.informed] = 0
+    return found
 
 
 def _later(dataset):
@@ -89,15 +94,19 @@ def expected_by(report, influence, dataset):
 
     `influence`: (n, lags) or more columns, which are not looked at. Returns (n,) float64, nats.
     """
-    influence, number = np.asarray(influence, np.float64), _later(dataset) + 1
-    if (last := dataset.yardstick).any() and influence.shape[1] > 1:
-        influence = np.where(last[:, None], np.roll(influence, -1, 1), influence)
-        number[last] = np.minimum(dataset.history.length[dataset.user[last]], influence.shape[1]) - 1
-    expected = influence[:, 0].copy()
-    for lags, fitted in report.items():  # from few to many
-        slopes, scale = np.array(fitted["slopes"]), np.array(fitted["scale"])
-        usable = number >= int(lags)
-        expected[usable] = influence[usable, :len(slopes)] * scale @ slopes + fitted["intercept"]
+    number, last, columns = _later(dataset) + 1, dataset.yardstick, influence.shape[1]
+    if columns > 1:
+        number[last] = np.minimum(dataset.history.length[dataset.user[last]], columns) - 1
+    expected = np.empty(len(influence))
+    for part in parts(len(expected)):
+        known = np.asarray(influence[part], np.float64)
+        if columns > 1 and last[part].any():
+            known = np.where(last[part, None], np.roll(known, -1, 1), known)
+        found = known[:, 0].copy()
+        for lags, fitted in report.items():  # from few to many
+            slopes, usable = np.array(fitted["slopes"]), number[part] >= int(lags)
+            found[usable] = known[usable, :len(slopes)] * np.array(fitted["scale"]) @ slopes + fitted["intercept"]
+        expected[part] = found
     return expected
 
 
