@@ -9,6 +9,7 @@ from ..common.share import here
 from ..stat_utils import parts
 
 LEAST = 100  # interactions: from fewer, no regression is fitted
+PART = 10_000_000  # interactions that are summed up at a time
 DENSE = 40  # interactions an item from which on nothing is shrunk
 
 
@@ -66,13 +67,11 @@ def expected_influence(influence, dataset, fit=True):
     report, later, total = {}, _later(dataset), here().total
     for lags in range(1, influence.shape[1]):
         # the others are, or come after, one of the items whose losses are looked at
-        known = influence[later >= lags, :1 + lags]
-        number = int(total(len(known)))
+        number = int(total((later >= lags).sum()))
         if number < LEAST:
             break
-        mean = total(known.sum(0)) / number
-        known -= mean  # in place: it is the largest array of the stage
-        moments = total(known.T @ known) / number
+        mean = total(sum(known.sum(0) for known in _known(influence, later, lags))) / number
+        moments = total(sum(_products(known, mean) for known in _known(influence, later, lags))) / number
         spread = np.sqrt(np.diag(moments))
         if not (spread > 0).all():
             break
@@ -84,6 +83,17 @@ def expected_influence(influence, dataset, fit=True):
                              "scale": [1.0, *scale[:-1].tolist()],
                              "correlation": float(slopes @ outer / np.sqrt(fitted * moments[0, 0])) if fitted > 0 else 0.0}
     return expected_by(report, influence, dataset), report
+
+
+def _known(influence, later, lags):
+    """Part by part, at least one, the influences on 1 + lags items of what so many others of its user come after."""
+    for part in parts(max(1, len(influence)), PART):
+        yield influence[part][later[part] >= lags, :1 + lags]
+
+
+def _products(known, mean):
+    known -= mean
+    return known.T @ known
 
 
 def expected_by(report, influence, dataset):
