@@ -47,7 +47,7 @@ def test_command_line_overrides(arguments, key, value):
     ("--personal auto --holdout 1", "give --personal False"), ("--weight_decay 0.1", "--lazy_adam False"),
     ("--seeds 1,2,1", "--seeds"), ("--max_ratings 2", "min_ratings 3"), ("--dataset ../elsewhere", "--archive"),
     ("--warmup_epochs 3 --train_epochs 2", "train_epochs 2"),
-    ("--recipe slow", "paper, fast, large, accurate, sparse, mf, lightgcn"), ("--why 3 --masked", "--why"), ("--why 3", "--why"),
+    ("--recipe slow", "paper, fast, large, accurate, sparse, mf"), ("--why 3 --masked", "--why"), ("--why 3", "--why"),
     ("--why=3", "needs two of them"), ("--model other/IFRQE.py", "--model"), ("--solver lissa --model mf", "--solver lissa"),
     ("--eval_file_name a/b.log", "--output_path"), ("--eval_file_name eval_ncf.json", ".log"),
     ("--eval_file_name run_eval.log", ".log"), ("--model mf --layers 8,4", "--layers"),
