@@ -37,8 +37,9 @@ class Arranged:
     def __init__(self, found: Gathered, duplicates: str, at_least: int = 1, at_most: int = 0, by_time: bool = False):
         self.found, self.by_time, self.finer = found.settle(), by_time, False
         (self.all_users, self._user), (self.all_items, self._item) = found.users.ids(), found.items.ids()
-        self._sorted = {column: Spool(found.folder) for column in (ITEM, ROW, TIMESTAMP, *[RATING] * by_time)}
-        self._kept, buckets, repeated = np.zeros(found.rows, bool), self._dealt(), []
+        self._sorted = {column: Spool(found.folder) for column in (ITEM, TIMESTAMP, RATING if by_time else ROW)}
+        self._kept, repeated = None if by_time else np.zeros(found.rows, bool), []
+        buckets = self._dealt({USER, *self._sorted, *[ROW] * (duplicates == "error")})
         occurs, length = np.zeros(len(self.all_items), bool), np.zeros(len(self.all_users), np.int64)
         while buckets:
             part = {column: np.concatenate(list(spool)) for column, spool in buckets.pop(0).items()}
@@ -49,18 +50,20 @@ class Arranged:
             keep = ((number >= at_least) & (number <= (at_most or number.max())))[user - user[0]]
             for column, spool in self._sorted.items():
                 spool.append(part[column] if keep.all() else part[column][keep])
-            occurs[part[ITEM][keep]] = self._kept[part[ROW][keep]] = True
+            occurs[part[ITEM][keep]] = True
+            if not by_time:
+                self._kept[part[ROW][keep]] = True
             self.finer = self.finer or bool((part[TIMESTAMP][keep] % (DAY / UNITS.get(found.unit, 1))).any())
         self._say(repeated, duplicates)
         self._filter(length, at_least, at_most)
         self.item_ids, self._place = self.all_items[occurs], np.cumsum(occurs, dtype=np.int32) - 1
 
-    def _dealt(self):
+    def _dealt(self, columns):
         """A dict of Spools for each bucket, whole users in their order and rows of each in that of the source."""
         length = np.zeros(len(self._user), np.int64)
         length[self._user] = self.found.length
         bucket = ((np.cumsum(length) - length) // _BUCKET).astype(np.uint16)  # of each user
-        buckets = [{column: Spool(self.found.folder) for column in (USER, *self._sorted)} for _ in range(bucket[-1] + 1)]
+        buckets = [{column: Spool(self.found.folder) for column in columns} for _ in range(bucket[-1] + 1)]
         for part in self.found.parts():
             part[USER], part[ITEM] = self._user[part[USER]], self._item[part[ITEM]]
             to = bucket[part[USER]]
@@ -124,8 +127,9 @@ class Arranged:
     def table(self) -> Iterator[pd.DataFrame]:
         """The table of ratings, part by part."""
         for part in self._parts() if self.by_time else self._in_order():
-            yield pd.DataFrame({USER: self.user_ids[part[USER]], ITEM: self.item_ids[part[ITEM]], RATING: part[RATING],
-                                TIMESTAMP: part[TIMESTAMP]}, copy=False)
+            yield pd.DataFrame({USER: self.user_ids[part[USER]], ITEM: self.item_ids[part[ITEM]],
+                                RATING: part[RATING].astype(self.found.rating_kind),
+                                TIMESTAMP: part[TIMESTAMP].astype(self.found.time_kind)}, copy=False)
 
     def _in_order(self):
         """Columns of the rows that are left as the source has them."""

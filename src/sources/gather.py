@@ -17,13 +17,18 @@ ROW = "row"  # of the source
 
 
 class Spool:
-    """Arrays of numbers, one after the other, which are read in the same parts; on the disk if a folder is given."""
+    """Arrays of numbers, one after the other, which are read in the same parts; on the disk if a folder is given.
+
+    Of int64 those that fit are int32 from then on.
+    """
 
     def __init__(self, folder: Path | None = None):
         self.file = folder and tempfile.TemporaryFile(dir=folder, buffering=0)
         self.parts = []  # arrays, or type and length of those in the file
 
     def append(self, values: np.ndarray) -> None:
+        if values.dtype == np.int64 and -2 ** 31 <= values.min(initial=0) and values.max(initial=0) < 2 ** 31:
+            values = values.astype(np.int32)
         if self.file:
             self.file.write(np.ascontiguousarray(values).data)
         self.parts.append((values.dtype, len(values)) if self.file else values)
@@ -98,8 +103,7 @@ class Gathered:
         """Codes, ratings and times of the rows by column; without the column a rating is 1, a time the number of the row."""
         rating, time, at = iter(self.spools[RATING]), iter(self.spools[TIMESTAMP]), 0
         for user, item in zip(self.spools[USER], self.spools[ITEM]):
-            own = np.arange(at, at := at + len(user))
+            own = np.arange(at, at := at + len(user), dtype=np.int32)
             found = next(rating, None), next(time, None)
-            yield {USER: user, ITEM: item, ROW: own.astype(np.int32),
-                   RATING: np.ones(len(user), np.int64) if found[0] is None else found[0].astype(self.rating_kind),
+            yield {USER: user, ITEM: item, ROW: own, RATING: np.ones(len(user), np.int8) if found[0] is None else found[0],
                    TIMESTAMP: own if found[1] is None else self.times.convert(found[1])}
