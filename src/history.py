@@ -1,9 +1,9 @@
 """Which interactions are whose: the rows of a sparse matrix in CSR form, users by interactions in order of time."""
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
+
+from .stat_utils import spans
 
 
 class History:
@@ -56,12 +56,3 @@ class History:
             part = self.of_span(users)
             found[users] = np.bincount(self.user[part] - users.start, values[part], users.stop - users.start)
         return found
-
-
-def spans(length: np.ndarray, most: int = 1 << 20) -> Iterator[slice]:
-    """Slices of users with (num_users,) `length` interactions, of so many at most together, but one user at least."""
-    ends, start = np.cumsum(length), 0
-    while start < len(ends):
-        stop = max(start + 1, int(np.searchsorted(ends, ends[start] - length[start] + most, side="right")))
-        yield slice(start, stop)
-        start = stop

@@ -11,6 +11,7 @@ from pandas.util import hash_array
 MAX_TABLE_BITS = 1 << 28
 _SPARSE = 8  # bits for each pair, at least, of a table of hashes: at most one in so many is set
 _ODD = np.uint64(0x9E3779B97F4A7C15)  # without it 0 would be mixed to 0
+BLOCK = 1 << 20  # rows of a large array that are worked on at a time
 _TOGETHER = 1 << 16  # pairs looked up at a time: what is computed of them fits into the processor's cache
 
 
@@ -33,9 +34,18 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
     return 0.5 * (1 + np.tanh(0.5 * x))
 
 
-def parts(number: int, most: int = 1 << 20) -> Iterator[slice]:
+def parts(number: int, most: int = 0) -> Iterator[slice]:
     """Slices of so many rows, for arrays that are worked on by blocks: whole, NumPy would turn an index into int64 first."""
-    return (slice(start, min(start + most, number)) for start in range(0, number, most))
+    return (slice(start, min(start + (most or BLOCK), number)) for start in range(0, number, most or BLOCK))
+
+
+def spans(length: np.ndarray) -> Iterator[slice]:
+    """Slices of users with (num_users,) `length` interactions, of a block at most together, but one user at least."""
+    ends, start = np.cumsum(length), 0
+    while start < len(ends):
+        stop = max(start + 1, int(np.searchsorted(ends, ends[start] - length[start] + BLOCK, side="right")))
+        yield slice(start, stop)
+        start = stop
 
 
 def take(values: np.ndarray, index: np.ndarray) -> np.ndarray:

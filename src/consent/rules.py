@@ -1,6 +1,7 @@
 """Rules: lines that name a user, an item, a genre or a time, and which interactions they meet, held-out ones too."""
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,19 +10,19 @@ import pandas as pd
 
 from ..common.columns import BLANKS, clean_ids, clean_text, positions
 from ..common.errors import InputError
-from ..common.tables import read_table, short_line
+from ..common.tables import read_parts, short_line
 from ..common.times import moment
 from ..config import Config
 from ..constants import GENRE, ITEM, RATINGS_FILE, SINCE, UNTIL, UNWILLINGNESS, USER
 from ..sources.catalogue import genres_of, plain_genre
 from ..sources.interactions import Interactions, time_unit
+from ..stat_utils import parts
 from .receipts import rules_of
 
 NAMED = [USER, ITEM, GENRE]  # what a rule can name
 BOUNDS = [SINCE, UNTIL]  # and the times that it means, the former within, the latter not
 NOTHING = 1e-12  # an unwillingness below it is none; prices are quotients by it
-UNKNOWN, ALL = -1, -2  # positions that a rule has where it names what is not there, or nothing
-_TOGETHER = 1 << 20  # interactions that are matched at a time
+UNKNOWN, ALL, ELSEWHERE = -1, -2, -3  # where a rule names what is not there, or nothing, or a user of another rank
 _SHOWN = 5  # line numbers in a message
 
 
@@ -29,7 +30,7 @@ _SHOWN = 5  # line numbers in a message
 class Rules:
     """What lines say of the interactions that they name; who or what a line does not name, it says of all.
 
-    names: (3, r) int64, positions of users, items and genres, UNKNOWN or ALL.
+    names: (3, r) int64, positions of users, items and genres, UNKNOWN, ALL or ELSEWHERE.
     genres: see genres_of; None where no rule names one.
     bounds: (2, r) float64, the times that they mean, in the unit of Interactions.time; infinite where there is no bound.
     value: (r,) float64 in [0, 1], unwillingness.
@@ -43,20 +44,22 @@ class Rules:
     text: pd.DataFrame
 
     @classmethod
-    def read(cls, path: str | Path, data: Interactions, config: Config, needed: tuple[str, ...]) -> Rules:
-        """The rules in a receipt, or in a CSV that is a table as `of` takes it; lines on which nothing stands say nothing.
+    def read(cls, path: str | Path, data: Interactions, config: Config, needed: tuple[str, ...],
+             **options) -> Iterator[Rules]:
+        """The rules in a receipt, or in a table as `of` takes it, part by part; lines on which nothing stands say nothing.
 
         Raises:
             InputError: the file is no such table, or as `of` does; the message names the line.
         """
-        table = rules_of(path) if Path(path).suffix == ".json" else read_table(
-            path, [*NAMED, *BOUNDS, UNWILLINGNESS], needed, extra="refused", skip_blank_lines=False)
-        blank = {column: _is_blank(table[column]) for column in table}
-        filled = ~np.all(list(blank.values()), axis=0)
-        if any(blank[column][filled].any() for column in set(table) - {UNWILLINGNESS}) and (short := short_line(path)):
-            raise InputError(f"{path}: line {short} has fewer fields than the header, and what it does not name must not "
-                             "stand for all; fill it up with commas, or remove it")
-        return cls.of(table[filled].reset_index(drop=True), path, np.flatnonzero(filled) + 2, data, config, needed)
+        for table in [rules_of(path)] if Path(path).suffix == ".json" else read_parts(
+                path, [*NAMED, *BOUNDS, UNWILLINGNESS], needed, extra="refused", skip_blank_lines=False, **options):
+            blank = {column: _is_blank(table[column]) for column in table}
+            filled = ~np.all(list(blank.values()), axis=0)
+            if any(blank[column][filled].any() for column in set(table) - {UNWILLINGNESS}) and (short := short_line(path)):
+                raise InputError(f"{path}: line {short} has fewer fields than the header, and what it does not name must "
+                                 "not stand for all; fill it up with commas, or remove it")
+            line = table.index[filled].to_numpy() + 2
+            yield cls.of(table[filled].reset_index(drop=True), path, line, data, config, needed)
 
     @classmethod
     def of(cls, table: pd.DataFrame, name: str | Path, line: np.ndarray, data: Interactions, config: Config,
@@ -74,12 +77,15 @@ class Rules:
         """
         value = unwillingness_in(table, name, line) if UNWILLINGNESS in table else np.ones(len(table))
         names, genres = np.full((3, len(table)), ALL), None
-        for row, column, known in zip(names, (USER, ITEM), (data.user_ids, data.item_ids)):
+        for row, column, known in zip(names, (USER, ITEM), (data.share.ids(data.user_ids), data.item_ids)):
             if column in table:
                 ids = clean_ids(table[column], name, column, lambda row: f"line {line[row]}", blank=True)
                 row[:] = np.append(positions(known, ids.unique), ALL)[ids.code]
             if column in needed:
                 refuse(row == ALL, name, f"no {column}; name it", line)
+        own = np.append(np.full(len(data.share.ids(data.user_ids)), ELSEWHERE), [ALL, UNKNOWN])
+        own[data.share.own(np.arange(len(own) - 2))] = np.arange(data.num_users)
+        names[0] = own[names[0]]  # ALL and UNKNOWN are the last two
         if GENRE in table and (named := (plain := table[GENRE].map(plain_genre)) != "").any():
             genres = genres_of(data, config)
             names[2, named] = genres[1].get_indexer(plain[named])
@@ -89,6 +95,16 @@ class Rules:
         """What a line names, by its column."""
         return {column: text for column in (*NAMED, *BOUNDS)
                 if column in self.text and (text := clean_text(self.text[column][row]))}
+
+    @property
+    def level(self) -> np.ndarray:
+        """(r,) int, how specific each is: 8 for a user, 4 for an item, 2 for a genre and 1 for a time."""
+        return np.array([8, 4, 2, 1]) @ [*(self.names != ALL), np.isfinite(self.bounds).any(0)]
+
+    @property
+    def sought(self) -> np.ndarray:
+        """(r,) bool, which may meet something here."""
+        return ((self.names >= 0) | (self.names == ALL)).all(0)
 
     def match(self, data: Interactions, strength: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Which rule decides on each interaction, and which rules meet any.
@@ -100,48 +116,53 @@ class Rules:
                 several genres or times the most unwilling.
 
         Returns:
-            decides: (n,) int64, the rule; -1 for none.
+            decides: (n,) int32, the rule; -1 for none.
             met: (r,) bool.
 
         Raises:
             InputError: a rule names a time, and the interactions have none.
         """
-        timed = np.isfinite(self.bounds).any(0)
-        if timed.any() and data.time is None:
+        level, sizes = self.level, (data.num_users, data.num_items, len(self.genres[1]) if self.genres else 1)
+        if (level % 2).any() and data.time is None:
             raise InputError(f"{data.name}: a rule names a time, and these interactions have none; give them a timestamp")
-        level = np.array([8, 4, 2, 1]) @ [*(self.names != ALL), timed]
         strong = np.append(2 * level + self.value if strength is None else strength, -np.inf)
-        decides, met = np.full(data.num_interactions, -1), np.zeros(len(level), bool)
-        for kind in np.unique(level):
-            rules = np.flatnonzero((level == kind) & (self.names != UNKNOWN).all(0))
-            for start in range(0, len(decides), _TOGETHER):
-                part = slice(start, start + _TOGETHER)
-                place, rule = self._met(rules, data.user[part], data.item[part])
+        decides, met = np.full(data.num_interactions, -1, np.int32), np.zeros(len(level), bool)
+        for kind in np.unique(level[self.sought]):
+            rules = np.flatnonzero((level == kind) & self.sought)
+            named = [k for k in range(3) if kind & (8, 4, 2)[k]]
+            index = pd.Index(_in_one(named, sizes, self.names[:, rules]))
+            for part in parts(len(decides)):
+                place, rule = self._met(rules, index, named, sizes, data.user[part], data.item[part])
                 if kind % 2:  # a time is named
                     time, (since, until) = data.time[part][place], self.bounds[:, rule]
                     place, rule = (found[(since <= time) & (time < until)] for found in (place, rule))
                 met[rule] = True
                 order = slice(None) if pd.Index(place).is_unique else np.argsort(strong[rule], kind="stable")
-                place, rule = place[order] + start, rule[order]
+                place, rule = place[order] + part.start, rule[order]
                 wins = strong[rule] >= strong[decides[place]]
                 decides[place[wins]] = rule[wins]  # of several the last, which is the strongest, stays
         return decides, met
 
-    def _met(self, rules, user, item):
+    def _met(self, rules, index, named, sizes, user, item):
         """Which interactions, (n,) user and item, meet which of `rules`, of one kind: (k,) places and (k,) rules."""
-        asked = pd.DataFrame({"place": np.arange(len(user)), USER: user, ITEM: item, "key": 0})
-        said, names = pd.DataFrame({"rule": rules, "key": 0}), self.names[:, rules]
-        if (names[2] != ALL).any():
-            asked = asked.merge(self.genres[0], on=ITEM)
-        for column, named in zip(NAMED, names):
-            if (named != ALL).any():  # one number for all that rules of this kind name
-                size = max(named.max(), asked[column].to_numpy().max(initial=0)) + 1
-                asked["key"], said["key"] = asked["key"] * size + asked[column], said["key"] * size + named
-        if (index := pd.Index(said["key"])).is_unique:  # several times faster than to merge
-            at = index.get_indexer(asked["key"])
-            return asked["place"].to_numpy()[at >= 0], rules[at[at >= 0]]
-        found = asked[["key", "place"]].merge(said, on="key")
+        place, genre = np.arange(len(user)), None
+        if 2 in named:
+            of_genres = pd.DataFrame({"place": place, ITEM: item}).merge(self.genres[0], on=ITEM)
+            place, genre = of_genres["place"].to_numpy(), of_genres[GENRE].to_numpy()
+        key = _in_one(named, sizes, (user[place], item[place], genre))
+        if index.is_unique:  # several times faster than to merge
+            at = index.get_indexer(key)
+            return place[at >= 0], rules[at[at >= 0]]
+        found = pd.DataFrame({"key": key, "place": place}).merge(pd.DataFrame({"rule": rules, "key": index}), on="key")
         return found["place"].to_numpy(), found["rule"].to_numpy()
+
+
+def _in_one(named, sizes, names):
+    """(k,) int64, one number for what is `named` of (k,) positions of users, items and genres; there are `sizes` of them."""
+    key = np.zeros(len(names[0]), np.int64)
+    for k in named:
+        key = key * sizes[k] + names[k]
+    return key
 
 
 def _bounds(table, config, name, line):

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from ..common.errors import InputError
+from ..common.share import here
 from ..common.stored import stored
 from ..common.tables import existing_file
 from ..common.variant import dataset_files, dataset_folder
@@ -23,14 +24,13 @@ from ..constants import GENRE, ITEM, MOVIES_FILE, RATING, RATINGS_FILE, UNWILLIN
 from ..history import History
 from ..sources.catalogue import genres_of
 from ..sources.interactions import Interactions, read_interactions, read_ratings
-from ..stat_utils import generator, parts
+from ..stat_utils import generator, parts, spans
 from .rules import ALL, NAMED, NOTHING, UNKNOWN, Rules, listed, refuse
 from .withdrawn import withdrawn_path
 
 logger = logging.getLogger("ifrqe")
 
 _SHOWN = 5  # faults in a message
-_ROWS = 1 << 20  # interactions whose genres are in memory at a time
 
 
 def unwillingness_files(config):
@@ -83,18 +83,20 @@ def stated(data: Interactions, config: Config, whole: bool = False) -> tuple[np.
     source, n, files = unwillingness_source(config), data.num_interactions, unwillingness_files(config)
     value, line = np.full(n, np.nan), np.zeros(n, np.int32)
     if source == "file":
-        _apply(files[0], (USER, ITEM), data, config, value, line)
+        for _ in _apply(files[0], (USER, ITEM), data, config, value, line):
+            pass
         line *= -1
     elif source == "ratings":
         value = _by_rating(data, config)
     elif source in ("willing", "constant"):
         value[:] = 0 if source == "willing" else config.unwillingness_value
     if config.willingness_file:
-        rules, met = _apply(files[-1], (), data, config, value, line)
         kind = "interaction" if whole else "training interaction"
+        for rules, met in _apply(files[-1], (), data, config, value, line):
+            _name_unmet(rules, ~met, data, config, whole, kind)
         logger.info("%s: states the unwillingness of %s of %s %ss; the rest: %s", config.willingness_file,
-                    f"{(line > 0).sum():,}", f"{n:,}", kind, "0" if source == "willing" else source)
-        _name_unmet(rules, ~met, data, config, whole, kind)
+                    *(f"{here().total(number):,}" for number in ((line > 0).sum(), n)), kind,
+                    "0" if source == "willing" else source)
     value[value < NOTHING] = 0
     return value, line
 
@@ -108,15 +110,27 @@ def check_rules(config: Config) -> None:
 
 
 def _apply(path, needed, data, config, value, line):
-    """Writes what the rules of a file say into `value` and `line` (n,); returns the Rules, and which are met."""
-    rules = Rules.read(path, data, config, (*needed, UNWILLINGNESS))
-    named = np.vstack([rules.names, rules.bounds]) if np.isfinite(rules.bounds).any() else rules.names
-    again = pd.DataFrame(named.T).duplicated().to_numpy() & (rules.names != UNKNOWN).all(0)
-    refuse(again, path, "repeats the rule of an earlier line; remove it", rules.line)
-    decides, met = rules.match(data)
-    covered = decides >= 0
-    value[covered], line[covered] = rules.value[decides[covered]], rules.line[decides[covered]]
-    return rules, met
+    """Writes what the rules of a file say into `value` and `line` (n,); yields parts of them, and which of each are met.
+
+    Of a rule that is repeated in another part the earlier line is only known where it decides.
+    """
+    decided = np.full(len(value), -1, np.int8)  # the level of the rule that has decided
+    for rules in Rules.read(path, data, config, (*needed, UNWILLINGNESS)):
+        level, users = rules.level, rules.names[0][rules.sought]
+        span = slice(0, len(value))
+        if (users != ALL).all():
+            span = data.history.of_span(slice(users.min(), users.max() + 1)) if len(users) else slice(0, 0)
+        decides, met = rules.match(data.some(span))
+        covered = np.flatnonzero(decides >= 0)
+        rule, place = decides[covered], covered + span.start
+        named = np.vstack([rules.names, rules.bounds]) if (level % 2).any() else rules.names
+        again = pd.DataFrame(named.T).duplicated().to_numpy() & rules.sought
+        again[rule[(decided[place] == level[rule]) & (level[rule] % 4 == 0)]] = True
+        refuse(again, path, "repeats the rule of an earlier line; remove it", rules.line)
+        wins = ~(2 * level[rule] + rules.value[rule] < 2 * decided[place] + value[place])
+        rule, place = rule[wins], place[wins]
+        value[place], line[place], decided[place] = rules.value[rule], rules.line[rule], level[rule]
+        yield rules, here().either(met)
 
 
 def _name_unmet(rules, unmet, data, config, whole, kind):
@@ -139,7 +153,7 @@ def _name_unmet(rules, unmet, data, config, whole, kind):
 
 def _fault(rules, row, data):
     """What is wrong with a rule that meets nothing, and will not."""
-    names = data.user_ids, data.item_ids, rules.genres[1] if rules.genres else ()
+    names = data.share.ids(data.user_ids), data.item_ids, rules.genres[1] if rules.genres else ()
     for column, place, known in zip(NAMED, rules.names[:, row], names):
         if place == UNKNOWN:
             text = rules.said(row)[column]
@@ -191,14 +205,13 @@ def _by_genre(dataset, config):
     """(n,) 1 minus the mean share of the interaction's genres in its user's history."""
     pairs, names = genres_of(dataset, config)
     of_item, genre = History(pairs[ITEM].to_numpy(), dataset.num_items), pairs[GENRE].to_numpy()
-    history, value, start = dataset.history, np.empty(dataset.num_interactions), 0
-    while start < len(value):  # whole users, since shares are those of a history
-        end = history.of(dataset.user[min(start + _ROWS, len(value)) - 1]).stop
-        user, item = dataset.user[start:end], dataset.item[start:end]
+    history, value = dataset.history, np.empty(dataset.num_interactions)
+    for users in spans(history.length):  # whole users, since shares are those of a history
+        part = history.of_span(users)
+        user, item = dataset.user[part], dataset.item[part]
         number = of_item.length[item]
-        row = np.repeat(np.arange(end - start), number)
+        row = np.repeat(np.arange(len(item)), number)
         key = user[row].astype(np.int64) * len(names) + genre[of_item.of_users(item)]
         _, place, count = np.unique(key, return_inverse=True, return_counts=True)
-        value[start:end] = 1 - np.bincount(row, count[place] / history.length[user[row]], end - start) / number
-        start = end
+        value[part] = 1 - np.bincount(row, count[place] / history.length[user[row]], len(item)) / number
     return np.clip(value, 0, 1)

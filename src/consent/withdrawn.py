@@ -153,7 +153,7 @@ def read_request(config: Config, whole: Interactions, requests: list[dict],
     option, done = ("allow", "allowed") if allows else ("withdraw", "withdrawn")
     path = existing_file(getattr(config, option), f"give a CSV with {USER}, and {ITEM} or {GENRE} where not all of theirs "
                          "is meant", option)
-    rules = Rules.read(path, whole, config, (USER,))
+    rules, = Rules.read(path, whole, config, (USER,), most=None)
     if not len(rules.line):
         raise InputError(f"{path}: names nothing; give at least one line below its header")
     refuse(rules.value != 1, path, f"nothing is {done} by half; leave the column unwillingness out, or write 1", rules.line)

@@ -21,7 +21,7 @@ from ..constants import (
     USERS_FILE,
     USES_FILE,
 )
-from ..history import spans
+from ..stat_utils import spans
 
 _LARGE = 2 ** 31 - 1  # numbers below it fit into 4 bytes
 

@@ -69,8 +69,7 @@ def test_by_rating_the_worst_and_by_genre_the_rare_is_the_most_unwilling(movies,
         assert load_stated(load_dataset(config), config)[0].tolist() == expected
     config = settings("--unwillingness", "genres")
     for rows in (1 << 20, 1):  # in one, and in parts
-        monkeypatch.setattr("src.consent.unwillingness._ROWS", rows)
-        monkeypatch.setattr("src.consent.rules._TOGETHER", rows)
+        monkeypatch.setattr("src.stat_utils.BLOCK", rows)
         # user 7: half of their history is comedy, all of it drama; user 9: all is horror
         assert load_stated(load_dataset(config), config)[0].tolist() == [1 - (0.5 + 1) / 2, 0, 0]
         assert rules(movies, "user_id,genre,unwillingness\n7,drama,0.5\n9,Horror,1\n").tolist() == [0.5, 0.5, 1]
