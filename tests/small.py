@@ -8,9 +8,24 @@ import pytest
 import src.common.files
 import src.common.together
 from src.common.errors import InputError
+from src.dataset import load_dataset
 
 # of a network and an evaluation
 SMALL = ["--layers", "6,4", "--num_factors", 3, "--num_neg", 2, "--num_eval_neg", 5, "--train_epochs", 2, "--top_k", 3]
+
+
+def check_arrays(config, masked=False):
+    """A Dataset, or its twin, is the same read from arrays, in one or in many blocks, and from its tables."""
+    def read(name, value):
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(name, value)
+            found = load_dataset(config, masked)
+        names = ["user_ids", "item_ids", "user", "item", "rows", "time", "validation", "test", "held_out", "place"]
+        return {name: None if (value := getattr(found, name)) is None else value.tolist() for name in names}
+    by_text = read("src.sources.interactions.INTERACTIONS_FILE", "none")
+    for rows in (1, 7, 1 << 20):
+        assert read("src.stat_utils.BLOCK", rows) == by_text
+    return by_text
 
 
 @contextlib.contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 import functools
 import logging
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +14,7 @@ from ..common.errors import InputError
 from ..common.files import read_json
 from ..common.share import WHOLE, Share, here
 from ..common.stored import stored
-from ..common.tables import read_table
+from ..common.tables import read_parts, read_table
 from ..common.together import Together
 from ..common.variant import ARRAYS_SHA256, DIGESTS, REMADE, check_record, check_tables, ratings_path, record_of
 from ..config import Config
@@ -38,6 +37,7 @@ from ..history import History
 from ..stat_utils import take
 from .arrays import Arrays, write_parts
 from .catalogue import read_movies
+from .gather import Gathered
 
 logger = logging.getLogger("ifrqe")
 
@@ -167,16 +167,13 @@ def read_masked(config: Config, masked: bool) -> tuple[Interactions, Interaction
         check_tables(source.parent)
         if about and about == made.get(DIGESTS, {}).get(INTERACTIONS_FILE):
             return *_stored(config, source.parent, made, np.load(path.with_name(USES_FILE)), path.parent.name), record
-    tables = [_read(file) for file in (path, stored(path.with_name(HELD_OUT_FILE))) if file.is_file()]
+    tables, unit = [_read(file) for file in (path, stored(path.with_name(HELD_OUT_FILE))) if file.is_file()], None
     if masked and source.is_file():
         whole = _read(source)
-        ids = _ids(source, [whole], record)
-        for table in tables:  # of dates by hand some may be finer than others
-            if (time := times.in_unit(table.time, table.unit, whole.unit)) is not None:
-                table.time = time
+        ids, unit = _ids(source, [whole], record), whole.unit
     else:
         ids = _ids(path, tables, record)
-    trained, *held = _placed(ids, source, tables)
+    trained, *held = _placed(ids, source, tables, unit)
     return trained, *(held or [ordered(trained.name, ids, np.zeros((3, 0), np.int32))]), record
 
 
@@ -192,58 +189,59 @@ def _stored(config, folder, record, uses=None, name=None):
 def _by_hand(path, record):
     """The Interactions in a table."""
     table = _read(path)
-    if not len(table.time):
+    if not table.rows:
         raise InputError(f"{path}: holds no ratings; {REMADE}")
     return _placed(_ids(path, [table], record), path.with_name(MOVIES_FILE), [table])[0]
 
 
-@dataclass
-class _Table:
-    """A table of interactions: columns.Ids of users and of items, and (n,) times of a unit."""
-    path: Path
-    users: columns.Ids
-    items: columns.Ids
-    time: np.ndarray
-    unit: str
-
-
 def _read(path):
-    """The _Table in a file."""
+    """What is Gathered from the table of a dataset that was not made here, or by an earlier version."""
+    if here().size > 1:
+        raise InputError(f"--ranks {here().size}: {path} is text that each rank would have to read whole; make a dataset of "
+                         "it with --archive first")
     try:
-        table = read_table(path, RATING_COLUMNS, [USER, ITEM, TIMESTAMP], extra="quiet")
+        parts = read_parts(path, RATING_COLUMNS, [USER, ITEM, TIMESTAMP], extra="quiet")
+        found = Gathered(path).take(part.drop(columns=RATING, errors="ignore") for part in parts)
+        found.users.say()
+        found.items.say()
+        return found.settle() if found.rows else found
     except InputError as e:
         raise InputError(f"{e} ({REMADE})") from e
-    time = times.times(table[TIMESTAMP], path) if len(table) else (np.zeros(0), times.ORDER)
-    return _Table(path, *(columns.clean_ids(table[column], path, column) for column in (USER, ITEM)), *time)
+
+
+def _texts(learned):
+    return np.array(list(map(str, learned.unique)), object)
 
 
 def _ids(path, tables, record):
     """Original ids of the users that occur in tables, and of the items, those of the catalogue beside `path`, if any."""
-    users, items = (np.unique(np.concatenate([getattr(table, name).unique for table in tables]))
+    users, items = (np.unique(np.concatenate([_texts(getattr(table, name)) for table in tables]))
                     for name in ("users", "items"))
     catalogue, text = path.with_name(MOVIES_FILE), record.get(TEXT_IDS, [])
     items = read_movies(catalogue)[ITEM].to_numpy() if catalogue.exists() else items
     return columns.in_order(users, USER in text), columns.in_order(items, ITEM in text)
 
 
-def _placed(ids, source, tables):
-    """The Interactions of each _Table; `source` is the file that `ids` are from."""
+def _placed(ids, source, tables, unit=None):
+    """The Interactions of each Gathered; `source` is the file that `ids` are from, `unit` that of its times."""
     found = []
     for table in tables:
         place = []
-        for column, known, own in zip((USER, ITEM), ids, (table.users, table.items)):
-            at = columns.positions(known, own.unique)
-            if (at < 0).any():
-                raise InputError(f"{source}: lacks {column} {own.unique[at < 0][0]} of {table.path}; add its row, remove a "
-                                 "list of items that does not matter, or run preprocess.py anew if that is a mask")
-            place.append(at[own.code])
-        found.append(ordered(table.path.parent.name, ids, (*place, table.time)))
-    user, item = (np.concatenate([getattr(part, name) for part in found]) for name in ("user", "item"))
-    again = pd.DataFrame({USER: user, ITEM: item}).duplicated().to_numpy()
-    if again.any():
-        k = again.argmax()
-        raise InputError(f"{tables[0].path}: user {ids[0][user[k]]} has item {ids[1][item[k]]} more than once; remove "
-                         "the repeated row")
+        for column, known, learned in zip((USER, ITEM), ids, (table.users, table.items)):
+            place.append(columns.positions(known, texts := _texts(learned)).astype(np.int32))
+            if (place[-1] < 0).any():
+                raise InputError(f"{source}: lacks {column} {texts[place[-1] < 0][0]} of {table.name}; add its row, remove "
+                                 "a list of items that does not matter, or run preprocess.py anew if that is a mask")
+        rows = [(place[0][part[USER]], place[1][part[ITEM]], part[TIMESTAMP]) for part in table.parts()]
+        user, item, time = map(np.concatenate, zip(*rows)) if rows else np.zeros((3, 0), np.int32)
+        # of dates by hand some may be finer than others
+        found.append(ordered(table.name.parent.name, ids, (user, item, (
+            time if unit is None or (same := times.in_unit(time, table.unit, unit)) is None else same))))
+    key = np.concatenate([part.user.astype(np.int64) * len(ids[1]) + part.item for part in found])
+    if len(np.unique(key)) < len(key):
+        user, item = divmod(key[pd.Series(key).duplicated().to_numpy().argmax()], len(ids[1]))
+        raise InputError(f"{tables[0].name}: user {ids[0][user]} has item {ids[1][item]} more than once; remove the "
+                         "repeated row")
     return found
 
 

@@ -1,11 +1,13 @@
 """Unwillingness: the sources, rules of a file, and their errors."""
 import contextlib
+import functools
 import logging
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from src.common.tables import read_parts
 from src.consent.receipts import FORMAT, sealed, text_of
 from src.consent.unwillingness import check_rules, load_stated, stated
 from src.dataset import load_dataset
@@ -98,8 +100,11 @@ def rules(movies, text, *flags):
     ("item_id,unwillingness\n10,1e-320\n20,1e-9\n", [0, 1e-9, 0]),  # next to nothing is none
     ('\ufeff "User ID" , MovieId,Genre,UNWILLINGNESS\n 7 , 20 ,,0.5\n9,,"  hORROR ",1\n', [0, 0.5, 1]),
 ])
-def test_the_most_specific_rule_wins(movies, text, expected):
+def test_the_most_specific_rule_wins(movies, text, expected, monkeypatch):
     assert rules(movies, text).tolist() == expected
+    with monkeypatch.context() as patched:  # line by line, as if each were a part of a large file
+        patched.setattr("src.consent.rules.read_parts", functools.partial(read_parts, most=1))
+        assert rules(movies, text).tolist() == expected
     found = rules(movies, text, "--unwillingness", "constant", "--unwillingness_value", 0.3)  # they go before another source
     assert all(b in (value, 0.3) for b, value in zip(found, expected))
 
@@ -158,8 +163,11 @@ def test_what_was_withdrawn_is_reached_and_receipts_are_rules(movies, monkeypatc
     ('item_id,unwillingness\n20,0.5\n"1\n0",1\n', "line 3 has"), ("item_id;unwillingness\n10;1\n", "semicolons"),
     ("item_id,Item ID,unwillingness\n10,20,1\n", "item_id twice (item_id, Item ID)"),
     ("item_id,unwillingness\n10,0.5\n20,1\n10,0.6\n", "line 4: repeats"), (None, "--willingness_file")])
-def test_bad_rules_are_named_by_line(movies, text, named):
+@pytest.mark.parametrize("most", [1, 9])
+def test_bad_rules_are_named_by_line(movies, text, named, most, monkeypatch):
     _, settings = movies
+    if most == 1 and named not in ("line 3, 4", "line 2, 3: unwillingness True"):  # what each line shows by itself
+        monkeypatch.setattr("src.consent.rules.read_parts", functools.partial(read_parts, most=most))
     with refused("rules.csv", named):
         load_stated(load_dataset(settings()), settings("--willingness_file", "rules.csv"))[0] if text is None else \
             rules(movies, text)

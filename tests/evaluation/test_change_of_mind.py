@@ -33,7 +33,7 @@ from src.network import build
 from src.sources.interactions import read_interactions
 from src.training.checkpoint import ANCHOR, BEST, TRAINED_ROWS, load_sets, save_checkpoint, trained_part
 from src.training.train import train
-from tests.small import SMALL, refused
+from tests.small import SMALL, check_arrays, refused
 
 USERS, ITEMS, EACH, START, DAY = 9, 16, 8, 1_600_000_000, 86400
 GENRES = {item: {"a", "b", "c"} - {"abc"[item % 3]} if item % 4 else {"c"} for item in range(ITEMS)}
@@ -187,6 +187,7 @@ class World:
         assert set(now.rows.tolist()) == trains and sorted(map(sorted, held.values())) == sorted(
             sorted(rows) for rows in now.held_out[now.scored].tolist() if self.config.holdout) or not self.config.holdout
         for masked in (False, True):
+            check_arrays(self.config, masked)
             self.check_model(masked)
         self.check_mask()
 
