@@ -65,11 +65,11 @@ class Times:
 
     def _dates(self, values, is_date):
         found = values.to_numpy("datetime64[ns]") if is_date else _read_iso(values)
-        bad, text, first = np.isnat(found), values.astype(str).where(~np.isnat(found) | (not is_date), ""), self.rows
+        bad, first, text = np.isnat(found), self.rows, lambda row: "" if is_date else values.iloc[row]
         if self.rows and self.step is None:
-            bad, text, first = np.ones(1, bool), pd.Series([self.first_row]), 0
-        refuse_first(bad, self.name, lambda row: shown(text.iloc[row]),
-                     f"{TIMESTAMP}, where others have ISO dates; {_MEND_TIME}", first)
+            bad, first, text = np.ones(1, bool), 0, lambda _: self.first_row
+        refuse_first(bad, self.name, lambda row: shown(text(row)), f"{TIMESTAMP}, where others have ISO dates; {_MEND_TIME}",
+                     first)
         nanoseconds, self.step = found.astype(np.int64), self.step or 0
         while (nanoseconds % _STEPS[self.step]).any():
             self.step += 1

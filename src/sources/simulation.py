@@ -8,9 +8,8 @@ import numpy as np
 import pandas as pd
 
 from ..common.errors import InputError
-from ..common.terminal import progress
 from ..constants import ITEM, MOVIE_COLUMNS, RATING_COLUMNS, UNWILLINGNESS, USER
-from ..stat_utils import PairSet, generator, sample_outside
+from ..stat_utils import PairSet, generator, parts, sample_outside
 from .readers import ML_100K_GENRES
 
 GENRE_NAMES = ML_100K_GENRES[1:]  # without "unknown"
@@ -50,32 +49,40 @@ def simulate(num_users, num_items, num_ratings, seed):
     counts = _history_lengths(num_users, num_items, num_ratings, rng)
     user = np.repeat(np.arange(num_users, dtype=np.int32), counts)
     start = np.cumsum(counts) - counts
-    age = (np.arange(num_ratings) - start[user]) / counts[user]  # 0 = first, towards 1 = last of a history
-    genre = _choose_genres(user, age, early, late, genres_of.any(0), rng)
+    genre = _choose_genres(user, start, counts, early, late, genres_of.any(0), rng)
     item = _choose_items(user, genre, genres_of, popularity, rng)
-    item = _place_unseen_items(item, num_items, rng)
+    _place_unseen_items(item, num_items, rng)
 
-    taste = _of_genres(early, user, genres_of, item)
-    rating = np.clip(np.rint(3 + 2 * taste + rng.normal(0, 0.9, num_ratings)), 1, 5).astype(np.int8)
-    gap = 1 + rng.exponential(DAY / 4, num_ratings).astype(np.int64)
-    elapsed = np.cumsum(gap)
-    timestamp = YEAR_2000 + rng.integers(0, 3 * 365 * DAY, num_users)[user] + elapsed - elapsed[start][user]
+    def mood(rows):
+        spread = rng.normal(0, 0.9, rows.stop - rows.start)
+        return np.clip(np.rint(3 + 2 * _of_genres(early, user[rows], genres_of, item[rows]) + spread), 1, 5)
+    rating = _filled(num_ratings, np.int8, mood)
+    time = _filled(num_ratings, np.int64, lambda rows: 1 + rng.exponential(DAY / 4, rows.stop - rows.start).astype(np.int64))
+    np.cumsum(time, out=time)
+    begin = YEAR_2000 + rng.integers(0, 3 * 365 * DAY, num_users) - time[start]
+    for rows in parts(num_ratings):
+        time[rows] += begin[user[rows]]
 
-    sensitivity = rng.beta(0.8, 1.6, len(GENRE_NAMES)) + rng.normal(0, 0.2, (num_users, len(GENRE_NAMES)))
-    unwilling = _of_genres(np.clip(sensitivity, 0, 1), user, genres_of, item) + rng.normal(0, 0.05, num_ratings)
+    sensitivity = np.clip(rng.beta(0.8, 1.6, len(GENRE_NAMES)) + rng.normal(0, 0.2, (num_users, len(GENRE_NAMES))), 0, 1)
 
-    ratings = pd.DataFrame(dict(zip(RATING_COLUMNS, (user + 1, item + 1, rating, timestamp))), copy=False)
-    unwillingness = pd.DataFrame({USER: user + 1, ITEM: item + 1,
-                                  UNWILLINGNESS: np.round(np.clip(unwilling, 0, 1), 4)}, copy=False)
+    def reluctance(rows):
+        spread = rng.normal(0, 0.05, rows.stop - rows.start)
+        return np.round(np.clip(_of_genres(sensitivity, user[rows], genres_of, item[rows]) + spread, 0, 1), 4)
+    unwilling = _filled(num_ratings, np.float64, reluctance)
+
+    user += 1
+    item += 1
+    ratings = pd.DataFrame(dict(zip(RATING_COLUMNS, (user, item, rating, time))), copy=False)
+    unwillingness = pd.DataFrame({USER: user, ITEM: item, UNWILLINGNESS: unwilling}, copy=False)
     return ratings, _movies(genres_of, rng), unwillingness
 
 
-def _parts(n, desc):
-    """Slices of n ratings that are in memory at a time, with a progress bar."""
-    with progress(n, desc, "rating") as bar:
-        for start in range(0, n, _CHUNK):
-            yield slice(start, min(start + _CHUNK, n))
-            bar.update(min(_CHUNK, n - start))
+def _filled(n, kind, of):
+    """(n,) array of a kind, which of(rows) says part by part."""
+    values = np.empty(n, kind)
+    for rows in parts(n, _CHUNK // 4):
+        values[rows] = of(rows)
+    return values
 
 
 def _item_genres(num_items, rng):
@@ -101,17 +108,19 @@ def _history_lengths(num_users, num_items, num_ratings, rng):
     return counts
 
 
-def _choose_genres(user, age, early, late, present, rng):
-    """(ratings,) genre of each rating: drawn by the user's taste at that age where a run starts, then kept."""
-    starts = rng.random(len(user)) < 1 / RUN
-    at = np.flatnonzero(starts | np.r_[True, user[1:] != user[:-1]])
+def _choose_genres(user, start, counts, early, late, present, rng):
+    """(ratings,) genre of each rating: drawn by the user's taste at its age where a run starts, then kept."""
+    starts = _filled(len(user), bool, lambda rows: rng.random(rows.stop - rows.start) < 1 / RUN)
+    starts[start] = True
+    at = np.flatnonzero(starts)
     cumulative = [np.cumsum(t * present / np.maximum((t * present).sum(1, keepdims=True), 1e-12), axis=1)
                   for t in (early, late)]
     chosen = np.empty(len(at), np.int8)
-    for part in _parts(len(at), "simulating tastes"):
-        r = at[part]
-        is_late = (rng.random(len(r)) < age[r])[:, None]
-        taste = np.where(is_late, cumulative[1][user[r]], cumulative[0][user[r]])
+    for part in parts(len(at), _CHUNK):
+        r, u = at[part], user[at[part]]
+        age = (r - start[u]) / counts[u]  # 0 = first, towards 1 = last of a history
+        is_late = (rng.random(len(r)) < age)[:, None]
+        taste = np.where(is_late, cumulative[1][u], cumulative[0][u])
         chosen[part] = np.minimum((taste < rng.random((len(r), 1))).sum(1), np.flatnonzero(present)[-1])
     return np.repeat(chosen, np.diff(np.r_[at, len(user)]))
 
@@ -121,13 +130,13 @@ def _choose_items(user, genre, genres_of, popularity, rng):
     by_genre = [np.flatnonzero(genres_of[:, g]) for g in range(len(GENRE_NAMES))]
     cumulative = np.concatenate([g + np.cumsum(popularity[i]) / popularity[i].sum() for g, i in enumerate(by_genre)
                                  if len(i)])  # genre g takes (g, g + 1]: one search serves all genres
-    items = np.concatenate(by_genre)
+    items = np.concatenate(by_genre).astype(np.int32)
 
     def draw(rows):
         place = np.searchsorted(cumulative, genre[rows] + rng.random(len(genre[rows])))
-        return items[np.minimum(place, len(items) - 1)].astype(np.int32)
+        return items[np.minimum(place, len(items) - 1)]
 
-    item, rows = draw(slice(None)), np.arange(len(user))
+    item, rows = _filled(len(user), np.int32, draw), np.arange(len(user), dtype=np.int32)
     for _ in range(12):
         again = _repeats(user, item, len(genres_of), rows)
         if not len(again):
@@ -137,31 +146,36 @@ def _choose_items(user, genre, genres_of, popularity, rng):
         drawn_anew[user[again]] = True
         rows = rows[drawn_anew[user[rows]]]  # all others are known to have no repeats
     while len(again := _repeats(user, item, len(genres_of), rows)):  # few users have used up what they like
-        seen = PairSet([(user, item)], user[-1] + 1, len(genres_of))
-        item[again] = sample_outside(user[again], seen, rng)[:, 0]
+        users, own = np.unique(user[rows], return_inverse=True)
+        seen = PairSet([(own, item[rows])], len(users), len(genres_of))
+        item[again] = sample_outside(np.searchsorted(users, user[again]), seen, rng)[:, 0]
     return item
 
 
 def _repeats(user, item, num_items, rows):
     """Those of ascending `rows` whose (user, item) pair occurred in an earlier one of them."""
-    return rows[pd.Series(user[rows].astype(np.int64) * num_items + item[rows]).duplicated().to_numpy()]
+    found, own, start = [rows[:0]], user[rows], 0
+    while start < len(rows):
+        end = np.searchsorted(own, own[min(start + _CHUNK, len(own)) - 1], side="right")  # whole users
+        key = own[start:end].astype(np.int64) * num_items + item[rows[start:end]]
+        found.append(rows[start:end][pd.Series(key, copy=False).duplicated().to_numpy()])
+        start = end
+    return np.concatenate(found)
 
 
 def _place_unseen_items(item, num_items, rng):
     """Gives each item that nobody rated one rating of an item that has several."""
     unseen = np.flatnonzero(np.bincount(item, minlength=num_items) == 0)
-    order = rng.permutation(len(item))
-    spare = order[pd.Series(item[order]).duplicated().to_numpy()]  # one rating of each item stays
+    order, spare, number = rng.permutation(len(item)), unseen[:0], max(_CHUNK, 2 * num_items)
+    while len(spare) < len(unseen):
+        spare = order[:number][pd.Series(item[order[:number]]).duplicated().to_numpy()]  # one rating of each item stays
+        number *= 2
     item[spare[:len(unseen)]] = unseen
-    return item
 
 
 def _of_genres(value, user, genres_of, item):
     """(ratings,) the largest of value[user, genre] over the genres of the item."""
-    largest = np.empty(len(user))
-    for rows in _parts(len(user), "simulating unwillingness"):
-        largest[rows] = np.where(genres_of[item[rows]], value[user[rows]], -np.inf).max(1)
-    return largest
+    return np.where(genres_of[item], value[user], -np.inf).max(1)
 
 
 def _movies(genres_of, rng):
