@@ -26,6 +26,7 @@ from .network import Network, build
 from .options import KINDS, options_of
 from .sources.checks import Arranged
 from .sources.gather import Gathered
+from .sources.interactions import Interactions
 from .training.train import train_in_memory
 
 logging.getLogger("ifrqe").addHandler(logging.NullHandler())  # else Python prints warnings for which nobody has asked
@@ -102,7 +103,7 @@ def decide(interactions: pd.DataFrame, unwillingness: float | str | np.ndarray |
     start, config = time.perf_counter(), _settings(budget, strategy, model, seed, options)
     table = _read(interactions, unwillingness)
     b = table.get(UNWILLINGNESS, pd.Series(np.nan, table.index)).to_numpy()
-    whole = Arranged(Gathered(NAME).take([table]), config.duplicates).interactions()
+    whole = Interactions(NAME, *Arranged(Gathered(NAME).take([table]), config.duplicates).in_memory())
     dataset = split_allowed(whole, 0, np.where(config.veto & (b[whole.rows] == 1), VETO, 0))
     if not dataset.num_interactions:
         raise InputError("veto: all is vetoed, so that nothing is left to train on; take back some")

@@ -1,9 +1,9 @@
-"""The data stage: MovieLens releases, RecBole and CSV files, or the simulation, all into one format.
+"""The data stage: MovieLens releases, RecBole, CSV and Parquet files, or the simulation, all into one format.
 
 Run as `python -m src.movielens --dataset NAME [--archive FILE]`. Writes under data_path:
-NAME/ratings.csv (user_id,item_id,rating,timestamp; original ids, order of the source), NAME/movies.csv (the catalogue:
-item_id,title,genres of every item that occurs) and NAME/dataset.json (where it comes from, filters, counts);
-for the simulation also NAME/unwillingness.csv.
+NAME/ratings.csv (user_id,item_id,rating,timestamp; original ids, order of the source) or NAME/ratings.parquet (by user and
+time), the same as numbers (see sources/arrays.py), NAME/movies.csv (the catalogue: item_id,title,genres of every item that
+occurs) and NAME/dataset.json (where it comes from, filters, counts); for the simulation also NAME/unwillingness.csv.
 """
 from __future__ import annotations
 

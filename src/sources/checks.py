@@ -12,7 +12,6 @@ from ..common.errors import InputError
 from ..common.times import DAY, UNITS
 from ..constants import GENRES, ITEM, RATING, TIMESTAMP, TITLE, USER
 from .gather import ROW, Gathered, Spool
-from .interactions import Interactions
 
 logger = logging.getLogger("ifrqe")
 
@@ -146,10 +145,10 @@ class Arranged:
             found |= np.isin(wanted, part[USER].astype(np.int64) * len(self.item_ids) + part[ITEM])
         return found
 
-    def interactions(self) -> Interactions:
-        """All of them in memory; their rows are those of the source."""
-        columns = zip(*((part[USER], part[ITEM], part[ROW], part[TIMESTAMP]) for part in self._parts()))
-        return Interactions(str(self.found.name), self.user_ids, self.item_ids, *map(np.concatenate, columns))
+    def in_memory(self) -> tuple[np.ndarray, ...]:
+        """user_ids, item_ids, and positions of both, rows of the source and times of all, (rows,) each."""
+        parts = ([part[column] for column in (USER, ITEM, ROW, TIMESTAMP)] for part in self._parts())
+        return self.user_ids, self.item_ids, *map(np.concatenate, zip(*parts))
 
 
 def catalogue(item_ids, movies, name, items=None):

@@ -23,14 +23,17 @@ class Spool:
     """
 
     def __init__(self, folder: Path | None = None):
-        self.file = folder and tempfile.TemporaryFile(dir=folder, buffering=0)
+        self.file, self.folder = folder and tempfile.TemporaryFile(dir=folder), folder
         self.parts = []  # arrays, or type and length of those in the file
 
     def append(self, values: np.ndarray) -> None:
         if values.dtype == np.int64 and -2 ** 31 <= values.min(initial=0) and values.max(initial=0) < 2 ** 31:
             values = values.astype(np.int32)
-        if self.file:
-            self.file.write(np.ascontiguousarray(values).data)
+        try:
+            if self.file:
+                self.file.write(np.ascontiguousarray(values).data)
+        except OSError as e:
+            raise OSError(e.errno, e.strerror, str(self.folder)) from e
         self.parts.append((values.dtype, len(values)) if self.file else values)
 
     def __iter__(self) -> Iterator[np.ndarray]:
