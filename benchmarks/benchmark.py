@@ -1,8 +1,7 @@
-"""Speed of the program on this machine; of the training step also that of PyTorch and JAX, where these are installed.
+"""Speed of the training step on this machine, and of the same in PyTorch and JAX, where these are installed.
 
 Started by scripts/run_benchmark.sh. The variables TORCH_PYTHON and JAX_PYTHON name their interpreters, else it is this one.
 """
-import json
 import os
 import subprocess
 import sys
@@ -13,20 +12,18 @@ import numpy as np
 
 from src.common.errors import InputError
 from src.common.files import read_json, write_json
-from src.common.machine import hardware, peak_rss_mb
+from src.common.machine import hardware
 from src.common.stage import main
-from src.config import Config, load_config
+from src.config import load_config
+from src.constants import train_file
 from src.dataset import load_dataset
 from src.device_adapter import set_device
-from src.influence_function import influences
 from src.network import build
-from src.ranks.rank import FOLDER, serve
-from src.ranks.start import start
-from src.training.train import Validation
 from src.training.trainer import Trainer
 
+from .scaling import TRAIN, measured
+
 RUNS = 5  # of each side, in turn
-ANSWER = "benchmark_ranks.json"  # under output_path: what two ranks have measured
 OTHERS = {"torch": "PyTorch", "jax": "JAX"}
 
 
@@ -87,46 +84,18 @@ def compare(dataset, config, device):
     return ours, {name: (side.version, ms) for (name, side), ms in zip(there.items(), others)}
 
 
-def in_two_ranks(config):
-    """Median ms per step of two ranks on this machine, and the bytes that each tells the other in a step."""
-    config = config.replace(ranks=2)
-    start(config, f"{__package__}.benchmark", "", json.dumps(config.as_dict()))
-    answer = Path(config.output_path) / ANSWER
-    found = read_json(answer, "run the benchmark anew")
-    answer.unlink()
-    return found["ms"], found["bytes"]
-
-
-def steps_in_rank(config):
-    """What each rank does of `in_two_ranks`."""
-    steps = Steps(load_dataset(config), config, set_device(config))
-    ms = float(np.median([steps.ms_per_step() for _ in range(RUNS)]))
-    write_json(Path(config.output_path) / ANSWER, {"ms": ms, "bytes": steps.trainer.bytes_sent})
-
-
-def seconds_of_epoch(dataset, config, device):
-    """Seconds of an epoch with its sampling and validation: mean of two after the first, which compiles."""
-    net = build(dataset, config)
-    trainer = Trainer(net, dataset, config.replace(train_epochs=3), device)
-    validate, spent = Validation(dataset, config), []
-    for number in range(3):
-        start = time.perf_counter()
-        trainer.epoch(number)
-        validate(net.values())
-        spent.append(time.perf_counter() - start)
-    return float(np.mean(spent[1:]))
-
-
-def seconds_of_influences(dataset, config):
-    """Seconds of the influences at one set of parameters, which are untrained: their values do not matter here."""
-    anchor = [build(dataset, config.replace(embedding_std=0.3)).values()]
-    start = time.perf_counter()
-    influences(anchor, dataset, config)
-    return time.perf_counter() - start
+def in_two_ranks(recipe, folder):
+    """Ms per step of a training by two ranks on this machine, drawing included, and the bytes that each sends in a step."""
+    flags = (*sys.argv[1:], "--flags_of", "run_benchmark,run_train", "--recipe", recipe, "--min_steps", 0, "--ranks", 2,
+             "--overwrite", "--train_epochs", 3, "--output_path", folder, "--checkpoint_path", folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    measured((TRAIN, *flags), folder / "log")
+    found = read_json(folder / train_file("NCF"), "run the benchmark anew")
+    return found["ms_per_step"], found["bytes_per_step"]
 
 
 def of_recipe(recipe, dataset, config, device, show):
-    """Measures and shows the training step of a recipe, here and elsewhere, and an epoch."""
+    """Measures and shows the training step of a recipe, here and elsewhere."""
     options = load_config(["--recipe", recipe])
     chosen = config.replace(**{key: getattr(options, key) for key in ("batch_size", "learning_rate", "lazy_adam",
                                                                       "weight_decay", "num_neg")}, min_steps=0)
@@ -136,43 +105,31 @@ def of_recipe(recipe, dataset, config, device, show):
         show(f"{recipe}: the same in {OTHERS[name]} {version}", f"{recipe}_{name}_ms_per_step", theirs,
              f"{theirs:.3f}, ratio {ours / theirs:.2f}")
     if device == "CPU":  # else each rank would need an accelerator of its own
-        graph = chosen.replace(compiled=False)
-        steps = Steps(dataset, graph, device)
+        steps = Steps(dataset, chosen.replace(compiled=False), device)
         ms = float(np.median([steps.ms_per_step() for _ in range(RUNS)]))
         show(f"{recipe}: the same by the graph", f"{recipe}_graph_ms_per_step", ms, f"{ms:.3f}")
-        ms, sent = in_two_ranks(graph)
+        ms, sent = in_two_ranks(recipe, Path(config.output_path) / "two_ranks")
         show(f"{recipe}: the same in 2 ranks", f"{recipe}_ranks_ms_per_step", ms,
              f"{ms:.3f}, each telling the other {sent:,} bytes")
-    seconds = seconds_of_epoch(dataset, chosen, device)
-    show(f"{recipe}: seconds per epoch, sampling and validation included", f"{recipe}_seconds_per_epoch", seconds,
-         f"{seconds:.2f}, so {options.train_epochs} epochs in {seconds * options.train_epochs:.0f} s")
 
 
 def benchmark(config):
     """Measures and prints; writes benchmark.json under output_path."""
     if config.model != "ncf":
         raise InputError(f"--model {config.model}: the benchmark is one of NCF; leave it out")
-    if config.holdout < 2:
-        raise InputError(f"--holdout {config.holdout}: the benchmark is one of influences on validation items; leave it out")
     device = set_device(config)
     dataset = load_dataset(config)
-    report = {"hardware": hardware(), "device": device, "dataset": dataset.name,
-              "num_interactions": dataset.num_interactions}
-    print(f"{report['hardware']}\n{dataset.name}: {dataset.num_interactions:,} training interactions, on {device}\n",
-          flush=True)
+    number = dataset.num_interactions
+    report = {"hardware": hardware(), "device": device, "dataset": dataset.name, "num_interactions": number}
+    print(f"{report['hardware']}\n{dataset.name}: {number:,} training interactions, on {device}\n", flush=True)
 
     def show(name, key, value, text):
         report[key] = value
         print(f"{name:<64} {text}", flush=True)
     for recipe in ("paper", "fast"):
         of_recipe(recipe, dataset, config, device, show)
-    seconds = seconds_of_influences(dataset, config)
-    show(f"seconds of influences ({config.solver}) at one set of parameters", "influence_seconds", seconds, f"{seconds:.1f}")
-    show("peak memory of this process, MB", "peak_rss_mb", peak_rss_mb(), f"{peak_rss_mb():.0f}")
     write_json(Path(config.output_path) / "benchmark.json", report)
 
 
 if __name__ == "__main__":
-    if FOLDER in os.environ:
-        serve(steps_in_rank, "run_benchmark", Config(json.loads(sys.argv[1])))
     main(benchmark, "run_benchmark", __doc__)

@@ -1,8 +1,6 @@
 """A Parquet file of the shape of Yambda, the log of a music service: few users, many items, long histories.
 
   python -m benchmarks.large FILE.parquet [USERS ITEMS INTERACTIONS]
-
-Without numbers it is as large as one of its editions: 20,000 users, 934,000 items, 100 million interactions.
 """
 import sys
 
@@ -20,8 +18,7 @@ ROWS = 1 << 20  # of a row group, on average
 def write_yambda(path, users=USERS, items=ITEMS, interactions=INTERACTIONS, seed=1):
     """Writes uid, timestamp, item_id (uint32) and is_organic (uint8) by uid and time, a row group in memory at a time.
 
-    Ids have gaps, history lengths are log-normal, popularity is a power of an item's rank, and several interactions of a
-    user may have one time.
+    Ids have gaps, and several interactions of a user may have one time.
     """
     import pyarrow as pa
     from pyarrow import parquet

@@ -1,7 +1,6 @@
 """Seconds and memory of each stage on ever larger data, each in a process of its own. Started by scripts/run_scaling.sh.
 
-Data are the simulation with --dataset simulation, else of the shape of Yambda, see large.py. They stay under output_path,
-with all results.
+Data are the simulation with --dataset simulation, else of the shape of Yambda, see large.py. They stay under output_path.
 """
 import os
 import subprocess
@@ -17,8 +16,10 @@ from src.constants import SIMULATION
 
 from .large import INTERACTIONS, ITEMS, USERS
 
-STAGES = {"data": ("-m", "src.movielens"), "train": ("train.py",), "mask": ("preprocess.py",),
-          "retrain": ("train.py", "--masked"), "evaluate": ("eval.py",), "evaluate-masked": ("eval.py", "--masked")}
+ROOT = Path(__file__).resolve().parents[1]
+TRAIN, MASK, EVALUATE = (ROOT / f"{name}.py" for name in ("train", "preprocess", "eval"))
+STAGES = {"data": ("-m", "src.movielens"), "train": (TRAIN,), "mask": (MASK,), "retrain": (TRAIN, "--masked"),
+          "evaluate": (EVALUATE,), "evaluate-masked": (EVALUATE, "--masked")}
 OWN = {"scaling_sizes": ("floats (0, inf)", [1, 5, 20], "millions of interactions"),
        "scaling_stages": ("str", ",".join(STAGES), "stages, separated by commas; each needs what those before it leave")}
 TAKEN = "run_download_dataset,run_train,run_preprocess,run_eval,run_scaling"  # the programs that all get the command line
@@ -26,14 +27,14 @@ WORSE = 1.25  # times as long for each interaction as at the size before
 
 
 def measured(command, log):
-    """Seconds of a Python program of this checkout, and the largest memory of it or of one process that it starts, in MB.
+    """Seconds of a Python program of this checkout, and the MB that it has had, or one process that it has started.
 
-    What it says goes to the file `log`. Raises InputError if it fails.
+    What it says goes to the file `log`, which InputError names if it fails.
     """
     words = [sys.executable, *(f"{word:.0f}" if isinstance(word, float) else str(word) for word in command)]
     with open(log, "w") as file:
         start = time.perf_counter()
-        process = subprocess.Popen(words, cwd=Path(__file__).parents[1], stdout=file, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(words, stdout=file, stderr=file, env={**os.environ, "PYTHONPATH": str(ROOT)})
         _, process.returncode, usage = os.wait4(process.pid, 0)
     if process.returncode:
         raise InputError(f"{log}: says why {' '.join(words[1:3])} failed; lower --scaling_sizes if it was killed")
@@ -52,11 +53,7 @@ def source_of(config, millions, folder):
 
 
 def scaling(config):
-    """Measures and prints; writes scaling.json under output_path.
-
-    Raises:
-        InputError: --scaling_stages names none, or a stage fails.
-    """
+    """Measures and prints; writes scaling.json under output_path. Raises InputError if a stage fails."""
     stages, rows, each = config.own["scaling_stages"].split(","), [], {}
     if odd := [stage for stage in stages if stage not in STAGES]:
         raise InputError(f"--scaling_stages {odd[0]}: is no stage; name some of {','.join(STAGES)}")
@@ -71,8 +68,8 @@ def scaling(config):
             before, each[stage] = each.get(stage), seconds / millions
             worse = before is not None and each[stage] > WORSE * before
             rows.append({"millions": millions, "stage": stage, "seconds": seconds, "peak_mb": peak, "worse": worse})
-            print(f"{millions:>8g}  {stage:<15} {seconds:>8.1f} {each[stage]:>8.2f} {peak:>8.0f}"
-                  f"{'  worse than linear' if worse else ''}", flush=True)
+            said = "  worse than linear" if worse else ""
+            print(f"{millions:>8g}  {stage:<15} {seconds:>8.1f} {each[stage]:>8.2f} {peak:>8.0f}{said}", flush=True)
     print(hardware())  # which imports MindSpore: no process may be larger for that
     write_json(Path(config.output_path) / "scaling.json", {"hardware": hardware(), "command": sys.argv[1:], "sizes": rows})
 

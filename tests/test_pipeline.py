@@ -321,6 +321,6 @@ def test_benchmark_runs_without_pytorch_and_jax(finished, tmp_path):
                      DATASET="simulation", TORCH_PYTHON="/bin/false", JAX_PYTHON="/bin/false")
     assert process.returncode == 0, process.stderr
     report = json.loads((tmp_path / "benchmark.json").read_text())
-    assert report["paper_ms_per_step"] > 0 and report["fast_seconds_per_epoch"] > 0
-    assert report["influence_seconds"] > 0 and not [key for key in report if "torch" in key or "jax" in key]
+    assert report["paper_ms_per_step"] > 0 and report["fast_ranks_ms_per_step"] > 0
+    assert not [key for key in report if "torch" in key or "jax" in key]
     assert "MindSpore" in process.stdout and "ratio" not in process.stdout

@@ -38,10 +38,11 @@ def load_problem(config: Config, dataset: Dataset | None = None) -> Problem:
     return Problem(dataset, *load_stated(dataset, config))
 
 
-def _sums(key, weight):
+def _sums(key, weight, once):
     """A function of a value to the sum of the weights of all keys up to it, the last of these keys, and the first beyond.
 
-    So that memory is for few of them, they are sorted part by part; sums are as if they were sorted together.
+    They are sorted part by part, with `once` two at a time, so that memory is for few of them; else each is kept, for many
+    calls. Sums are as if they were sorted together.
     """
     n, number = len(key), min(256, len(key) // SORTED + 1)
     some = np.sort(key[::1 + n // _SAMPLE])
@@ -49,7 +50,7 @@ def _sums(key, weight):
     of_part = np.concatenate([np.searchsorted(edges, key[k:k + _SAMPLE]).astype(np.uint8) for k in range(0, n + 1, _SAMPLE)])
     before, low, high = [0.0], [], []  # sum of the weights before each part, its first key and its last
 
-    @functools.lru_cache(1)
+    @functools.lru_cache(2 if once else None)  # a search goes to and fro between two
     def part(k):
         place = np.flatnonzero(of_part == k)
         place = place[np.argsort(key[place], kind="stable")]
@@ -82,7 +83,7 @@ def prefixes(key: np.ndarray, weight: np.ndarray, limits: list[float]) -> list[t
         For each the largest key in the prefix, -inf if it is empty; the smallest beyond it, inf if all fit; and the sum
         of its weights.
     """
-    own = _sums(key, weight)
+    own = _sums(key, weight, len(limits) == 1)
 
     def look(value):  # of all ranks
         each = here().each(np.array(own(value)))
