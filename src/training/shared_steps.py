@@ -1,8 +1,8 @@
 """The training step of one of several ranks: its own users' rows stay with it, what all share moves by everyone's gradients.
 
 A step's batch is that of all ranks together. Rows of users are updated where they are. The gradients of item tables and
-dense weights are summed over the ranks, so that these stay the same everywhere: with "dense" whole tables in one AllReduce,
-with "lazy" the rows of the batch, while others keep their moments, by AllGather. See docs/maths.md, section 11.
+dense weights are summed over the ranks, so that these stay the same everywhere: with "dense" those of whole tables, with
+"lazy" those of the rows of all batches, while others keep their moments. See docs/maths.md, section 11.
 """
 from mindspore import ops
 
@@ -13,17 +13,16 @@ class SharedSteps(TrainSteps):
     """See TrainSteps; `groups` are those of a step of this rank, as many as of any other.
 
     Of `construct`, weights (s, g) are those of each sample of a group in the mean loss over all ranks, 0 for what fills up.
+    bytes_sent: by a rank in a step.
     """
 
     def __init__(self, net, groups, config, update):
         super().__init__(net, groups, config, update)
-        self.width, tables = 1 + config.num_neg, self.tables[self.user_tables:]
-        samples = self.samples = groups * self.width
-        self.numbers = [table.size if update == "dense" else samples * table.shape[1] for table in tables]
-        self.numbers += [weight.size for weight in self.weights]
-        self.bytes_sent = 4 * (sum(self.numbers) + (0 if update == "dense" else samples))  # by a rank in a step
-        self.concat, self.depend = ops.Concat(), ops.Depend()
-        self.sum_of_all, self.each = ops.AllReduce(), ops.AllGather()
+        self.width, self.samples = 1 + config.num_neg, groups * (1 + config.num_neg)
+        self.sum, self.each, self.depend = ops.AllReduce(), ops.AllGather(), ops.Depend()
+        shapes = [table.shape for table in self.tables[self.user_tables:]]
+        rows = sum(n * width if update == "dense" else self.samples * width for n, width in shapes)
+        self.bytes_sent = 4 * (rows + self.samples * (update != "dense") + sum(weight.size for weight in self.weights))
 
     def _weight(self, weights, step):
         return ops.tile(self.gather(weights, step, 0).reshape(-1, 1), (1, self.width))
@@ -34,25 +33,14 @@ class SharedSteps(TrainSteps):
     def _update(self, user, item, rows, row_grads, grads, rate):
         for k in range(self.user_tables):
             self._update_table(k, user, rows[k], row_grads[k], rate)
-        dense, index, parts = self.update == "dense", item, ()
+        last = index = item if self.update == "dense" else self.each(item)  # exchanges keep one order
         for k in range(self.user_tables, len(self.tables)):
-            grad = self.segment_sum(row_grads[k], item, self.tables[k].shape[0]) if dense else row_grads[k]
-            parts += (grad.reshape(-1),)
-        for grad in grads:
-            parts += (grad.reshape(-1),)
-        told = self.concat(parts)
-        if dense:
-            told = self.sum_of_all(told).reshape(1, -1)
-        else:
-            index = self.each(item)
-            told = self.each(self.depend(told, index)).reshape(-1, told.shape[0])  # (ranks, numbers), after the items
-        parts, found = ops.split(told, self.numbers, 1), ()
-        for k in range(self.user_tables, len(self.tables)):
-            grad = parts[k - self.user_tables].reshape(-1, self.tables[k].shape[1])
-            if dense:
-                self._update_dense(k, grad, rate)
+            if self.update == "dense":
+                last = self.sum(self.depend(self.segment_sum(row_grads[k], item, self.tables[k].shape[0]), last))
+                self._update_dense(k, last, rate)
             else:
-                self._update_table(k, index, self.gather(self.tables[k], index, 0), grad, rate)
+                last = self.each(self.depend(row_grads[k], last))
+                self._update_table(k, index, self.gather(self.tables[k], index, 0), last, rate)
         for k in range(len(self.weights)):
-            found += (parts[k - len(self.weights)].sum(0).reshape(self.weights[k].shape),)
-        self._update_weights(found, rate)
+            last = self.sum(self.depend(grads[k], last))
+            self._adam(self.weights[k], self.weights_m[k], self.weights_v[k], rate, last)

@@ -98,9 +98,6 @@ class TrainSteps(nn.Cell):
         else:
             for k in range(len(self.tables)):
                 self._update_table(k, user if k < self.user_tables else item, rows[k], row_grads[k], rate)
-        self._update_weights(grads, rate)
-
-    def _update_weights(self, grads, rate):
         for k in range(len(self.weights)):
             self._adam(self.weights[k], self.weights_m[k], self.weights_v[k], rate, grads[k])
 

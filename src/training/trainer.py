@@ -191,6 +191,7 @@ class Trainer:
         correction = np.sqrt(1 - self.config.beta2 ** (at + 1)) / (1 - self.config.beta1 ** (at + 1))
         rates = (self.rates[np.minimum(at, len(self.rates) - 1)] * correction).astype(np.float32)
         width, now = 1 + self.config.num_neg, np.arange(first_step, first_step + steps) % self.steps
+        self.share.each(0)  # MindSpore's exchanges give up if a rank comes half a minute late
         own, everyone = self.counts[now], np.maximum(self.all_counts[now], 1)  # of a small batch a step may have none
         if self.compiled:
             return float(self.share.total(self.compiled(users, items, own, everyone * width, rates[:steps])))

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from mindspore import Tensor
+from mindspore import Tensor, nn, ops
 from mindspore import dtype as mstype
 
 from src.candidates import evaluation_candidates
@@ -15,7 +15,9 @@ from src.game.preprocess import preprocess
 from src.metrics import cross_entropy, ndcg_of_ranks, ranks
 from src.ncf import NCF
 from src.network import build, score
+from src.training import shared_steps
 from src.training.checkpoint import load_anchors, load_checkpoint
+from src.training.shared_steps import SharedSteps
 from src.training.steps import TrainSteps
 from src.training.train import Run, train
 from src.training.trainer import Trainer, fitting_batch, learning_rates, train_on
@@ -93,6 +95,36 @@ def test_steps_equal_adam_by_hand(cpu, ratings, settings, tables, decay):
     untouched = np.setdiff1d(np.arange(12), users)
     if not decay:  # no moments, no movement
         assert np.array_equal(net.values()["user_gmf"][untouched], before["user_gmf"][untouched])
+
+
+class Twice(nn.Cell):
+    def construct(self, x):
+        return ops.concat((x, x))
+
+
+class Double(nn.Cell):
+    def construct(self, x):
+        return x + x
+
+
+@pytest.mark.parametrize("model, update", [("mf", "dense"), ("mf", "lazy"), ("ncf", "lazy")])
+def test_the_graph_of_two_ranks_moves_what_they_share_as_one_does_and_their_own_by_half(
+        cpu, ratings, settings, monkeypatch, model, update):
+    """Two ranks with the same two groups, whose third one fills up."""
+    monkeypatch.setattr(shared_steps.ops, "AllGather", Twice)
+    monkeypatch.setattr(shared_steps.ops, "AllReduce", Double)
+    config, moments, losses = settings("--model", model, "--num_neg", 2, "--embedding_std", 0.3), [], []
+    for kind, groups, weights in ((TrainSteps, 2, ()), (SharedSteps, 3, (Tensor([[1 / 12, 1 / 12, 0]], mstype.float32),))):
+        users, items = np.array([[0, 3, 5]], np.int32), np.array([[1, 2, 3, 1, 1, 4, 7, 2, 0]], np.int32)
+        cell = kind(build(load_dataset(config), config), groups, config, update)
+        losses.append(cell(Tensor(users[:, :groups]), Tensor(items[:, :3 * groups]), Tensor([0.1], mstype.float32),
+                           Tensor(1, mstype.int32), Tensor(0, mstype.int32),
+                           Tensor(np.zeros((groups, 3), np.float32)), *weights).asnumpy().mean())
+        moments.append([p.asnumpy() for p in (*cell.tables_m, *cell.weights_m, *cell.tables[cell.user_tables:])])
+    assert losses[1] == pytest.approx(losses[0] / 2)
+    for k, (one, shared) in enumerate(zip(*moments)):
+        assert np.abs(one).max() > 0
+        np.testing.assert_allclose(shared, one / 2 if k < cell.user_tables else one, rtol=1e-4, atol=1e-7)
 
 
 def test_an_epoch_in_several_calls_is_the_same(trainer, monkeypatch):
