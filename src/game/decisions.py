@@ -107,7 +107,7 @@ class Decisions:
 
         ids = {USER: dataset.all_user_ids, ITEM: dataset.item_ids, REASON: texts}
         user = np.insert(dataset.user, gone.before, gone.user) if len(place) else dataset.user
-        for users, found in here().rows(user, part):
+        for users, found in dataset.share.rows(user, part):
             yield pd.DataFrame({name: ids[name][values] if name in ids else values
                                 for name, values in {USER: users, **found}.items()}, copy=False)
 

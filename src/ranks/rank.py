@@ -17,6 +17,7 @@ from ..common.stage import what_ended
 from ..common.terminal import log_to
 from ..config import Config
 from .exchange import Ended, Exchange
+from .hosts import bring_inputs
 from .part import Part
 
 logger = logging.getLogger("ifrqe")
@@ -32,11 +33,14 @@ def serve(stage: Callable[[Config], None], name: str, config: Config) -> None:
     tells the others.
     """
     rank, folder = int(os.environ["RANK_ID"]), Path(os.environ[FOLDER])
+    on_host = f" on host {config.node_rank}" if config.local_ranks else ""
     log, exchange, code = Path(config.output_path) / f"{name}.log", None, 0
     with log_to(*((config.output_path, log.name) if rank == 0 else (folder, f"rank_{rank}.log")), config.log_level):
         try:
             exchange = _met(rank, config)
             with being(Part(rank, config.ranks, exchange)) as share:
+                if 0 < config.local_ranks < config.ranks:
+                    bring_inputs(config, share, config.local_ranks)
                 stage(config.replace(device_id=int(os.environ["DEVICE_ID"])))
                 share.each(0)  # who ends earlier might end the others
         except BaseException as e:
@@ -46,7 +50,7 @@ def serve(stage: Callable[[Config], None], name: str, config: Config) -> None:
                 e = exchange.heard(folder / "scheduler.log") or e
             code, line = e.args if isinstance(e, Ended) else what_ended(e, log)
             if exchange:
-                exchange.tell_end(code, line if isinstance(e, Ended) else f"rank {rank} of {config.ranks}: {line}")
+                exchange.tell_end(code, line if isinstance(e, Ended) else f"rank {rank} of {config.ranks}{on_host}: {line}")
             write_text(folder / ERROR.format(rank), json.dumps([code, line, isinstance(e, Ended)]))
     os._exit(code)  # without the wait for others that MindSpore makes at its end
 
