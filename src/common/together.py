@@ -71,8 +71,9 @@ class Together:
             self.entries.append({"folder": folder, "name": name, "temporary": temporary.name})
             entry = self.entries[-1]
             yield temporary
-            sync(temporary)
-            entry["sha256"] = digest(temporary)
+            if here().first:
+                sync(temporary)
+                entry["sha256"] = digest(temporary)
 
     @contextlib.contextmanager
     def rewrite(self, folder: str, name: str) -> Iterator[tuple[Path, Path]]:
