@@ -54,11 +54,10 @@ class Hosts:
 
     def line(self, k, program, *options, address="10.78.0.1"):
         own = [f"--{what}_path={self.folder / str(k) / what}" for what in ("data", "output", "checkpoint")]
-        several = ["--ranks", self.number, "--local_ranks", 1, "--node_rank", k, "--master_addr", address,
-                   "--master_port", self.port]
-        start = ["-m", "src.movielens"] if program == "data" else [ROOT / f"{program}.py"]
-        return ["ip", "netns", "exec", self.network.format(k), sys.executable, *map(str, start), *own,
-                *map(str, [*SMALL[:2 if program == "data" else None], *(SMALL[2:8] if program == "data" else several), *options])]
+        several = [*SMALL, "--ranks", self.number, "--local_ranks", 1, "--node_rank", k, "--master_addr", address,
+                   "--master_port", self.port, *options]
+        line = ["-m", "src.movielens", *own, *SMALL[:8]] if program == "data" else [ROOT / f"{program}.py", *own, *several]
+        return ["ip", "netns", "exec", self.network.format(k), sys.executable, *map(str, line)]
 
     def start(self, k, program, *options, **more):
         return subprocess.Popen(self.line(k, program, *options, **more), cwd=ROOT, text=True, stdout=subprocess.PIPE,
@@ -80,9 +79,9 @@ class Hosts:
 
 
 def on_one(folder, ranks, program, *options):
-    own = [f"--{what}_path={folder / what}" for what in ("data", "output", "checkpoint")]
-    subprocess.run([sys.executable, ROOT / f"{program}.py", *own, *map(str, SMALL), "--ranks", str(ranks), *options], check=True,
-                   capture_output=True)
+    line = [f"--{what}_path={folder / what}" for what in ("data", "output", "checkpoint")]
+    line += map(str, [*SMALL, "--ranks", ranks, *options])
+    subprocess.run([sys.executable, ROOT / f"{program}.py", *line], check=True, capture_output=True)
 
 
 def test_hosts_train_and_decide_as_ranks_of_one_host_do(network, tmp_path):
