@@ -8,14 +8,15 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import secrets
 import socket
-import struct
+from multiprocessing.connection import Client, Listener
 from pathlib import Path
 
 import numpy as np
 
 AGAIN = "all were ended; the same command starts anew, with --resume from the last epoch of a training"
-_HEAD = struct.Struct("<q")  # bytes that follow; below 0 that many of JSON: how the other has ended
+_VALUES, _END = b"=", b"!"  # what a message begins with
 
 
 class Ended(Exception):
@@ -23,86 +24,69 @@ class Ended(Exception):
 
 
 class Exchange:
-    """What Part talks through; `init` of MindSpore's communication comes before.
-
-    Args:
-        rank, size: see Share.
-        local: how many ranks each host has.
-        address: of the first host.
-    """
+    """What Part talks through; `init` of MindSpore's communication comes before. `local`: how many ranks each host has."""
 
     def __init__(self, rank: int, size: int, local: int, address: str):
         from mindspore import Tensor, ops
         self.rank, self.size, self.local = rank, size, local
-        if rank == 0:
-            server = socket.create_server((address, 0), family=socket.AF_INET6 if ":" in address else socket.AF_INET)
-        port = ops.AllGather()(Tensor([0 if rank else server.getsockname()[1]])).asnumpy()[0]
+        key = secrets.randbits(31)
+        listener = None if rank else Listener((address, 0), backlog=size, authkey=b"%d" % key)
+        mine = np.array([0, 0] if rank else [listener.address[1], key], np.int32)
+        port, key = ops.AllGather()(Tensor(mine)).asnumpy()[:2].tolist()
+        found = [Client((address, port), authkey=b"%d" % key)] if rank else [listener.accept() for _ in range(1, size)]
+        for one in found:
+            with socket.socket(fileno=socket.dup(one.fileno())) as same:
+                same.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if rank:
-            self.others = {0: socket.create_connection((address, int(port)))}
-            self.others[0].sendall(_HEAD.pack(rank))
-        else:
-            found = [server.accept()[0] for _ in range(1, size)]
-            self.others = dict(sorted((_HEAD.unpack(one.recv(_HEAD.size, socket.MSG_WAITALL))[0], one) for one in found))
-        for one in self.others.values():
-            one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            found[0].send(rank)
+        self.others = {0: found[0]} if rank else dict(sorted((one.recv(), one) for one in found))
 
     def each(self, values: np.ndarray) -> np.ndarray:
         """(size, ...) arrays of one shape and kind from all ranks, which all call this at the same point."""
-        content = values.tobytes()
         if self.rank:
-            self._send(content)
-            found = self._received(0)
-        else:
-            found = b"".join([content, *map(self._received, self.others)])
-            self._send(found)
+            self._send(_VALUES + values.tobytes())
+        found = self.of_first(b"" if self.rank else b"".join([values.tobytes(), *map(self._received, self.others)]))
         return np.frombuffer(found, values.dtype).reshape(self.size, *values.shape)
 
     def of_first(self, content: bytes) -> bytes:
         """What the first rank says, to all."""
         if self.rank:
             return self._received(0)
-        self._send(content)
+        self._send(_VALUES + content)
         return content
 
     def tell_end(self, code: int, line: str) -> None:
         """Tells the first rank, or it all others, how this one ends."""
-        with contextlib.suppress(OSError, Ended):
-            self._send(json.dumps([code, line]).encode(), -1)
+        with contextlib.suppress(Ended):
+            self._send(_END + json.dumps([code, line]).encode())
 
     def heard(self, scheduler: Path) -> Ended | None:
         """What others have told about their end, or who is silent, by the scheduler's log; None for neither."""
-        for rank, one in self.others.items():
-            one.settimeout(0.1)
-            try:
-                while True:
+        try:
+            for rank, one in self.others.items():
+                while one.poll(0.1):
                     self._received(rank)
-            except Ended as e:
-                return e
-            except OSError:
-                pass
+        except Ended as e:
+            return e
         said = scheduler.read_text(errors="replace") if scheduler.exists() else "The node: 0 is timed out"  # of another host
-        silent = re.findall(r"The node: (\d+) is timed out", said)
-        return self._lost(int(silent[0]), "gives no sign of life") if silent else None
+        silent = re.search(r"The node: (\d+) is timed out", said)
+        return self._lost(int(silent[1]), "gives no sign of life") if silent else None
 
-    def _send(self, content, sign=1):
+    def _send(self, message):
         for rank, one in self.others.items():
             try:
-                one.sendall(_HEAD.pack(sign * len(content)) + content)
-            except ConnectionError:
+                one.send_bytes(message)
+            except OSError:
                 raise self._lost(rank) from None
 
     def _received(self, rank):
-        one = self.others[rank]
         try:
-            (number,) = _HEAD.unpack(one.recv(_HEAD.size, socket.MSG_WAITALL))
-            content = one.recv(abs(number), socket.MSG_WAITALL)
-        except (ConnectionError, struct.error):
+            message = self.others[rank].recv_bytes()
+        except (EOFError, OSError):
             raise self._lost(rank) from None
-        if len(content) < abs(number):
-            raise self._lost(rank)
-        if number < 0:
-            raise Ended(*json.loads(content))
-        return content
+        if message[:1] == _END:
+            raise Ended(*json.loads(message[1:]))
+        return memoryview(message)[1:]
 
     def _lost(self, rank, how="has ended, which says why"):
         return Ended(2, f"rank {rank} of {self.size} on host {rank // self.local} {how}; {AGAIN}")

@@ -1,6 +1,7 @@
 """MindSpore's launcher, msrun, in a process of its own: starts the ranks of a host, and the scheduler on the first one."""
 from __future__ import annotations
 
+import json
 import os
 import runpy
 import signal
@@ -10,9 +11,10 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
-from .rank import FOLDER, end_with_starter
+from .exchange import AGAIN
+from .rank import ERROR, FOLDER, end_with_starter
 
-LOG, DIED = "launcher.log", "died"  # in the folder of the ranks; the latter: ranks that have ended by themselves, in order
+LOG = "launcher.log"  # in the folder of the ranks
 
 
 def launch(*line: str) -> None:
@@ -69,8 +71,10 @@ class _Process:
                 os.kill(self.pid, signal.SIGKILL)
             elif process:
                 self.returncode = os.waitstatus_to_exitcode(status)
-                with open(self.folder / DIED, "a") as file:
-                    file.write(f"{self.rank} {self.pid} {self.returncode}\n")
+                path = self.folder / ERROR.format(self.rank)
+                if self.returncode and not path.exists():
+                    line = f"rank {self.rank} of {os.environ['MS_WORKER_NUM']} (process {self.pid}) has died; {AGAIN}"
+                    path.write_text(json.dumps([False, -2, line]))
         return self.returncode
 
     def wait(self):

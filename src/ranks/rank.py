@@ -23,7 +23,7 @@ from .part import Part
 logger = logging.getLogger("ifrqe")
 
 FOLDER, LIFELINE = "IFRQE_RANKS", "IFRQE_LIFELINE"  # of the environment: a folder, and a pipe that ends with who started us
-ERROR = "error_{}.json"  # in the folder, of a rank that has failed: exit code, line, and whether it is another rank's
+ERROR = "error_{}.json"  # in the folder, of a rank that has failed: whether another is to blame, -exit code, and line
 
 
 def serve(stage: Callable[[Config], None], name: str, config: Config) -> None:
@@ -32,15 +32,14 @@ def serve(stage: Callable[[Config], None], name: str, config: Config) -> None:
     The first one logs as a program does, the others into files of their own. Why one has failed it leaves as ERROR, and
     tells the others.
     """
-    rank, folder = int(os.environ["RANK_ID"]), Path(os.environ[FOLDER])
-    on_host = f" on host {config.node_rank}" if config.local_ranks else ""
+    rank, folder, local = int(os.environ["RANK_ID"]), Path(os.environ[FOLDER]), config.local_ranks or config.ranks
     log, exchange, code = Path(config.output_path) / f"{name}.log", None, 0
     with log_to(*((config.output_path, log.name) if rank == 0 else (folder, f"rank_{rank}.log")), config.log_level):
         try:
-            exchange = _met(rank, config)
+            exchange = _met(rank, config.ranks, local, config)
             with being(Part(rank, config.ranks, exchange)) as share:
-                if 0 < config.local_ranks < config.ranks:
-                    bring_inputs(config, share, config.local_ranks)
+                if local < config.ranks:
+                    bring_inputs(config, share, local)
                 stage(config.replace(device_id=int(os.environ["DEVICE_ID"])))
                 share.each(0)  # who ends earlier might end the others
         except BaseException as e:
@@ -48,29 +47,30 @@ def serve(stage: Callable[[Config], None], name: str, config: Config) -> None:
             if exchange and (isinstance(e, KeyboardInterrupt) or  # so MindSpore ends all when it has lost one
                              isinstance(e, RuntimeError) and re.search("cluster|All(Reduce|Gather)", str(e))):
                 e = exchange.heard(folder / "scheduler.log") or e
-            code, line = e.args if isinstance(e, Ended) else what_ended(e, log)
+            of_others = isinstance(e, Ended)
+            code, line = e.args if of_others else what_ended(e, log)
             if exchange:
-                exchange.tell_end(code, line if isinstance(e, Ended) else f"rank {rank} of {config.ranks}{on_host}: {line}")
-            write_text(folder / ERROR.format(rank), json.dumps([code, line, isinstance(e, Ended)]))
+                who = "" if of_others else f"rank {rank} of {config.ranks} on host {rank // local}: "
+                exchange.tell_end(code, who + line)
+            write_text(folder / ERROR.format(rank), json.dumps([of_others, -code, line]))
     os._exit(code)  # without the wait for others that MindSpore makes at its end
 
 
-def _met(rank, config):
-    """Exchange with the other ranks."""
+def _met(rank, size, local, config):
     from mindspore import communication
 
     from ..device_adapter import set_device
     set_device(config)
-    address, port = os.environ["MS_SCHED_HOST"], os.environ["MS_SCHED_PORT"]
+    address = os.environ["MS_SCHED_HOST"]
     try:
         with _short_sleeps():
             communication.init()
-            return Exchange(rank, config.ranks, config.local_ranks or config.ranks, address)
+            return Exchange(rank, size, local, address)
     except (RuntimeError, OSError, KeyboardInterrupt) as e:
         logger.debug("no meeting", exc_info=True)
-        raise InputError(f"--ranks {config.ranks}: rank {rank} cannot reach the others by {address}, port {port}; start all "
-                         "hosts at about the same time, and see whether the address is right, the port taken or a firewall "
-                         "in the way") from e
+        raise InputError(f"--ranks {size}: rank {rank} cannot reach the others by {address}:{os.environ['MS_SCHED_PORT']}; "
+                         "start all hosts at about the same time, and see whether the address is right, the port taken or a "
+                         "firewall in the way") from e
 
 
 @contextlib.contextmanager
@@ -79,10 +79,8 @@ def _short_sleeps():
     left = iter(range(10))
     signal.signal(signal.SIGALRM, lambda *_: next(left, None) is None and signal.setitimer(signal.ITIMER_REAL, 0))
     signal.setitimer(signal.ITIMER_REAL, 0.3, 0.3)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def end_with_starter() -> None:

@@ -22,8 +22,7 @@ from ..common.errors import InputError
 from ..common.process import command
 from ..config import Config, load_config
 from . import launch
-from .exchange import AGAIN
-from .launch import DIED, LOG
+from .launch import LOG
 from .rank import ERROR, FOLDER, LIFELINE, serve
 
 logger = logging.getLogger("ifrqe")
@@ -63,16 +62,16 @@ def start(config: Config, *program: str) -> None:
                    LIFELINE: str(read), "MS_RETRY_INTERVAL_LOWER": "1", "MS_RETRY_INTERVAL_UPPER": "1"}  # seconds
     program = program or ("", os.path.abspath(sys.argv[0]), *sys.argv[1:])
     launcher = subprocess.Popen(command(launch.__name__, "launch", *options, "python", *program), env=environment,
-                                stdin=subprocess.DEVNULL, stderr=_screen(), pass_fds=(read,), start_new_session=True)
+                                stdin=subprocess.DEVNULL, stderr=sys.stderr, pass_fds=(read,), start_new_session=True)
     try:
         if launcher.wait():
-            _fail(config, folder)
+            _fail(folder)
     finally:
         os.close(write)
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(launcher.pid, signal.SIGKILL)
         launcher.wait()
-        os.environ.get("KEEP") or shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _free_port():
@@ -81,28 +80,14 @@ def _free_port():
         return probe.getsockname()[1]
 
 
-def _screen():
-    """Standard error as it is shown, which the log may have left aside; None for what is inherited."""
-    try:
-        return sys.stderr.fileno()
-    except (OSError, AttributeError, ValueError):
-        return None
-
-
-def _fail(config, folder):
+def _fail(folder):
     """Ends with the line of the rank that failed first."""
-    left = {int(path.stem.rpartition("_")[2]): json.loads(path.read_text(encoding="utf-8"))
-            for path in sorted(folder.glob(ERROR.format("*")))}
-    died = [line.split() for line in (folder / DIED).read_text().splitlines()] if (folder / DIED).exists() else []
-    killed = [(0, 2, f"rank {rank} of {config.ranks} (process {process}) has died; {AGAIN}") for rank, process, _ in died
-              if int(rank) not in left]
-    of_others, code, line = min([*((told, code, line) for code, line, told in left.values()), *killed],
-                                key=lambda one: (one[0], -one[1]), default=(0, 0, ""))
     for path in folder.glob("rank_*.log"):
         logger.debug("the last that %s says:\n%s", path.stem, "\n".join(path.read_text(errors="replace").splitlines()[-30:]))
-    if not code:
+    if not (left := [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob(ERROR.format("*"))]):
         said = (folder / LOG).read_text(errors="replace")
         logger.debug("the launcher of the ranks said:\n%s", said)
         raise ChildProcessError(f"the ranks have not started ({said.strip().splitlines()[-1]})")
+    _, code, line = min(left)
     logger.error("error: %s", line)
-    sys.exit(code)
+    sys.exit(-code)
