@@ -116,13 +116,12 @@ def _apply(path, needed, data, config, value, line):
     """
     decided = np.full(len(value), -1, np.int8)  # the level of the rule that has decided
     for rules in Rules.read(path, data, config, (*needed, UNWILLINGNESS)):
-        level, users = rules.level, rules.names[0][rules.sought]
-        span = slice(0, len(value))
-        if (users != ALL).all():
-            span = data.history.of_span(slice(users.min(), users.max() + 1)) if len(users) else slice(0, 0)
+        level, users, span = rules.level, rules.names[0][rules.sought], slice(0, len(value))
+        if len(users) and users.min() >= 0:
+            span = data.history.of_span(slice(users.min(), users.max() + 1))
         decides, met = rules.match(data.some(span))
-        covered = np.flatnonzero(decides >= 0)
-        rule, place = decides[covered], covered + span.start
+        place = np.flatnonzero(decides >= 0)
+        rule, place = decides[place], place + span.start
         named = np.vstack([rules.names, rules.bounds]) if (level % 2).any() else rules.names
         again = pd.DataFrame(named.T).duplicated().to_numpy() & rules.sought
         again[rule[(decided[place] == level[rule]) & (level[rule] % 4 == 0)]] = True
@@ -168,17 +167,16 @@ def load_stated(dataset, config: Config) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         InputError: as `stated` does, or the file beside the dataset lacks an interaction.
     """
-    value, line = stated(dataset, config) if dataset.stated is None else dataset.stated
+    value, line = stated(dataset, config) if dataset.stated is None else (dataset.stated[0].copy(), dataset.stated[1])
     missing = np.isnan(value)
     if not missing.any():
         return value, line
     source = unwillingness_source(config)
     if source == "file":
         k, path = int(missing.argmax()), stored(dataset_folder(config) / UNWILLINGNESS_FILE)
-        raise InputError(f"{path}: lacks {missing.sum()} training interactions, "
-                         f"e.g. user {dataset.user_ids[dataset.user[k]]}, item {dataset.item_ids[dataset.item[k]]}; "
-                         "add a row for each")
-    value = value.copy()
+        user, item = dataset.user_ids[dataset.user[k]], dataset.item_ids[dataset.item[k]]
+        raise InputError(f"{path}: lacks {missing.sum()} training interactions, e.g. user {user}, item {item}; add a row "
+                         "for each")
     if source == "genres":
         value[missing] = _by_genre(dataset, config)[missing]
     else:  # the draws of an interaction stay its own when others are left out

@@ -43,9 +43,9 @@ from ..constants import DATASET_FILE, DRAWN, RATINGS_FILE, READER, TEXT_IDS, UNW
 from ..dataset import Dataset, allowed_part, split_allowed
 from ..device_adapter import set_device
 from ..network import build
-from ..sources.arrays import write_uses
+from ..sources.arrays import write_parts, write_uses
 from ..sources.catalogue import text_ids
-from ..sources.interactions import read_interactions, write_arrays
+from ..sources.interactions import read_interactions
 from ..training.checkpoint import DIGEST as PARAMETERS
 from ..training.checkpoint import TRAINED_ROWS, in_one, parameters_sha256, save_checkpoint
 from .arriving import Arriving, Known, decide, left_of, sets_to_decide_by, usable, with_rows
@@ -154,7 +154,9 @@ def _write(config, before, arrivals, after, decisions, models, said):
         for folder, some in ((DATA, table), (MASKED, table.iloc[shown])):
             with files.rewrite(folder, RATINGS_FILE) as (old, temporary):
                 append_rows(old, some, temporary)
-        arrays = write_arrays(files, arrivals.whole)
+        whole = arrivals.whole
+        arrays = write_parts(files, whole.user_ids, whole.history.length, np.result_type(whole.time, np.int64),
+                             [(whole.item, whole.rows, whole.time)])
         if (uses := dataset_folder(config, masked=True) / USES_FILE).is_file():
             write_uses(files, np.append(np.load(uses), np.isin(np.arange(len(table)), shown).astype(np.int8)))
         if _write_unwillingness(config, before, arrivals, files):

@@ -10,20 +10,10 @@ import pandas as pd
 from ..common.stored import write_table
 from ..common.together import Together
 from ..common.variant import DATA, MASKED
-from ..constants import (
-    INTERACTIONS,
-    INTERACTIONS_FILE,
-    ITEM,
-    MOVIES_FILE,
-    TEXT_IDS,
-    TIMES_FILE,
-    USER,
-    USERS_FILE,
-    USES_FILE,
-)
+from ..constants import ARRAYS, INTERACTIONS, ITEM, MOVIES_FILE, TEXT_IDS, USER, USES_FILE
 from ..stat_utils import spans
 
-_LARGE = 2 ** 31 - 1  # numbers below it fit into 4 bytes
+_USERS, _PAIRS, _TIMES = ARRAYS
 
 
 def write_parts(files: Together, user_ids: np.ndarray, length: np.ndarray, kind: np.dtype,
@@ -41,9 +31,9 @@ def write_parts(files: Together, user_ids: np.ndarray, length: np.ndarray, kind:
         The digest of each file, by its name.
     """
     n = int(length.sum())
-    with files.rewrite(DATA, USERS_FILE) as (_, temporary):
+    with files.rewrite(DATA, _USERS) as (_, temporary):
         write_table(pd.DataFrame({USER: user_ids, INTERACTIONS: length}), temporary)
-    with files.rewrite(DATA, INTERACTIONS_FILE) as (_, pairs), files.rewrite(DATA, TIMES_FILE) as (_, times), \
+    with files.rewrite(DATA, _PAIRS) as (_, pairs), files.rewrite(DATA, _TIMES) as (_, times), \
             open(pairs, "wb") as pairs, open(times, "wb") as times:
         begin = _header(pairs, (2, n), np.int32), _header(times, (n,), kind)
         at = 0
@@ -53,7 +43,7 @@ def write_parts(files: Together, user_ids: np.ndarray, length: np.ndarray, kind:
                 np.asarray(values, np.int32).tofile(pairs)
             np.asarray(time, kind).tofile(times)
             at += len(item)
-    return {name: files.digests[f"{DATA}/{name}"][1] for name in (USERS_FILE, INTERACTIONS_FILE, TIMES_FILE)}
+    return {name: files.digests[f"{DATA}/{name}"][1] for name in ARRAYS}
 
 
 def write_uses(files: Together, uses: np.ndarray) -> str:
@@ -90,7 +80,7 @@ class Arrays:
     def __init__(self, folder: Path, record: dict):
         kinds = {column: str if column in record[TEXT_IDS] else np.int64 for column in (USER, ITEM)}
         users, items = (pd.read_csv(folder / name, usecols=names, dtype=kinds, keep_default_na=False) for name, names in (
-            (USERS_FILE, [USER, INTERACTIONS]), (MOVIES_FILE, [ITEM])))
+            (_USERS, [USER, INTERACTIONS]), (MOVIES_FILE, [ITEM])))
         self.folder, self.user_ids, self.item_ids = folder, users[USER].to_numpy(), items[ITEM].to_numpy()
         self.length = users[INTERACTIONS].to_numpy()
 
@@ -115,12 +105,12 @@ class Arrays:
             owner = np.repeat(place[users], self.length[users])
             part = slice(first[users.start], first[users.start] + len(owner))
             (item, rows), time = (  # a map that lives on would count as memory
-                np.load(self.folder / name, mmap_mode="r")[..., part] for name in (INTERACTIONS_FILE, TIMES_FILE))
+                np.load(self.folder / name, mmap_mode="r")[..., part] for name in (_PAIRS, _TIMES))
             kept = owner >= 0
             if among is not None:
                 kept &= uses[rows] == use
                 rows = among[rows] - 1
-            if found[3].dtype != time.dtype and (time.dtype.kind == "f" or abs(time).max(initial=0) >= _LARGE):
+            if found[3].dtype != time.dtype and (time.dtype.kind == "f" or abs(time).max(initial=0) >= 2 ** 31 - 1):
                 found[3] = found[3].astype(time.dtype)
             n += int(kept.sum())
             for values, new in zip(found, (owner, item, rows, time)):

@@ -15,7 +15,6 @@ from ..common.files import read_json
 from ..common.share import WHOLE, Share, here
 from ..common.stored import stored
 from ..common.tables import read_parts, read_table
-from ..common.together import Together
 from ..common.variant import ARRAYS_SHA256, DIGESTS, REMADE, check_record, check_tables, ratings_path, record_of
 from ..config import Config
 from ..constants import (
@@ -35,7 +34,7 @@ from ..constants import (
 )
 from ..history import History
 from ..stat_utils import take
-from .arrays import Arrays, write_parts
+from .arrays import Arrays
 from .catalogue import read_movies
 from .gather import Gathered
 
@@ -117,12 +116,6 @@ def ordered(name: str, ids: tuple, ratings: tuple) -> Interactions:
     return Interactions(name, *ids, user, item, order, take(np.asarray(time), order))
 
 
-def write_arrays(files: Together, whole: Interactions) -> dict[str, str]:
-    """Writes Interactions as write_parts does; their rows are those of the table of ratings."""
-    kind = np.result_type(whole.time, np.int64)
-    return write_parts(files, whole.user_ids, whole.history.length, kind, [(whole.item, whole.rows, whole.time)])
-
-
 def read_interactions(config: Config) -> Interactions:
     """All interactions of the dataset that the settings name; ties in time are broken by the order of the rows.
 
@@ -162,18 +155,15 @@ def read_masked(config: Config, masked: bool) -> tuple[Interactions, Interaction
     record = read_json(path.with_name(DATASET_FILE), "run preprocess.py anew")
     check_tables(path.parent)
     source = stored(path.parent.with_name(config.dataset) / RATINGS_FILE)
-    if masked and source.is_file():
+    if beside := masked and source.is_file():
         made, about = check_record(config), record.get(ARRAYS_SHA256)
         check_tables(source.parent)
         if about and about == made.get(DIGESTS, {}).get(INTERACTIONS_FILE):
             return *_stored(config, source.parent, made, np.load(path.with_name(USES_FILE)), path.parent.name), record
-    tables, unit = [_read(file) for file in (path, stored(path.with_name(HELD_OUT_FILE))) if file.is_file()], None
-    if masked and source.is_file():
-        whole = _read(source)
-        ids, unit = _ids(source, [whole], record), whole.unit
-    else:
-        ids = _ids(path, tables, record)
-    trained, *held = _placed(ids, source, tables, unit)
+    tables = [_read(file) for file in (path, stored(path.with_name(HELD_OUT_FILE))) if file.is_file()]
+    of, known = (source, [_read(source)]) if beside else (path, tables)
+    ids = _ids(of, known, record)
+    trained, *held = _placed(ids, source, tables, known[0].unit)
     return trained, *(held or [ordered(trained.name, ids, np.zeros((3, 0), np.int32))]), record
 
 
@@ -191,7 +181,7 @@ def _by_hand(path, record):
     table = _read(path)
     if not table.rows:
         raise InputError(f"{path}: holds no ratings; {REMADE}")
-    return _placed(_ids(path, [table], record), path.with_name(MOVIES_FILE), [table])[0]
+    return _placed(_ids(path, [table], record), path.with_name(MOVIES_FILE), [table], table.unit)[0]
 
 
 def _read(path):
@@ -222,8 +212,8 @@ def _ids(path, tables, record):
     return columns.in_order(users, USER in text), columns.in_order(items, ITEM in text)
 
 
-def _placed(ids, source, tables, unit=None):
-    """The Interactions of each Gathered; `source` is the file that `ids` are from, `unit` that of its times."""
+def _placed(ids, source, tables, unit):
+    """The Interactions of each Gathered, with times of a unit where they have any; `source` is the file `ids` are from."""
     found = []
     for table in tables:
         place = []
@@ -234,9 +224,8 @@ def _placed(ids, source, tables, unit=None):
                                  "a list of items that does not matter, or run preprocess.py anew if that is a mask")
         rows = [(place[0][part[USER]], place[1][part[ITEM]], part[TIMESTAMP]) for part in table.parts()]
         user, item, time = map(np.concatenate, zip(*rows)) if rows else np.zeros((3, 0), np.int32)
-        # of dates by hand some may be finer than others
-        found.append(ordered(table.name.parent.name, ids, (user, item, (
-            time if unit is None or (same := times.in_unit(time, table.unit, unit)) is None else same))))
+        same = times.in_unit(time, table.unit, unit)  # of dates by hand some may be finer than others
+        found.append(ordered(table.name.parent.name, ids, (user, item, time if same is None else same)))
     key = np.concatenate([part.user.astype(np.int64) * len(ids[1]) + part.item for part in found])
     if len(np.unique(key)) < len(key):
         user, item = divmod(key[pd.Series(key).duplicated().to_numpy().argmax()], len(ids[1]))
