@@ -42,7 +42,8 @@ def session(config: Config) -> Iterator[None]:
                              "check the address and the permissions of the job") from e
 
     sent = {folder: f"{config.train_url.rstrip('/')}/{Path(folder).resolve().name}"
-            for folder in (config.output_path, config.checkpoint_path, config.data_path) if config.train_url}
+            for folder in (config.output_path, config.checkpoint_path, config.data_path)
+            if config.train_url and not config.node_rank}  # of several hosts the first has the results
     fetched = {}  # by address, of each file: when it was written there, and its state here
 
     def fetch(option, url, folder):

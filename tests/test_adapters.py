@@ -160,9 +160,9 @@ def store(monkeypatch):
 @pytest.fixture
 def job(store, tmp_path):
     """Runs a job of `train_url` on a machine of its own: a function of its folders data, output and checkpoint."""
-    def run(stage, data_url="obs://b/out/data", train_url="obs://b/out/"):
+    def run(stage, data_url="obs://b/out/data", train_url="obs://b/out/", more=()):
         home = tmp_path / secrets.token_hex(4)
-        config = load_config(["--enable_modelarts", "--data_url", data_url, "--train_url", train_url,
+        config = load_config(["--enable_modelarts", "--data_url", data_url, "--train_url", train_url, *more,
                               *(part for name in FOLDERS for part in (f"--{name}_path", str(home / name)))])
         with adapter(config).session(config):
             return stage(*(home / name for name in FOLDERS))
@@ -250,6 +250,9 @@ def test_a_folder_that_is_only_read_loses_nothing(store, job, first):
     assert store.texts() == first and store.texts("obs://b/in")
     job(stage, data_url="obs://b/in", train_url="")
     assert store.texts("obs://b/in")
+    host = "--ranks 2 --local_ranks 1 --node_rank 1 --master_addr h --master_port 9"  # the first one has the results
+    job(lambda data, *_: shutil.rmtree(data), more=host.split())
+    assert store.texts() == first
 
 
 def test_modelarts_sends_the_log_of_a_stage_that_failed(store, tmp_path):
