@@ -1,8 +1,6 @@
 """For use: nothing is held out, from the masks of all strategies to what the programs answer and take back."""
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -241,19 +239,3 @@ def test_studies_refuse_it(name, tmp_path):
     from src.config import load_config
     with refused("--holdout 0"):
         load_config(["--holdout", "0", "--output_path", str(tmp_path)], program=f"run_{name}")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("model, strategy", [("ncf", "ask-first"), ("mf", "ifrqe"), ("lightgcn", "ifrqe++")])
-def test_all_stages_by_one_script_with_users_of_one_and_two(tmp_path, rows, model, strategy):
-    source = tmp_path / "few.csv"
-    source.write_text("user_id,item_id,timestamp\n" + "".join(f"{u},{i},{t}\n" for u, i, t in rows))
-    folders = [f"--{key}_path={tmp_path / 'run' / key}" for key in ("data", "output", "checkpoint")]
-    root = Path(__file__).resolve().parents[1]
-    flags = [*map(str, USE), "--model", model, "--strategy", strategy, "--device_target", "CPU", *folders]
-    if model != "ncf":
-        del flags[(k := flags.index("--layers")):k + 2]
-    found = subprocess.run(["bash", "scripts/run_all.sh", "few", str(source), *flags], cwd=root, capture_output=True,
-                           text=True, env={"PATH": "/usr/bin:/bin", "PYTHON": sys.executable}, timeout=300)
-    assert found.returncode == 0, found.stderr
-    assert found.stdout.count("nothing is held out") == 2 and (tmp_path / "run" / "output" / "report.html").is_file()

@@ -301,20 +301,6 @@ def test_a_killed_training_resumes_bit_for_bit(finished, tmp_path):
 
 
 @pytest.mark.slow
-def test_several_seeds(finished, tmp_path):
-    path, _ = finished
-    flags = ["--seeds", "1,2", "--train_epochs", "2"]
-    subprocess.run(train_command(path, tmp_path, *flags), cwd=ROOT, check=True, capture_output=True)
-    evaluation = [word if word != "train.py" else "eval.py" for word in train_command(path, tmp_path, *flags)]
-    process = subprocess.run(evaluation, cwd=ROOT, check=True, capture_output=True, text=True)
-    assert "NCF over the seeds 1, 2, mean and standard deviation" in process.stdout
-    summary = json.loads((tmp_path / "o" / "eval_ncf_seeds.json").read_text())
-    single = [json.loads((tmp_path / "o" / f"seed_{k}" / "eval_ncf.json").read_text())["hr@10"] for k in (1, 2)]
-    assert summary["hr@10"]["values"] == single and summary["hr@10"]["mean"] == pytest.approx(sum(single) / 2)
-    assert single[0] == json.loads((path / "output" / "eval_ncf.json").read_text())["hr@10"]
-
-
-@pytest.mark.slow
 def test_benchmark_runs_without_pytorch_and_jax(finished, tmp_path):
     path, _ = finished
     process = script("run_benchmark.sh", path / "data", "--output_path", tmp_path, "--num_eval_neg", 30,
