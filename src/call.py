@@ -64,11 +64,8 @@ class Answer:
     def recommend(self, users: object, k: int = 10) -> pd.DataFrame:
         """The k best items for a user, or for each of several, among those that they have not had, withheld ones included.
 
-        Returns:
-            DataFrame user_id, item_id, score, best first; scores order items, see evaluation.recommend.top_items.
-
-        Raises:
-            InputError: there is no such user, or nothing is disclosed.
+        Returns: DataFrame user_id, item_id, score, best first; scores order items, see evaluation.recommend.top_items.
+        Raises InputError: there is no such user, or nothing is disclosed.
         """
         names = [clean_text(user) for user in (users if pd.api.types.is_list_like(users) else [users])]
         at, known = positions(self.whole.user_ids, names), self.whole.user_ids
@@ -86,19 +83,16 @@ def decide(interactions: pd.DataFrame, unwillingness: float | str | np.ndarray |
            **options: object) -> Answer:
     """Decides which interactions may train a recommender. Writes no file, holds nothing out, and leaves the frame as it is.
 
-    Args:
-        interactions: DataFrame with user_id, item_id and perhaps timestamp, without which the order of the rows counts;
-            columns may have other usual names, see docs/data.md. A pair may be there once; see duplicates="last".
-        unwillingness: how little its user wants each interaction used, in [0, 1]: one value a row, the name of a column, or
-            a number for all. None: the column unwillingness; without one it is drawn by seed, to try things out.
-        budget: share of all unwillingness that may be violated, in (0, 1].
-        strategy, model, seed, options: see docs/options.md; for example recipe="fast", train_epochs=5, or veto=True, with
-            which unwillingness 1 forbids.
+    interactions: DataFrame with user_id, item_id and perhaps timestamp, without which the order of the rows counts; columns
+        may have other usual names, see docs/data.md. A pair may be there once; see duplicates="last".
+    unwillingness: how little its user wants each interaction used, in [0, 1]: one value a row, the name of a column, or a
+        number for all. None: the column unwillingness; without one it is drawn by seed, to try things out.
+    budget: share of all unwillingness that may be violated, in (0, 1].
+    strategy, model, seed, options: see docs/options.md; for example recipe="fast", train_epochs=5, or veto=True, with which
+        unwillingness 1 forbids.
+    Raises InputError: a ValueError of one line that names the argument, or the row, counted from 1.
 
     What the programs log goes to the logger "ifrqe".
-
-    Raises:
-        InputError: a ValueError of one line that names the argument, or the row, counted from 1.
     """
     start, config = time.perf_counter(), _settings(budget, strategy, model, seed, options)
     table = _read(interactions, unwillingness)

@@ -24,10 +24,9 @@ _VALUE = "\0"  # before a word that begins with one hyphen, as ids may, so that 
 class Config:
     """Settings as attributes: `config.batch_size`.
 
-    Args:
-        values: dict of all settings.
-        sources: by what those were set that have no default: "line", "file" (of the user's own), or a given "recipe"; of
-            the first two `given` has the names.
+    values: dict of all settings.
+    sources: by what those were set that have no default: "line", "file" (of the user's own), or a given "recipe"; of the
+        first two `given` has the names.
     """
 
     def __init__(self, values: dict, sources: dict[str, str] | None = None):
@@ -83,16 +82,11 @@ def load_config(arguments: list[str], description: str = "", program: str = "",
                 own: dict[str, tuple[str, object, str]] | None = None) -> Config:
     """Reads the command line `arguments` (list of str) over the YAML defaults.
 
-    Args:
-        program: key of PROGRAMS, whose options alone may be on the command line; "" for any.
-        own: by name kind, default and help of the options that this program has beside them.
-
-    Returns:
-        Config with the effective settings.
-
-    Raises:
-        InputError: unknown option, wrong type or impossible value, or one that does nothing here; the message names it.
-        SystemExit: after --help.
+    program: key of PROGRAMS, whose options alone may be on the command line; "" for any.
+    own: by name kind, default and help of the options that this program has beside them.
+    Returns: Config with the effective settings.
+    Raises InputError: unknown option, wrong type or impossible value, or one that does nothing here; the message names it.
+    Raises SystemExit: after --help.
     """
     own = own or {}
     kinds = {**KINDS, **{key: kind for key, (kind, _, _) in own.items()}}

@@ -33,12 +33,8 @@ def set_device(config: Config) -> str:
 
     An accelerator must compute one small product first, in a process of its own, since a process keeps the device that it
     has set: `auto` passes over one that cannot, with a warning.
-
-    Returns:
-        The name of the device: "Ascend", "GPU" or "CPU".
-
-    Raises:
-        InputError: the device that was asked for is not there or does not compute.
+    Returns: The name of the device: "Ascend", "GPU" or "CPU".
+    Raises InputError: the device that was asked for is not there or does not compute.
     """
     import mindspore
     # MindSpore answers Ctrl-C with SIGTERM to itself, which would end the process without a word

@@ -32,22 +32,16 @@ def influences(parameters: list[dict], dataset: Dataset, config: Config, targets
                disclosed: np.ndarray | None = None) -> tuple[np.ndarray, dict]:
     """Influence of every training interaction at one anchor: the mean over its sets of parameters.
 
-    Args:
-        parameters: list of sets of parameters, see Network.values, of a model that was trained on what the anchor discloses.
-        dataset: Dataset whose history and validation items are used; the test items are not looked at.
-        config: solver and its options, num_neg, chunk_size, seed, num_factors, layers.
-        targets: (num_users, t) int32, items whose losses are predicted instead of the validation item's.
-        disclosed: (n,) bool, the anchor; None for everything. Of what it withholds, the influence is what disclosing it too
-            would be worth.
-
-    Returns:
-        influence: (n,) float64 array in the order of dataset.user, or (n, t) with targets; nats, positive = disclosing
-            helps the user.
-        report: dict, what the solver says about its solution.
-
-    Raises:
-        FloatingPointError: an influence is not finite, or the recursion of `lissa` grows.
-        InputError: a solver of the user's own fails.
+    parameters: list of sets of parameters, see Network.values, of a model that was trained on what the anchor discloses.
+    dataset: Dataset whose history and validation items are used; the test items are not looked at.
+    config: solver and its options, num_neg, chunk_size, seed, num_factors, layers.
+    targets: (num_users, t) int32, items whose losses are predicted instead of the validation item's.
+    disclosed: (n,) bool, the anchor; None for everything. Of what it withholds, the influence is what disclosing it too
+        would be worth.
+    Returns influence: (n,) float64 array in the order of dataset.user, or (n, t) with targets; nats, positive = disclosing
+        helps the user; report: dict, what the solver says about its solution.
+    Raises FloatingPointError: an influence is not finite, or the recursion of `lissa` grows.
+    Raises InputError: a solver of the user's own fails.
     """
     file, wanted = config.solver not in SOLVERS, target_items(dataset, 0) if targets is None else targets
     with plugins.guarded(config.solver, "solver", "failed") if file else contextlib.nullcontext(), \
@@ -78,16 +72,12 @@ def influences_of_pairs(parameters: list[dict], disclosed: Dataset, pairs: tuple
 
     What is found of a pair depends on the parameters, on what is disclosed and on its user's targets alone, to the last bit,
     whatever other pairs are asked about: it is what its user's own device would compute.
-
-    Args:
-        parameters: list of sets of parameters that were trained on `disclosed`, a Dataset, of which Hessians are made.
-        pairs: (n,) int32 users and (n,) int32 items.
-        targets: (num_users, t) int32, items whose losses are predicted.
-        config: solver, one of OWN_DATA, and its options, num_neg, chunk_size, seed.
-        net: Network of these users and items; is given the parameters.
-
-    Returns:
-        (n, t) float64, nats, positive = disclosing helps; 0 for a user who has disclosed nothing yet.
+    parameters: list of sets of parameters that were trained on `disclosed`, a Dataset, of which Hessians are made.
+    pairs: (n,) int32 users and (n,) int32 items.
+    targets: (num_users, t) int32, items whose losses are predicted.
+    config: solver, one of OWN_DATA, and its options, num_neg, chunk_size, seed.
+    net: Network of these users and items; is given the parameters.
+    Returns: (n, t) float64, nats, positive = disclosing helps; 0 for a user who has disclosed nothing yet.
     """
     (user, item), chunks = pairs, Chunks(disclosed, config, purpose="negatives of a device", own=True)
     solver = SOLVERS[config.solver](net, disclosed, chunks, config, targets)
@@ -119,12 +109,9 @@ def expected_at(parameters: list[dict], dataset: Dataset, config: Config,
     """What the game goes by at one anchor: the influence that is expected on the item that comes next.
 
     Takes and raises what influences does; config: also influence_lags and shrinkage.
-
-    Returns:
-        influence: (n,) on the validation item, or on what stands in for it, whose own is on the item before; nats, positive
-            = disclosing helps; 0 of whom nothing is known.
-        expected: (n,) float64, see expected_influence, and shrunk; of whom nothing is known the mean of the others.
-        report: dict.
+    Returns influence: (n,) on the validation item, or on what stands in for it, whose own is on the item before; nats,
+        positive = disclosing helps; 0 of whom nothing is known; expected: (n,) float64, see expected_influence, and shrunk;
+        of whom nothing is known the mean of the others; report: dict.
     """
     targets = target_items(dataset, max(config.influence_lags, int(dataset.validation is None)))
     if (last := dataset.yardstick).any():  # the model was not trained on what stands in for validation items

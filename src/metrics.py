@@ -12,8 +12,7 @@ import numpy as np
 def ranks(scores: np.ndarray, counts: np.ndarray | None = None) -> np.ndarray:
     """(num_users,) 0-based rank of the held-out item; a negative with the same score counts as ranked before it.
 
-    Raises:
-        FloatingPointError: a score is NaN or infinite.
+    Raises FloatingPointError: a score is NaN or infinite.
     """
     if not np.isfinite(scores).all():
         raise FloatingPointError("the model gives scores that are not finite; train it anew with a lower learning_rate")

@@ -57,10 +57,9 @@ class MF(Network):
 class LinearPairs:
     """network.Pairs in closed form, of logits that are linear in a row: its product with the other side's features.
 
-    Args:
-        net: Network whose logit is the product of a user's and an item's row, plus head.bias; with `biased` the last
-            columns of the rows are no factors but added to the logit.
-        of_items: whether gradients are in the item's row.
+    net: Network whose logit is the product of a user's and an item's row, plus head.bias; with `biased` the last columns of
+        the rows are no factors but added to the logit.
+    of_items: whether gradients are in the item's row.
     """
 
     def __init__(self, net: Network, of_items: bool, biased: bool):

@@ -22,9 +22,7 @@ def session(config: Config) -> Iterator[None]:
     Results and checkpoints of an earlier job under the same train_url are fetched too, so that stages may run as separate
     jobs with data_url = train_url/data; any other data_url is only read. What the stage has changed is sent, and what it
     has removed is removed under train_url, even when it fails; what another job has written there meanwhile stays.
-
-    Raises:
-        InputError: moxing is not installed, or a copy failed.
+    Raises InputError: moxing is not installed, or a copy failed.
     """
     try:
         import moxing

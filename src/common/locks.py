@@ -47,8 +47,7 @@ def _uses(program, config):
 def locked(program: str, config: Config) -> Iterator[None]:
     """While it lasts, no other run can write what `program` writes or reads with these settings.
 
-    Raises:
-        InputError: another run does so; the message names the folder, and that run's host, process and program.
+    Raises InputError: another run does so; the message names the folder, and that run's host, process and program.
     """
     asks = {"run_eval": config.recommend or config.explain_user or config.why or config.verify_receipt,
             "run_preprocess": config.newcomers}.get(program)

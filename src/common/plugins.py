@@ -75,8 +75,7 @@ def load(path: str | Path, option: str, needed: str) -> ModuleType:
 def guarded(name: str | Path, option: str, what: str) -> Iterator[None]:
     """Whatever the code of the file `name` raises within it, an attempt to exit too, is one line; the log has the traceback.
 
-    Raises:
-        InputError: says `what` failed ("cannot be run"); errors of this program, and a lack of memory, go on as they are.
+    Raises InputError: says `what` failed ("cannot be run"); errors of this program, and a lack of memory, go on as they are.
     """
     try:
         yield

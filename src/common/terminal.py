@@ -125,9 +125,7 @@ def log_to(folder: str, name: str, level: str, results_alone: bool = False) -> I
     These are Python's own warnings and what native code, as MindSpore's, writes to the file descriptor of standard error:
     that becomes the file, while sys.stderr keeps the screen. With `results_alone` standard output has nothing but results,
     for other programs to read.
-
-    Raises:
-        InputError: the file cannot be opened.
+    Raises InputError: the file cannot be opened.
     """
     lowest = _SCREEN_LEVELS[level]
     try:

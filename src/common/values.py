@@ -31,8 +31,7 @@ class _Loader(yaml.SafeLoader):
 def load_yaml(path: str | Path, example: str) -> dict:
     """The first document of a YAML file; messages name the file `example` as one that shows what it should look like.
 
-    Raises:
-        InputError: it cannot be read, or holds something else than a dict.
+    Raises InputError: it cannot be read, or holds something else than a dict.
     """
     try:
         with open(path, encoding="utf-8-sig") as file:

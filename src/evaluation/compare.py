@@ -70,9 +70,8 @@ def top_k_of(record: dict) -> int | None:
 def comparison_rows(plain: dict, masked: dict) -> tuple[list, list]:
     """The results of both models, with both rewards at the price of the masked one, which was known last.
 
-    Returns:
-        rows: list of (metric, plain, masked, change), all text.
-        better: list of 1 (the change is for the better), -1 (for the worse) or 0, for each row.
+    Returns rows: list of (metric, plain, masked, change), all text; better: list of 1 (the change is for the better), -1
+        (for the worse) or 0, for each row.
     """
     rows = [(*row, "") for row in rows_that_serve(plain, masked)]
     better = [0] * len(rows)

@@ -46,13 +46,9 @@ def evaluate(variant: Variant) -> tuple[Dataset, Decisions | None] | None:
     of the candidates, and pos_loss, that of the test item, in nats) and a line of the log. Both models are scored on the
     ORIGINAL dataset's test items and candidates, with the user rows that --personal names; with auto the record
     has HR@k and NDCG@k with either rows as well. After the masked one the table of both follows, if they may be compared.
-
-    Returns:
-        What it has read, for the report: the Dataset, and the Decisions if there are any; None if it was done before, or
-        nothing is held out.
-
-    Raises:
-        InputError: a checkpoint, the dataset or the decisions are missing or do not fit together.
+    Returns: What it has read, for the report: the Dataset, and the Decisions if there are any; None if it was done before,
+        or nothing is held out.
+    Raises InputError: a checkpoint, the dataset or the decisions are missing or do not fit together.
     """
     config, model, read = variant.config, variant.model, None
     output = Path(config.output_path)
@@ -182,9 +178,8 @@ def ranks_among_untouched(dataset: Dataset, target: np.ndarray,
 
     Where the validation item is ranked, the test item stands among the others: no choice knows it. `target`: (num_users,)
     the test or the validation items; `scored`: pairs of (c,) users and (c, num_items) scores, of all users that are scored.
-
-    Returns:
-        (scored users,) 0-based; an item with the same score counts as ranked before it. What a mask withholds is not ranked.
+    Returns: (scored users,) 0-based; an item with the same score counts as ranked before it. What a mask withholds is not
+        ranked.
     """
     known, rank = without_test_items(dataset), np.empty(dataset.num_users, np.int64)
     for users, scores in scored:

@@ -35,9 +35,7 @@ def explain(variant: Variant) -> None:
     """Shows the interactions of the user `explain_user`, what was decided on them and why, and what both models recommend.
 
     A model that is missing, or was trained on another mask, recommends nothing.
-
-    Raises:
-        InputError: there is no such user, or nothing is decided yet.
+    Raises InputError: there is no such user, or nothing is decided yet.
     """
     config = variant.config
     dataset, decisions = decided(config, variant.masked)

@@ -34,8 +34,7 @@ logger = logging.getLogger("ifrqe")
 def newcomers(variant: Variant) -> None:
     """Shows what the users of the file `newcomers` should disclose, why, and what the model of a Variant recommends to them.
 
-    Raises:
-        InputError: the file is missing or unfit, or there is no model, or no price to decide at.
+    Raises InputError: the file is missing or unfit, or there is no model, or no price to decide at.
     """
     # the file may state unwillingness otherwise than the run that made the masked dataset
     config = variant.config

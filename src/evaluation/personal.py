@@ -51,12 +51,9 @@ class Serving:
 def load_serving(dataset: Dataset, variant: Variant, personal: bool | None = None) -> Serving:
     """The model of a Variant with trained user rows or, if --personal is auto, with those that validation prefers.
 
-    Args:
-        dataset: the original; its test items are not looked at by what refits or decides.
-        personal: whether refitted rows serve, whatever --personal says; None to go by it.
-
-    Raises:
-        InputError: the checkpoint or the decisions are missing or unfit.
+    dataset: the original; its test items are not looked at by what refits or decides.
+    personal: whether refitted rows serve, whatever --personal says; None to go by it.
+    Raises InputError: the checkpoint or the decisions are missing or unfit.
     """
     config = variant.config
     net, info = load_checkpoint(variant.checkpoint, dataset, variant)

@@ -47,8 +47,7 @@ def file_stem(user_id: int | str) -> str:
 class Receipts:
     """Receipts about the decisions on the dataset that the settings name.
 
-    Raises:
-        InputError: nothing is decided, a file is unfit, or the record of withdrawals is damaged.
+    Raises InputError: nothing is decided, a file is unfit, or the record of withdrawals is damaged.
     """
 
     def __init__(self, config: Config):

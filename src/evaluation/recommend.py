@@ -24,9 +24,8 @@ def top_items(net: Network, users: np.ndarray, dataset: Dataset, k: int,
               batch_size: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """The k best items of each of the users (u,) among those that the user has not had, withheld and held out ones included.
 
-    Returns:
-        For each user the items, best first, fewer than k where no more are left, and their scores: the probabilities of an
-        interaction that the model gives them, which order items; with `num_neg` negatives for each positive they are no
+    Returns: For each user the items, best first, fewer than k where no more are left, and their scores: the probabilities of
+        an interaction that the model gives them, which order items; with `num_neg` negatives for each positive they are no
         frequencies.
     """
     lists = []
@@ -57,8 +56,7 @@ def have_had(users: np.ndarray, dataset: Dataset) -> np.ndarray:
 def recommend(variant: Variant) -> None:
     """Shows what the model of a Variant recommends to the users `recommend`, with the user rows that --personal names.
 
-    Raises:
-        InputError: there is no such user, or the dataset or the checkpoint is missing or unfit.
+    Raises InputError: there is no such user, or the dataset or the checkpoint is missing or unfit.
     """
     config = variant.config
     dataset = dataset_of(variant)

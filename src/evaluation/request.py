@@ -59,8 +59,7 @@ class Request:
 def allow(config: Config) -> None:
     """Carries out the request in the file `allow`: it is added to the record, and nothing else changes.
 
-    Raises:
-        InputError: the request is missing or unfit; nothing has changed then.
+    Raises InputError: the request is missing or unfit; nothing has changed then.
     """
     request = Request(config, allows=True)
     request.say_pairs(request.meant)

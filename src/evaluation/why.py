@@ -32,9 +32,8 @@ EXHAUSTIVE = 500  # sets of one size that are all refitted
 def why(variant: Variant) -> None:
     """Shows why the model of a Variant recommends the item of `why` to its user.
 
-    Raises:
-        InputError: there is no such user or item, the item is not among the `top_k` that are recommended to them, or the
-            dataset, the decisions or the checkpoint are missing or unfit.
+    Raises InputError: there is no such user or item, the item is not among the `top_k` that are recommended to them, or the
+        dataset, the decisions or the checkpoint are missing or unfit.
     """
     config = variant.config
     if config.personal != "False":
@@ -69,9 +68,7 @@ def explained(rows: Rows, user: int, item: int, unseen: np.ndarray, k: int, cata
 
     `rows` are of the dataset that the model was trained on; `unseen`: (num_items,) bool, what may be recommended; `k`: how
     long the list is.
-
-    Returns:
-        A dict that JSON can hold: `item`; `interactions`, those that lift the item most first, with their effects, the
+    Returns: A dict that JSON can hold: `item`; `interactions`, those that lift the item most first, with their effects, the
         log-odds that they add, and the item's rank from 1 and score without them; `fewest`, None if no set of up to `most`
         interactions takes it out of the list.
     """

@@ -107,9 +107,7 @@ def withdraw(variant: Variant) -> None:
 
     Writes the checkpoints, the masked dataset, disclosure.csv and preprocess.json where they are, adds to the record of
     requests, and says in output_path/withdraw.json what was rewritten, what was removed, and what may still know it.
-
-    Raises:
-        InputError: the request, the model or its files are missing or unfit; nothing has changed then.
+    Raises InputError: the request, the model or its files are missing or unfit; nothing has changed then.
     """
     # what is taken back was trained on by the options of then, whatever a shared file says today
     variant, start = Variant(variant.config.by_line(), variant.masked), time.perf_counter()

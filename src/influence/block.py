@@ -15,10 +15,9 @@ TINY = 1e-12  # least diagonal of a block: a user whose every prediction is cert
 class Block:
     """Solver `block`.
 
-    Args:
-        dataset, chunks: Dataset, whose test items are not looked at, and Chunks of it.
-        config: damping (relative).
-        targets: (num_users, t) items whose losses are predicted, each by itself.
+    dataset, chunks: Dataset, whose test items are not looked at, and Chunks of it.
+    config: damping (relative).
+    targets: (num_users, t) items whose losses are predicted, each by itself.
     """
 
     def __init__(self, net, dataset, chunks, config, targets):

@@ -20,11 +20,10 @@ class Chunk(NamedTuple):
 class Chunks:
     """Cuts a dataset into chunks of at most `chunk_size` user-item pairs, but at least one user.
 
-    Args:
-        config: chunk_size, num_neg, seed (of the negatives).
-        disclosed: (n,) bool, the interactions that the model was trained on, in the order of dataset.user; None for all.
-        purpose: of the negatives: those of different purposes are drawn independently.
-        own: whether the negatives of an interaction depend on it alone, as its user's device would draw them.
+    config: chunk_size, num_neg, seed (of the negatives).
+    disclosed: (n,) bool, the interactions that the model was trained on, in the order of dataset.user; None for all.
+    purpose: of the negatives: those of different purposes are drawn independently.
+    own: whether the negatives of an interaction depend on it alone, as its user's device would draw them.
     """
 
     def __init__(self, dataset, config, disclosed=None, purpose="influence negatives", own=False):

@@ -48,16 +48,13 @@ def _later(dataset):
 def expected_influence(influence, dataset, fit=True):
     """Predicts the influence on the next item from those on the items before.
 
-    Args:
-        influence: (n, 1 + lags) influences on the items of `target_items`, in the order of dataset.user.
-        dataset: Dataset.
-        fit: whether to fit a regression to the influences of all users; else all 1 + lags weigh the same.
-
-    Returns:
-        expected: (n,) float64, nats, positive = disclosing is expected to help the user.
-        report: dict, per number of lags the slopes (latest item first) and the intercept of the regression, the scales that
-            influences are multiplied by before, and the correlation of what it predicts with the influence on the validation
-            item; empty with too few interactions or no lags: `expected` is then the influence on the validation item.
+    influence: (n, 1 + lags) influences on the items of `target_items`, in the order of dataset.user.
+    dataset: Dataset.
+    fit: whether to fit a regression to the influences of all users; else all 1 + lags weigh the same.
+    Returns expected: (n,) float64, nats, positive = disclosing is expected to help the user; report: dict, per number of
+        lags the slopes (latest item first) and the intercept of the regression, the scales that influences are multiplied by
+        before, and the correlation of what it predicts with the influence on the validation item; empty with too few
+        interactions or no lags: `expected` is then the influence on the validation item.
     """
     influence = np.asarray(influence, np.float64)
     if not fit:

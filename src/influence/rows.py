@@ -54,9 +54,8 @@ def expected_draws(positives: np.ndarray, num_items: int, num_neg: int) -> np.nd
 class Rows:
     """Refits users' rows, at the parameters that a network has, or at others.
 
-    Args:
-        dataset: Dataset that it was trained on; its held-out items are not looked at.
-        config: num_neg, with which it was trained, seed (of sampled negatives), chunk_size.
+    dataset: Dataset that it was trained on; its held-out items are not looked at.
+    config: num_neg, with which it was trained, seed (of sampled negatives), chunk_size.
 
     prior: Prior, of the rows of users who were trained on.
     trained: (num_users, d) float64, rows as they were trained; of who was not, the prior's mean.
@@ -87,14 +86,10 @@ class Rows:
         """Parameters with the rows of all users of a dataset, from its training interactions and sampled negatives.
 
         Rows of users without interactions are the prior's mean.
-
-        Args:
-            dataset: Dataset of the same items, perhaps of other users; its held-out items are not looked at.
-            start: (num_users, d), rows to begin from; None for the prior's mean.
-            steps: evaluations after the first. A step that does not lower the objective of its user is halved.
-
-        Raises:
-            InputError: a user has interacted with every item.
+        dataset: Dataset of the same items, perhaps of other users; its held-out items are not looked at.
+        start: (num_users, d), rows to begin from; None for the prior's mean.
+        steps: evaluations after the first. A step that does not lower the objective of its user is halved.
+        Raises InputError: a user has interacted with every item.
         """
         chunks = Chunks(dataset, self.config, purpose="refit negatives")
         rows = np.tile(self.prior.mean, (dataset.num_users, 1)).astype(np.float32)
@@ -124,14 +119,10 @@ class Rows:
 
         Every other item is a negative, which weighs as often as an epoch draws it on average. A linear term makes the
         trained row the optimum of what it was trained on; with fewer interactions it is smaller in proportion.
-
-        Args:
-            users: (u,) positions; users may recur.
-            kept: (u, num_items) bool, the interactions.
-            start, steps: see refitted; (u, d) rows, None for the trained ones.
-
-        Returns:
-            (u, d) float64 rows, of a user without interactions the prior's mean; and (u, num_items) float32 logits.
+        users: (u,) positions; users may recur.
+        kept: (u, num_items) bool, the interactions.
+        start, steps: see refitted; (u, d) rows, None for the trained ones.
+        Returns: (u, d) float64 rows, of a user without interactions the prior's mean; and (u, num_items) float32 logits.
         """
         share = np.minimum(1, kept.sum(1) / np.maximum(self.length[users], 1))
         tilt = share[:, None] * self._slopes(users)

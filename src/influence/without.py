@@ -37,14 +37,11 @@ def fewest(rows: Rows, users: np.ndarray, items: np.ndarray, unseen: np.ndarray,
            exhaustive: int = 0) -> list[Counterfactual | None]:
     """For each user the smallest set, up to MOST, without which an item leaves the k best of what they have not seen.
 
-    Args:
-        users, items: (u,), an item of the list of each user.
-        unseen: (u, num_items) bool, what may be recommended.
-        exhaustive: all sets of a size are refitted if there are no more than this, else TRIED, the best by influence.
-
-    Returns:
-        Of the smallest clear sets the one with the largest margin; where no set is clear, the same of all that just do; None
-        where nothing is found.
+    users, items: (u,), an item of the list of each user.
+    unseen: (u, num_items) bool, what may be recommended.
+    exhaustive: all sets of a size are refitted if there are no more than this, else TRIED, the best by influence.
+    Returns: Of the smallest clear sets the one with the largest margin; where no set is clear, the same of all that just do;
+        None where nothing is found.
     """
     proposed = [search(*found, item, free, k) for found, item, free in zip(rows.effects(users), items, unseen)]
     histories = [rows.dataset.history.of_users([user]) for user in users]

@@ -32,14 +32,11 @@ def live_lists(users: np.ndarray, dataset: Dataset, decisions: Decisions, servin
                config: Config) -> list[list[np.ndarray]]:
     """The k best items that users have not had, by selection; of as many users, the first, as there is time for.
 
-    Args:
-        users: (u,) ascending positions.
-        dataset, serving: the original Dataset, and the masked model.
-        k: length of a list.
-        config: seed, num_neg and chunk_size, see Rows.
-
-    Returns:
-        For each user SIZES lists of items, of the smallest selection first, then that of all that may be used.
+    users: (u,) ascending positions.
+    dataset, serving: the original Dataset, and the masked model.
+    k: length of a list.
+    config: seed, num_neg and chunk_size, see Rows.
+    Returns: For each user SIZES lists of items, of the smallest selection first, then that of all that may be used.
     """
     users = users[:max(1, MOST_PAIRS // dataset.num_items)]
     owner, item = dataset.history.owners(users), dataset.item[dataset.history.of_users(users)]
@@ -58,8 +55,7 @@ def live_lists(users: np.ndarray, dataset: Dataset, decisions: Decisions, servin
 def ranked(users: np.ndarray, dataset: Dataset, decisions: Decisions) -> tuple[np.ndarray, np.ndarray]:
     """The place of each interaction of (u,) users among its user's, from 0, in the order that the rule discloses them in.
 
-    Returns:
-        (m,) int, in the order of History.of_users; and (u,) int, how many of them the rule discloses at the price 0.
+    Returns: (m,) int, in the order of History.of_users; and (u,) int, how many of them the rule discloses at the price 0.
     """
     place, owner = dataset.history.of_users(users), dataset.history.owners(users)
     price = prices_of(decisions.expected[place] - Rule(decisions).critical, decisions.unwillingness[place], 0.0)

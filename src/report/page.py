@@ -29,12 +29,9 @@ HTML = "report.html"
 def write_report(variant, read=None):
     """Writes report.html under output_path; skipped if it is there for the same results.
 
-    Args:
-        variant: the Variant whose evaluation counts where those of both do not fit together.
-        read: what evaluate has returned, so that it is not read again.
-
-    Raises:
-        InputError: a result is damaged; the message names the file.
+    variant: the Variant whose evaluation counts where those of both do not fit together.
+    read: what evaluate has returned, so that it is not read again.
+    Raises InputError: a result is damaged; the message names the file.
     """
     config = variant.config
     output = Path(config.output_path)

@@ -21,8 +21,7 @@ logger = logging.getLogger("ifrqe")
 def write_receipts(config: Config) -> None:
     """Writes receipt_USER.json and its view receipt_USER.html under output_path for each of the users `receipt`.
 
-    Raises:
-        InputError: there is no such user, nothing is decided yet, or a file is unfit.
+    Raises InputError: there is no such user, nothing is decided yet, or a file is unfit.
     """
     receipts = Receipts(config)
     for user in find_users(receipts.dataset, config.receipt, "receipt"):
@@ -38,8 +37,7 @@ def write_receipts(config: Config) -> None:
 def verify_receipt(config: Config) -> None:
     """Checks the receipt in the file `verify_receipt` against the files that are there: a line each.
 
-    Raises:
-        InputError: the file is no receipt, or a check has failed.
+    Raises InputError: the file is no receipt, or a check has failed.
     """
     path = Path(config.verify_receipt)
     receipt = read_receipt(path)
