@@ -16,8 +16,7 @@ from src.common.stage import main
 from src.common.times import UNITS
 from src.common.wording import counted
 from src.dataset import load_dataset
-from src.evaluation.compare import rankings
-from src.evaluation.quarters import changes_in_quarters, quarter_of
+from src.evaluation.compare import changes_in_quarters, quarter_of, rankings
 from src.game.strategies import IFRQE, NONE, STRATEGIES
 from src.sources.interactions import read_interactions, time_unit
 

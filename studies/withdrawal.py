@@ -17,8 +17,8 @@ from src.common.stage import main
 from src.common.variant import asked, dataset_files
 from src.constants import GENRES
 from src.dataset import load_dataset
-from src.evaluation.forgetting import membership_auc
 from src.evaluation.recommend import top_items
+from src.evaluation.withdraw import membership_auc
 from src.influence.withdrawal import Withdrawal
 from src.network import build, score
 from src.options import TRAINED

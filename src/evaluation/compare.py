@@ -1,10 +1,11 @@
-"""Which evaluations may be compared, and the table that compares them."""
+"""Which evaluations may be compared, the table that compares them, and who gains and who pays between two models."""
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+import pandas as pd
 
 from ..common.terminal import Painted, paint
 from ..constants import EARLIER
@@ -16,6 +17,7 @@ OF_THE_SEED = ("seed", "training seed", "candidates_sha256", "total_wv")  # may 
 HIGHER_IS_BETTER = ("hr@", "ndcg@", "full_hr@", "full_ndcg@", "auc", "reward")
 LOWER_IS_BETTER = ("loss", "pos_loss", "wv", "spent_wv")
 NO_FIGURES = ("model", "epoch", "personal", "seconds", "training", "made_with", *COMPARED[:-1])
+QUARTERS = 4  # of the users, by a number that describes them
 TRAINED, PERSONAL = "trained", "personal"  # user rows, and the ends of metrics with them beside those of what serves
 
 
@@ -102,3 +104,20 @@ def comparison_table(plain: dict, masked: dict) -> Painted:
     ruler = "-" * len(lines[0])
     title = paint(f"{plain['dataset']}: test items, plain against masked", "bold")
     return Painted("\n".join([ruler, title, ruler, lines[0], ruler, *lines[1:], ruler]))
+
+
+def quarter_of(number: np.ndarray | pd.Series) -> np.ndarray:
+    """(num_users,) int, from 0: the quarter of each user by a number, at a border the lower; fewer where many are equal."""
+    edges = np.unique(np.quantile(number, np.linspace(0, 1, QUARTERS + 1)))
+    return np.maximum(np.searchsorted(edges, number) - 1, 0)
+
+
+def changes_in_quarters(users: pd.DataFrame, number: np.ndarray | pd.Series) -> pd.DataFrame:
+    """The changes of users in quarters by a number, see quarter_of; all together if it is the same for all.
+
+    `users`: loss_change in nats and hit_change (1, 0 or -1), a row for each user. Returns a row for each quarter: users, low
+    and high (ends of the number), and the means loss_change, worse (share of the users whose loss rose) and hit_change.
+    """
+    rows = users.assign(number=number, worse=users.loss_change > 0).groupby(quarter_of(number))
+    return rows.agg(users=("number", "size"), low=("number", "min"), high=("number", "max"),
+                    loss_change=("loss_change", "mean"), worse=("worse", "mean"), hit_change=("hit_change", "mean"))

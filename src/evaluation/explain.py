@@ -19,8 +19,7 @@ from ..game.decisions import Decisions, decided
 from ..game.rule import Rule
 from ..sources.catalogue import find_users, load_catalogue, original_id
 from ..training.checkpoint import load_checkpoint
-from .answer import Answer
-from .recommend import as_records, described, line_of, named, top_items
+from .recommend import Answer, as_records, described, line_of, named, top_items
 
 logger = logging.getLogger("ifrqe")
 

@@ -17,6 +17,7 @@ from ..common.files import digest, read_json
 from ..common.plugins import label
 from ..common.stage import Stage
 from ..common.stored import stored
+from ..common.tables import read_parts
 from ..common.variant import Variant, dataset_folder, decision_files
 from ..config import Config
 from ..consent.receipts import ANEW, DIGEST, FORMAT, sealed
@@ -55,9 +56,9 @@ class Receipts:
         self.dataset, self.decisions = decided(config)
         self.catalogue = load_catalogue(self.dataset, config)
         self.files = files_of(config)
-        self.masked = None
-        if stored(dataset_folder(config, masked=True) / RATINGS_FILE).is_file():
-            self.masked = load_dataset(Variant(config, masked=True).settings(), masked=True)
+        self.masked = dataset_folder(config, masked=True)
+        if stored(self.masked / RATINGS_FILE).is_file():  # it must fit
+            load_dataset(Variant(config, masked=True).settings(), masked=True)
 
     def of(self, user: int) -> dict:
         """The receipt of a user, by position: a dict that JSON can hold."""
@@ -153,8 +154,8 @@ def check(receipt: dict, config: Config) -> Iterator[tuple[str, str]]:
     for key in {**now, **receipt}:
         if key not in ("format", "made", "program", "files", DIGEST):
             yield f"{key}: as the files say", _difference(key, receipt.get(key), now.get(key))
-    if receipts.masked is not None:
-        yield from _check_masked(now, receipts.masked, user)
+    if stored(receipts.masked / RATINGS_FILE).is_file():
+        yield from _check_masked(now, receipts.masked)
 
 
 def _difference(key, was, now):
@@ -166,11 +167,11 @@ def _difference(key, was, now):
     return f"{what}; if a decision or a request came since, {ANEW}"
 
 
-def _check_masked(now, masked, user):
-    """Whether the Dataset `masked` holds of the user just what is disclosed, and beside it what is held out."""
-    users, items = masked.held_pairs
-    trains, held = ({str(masked.item_ids[item]) for item in of_user} for of_user in (
-        masked.item[masked.history.of(user)], items[users == user]))
+def _check_masked(now, folder):
+    """Whether the tables of the masked dataset hold of the user just what is disclosed, and beside it what is held out."""
+    trains, held = ({str(item) for part in (read_parts(path, [USER, ITEM]) if path.is_file() else ())
+                     for item in part[ITEM][part[USER].astype(str) == str(now[USER])]}
+                    for path in (stored(folder / name) for name in (RATINGS_FILE, HELD_OUT_FILE)))
     anew = "run preprocess.py and train.py --masked again with --overwrite"
     disclosed = {str(row[ITEM]) for row in now["interactions"] if row[STATE] == TRAINS}
     odd = trains - disclosed | held - {str(row[ITEM]) for row in now["held_out"]}

@@ -1,12 +1,14 @@
 """Recommendations of a trained model: the items that a user has not had yet, best first."""
 from __future__ import annotations
 
+import json
+import logging
 from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 
-from ..common.terminal import paint, printable
+from ..common.terminal import RESULT, paint, printable
 from ..common.variant import Variant
 from ..constants import GENRES, ITEM, TITLE, USER
 from ..dataset import Dataset
@@ -16,8 +18,22 @@ from ..history import History
 from ..network import Network, score_all
 from ..sources.catalogue import find_users, load_catalogue, original_id
 from ..stat_utils import sigmoid
-from .answer import Answer
 from .personal import load_serving
+
+logger = logging.getLogger("ifrqe")
+
+
+class Answer(dict):
+    """A dict that JSON can hold; each kind of answer says in which lines a person reads it."""
+
+    def lines(self) -> Iterator[str]:
+        """The lines for a terminal; of what is not Painted, whatever could steer one is escaped."""
+        raise NotImplementedError
+
+    def show(self, form: str) -> None:
+        """Shows it as `form` says: "json", or anything else for the lines."""
+        for line in [json.dumps(self, indent=2, ensure_ascii=False)] if form == "json" else self.lines():
+            logger.log(RESULT, "%s", line)
 
 
 def top_items(net: Network, users: np.ndarray, dataset: Dataset, k: int,

@@ -22,9 +22,8 @@ from ..influence.rows import Rows
 from ..influence.without import MOST, fewest
 from ..sources.catalogue import find_users, load_catalogue, original_id
 from ..stat_utils import sigmoid
-from .answer import Answer
 from .personal import load_serving
-from .recommend import as_records, best_items, described, have_had, line_of, named
+from .recommend import Answer, as_records, best_items, described, have_had, line_of, named
 
 EXHAUSTIVE = 500  # sets of one size that are all refitted
 

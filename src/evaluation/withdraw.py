@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from sklearn.metrics import roc_auc_score
 
 from ..common.copying import copy_rows, marked
 from ..common.errors import InputError
@@ -32,20 +33,21 @@ from ..common.variant import (
     record_of,
 )
 from ..common.wording import counted
+from ..config import Config
 from ..consent.withdrawn import withdrawn_path
 from ..constants import DATASET_FILE, HELD_OUT_FILE, RATINGS_FILE, UNWILLINGNESS_FILE, WITHDRAW_FILE
-from ..dataset import allowed_part, load_dataset
+from ..dataset import Dataset, allowed_part, load_dataset
 from ..device_adapter import set_device
 from ..game.arriving import with_rows
 from ..game.decisions import dataset_of, decided_with, read_decisions
 from ..influence.rows import Rows
 from ..influence.withdrawal import Withdrawal
-from ..network import Network, build
+from ..network import Network, build, score_all
 from ..sources.arrays import rewrite_uses
 from ..training.checkpoint import BEST, TRAINED_ROWS, in_one, load_sets, parameters_sha256, save_checkpoint, trained_part
 from ..training.checkpoint import DIGEST as PARAMETERS
 from ..training.train import LAST_SUFFIX
-from .forgetting import membership_auc
+from .recommend import have_had
 from .request import Request
 
 logger = logging.getLogger("ifrqe")
@@ -142,6 +144,22 @@ def withdraw(variant: Variant) -> None:
     logger.info("evaluations and report are those of before: eval.py and eval.py --masked make them anew")
     if withdrawn is not None:
         logger.log(RESULT, "membership AUC of what was withdrawn: %.4f before, %.4f now", original, withdrawn)
+
+
+def membership_auc(values: dict, dataset: Dataset, user: np.ndarray, item: np.ndarray, config: Config) -> float:
+    """Mean over the users of the AUC of their withdrawn items' scores against those of all items they never touched.
+
+    What is left of a membership: of a model that never saw the pairs it is the target, not .5, since people touch what is
+    easily recommended to them. `values`: see Network.values; `dataset`: with all that was ever disclosed; `user`, `item`:
+    (p,) positions, the withdrawn pairs.
+    """
+    net, found = build(dataset, config), []
+    net.set_values(values)
+    for part, scores in score_all(net, np.unique(user), dataset.num_items, config.eval_batch_size):
+        for u, row, taken in zip(part, scores, have_had(part, dataset)):
+            mine, rest = item[user == u], np.flatnonzero(~taken)
+            found.append(roc_auc_score(np.r_[np.ones(len(mine)), np.zeros(len(rest))], np.r_[row[mine], row[rest]]))
+    return float(np.mean(found))
 
 
 def _known(variant, request):

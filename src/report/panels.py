@@ -1,15 +1,29 @@
-"""The pictures of report.html, those that a stage has drawn and its own, as HTML."""
+"""The blocks that a section of the report is made of beside paragraphs, which are strings; pictures are HTML."""
 import base64
 import html
 import io
 
 import numpy as np
 
-from ..common import figures
-from ..common.figures import BLUE, GREY, ORANGE
+from ..common.figures import BLUE, GREY, ORANGE, new_figure
 
 _CENTRAL = 0.98  # share of the values that a histogram shows
 _BINS = (10, 40)  # of a histogram, at least and at most
+
+
+def bullets(*lines):
+    return {"kind": "list", "lines": list(lines)}
+
+
+def table(header, rows, caption="", words=()):
+    """A table; the first column holds names, the others numbers, or those at the places `words` text."""
+    return {"kind": "table", "header": list(header), "rows": [list(map(str, row)) for row in rows], "caption": caption,
+            "words": list(words)}
+
+
+def figures(*pictures):
+    """Pictures of `panels` side by side where there is room."""
+    return {"kind": "figures", "figures": [picture for picture in pictures if picture]}
 
 
 def drawn_before(path, label):
@@ -22,11 +36,11 @@ def _element(png, label):
 
 
 def histogram(label, series, xlabel, ylabel):
-    """A picture for blocks.figures; `label` says what it shows to who does not see it.
+    """A picture for figures; `label` says what it shows to who does not see it.
 
     Histograms of one or two series by name, of the central 98% of the values in shares of all; the first is filled.
     """
-    figure, content = figures.new_figure(5, 3.6), io.BytesIO()
+    figure, content = new_figure(5, 3.6), io.BytesIO()
     axes, outer = figure.axes[0], (1 - _CENTRAL) / 2
     ends = np.array([np.quantile(values, [outer, 1 - outer]) for values in series.values()])
     low, high = ends[:, 0].min(), ends[:, 1].max()

@@ -10,8 +10,8 @@ from ..common.files import write_text
 from ..common.terminal import RESULT, Painted, paint, printable
 from ..config import Config
 from ..consent.receipts import read_receipt, text_of
-from ..evaluation.answer import Answer
 from ..evaluation.receipt import STATE, STATES, Receipts, check, file_stem
+from ..evaluation.recommend import Answer
 from ..sources.catalogue import find_users
 from .page import environment
 

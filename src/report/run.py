@@ -9,7 +9,7 @@ from ..common.wording import counted
 from ..config import shipped
 from ..constants import train_file
 from . import panels
-from .blocks import figures, table
+from .panels import figures, table
 
 # options on which no result depends; some may hold addresses and passwords, or name users
 IGNORED = ("data_path", "output_path", "checkpoint_path", "decisions_path", "archive", "masked", "overwrite", "log_level",

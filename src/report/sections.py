@@ -6,12 +6,11 @@ import pandas as pd
 
 from .. import metrics
 from ..constants import DISCLOSURE_PLOT, GENRES
-from ..evaluation.compare import comparison_rows, rankings, rows_that_serve
-from ..evaluation.quarters import changes_in_quarters
+from ..evaluation.compare import changes_in_quarters, comparison_rows, rankings, rows_that_serve
 from ..game.rule import Rule
 from ..game.strategies import known
 from . import panels, run
-from .blocks import bullets, figures, table
+from .panels import bullets, figures, table
 
 Z95 = 1.96
 MOST_GENRES = 30  # the rest are shown together

@@ -1,7 +1,7 @@
 import numpy as np
 
 from src.dataset import load_dataset
-from src.evaluation.forgetting import membership_auc
+from src.evaluation.withdraw import membership_auc
 from src.influence.withdrawal import ITEM_PRIOR, Withdrawal
 from src.movielens import prepare
 from src.network import build

@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 
-from src.evaluation.quarters import changes_in_quarters
+from src.evaluation.compare import changes_in_quarters
 
 
 def test_those_at_a_border_are_in_the_lower_quarter_and_one_number_makes_one_group():
