@@ -39,7 +39,7 @@ def named(name: str, kind: str) -> str:
 def stored(path: Path) -> Path:
     """Where the table lies that is called NAME.csv: there, or in NAME.parquet; raises InputError if it is in both."""
     other = path.with_suffix(PARQUET)
-    if other.is_file() and path.is_file():
+    if other != path and other.is_file() and path.is_file():
         raise InputError(f"{other}: lies beside {path.name}, so that one of the two would be passed over; remove the one "
                          "that does not count")
     return other if other.is_file() else path
