@@ -17,7 +17,7 @@ import pandas as pd
 
 from src import metrics
 from src.candidates import counting, evaluation_candidates
-from src.common.copying import copy_rows, marked
+from src.common.copying import copy_rows
 from src.common.files import digest, read_json, write_json
 from src.common.plugins import file_label, label
 from src.common.stage import main
@@ -117,7 +117,7 @@ class Hidden:
             return config
         target, kept = dataset_folder(config), ~np.broadcast_to(without, len(self.table))
         target.mkdir(parents=True, exist_ok=True)
-        copy_rows(ratings_path(self.config), marked(self.data.rows[kept]), target / RATINGS_FILE)
+        copy_rows(ratings_path(self.config), np.bincount(self.data.rows[kept]) > 0, target / RATINGS_FILE)
         write_table(self.table[[USER, ITEM, UNWILLINGNESS]][kept], target / UNWILLINGNESS_FILE)
         write_table(pd.DataFrame({ITEM: self.data.item_ids, "title": "", "genres": ""}), target / MOVIES_FILE)
         write_json(target / DATASET_FILE, {**record_of(dataset_folder(self.config)), DIGESTS: {

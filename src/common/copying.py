@@ -21,13 +21,6 @@ from .tables import lines_of
 _ODD = (b'"', b"\r", b"\0", b", ", b"\n ", b"\n\n")  # in a file whose lines are not to be copied as they are
 
 
-def marked(rows: np.ndarray) -> np.ndarray:
-    """(rows,) bool, which rows of a table are among (r,) places from 0; it ends with the last that is."""
-    kept = np.zeros(rows.max(initial=-1) + 1, bool)
-    kept[rows] = True
-    return kept
-
-
 def copy_rows(source: Path, kept: np.ndarray, target: Path) -> None:
     """Writes the header and the rows of a table that are `kept`, (rows,) bool or less, to another that is stored alike.
 
@@ -59,11 +52,10 @@ def append_rows(source: Path, table: pd.DataFrame, target: Path) -> None:
         with _parts(source) as (schema, parts):
             table, was, kinds = _in_columns(source, table, schema.names), schema.empty_table().to_pandas(), {}
             for name in table:
-                if is_numeric_dtype(was[name]) and not is_numeric_dtype(table[name]):
-                    numbers = whole_numbers(table[name])
-                    table[name] = table[name] if numbers is None else numbers
-                both = was[name], table[name]
-                kinds[name] = np.result_type(*(column.dtype for column in both)) if all(map(is_numeric_dtype, both)) else str
+                found = table[name] if is_numeric_dtype(table[name]) else whole_numbers(table[name])
+                fits = found is not None and is_numeric_dtype(was[name])
+                kinds[name] = np.result_type(was[name].dtype, found.dtype) if fits else str
+                table[name] = found if fits else table[name]
             whole = itertools.chain((part.to_pandas() for part in parts), [table])
             write_table((part.astype(kinds) for part in whole), target)
         return

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from ..common.copying import copy_rows, marked
+from ..common.copying import copy_rows
 from ..common.errors import InputError
 from ..common.stored import stored
 from ..common.terminal import RESULT
@@ -209,7 +209,7 @@ def _write(config, request, known, unreached, record):
             held = {HELD_OUT_FILE: mask.rest.held_out[mask.rest.scored].ravel()} if config.holdout else {}
             for name, rows in {RATINGS_FILE: mask.rest.rows, **held}.items():
                 with files.rewrite(MASKED, name) as (path, temporary):
-                    copy_rows(path, marked(rows), temporary)
+                    copy_rows(path, np.bincount(rows) > 0, temporary)
             rewrite_uses(files, [mask.rest.rows, *held.values()])
         for name, model in changed.items():
             files.digests[name] = model.info.get(PARAMETERS), parameters_sha256(in_one(model.left))

@@ -1,7 +1,6 @@
 """What is to be decided, and what of it fits within a limit if it is taken in order. See docs/maths.md, section 11."""
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,8 +11,6 @@ from ..consent.unwillingness import load_stated
 from ..dataset import Dataset, load_dataset
 
 SLACK = 1 + 1e-12  # times the limit: what exceeds it by rounding fits
-SORTED = 1 << 22  # keys that are sorted at a time, about
-_SAMPLE = 1 << 16
 
 
 @dataclass
@@ -38,39 +35,6 @@ def load_problem(config: Config, dataset: Dataset | None = None) -> Problem:
     return Problem(dataset, *load_stated(dataset, config))
 
 
-def _sums(key, weight, once):
-    """A function of a value to the sum of the weights of all keys up to it, the last of these keys, and the first beyond.
-
-    They are sorted part by part, with `once` two at a time, so that memory is for few of them; else each is kept, for many
-    calls. Sums are as if they were sorted together.
-    """
-    n, number = len(key), min(256, len(key) // SORTED + 1)
-    some = np.sort(key[::1 + n // _SAMPLE])
-    edges = np.unique(some[len(some) * np.arange(1, number) // number])
-    of_part = np.concatenate([np.searchsorted(edges, key[k:k + _SAMPLE]).astype(np.uint8) for k in range(0, n + 1, _SAMPLE)])
-    before, low, high = [0.0], [], []  # sum of the weights before each part, its first key and its last
-
-    @functools.lru_cache(2 if once else None)  # a search goes to and fro between two
-    def part(k):
-        place = np.flatnonzero(of_part == k)
-        place = place[np.argsort(key[place], kind="stable")]
-        return key[place], np.cumsum(np.append(before[k], weight[place]))
-
-    for k in range(len(edges) + 1):
-        keys, sums = part(k)
-        before.append(sums[-1])
-        low.append(keys[0] if len(keys) else np.inf)
-        high.append(keys[-1] if len(keys) else -np.inf)
-
-    def look(value):
-        k = int(np.searchsorted(edges, value))
-        keys, sums = part(k)
-        place = int(np.searchsorted(keys, value, side="right"))
-        return (sums[place], keys[place - 1] if place else max(high[:k], default=-np.inf),
-                keys[place] if place < len(keys) else min(low[k + 1:], default=np.inf))
-    return look
-
-
 def prefixes(key: np.ndarray, weight: np.ndarray, limits: list[float]) -> list[tuple[float, float, float]]:
     """For each limit the longest prefix of everyone's, in ascending order of a key, whose weights sum to it at most.
 
@@ -83,27 +47,28 @@ def prefixes(key: np.ndarray, weight: np.ndarray, limits: list[float]) -> list[t
         For each the largest key in the prefix, -inf if it is empty; the smallest beyond it, inf if all fit; and the sum
         of its weights.
     """
-    own = _sums(key, weight, len(limits) == 1)
+    found = {}
 
-    def look(value):  # of all ranks
-        each = here().each(np.array(own(value)))
-        return each[:, 0].sum(), each[:, 1].max(), each[:, 2].min()
+    def search(keys, weights, spent, last, out, limits):  # what lies below the middle is in, or what lies beyond it is out
+        some = np.sort(keys[::1 + len(keys) // 999])
+        each = here().each(np.array([len(keys), some[len(some) // 2] if len(some) else out]))
+        number, middle = each[each[:, 0].argmax()]
+        if not number:
+            found.update(dict.fromkeys(limits, (last, out, spent)))
+            return
+        below, level = keys < middle, keys == middle
+        under, there = here().total(np.array([weights[below].sum(), weights[level].sum()]))
+        under, there = spent + under, spent + under + there
+        if reached := [limit for limit in limits if under <= limit < there]:
+            found.update(dict.fromkeys(reached, (here().each(keys[below].max(initial=last)).max(), middle, under)))
+        if lower := [limit for limit in limits if limit < under]:
+            search(keys[below], weights[below], spent, last, middle, lower)
+        if higher := [limit for limit in limits if limit >= there]:
+            below = keys > middle
+            search(keys[below], weights[below], there, middle, out, higher)
 
-    def within(limit):
-        spent, last, _ = look(np.inf)
-        if spent <= limit:
-            return last, np.inf, spent
-        out = last  # of what is known not to fit, the smallest key
-        spent, last, first = look(-np.inf)
-        while first < out:
-            middle = first / 2 + out / 2
-            found, inside, beyond = look(middle if first <= middle < out else first)
-            if found <= limit:
-                spent, last, first = found, inside, beyond
-            else:
-                out = inside
-        return last, out, spent
-    return [within(limit) for limit in limits]
+    search(key, weight, 0.0, -np.inf, np.inf, limits)
+    return [found[limit] for limit in limits]
 
 
 def first_within(limit: float, keys: tuple[np.ndarray, ...], weight: np.ndarray, one_more: bool = False) -> np.ndarray:

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 
 from src.common.share import being
-from src.game import problem
 from src.game.problem import SLACK, first_within, prefixes
 from src.ranks.part import Part
 from tests.ranks import in_threads
@@ -32,17 +31,6 @@ def test_a_prefix_with_known_ends():
     ends = prefixes(np.array([3.0, 1, 2, 2]), np.array([1.0, 4, 2, 2]), [3, 4, 7.9, 8, 9])
     assert ends == [(-np.inf, 1, 0), (1, 2, 4), (1, 2, 4), (2, 3, 8), (3, np.inf, 9)]  # both of key 2, or none
     assert prefixes(np.zeros(0), np.zeros(0), [1]) == [(-np.inf, np.inf, 0)]
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_few_keys_sorted_at_a_time_give_the_same_ends(monkeypatch, seed):
-    rng = np.random.default_rng(seed)
-    key, weight = (rng.random(500), rng.integers(-5, 6, 500) / 4, np.ones(500))[seed], rng.random(500)
-    limits = [share * weight.sum() for share in (0, 0.1, 0.6, 1, 2)]
-    wanted = prefixes(key, weight, limits)
-    monkeypatch.setattr(problem, "SORTED", 40)
-    monkeypatch.setattr(problem, "_SAMPLE", 64)
-    assert prefixes(key, weight, limits) == wanted
 
 
 @pytest.mark.parametrize("seed", range(2))
