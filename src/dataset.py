@@ -90,16 +90,6 @@ class Dataset(Interactions):
         return dataclasses.replace(self.part(~last), validation=validation, test=None, held_out=None, dropped=self.dropped)
 
     @property
-    def all_user_ids(self) -> np.ndarray:
-        """Original ids of all users, of whom some are these."""
-        return self.share.ids(self.user_ids)
-
-    @property
-    def numbers(self) -> np.ndarray:
-        """(num_users,) int64, the place of each user among all."""
-        return self.share.own(np.arange(len(self.all_user_ids)))
-
-    @property
     def all_interactions(self) -> int:
         """Training interactions of all users."""
         return int(here().total(self.num_interactions))
@@ -266,14 +256,10 @@ def allowed_part(whole: Interactions, config: Config, requests: list[dict], cons
         later = taken_since(whole, config, requests[consent.requests:])
     if consent.vetoed is not None:
         why[(why == 0) & take(consent.vetoed, whole.rows)] = VETO
-    share, length = whole.share, np.maximum(whole.history.length - config.holdout, 0)
     dataset = split_allowed(whole, config.holdout, why, later, said, spent)
     if not here().total(dataset.num_interactions + len(dataset.scored)):
         raise InputError("--veto: all is vetoed or withdrawn, so that nothing is left to train on; take back some")
-    if share.size > 1:  # the places are those among all users
-        place = share.trains(length).positions(int(length.sum()))
-        dataset.place = place if dataset.place is None else place[dataset.place]
-    dataset.consent, dataset.share = consent, share.trains(dataset.history.length)
+    dataset.consent, dataset.share = consent, dataset.share.trains(dataset.history.length)
     return dataset
 
 

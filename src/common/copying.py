@@ -15,6 +15,7 @@ from pandas.api.types import is_numeric_dtype
 
 from .columns import whole_numbers
 from .errors import InputError
+from .share import here
 from .stored import PARQUET, ROWS, arrow, write_table
 from .tables import lines_of
 
@@ -24,8 +25,11 @@ _ODD = (b'"', b"\r", b"\0", b", ", b"\n ", b"\n\n")  # in a file whose lines are
 def copy_rows(source: Path, kept: np.ndarray, target: Path) -> None:
     """Writes the header and the rows of a table that are `kept`, (rows,) bool or less, to another that is stored alike.
 
-    Where each line is a row, lines are copied as they are, which takes a fraction of the time and memory.
+    Where each line is a row, lines are copied as they are, which takes a fraction of the time and memory. Of several
+    ranks the first one alone does so.
     """
+    if not here().first:
+        return target.touch()
     if source.suffix == PARQUET:
         with _parts(source) as (schema, parts), arrow(target).parquet.ParquetWriter(target, schema) as copy:
             start = 0

@@ -39,7 +39,7 @@ def over_seeds(stage: Callable[[Config], None], record_file: Callable[[str], str
         if not config.seeds:
             stage(config)
             return
-        name, records = record_file and record_file(asked(config).model), []
+        name, records = here().first and record_file and record_file(asked(config).model), []
         for seed in config.seeds:
             logger.info("seed %d", seed)
             one = seed_settings(config, seed)

@@ -107,6 +107,10 @@ class Share:
         """(n,) int64, the place of each own interaction among those of all, ordered by user."""
         return np.arange(interactions)
 
+    def places(self, place: np.ndarray | None) -> np.ndarray | None:
+        """(n,) int, among all, each `place` in the histories that there are if nothing is left out; None for the same."""
+        return place
+
     def drawn(self, rng: np.random.Generator, interactions: int) -> np.ndarray:
         """(n,) float64, the own part of numbers in [0, 1) that are drawn for all interactions."""
         return rng.random(interactions)

@@ -10,6 +10,7 @@ import pandas as pd
 
 from .errors import InputError
 from .files import name_of
+from .share import here
 from .terminal import progress
 
 CSV, PARQUET = ".csv", ".parquet"
@@ -56,13 +57,18 @@ def write_table(table: pd.DataFrame | Iterable[pd.DataFrame], path: Path, rows: 
     Args:
         table: the whole, or parts of it, of which the first, that may be empty, says what the columns are.
         rows: how many there are in all parts, if that is known.
+
+    Of several ranks the first one alone does so; all take the parts.
     """
     if isinstance(table, pd.DataFrame):
         table, rows = slices(table), len(table)
     arrows, writer = arrow(path) if path.suffix == PARQUET else None, None
     with contextlib.ExitStack() as stack:
         bar = stack.enter_context(progress(rows, f"writing {name_of(path)}", "row"))
+        path.touch()
         for number, part in enumerate(table):
+            if not here().first:
+                continue
             if arrows:
                 found = arrows.Table.from_pandas(part, preserve_index=False).replace_schema_metadata()
                 writer = writer or stack.enter_context(arrows.parquet.ParquetWriter(path, found.schema))

@@ -180,7 +180,7 @@ def load_stated(dataset, config: Config) -> tuple[np.ndarray, np.ndarray]:
     if source == "genres":
         value[missing] = _by_genre(dataset, config)[missing]
     else:  # the draws of an interaction stay its own when others are left out
-        place, rng = dataset.place, generator(config.seed, "unwillingness")
+        place, rng = dataset.share.places(dataset.place), generator(config.seed, "unwillingness")
         for part in parts(len(value) if place is None else int(place.max(initial=-1)) + 1):
             drawn = rng.random(part.stop - part.start)
             if place is not None:

@@ -33,6 +33,7 @@ DISCLOSURE_SHA256, CONSENT = "disclosure_sha256", "consent"  # keys of preproces
 MODEL_SHA256 = "model_sha256"  # key of preprocess.json: of the parameters of the model that the influences come from
 THRESHOLD = "unwillingness_threshold"  # key of preprocess.json: the largest b that is disclosed of whom nothing is known
 UPDATES = "updates"  # key of preprocess.json: what each update has decided
+_SHOWN = 1 << 17  # interactions of each rank in a picture
 VETOED, TOO_LITTLE, ALONE = "veto", "too few rows", "unwillingness alone"  # reasons; the last: of whom nothing is known
 
 
@@ -81,6 +82,14 @@ class Decisions:
         wv, total_wv = (float(total(willingness_violation(kept, b, users))) for kept in (self.disclosed, np.ones(len(b))))
         return {"num_users": users, "num_interactions": dataset.all_interactions, "wv": wv, "total_wv": total_wv,
                 "disclosed_share": float(total(self.disclosed.sum()) / max(1, dataset.all_interactions))}
+
+    def sample(self) -> Decisions:
+        """The Decisions on some of all interactions, evenly spaced, in no order; on all where these are few."""
+        n = len(self.disclosed)
+        place = np.linspace(0, n - 1, min(n, _SHOWN)).astype(int)
+        return Decisions(weight=self.weight, **{
+            name: None if (values := getattr(self, name)) is None else here().joined(values[place])
+            for name in ("disclosed", "unwillingness", "expected")})
 
     def listed(self, dataset: Dataset) -> Iterator[pd.DataFrame]:
         """The rows of disclosure.csv of all users, in parts, by original ids: all but what is held out."""
@@ -197,10 +206,12 @@ def read_decisions(config: Config, dataset: Dataset, masked: bool = False, neede
 
 def decisions_in(path: Path, record: dict, dataset: Dataset) -> Decisions:
     """The Decisions of a table as Decisions.write leaves it, and of preprocess.json; InputError if they do not fit."""
-    dropped, kept, said, start = dataset.dropped or NONE_DROPPED, {}, {}, 0
+    dropped, kept, said, start, lines, mine = dataset.dropped or NONE_DROPPED, {}, {}, 0, 0, 0
     gone, found = _keys(dropped.user, dropped.item, dataset), (finder(dataset.user_ids), finder(dataset.item_ids))
     for table in _parts(path):
-        rows = _keys(*(find(table[column]) for find, column in zip(found, (USER, ITEM))), dataset)
+        user = found[0](table[USER])
+        lines, table, user = lines + len(table), table[user >= 0], user[user >= 0]
+        rows, mine = _keys(user, found[1](table[ITEM]), dataset), mine + len(user)
         own = _keys(*(values[start:start + len(rows)] for values in (dataset.user, dataset.item)), dataset)
         decided = np.ones(len(rows), bool) if np.array_equal(rows, own) else np.isin(rows, own)
         if not np.array_equal(rows[decided], own[:decided.sum()]) or not np.isin(rows[~decided], gone).all():
@@ -211,7 +222,7 @@ def decisions_in(path: Path, record: dict, dataset: Dataset) -> Decisions:
         start += decided.sum()
         for name in set(table) - {USER, ITEM}:
             kept.setdefault(name, []).append(_plain(name, table[name][decided]))
-    if start != dataset.num_interactions:
+    if start != dataset.num_interactions or here().total(mine) != lines:
         raise InputError(f"{path}: does not list the training interactions of {dataset.name}; run preprocess.py anew, "
                          "or set --decisions_path to where its results are")
     texts = {row: said[key] for row, key in zip(dropped.rows.tolist(), gone.tolist()) if key in said}

@@ -112,7 +112,7 @@ def preprocess(config: Config) -> None:
         record["seconds"].update(mask=end - decided, total=end - start)
         files.write_json(OUTPUT, PREPROCESS_FILE, record)
     stage.finish()
-    drawn(disclosure_plot, output / DISCLOSURE_PLOT, decisions,
+    drawn(disclosure_plot, output / DISCLOSURE_PLOT, decisions.sample(),
           f"{dataset.name}: what is disclosed ({as_written(label(config.strategy))})")
     logger.info("masked dataset written to %s, decisions to %s", target, output / disclosed)
 

@@ -45,7 +45,7 @@ class Part(Share):
 
     users: (own users,) positions of its own users among all.
     place: (all users,) int32, of each user among its own, or -1.
-    length: (all users,) int, training interactions of each; told by `trains`.
+    length: (all users,) int, training interactions of each; told by `dealt`, and by `trains`.
     """
 
     def __init__(self, rank: int, size: int, exchange):
@@ -53,7 +53,7 @@ class Part(Share):
 
     def dealt(self, length, user_ids):
         share = copy.copy(self)
-        share.owner, share.user_ids = owners(length, self.size), user_ids
+        share.owner, share.user_ids, share.length = owners(length, self.size), user_ids, length
         share.users = np.flatnonzero(share.owner == self.rank)
         share.place = np.full(len(length), -1, np.int32)
         share.place[share.users] = np.arange(len(share.users))
@@ -61,7 +61,7 @@ class Part(Share):
 
     def trains(self, length):
         share = copy.copy(self)
-        share.length = self.of_all(length)
+        share.length, share.whole = self.of_all(length), self
         share.all_blocks = list(cut(by_length(share.length), share.length, DRAWN_TOGETHER))
         share.own_blocks = [(k, own[own >= 0]) for k, own in enumerate(self.place[users] for users in share.all_blocks)]
         cuts = [0 < len(own) < len(share.all_blocks[k]) for k, own in share.own_blocks]
@@ -129,6 +129,10 @@ class Part(Share):
             drawn[number] = draw(number, users, of_all)[self.place[users] >= 0]
         return drawn
 
+    def places(self, place):
+        all_of_mine = self.whole.positions(0)
+        return all_of_mine if place is None else all_of_mine[place]
+
     def drawn(self, rng, interactions):
         places, found = self.positions(interactions), []
         for end in range(_ROWS, int(self.length.sum()) + _ROWS, _ROWS):
@@ -138,10 +142,11 @@ class Part(Share):
         return np.concatenate([np.zeros(0), *found])
 
     def positions(self, interactions):
-        first = np.cumsum(self.length, dtype=np.int64) - self.length
-        length = self.length[self.users]
-        begin = np.cumsum(length) - length
-        return np.arange(length.sum()) + np.repeat(first[self.users] - begin, length)
+        first, length = np.cumsum(self.length, dtype=np.int64) - self.length, self.length[self.users]
+        kind = np.int32 if self.length.sum() < 2 ** 31 else np.int64
+        found = np.repeat((first[self.users] - np.cumsum(length) + length).astype(kind), length)
+        found += np.arange(len(found), dtype=kind)
+        return found
 
     def shuffled(self, rng, interactions):
         places = self.positions(interactions)

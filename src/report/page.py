@@ -35,6 +35,10 @@ def write_report(variant, read=None):
     """
     config = variant.config
     output = Path(config.output_path)
+    if config.ranks > 1:
+        logger.info("%s: needs the data of all users: the same command without --ranks writes it, and scores nothing anew",
+                    output / HTML)
+        return
     inputs = dataset_files(config) + plugin_files(config.model) + files_of_run(config)
     inputs += sorted(path for path in _TEMPLATES.glob("[!.]*") if path.is_file())
     device = set_device(config)

@@ -75,6 +75,16 @@ class Interactions:
         return Ids(self.user_ids, self.item_ids)
 
     @property
+    def all_user_ids(self) -> np.ndarray:
+        """Original ids of all users, of whom some are these."""
+        return self.share.ids(self.user_ids)
+
+    @property
+    def numbers(self) -> np.ndarray:
+        """(num_users,) int64, the place of each user among all."""
+        return self.share.own(np.arange(len(self.all_user_ids)))
+
+    @property
     def num_users(self) -> int:
         return len(self.user_ids)
 

@@ -23,17 +23,20 @@ class Exchange:
 
 
 def in_threads(size, work):
-    """What work(exchange) returns in each of `size` ranks."""
-    barrier, said = threading.Barrier(size), [None] * size
+    """What work(exchange) returns in each of `size` ranks; raises what the first to fail has raised."""
+    barrier, said, failed = threading.Barrier(size), [None] * size, []
 
-    def rank(k):
+    def rank(number):
         try:
-            return work(Exchange(k, barrier, said))
-        except BaseException:
-            barrier.abort()  # the others need not wait
-            raise
+            return work(Exchange(number, barrier, said))
+        except BaseException as e:
+            failed.append(e)
+            barrier.abort()
     with ThreadPoolExecutor(size) as pool:
-        return list(pool.map(rank, range(size)))
+        found = list(pool.map(rank, range(size)))
+    if failed:
+        raise failed[0]
+    return found
 
 
 def as_ranks(size, work):

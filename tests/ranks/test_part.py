@@ -74,9 +74,9 @@ def test_pairs_are_those_of_all(monkeypatch):
 
     def work(share):
         own = OWNER[PLACE] == share.rank
-        pairs = share.pairs(PairSet(share.place[PLACE[own]], items[own], len(share.users), 4))
+        pairs = share.pairs(PairSet([(share.place[PLACE[own]], items[own])], len(share.users), 4))
         return pairs.counts, pairs.contains(np.arange(6)[:, None], np.arange(4))
-    whole = PairSet(PLACE, items, 6, 4)
+    whole = PairSet([(PLACE, items)], 6, 4)
     for counts, found in shares(monkeypatch, work):
         assert counts.tolist() == whole.counts.tolist()
         assert found.tolist() == whole.contains(np.arange(6)[:, None], np.arange(4)).tolist()
