@@ -34,9 +34,10 @@ class Share:
     """All users: what one process has.
 
     rank, size: this process, from 0, and how many there are.
+    who: what a stat_utils.generator is given to be none of the others'.
     splits: whether some blocks, see `blocks`, have users of several ranks, which then draw their negatives together.
     """
-    rank, size, splits = 0, 1, False
+    rank, size, who, splits = 0, 1, (), False
 
     def each(self, values: np.ndarray) -> np.ndarray:
         """(size, ...) what every rank has said."""
@@ -106,6 +107,10 @@ class Share:
     def positions(self, interactions: int) -> np.ndarray:
         """(n,) int64, the place of each own interaction among those of all, ordered by user."""
         return np.arange(interactions)
+
+    def spread(self, steps: int, groups: int, interactions: int) -> tuple[np.ndarray, np.ndarray, int]:
+        """Interactions over steps, of so many groups: where each begins, (steps + 1,); how many all have in it; the most."""
+        return np.arange(steps + 1) * groups, np.full(steps, groups), groups
 
     def places(self, place: np.ndarray | None) -> np.ndarray | None:
         """(n,) int, among all, each `place` in the histories that there are if nothing is left out; None for the same."""

@@ -49,7 +49,7 @@ class Part(Share):
     """
 
     def __init__(self, rank: int, size: int, exchange):
-        self.rank, self.size, self.exchange = rank, size, exchange
+        self.rank, self.size, self.who, self.exchange = rank, size, ("rank", rank), exchange
 
     def dealt(self, length, user_ids):
         share = copy.copy(self)
@@ -128,6 +128,11 @@ class Part(Share):
             users = np.repeat(users, self.length[users])
             drawn[number] = draw(number, users, of_all)[self.place[users] >= 0]
         return drawn
+
+    def spread(self, steps, groups, interactions):
+        starts = np.arange(steps + 1) * self.each(interactions)[:, None] // steps
+        counts = np.diff(starts)
+        return starts[self.rank], counts.sum(0), int(counts.max())
 
     def places(self, place):
         all_of_mine = self.whole.positions(0)

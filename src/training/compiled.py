@@ -49,7 +49,7 @@ def _full(width):
 
 
 class Exchanging(nn.Cell):
-    """Steps of a rank in one graph call, which costs least: C computes, and the ranks tell each other what they found.
+    """Steps of one of several processes in one graph call: C computes, and they tell each other what they found.
 
     path: of the C library, which may go after the first call; told: numbers a step, which are added up unless `lazy`.
     """
@@ -58,42 +58,42 @@ class Exchanging(nn.Cell):
         super().__init__()
         self.tell = ops.Custom(f"{path}:tell", lambda *_: [told], ms.int32 if lazy else ms.float32, "aot")
         self.take = ops.Custom(f"{path}:take", lambda *_: [1], ms.int32, "aot")
-        self.exchange = ops.AllGather() if lazy else ops.AllReduce()
+        self.of_all = ops.AllGather() if lazy else ops.AllReduce()
 
     def construct(self, words, step, steps):
         while step < steps:
-            step = self.take(words, step, self.exchange(self.tell(words, step)))
+            step = self.take(words, step, self.of_all(self.tell(words, step)))
         return step
 
 
 class CompiledSteps:
     """Training steps of an NCF as those of TrainSteps, in place, on its parameters and on moments as of Trainer.moments.
 
-    groups: of a step of this process, at most; ranks: how many processes train; bytes_sent: by one of several in a step.
+    groups: of a step of this process, at most; processes: how many train; bytes_sent: by one of several in a step.
     """
 
-    def __init__(self, net, moments, config, groups, ranks=1):
+    def __init__(self, net, moments, config, groups, processes=1):
         sets = [net.in_layers(named) for named in (dict(net.parameters_and_names()), *moments.values())]
         self.tables, self.weights = ([one[part] for one in sets] for part in (slice(4), slice(4, None)))
         (users, f), (_, h), (items, _) = (p.shape for p in sets[0][:3])
         widths = self.widths = np.array([2 * _full(h), *(_full(p.size) for p in sets[0][7::2])], np.int32)
         self.filled, self.places = zip(*(self._filled(one, _full(f)) for one in self.weights))
         self.options = np.array([config.beta1, config.beta2, config.epsilon, config.weight_decay], np.float32)
-        lazy, self.ranks, self.graph = int(config.lazy_adam), ranks, None
+        lazy, self.processes, self.graph = int(config.lazy_adam), processes, None
         size, n, layers = self.filled[0].size, 1 + config.num_neg, len(widths) - 1
         samples, parts = groups * n, -(-groups * n // PART)
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        threads = 1 if samples < FEW else cores if ranks == 1 else int(os.environ.get("OMP_NUM_THREADS", 1))
+        threads = 1 if samples < FEW else cores if processes == 1 else int(os.environ.get("OMP_NUM_THREADS", 1))
         room = (PART + SPARE) * int(widths.max()) * (layers + 3) + 2 * PART * _full(f)
 
         def numbers(most, rows):  # of a sum
             return size + lazy + (min(most, rows) if lazy else rows) * (f + h + lazy)
         self.told = numbers(samples, items)
         self.bytes_sent = 4 * self.told
-        self.numbers = [n, groups, f, _full(f), h, layers, size, lazy, threads, ranks, self.told, room, users, items]
+        self.numbers = [n, groups, f, _full(f), h, layers, size, lazy, threads, processes, self.told, room, users, items]
         self.kept = [*(np.zeros(number, np.float32) for number in (
             size, parts * size, threads * room, samples * (f + h), samples * (f + h), numbers(groups, users),
-            numbers(ranks * samples, items))), *(np.zeros(rows, np.int32) for rows in (users, items)), np.zeros(parts)]
+            numbers(processes * samples, items))), *(np.zeros(rows, np.int32) for rows in (users, items)), np.zeros(parts)]
 
     def _filled(self, parameters, full):
         """Zeros as the C program takes the weights behind the tables, and the part of them that belongs to each."""
@@ -123,7 +123,7 @@ class CompiledSteps:
             arrays += [*(p.asnumpy() for p in tables), filled]  # not copies: they have the memory of the parameters
         loss = np.zeros(1)
         words = np.array([*self.numbers, *(array.ctypes.data for array in (*arrays, *self.kept, loss))], np.int64)
-        if self.ranks == 1:
+        if self.processes == 1:
             program().run(words.ctypes, len(own))
         else:
             self._exchanging(words, len(own))

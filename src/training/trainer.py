@@ -8,12 +8,11 @@ import numpy as np
 from mindspore import Tensor
 
 from ..candidates import training_groups
-from ..common.errors import InputError
-from ..common.share import WHOLE
+from ..common.share import here
 from ..common.terminal import progress
+from ..ranks.steps import SharedSteps
 from ..stat_utils import generator
 from .compiled import CompiledSteps, program
-from .shared_steps import SharedSteps
 from .steps import TrainSteps
 
 DIVERGED = 2 * np.log(2)  # mean loss, in nats: twice that of a model that gives every item the probability 1/2
@@ -75,7 +74,7 @@ class Trainer:
     def __init__(self, net, dataset, config, device):
         self.net, self.dataset, self.config = net, dataset, config
         self.recent = []  # parameters after the last epochs, of which an Epoch is the mean
-        self.pairs, self.share = dataset.history_pairs(), dataset.share
+        self.pairs, self.who = dataset.history_pairs(), here().who
         # groups a step, and enough steps for all; the last one is filled up with groups from the epoch's beginning
         everyone = dataset.all_interactions
         self.batch_size = fitting_batch(config, everyone)
@@ -83,37 +82,24 @@ class Trainer:
         self.steps = -(-everyone // self.groups)
         self.rates = learning_rates(config.learning_rate, self.steps, config.train_epochs, config.warmup_epochs)
         self.propagation = net.propagation(dataset)
-        if self.propagation is not None and self.share is not WHOLE:
-            raise InputError(f"--ranks {self.share.size}: {config.plain_model} trains every row on everyone's data, so that "
-                             "users cannot be shared out; give --ranks 1")
         lazy = config.lazy_adam and self.propagation is None  # a step moves every row that is near one of the batch
         update = "dense" if not lazy else "lazy" if device == "CPU" else "lazy basic"
-        self._share_out()
-        # other models, devices, and machines without a compiler take the graph's steps; all ranks the same
+        # where the own steps begin, (steps + 1,), the (steps,) groups that all have in each, and the most that anybody has
+        self.starts, self.all_counts, self.groups = here().spread(self.steps, self.groups, dataset.num_interactions)
+        self.counts = np.diff(self.starts)
+        # other models, devices, and machines without a compiler take the graph's steps, and so do all then
         fit = config.compiled and device == "CPU" and hasattr(net, "in_layers") and program() is not None
-        fit = self.share.each(np.int32(fit)).all()
-        self.cell = TrainSteps(net, self.groups, config, update, self.propagation) if fit or self.share is WHOLE else \
-            SharedSteps(net, self.groups, config, update)
+        fit = here().each(np.int32(fit)).all()
+        kind = TrainSteps if fit or here().size == 1 else SharedSteps
+        self.cell = kind(net, self.groups, config, update, self.propagation)
         self.cell.set_train()
-        self.compiled = CompiledSteps(net, self.moments(), config, self.groups, self.share.size) if fit else None
-        self.bytes_sent = getattr(self.compiled or self.cell, "bytes_sent", 0)  # by a rank in a step
+        self.compiled = CompiledSteps(net, self.moments(), config, self.groups, here().size) if fit else None
+        self.bytes_sent = getattr(self.compiled or self.cell, "bytes_sent", 0)  # in a step
         self.per_call = max(1, min(STEPS_PER_CALL, self.steps, PART // self.groups))
         together = self.per_call * max(1, PART // (self.per_call * self.groups))
         self.parts = [range(first, min(first + together, self.steps)) for first in range(0, self.steps, together)]
         self.sampler = ThreadPoolExecutor(1)
         self.order = self.next = None  # number of an epoch and the order of its positives; what is being drawn, its future
-
-    def _share_out(self):
-        """Spreads each rank's interactions evenly over the steps; each has a number of groups of its own.
-
-        `starts` (steps + 1,) says where this rank's steps begin among its own; `counts` (steps,) how many groups each has,
-        and `all_counts` those of all ranks; `groups` is the most that any rank has in a step.
-        """
-        starts = np.arange(self.steps + 1)[None] * self.groups
-        if self.share is not WHOLE:
-            starts = np.arange(self.steps + 1) * self.share.each(self.dataset.num_interactions)[:, None] // self.steps
-        counts, mine = np.diff(starts), self.share.rank
-        self.starts, self.counts, self.all_counts, self.groups = starts[mine], counts[mine], counts.sum(0), int(counts.max())
 
     def go_on_from(self, values):
         """Begins with a model's parameters, which count as an epoch in the mean of the last ones, and at the full rate."""
@@ -134,17 +120,16 @@ class Trainer:
         An epoch takes the positives in a fresh order, with fresh negatives.
         """
         config, steps, total = self.config, self.parts[part], self.dataset.num_interactions
-        who = () if self.share is WHOLE else ("rank", self.share.rank)
-        if not total:  # of this rank; nothing of what it then takes has weight
+        if not total:  # nothing of what is then taken has weight
             return tuple(np.zeros((len(steps) * self.groups, *more), np.int32) for more in ((), (1 + config.num_neg,)))
         order = self.order
         if order is None or order[0] != number:
-            permuted = generator(config.seed, "order", number, *who).permutation(total)
+            permuted = generator(config.seed, "order", number, *self.who).permutation(total)
             self.order = order = number, permuted.astype(np.int32)
-        # what fills a step of a rank up has no weight, so it is taken from the same step
+        # what fills a step up has no weight, so it is taken from the same step
         count = np.maximum(self.counts[steps.start:steps.stop], 1)[:, None]
         place = (self.starts[steps.start:steps.stop, None] + np.arange(self.groups) % count).ravel() % total
-        order, rng = order[1][place], generator(config.seed, "negatives", number, *who, *[part] * (part > 0))
+        order, rng = order[1][place], generator(config.seed, "negatives", number, *self.who, *[part] * (part > 0))
         return self.dataset.user[order], training_groups(self.dataset, config.num_neg, rng, self.pairs, order)
 
     def _drawn(self, number, part):
@@ -194,13 +179,13 @@ class Trainer:
         self.share.each(0)  # MindSpore's exchanges give up if a rank comes half a minute late
         own, everyone = self.counts[now], np.maximum(self.all_counts[now], 1)  # of a small batch a step may have none
         if self.compiled:
-            return float(self.share.total(self.compiled(users, items, own, everyone * width, rates[:steps])))
+            return float(here().total(self.compiled(users, items, own, everyone * width, rates[:steps])))
         weights = ((np.arange(self.groups) < own[:, None]) / (everyone * width)[:, None]).astype(np.float32)
         total = self.cell(Tensor(_filled(users, (per_call, self.groups))),
                           Tensor(_filled(items, (per_call, self.groups * width))), Tensor(rates), Tensor(steps, ms.int32),
                           Tensor(0, ms.int32), Tensor(np.zeros((self.groups, width), np.float32)),
                           Tensor(_filled(weights, (per_call, self.groups))))
-        return float(self.share.total(total.asnumpy().astype(np.float64).mean()))
+        return float(here().total(total.asnumpy().astype(np.float64).mean()))
 
 
 def _filled(values, shape):

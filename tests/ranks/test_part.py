@@ -102,3 +102,10 @@ def test_the_share_of_a_part_of_the_interactions_has_its_own_places_and_blocks(m
     assert [k for k, _ in first[1] + second[1]] == [0, 1]  # different generators
     # user 2 has the longest history; ranks see their own users of the one block, from the longest down
     assert [[users.tolist() for _, users in one[2]] for one in (first, second)] == [[[0, 1, 2]], [[1, 2]]]
+
+
+def test_steps_get_about_as_many_groups_of_each_rank_and_some_get_none():
+    """Few interactions in many steps, which two ranks number each for itself."""
+    found = in_threads(2, lambda exchange: Part(exchange.rank, 2, exchange).spread(6, 9, 3 + 5 * exchange.rank))
+    for (starts, everyone, most), counts in zip(found, ([0, 1, 0, 1, 0, 1], [1, 1, 2, 1, 1, 2])):
+        assert np.diff(starts).tolist() == counts and everyone.tolist() == [1, 2, 2, 2, 1, 3] and most == 2

@@ -1,6 +1,5 @@
 import json
 import logging
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -310,17 +309,6 @@ def test_holding_out_one_item_trains_on_the_second_last_and_keeps_the_last_epoch
     record = said()
     assert record["best_epoch"] == record["anchor_epoch"] == 3 and "ndcg@3" not in record
     assert set(record["history"][0]) == {"epoch", "loss"} and (tmp_path / "output" / "train_ncf.png").stat().st_size
-
-
-def test_steps_get_about_as_many_groups_of_each_rank_and_some_get_none():
-    """Few interactions in many steps, which two ranks number each for itself."""
-    for rank, counts in enumerate(([0, 1, 0, 1, 0, 1], [1, 1, 2, 1, 1, 2])):
-        trainer = Trainer.__new__(Trainer)
-        trainer.dataset, trainer.groups, trainer.steps = SimpleNamespace(num_interactions=3 + 5 * rank), 9, 6
-        trainer.share = SimpleNamespace(rank=rank, each=lambda number: np.array([3, 8]))
-        trainer._share_out()
-        assert trainer.counts.tolist() == counts and trainer.all_counts.tolist() == [1, 2, 2, 2, 1, 3]
-        assert trainer.groups == 2
 
 
 def test_a_warm_start_goes_on_from_the_model_without_a_warm_up(cpu, ratings, settings, monkeypatch):

@@ -6,7 +6,8 @@ dense weights are summed over the ranks, so that these stay the same everywhere:
 """
 from mindspore import ops
 
-from .steps import TrainSteps
+from ..common.errors import InputError
+from ..training.steps import TrainSteps
 
 
 class SharedSteps(TrainSteps):
@@ -16,7 +17,10 @@ class SharedSteps(TrainSteps):
     bytes_sent: by a rank in a step.
     """
 
-    def __init__(self, net, groups, config, update):
+    def __init__(self, net, groups, config, update, propagation=None):
+        if propagation is not None:
+            raise InputError(f"--model {config.model}: trains every row on the data of all users, so that it is for one "
+                             "process; give --ranks 1")
         super().__init__(net, groups, config, update)
         self.width, self.samples = 1 + config.num_neg, groups * (1 + config.num_neg)
         self.sum, self.each, self.depend = ops.AllReduce(), ops.AllGather(), ops.Depend()
