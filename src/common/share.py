@@ -11,8 +11,7 @@ from contextvars import ContextVar
 import numpy as np
 
 DRAWN_TOGETHER = 1 << 16  # interactions whose negatives one generator draws: results depend on no chunk_size, no ranks
-_WORDS = 1 << 10  # least numbers of one exchange, which has a power of two, so that few graphs are compiled
-_MOST = 1 << 20
+_MOST = 1 << 20  # rows of a table at a time
 
 
 def by_length(length: np.ndarray) -> np.ndarray:
@@ -35,9 +34,8 @@ class Share:
 
     rank, size: this process, from 0, and how many there are.
     who: what a stat_utils.generator is given to be none of the others'.
-    splits: whether some blocks, see `blocks`, have users of several ranks, which then draw their negatives together.
     """
-    rank, size, who, splits = 0, 1, (), False
+    rank, size, who = 0, 1, ()
 
     def each(self, values: np.ndarray) -> np.ndarray:
         """(size, ...) what every rank has said."""
@@ -73,10 +71,7 @@ class Share:
         return self
 
     def together(self, pairs: Callable, draw: Callable) -> dict[int, np.ndarray]:
-        """By number of a block (n, ...) of what `draw(number, users, pairs)` draws for these interactions, of shared blocks.
-
-        `pairs`: a function to the stat_utils.PairSet of its users.
-        """
+        """By number of the blocks that ranks share (n, ...) own parts of `draw(number, users, pairs)`, of pairs() of all."""
         return {}
 
     def part(self, length: np.ndarray) -> Share:
@@ -116,14 +111,6 @@ class Share:
         """(n,) int, among all, each `place` in the histories that there are if nothing is left out; None for the same."""
         return place
 
-    def drawn(self, rng: np.random.Generator, interactions: int) -> np.ndarray:
-        """(n,) float64, the own part of numbers in [0, 1) that are drawn for all interactions."""
-        return rng.random(interactions)
-
-    def shuffled(self, rng: np.random.Generator, interactions: int) -> np.ndarray:
-        """(n,) int, the place of each own interaction in a random order of all."""
-        return inverse(rng.permutation(interactions))
-
     def blocks(self, length: np.ndarray) -> list[tuple[int, np.ndarray]]:
         """Number and users of each block whose negatives one generator draws; `length` (own users,)."""
         return list(enumerate(cut(by_length(length), length, DRAWN_TOGETHER)))
@@ -146,10 +133,3 @@ def being(share: Share) -> Iterator[Share]:
         yield share
     finally:
         _here.reset(before)
-
-
-def inverse(order: np.ndarray) -> np.ndarray:
-    """(n,) int64, the place of each number in a permutation."""
-    place = np.empty(len(order), np.int64)
-    place[order] = np.arange(len(order))
-    return place

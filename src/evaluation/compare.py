@@ -1,6 +1,7 @@
 """Which evaluations may be compared, the table that compares them, and who gains and who pays between two models."""
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 
@@ -43,7 +44,12 @@ def _differences(a, b, but=()):
     """In what two dicts differ, in words; of digests only that they do."""
     return ", ".join(f"other {key.split('_')[0]}" if key == "code" or key.endswith("_sha256") else
                      f"{key} {a.get(key)} against {b.get(key)}"
-                     for key in {**a, **b} if key not in but and a.get(key) != b.get(key))
+                     for key in {**a, **b} if key not in but and not _same(a.get(key), b.get(key)))
+
+
+def _same(a, b):
+    """Whether two values agree but for the order in which they were added up."""
+    return a == b or isinstance(a, float) and isinstance(b, float) and math.isclose(a, b, rel_tol=1e-12)
 
 
 def made_otherwise(plain: dict, masked: dict) -> str:

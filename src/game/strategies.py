@@ -97,7 +97,8 @@ class Strategies:
         selections, found = [np.ones(len(expected), bool)], [expected]
         for number in range(1, most):
             if config.anchor_placing == "binomial":
-                selection = dataset.share.drawn(generator(config.seed, "anchor", number), len(expected)) < config.prior
+                drawn = generator(config.seed, "anchor", number).random(dataset.all_interactions)
+                selection = drawn[dataset.share.positions(len(expected))] < config.prior
             else:
                 selection = self.play(found, budget, weight, selections)[0]
             if not here().total((selection & ~dataset.yardstick).sum()):
@@ -150,7 +151,11 @@ def ifrqe(strategies: Strategies, budget: float, weight: float | None, anchors: 
 
 def at_random(strategies: Strategies) -> np.ndarray:
     dataset = strategies.problem.dataset
-    return dataset.share.shuffled(generator(strategies.config.seed, "random disclosure"), dataset.num_interactions)
+    order = np.arange(dataset.all_interactions, dtype=np.int32)
+    generator(strategies.config.seed, "random disclosure").shuffle(order)
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order), dtype=np.int32)
+    return place[dataset.share.positions(dataset.num_interactions)]
 
 
 def latest(strategies: Strategies) -> np.ndarray:

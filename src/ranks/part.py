@@ -9,10 +9,10 @@ import copy
 import numpy as np
 
 from ..common.errors import InputError
-from ..common.share import DRAWN_TOGETHER, Share, by_length, cut, inverse
+from ..common.share import DRAWN_TOGETHER, Share, by_length, cut
+from ..stat_utils import parts, spans
 
 FEW = 4  # blocks a rank, below which blocks are shared out
-_ROWS = 1 << 18  # of a table that ranks put together at a time
 
 
 def owners(length: np.ndarray, ranks: int) -> np.ndarray:
@@ -63,16 +63,14 @@ class Part(Share):
         share = copy.copy(self)
         share.length, share.whole = self.of_all(length), self
         share.all_blocks = list(cut(by_length(share.length), share.length, DRAWN_TOGETHER))
-        share.own_blocks = [(k, own[own >= 0]) for k, own in enumerate(self.place[users] for users in share.all_blocks)]
-        cuts = [0 < len(own) < len(share.all_blocks[k]) for k, own in share.own_blocks]
-        share.splits = bool(self.either(np.array(cuts, bool)).any())
+        share.splits = any((self.owner[users] != self.owner[users[0]]).any() for users in share.all_blocks)
         return share
 
     def part(self, length):
         if np.array_equal(lengths := self.of_all(length), self.length):
             return self
         share = copy.copy(self)
-        share.length, share.own_blocks, share.splits = lengths, None, False
+        share.length, share.all_blocks, share.splits = lengths, None, False
         return share
 
     def each(self, values):
@@ -112,22 +110,16 @@ class Part(Share):
 
     def rows(self, user, columns):
         length = self.of_all(np.bincount(user, minlength=len(self.users)))
-        ends = np.append(0, np.cumsum(length))
-        start = 0
-        while start < len(length):
-            end = max(start + 1, int(np.searchsorted(ends, ends[start] + _ROWS, "right")) - 1)
-            owner = np.repeat(self.owner[start:end], length[start:end])
-            mine = slice(*np.searchsorted(user, np.searchsorted(self.users, (start, end))))
-            users = np.repeat(np.arange(start, end), length[start:end])
-            yield users, {name: self._in_order(values, owner) for name, values in columns(mine).items()}
-            start = end
+        for some in spans(length):
+            users = np.repeat(np.arange(some.start, some.stop), length[some])
+            mine = slice(*np.searchsorted(user, np.searchsorted(self.users, (some.start, some.stop))))
+            yield users, {name: self._in_order(values, self.owner[users]) for name, values in columns(mine).items()}
 
     def together(self, pairs, draw):
-        drawn, of_all = {}, self.pairs(pairs()) if self.splits else None
-        for number, users in enumerate(self.all_blocks if self.splits else ()):
-            users = np.repeat(users, self.length[users])
-            drawn[number] = draw(number, users, of_all)[self.place[users] >= 0]
-        return drawn
+        if not self.splits:
+            return {}
+        of_all, blocks = self.pairs(pairs()), (np.repeat(users, self.length[users]) for users in self.all_blocks)
+        return {number: draw(number, users, of_all)[self.place[users] >= 0] for number, users in enumerate(blocks)}
 
     def spread(self, steps, groups, interactions):
         starts = np.arange(steps + 1) * self.each(interactions)[:, None] // steps
@@ -135,16 +127,8 @@ class Part(Share):
         return starts[self.rank], counts.sum(0), int(counts.max())
 
     def places(self, place):
-        all_of_mine = self.whole.positions(0)
-        return all_of_mine if place is None else all_of_mine[place]
-
-    def drawn(self, rng, interactions):
-        places, found = self.positions(interactions), []
-        for end in range(_ROWS, int(self.length.sum()) + _ROWS, _ROWS):
-            numbers = rng.random(_ROWS)  # what is drawn beyond the last is of no use
-            own = places[slice(*np.searchsorted(places, (end - _ROWS, end)))]
-            found.append(numbers[own - (end - _ROWS)])
-        return np.concatenate([np.zeros(0), *found])
+        found = self.whole.positions(0)
+        return found if place is None else found[place]
 
     def positions(self, interactions):
         first, length = np.cumsum(self.length, dtype=np.int64) - self.length, self.length[self.users]
@@ -153,24 +137,14 @@ class Part(Share):
         found += np.arange(len(found), dtype=kind)
         return found
 
-    def shuffled(self, rng, interactions):
-        places = self.positions(interactions)
-        return inverse(rng.permutation(int(self.length.sum())))[places]
-
     def blocks(self, length):
-        """As everyone's blocks are cut; of a part of the interactions, blocks of this rank's own."""
-        if self.own_blocks is None:
+        if self.all_blocks is None:  # of a part of the interactions they are its own
             return [(k * self.size + self.rank, users) for k, users in super().blocks(length)]
-        return self.own_blocks
+        return [(k, own[own >= 0]) for k, own in enumerate(self.place[users] for users in self.all_blocks)]
 
 
 class SharedPairs:
-    """The pairs of all ranks as a stat_utils.PairSet: each rank answers for its own users, and all ask together.
-
-    Args:
-        own: PairSet of a rank's own users.
-        share: of it.
-    """
+    """The pairs of all ranks as a stat_utils.PairSet, of each its own users' PairSet `own`: all ask together."""
 
     def __init__(self, own, share: Part):
         self.own, self.share, self.num_users, self.num_items = own, share, len(share.owner), own.num_items
@@ -179,8 +153,8 @@ class SharedPairs:
     def contains(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """See PairSet.contains; the users are places among all."""
         users, items = np.broadcast_arrays(users, items)
-        place = self.share.place[users.ravel()]
-        mine = np.flatnonzero(place >= 0)
-        found = np.zeros(users.size, bool)
-        found[mine] = self.own.contains(place[mine], items.ravel()[mine])
-        return self.share.either(found).reshape(users.shape)
+        found = np.zeros(users.shape, bool)
+        for part in parts(len(users), 1 << 16):
+            mine = (place := self.share.place[users[part]]) >= 0
+            found[part][mine] = self.own.contains(place[mine], items[part][mine])
+        return self.share.either(found)

@@ -10,9 +10,9 @@ from mindspore import Tensor
 from ..candidates import training_groups
 from ..common.share import here
 from ..common.terminal import progress
-from ..ranks.steps import SharedSteps
 from ..stat_utils import generator
 from .compiled import CompiledSteps, program
+from .shared_steps import SharedSteps
 from .steps import TrainSteps
 
 DIVERGED = 2 * np.log(2)  # mean loss, in nats: twice that of a model that gives every item the probability 1/2
@@ -176,7 +176,7 @@ class Trainer:
         correction = np.sqrt(1 - self.config.beta2 ** (at + 1)) / (1 - self.config.beta1 ** (at + 1))
         rates = (self.rates[np.minimum(at, len(self.rates) - 1)] * correction).astype(np.float32)
         width, now = 1 + self.config.num_neg, np.arange(first_step, first_step + steps) % self.steps
-        self.share.each(0)  # MindSpore's exchanges give up if a rank comes half a minute late
+        here().each(0)  # MindSpore's exchanges give up if a rank comes half a minute late
         own, everyone = self.counts[now], np.maximum(self.all_counts[now], 1)  # of a small batch a step may have none
         if self.compiled:
             return float(here().total(self.compiled(users, items, own, everyone * width, rates[:steps])))

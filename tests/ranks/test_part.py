@@ -5,7 +5,7 @@ from src.common.errors import InputError
 from src.common.share import WHOLE, cut
 from src.ranks import part as module
 from src.ranks.part import Part, owners
-from src.stat_utils import PairSet, generator
+from src.stat_utils import PairSet
 from tests.ranks import in_threads
 
 LENGTH = np.array([3, 0, 5, 2, 4, 1])
@@ -53,7 +53,7 @@ def test_what_ranks_say_is_put_together_in_the_order_of_ranks_and_of_users(monke
 
 
 def test_a_table_comes_in_parts_in_the_order_of_users(monkeypatch):
-    monkeypatch.setattr(module, "_ROWS", 6)
+    monkeypatch.setattr("src.stat_utils.BLOCK", 6)
     table = {"number": np.arange(15), "flag": PLACE % 2 == 0}
 
     def work(share):
@@ -82,12 +82,9 @@ def test_pairs_are_those_of_all(monkeypatch):
         assert found.tolist() == whole.contains(np.arange(6)[:, None], np.arange(4)).tolist()
 
 
-def test_what_one_process_draws_is_what_ranks_draw(monkeypatch):
-    one = WHOLE.shuffled(generator(4, "y"), 15), WHOLE.positions(15)
-    found = shares(monkeypatch, lambda share: (share.shuffled(generator(4, "y"), 0), share.positions(0)))
-    for rank, parts in enumerate(found):
-        for whole, part in zip(one, parts):
-            assert part.tolist() == whole[OWNER[PLACE] == rank].tolist()
+def test_a_rank_knows_the_places_of_its_own_interactions(monkeypatch):
+    for rank, found in enumerate(shares(monkeypatch, lambda share: share.positions(0))):
+        assert found.tolist() == np.flatnonzero(OWNER[PLACE] == rank).tolist()
 
 
 def test_the_share_of_a_part_of_the_interactions_has_its_own_places_and_blocks(monkeypatch):
@@ -95,7 +92,7 @@ def test_the_share_of_a_part_of_the_interactions_has_its_own_places_and_blocks(m
 
     def work(share):
         part = share.part(share.own(kept))
-        assert share.part(share.own(LENGTH)) is share and share.splits and not part.splits
+        assert share.part(share.own(LENGTH)) is share
         return part.positions(0), part.blocks(share.own(kept)), share.blocks(share.own(LENGTH))
     first, second = shares(monkeypatch, work)
     assert first[0].tolist() == [0, 1, 7, 8] and second[0].tolist() == [2, 3, 4, 5, 6]

@@ -7,7 +7,7 @@ dense weights are summed over the ranks, so that these stay the same everywhere:
 from mindspore import ops
 
 from ..common.errors import InputError
-from ..training.steps import TrainSteps
+from .steps import TrainSteps
 
 
 class SharedSteps(TrainSteps):
