@@ -2,28 +2,31 @@
 
 Started by scripts/run_benchmark.sh. The variables TORCH_PYTHON and JAX_PYTHON name their interpreters, else it is this one.
 """
+import json
 import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import mindspore as ms
 import numpy as np
+from mindspore import Tensor, nn, ops
 
 from src.common.errors import InputError
 from src.common.files import read_json, write_json
 from src.common.machine import hardware
 from src.common.stage import main
-from src.config import load_config
-from src.constants import train_file
+from src.config import Config, load_config
 from src.dataset import load_dataset
 from src.device_adapter import set_device
 from src.network import build
+from src.ranks.rank import FOLDER, serve
+from src.ranks.start import start
 from src.training.trainer import Trainer
 
-from .scaling import TRAIN, measured
-
 RUNS = 5  # of each side, in turn
+ANSWER, SUMS = "benchmark_ranks.json", 50  # under output_path: what two ranks have measured; AllReduces in a run
 OTHERS = {"torch": "PyTorch", "jax": "JAX"}
 
 
@@ -84,14 +87,42 @@ def compare(dataset, config, device):
     return ours, {name: (side.version, ms) for (name, side), ms in zip(there.items(), others)}
 
 
-def in_two_ranks(recipe, folder):
-    """Ms per step of a training by two ranks on this machine, drawing included, and the bytes that each sends in a step."""
-    flags = (*sys.argv[1:], "--flags_of", "run_benchmark,run_train", "--recipe", recipe, "--min_steps", 0, "--ranks", 2,
-             "--overwrite", "--train_epochs", 3, "--output_path", folder, "--checkpoint_path", folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    measured((TRAIN, *flags), folder / "log")
-    found = read_json(folder / train_file("NCF"), "run the benchmark anew")
-    return found["ms_per_step"], found["bytes_per_step"]
+def in_two_ranks(config):
+    """Of two ranks on this machine: ms per step, bytes that each tells the other in one, ms of an AllReduce of as many."""
+    config = config.replace(ranks=2)
+    start(config, f"{__package__}.benchmark", "", json.dumps(config.as_dict()))
+    answer = Path(config.output_path) / ANSWER
+    found = read_json(answer, "run the benchmark anew")
+    answer.unlink()
+    return found["ms"], found["bytes"], found["all_reduce"]
+
+
+class Sums(nn.Cell):
+    """As many sums over the ranks as are asked for, in one graph call."""
+
+    def __init__(self):
+        super().__init__()
+        self.sum = ops.AllReduce()
+
+    def construct(self, x, k, number):
+        while k < number:
+            x = self.sum(x)
+            k += 1
+        return x
+
+
+def steps_in_rank(config):
+    """What each rank does of `in_two_ranks`."""
+    steps, sums = Steps(load_dataset(config), config, set_device(config)), Sums()
+    sent, spent = steps.trainer.bytes_sent, []
+    numbers = Tensor(np.zeros(sent // 4, np.float32))
+    for _ in range(1 + RUNS):
+        begin = time.perf_counter()
+        sums(numbers, Tensor(0, ms.int32), Tensor(SUMS, ms.int32)).asnumpy()
+        spent.append(1e3 * (time.perf_counter() - begin) / SUMS)
+    found = {"ms": float(np.median([steps.ms_per_step() for _ in range(RUNS)])), "bytes": sent,
+             "all_reduce": float(np.median(spent[1:]))}  # the first compiles
+    write_json(Path(config.output_path) / ANSWER, found)
 
 
 def of_recipe(recipe, dataset, config, device, show):
@@ -106,11 +137,12 @@ def of_recipe(recipe, dataset, config, device, show):
              f"{theirs:.3f}, ratio {ours / theirs:.2f}")
     if device == "CPU":  # else each rank would need an accelerator of its own
         steps = Steps(dataset, chosen.replace(compiled=False), device)
-        ms = float(np.median([steps.ms_per_step() for _ in range(RUNS)]))
-        show(f"{recipe}: the same by the graph", f"{recipe}_graph_ms_per_step", ms, f"{ms:.3f}")
-        ms, sent = in_two_ranks(recipe, Path(config.output_path) / "two_ranks")
-        show(f"{recipe}: the same in 2 ranks", f"{recipe}_ranks_ms_per_step", ms,
-             f"{ms:.3f}, each telling the other {sent:,} bytes")
+        graph = float(np.median([steps.ms_per_step() for _ in range(RUNS)]))
+        show(f"{recipe}: the same by the graph", f"{recipe}_graph_ms_per_step", graph, f"{graph:.3f}")
+        each, sent, alone = in_two_ranks(chosen)
+        show(f"{recipe}: the same in 2 ranks", f"{recipe}_ranks_ms_per_step", each,
+             f"{each:.3f}, each telling the other {sent:,} bytes")
+        show(f"{recipe}: an AllReduce of as many bytes", f"{recipe}_all_reduce_ms", alone, f"{alone:.3f}")
 
 
 def benchmark(config):
@@ -132,4 +164,6 @@ def benchmark(config):
 
 
 if __name__ == "__main__":
+    if FOLDER in os.environ:
+        serve(steps_in_rank, "run_benchmark", Config(json.loads(sys.argv[1])))
     main(benchmark, "run_benchmark", __doc__)
