@@ -104,7 +104,6 @@ static float *row_of(const Steps *s, float *sum, size_t k) {
     return sum + s->size + s->lazy + k * (s->f + s->h + s->lazy) + s->lazy;
 }
 static int *rows_of(const Steps *s, float *sum) { return (int *)(sum + s->size); }
-
 static void add_row(const Steps *s, int t, float *sum, int row, const float *from) {
     int at = row, *rows = rows_of(s, sum);
     if (s->lazy && ((at = s->place[t][row]) >= *rows || ((int *)row_of(s, sum, at))[-1] != row))

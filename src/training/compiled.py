@@ -51,11 +51,13 @@ def _full(width):
 class Exchanging(nn.Cell):
     """Steps of one of several processes in one graph call: C computes, and they tell each other what they found.
 
-    path: of the C library, which may go after the first call; told: numbers a step, which are added up unless `lazy`.
+    folder: for a file, may go after the first call; told: numbers that a rank tells, which are added up unless `lazy`.
     """
 
-    def __init__(self, path, told, lazy):
+    def __init__(self, folder, told, lazy):
         super().__init__()
+        path = folder / "compiled.so"
+        path.write_bytes(program().content)
         self.tell = ops.Custom(f"{path}:tell", lambda *_: [told], ms.int32 if lazy else ms.float32, "aot")
         self.take = ops.Custom(f"{path}:take", lambda *_: [1], ms.int32, "aot")
         self.of_all = ops.AllGather() if lazy else ops.AllReduce()
@@ -108,12 +110,8 @@ class CompiledSteps:
     def __call__(self, users, items, own, samples, rates):
         """Runs steps; returns the sum over them of the losses of this process's samples, each by the number of everyone's.
 
-        Args:
-            users: (s * g,) int32.
-            items: (s * g, 1 + num_neg) int32.
-            own: (s,), the groups of each step, g at most.
-            samples: (s,), of each step, of all processes.
-            rates: (s,) float32, see TrainSteps.
+        users (s * g,), items (s * g, 1 + num_neg); of each step (s,) own: the groups, g at most; samples: of all processes;
+        rates: see TrainSteps.
         """
         arrays = [*(np.ascontiguousarray(array, np.int32) for array in (self.widths, users, items, own, samples)), rates,
                   self.options]
@@ -126,16 +124,11 @@ class CompiledSteps:
         if self.processes == 1:
             program().run(words.ctypes, len(own))
         else:
-            self._exchanging(words, len(own))
+            with tempfile.TemporaryDirectory() as folder:
+                self.graph = self.graph or Exchanging(Path(folder), self.told, self.numbers[7])
+                self.graph(Tensor(words), Tensor([0], ms.int32), Tensor([len(own)], ms.int32)).asnumpy()
         for weights, places in zip(self.weights, self.places):
             for place, p in zip(places, weights):
                 p.asnumpy()[:] = place
         return float(loss[0])
 
-    def _exchanging(self, words, steps):
-        with tempfile.TemporaryDirectory() as folder:
-            if self.graph is None:
-                path = Path(folder) / "compiled.so"
-                path.write_bytes(program().content)
-                self.graph = Exchanging(path, self.told, self.numbers[7])
-            self.graph(Tensor(words), Tensor([0], ms.int32), Tensor([steps], ms.int32)).asnumpy()
