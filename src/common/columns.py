@@ -74,11 +74,11 @@ class Learned:
         return np.fromiter(map(self.known.__getitem__, texts), np.int32, len(texts))[place]
 
     def _check(self, new, texts, place):
-        for is_fault, why in _FAULTS[self.blank:] if new else ():
-            bad = np.array([text in new and bool(is_fault(new[text])) for text in texts])
-            if bad.any():
-                refuse_first(bad[place], self.name, lambda row: shown(texts[place[row]]), f"{self.what}{why}; {_MEND}",
-                             self.rows, self.row_name)
+        for is_fault, why in _FAULTS[self.blank:]:
+            if bad := {text for text, cleaned in new.items() if is_fault(cleaned)}:
+                bad = np.array([text in bad for text in texts])
+                refuse_first(bad[place], self.name, lambda row: shown(texts[place[row]]),
+                             f"{self.what}{why}; {_MEND}", self.rows, self.row_name)
 
     def _learn(self, new):
         for text, cleaned in new.items():

@@ -12,7 +12,7 @@ import pandas as pd
 from ..constants import GENRE, GENRES, ITEM, RATING, TIMESTAMP, TITLE, USER
 from .columns import BLANKS
 from .errors import InputError
-from .times import Moments
+from .times import moments
 
 logger = logging.getLogger("ifrqe")
 
@@ -32,6 +32,7 @@ SYNONYMS = {
 }
 _IN_MOVIES = {**SYNONYMS, ITEM: (*SYNONYMS[ITEM], "id")}  # in a list of items their id may be called just that
 _NO_TIME = re.compile(r".*(id|idx|no|nr|num|number|code|key|price|amount|count|session|order|invoice|phone|views)s?")
+_DIGIT = re.compile(r"\d")  # which no name of a column of ids has
 _QUOTES = "\"'`\u00b4\u2018\u2019\u201c\u201d"
 
 
@@ -49,7 +50,7 @@ class Header:
         movies: whether it is a list of items.
 
     found: our names of the columns that are of use, by their place.
-    asked: places of other columns that may hold the times.
+    columns: of every column that name, or "#" and its place.
 
     Raises:
         InputError: a column is there twice, a needed one is not there, or another one is to be refused.
@@ -58,24 +59,18 @@ class Header:
     def __init__(self, names: list[str], known: list[str], name: str | Path, needed: list[str] = (), extra: str = "named",
                  movies: bool = False):
         self.name, self.names, self.words = name, names, list(map(_plain_name, names))
-        self.shown = [column.strip() for column in names]
-        self.extra, synonyms, self.found = extra, _IN_MOVIES if movies else SYNONYMS, {}
+        self.shown, self.found = [column.strip() for column in names], {}
         for column in known:
-            self._find(column, synonyms)
-        missing = [column for column in needed if column not in self.found.values()]
-        if missing:
+            self._find(column, _IN_MOVIES if movies else SYNONYMS)
+        if missing := [column for column in needed if column not in self.found.values()]:
             raise InputError(f"{name}: has no column {', '.join(missing)} (columns: {', '.join(self.shown)}); the columns "
                              f"are {', '.join(known)}")
-        self.others = [k for k, word in enumerate(self.words) if k not in self.found and word]
-        if self.others and extra == "refused":
-            raise InputError(f"{name}: has a column {self.shown[self.others[0]]!r}; the columns are {', '.join(known)}")
-        self.own = next((k for k, column in self.found.items() if column == TIMESTAMP), None)
-        certain = TIMESTAMP not in known or self.own is not None and self.words[self.own] == TIMESTAMP
-        self.moments = {} if certain else {k: Moments() for k in range(len(names)) if k == self.own or k not in self.found}
-
-    @property
-    def asked(self) -> list[int]:
-        return [k for k, moments in self.moments.items() if moments.ways != {} and k != self.own]
+        self.columns, self.timed = [self.found.get(k, f"#{k}") for k in range(len(names))], TIMESTAMP in known
+        others = [self.shown[k] for k, word in enumerate(self.words) if k not in self.found and word]
+        if others and extra == "refused":
+            raise InputError(f"{name}: has a column {others[0]!r}; the columns are {', '.join(known)}")
+        if others and extra == "named":
+            logger.info("%s: not used: the %s %s", name, "columns" if len(others) > 1 else "column", ", ".join(others))
 
     def _find(self, column, synonyms):
         names = synonyms.get(column, (_plain_name(column),))
@@ -90,40 +85,33 @@ class Header:
             raise InputError(f"{self.name}: has the column {column} twice ({named}); remove or rename one")
         self.found[best] = column
 
-    def look_at(self, part: pd.DataFrame) -> pd.DataFrame:
-        """The columns of use of the next rows, which have our names, those of other columns "#" and their place.
-
-        Raises:
-            InputError: a row names the columns again, as in files that were joined.
-        """
-        for k, moments in self.moments.items():
-            if (column := self.found.get(k, f"#{k}")) in part:
-                moments.add(part[column])
+    def of_use(self, part: pd.DataFrame) -> pd.DataFrame:
+        """The columns of use; raises InputError if a row names the columns again, as in files that were joined."""
         part = part[list(self.found.values())]
         part.attrs["header"] = {column: self.names[k] for k, column in self.found.items()}
         again = np.full(len(part), {USER, ITEM} <= set(part))
-        for column in (USER, ITEM) if again.any() else ():
-            texts = part[column].cat.categories if part[column].dtype == "category" else ()
-            words = [_plain_name(text) in SYNONYMS[column] for text in texts]
+        for column in (USER, ITEM):
+            texts = part[column].cat.categories if again.any() and part[column].dtype == "category" else ()
+            words = [not _DIGIT.search(text) and _plain_name(text) in SYNONYMS[column] for text in texts]
             again &= np.array(words, bool)[part[column].cat.codes] if any(words) else False
         if again.any():
             raise InputError(f"{self.name}: row {part.index[again.argmax()] + 1} is the header once more; remove that row")
         return part
 
-    def finish(self) -> None:
-        """Says which columns are not used; raises InputError if one of them holds the times, and the timestamp none, or
-        whole days alone."""
-        finer = self.moments[self.own].finer if self.own in self.moments else None
-        for k, moments in self.moments.items() if not finer else ():
-            if k == self.own or _NO_TIME.fullmatch(self.words[k]) and not moments.text:
+    def refuse_other_times(self, part: pd.DataFrame) -> None:
+        """Raises InputError if in the first rows, which have all `columns`, another one holds times that are of use, and the
+        timestamp none, or whole days alone."""
+        own = next((k for k, column in self.found.items() if column == TIMESTAMP), None)
+        days = None if own is None else moments(part[TIMESTAMP])
+        if not self.timed or own is not None and (self.words[own] == TIMESTAMP or days is not None and (days % 1).any()):
+            return
+        for k, word in enumerate(self.words):
+            if k in self.found or _NO_TIME.fullmatch(word) and pd.api.types.is_numeric_dtype(part[f"#{k}"]):
                 continue
-            if (held := moments.finer) is not None and (finer is None or held):
-                more = "" if self.own is None else f" that tell more than {self.shown[self.own]}"
+            if (held := moments(part[f"#{k}"])) is not None and (days is None or (held % 1).any()):
+                more = "" if own is None else f" that tell more than {self.shown[own]}"
                 raise InputError(f"{self.name}: the column {self.shown[k]} holds times{more}, but is not called so; rename "
                                  f"the one that counts to {TIMESTAMP}, or remove it if it is about something else")
-        if self.others and self.extra == "named":
-            logger.info("%s: not used: the %s %s", self.name, "columns" if len(self.others) > 1 else "column",
-                        ", ".join(self.shown[k] for k in self.others))
 
 
 def _plain_name(name):

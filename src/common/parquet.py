@@ -1,6 +1,7 @@
 """Parquet files that other programs or this one wrote, read part by part."""
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from .header import Header
 from .stored import arrow
 from .terminal import progress
 
-_ROWS = 1 << 20
+_ROWS, _SOME = 1 << 20, 1 << 16  # in memory at a time; looked at for times that are not called so
 
 
 def parts_of(paths: list[Path], name: str | Path, known: list[str], needed: list[str] = (),
@@ -30,19 +31,25 @@ def parts_of(paths: list[Path], name: str | Path, known: list[str], needed: list
     for path, file in zip(paths, files):
         if odd := set(names) ^ set(file.schema_arrow.names):
             raise InputError(f"{path}: it and {paths[0].name} do not both have a column {min(odd)}; give files of a kind")
-    in_text = [column for path, file in zip(paths, files) for k, column in header.found.items()
-               if column in (USER, ITEM) and _is_text(pa, file.schema_arrow.field(names[k]), path)]
+    texts = [column for path, file in zip(paths, files) for k, column in header.found.items()
+             if column in (USER, ITEM) and _is_text(pa, file.schema_arrow.field(names[k]), path)]
     with progress(sum(file.metadata.num_rows for file in files), f"reading {Path(name).name}", "row") as bar:
+        for first in itertools.islice(_frames(pa, paths[0], files[0], _SOME, dict(zip(names, header.columns)), texts), 1):
+            header.refuse_other_times(first)
         for path, file in zip(paths, files):
-            read = {names[k]: column for k, column in [*header.found.items(), *((k, f"#{k}") for k in header.asked)]}
-            batches = file.iter_batches(_ROWS, columns=list(read))
-            while (batch := _readable(path, next, batches, None)) is not None:
-                part = {column: _readable(path, _column, pa, batch.column(place), column, column in in_text)
-                        for place, column in read.items()}
-                part = pd.DataFrame(part, pd.RangeIndex(rows, rows := rows + batch.num_rows), copy=False)
-                yield header.look_at(part)
+            for part in _frames(pa, path, file, _ROWS, {names[k]: column for k, column in header.found.items()}, texts):
+                part.index += rows
+                rows += len(part)
+                yield header.of_use(part)
                 bar.update(len(part))
-    header.finish()
+
+
+def _frames(pa, path, file, most, read, texts):
+    """At most so many rows of a file at a time, of the columns that `read` names; `texts` are ids that are text."""
+    batches = file.iter_batches(most, columns=list(read))
+    while (batch := _readable(path, next, batches, None)) is not None:
+        yield pd.DataFrame({column: _readable(path, _column, pa, batch.column(place), column, column in texts)
+                            for place, column in read.items()}, copy=False)
 
 
 def _readable(path, call, *arguments, **options):
@@ -57,28 +64,30 @@ def _readable(path, call, *arguments, **options):
 def _is_text(pa, field, path):
     """Whether a column of ids is one of text; raises InputError if it is neither that nor one of integers."""
     kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
-    if any(is_kind(kind) for is_kind in (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary)):
-        return True
-    if not pa.types.is_integer(kind):
+    if not _is_of_text(pa, kind) and not pa.types.is_integer(kind):
         raise InputError(f"{path}: its column {field.name} is of the type {kind}, which is none of ids; write it as "
                          "integers or as text")
-    return False
+    return _is_of_text(pa, kind)
 
 
-def _column(pa, values, column, in_text):
+def _is_of_text(pa, kind):
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_binary(kind)
+
+
+def _column(pa, values, column, is_text):
     """A column of a batch as pandas has it when it comes from text, but integers stay such."""
+    if pa.types.is_dictionary(values.type):
+        values = values.dictionary_decode()
     kind = values.type
-    if pa.types.is_dictionary(kind):
-        values, kind = values.dictionary_decode(), kind.value_type
-    if column in (USER, ITEM) and (in_text or values.null_count) or column == REASON:
+    if column in (USER, ITEM) and (is_text or values.null_count) or column == REASON:
         encoded = values.cast(pa.string()).fill_null("").dictionary_encode()
         return pd.Categorical.from_codes(encoded.indices.to_numpy(), encoded.dictionary.to_pylist())
-    if pa.types.is_temporal(kind):
-        return values.cast(pa.timestamp("ns")).to_numpy(zero_copy_only=False)
-    if pa.types.is_decimal(kind):
-        values = values.cast(pa.float64())
-    elif any(is_kind(kind) for is_kind in (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary)):
-        values = values.cast(pa.string()).fill_null("")
-    elif pa.types.is_nested(kind) or pa.types.is_null(kind):
+    if pa.types.is_nested(kind) or pa.types.is_null(kind):
         return np.full(len(values), "", object)
+    if pa.types.is_temporal(kind):
+        values = values.cast(pa.timestamp("ns"))
+    elif pa.types.is_decimal(kind):
+        values = values.cast(pa.float64())
+    elif _is_of_text(pa, kind):
+        values = values.cast(pa.string()).fill_null("")
     return values.to_numpy(zero_copy_only=False)

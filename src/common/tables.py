@@ -83,10 +83,10 @@ def parts_of(file: BinaryIO, size: int, name: str, known: list[str], needed: lis
         header = Header(names, known, name, needed, extra, movies)
         if sep == ",":
             options = {"skipinitialspace": True, **options}
-        for part in _parse(stream, name, sep=sep, header=0, encoding=encoding,
-                           names=[header.found.get(k, f"#{k}") for k in range(len(names))], **options):
-            yield header.look_at(part)
-        header.finish()
+        for part in _parse(stream, name, sep=sep, header=0, encoding=encoding, names=header.columns, **options):
+            if not part.index[:1].any():
+                header.refuse_other_times(part)
+            yield header.of_use(part)
 
 
 def parts_without_header(file: BinaryIO, size: int, name: str, **options) -> Iterator[pd.DataFrame]:

@@ -12,7 +12,6 @@ import pandas as pd
 
 from ..constants import TIMESTAMP
 from .columns import BLANKS, numbers, refuse_first, shown
-from .errors import InputError
 
 logger = logging.getLogger("ifrqe")
 
@@ -34,82 +33,68 @@ _MEND_TIME = "give seconds since 1970 or ISO dates such as 2024-05-31 18:30:00, 
 
 
 class Times:
-    """Times that come part by part, see `times`; what they are is settled when all are there.
+    """Times that come part by part, see `times`.
 
-    unit, kind: unit as `times` says it, and type of the numbers, from then on.
+    unit, kind: as `times` says it, and the type of the numbers, once they are settled.
     """
 
     def __init__(self, name: str | Path):
-        self.name, self.rows, self.first_row, self.kinds, self.whole = name, 0, "", set(), True
+        self.name, self.rows, self.example, self.kinds = name, 0, "", set()
         self.step = self.form = None  # place in UNITS that dates need; how dates are written as numbers
-        self.low, self.high, self.thousands = np.inf, -np.inf, True
-        self.levels, self.first = np.zeros(len(_ENDS) + 1, np.int64), {}  # numbers by size, and row and value of the first
 
     def add(self, values: pd.Series) -> np.ndarray:
-        """(n,) int64 or float64 of the next rows, which `times` makes of them; raises as `times` does."""
-        if not pd.api.types.is_numeric_dtype(values):
-            is_date = pd.api.types.is_datetime64_any_dtype(values)
-            values = values if is_date else values.astype(str).str.strip(BLANKS)
-            if is_date or values.str.fullmatch(_ISO).any():
-                return self._dates(values, is_date)
-        if self.step is not None:
-            return self._dates(values.astype(str), False)
-        found = numbers(values, self.name, TIMESTAMP, _MEND_TIME, self.rows)
-        self.first_row = self.first_row or str(values.iloc[0])
-        self.kinds.add(values.dtype.kind)
-        self.thousands = self.thousands and not (found % 1000).any()
-        self.whole &= found.dtype.kind == "i"
-        self._sizes(found)
-        self.rows += len(found)
-        return found
+        """(n,) int64 or float64 of the next rows, which `convert` takes; raises as `times` does."""
+        kind, first = values.dtype.kind if isinstance(values.dtype, np.dtype) else "O", self.rows
+        self.rows += len(values)
+        if kind not in "iufbM":
+            values = values.astype(str).str.strip(BLANKS)
+        if self.step is not None or kind == "M" or kind not in "iufb" and values.str.fullmatch(_ISO).any():
+            return self._dates(values, first)
+        self.example = self.example or str(values.iloc[0])
+        self.kinds.add(kind)
+        return numbers(values, self.name, TIMESTAMP, _MEND_TIME, first)
 
-    def _dates(self, values, is_date):
-        found = values.to_numpy("datetime64[ns]") if is_date else _read_iso(values)
-        bad, first, text = np.isnat(found), self.rows, lambda row: "" if is_date else values.iloc[row]
-        if self.rows and self.step is None:
-            bad, first, text = np.ones(1, bool), 0, lambda _: self.first_row
-        refuse_first(bad, self.name, lambda row: shown(text(row)), f"{TIMESTAMP}, where others have ISO dates; {_MEND_TIME}",
-                     first)
+    def _dates(self, values, first):
+        text = values.where(values.notna(), "").astype(str)
+        found = values.to_numpy("datetime64[ns]") if values.dtype.kind == "M" else _read_iso(text)
+        bad = np.isnat(found)
+        if first and self.step is None:
+            text, bad, first = pd.Series([self.example]), np.ones(1, bool), 0
+        refuse_first(bad, self.name, lambda row: shown(text.iloc[row]),
+                     f"{TIMESTAMP}, where others have ISO dates; {_MEND_TIME}", first)
         nanoseconds, self.step = found.astype(np.int64), self.step or 0
         while (nanoseconds % _STEPS[self.step]).any():
             self.step += 1
-        self.rows += len(found)
         return nanoseconds
 
-    def _sizes(self, found):
-        self.low, self.high = min(self.low, found.min()), max(self.high, found.max())
-        level = np.searchsorted(_ENDS, np.abs(found.astype(float)), side="right")  # 0: too small, 1: seconds, ...
-        count = np.bincount(level, minlength=len(self.levels))
-        self.levels += count
-        for k in np.flatnonzero(count):
-            row = (level == k).argmax()
-            self.first.setdefault(k, (self.rows + row, found[row]))
-
     def settle(self, parts: Iterable[np.ndarray]) -> None:
-        """Decides what all of them are; `parts` are what `add` has given."""
+        """Decides what all of them are; `parts` are what `add` has given, to be gone through several times."""
         self.kind = np.int64
         if self.step is not None:
             self.unit = list(UNITS)[self.step]
             return
-        self.form = _form(self.low, self.high)
-        if self.form and not all(_calendar(part, self.form) is not None for part in parts):
+        ends = [(part.min(), part.max()) for part in parts]
+        self.form = _form(min(low for low, _ in ends), max(high for _, high in ends))
+        if self.form and any(_calendar(part, self.form) is None for part in parts):
             self.form = None
-        self.unit = "seconds" if self.form else self._unit()
-        if not (self.form or self.whole):
+        if not self.form and any(part.dtype.kind == "f" for part in parts):
             self.kind = np.float64
-        if self.unit == "seconds" and not self.form and self.thousands and "f" in self.kinds and "O" not in self.kinds:
+        self.unit = "seconds" if self.form else ORDER if len(set(sum(ends, ()))) == 1 else self._unit(parts)
+
+    def _unit(self, parts):
+        """The unit of times since 1970 by their size; raises InputError if there are several."""
+        count = sum(np.bincount(_level(part), minlength=len(_ENDS) + 1) for part in parts)
+        present, words, first = np.flatnonzero(count[1:]) + 1, ["", *UNITS, "numbers too large for nanoseconds"], 0
+        for part in parts if len(present) > 1 else ():
+            refuse_first(_level(part) == present[1], self.name, part.__getitem__, f"{TIMESTAMP}, which looks like "
+                         f"{words[present[1]]}, but others look like {words[present[0]]}; {_MEND_TIME}", first)
+            first += len(part)
+        if not len(present) or present[0] > len(UNITS) or count[0] > self.rows / 2:
+            return ORDER
+        if present[0] == 1 and self.kinds in ({"f"}, {"f", "i"}) and not any((part % 1000).any() for part in parts):
             logger.warning("%s: all times are multiples of 1000 seconds, as if a spreadsheet had rounded them "
                            "(8.81251E+08); what came first may be lost", self.name)
-
-    def _unit(self):
-        """The unit of times since 1970 by their size; raises InputError if there are several."""
-        present, words = np.flatnonzero(self.levels[1:]) + 1, ["", *UNITS, "numbers too large for nanoseconds"]
-        if len(present) > 1:
-            row, value = self.first[present[1]]
-            raise InputError(f"{self.name}: row {row + 1} has {value} as {TIMESTAMP}, which looks like {words[present[1]]}, "
-                             f"but others look like {words[present[0]]}; {_MEND_TIME}")
-        few = self.levels[0] > self.rows / 2 or self.low == self.high
-        return ORDER if few or not len(present) or present[0] > len(UNITS) else words[present[0]]
+        return words[present[0]]
 
     def convert(self, part: np.ndarray) -> np.ndarray:
         """What `times` makes of what `add` has given."""
@@ -118,6 +103,11 @@ class Times:
         if self.form:
             return np.round(_calendar(part, self.form) * DAY).astype(np.int64)
         return part.astype(self.kind, copy=False)
+
+
+def _level(numbers):
+    """(n,) int, the place of the unit of each number by its size, from 1; 0 for those that are too small."""
+    return np.searchsorted(_ENDS, np.abs(numbers.astype(float)), side="right")
 
 
 def times(values: pd.Series, name: str | Path) -> tuple[np.ndarray, str]:
@@ -179,69 +169,30 @@ def _days(dates):
     return (dates - np.datetime64(0, "D")) / np.timedelta64(1, "D")
 
 
-class Moments:
-    """Whether a column that comes part by part holds times, whatever it is called.
+def moments(values: pd.Series) -> np.ndarray | None:
+    """(n,) float64 days since 1970 of a column that holds times, whatever it is called; None of one that holds none.
 
-    Times are dates, also such as 20240531, and numbers of days or of one of UNITS, from 1990 to next year, not all the same
-    and not so few different ones that they may be anything. A field may be empty, or a date in a form that `times` does not
-    read.
-
-    text: whether some part was no column of numbers.
+    Times are dates, also such as 20240531, and numbers of one of UNITS, from 1990 to next year, not all the same and not so
+    few different ones that they may be anything. NaN is an empty field, or a date in a form that `times` does not read.
     """
-
-    def __init__(self):
-        self.ways = None  # in which its values may be times: first and last day, and whether any is within a day
-        self.rows, self.different, self.gaps, self.text = 0, set(), False, False
-
-    def add(self, values: pd.Series) -> None:
-        """Looks at the next rows."""
-        if self.ways == {} or not len(values):
-            return
-        part = self._ways(values)
-        if self.ways is None:
-            self.ways = part
-        elif part is not None:
-            self.ways = {way: (min(own[0], part[way][0]), max(own[1], part[way][1]), own[2] or part[way][2])
-                         for way, own in self.ways.items() if way in part}
-        self.rows += len(values)
-
-    def _ways(self, values):
-        """What `ways` is of these rows; None of empty fields."""
-        if pd.api.types.is_datetime64_any_dtype(values):
-            self.text = True
-            return {"dates": self._reach(_days(values.to_numpy("datetime64[ns]")))}
-        found = values
-        if not pd.api.types.is_numeric_dtype(values):
-            self.text = True
-            for part in (values.head(100), values):  # most columns of text need no more than the first
-                text = part.astype(str).str.strip(BLANKS)
-                dates, found, there = text.str.fullmatch(_DATE), pd.to_numeric(text, errors="coerce"), text.ne("")
-                if not there.any() and self.ways is None or not dates[there].all() and found[there].isna().any():
-                    return {}
-            if dates.any() or not there.any():
-                return {"dates": self._reach(_days(_read_iso(text)))} if dates.any() else None
-        found = found.to_numpy(float)
-        if len(self.different) < 1000:
-            self.different.update(np.unique(found).tolist())
-        days = {form: _calendar(found, form) for form, one in _CALENDAR.items()
-                if 19 * one < np.nanmin(found) and np.nanmax(found) < 21 * one}
-        days.update({unit: found * (step / DAY) for unit, step in {**UNITS, "days": DAY}.items()})
-        reach = {way: self._reach(held) for way, held in days.items() if held is not None}
-        return {way: found for way, found in reach.items() if _in_our_days(*found[:2])}
-
-    def _reach(self, days):
-        self.gaps |= bool(np.isnan(days).any())
-        return np.nanmin(days, initial=np.inf), np.nanmax(days, initial=-np.inf), bool((days % 1 > 0).any())
-
-    @property
-    def finer(self) -> bool | None:
-        """Whether it tells more than days; None of a column that holds no times."""
-        for way, (low, high, within) in (self.ways or {}).items():
-            few = way != "dates" and within and len(self.different) < min(self.rows / 4, 1000)
-            if not few and (way == "dates" and low > high or low < high and _in_our_days(low, high)):
-                return within or self.gaps
-        return None
+    found, in_text = values, not pd.api.types.is_numeric_dtype(values)
+    if pd.api.types.is_datetime64_any_dtype(values):
+        return _days(values.to_numpy("datetime64[ns]"))
+    for part in (values.head(100), values) if in_text else ():  # most columns of text need no more than the first
+        text = part.astype(str).str.strip(BLANKS)
+        dates, found, there = text.str.fullmatch(_DATE), pd.to_numeric(text, errors="coerce"), text.ne("")
+        if not there.any() or not dates[there].all() and found[there].isna().any():
+            return None
+    if in_text and dates.any():
+        days = _days(_read_iso(text))
+        return days if np.isnan(days).all() or _in_our_days(days) else None
+    found = found.to_numpy(float)
+    form = _form(np.nanmin(found, initial=2 ** 62), np.nanmax(found, initial=0))
+    if (days := form and _calendar(found, form)) is None:
+        days = next((days for step in UNITS.values() if _in_our_days(days := found * (step / DAY))), found)
+    few = len(np.unique(found)) < min(len(found) / 4, 1000) and np.nanmax(days % 1) > 0
+    return None if few or not _in_our_days(days) else days
 
 
-def _in_our_days(low, high):
-    return _FIRST_DAY <= low and high < time.time() / DAY + 366
+def _in_our_days(days):
+    return _FIRST_DAY <= np.nanmin(days, initial=np.inf) < np.nanmax(days, initial=0) < time.time() / DAY + 366

@@ -26,17 +26,15 @@ def text_of(rows=ROWS, header="user_id,item_id,rating,timestamp"):
     return header + "\n" + "".join(",".join(map(str, row)) + "\n" for row in rows)
 
 
-@pytest.fixture(autouse=True)
-def in_parts(monkeypatch):
-    """The data stage reads two rows at a time, and sorts three."""
+@pytest.fixture(params=["zip", "hand"])
+def put(request, tmp_path, settings, caplog, monkeypatch):
+    """put(ratings, movies): the dataset `tiny` from these texts (or bytes), by one of the ways in; its settings.
+
+    The data stage reads two rows at a time, and sorts three.
+    """
+    caplog.set_level(logging.INFO, "ifrqe")
     monkeypatch.setattr(tables._parse, "__defaults__", (2,))
     monkeypatch.setattr(checks, "_BUCKET", 3)
-
-
-@pytest.fixture(params=["zip", "hand"])
-def put(request, tmp_path, settings, caplog):
-    """put(ratings, movies): the dataset `tiny` from these texts (or bytes), by one of the ways in; its settings."""
-    caplog.set_level(logging.INFO, "ifrqe")
 
     def make(ratings, movies=None):
         files = {name: content if isinstance(content, bytes) else content.encode() for name, content in
