@@ -93,7 +93,7 @@ def prepare(config: Config) -> None:
     ratings = Arranged(ratings, config.duplicates, config.min_ratings, config.max_ratings, record[TABLE] != "csv")
     _check_updates(folder, ratings, source["source"])
     _write(config, ratings, catalogue(ratings.item_ids, movies, source["source"], items), unwillingness, record)
-    users, items, unit = len(ratings.user_ids), len(ratings.item_ids), ratings.found.unit
+    users, items, unit = len(ratings.user_ids), len(ratings.item_ids), ratings.found.times.unit
     logger.info("%s: %s users, %s items, %s ratings (%.2f%% of all pairs), %s, written to %s", name, f"{users:,}",
                 f"{items:,}", f"{ratings.rows:,}", 100 * ratings.rows / users / items,
                 "without times: the order of the rows counts" if unit == ORDER else
@@ -179,10 +179,10 @@ def _write(config, ratings, movies, unwillingness, record):
         names = [*digests, *ARRAYS]
         if made:  # which may be edited
             record[_MADE] = digests.pop(stated)
-        digests.update(write_parts(files, ratings.user_ids, ratings.length, ratings.found.time_kind, ratings.arrays()))
+        digests.update(write_parts(files, ratings.user_ids, ratings.length, ratings.found.times.kind, ratings.arrays()))
         files.write_json(DATA, DATASET_FILE, {
             **record, "num_users": len(ratings.user_ids), "num_items": len(ratings.item_ids), "num_ratings": ratings.rows,
-            TIME_UNIT: ratings.found.unit, "files": names, READER: _reader(), TEXT_IDS: text_ids(
+            TIME_UNIT: ratings.found.times.unit, "files": names, READER: _reader(), TEXT_IDS: text_ids(
                 ratings.user_ids, ratings.item_ids), DIGESTS: digests, **head_of(read_requests(config))})
 
 

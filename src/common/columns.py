@@ -9,7 +9,6 @@ import logging
 import re
 import unicodedata
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -28,17 +27,6 @@ _WHOLE = re.compile(r"0|-?[1-9][0-9]*")
 PARTED = {"|": "bars", ";": "semicolons", ",": "commas"}
 
 _MEND = "correct the row or remove it"
-
-
-@dataclass
-class Ids:
-    """A column of ids.
-
-    unique: (k,) object array of different texts.
-    code: (n,) int, the place of each row's id in `unique`; -1 where there is none.
-    """
-    unique: np.ndarray
-    code: np.ndarray
 
 
 def refuse_first(bad, name, shown, what, first=0, row_name=None):
@@ -98,11 +86,22 @@ class Learned:
             logger.warning("%s: %s are written in more than one way (blanks around them, Unicode forms), e.g. %s; each is "
                            "taken for one", self.name, f"{more} {self.what}s", shown(self.twice))
 
+    @property
+    def texts(self) -> np.ndarray:
+        """(k,) ids as text by their codes."""
+        return np.array(list(map(str, self.unique)), object)
+
     def ids(self) -> tuple[np.ndarray, np.ndarray]:
-        """(k,) ids in ascending order, int64 if all are whole numbers; and (k,) int32, the place of each code among them."""
+        """(k,) ids in ascending order, int64 if all are whole numbers; and (k,) int32, the place of each code among them.
+
+        Logs why they are text where nearly all look like whole numbers, which order and merge otherwise.
+        """
         self.say()
-        texts = np.array(list(map(str, self.unique)), object)
-        say_what_ids_are(texts, self.name, self.what)
+        texts = self.texts
+        odd = [text for text in texts if not _WHOLE.fullmatch(text)]
+        if 0 < len(odd) <= len(texts) // 10:
+            logger.warning("%s: %ss are text, not numbers, since %s of %s are no whole numbers, e.g. %r", self.name,
+                           self.what, f"{len(odd):,}", f"{len(texts):,}", odd[0])
         whole = whole_numbers(texts)
         ids = texts if whole is None else whole
         order = np.argsort(ids, kind="stable")
@@ -112,8 +111,8 @@ class Learned:
 
 
 def clean_ids(column: pd.Series, name: str | Path, what: str, row_name: Callable[[int], str] | None = None,
-              blank: bool = False) -> Ids:
-    """The ids of a column (text, or categories of text), without blanks around them and in one Unicode form.
+              blank: bool = False) -> np.ndarray:
+    """(n,) ids of a column (text, or categories of text), without blanks around them and in one Unicode form.
 
     Args:
         name, what: of the file and of the column, for messages.
@@ -127,11 +126,7 @@ def clean_ids(column: pd.Series, name: str | Path, what: str, row_name: Callable
     learned = Learned(name, what, row_name, blank)
     code = learned.add(column)
     learned.say()
-    unique, place = np.unique(np.array(list(map(str, learned.unique)), object), return_inverse=True)
-    code = place[code]
-    if blank and len(unique) and unique[0] == "":
-        unique, code = unique[1:], code - 1
-    return Ids(unique, code)
+    return learned.texts[code]
 
 
 def clean_text(text: object) -> str:
@@ -184,14 +179,6 @@ def finder(ids: np.ndarray) -> Callable[[pd.Series], np.ndarray]:
             return whole.get_indexer(column)
         return text.get_indexer(column.cat.categories)[column.cat.codes]
     return find
-
-
-def say_what_ids_are(unique: np.ndarray, name: str, what: str) -> None:
-    """Logs why a column of ids is text where nearly all look like whole numbers, which order and merge otherwise."""
-    odd = [text for text in unique if not _WHOLE.fullmatch(text)]
-    if 0 < len(odd) <= len(unique) // 10:
-        logger.warning("%s: %ss are text, not numbers, since %s of %s are no whole numbers, e.g. %r", name, what,
-                       f"{len(odd):,}", f"{len(unique):,}", odd[0])
 
 
 def numbers(values: pd.Series, name: str | Path, what: str, remedy: str = _MEND, first: int = 0) -> np.ndarray:

@@ -52,11 +52,7 @@ def read_stream(file: BinaryIO, size: int, name: str, known: list[str], needed: 
 
 def _whole(parts):
     parts = list(parts)
-    if len(parts) == 1:
-        return parts[0]
-    table = pd.concat(parts)
-    table.attrs = parts[0].attrs
-    return table
+    return parts[0] if len(parts) == 1 else pd.concat(parts)
 
 
 def parts_of(file: BinaryIO, size: int, name: str, known: list[str], needed: list[str] = (), sep: str = ",",
@@ -76,7 +72,7 @@ def parts_of(file: BinaryIO, size: int, name: str, known: list[str], needed: lis
         which rows they are.
 
     Raises:
-        InputError: it is no such table; or, at the end, a timestamp is of use and stands under another name.
+        InputError: it is no such table, or a timestamp is of use and stands under another name.
     """
     with _readable(file, size, name) as (stream, encoding):
         names = _header(stream, encoding, name, sep)
@@ -112,17 +108,15 @@ def short_line(path: str | Path) -> int | None:
 def _parse(source, name, most=1 << 20, **options):
     """Parts of at most so many rows that pandas.read_csv makes, taking nothing for a missing value."""
     options = {"dtype": _TYPES, "low_memory": False, "index_col": False, "na_filter": False, "iterator": True, **options}
-    head, read = source.peek(1 << 16), 0
-    line = max(1, len(head)) / (head.count(b"\n") + 1)
+    head = source.peek(1 << 16)
+    rows = most and min(most, _BYTES * (head.count(b"\n") + 1) // max(1, len(head)) + 1)
     reader = _in_one_line(name, pd.read_csv, source, **options)
     while True:
-        rows = most and int(min(max(_BYTES / line, 1000), most))
         try:
             table = _in_one_line(name, reader.get_chunk, rows)
         except StopIteration:
             return
         yield table
-        line, read = max(line, (source.raw.taken - read) / max(1, len(table))), source.raw.taken
 
 
 def _in_one_line(name, call, *arguments, **options):
@@ -156,7 +150,7 @@ class _Watched(io.RawIOBase):
 
     def __init__(self, file, name, bar, refuses_nul):
         self.file, self.name, self.bar, self.refuses_nul = file, name, bar, refuses_nul
-        self.lines, self.taken = 1, 0
+        self.lines = 1
 
     def readable(self):
         return True
@@ -171,7 +165,6 @@ class _Watched(io.RawIOBase):
             self.lines += content.count(b"\n")
         buffer[:len(content)] = content
         self.bar.update(len(content))
-        self.taken += len(content)
         return len(content)
 
 

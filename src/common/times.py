@@ -35,11 +35,12 @@ _MEND_TIME = "give seconds since 1970 or ISO dates such as 2024-05-31 18:30:00, 
 class Times:
     """Times that come part by part, see `times`.
 
-    unit, kind: as `times` says it, and the type of the numbers, once they are settled.
+    unit, kind: as `times` says it, and the type of the numbers, once they are settled; ORDER where none were added.
     """
 
     def __init__(self, name: str | Path):
         self.name, self.rows, self.example, self.kinds = name, 0, "", set()
+        self.kind, self.unit = np.int64, ORDER
         self.step = self.form = None  # place in UNITS that dates need; how dates are written as numbers
 
     def add(self, values: pd.Series) -> np.ndarray:
@@ -69,9 +70,9 @@ class Times:
 
     def settle(self, parts: Iterable[np.ndarray]) -> None:
         """Decides what all of them are; `parts` are what `add` has given, to be gone through several times."""
-        self.kind = np.int64
         if self.step is not None:
             self.unit = list(UNITS)[self.step]
+        if not self.rows or self.step is not None:
             return
         ends = [(part.min(), part.max()) for part in parts]
         self.form = _form(min(low for low, _ in ends), max(high for _, high in ends))

@@ -56,8 +56,7 @@ def read_arrivals(option: str, known: Interactions, config: Config, record: dict
     table = read_table(path, [USER, ITEM, TIMESTAMP, RATING, UNWILLINGNESS], [USER, ITEM])
     if not len(table):
         raise InputError(f"{path}: holds no interactions; give at least one")
-    ids = (clean_ids(table[column], path, column) for column in (USER, ITEM))
-    users, items = (found.unique[found.code] for found in ids)
+    users, items = (clean_ids(table[column], path, column) for column in (USER, ITEM))
     again = pd.DataFrame({USER: users, ITEM: items}).duplicated().to_numpy()
     refuse(again, path, "names its user and item once more; remove it")
     user, item = positions(known.user_ids, users), positions(known.item_ids, items)

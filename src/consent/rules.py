@@ -80,7 +80,7 @@ class Rules:
         for row, column, known in zip(names, (USER, ITEM), (data.share.ids(data.user_ids), data.item_ids)):
             if column in table:
                 ids = clean_ids(table[column], name, column, lambda row: f"line {line[row]}", blank=True)
-                row[:] = np.append(positions(known, ids.unique), ALL)[ids.code]
+                row[:] = np.where(ids == "", ALL, positions(known, ids))
             if column in needed:
                 refuse(row == ALL, name, f"no {column}; name it", line)
         own = np.append(np.full(len(data.share.ids(data.user_ids)), ELSEWHERE), [ALL, UNKNOWN])

@@ -111,14 +111,14 @@ def clean_movies(table: pd.DataFrame, name: str | Path, bars: bool = False, blan
     ids = clean_ids(table[ITEM], name, ITEM, blank=True)
     titles, genres = (table[c].astype(str).to_numpy() if c in table else np.full(len(table), "", object)
                       for c in (TITLE, GENRES))
-    there = ids.code >= 0
+    there = ids != ""
     lost = np.flatnonzero(~there & np.array([title.strip() != "" for title in titles], bool))
     if len(lost):
         logger.warning("%s: %s rows with a title have no %s and are left out, e.g. row %d", name, f"{len(lost):,}", ITEM,
                        lost[0] + 1)
     genres = ["|".join(filter(None, map(_clean_genre, parts))) for parts in _parted(genres[there], name, bars, blanks)]
     titles = [title if printable(title) else on_one_line(title) for title in titles[there]]
-    movies = pd.DataFrame({ITEM: ids.unique[ids.code[there]], TITLE: titles, GENRES: genres}, dtype=object)
+    movies = pd.DataFrame({ITEM: ids[there], TITLE: titles, GENRES: genres}, dtype=object)
     repeated = movies.duplicated(ITEM)
     if repeated.any():
         logger.warning("%s: %s rows repeat an item, e.g. %s; of each item the first row counts", name,

@@ -52,15 +52,14 @@ class Arranged:
             occurs[part[ITEM][keep]] = True
             if not by_time:
                 self._kept[part[ROW][keep]] = True
-            self.finer = self.finer or bool((part[TIMESTAMP][keep] % (DAY / UNITS.get(found.unit, 1))).any())
+            self.finer = self.finer or bool((part[TIMESTAMP][keep] % (DAY / UNITS.get(found.times.unit, 1))).any())
         self._say(repeated, duplicates)
         self._filter(length, at_least, at_most)
         self.item_ids, self._place = self.all_items[occurs], np.cumsum(occurs, dtype=np.int32) - 1
 
     def _dealt(self, columns):
         """A dict of Spools for each bucket, whole users in their order and rows of each in that of the source."""
-        length = np.zeros(len(self._user), np.int64)
-        length[self._user] = self.found.length
+        length = sum(np.bincount(self._user[user], minlength=len(self._user)) for user in self.found.spools[USER])
         bucket = ((np.cumsum(length) - length) // _BUCKET).astype(np.uint16)  # of each user
         buckets = [{column: Spool(self.found.folder) for column in columns} for _ in range(bucket[-1] + 1)]
         for part in self.found.parts():
@@ -128,7 +127,7 @@ class Arranged:
         for part in self._parts() if self.by_time else self._in_order():
             yield pd.DataFrame({USER: self.user_ids[part[USER]], ITEM: self.item_ids[part[ITEM]],
                                 RATING: part[RATING].astype(self.found.rating_kind),
-                                TIMESTAMP: part[TIMESTAMP].astype(self.found.time_kind)}, copy=False)
+                                TIMESTAMP: part[TIMESTAMP].astype(self.found.times.kind)}, copy=False)
 
     def _in_order(self):
         """Columns of the rows that are left as the source has them."""

@@ -173,7 +173,7 @@ def read_masked(config: Config, masked: bool) -> tuple[Interactions, Interaction
     tables = [_read(file) for file in (path, stored(path.with_name(HELD_OUT_FILE))) if file.is_file()]
     of, known = (source, [_read(source)]) if beside else (path, tables)
     ids = _ids(of, known, record)
-    trained, *held = _placed(ids, source, tables, known[0].unit)
+    trained, *held = _placed(ids, source, tables, known[0].times.unit)
     return trained, *(held or [ordered(trained.name, ids, np.zeros((3, 0), np.int32))]), record
 
 
@@ -191,7 +191,7 @@ def _by_hand(path, record):
     table = _read(path)
     if not table.rows:
         raise InputError(f"{path}: holds no ratings; {REMADE}")
-    return _placed(_ids(path, [table], record), path.with_name(MOVIES_FILE), [table], table.unit)[0]
+    return _placed(_ids(path, [table], record), path.with_name(MOVIES_FILE), [table], table.times.unit)[0]
 
 
 def _read(path):
@@ -209,13 +209,9 @@ def _read(path):
         raise InputError(f"{e} ({REMADE})") from e
 
 
-def _texts(learned):
-    return np.array(list(map(str, learned.unique)), object)
-
-
 def _ids(path, tables, record):
     """Original ids of the users that occur in tables, and of the items, those of the catalogue beside `path`, if any."""
-    users, items = (np.unique(np.concatenate([_texts(getattr(table, name)) for table in tables]))
+    users, items = (np.unique(np.concatenate([getattr(table, name).texts for table in tables]))
                     for name in ("users", "items"))
     catalogue, text = path.with_name(MOVIES_FILE), record.get(TEXT_IDS, [])
     items = read_movies(catalogue)[ITEM].to_numpy() if catalogue.exists() else items
@@ -228,13 +224,13 @@ def _placed(ids, source, tables, unit):
     for table in tables:
         place = []
         for column, known, learned in zip((USER, ITEM), ids, (table.users, table.items)):
-            place.append(columns.positions(known, texts := _texts(learned)).astype(np.int32))
+            place.append(columns.positions(known, texts := learned.texts).astype(np.int32))
             if (place[-1] < 0).any():
                 raise InputError(f"{source}: lacks {column} {texts[place[-1] < 0][0]} of {table.name}; add its row, remove "
                                  "a list of items that does not matter, or run preprocess.py anew if that is a mask")
         rows = [(place[0][part[USER]], place[1][part[ITEM]], part[TIMESTAMP]) for part in table.parts()]
         user, item, time = map(np.concatenate, zip(*rows)) if rows else np.zeros((3, 0), np.int32)
-        same = times.in_unit(time, table.unit, unit)  # of dates by hand some may be finer than others
+        same = times.in_unit(time, table.times.unit, unit)  # of dates by hand some may be finer than others
         found.append(ordered(table.name.parent.name, ids, (user, item, time if same is None else same)))
     key = np.concatenate([part.user.astype(np.int64) * len(ids[1]) + part.item for part in found])
     if len(np.unique(key)) < len(key):
