@@ -56,12 +56,11 @@ class Times:
         return numbers(values, self.name, TIMESTAMP, _MEND_TIME, first)
 
     def _dates(self, values, first):
-        text = values.where(values.notna(), "").astype(str)
-        found = values.to_numpy("datetime64[ns]") if values.dtype.kind == "M" else _read_iso(text)
-        bad = np.isnat(found)
+        found = values.to_numpy("datetime64[ns]") if values.dtype.kind == "M" else _read_iso(values.astype(str))
+        bad, text = np.isnat(found), values
         if first and self.step is None:
             text, bad, first = pd.Series([self.example]), np.ones(1, bool), 0
-        refuse_first(bad, self.name, lambda row: shown(text.iloc[row]),
+        refuse_first(bad, self.name, lambda row: shown("" if text.iloc[row] is pd.NaT else str(text.iloc[row])),
                      f"{TIMESTAMP}, where others have ISO dates; {_MEND_TIME}", first)
         nanoseconds, self.step = found.astype(np.int64), self.step or 0
         while (nanoseconds % _STEPS[self.step]).any():

@@ -169,7 +169,8 @@ def test_times_are_understood(put, stamp, seconds):
 
 
 @pytest.mark.parametrize("stamps, named", [
-    (["2001-01-01", "noon", "2001-01-03"], "row 2 has 'noon'"), (["2001-01-01", "2001-02-30", "2001-01-03"], "'2001-02-30'"),
+    ([5, 6, "2001-01-03"], "row 1 has '5'"), (["2001-01-01", "noon", "2001-01-03"], "row 2 has 'noon'"),
+    (["2001-01-01", "2001-02-30", "2001-01-03"], "'2001-02-30'"),
     (["1.2.2001", "2.2.2001", "3.2.2001"], "row 1 has '1.2.2001'"), ([10 ** 9, "nan", 10 ** 9], "row 2 has 'nan'"),
     ([1_000_000_000, 1_000_000_001_000, 1_000_000_002], "row 2 has 1000000001000"), ([10 ** 9, "", 10 ** 9], "has nothing")])
 def test_times_that_are_none_are_named_by_row(put, stamps, named):
