@@ -38,7 +38,7 @@ class Arranged:
         (self.all_users, self._user), (self.all_items, self._item) = found.users.ids(), found.items.ids()
         self._sorted = {column: Spool(found.folder) for column in (ITEM, TIMESTAMP, RATING if by_time else ROW)}
         self._kept, repeated = None if by_time else np.zeros(found.rows, bool), []
-        buckets = self._dealt({USER, *self._sorted, *[ROW] * (duplicates == "error")})
+        buckets = self._dealt((USER, *self._sorted))
         occurs, length = np.zeros(len(self.all_items), bool), np.zeros(len(self.all_users), np.int64)
         while buckets:
             part = {column: np.concatenate(list(spool)) for column, spool in buckets.pop(0).items()}
@@ -78,19 +78,18 @@ class Arranged:
         order = np.lexsort((part[TIMESTAMP], part[USER]))
         if duplicates == "error":
             again = pd.Series(key, copy=False).duplicated().to_numpy()
-            first = {column: part[column][again.argmax()] for column in (ROW, USER, ITEM)}
         else:
-            again, first = pd.Series(key[order], copy=False).duplicated(keep=duplicates).to_numpy(), {}
+            again = pd.Series(key[order], copy=False).duplicated(keep=duplicates).to_numpy()
             order = order[~again]
         if again.any():
-            repeated.append((int(again.sum()), first))
+            repeated.append((int(again.sum()), part[USER][again.argmax()], part[ITEM][again.argmax()]))
         return {column: values[order] for column, values in part.items()}
 
     def _say(self, repeated, duplicates):
-        number, name = sum(number for number, _ in repeated), self.found.name
+        number, name = sum(number for number, *_ in repeated), self.found.name
         if number and duplicates == "error":
-            first = min((first for _, first in repeated), key=lambda first: first[ROW])
-            pair = f"user {self.all_users[first[USER]]}, item {self.all_items[first[ITEM]]}"
+            _, user, item = repeated[0]
+            pair = f"user {self.all_users[user]}, item {self.all_items[item]}"
             raise InputError(f"{name}: {number} user-item pairs occur more than once, e.g. {pair}; choose which row counts "
                              "with --duplicates last or first")
         if number:
@@ -104,7 +103,7 @@ class Arranged:
         if not keep.all():
             logger.info("%s of %s users left out: fewer than %d ratings%s", f"{(~keep).sum():,}", f"{len(keep):,}", at_least,
                         f" or more than {at_most}" if at_most else "")
-        self.user_ids, self.length = self.all_users[keep], length[keep]
+        self.user_ids, self.length, self._left = self.all_users[keep], length[keep], np.cumsum(keep, dtype=np.int32) - 1
         self.rows = int(self.length.sum())
 
     def _parts(self):
@@ -131,10 +130,9 @@ class Arranged:
 
     def _in_order(self):
         """Columns of the rows that are left as the source has them."""
-        place = np.cumsum(np.isin(self.all_users, self.user_ids), dtype=np.int32) - 1
         for part in self.found.parts():
             part = {column: values[self._kept[part[ROW]]] for column, values in part.items()}
-            yield {**part, USER: place[self._user[part[USER]]], ITEM: self._place[self._item[part[ITEM]]]}
+            yield {**part, USER: self._left[self._user[part[USER]]], ITEM: self._place[self._item[part[ITEM]]]}
 
     def holds(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """(k,) bool, whether it has the pairs of ids, given as text."""
