@@ -34,7 +34,7 @@ def bring_inputs(config: Config, share: Part, local: int) -> None:
     places, say = _places(config), share.exchange.of_first
     told = {"settings": _settings(config), "dataset": record_of(folders_of(config)[DATA]).get(DIGESTS),
             "files": {name: (path.stat().st_size, digest(path)) for name, path in places.items()}} if share.first else None
-    told = json.loads(say(json.dumps(told).encode()))
+    told = json.loads(bytes(say(json.dumps(told).encode())))
     host, receives = share.rank // local, share.rank and share.rank % local == 0
     lacks = [receives and (name not in places or digest(places[name]) != sha) for name, (_, sha) in told["files"].items()]
     if receives:

@@ -46,7 +46,8 @@ def start(config: Config, *program: str) -> None:
         InputError: MindSpore has no launcher.
         ChildProcessError: no rank has started.
     """
-    if importlib.util.find_spec("mindspore.parallel.cluster") is None:
+    found = importlib.util.find_spec("mindspore")  # not that of a package within, for which it would be loaded
+    if found is None or not (Path(found.origin).parent / "parallel" / "cluster").is_dir():
         raise InputError(f"--ranks {config.ranks}: this version of MindSpore has no launcher; install 2.3 or later, or give "
                          "--ranks 1")
     folder = Path(config.output_path).resolve() / "ranks"  # for logs, which may hold what is personal
