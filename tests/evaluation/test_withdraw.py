@@ -195,13 +195,13 @@ def test_what_is_taken_back_leaves_every_file_and_model(cpu, run, what):
     assert {tuple(pair) for pair in request["forbidden"]} == gone - known and (what != "user" or gone - known)
     assert request["models"] == ["NCF", "IFRQE"] and len(request["rules"]) == 1
     digests = {name: value["parameters_sha256"] for name, value in info.items()}
-    rewritten = {Path(name).name: name for name in (MASKED, HELD_OUT, DISCLOSURE)}
+    rewritten = {Path(name).name: name for name in (MASKED, HELD_OUT, DISCLOSURE, "data/masked_simulation/uses.npy")}
     assert request["before"] == {name: before[path] for name, path in rewritten.items()}
     assert request["after"] == {**{name: after[path] for name, path in rewritten.items()}, **digests}
     assert (said["disclosure_sha256"], said["model_sha256"]) == (after[DISCLOSURE], digests["NCF.ckpt"])
     head = {"requests": 1, "head_sha256": request["sha256"]}
     of_mask = record_of(run, "data/masked_simulation/dataset.json")
-    assert of_mask["files_sha256"] == {name: after[rewritten[name]] for name in ("ratings.csv", "held_out.csv")}
+    assert of_mask["files_sha256"] == {name: after[rewritten[name]] for name in ("ratings.csv", "held_out.csv", "uses.npy")}
     assert of_mask["num_ratings"] == len(pairs(run, MASKED)) and of_mask["disclosure_sha256"] == after[DISCLOSURE]
     assert all(of["withdrawals"] == head for of in (*info.values(), of_mask, record_of(run, "data/simulation/dataset.json")))
     trained = len(gone & set(tables[MASKED]))
