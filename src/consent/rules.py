@@ -99,7 +99,7 @@ class Rules:
     @property
     def level(self) -> np.ndarray:
         """(r,) int, how specific each is: 8 for a user, 4 for an item, 2 for a genre and 1 for a time."""
-        return np.array([8, 4, 2, 1]) @ [*(self.names != ALL), np.isfinite(self.bounds).any(0)]
+        return sum(most * part for most, part in zip((8, 4, 2, 1), (*(self.names != ALL), np.isfinite(self.bounds).any(0))))
 
     @property
     def sought(self) -> np.ndarray:
@@ -137,7 +137,7 @@ class Rules:
                     time, (since, until) = data.time[part][place], self.bounds[:, rule]
                     place, rule = (found[(since <= time) & (time < until)] for found in (place, rule))
                 met[rule] = True
-                order = slice(None) if pd.Index(place).is_unique else np.argsort(strong[rule], kind="stable")
+                order = slice(None) if index.is_unique and 2 not in named else np.argsort(strong[rule], kind="stable")
                 place, rule = place[order] + part.start, rule[order]
                 wins = strong[rule] >= strong[decides[place]]
                 decides[place[wins]] = rule[wins]  # of several the last, which is the strongest, stays
