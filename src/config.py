@@ -216,12 +216,12 @@ def options_table() -> str:
              "the command line (`--batch_size 1024`, `--masked`) or in a YAML file of yours (`--config_path FILE`)."]
     for title, options in _described(values, recipes):
         if options:
-            lines += ["", f"## {title}", "", "| option | default, accepted | meaning |", "|---|---|---|"]
-        lines += [f"| `{key}` | {' '.join(filter(None, (default and f'`{default}`', kind.replace('str', ''))))} | {text} |"
+            lines += ["", f"## {title}", "", "option | default, accepted | meaning", "---|---|---"]
+        lines += [f"`{key}` | {' '.join(filter(None, (default and f'`{default}`', kind.replace('str', ''))))} | {text}"
                   for key, kind, default, text in options]
     lines += ["", "## Recipes", "", read_comments(DEFAULT_CONFIG)[RECIPES.capitalize()][RECIPES], "",
-              "| recipe | options |", "|---|---|"]
-    lines += [f"| `{name}` | {', '.join(f'`{k} {v}`' for k, v in (chosen or {}).items()) or 'the defaults'} |"
+              "recipe | options", "---|---"]
+    lines += [f"`{name}` | {', '.join(f'`{k} {v}`' for k, v in (chosen or {}).items()) or 'the defaults'}"
               for name, chosen in recipes.items()]
     return "\n".join(lines) + "\n"
 

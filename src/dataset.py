@@ -163,13 +163,12 @@ def split_allowed(whole: Interactions, holdout: int, why: np.ndarray | None = No
                   said: tuple | None = None, spent: bool = False) -> Dataset:
     """Leave-one-out split of what may be used of interactions.
 
-    Args:
-        holdout: items held out of each user, 0 to 2.
-        why: (n,) int, why each takes no part, see Dropped; 0 for what may be used. None for all.
-        later: (n,) int, the number of a request that came after the training that the split is of; 0 for none. What it took
-            back takes no part, but the split of the others stays as it is; who has lost a held-out item is not scored.
-        said: what unwillingness.stated says of all.
-        spent: whether `whole` is of no use any more, so that its memory can be had.
+    holdout: items held out of each user, 0 to 2.
+    why: (n,) int, why each takes no part, see Dropped; 0 for what may be used. None for all.
+    later: (n,) int, the number of a request that came after the training that the split is of; 0 for none. What it took back
+        takes no part, but the split of the others stays as it is; who has lost a held-out item is not scored.
+    said: what unwillingness.stated says of all.
+    spent: whether `whole` is of no use any more, so that its memory can be had.
     """
     history, dropped, place = whole.history, None, None
     if why is None and np.ndim(later) == 0 and (history.length >= holdout).all():
@@ -214,15 +213,11 @@ def load_dataset(config: Config, masked: bool = False, consent: Consent | None =
     """Reads the dataset that the settings name, leaves out what may not be used, and splits the rest; or its masked twin.
 
     The one way in which anything is read that trains, decides, evaluates or is shown.
-
-    Args:
-        config: data_path, dataset, holdout, and the options of unwillingness.
-        masked: whether it is the twin, whose held-out interactions are those of the mask.
-        consent: of something that was trained or decided: what is read is what it may have been trained on, without what
-            was withdrawn since. None: of now, that is what --veto forbids, and all requests.
-
-    Raises:
-        InputError: a file is missing or wrong, nothing is left, or an option contradicts what the dataset was made with.
+    config: data_path, dataset, holdout, and the options of unwillingness.
+    masked: whether it is the twin, whose held-out interactions are those of the mask.
+    consent: of something that was trained or decided: what is read is what it may have been trained on, without what was
+        withdrawn since. None: of now, that is what --veto forbids, and all requests.
+    Raises InputError: a file is missing or wrong, nothing is left, or an option contradicts what the dataset was made with.
     """
     requests = read_requests(config)
     if masked or (dataset_folder(config) / HELD_OUT_FILE).is_file() or is_masked(dataset_folder(config)):

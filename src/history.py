@@ -9,9 +9,8 @@ from .stat_utils import spans
 class History:
     """Where the interactions of each user stand.
 
-    Args:
-        user: (n,) int, the user of each interaction, in ascending order; within a user they are in order of time.
-        num_users: int.
+    user: (n,) int, the user of each interaction, in ascending order; within a user they are in order of time.
+    num_users: int.
 
     length, first: (num_users,) int64, how many interactions a user has, and where the first one stands.
     """

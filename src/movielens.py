@@ -58,8 +58,7 @@ _MADE = "unwillingness_sha256"  # key of dataset.json: what the simulation wrote
 def prepare(config: Config) -> None:
     """Makes the dataset that the settings name, unless it is there already with the same filters and source.
 
-    Raises:
-        InputError: the source cannot be had, or is no such data; nothing that was there is touched.
+    Raises InputError: the source cannot be had, or is no such data; nothing that was there is touched.
     """
     name, folder = config.dataset, Path(config.data_path) / config.dataset
     simulated = name == SIMULATION

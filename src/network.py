@@ -46,11 +46,10 @@ class Repeat(nn.Cell):
 class Network(nn.Cell):
     """A base model.
 
-    Args:
-        tables: dict of name to initial array (num_users or num_items, width), the tables that are trained; as in TABLES.
-        head: cell that maps rows of SCORED, (g, width) of each users' table and (g * n, width) of each items' table, to the
-            (g, n) logits of g users and n items for each, items of a user side by side.
-        shape: dict of numbers, or lists of them, by option: what a checkpoint must agree with beside the tables.
+    tables: dict of name to initial array (num_users or num_items, width), the tables that are trained; as in TABLES.
+    head: cell that maps rows of SCORED, (g, width) of each users' table and (g * n, width) of each items' table, to the (g,
+        n) logits of g users and n items for each, items of a user side by side.
+    shape: dict of numbers, or lists of them, by option: what a checkpoint must agree with beside the tables.
 
     TABLES: names of the trained tables, those of users first.
     SCORED: names of the tables that logits are read from, in the same order; a subclass that names others than TABLES has
@@ -207,8 +206,7 @@ def model_class(name: str) -> type[Network]:
 def build(dataset: Dataset, config: Config) -> Network:
     """A fresh network for the dataset, of the model and as wide as the settings say.
 
-    Raises:
-        InputError: a model of the user's own fails, or has logits of another shape than it should.
+    Raises InputError: a model of the user's own fails, or has logits of another shape than it should.
     """
     made = model_class(config.model)
     if not plugins.is_file(config.model):

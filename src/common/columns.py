@@ -114,14 +114,11 @@ def clean_ids(column: pd.Series, name: str | Path, what: str, row_name: Callable
               blank: bool = False) -> np.ndarray:
     """(n,) ids of a column (text, or categories of text), without blanks around them and in one Unicode form.
 
-    Args:
-        name, what: of the file and of the column, for messages.
-        row_name: what messages call a row, by its place from 0.
-        blank: whether an empty field is allowed; else it is an error.
-
-    Raises:
-        InputError: names the first row whose id is missing, holds control characters, or has lost its digits to a
-            spreadsheet.
+    name, what: of the file and of the column, for messages.
+    row_name: what messages call a row, by its place from 0.
+    blank: whether an empty field is allowed; else it is an error.
+    Raises InputError: names the first row whose id is missing, holds control characters, or has lost its digits to a
+        spreadsheet.
     """
     learned = Learned(name, what, row_name, blank)
     code = learned.add(column)
@@ -185,9 +182,7 @@ def numbers(values: pd.Series, name: str | Path, what: str, remedy: str = _MEND,
     """A column as numbers: int64 where all are whole, else float64; True and False count as 1 and 0.
 
     `first`: rows of the column that come before these.
-
-    Raises:
-        InputError: names the first row that is no number below 2^63.
+    Raises InputError: names the first row that is no number below 2^63.
     """
     found = _to_numbers(values)
     bad = ~(np.abs(found.astype(float)) < 2.0 ** 63)

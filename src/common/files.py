@@ -25,9 +25,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     """Yields a temporary path beside `path`; on success it is on the disk and renamed to `path`, else removed.
 
     A `path` that is a symbolic link stays one: the file behind it is replaced. Of several ranks the first one alone does so.
-
-    Raises:
-        OSError: it cannot be written; the error has the name of the file.
+    Raises OSError: it cannot be written; the error has the name of the file.
     """
     path = Path(os.path.realpath(path))
     with staged(path) as temporary:

@@ -41,19 +41,15 @@ class Header:
 
     Names may be written in any case, with blanks or quotes around them, with the type that RecBole adds (user_id:token), or
     be one of SYNONYMS.
-
-    Args:
-        names: as they stand there.
-        known, needed: the columns that are of use, and those of them that must be there.
-        name: of the file, for messages.
-        extra: what happens to other columns: "named" in a line of the log, "refused", or "quiet".
-        movies: whether it is a list of items.
+    names: as they stand there.
+    known, needed: the columns that are of use, and those of them that must be there.
+    name: of the file, for messages.
+    extra: what happens to other columns: "named" in a line of the log, "refused", or "quiet".
+    movies: whether it is a list of items.
+    Raises InputError: a column is there twice, a needed one is not there, or another one is to be refused.
 
     found: our names of the columns that are of use, by their place.
     columns: of every column that name, or "#" and its place.
-
-    Raises:
-        InputError: a column is there twice, a needed one is not there, or another one is to be refused.
     """
 
     def __init__(self, names: list[str], known: list[str], name: str | Path, needed: list[str] = (), extra: str = "named",

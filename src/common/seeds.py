@@ -30,10 +30,8 @@ def over_seeds(stage: Callable[[Config], None], record_file: Callable[[str], str
     """The stage as it is, or with --seeds run once for each of them in the folders seed_N of the results and checkpoints.
 
     With --seeds a record RECORD_seeds.json has for each metric the values, their mean and sample standard deviation.
-
-    Args:
-        record_file: of the model's name: the name of the JSON record that the stage writes; None if there is none.
-        differing: of two records: in what they differ beyond the seed, so that no mean may have both; "" if in nothing.
+    record_file: of the model's name: the name of the JSON record that the stage writes; None if there is none.
+    differing: of two records: in what they differ beyond the seed, so that no mean may have both; "" if in nothing.
     """
     def run(config):
         if not config.seeds:

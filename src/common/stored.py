@@ -54,9 +54,8 @@ def slices(table: pd.DataFrame) -> Iterator[pd.DataFrame]:
 def write_table(table: pd.DataFrame | Iterable[pd.DataFrame], path: Path, rows: int | None = None) -> None:
     """Writes a DataFrame without its index, as CSV or Parquet by the suffix of `path`, with a progress bar.
 
-    Args:
-        table: the whole, or parts of it, of which the first, that may be empty, says what the columns are.
-        rows: how many there are in all parts, if that is known.
+    table: the whole, or parts of it, of which the first, that may be empty, says what the columns are.
+    rows: how many there are in all parts, if that is known.
 
     Of several ranks the first one alone does so; all take the parts.
     """

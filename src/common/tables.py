@@ -60,19 +60,13 @@ def parts_of(file: BinaryIO, size: int, name: str, known: list[str], needed: lis
     """Reads a table whose first line names its columns, in parts that take some 100 MB.
 
     Nothing is taken for a missing value: what is not there is "".
-
-    Args:
-        file: buffered.
-        size: its bytes, for the progress bar.
-        known, needed, extra, movies: see Header.
-        options: of pandas.read_csv; most: None for one part.
-
-    Yields:
-        The known columns that there are, by our names, of _TYPES; attrs["header"] says what the file calls them, the index
-        which rows they are.
-
-    Raises:
-        InputError: it is no such table, or a timestamp is of use and stands under another name.
+    file: buffered.
+    size: its bytes, for the progress bar.
+    known, needed, extra, movies: see Header.
+    options: of pandas.read_csv; most: None for one part.
+    Yields: The known columns that there are, by our names, of _TYPES; attrs["header"] says what the file calls them, the
+        index which rows they are.
+    Raises InputError: it is no such table, or a timestamp is of use and stands under another name.
     """
     with _readable(file, size, name) as (stream, encoding):
         names = _header(stream, encoding, name, sep)

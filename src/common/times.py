@@ -116,9 +116,7 @@ def times(values: pd.Series, name: str | Path) -> tuple[np.ndarray, str]:
     Numbers stay as they are, but ISO dates and numbers such as 20240531 and 202405311830 become seconds since 1970, dates
     milli- or microseconds if they have such parts; without an offset they are UTC. The unit is ORDER for numbers that are no
     times since 1970 or are all the same.
-
-    Raises:
-        InputError: names the first row that is neither, or that is in another unit than others.
+    Raises InputError: names the first row that is neither, or that is in another unit than others.
     """
     found = Times(name)
     part = found.add(values)

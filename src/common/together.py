@@ -28,7 +28,7 @@ from ..constants import (
 from .files import digest, put_in_place, staged, sync, write_json
 from .share import here
 from .stored import named, stored
-from .variant import DATA, dataset_folder, folders_of
+from .variant import CHECKPOINT, DATA, DECISIONS, MASKED, OUTPUT, dataset_folder, folders_of
 
 logger = logging.getLogger("ifrqe")
 
@@ -42,6 +42,7 @@ class Together:
     Used as a context: nothing has changed before its end, nor if it ends with an error. Of what is rewritten the records
     of a run say the digest: see `rewrite` and `renewed`.
     """
+    DATA, MASKED, DECISIONS, OUTPUT, CHECKPOINT = DATA, MASKED, DECISIONS, OUTPUT, CHECKPOINT
 
     def __init__(self, config: Config):
         data = dataset_folder(config)

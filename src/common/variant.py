@@ -61,8 +61,7 @@ def stored_alike(config: Config, name: str) -> str:
 def dataset_files(config: Config, masked: bool = False) -> list[Path]:
     """The files that a dataset consists of, as inputs of a stage; the catalogue of a masked one is that of its source.
 
-    Raises:
-        InputError: there is no ratings.csv, or see check_record.
+    Raises InputError: there is no ratings.csv, or see check_record.
     """
     ratings = ratings_path(config, masked)
     check_record(config)
@@ -79,8 +78,7 @@ def record_of(folder: Path, remedy: str = REMADE) -> dict:
 def check_record(config: Config) -> dict:
     """What dataset.json says of a dataset, {} if there is none; options of the data stage that were given must agree.
 
-    Raises:
-        InputError: names the first that does not.
+    Raises InputError: names the first that does not.
     """
     folder = dataset_folder(config)
     record, (defaults, _) = record_of(folder), shipped()
@@ -98,11 +96,7 @@ def check_record(config: Config) -> dict:
 
 
 def check_tables(folder: Path) -> dict:
-    """The record of a dataset folder; what has none is taken as it is.
-
-    Raises:
-        InputError: a table is not what it says.
-    """
+    """The record of a dataset folder; what has none is taken as it is. Raises InputError: a table is not what it says."""
     record = record_of(folder)
     masked = "masked_from" in record
     if masked and record.get(HOLDOUT) != 0 and HELD_OUT_FILE not in map(as_csv, record.get(DIGESTS, {})):
@@ -151,8 +145,7 @@ class Variant:
     def settings(self) -> Config:
         """The settings that it is trained and evaluated with.
 
-        Raises:
-            InputError: an option of the mask was given that differs from what the mask was made with.
+        Raises InputError: an option of the mask was given that differs from what the mask was made with.
         """
         folder = dataset_folder(self.config, masked=True)
         for key, value in record_of(folder, REMEDY).get(MASK_SETTINGS, {}).items() if self.masked else ():

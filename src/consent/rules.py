@@ -48,8 +48,7 @@ class Rules:
              **options) -> Iterator[Rules]:
         """The rules in a receipt, or in a table as `of` takes it, part by part; lines on which nothing stands say nothing.
 
-        Raises:
-            InputError: the file is no such table, or as `of` does; the message names the line.
+        Raises InputError: the file is no such table, or as `of` does; the message names the line.
         """
         for table in [rules_of(path)] if Path(path).suffix == ".json" else read_parts(
                 path, [*NAMED, *BOUNDS, UNWILLINGNESS], needed, extra="refused", skip_blank_lines=False, **options):
@@ -66,14 +65,11 @@ class Rules:
            needed: tuple[str, ...] = ()) -> Rules:
         """The rules in a table of text with some of NAMED, BOUNDS and unwillingness, 1 where it has no such column.
 
-        Args:
-            name, line: of the file, and (r,) the line of each rule.
-            data: Interactions of the dataset.
-            config: where the genres of its items are.
-            needed: columns in which each line must name something.
-
-        Raises:
-            InputError: a value is wrong, or a genre or time is named where none are known.
+        name, line: of the file, and (r,) the line of each rule.
+        data: Interactions of the dataset.
+        config: where the genres of its items are.
+        needed: columns in which each line must name something.
+        Raises InputError: a value is wrong, or a genre or time is named where none are known.
         """
         value = unwillingness_in(table, name, line) if UNWILLINGNESS in table else np.ones(len(table))
         names, genres = np.full((3, len(table)), ALL), None
@@ -109,18 +105,12 @@ class Rules:
     def match(self, data: Interactions, strength: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Which rule decides on each interaction, and which rules meet any.
 
-        Args:
-            data: Interactions, with the users and items of the rules.
-            strength: (r,) float, of the rules that an interaction meets the strongest decides. None: the most specific
-                (user and item, user and genre, user, item, genre, none; of each kind those that name a time), and of
-                several genres or times the most unwilling.
-
-        Returns:
-            decides: (n,) int32, the rule; -1 for none.
-            met: (r,) bool.
-
-        Raises:
-            InputError: a rule names a time, and the interactions have none.
+        data: Interactions, with the users and items of the rules.
+        strength: (r,) float, of the rules that an interaction meets the strongest decides. None: the most specific (user and
+            item, user and genre, user, item, genre, none; of each kind those that name a time), and of several genres or
+            times the most unwilling.
+        Returns decides: (n,) int32, the rule; -1 for none; met: (r,) bool.
+        Raises InputError: a rule names a time, and the interactions have none.
         """
         level, sizes = self.level, (data.num_users, data.num_items, len(self.genres[1]) if self.genres else 1)
         if (level % 2).any() and data.time is None:

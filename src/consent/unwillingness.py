@@ -36,8 +36,7 @@ _SHOWN = 5  # faults in a message
 def unwillingness_files(config):
     """Paths of the files that the settings take unwillingness from, the `willingness_file` last.
 
-    Raises:
-        InputError: one is called for, but is not there.
+    Raises InputError: one is called for, but is not there.
     """
     source = unwillingness_source(config)
     name = {"file": UNWILLINGNESS_FILE, "ratings": RATINGS_FILE, "genres": MOVIES_FILE}.get(source)
@@ -67,18 +66,13 @@ def unwillingness_source(config):
 def stated(data: Interactions, config: Config, whole: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """What is said of interactions by themselves: by a file, rules, ratings or a constant.
 
-    Args:
-        data: Interactions, or a Dataset.
-        config: the options of unwillingness.
-        whole: whether they are all of the dataset, held-out ones too.
-
-    Returns:
-        value: (n,) float64 in [0, 1], how unwilling; NaN where that depends on the history, or nobody has said it.
-        line: (n,) int32, the line of the `willingness_file` that says so; with a minus that of the file beside the dataset;
-            0 for none.
-
-    Raises:
-        InputError: a file is missing, lacks what it must have, or has a value outside [0, 1]: the message names the line.
+    data: Interactions, or a Dataset.
+    config: the options of unwillingness.
+    whole: whether they are all of the dataset, held-out ones too.
+    Returns value: (n,) float64 in [0, 1], how unwilling; NaN where that depends on the history, or nobody has said it; line:
+        (n,) int32, the line of the `willingness_file` that says so; with a minus that of the file beside the dataset; 0 for
+        none.
+    Raises InputError: a file is missing, lacks what it must have, or has a value outside [0, 1]: the message names the line.
     """
     source, n, files = unwillingness_source(config), data.num_interactions, unwillingness_files(config)
     value, line = np.full(n, np.nan), np.zeros(n, np.int32)
@@ -164,8 +158,7 @@ def _fault(rules, row, data):
 def load_stated(dataset, config: Config) -> tuple[np.ndarray, np.ndarray]:
     """How unwilling the user is to have each training interaction of a Dataset used: what `stated` says, without NaN.
 
-    Raises:
-        InputError: as `stated` does, or the file beside the dataset lacks an interaction.
+    Raises InputError: as `stated` does, or the file beside the dataset lacks an interaction.
     """
     value, line = stated(dataset, config) if dataset.stated is None else (dataset.stated[0].copy(), dataset.stated[1])
     missing = np.isnan(value)

@@ -42,15 +42,12 @@ def withdrawn_path(config: Config) -> Path:
 def read_requests(config: Config) -> list[dict]:
     """The requests, in their order.
 
-    Returns:
-        Dicts with the number of the request from 1, `time` (ISO 8601, UTC), `models` (names of those it was taken from),
-        `file_sha256` of the request's file, `rules` (lists of user_id, item_id, genre and perhaps since and until, None for
-        all), `interactions` (lists of user_id and item_id) that trained a model or were held out, `forbidden`, such pairs
-        that were withheld, `allows` (true) if it allows them again, `before` and `after` (dicts of name of a file to its
-        SHA-256), `previous_sha256` of the line before, "" for the first, and `sha256` of its own.
-
-    Raises:
-        InputError: a line is damaged, or one is missing: names it.
+    Returns: Dicts with the number of the request from 1, `time` (ISO 8601, UTC), `models` (names of those it was taken
+        from), `file_sha256` of the request's file, `rules` (lists of user_id, item_id, genre and perhaps since and until,
+        None for all), `interactions` (lists of user_id and item_id) that trained a model or were held out, `forbidden`, such
+        pairs that were withheld, `allows` (true) if it allows them again, `before` and `after` (dicts of name of a file to
+        its SHA-256), `previous_sha256` of the line before, "" for the first, and `sha256` of its own.
+    Raises InputError: a line is damaged, or one is missing: names it.
     """
     path = withdrawn_path(config)
     requests, previous = [], ""
@@ -99,8 +96,7 @@ def with_request(request: dict, requests: list[dict]) -> tuple[str, list[dict]]:
 def taken_back(whole: Interactions, config: Config, requests: list[dict]) -> np.ndarray:
     """(n,) int32: the number of the request that takes back each interaction, the first since it was allowed; 0 for none.
 
-    Raises:
-        InputError: a request is about a genre or a time, and none are known.
+    Raises InputError: a request is about a genre or a time, and none are known.
     """
     back = np.zeros(whole.num_interactions, np.int32)
     for allows, several in itertools.groupby(requests, _allows):
@@ -137,18 +133,12 @@ def read_request(config: Config, whole: Interactions, requests: list[dict],
 
     A line names a user and an item; a user alone, for all that is theirs; or a user and a genre, of which all is meant: what
     trained a model, what is held out, what is withheld, and what newer ratings bring. With a time it means what is of then.
-
-    Args:
-        config: withdraw or allow, and where the dataset is.
-        whole: all Interactions of the dataset.
-        requests: those that were carried out before.
-
-    Returns:
-        meant: (n,) bool, the interactions of which the lines change whether they are taken back.
-        rules: what the lines say, as the record has it: see read_requests.
-
-    Raises:
-        InputError: the file is missing or wrong, or a line names nothing, or changes nothing: names the line.
+    config: withdraw or allow, and where the dataset is.
+    whole: all Interactions of the dataset.
+    requests: those that were carried out before.
+    Returns meant: (n,) bool, the interactions of which the lines change whether they are taken back; rules: what the lines
+        say, as the record has it: see read_requests.
+    Raises InputError: the file is missing or wrong, or a line names nothing, or changes nothing: names the line.
     """
     option, done = ("allow", "allowed") if allows else ("withdraw", "withdrawn")
     path = existing_file(getattr(config, option), f"give a CSV with {USER}, and {ITEM} or {GENRE} where not all of theirs "

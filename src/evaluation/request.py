@@ -8,7 +8,7 @@ import numpy as np
 
 from ..common.files import digest
 from ..common.together import Together
-from ..common.variant import DATA, record_of
+from ..common.variant import record_of
 from ..common.wording import counted
 from ..config import Config
 from ..consent.withdrawn import ALLOWS, head_of, read_request, read_requests, with_request, withdrawn_path
@@ -48,11 +48,11 @@ class Request:
         """Writes the record with this request after the others; returns what dataset.json and checkpoints say of it then."""
         line, requests = with_request(self.said, self.earlier)
         head, path = head_of(requests), withdrawn_path(config)
-        with files.write(DATA, WITHDRAWN_FILE) as temporary:
+        with files.write(files.DATA, WITHDRAWN_FILE) as temporary:
             lines = path.read_bytes() if path.exists() else b""
             temporary.write_bytes(lines + b"\n" * (lines[-1:] not in (b"", b"\n")) + line.encode() + b"\n")
         if made := record_of(path.parent):
-            files.write_json(DATA, DATASET_FILE, {**made, **head})
+            files.write_json(files.DATA, DATASET_FILE, {**made, **head})
         return head
 
 

@@ -19,19 +19,7 @@ from ..common.errors import InputError
 from ..common.stored import stored
 from ..common.terminal import RESULT
 from ..common.together import Together
-from ..common.variant import (
-    CHECKPOINT,
-    DECISIONS,
-    MASKED,
-    OUTPUT,
-    REMEDY,
-    Variant,
-    check_mask,
-    dataset_folder,
-    decision_files,
-    is_masked,
-    record_of,
-)
+from ..common.variant import REMEDY, Variant, check_mask, dataset_folder, decision_files, is_masked, record_of
 from ..common.wording import counted
 from ..config import Config
 from ..consent.withdrawn import withdrawn_path
@@ -208,7 +196,7 @@ def _write(config, request, known, unreached, record):
         if (mask := known.get(True)) is not None:
             held = {HELD_OUT_FILE: mask.rest.held_out[mask.rest.scored].ravel()} if config.holdout else {}
             for name, rows in {RATINGS_FILE: mask.rest.rows, **held}.items():
-                with files.rewrite(MASKED, name) as (path, temporary):
+                with files.rewrite(files.MASKED, name) as (path, temporary):
                     copy_rows(path, np.bincount(rows) > 0, temporary)
             rewrite_uses(files, [mask.rest.rows, *held.values()])
         for name, model in changed.items():
@@ -221,17 +209,17 @@ def _write(config, request, known, unreached, record):
             info = files.renewed(model.info) if model is mask else {**model.info, "rows_sha256": model.rest.rows_sha256()}
             if TRAINED_ROWS in info and model is mask:
                 info[TRAINED_ROWS] = int((model.trained & ~model.withdrawn).sum())
-            with files.write(CHECKPOINT, name) as temporary:
+            with files.write(files.CHECKPOINT, name) as temporary:
                 save_checkpoint(temporary, model.left, {**info, "withdrawn": model.lost, **head})
         for last in lasts:  # the training itself, which knows all of it
-            files.remove(CHECKPOINT, last.name)
+            files.remove(files.CHECKPOINT, last.name)
         if mask is not None:
             was = record_of(dataset_folder(config, masked=True), REMEDY)
-            files.write_json(MASKED, DATASET_FILE, {**files.renewed(was), "num_ratings": len(mask.rest.rows), **head})
+            files.write_json(files.MASKED, DATASET_FILE, {**files.renewed(was), "num_ratings": len(mask.rest.rows), **head})
         rewritten = files.paths("name")
         record.update(rewritten=list(map(str, rewritten)), removed=list(map(str, lasts)), not_reached=_not_reached(
             config, [*rewritten, *lasts, *files.paths("temporary")], unreached))
-        files.write_json(OUTPUT, WITHDRAW_FILE, record)
+        files.write_json(files.OUTPUT, WITHDRAW_FILE, record)
 
 
 def _put_decisions(files, config, request):
@@ -242,9 +230,9 @@ def _put_decisions(files, config, request):
     requests = [*request.earlier, {**request.said, "request": request.number}]
     was, left = (allowed_part(request.whole, config, several, consent) for several in (request.earlier, requests))
     decisions = read_decisions(config, was).of(was, left)
-    with files.rewrite(DECISIONS, path.name) as (_, temporary):
+    with files.rewrite(files.DECISIONS, path.name) as (_, temporary):
         decisions.write(temporary, left)
-    files.write_json(DECISIONS, record_path.name, {**files.renewed(decisions.record), **decisions.counts(left)})
+    files.write_json(files.DECISIONS, record_path.name, {**files.renewed(decisions.record), **decisions.counts(left)})
 
 
 def _not_reached(config, done, unreached):

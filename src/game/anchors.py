@@ -29,8 +29,7 @@ logger = logging.getLogger("ifrqe")
 def trained_model(config: Config, remedy: str = "give the options of that training, or train anew with these") -> Path:
     """Path of the checkpoint that influences come from, which is trained if it is not there.
 
-    Raises:
-        InputError: it was trained otherwise than these settings say, its seed included; `remedy` ends the line.
+    Raises InputError: it was trained otherwise than these settings say, its seed included; `remedy` ends the line.
     """
     plain = Variant(config)
     path = plain.checkpoint
@@ -63,10 +62,9 @@ def load_model(dataset: Dataset, config: Config) -> tuple[dict, dict]:
 def retrained(model: tuple[dict, dict], dataset: Dataset, disclosed: np.ndarray, config: Config, device: str) -> list[dict]:
     """The sets of parameters of a model (see load_model) that is trained anew, as it was, on what an anchor discloses.
 
-    Args:
-        disclosed: (n,) bool, the anchor.
-        config: anchor_warm_epochs: 0 trains from scratch up to the last of the model's own anchor epochs, and takes the
-            same epochs; else training starts from its anchor and goes on for so many epochs, all of which are taken.
+    disclosed: (n,) bool, the anchor.
+    config: anchor_warm_epochs: 0 trains from scratch up to the last of the model's own anchor epochs, and takes the same
+        epochs; else training starts from its anchor and goes on for so many epochs, all of which are taken.
     """
     (sets, info), part = model, dataset.part(disclosed & ~dataset.yardstick)
     config = config.replace(**{key: info["settings"][key] for key in options_of(*TRAINED)})

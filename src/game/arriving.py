@@ -30,8 +30,7 @@ from .strategies import STRATEGIES
 def usable(config: Config) -> tuple[Config, dict]:
     """preprocess.json of a run by whose price and model more can be decided, and the settings with its solver.
 
-    Raises:
-        InputError: nothing is decided, or not by what a user's device could go by.
+    Raises InputError: nothing is decided, or not by what a user's device could go by.
     """
     path, record = decision_files(config)[1], read_record(config, needed=True)
     price = record["willingness_weight"]
@@ -98,11 +97,10 @@ class Known:
 def with_rows(rows: Rows, values: dict, place: np.ndarray, known: Dataset) -> dict:
     """Parameters of other users: trained rows of who was in the training, of others refitted ones.
 
-    Args:
-        rows: Rows, of the Dataset that the model was trained on.
-        values: parameters, see Network.values.
-        place: (num_users,), see Arriving.
-        known: Dataset of these users, with what their rows are refitted to.
+    rows: Rows, of the Dataset that the model was trained on.
+    values: parameters, see Network.values.
+    place: (num_users,), see Arriving.
+    known: Dataset of these users, with what their rows are refitted to.
     """
     fresh = place < 0
     found = rows.at(values).refitted(known.part(fresh[known.user]))
@@ -118,14 +116,11 @@ def left_of(record: dict, total: float, spent: float) -> float:
 def decide(arriving: Arriving, rows: Rows, sets: list[dict], record: dict, left: float = np.inf) -> Decisions:
     """What is disclosed of what is new.
 
-    Args:
-        rows: Rows, of the Dataset that the model was trained on, with its settings.
-        sets: sets of parameters that influences are computed from, see Network.values.
-        record: see usable.
-        left: see left_of; beyond it the price rises.
-
-    Returns:
-        Decisions on all of `arriving.dataset`, with what was disclosed before; `weight` is the price that it came to.
+    rows: Rows, of the Dataset that the model was trained on, with its settings.
+    sets: sets of parameters that influences are computed from, see Network.values.
+    record: see usable.
+    left: see left_of; beyond it the price rises.
+    Returns: Decisions on all of `arriving.dataset`, with what was disclosed before; `weight` is the price that it came to.
     """
     dataset, new, b = arriving.dataset, arriving.new, arriving.unwillingness
     price, informed = record["willingness_weight"], dataset.informed

@@ -87,12 +87,9 @@ class Devices:
         """What each interaction is worth to its user, by what DecidingSide.announce has trained on what is disclosed.
 
         Of the rows, and of `disclosed`, each device looks at those of its own user, which it knows anyway.
-
-        Returns:
-            influence: (n,) on the validation item, or on what stands in for it, see influence_function.expected_at; nats,
-                positive = disclosing helps.
-            expected: (n,) float64, nats, see expected_influence. Both are 0 of whom nothing is known.
-            report: dict, for preprocess.json.
+        Returns influence: (n,) on the validation item, or on what stands in for it, see influence_function.expected_at;
+            nats, positive = disclosing helps; expected: (n,) float64, nats, see expected_influence. Both are 0 of whom
+            nothing is known; report: dict, for preprocess.json.
         """
         pairs = self.dataset.user, self.dataset.item
         found = influences_of_pairs(announced, disclosed, pairs, self.targets, self.config, self.net)
@@ -115,8 +112,7 @@ def answers(level: np.ndarray, ties: np.ndarray, unwillingness: np.ndarray, left
 class AskFirst:
     """The strategy: both sides, and the instalments. Takes Strategies.
 
-    Raises:
-        InputError: the solver looks at more than a user's own data and the items.
+    Raises InputError: the solver looks at more than a user's own data and the items.
     """
 
     def __init__(self, strategies):

@@ -169,8 +169,7 @@ def dataset_of(variant: Variant) -> Dataset:
 def read_record(config: Config, masked: bool = False, needed: bool = False) -> dict | None:
     """preprocess.json of the decisions about a dataset, with `masked` of any; None if there are none and it is not `needed`.
 
-    Raises:
-        InputError: it is no record of this version, or disclosure.csv is not the one that it is about.
+    Raises InputError: it is no record of this version, or disclosure.csv is not the one that it is about.
     """
     record, (path, record_path) = _record_of(config), decision_files(config)
     if not record or not masked and record["dataset"] != config.dataset:
@@ -187,13 +186,10 @@ def read_record(config: Config, masked: bool = False, needed: bool = False) -> d
 def read_decisions(config: Config, dataset: Dataset, masked: bool = False, needed: bool = False) -> Decisions | None:
     """The decisions about a dataset, or None if there are none and they are not `needed`.
 
-    Args:
-        config: decisions_path, output_path, data_path, dataset.
-        dataset: Dataset.
-        masked: whether they must be those that the masked dataset was made from.
-
-    Raises:
-        InputError: they do not fit the dataset, or its masked twin, or were changed or damaged.
+    config: decisions_path, output_path, data_path, dataset.
+    dataset: Dataset.
+    masked: whether they must be those that the masked dataset was made from.
+    Raises InputError: they do not fit the dataset, or its masked twin, or were changed or damaged.
     """
     record = read_record(config, masked, needed)
     if record is None:

@@ -32,15 +32,12 @@ def mirror_descent(payoff: np.ndarray, prior: float, rounds: int, rate: float, s
                    user: np.ndarray | None = None, use: str = "nearest") -> tuple[np.ndarray, np.ndarray]:
     """Plays the game, in product form.
 
-    Args:
-        payoff: (n,) I - lambda b of each interaction, what its disclosure is worth to its user; (t, n) for t anchors.
-        prior, rounds, rate: probability of disclosure before the first round; L; gamma, the step size.
-        selections, user: (t, n) bool, the anchors, and (n,) ascending; needed if there are several.
-        use: which anchor a user's round goes by: "nearest" or "weighted".
-
-    Returns:
-        average: (n,) float64, the marginal probability of disclosure after each round's update, averaged over the rounds.
-        payoff: (n,) float64, the payoff that was used, averaged over the rounds.
+    payoff: (n,) I - lambda b of each interaction, what its disclosure is worth to its user; (t, n) for t anchors.
+    prior, rounds, rate: probability of disclosure before the first round; L; gamma, the step size.
+    selections, user: (t, n) bool, the anchors, and (n,) ascending; needed if there are several.
+    use: which anchor a user's round goes by: "nearest" or "weighted".
+    Returns average: (n,) float64, the marginal probability of disclosure after each round's update, averaged over the
+        rounds; payoff: (n,) float64, the payoff that was used, averaged over the rounds.
     """
     payoff = np.atleast_2d(np.asarray(payoff, np.float64))
     n = payoff.shape[1]
@@ -127,11 +124,10 @@ def prices_within_budgets(influence: np.ndarray, unwillingness: np.ndarray, budg
 class Game:
     """The game of all users.
 
-    Args:
-        influence: (n,) influences at the anchor of everything, positive = disclosing helps; (t, n) at several anchors.
-        unwillingness: (n,) array in [0, 1].
-        config: prior, rounds, game_rate, anchor_use.
-        selections: (t, n) bool, the anchors, and user: (n,) ascending; both needed if there are several.
+    influence: (n,) influences at the anchor of everything, positive = disclosing helps; (t, n) at several anchors.
+    unwillingness: (n,) array in [0, 1].
+    config: prior, rounds, game_rate, anchor_use.
+    selections: (t, n) bool, the anchors, and user: (n,) ascending; both needed if there are several.
     """
 
     def __init__(self, influence: np.ndarray, unwillingness: np.ndarray, config: Config,

@@ -20,10 +20,7 @@ from ..common.stored import named, stored
 from ..common.together import Together
 from ..common.variant import (
     ARRAYS_SHA256,
-    CHECKPOINT,
     DIGESTS,
-    MASKED,
-    OUTPUT,
     REMEDY,
     Variant,
     dataset_folder,
@@ -73,8 +70,7 @@ MADE_BY = "made_by"  # key of a masked dataset's dataset.json: the run
 def preprocess(config: Config) -> None:
     """Decides what each user discloses; writes disclosure.csv, the masked dataset and preprocess.json.
 
-    Raises:
-        InputError: the dataset, the checkpoint or the unwillingness is missing or unfit.
+    Raises InputError: the dataset, the checkpoint or the unwillingness is missing or unfit.
     """
     if config.holdout == 1:
         raise InputError("--holdout 1: leaves no validation item for the influences; give 2, or 0 to hold out nothing")
@@ -96,7 +92,7 @@ def preprocess(config: Config) -> None:
     start = time.perf_counter()
     _check_target(config, target)
     with Together(config) as files:
-        with files.write(OUTPUT, disclosed) as disclosure:
+        with files.write(files.OUTPUT, disclosed) as disclosure:
             problem = load_problem(config)
             dataset, decisions = problem.dataset, decide(problem, config, device)
             decisions.write(disclosure, dataset)
@@ -105,12 +101,12 @@ def preprocess(config: Config) -> None:
         write_masked_dataset(config, dataset, decisions.disclosed, files, {
             DISCLOSURE_SHA256: record[DISCLOSURE_SHA256], MASK_SETTINGS: config.select("influence", *MASK)})
         # a training on an earlier mask, and what earlier versions left of instalments, may have seen more than this one
-        files.remove(CHECKPOINT, Variant(config, True).checkpoint.with_suffix(LAST_SUFFIX).name)
+        files.remove(files.CHECKPOINT, Variant(config, True).checkpoint.with_suffix(LAST_SUFFIX).name)
         for path in output.glob("instalment_*.partial.ckpt"):
-            files.remove(OUTPUT, path.name)
+            files.remove(files.OUTPUT, path.name)
         end = time.perf_counter()
         record["seconds"].update(mask=end - decided, total=end - start)
-        files.write_json(OUTPUT, PREPROCESS_FILE, record)
+        files.write_json(files.OUTPUT, PREPROCESS_FILE, record)
     stage.finish()
     drawn(disclosure_plot, output / DISCLOSURE_PLOT, decisions.sample(),
           f"{dataset.name}: what is disclosed ({as_written(label(config.strategy))})")
@@ -197,18 +193,16 @@ def write_masked_dataset(config: Config, dataset: Dataset, disclosed: np.ndarray
 
     Rows are in the order of the source, whose catalogue is that of the twin too, so that the masked model knows the same
     users and items; to a trainer a withheld item is one that the user has not touched.
-
-    Args:
-        disclosed: (n,) bool, which interactions of the source, `dataset`, are.
-        files: Together, which puts the files in place.
-        record: dict, what its dataset.json is to say beside that of the source.
+    disclosed: (n,) bool, which interactions of the source, `dataset`, are.
+    files: Together, which puts the files in place.
+    record: dict, what its dataset.json is to say beside that of the source.
     """
     source, target = dataset_folder(config), dataset_folder(config, masked=True)
     made, digests = record_of(source), {}
     uses = dataset.uses(made.get("num_ratings", 0), disclosed)
     for use, name in enumerate((RATINGS_FILE, *[HELD_OUT_FILE] * bool(config.holdout)), 1):
         name = stored_alike(config, name)
-        with files.write(MASKED, name) as temporary:
+        with files.write(files.MASKED, name) as temporary:
             copy_rows(ratings_path(config), uses == use, temporary)
             digests[name] = digest(temporary)
     if about := made.get(DIGESTS, {}).get(INTERACTIONS_FILE):
@@ -216,8 +210,8 @@ def write_masked_dataset(config: Config, dataset: Dataset, disclosed: np.ndarray
     # of an earlier version, or where something was held out
     for name in (MOVIES_FILE, HELD_OUT_FILE, named(HELD_OUT_FILE, "parquet"), USES_FILE):
         if name not in digests:
-            files.remove(MASKED, name)
-    files.write_json(MASKED, DATASET_FILE, {
+            files.remove(files.MASKED, name)
+    files.write_json(files.MASKED, DATASET_FILE, {
         **made, "dataset": target.name, "masked_from": source.name, **record, "num_ratings": int(disclosed.sum()),
         HOLDOUT: config.holdout, DIGESTS: digests, TEXT_IDS: text_ids(dataset.user_ids, dataset.item_ids),
         MADE_BY: _run_of(config), **head_of(read_requests(config))})

@@ -28,8 +28,7 @@ class Problem:
 def load_problem(config: Config, dataset: Dataset | None = None) -> Problem:
     """The Problem that the settings name, or the one about a Dataset.
 
-    Raises:
-        InputError: the dataset or the unwillingness is missing or unfit, or everything is vetoed.
+    Raises InputError: the dataset or the unwillingness is missing or unfit, or everything is vetoed.
     """
     dataset = dataset or load_dataset(config)
     return Problem(dataset, *load_stated(dataset, config))
@@ -39,12 +38,8 @@ def prefixes(key: np.ndarray, weight: np.ndarray, limits: list[float]) -> list[t
     """For each limit the longest prefix of everyone's, in ascending order of a key, whose weights sum to it at most.
 
     Of equal keys all are in it, or none.
-
-    Args:
-        key, weight: (n,) float64; weights are at least 0.
-
-    Returns:
-        For each the largest key in the prefix, -inf if it is empty; the smallest beyond it, inf if all fit; and the sum
+    key, weight: (n,) float64; weights are at least 0.
+    Returns: For each the largest key in the prefix, -inf if it is empty; the smallest beyond it, inf if all fit; and the sum
         of its weights.
     """
     found = {}
@@ -74,11 +69,10 @@ def prefixes(key: np.ndarray, weight: np.ndarray, limits: list[float]) -> list[t
 def first_within(limit: float, keys: tuple[np.ndarray, ...], weight: np.ndarray, one_more: bool = False) -> np.ndarray:
     """(n,) bool: everyone's longest prefix in the order of several keys, the second where the first are equal, and so on.
 
-    Args:
-        limit: largest sum of the weights, (n,) float64, at least 0.
-        keys: (n,) arrays, but for the first also functions of places to (k,) values; no two interactions agree in all. Where
-            the first is inf it is left out.
-        one_more: whether the first that does not fit comes in too.
+    limit: largest sum of the weights, (n,) float64, at least 0.
+    keys: (n,) arrays, but for the first also functions of places to (k,) values; no two interactions agree in all. Where the
+        first is inf it is left out.
+    one_more: whether the first that does not fit comes in too.
     """
     chosen, limit = np.zeros(len(weight), bool), limit * SLACK
     at = slice(None) if (keys[0] < np.inf).all() else np.flatnonzero(keys[0] < np.inf)  # what is neither in nor out yet

@@ -178,8 +178,7 @@ def most_similar(strategies: Strategies) -> np.ndarray:
 def of_file(name: str) -> Strategy:
     """The Strategy of a file that defines `order` and, if need be, NEEDS_MODEL = True.
 
-    Raises:
-        InputError: the file is missing or unfit.
+    Raises InputError: the file is missing or unfit.
     """
     module = plugins.load(name, "strategy", "order")
     needs_model = getattr(module, "NEEDS_MODEL", False)

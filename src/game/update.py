@@ -21,18 +21,7 @@ from ..common.errors import InputError
 from ..common.files import digest
 from ..common.stored import write_table
 from ..common.together import Together
-from ..common.variant import (
-    CHECKPOINT,
-    DATA,
-    DECISIONS,
-    DIGESTS,
-    MASKED,
-    Variant,
-    check_tables,
-    dataset_folder,
-    decision_files,
-    stored_alike,
-)
+from ..common.variant import DIGESTS, Variant, check_tables, dataset_folder, decision_files, stored_alike
 from ..common.wording import counted
 from ..config import Config
 from ..consent.allowed import VETO, Consent
@@ -57,8 +46,7 @@ logger = logging.getLogger("ifrqe")
 def update(config: Config) -> None:
     """Decides on what the file `update` has beyond the data, and writes it to data, decisions, masked data and models.
 
-    Raises:
-        InputError: the file, the model or its files are missing or unfit; nothing has changed then.
+    Raises InputError: the file, the model or its files are missing or unfit; nothing has changed then.
     """
     start, (config, record) = time.perf_counter(), usable(config)
     before = Before(config, record)
@@ -151,7 +139,7 @@ def _write(config, before, arrivals, after, decisions, models, said):
     path, record_path = decision_files(config)
     counts = {"num_users": after.num_users, TEXT_IDS: text_ids(after.user_ids, after.item_ids)}
     with Together(config) as files:
-        for folder, some in ((DATA, table), (MASKED, table.iloc[shown])):
+        for folder, some in ((files.DATA, table), (files.MASKED, table.iloc[shown])):
             with files.rewrite(folder, RATINGS_FILE) as (old, temporary):
                 append_rows(old, some, temporary)
         whole = arrivals.whole
@@ -162,20 +150,20 @@ def _write(config, before, arrivals, after, decisions, models, said):
         if _write_unwillingness(config, before, arrivals, files):
             decisions.record["unwillingness"] = "file"
             counts[DRAWN] = True
-        with files.rewrite(DECISIONS, path.name) as (_, temporary):
+        with files.rewrite(files.DECISIONS, path.name) as (_, temporary):
             decisions.write(temporary, after)
         for model, known in zip(models, (after.part(decisions.disclosed), after)):
             _write_model(files, model, known, before)
         made = files.renewed(before.made)
-        files.write_json(MASKED, DATASET_FILE, {**files.renewed(before.mask), **counts,
+        files.write_json(files.MASKED, DATASET_FILE, {**files.renewed(before.mask), **counts,
                                                 "num_ratings": int(decisions.disclosed.sum())})
-        files.write_json(DATA, DATASET_FILE, {
+        files.write_json(files.DATA, DATASET_FILE, {
             **made, DIGESTS: {**made[DIGESTS], **arrays}, **counts, "num_ratings": arrivals.whole.num_interactions,
             UPDATED: before.made.get(UPDATED, 0) + len(table)})
         models = {model.variant.model: files.digests[model.variant.checkpoint.name][1] for model in models}
         said = {**said, "time": time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()), "models": models}
         record = files.renewed(decisions.record)
-        files.write_json(DECISIONS, record_path.name, {**record, UPDATES: [*record.get(UPDATES, []), said]})
+        files.write_json(files.DECISIONS, record_path.name, {**record, UPDATES: [*record.get(UPDATES, []), said]})
 
 
 def _write_model(files, model, known, before):
@@ -189,7 +177,7 @@ def _write_model(files, model, known, before):
             "catalogue_sha256": known.catalogue_sha256()}
     if not variant.masked:
         info.update(rows_sha256=known.rows_sha256(), consent=before.extended(before.consent).as_json())
-    with files.write(CHECKPOINT, name) as temporary:
+    with files.write(files.CHECKPOINT, name) as temporary:
         save_checkpoint(temporary, sets, info)
 
 
@@ -198,13 +186,13 @@ def _write_unwillingness(config, before, arrivals, files):
     source = unwillingness_source(config)
     table = arrivals.stated
     if source == "file":
-        with files.rewrite(DATA, UNWILLINGNESS_FILE) as (path, temporary):
+        with files.rewrite(files.DATA, UNWILLINGNESS_FILE) as (path, temporary):
             append_rows(path, table, temporary)
     if source != "uniform" or config.unwillingness != "auto":
         return False
     whole = split_allowed(before.whole, 0)  # what was drawn of all that was there
     columns = whole.user_ids[whole.user], whole.item_ids[whole.item], load_stated(whole, config)[0]
     drawn = pd.DataFrame(dict(zip(table, columns)))
-    with files.write(DATA, stored_alike(config, UNWILLINGNESS_FILE)) as temporary:
+    with files.write(files.DATA, stored_alike(config, UNWILLINGNESS_FILE)) as temporary:
         write_table(pd.concat([drawn, table]), temporary)
     return True

@@ -28,8 +28,7 @@ _BLOCK = 1 << 24  # bytes
 def bring_inputs(config: Config, share: Part, local: int) -> None:
     """Lets the other hosts, of `local` ranks each, have what the first one has; all ranks call it together.
 
-    Raises:
-        InputError: a host has other settings, or its dataset is not that of the first one.
+    Raises InputError: a host has other settings, or its dataset is not that of the first one.
     """
     places, say = _places(config), share.exchange.of_first
     told = {"settings": _settings(config), "dataset": record_of(folders_of(config)[DATA]).get(DIGESTS),

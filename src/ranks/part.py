@@ -19,13 +19,9 @@ def owners(length: np.ndarray, ranks: int) -> np.ndarray:
     """(num_users,) the rank that owns each user: whole blocks to the rank that has the fewest interactions so far.
 
     Of few blocks each is shared out user by user, so that all ranks have about as much to do.
-
-    Args:
-        length: (num_users,) training interactions.
-        ranks: number.
-
-    Raises:
-        InputError: there are fewer users than ranks.
+    length: (num_users,) training interactions.
+    ranks: number.
+    Raises InputError: there are fewer users than ranks.
     """
     blocks = list(cut(by_length(length), length, DRAWN_TOGETHER))
     if sum(map(len, blocks)) < ranks:

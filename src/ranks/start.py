@@ -41,10 +41,8 @@ def start(config: Config, *program: str) -> None:
     """Runs this program once more in each rank of this host and waits for them; ends as the one that failed, if one did.
 
     `program`: another one, see launch.launch.
-
-    Raises:
-        InputError: MindSpore has no launcher.
-        ChildProcessError: no rank has started.
+    Raises InputError: MindSpore has no launcher.
+    Raises ChildProcessError: no rank has started.
     """
     found = importlib.util.find_spec("mindspore")  # not that of a package within, for which it would be loaded
     if found is None or not (Path(found.origin).parent / "parallel" / "cluster").is_dir():

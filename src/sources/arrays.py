@@ -22,13 +22,9 @@ def write_parts(files: Together, user_ids: np.ndarray, length: np.ndarray, kind:
 
     users.csv: user_id,interactions; interactions.npy: (2, n) int32, the positions of items, and the rows of the table of
     ratings; times.npy: (n,) of `kind`, int64 or float64.
-
-    Args:
-        user_ids, length: (u,) original ids, ascending, and the number of interactions of each.
-        parts: (k,) items, rows and times of all, one after the other.
-
-    Returns:
-        The digest of each file, by its name.
+    user_ids, length: (u,) original ids, ascending, and the number of interactions of each.
+    parts: (k,) items, rows and times of all, one after the other.
+    Returns: The digest of each file, by its name.
     """
     n = int(length.sum())
     with files.rewrite(DATA, _USERS) as (_, temporary):
@@ -87,13 +83,10 @@ class Arrays:
     def read(self, own: np.ndarray, uses: np.ndarray | None = None, use: int = 0) -> list[np.ndarray]:
         """The interactions of some users, of which no more than these, and a block of the files, are ever in memory.
 
-        Args:
-            own: (u,) ascending positions of users.
-            uses: (rows of the table of ratings,) int8; what it calls `use` is read. None: all.
-
-        Returns:
-            user, item, rows, time, (n,) each: int32 places in `own`, positions of items, and rows of the table, or their
-            place among those that `uses` calls so; times as they are stored, but int32 where they fit.
+        own: (u,) ascending positions of users.
+        uses: (rows of the table of ratings,) int8; what it calls `use` is read. None: all.
+        Returns: user, item, rows, time, (n,) each: int32 places in `own`, positions of items, and rows of the table, or
+            their place among those that `uses` calls so; times as they are stored, but int32 where they fit.
         """
         place = np.full(len(self.length), -1, np.int32)
         place[own] = np.arange(len(own))

@@ -52,9 +52,8 @@ def plain_genre(text):
 def genres_of(dataset, config):
     """The genres of the items, by their lower-case names; an item without one has the genre "(no genres listed)".
 
-    Returns:
-        pairs: DataFrame of ITEM and GENRE, int, a row for each genre of each item, by item.
-        names: Index of the genres' names, ascending.
+    Returns pairs: DataFrame of ITEM and GENRE, int, a row for each genre of each item, by item; names: Index of the genres'
+        names, ascending.
     """
     listed = load_catalogue(dataset, config)[GENRES]
     if (listed == "").all():
@@ -69,8 +68,7 @@ def genres_of(dataset, config):
 def find_users(dataset, text: str, option: str) -> np.ndarray:
     """Positions of the users whose original ids `text` lists, separated by commas.
 
-    Raises:
-        InputError: there is no such user; `option` is named.
+    Raises InputError: there is no such user; `option` is named.
     """
     place = {str(name): k for k, name in enumerate(dataset.user_ids)}
     if clean_text(text) in place:  # an id may hold a comma
@@ -98,15 +96,11 @@ def clean_movies(table: pd.DataFrame, name: str | Path, bars: bool = False, blan
 
     Rows without an id are left out, and of an item that is there twice the first row counts; the log says so, and by what
     genres are parted: quoted lists by themselves, other text by the first of PARTED that the file has.
-
-    Args:
-        table: ITEM and, where the source has them, TITLE and GENRES, of text or categories of text.
-        name: of the file, for messages.
-        bars: whether genres are known to be parted by "|".
-        blanks: whether blanks part them where nothing else does.
-
-    Raises:
-        InputError: see clean_ids.
+    table: ITEM and, where the source has them, TITLE and GENRES, of text or categories of text.
+    name: of the file, for messages.
+    bars: whether genres are known to be parted by "|".
+    blanks: whether blanks part them where nothing else does.
+    Raises InputError: see clean_ids.
     """
     ids = clean_ids(table[ITEM], name, ITEM, blank=True)
     titles, genres = (table[c].astype(str).to_numpy() if c in table else np.full(len(table), "", object)

@@ -21,16 +21,13 @@ _BUCKET = 1 << 22  # rows, all of some users, that are sorted at a time
 class Arranged:
     """Interactions by user, time and row, each pair once, of users with at_least to at_most of them (0: no limit).
 
-    Args:
-        found: Gathered.
-        duplicates: "error", or which row of a repeated pair counts by time, "first" or "last".
-        by_time: whether the table of ratings is to have that order, not that of the source.
+    found: Gathered.
+    duplicates: "error", or which row of a repeated pair counts by time, "first" or "last".
+    by_time: whether the table of ratings is to have that order, not that of the source.
+    Raises InputError: a pair is there twice, nothing is left, or see Gathered.settle.
 
     user_ids, item_ids: original ids of those that are left, ascending.
     length: (users,) interactions of each; rows: of all; finer: whether some time is within a day.
-
-    Raises:
-        InputError: a pair is there twice, nothing is left, or see Gathered.settle.
     """
 
     def __init__(self, found: Gathered, duplicates: str, at_least: int = 1, at_most: int = 0, by_time: bool = False):

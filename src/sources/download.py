@@ -44,8 +44,7 @@ def fetch(config, folder):
 def download(url, path, md5=None):
     """Downloads `url` to `path`, and checks its MD5 sum; TLS certificates are always verified. Returns `path`.
 
-    Raises:
-        InputError: the download failed, or the sum is wrong; nothing is left of it then.
+    Raises InputError: the download failed, or the sum is wrong; nothing is left of it then.
     """
     by_hand = "try again, or fetch the file by other means and give its path with --archive, or name another --mirror"
     try:

@@ -48,10 +48,8 @@ class Gathered:
 
     users, items: Learned; a code each for every row.
     times, rating_kind: Times, and the type of the ratings.
-
-    Args:
-        name: of the source, for messages.
-        folder: where temporary files may be, None for memory.
+    name: of the source, for messages.
+    folder: where temporary files may be, None for memory.
     """
 
     def __init__(self, name: str | Path, folder: Path | None = None):
@@ -62,8 +60,7 @@ class Gathered:
     def take(self, parts: Iterable[pd.DataFrame]) -> Gathered:
         """Takes rows in parts: ids as Learned.add does, and the other columns that there are.
 
-        Raises:
-            InputError: names the row and what is wrong with it.
+        Raises InputError: names the row and what is wrong with it.
         """
         for part in filter(len, parts):
             values = [self.users.add(part[USER]), self.items.add(part[ITEM]), np.ones(len(part), np.int8),

@@ -130,10 +130,8 @@ def read_interactions(config: Config) -> Interactions:
     """All interactions of the dataset that the settings name; ties in time are broken by the order of the rows.
 
     The items are those of movies.csv; without it those that occur.
-
-    Raises:
-        InputError: a file is missing, wrong or not what its record says, or an option contradicts what the dataset was
-            made with.
+    Raises InputError: a file is missing, wrong or not what its record says, or an option contradicts what the dataset was
+        made with.
     """
     path = ratings_path(config)
     record = check_record(config)
@@ -157,9 +155,7 @@ def read_masked(config: Config, masked: bool) -> tuple[Interactions, Interaction
     """What may be trained on and what is held out, if anything, of a folder as a mask leaves it; its record.
 
     Users and items are those that occur; if it is the `masked` twin of a dataset that lies beside it, those of the source.
-
-    Raises:
-        InputError: a file is missing, wrong or not what its record says.
+    Raises InputError: a file is missing, wrong or not what its record says.
     """
     path = ratings_path(config, masked)
     record = read_json(path.with_name(DATASET_FILE), "run preprocess.py anew")

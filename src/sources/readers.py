@@ -30,17 +30,12 @@ _DOUBLED = re.compile(r'"(?=.*"")(?:[^"]|"")*"', re.S)  # a field in quotes with
 def read_source(path, items=None, folder=None):
     """Reads a GroupLens zip (any release), a RecBole .inter file, a CSV, or a .parquet file or a folder of such.
 
-    Args:
-        path: of the source.
-        items: Path of its list of items, see items_beside; without it that in a zip.
-        folder: see Gathered.
-
-    Returns:
-        ratings: Gathered.
-        movies: DataFrame item_id, title, genres, see catalogue.clean_movies; empty where the source has none.
-
-    Raises:
-        InputError: names the file and what is wrong with it.
+    path: of the source.
+    items: Path of its list of items, see items_beside; without it that in a zip.
+    folder: see Gathered.
+    Returns ratings: Gathered; movies: DataFrame item_id, title, genres, see catalogue.clean_movies; empty where the source
+        has none.
+    Raises InputError: names the file and what is wrong with it.
     """
     path = Path(path)
     suffix, ratings = ".parquet" if path.is_dir() else path.suffix.lower(), Gathered(path.name, folder)

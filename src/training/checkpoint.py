@@ -77,8 +77,7 @@ def parameters_sha256(values):
 def read_checkpoint(path, remedy):
     """What save_checkpoint wrote: a dict of prefixed name to array, and `info`.
 
-    Raises:
-        InputError: no checkpoint of this program, or a damaged one; `remedy` ends the message.
+    Raises InputError: no checkpoint of this program, or a damaged one; `remedy` ends the message.
     """
     try:
         content = ms.load_checkpoint(str(path))
@@ -106,8 +105,7 @@ def check_checkpoint(path, info, wanted, remedy):
 def consent_of(variant):
     """The Consent that the plain model of a Variant was trained with, without what was withdrawn from it since.
 
-    Raises:
-        InputError: no such checkpoint, no checkpoint of this program, or withdrawals that it knows of are missing.
+    Raises InputError: no such checkpoint, no checkpoint of this program, or withdrawals that it knows of are missing.
     """
     info = _read(variant.checkpoint, variant)[1]
     check_head(info, read_requests(variant.config), variant.checkpoint)
@@ -139,12 +137,9 @@ def load_anchors(path, dataset, variant):
 def load_sets(path, dataset, variant):
     """Of a checkpoint a Network, still with its own parameters; the sets BEST and those of the anchor epochs; and the info.
 
-    Args:
-        dataset: Dataset that it must have been trained for.
-        variant: Variant whose ratings and settings (dataset, holdout, those of the model) must be those of the checkpoint.
-
-    Raises:
-        InputError: no such file, no checkpoint of this program, or one that differs: the message says in what.
+    dataset: Dataset that it must have been trained for.
+    variant: Variant whose ratings and settings (dataset, holdout, those of the model) must be those of the checkpoint.
+    Raises InputError: no such file, no checkpoint of this program, or one that differs: the message says in what.
     """
     config, command = variant.settings(), variant.command
     asked = config.asked_for("training", "negatives")

@@ -20,15 +20,13 @@ class Loss(nn.Cell):
 class TrainSteps(nn.Cell):
     """Many training steps of Adam in one graph call.
 
-    Args:
-        net: Network; its parameters are trained.
-        groups: groups a step.
-        config: num_neg; beta1, beta2 and epsilon of Adam; weight_decay, decoupled, of the tables (AdamW), needs "dense".
-        update: how the embedding tables are updated. "lazy" updates the rows that occur in the batch and leaves the
-            moments of all others as they are, so that a step does not touch the whole tables: the fused CPU kernel;
-            "lazy basic" is the same in basic operations, which run on every device. "dense" is plain Adam, faster once
-            most rows occur in a batch.
-        propagation: see Network.propagation; needs "dense".
+    net: Network; its parameters are trained.
+    groups: groups a step.
+    config: num_neg; beta1, beta2 and epsilon of Adam; weight_decay, decoupled, of the tables (AdamW), needs "dense".
+    update: how the embedding tables are updated. "lazy" updates the rows that occur in the batch and leaves the moments of
+        all others as they are, so that a step does not touch the whole tables: the fused CPU kernel; "lazy basic" is the
+        same in basic operations, which run on every device. "dense" is plain Adam, faster once most rows occur in a batch.
+    propagation: see Network.propagation; needs "dense".
     """
 
     def __init__(self, net, groups, config, update, propagation=None):
@@ -65,9 +63,7 @@ class TrainSteps(nn.Cell):
         users (s, g) and items (s, g * (1 + num_neg)) int32; rates (s,) learning rate of each step, corrected for the
         bias of the moments; weights: see SharedSteps. The counter and `total` (g, 1 + num_neg) start as arguments, since
         constants of a graph would keep their last value for the next call.
-
-        Returns:
-            `total` and the cross-entropy of all steps, added up.
+        Returns: `total` and the cross-entropy of all steps, added up.
         """
         while step < steps:
             user, item = self.gather(users, step, 0), self.gather(items, step, 0)

@@ -44,9 +44,8 @@ FEW_STEPS = 100  # an epoch: with fewer, models of few data were seen to learn t
 def train(variant):
     """Trains the model of a Variant; writes its checkpoint and train_MODEL.json unless they are there already.
 
-    Raises:
-        InputError: the dataset is missing or unfit, or --resume finds a training with other settings.
-        FloatingPointError: the loss diverges.
+    Raises InputError: the dataset is missing or unfit, or --resume finds a training with other settings.
+    Raises FloatingPointError: the loss diverges.
     """
     model, checkpoint, config = variant.model, variant.checkpoint, variant.settings()
     result, recommended = Path(config.output_path) / train_file(model), None if config.holdout else _recommended(variant)
@@ -188,8 +187,7 @@ class Run:
     def find_interrupted(self):
         """With --resume: puts back the state after the last finished epoch, if there is one.
 
-        Raises:
-            InputError: it belongs to a training with other settings or data.
+        Raises InputError: it belongs to a training with other settings or data.
         """
         if not self.path.is_file():
             return

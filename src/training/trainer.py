@@ -51,8 +51,7 @@ class Epoch(NamedTuple):
 def train_on(trainer, finished=0):
     """Trains the train_epochs of a Trainer but those `finished` already, and yields an Epoch after each.
 
-    Raises:
-        FloatingPointError: the loss diverges.
+    Raises FloatingPointError: the loss diverges.
     """
     for number in range(finished, trainer.config.train_epochs):
         start = time.perf_counter()
@@ -65,10 +64,9 @@ def train_on(trainer, finished=0):
 class Trainer:
     """Trains a network epoch by epoch.
 
-    Args:
-        dataset: Dataset with at least one training interaction, for which the Network `net` is.
-        config: the training options, num_neg and seed.
-        device: name of the device in use.
+    dataset: Dataset with at least one training interaction, for which the Network `net` is.
+    config: the training options, num_neg and seed.
+    device: name of the device in use.
     """
 
     def __init__(self, net, dataset, config, device):
@@ -144,8 +142,7 @@ class Trainer:
     def epoch(self, number):
         """Trains for epoch `number` (from 0), on fresh negatives in a fresh order; returns the mean loss in nats.
 
-        Raises:
-            FloatingPointError: the loss diverges.
+        Raises FloatingPointError: the loss diverges.
         """
         with progress(self.steps, f"epoch {number + 1}", "step") as bar:
             total = sum(self._train_part(number, part, bar) for part in range(len(self.parts)))
