@@ -168,14 +168,9 @@ def positions(ids: np.ndarray, texts: np.ndarray) -> np.ndarray:
 
 def finder(ids: np.ndarray) -> Callable[[pd.Series], np.ndarray]:
     """A function of a column, categories of text or whole numbers, to (k,) the places in the sorted `ids`; -1 for others."""
-    whole = pd.Index(ids)
-    text = pd.Index(list(map(str, ids)), dtype=object)
-
-    def find(column):
-        if not isinstance(column.dtype, pd.CategoricalDtype):
-            return whole.get_indexer(column)
-        return text.get_indexer(column.cat.categories)[column.cat.codes]
-    return find
+    whole, text = pd.Index(ids), pd.Index(list(map(str, ids)), dtype=object)
+    return lambda column: whole.get_indexer(column) if not isinstance(column.dtype, pd.CategoricalDtype) else \
+        text.get_indexer(column.cat.categories)[column.cat.codes]
 
 
 def numbers(values: pd.Series, name: str | Path, what: str, remedy: str = _MEND, first: int = 0) -> np.ndarray:
