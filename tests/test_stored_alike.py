@@ -49,7 +49,7 @@ def live(config, folder, ending):
         answer(config)
         answer(masked)
         return steps, json.loads((folder / "output" / "eval_ifrqe.json").read_text())
-    pd.DataFrame([(who, int(k), 2e9 + k, 4.5, 0.25) for who in ("new", 1) for k in range(1, 41)], columns=[
+    pd.DataFrame([(who, int(k), 2e9 + k, 4.5, 0.25) for who in ("new", 1) for k in range(1, 21)], columns=[
         "user_id", "item_id", "timestamp", "rating", "unwillingness"]).to_csv(folder / "more.csv", index=False)
     update(masked.replace(update=str(folder / "more.csv")))
     update(masked.replace(update=str(folder / "more.csv")))  # in which nothing is new now

@@ -46,7 +46,8 @@ def parts_of(paths: list[Path], name: str | Path, known: list[str], needed: list
 
 def _frames(pa, path, file, most, read, texts):
     """At most so many rows of a file at a time, of the columns that `read` names; `texts` are ids that are text."""
-    batches = file.iter_batches(most, columns=list(read))
+    none = pa.RecordBatch.from_pylist([], pa.schema([file.schema_arrow.field(column) for column in read]))
+    batches = file.iter_batches(most, columns=list(read)) if file.metadata.num_rows else iter([none])
     while (batch := _readable(path, next, batches, None)) is not None:
         yield pd.DataFrame({column: _readable(path, _column, pa, batch.column(place), column, column in texts)
                             for place, column in read.items()}, copy=False)
@@ -71,7 +72,8 @@ def _is_text(pa, field, path):
 
 
 def _is_of_text(pa, kind):
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_binary(kind)
+    types = pa.types  # the last of a column without rows
+    return types.is_string(kind) or types.is_large_string(kind) or types.is_binary(kind) or types.is_null(kind)
 
 
 def _column(pa, values, column, is_text):

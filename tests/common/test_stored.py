@@ -7,6 +7,7 @@ import pytest
 
 from src.common import stored
 from src.common.stored import write_table
+from src.common.tables import read_table
 from tests.small import refused
 
 
@@ -24,7 +25,10 @@ def test_a_table_lies_in_one_file_and_parquet_needs_pyarrow(tmp_path, monkeypatc
     name, other = tmp_path / "ratings.csv", tmp_path / "ratings.parquet"
     assert stored.stored(name) == name
     write_table(pd.DataFrame({"a": [1]}), other)
-    assert stored.stored(name) == other
+    assert stored.stored(name) == other and read_table(other, ["a"])["a"].tolist() == [1]
+    for empty in (tmp_path / f"empty{ending}" for ending in (stored.CSV, stored.PARQUET)):
+        write_table(pd.DataFrame({"user_id": np.zeros(0, object), "a": np.zeros(0)}), empty)
+        assert list(read_table(empty, ["user_id", "a"])) == ["user_id", "a"]
     name.write_text("a\n1\n")
     with refused(other):
         stored.stored(name)
