@@ -70,7 +70,8 @@ def write_table(table: pd.DataFrame | Iterable[pd.DataFrame], path: Path, rows: 
                 continue
             if arrows:
                 found = arrows.Table.from_pandas(part, preserve_index=False).replace_schema_metadata()
-                writer = writer or stack.enter_context(arrows.parquet.ParquetWriter(path, found.schema))
+                writer = writer or stack.enter_context(arrows.parquet.ParquetWriter(path, found.schema, use_dictionary=[
+                    field.name for field in found.schema if not arrows.types.is_floating(field.type)]))  # which repeat
                 writer.write_table(found)
             else:
                 part.to_csv(path, index=False, header=not number, mode="a" if number else "w", lineterminator="\n",
