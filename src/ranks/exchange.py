@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 AGAIN = "all were ended; the same command starts anew, with --resume from the last epoch of a training"
+WAIT = 10  # seconds that others wait for the first one to say who is lost
 _VALUES, _END = b"=", b"!"  # what a message begins with
 
 
@@ -64,7 +65,7 @@ class Exchange:
         """What others have told about their end, or who is silent, by the scheduler's log; None for neither."""
         try:
             for rank, one in self.others.items():
-                while one.poll(0.1):
+                while one.poll(WAIT if self.rank else 0.1):  # the first one hears of all, and tells
                     self._received(rank)
         except Ended as e:
             return e

@@ -63,7 +63,8 @@ def test_a_rank_that_is_gone_is_named(connected):
     assert found[0] == found[1] and found[0][0] == 2 and found[0][1].startswith("rank 2 of 3 on host 1 has ended")
 
 
-def test_who_is_silent_is_known_from_the_scheduler(connected, tmp_path):
+def test_who_is_silent_is_known_from_the_scheduler(connected, tmp_path, monkeypatch):
+    monkeypatch.setattr("src.ranks.exchange.WAIT", 0.1)
     (tmp_path / "log").write_text("[ERROR] The node: 1 is timed out. It may exit")
 
     def lose(exchange):
