@@ -55,7 +55,7 @@ def evaluation_candidates(dataset: Dataset, held_out: str, config: Config) -> np
             raise InputError(f"--num_eval_neg {config.num_eval_neg}: user {dataset.all_user_ids[left.argmin()]} has "
                              f"interacted with all but {left.min()} of {dataset.num_items} items; set it lower, or {leave}")
         negatives = sample_distinct_outside(pairs, config.num_eval_neg, generator(config.seed, "candidates", held_out))
-        negatives = dataset.share.own(negatives)
+        negatives = dataset.own(negatives)
     candidates = np.concatenate([positive[:, None], negatives], axis=1)[dataset.scored]
     counts = counting(candidates)
     number = candidates.shape[1] if counts is None else int(counts.sum(1).min(initial=candidates.shape[1]))
@@ -106,7 +106,7 @@ def _read_negatives(path, item_list, dataset):
                         "--eval_item_list)")
     if not np.array_equal(np.sort(user), everyone):
         raise fault("names a user twice, and another not at all")
-    candidates = dataset.share.own(item[np.argsort(user)].astype(np.int32))
+    candidates = dataset.own(item[np.argsort(user)].astype(np.int32))
     differ = (dataset.test >= 0) & (candidates[:, 0] != dataset.test)
     if differ.any():
         raise fault(f"has another test item than {dataset.name} for {differ.sum()} users, e.g. user "

@@ -98,7 +98,7 @@ class Dataset(Interactions):
         """(all that are scored, ...) of what is said about these `scored`."""
         whole = np.zeros((self.num_users, *values.shape[1:]), values.dtype)
         whole[there := self.scored] = values
-        return self.share.of_all(whole)[self.share.of_all(np.isin(np.arange(self.num_users), there))]
+        return self.of_all(whole)[self.of_all(np.isin(np.arange(self.num_users), there))]
 
     def catalogue_sha256(self) -> str:
         """Digest of the users and items behind the positions: models of others are not models of this dataset."""

@@ -128,7 +128,7 @@ class Network(nn.Cell):
 
     @classmethod
     def rows_by(cls, taken: Callable[[np.ndarray], np.ndarray], values: dict) -> dict:
-        """The parameters with what `taken` makes of each table of users, such as Share.own or Share.of_all."""
+        """The parameters with what `taken` makes of each table of users, such as Dataset.own or Dataset.of_all."""
         return {name: taken(value) if name in cls.of_users() else value for name, value in values.items()}
 
     @classmethod
@@ -226,7 +226,7 @@ def _built(made, dataset, config):
     """The network of everyone, whose first values are drawn together, with the rows of the users of the dataset alone."""
     net = made(len(dataset.all_user_ids), dataset.num_items, config)
     for table in (getattr(net, name) for name in net.of_users()):
-        table.set_data(Tensor(dataset.share.own(table.asnumpy())), slice_shape=True)
+        table.set_data(Tensor(dataset.own(table.asnumpy())), slice_shape=True)
     return net
 
 

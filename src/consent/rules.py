@@ -73,14 +73,14 @@ class Rules:
         """
         value = unwillingness_in(table, name, line) if UNWILLINGNESS in table else np.ones(len(table))
         names, genres = np.full((3, len(table)), ALL), None
-        for row, column, known in zip(names, (USER, ITEM), (data.share.ids(data.user_ids), data.item_ids)):
+        for row, column, known in zip(names, (USER, ITEM), (data.all_user_ids, data.item_ids)):
             if column in table:
                 ids = clean_ids(table[column], name, column, lambda row: f"line {line[row]}", blank=True)
                 row[:] = np.where(ids == "", ALL, positions(known, ids))
             if column in needed:
                 refuse(row == ALL, name, f"no {column}; name it", line)
-        own = np.append(np.full(len(data.share.ids(data.user_ids)), ELSEWHERE), [ALL, UNKNOWN])
-        own[data.share.own(np.arange(len(own) - 2))] = np.arange(data.num_users)
+        own = np.append(np.full(len(data.all_user_ids), ELSEWHERE), [ALL, UNKNOWN])
+        own[data.numbers] = np.arange(data.num_users)
         names[0] = own[names[0]]  # ALL and UNKNOWN are the last two
         if GENRE in table and (named := (plain := table[GENRE].map(plain_genre)) != "").any():
             genres = genres_of(data, config)

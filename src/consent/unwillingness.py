@@ -146,7 +146,7 @@ def _name_unmet(rules, unmet, data, config, whole, kind):
 
 def _fault(rules, row, data):
     """What is wrong with a rule that meets nothing, and will not."""
-    names = data.share.ids(data.user_ids), data.item_ids, rules.genres[1] if rules.genres else ()
+    names = data.all_user_ids, data.item_ids, rules.genres[1] if rules.genres else ()
     for column, place, known in zip(NAMED, rules.names[:, row], names):
         if place == UNKNOWN:
             text = rules.said(row)[column]

@@ -79,10 +79,18 @@ class Interactions:
         """Original ids of all users, of whom some are these."""
         return self.share.ids(self.user_ids)
 
+    def own(self, values: np.ndarray) -> np.ndarray:
+        """(num_users, ...) of what is known about all users."""
+        return self.share.own(values)
+
+    def of_all(self, values: np.ndarray) -> np.ndarray:
+        """(all users, ...) of what everybody knows about their own, (num_users, ...)."""
+        return self.share.of_all(values)
+
     @property
     def numbers(self) -> np.ndarray:
         """(num_users,) int64, the place of each user among all."""
-        return self.share.own(np.arange(len(self.all_user_ids)))
+        return self.own(np.arange(len(self.all_user_ids)))
 
     @property
     def num_users(self) -> int:

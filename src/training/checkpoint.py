@@ -159,7 +159,7 @@ def load_sets(path, dataset, variant):
         veto = " --veto" + "".join(f" --{key} {value}" for key, value in said.items() if key in config.given - {"veto"})
         check_checkpoint(path, info, {"rows_sha256": dataset.rows_sha256()},
                          f"train anew with {command} --overwrite{veto if config.veto else ''}")
-    sets = {prefix: net.rows_by(dataset.share.own, with_prefix(values, prefix))
+    sets = {prefix: net.rows_by(dataset.own, with_prefix(values, prefix))
             for prefix in (BEST, *map(ANCHOR.format, info["anchor_epochs"]))}
     shapes = {name: value.shape for name, value in net.values().items()}
     if any({name: value.shape for name, value in one.items()} != shapes for one in sets.values()):

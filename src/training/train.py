@@ -131,7 +131,7 @@ class Run:
     def announce(self):
         """Logs what is trained, on what and how."""
         trainer, config = self.trainer, self.config
-        parameters = trainer.net.rows_by(self.dataset.share.of_all, trainer.net.values()).values()
+        parameters = trainer.net.rows_by(self.dataset.of_all, trainer.net.values()).values()
         as_asked = trainer.batch_size == config.batch_size
         logger.info("%s on %s (%s): %s training interactions, %s parameters, %d epochs of %d steps, batch_size %d%s",
                     self.variant.model, self.dataset.name, self.info["device"],
@@ -180,7 +180,7 @@ class Run:
             sets.update({f"epoch{k}.": values for k, values in enumerate(trainer.recent)})
             sets.update({f"gathered{epoch}.": values for epoch, values in self.anchor.gathered.items()})
             kept = {"history": self.history, "recent": len(trainer.recent), "gathered": list(self.anchor.gathered)}
-        sets = {prefix: trainer.net.rows_by(self.dataset.share.of_all, values) for prefix, values in sets.items()}
+        sets = {prefix: trainer.net.rows_by(self.dataset.of_all, values) for prefix, values in sets.items()}
         save_checkpoint(path, sets, {**self.info, "epoch": self.best.record["epoch"],
                                      "anchor_epochs": list(self.anchor.kept), **kept})
 
@@ -210,7 +210,7 @@ class Run:
         trainer = self.trainer
 
         def own(prefix):
-            return trainer.net.rows_by(self.dataset.share.own, with_prefix(values, prefix))
+            return trainer.net.rows_by(self.dataset.own, with_prefix(values, prefix))
 
         self.history = info["history"]
         trainer.recent = [own(f"epoch{k}.") for k in range(info["recent"])]
