@@ -68,7 +68,8 @@ def expected_influence(influence, dataset, fit=True):
         if number < LEAST:
             break
         mean = total(sum(known.sum(0) for known in _known(influence, later, lags))) / number
-        moments = total(sum(_products(known, mean) for known in _known(influence, later, lags))) / number
+        away = (np.subtract(known, mean, known) for known in _known(influence, later, lags))
+        moments = total(sum(part.T @ part for part in away)) / number
         spread = np.sqrt(np.diag(moments))
         if not (spread > 0).all():
             break
@@ -86,11 +87,6 @@ def _known(influence, later, lags):
     """Part by part, at least one, the influences on 1 + lags items of what so many others of its user come after."""
     for part in parts(max(1, len(influence)), PART):
         yield influence[part][later[part] >= lags, :1 + lags]
-
-
-def _products(known, mean):
-    known -= mean
-    return known.T @ known
 
 
 def expected_by(report, influence, dataset):
