@@ -125,9 +125,10 @@ class Trainer:
             permuted = generator(config.seed, "order", number, *self.who).permutation(total)
             self.order = order = number, permuted.astype(np.int32)
         # what fills a step up has no weight, so it is taken from the same step
-        count = np.maximum(self.counts[steps.start:steps.stop], 1)[:, None]
-        place = (self.starts[steps.start:steps.stop, None] + np.arange(self.groups) % count).ravel() % total
-        order, rng = order[1][place], generator(config.seed, "negatives", number, *self.who, *[part] * (part > 0))
+        place, count = (values[steps.start:steps.stop, None].astype(np.int32) for values in (self.starts, self.counts))
+        place = place + np.arange(self.groups, dtype=np.int32) % np.maximum(count, 1)
+        place %= total
+        order, rng = order[1][place.ravel()], generator(config.seed, "negatives", number, *self.who, *[part] * (part > 0))
         return self.dataset.user[order], training_groups(self.dataset, config.num_neg, rng, self.pairs, order)
 
     def _drawn(self, number, part):
