@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import logging
 from dataclasses import dataclass
 
 import numpy as np
 
 from .common.errors import InputError
 from .common.share import here
+from .common.terminal import logger
 from .common.variant import REMEDY, dataset_folder, is_masked
 from .common.wording import counted
 from .config import Config
@@ -25,8 +25,6 @@ from .consent.withdrawn import check_head, read_requests, taken_back, taken_sinc
 from .constants import DATASET_FILE, HELD_OUT_FILE, HOLDOUT
 from .sources.interactions import Ids, Interactions, ordered, read_interactions, read_masked
 from .stat_utils import PairSet, parts, take
-
-logger = logging.getLogger("ifrqe")
 
 LEAST = 3  # interactions of a user of whom anything is known where nothing is held out: one of them to learn from, and two
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import logging
 import os
 import re
 import signal
@@ -14,9 +13,8 @@ from types import ModuleType
 
 from .common.errors import InputError
 from .common.process import command
+from .common.terminal import logger
 from .config import Config
-
-logger = logging.getLogger("ifrqe")
 
 ACCELERATORS = ("Ascend", "GPU")  # in the order in which `auto` tries them
 PROBE_SECONDS = 300  # that a device may take for its first kernel

@@ -8,7 +8,6 @@ occurs) and NAME/dataset.json (where it comes from, filters, counts); for the si
 from __future__ import annotations
 
 import contextlib
-import logging
 from pathlib import Path
 
 import pandas as pd
@@ -20,6 +19,7 @@ from .common.machine import code_digest
 from .common.stage import main
 from .common.stored import PARQUET, arrow, named, slices, stored, write_table
 from .common.tables import existing_file, read_parts
+from .common.terminal import logger
 from .common.times import ORDER
 from .common.together import Together
 from .common.variant import DATA, DIGESTS, check_tables, dataset_folder, record_of
@@ -49,8 +49,6 @@ from .sources.download import fetch
 from .sources.gather import Gathered
 from .sources.readers import items_beside, read_source
 from .sources.simulation import simulate
-
-logger = logging.getLogger("ifrqe")
 
 _MADE = "unwillingness_sha256"  # key of dataset.json: what the simulation wrote
 

@@ -5,14 +5,12 @@ Needs the package `moxing`, which ModelArts provides; it is imported only here.
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 
 from .common.errors import InputError
+from .common.terminal import logger
 from .config import Config
-
-logger = logging.getLogger("ifrqe")
 
 
 @contextlib.contextmanager

@@ -5,7 +5,6 @@ An id is text until all ids of its column are proven to be whole numbers, and ne
 """
 from __future__ import annotations
 
-import logging
 import re
 import unicodedata
 from collections.abc import Callable
@@ -15,8 +14,7 @@ import numpy as np
 import pandas as pd
 
 from .errors import InputError
-
-logger = logging.getLogger("ifrqe")
+from .terminal import logger
 
 NO_GENRE = "(no genres listed)"
 BLANKS = "".join(map(chr, (0x09, 0x20, 0xA0, 0x1680, *range(0x2000, 0x200C), 0x202F, 0x205F, 0x2060, 0x3000, 0xFEFF)))

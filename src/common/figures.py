@@ -14,13 +14,11 @@ from ..metrics import disclosed_by_unwillingness
 from .errors import InputError
 from .files import atomic_write
 from .share import here
-from .terminal import escaped
+from .terminal import escaped, logger
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-logger = logging.getLogger("ifrqe")
 
 POINTS = 20_000  # of a scatter: more make the file large and the picture no clearer
 BLUE, ORANGE, GREY = "#3b7dd8", "#d2691e", "#7d7f7c"  # to be told from white and from black alike

@@ -1,7 +1,6 @@
 """The columns of a table that another program wrote: which are of use, whatever they are called there."""
 from __future__ import annotations
 
-import logging
 import re
 import unicodedata
 from pathlib import Path
@@ -12,9 +11,8 @@ import pandas as pd
 from ..constants import GENRE, GENRES, ITEM, RATING, TIMESTAMP, TITLE, USER
 from .columns import BLANKS
 from .errors import InputError
+from .terminal import logger
 from .times import moments
-
-logger = logging.getLogger("ifrqe")
 
 YEAR = "year"  # of a movie, which RecBole has in a column of its own
 # What columns are called elsewhere, see _plain_name; a name earlier in the list wins. All others have their own name alone.

@@ -7,7 +7,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import logging
 import os
 import platform
 from collections.abc import Iterator
@@ -17,9 +16,8 @@ from ..config import Config
 from ..constants import STUDY_SEEDS
 from ..options import PROGRAMS, STUDIES
 from .errors import InputError
+from .terminal import logger
 from .variant import CHECKPOINT, DATA, DECISIONS, MASKED, OUTPUT, dataset_folder, folders_of
-
-logger = logging.getLogger("ifrqe")
 
 _held = {}  # lock file: the open file that holds the lock
 

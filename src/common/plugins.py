@@ -5,7 +5,6 @@ import builtins
 import contextlib
 import hashlib
 import importlib.util
-import logging
 import re
 import sys
 from collections.abc import Iterator
@@ -13,8 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 from .errors import InputError
-
-logger = logging.getLogger("ifrqe")
+from .terminal import logger
 
 _NAMES = "src", "ifrqe"  # of this package: in a checkout, and where it is installed
 _PACKAGE = __package__.rpartition(".")[0]  # as it was imported

@@ -1,7 +1,6 @@
 """A stage repeated over several seeds, with mean and standard deviation of its metrics."""
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,10 +10,8 @@ from ..config import Config
 from .errors import InputError
 from .files import read_json, write_json
 from .share import here
-from .terminal import RESULT
+from .terminal import RESULT, logger
 from .variant import asked
-
-logger = logging.getLogger("ifrqe")
 
 TIMES = "seconds", "samples_per_second", "ms_per_step"  # no metrics: they are of the machine
 

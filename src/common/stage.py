@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,10 +18,8 @@ from .locks import locked
 from .machine import code_digest, hardware, mindspore_version
 from .share import here
 from .stored import as_csv
-from .terminal import log_to, open_streams, show_error
+from .terminal import log_to, logger, open_streams, show_error
 from .together import Together, finish
-
-logger = logging.getLogger("ifrqe")
 
 
 def is_the_same(name, was, now):

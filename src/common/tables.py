@@ -4,7 +4,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
-import logging
 import os
 import warnings
 from collections.abc import Iterator
@@ -20,8 +19,6 @@ from .header import YEAR, Header
 from .parquet import parts_of as parquet_parts
 from .stored import PARQUET
 from .terminal import progress
-
-logger = logging.getLogger("ifrqe")
 
 # others pandas decides
 _TYPES = {USER: "category", ITEM: "category", REASON: "category", TITLE: str, GENRES: str, GENRE: str, YEAR: str}

@@ -1,7 +1,6 @@
 """Times that other programs wrote, read in one way by every stage."""
 from __future__ import annotations
 
-import logging
 import re
 import time
 from collections.abc import Iterable
@@ -12,8 +11,7 @@ import pandas as pd
 
 from ..constants import TIMESTAMP
 from .columns import BLANKS, numbers, refuse_first, shown
-
-logger = logging.getLogger("ifrqe")
+from .terminal import logger
 
 _ISO = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?( ?(Z|[+-]\d{2}(:?\d{2})?))?)?", re.ASCII | re.I)
 

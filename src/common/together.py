@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,9 +27,8 @@ from ..constants import (
 from .files import digest, put_in_place, staged, sync, write_json
 from .share import here
 from .stored import named, stored
+from .terminal import logger
 from .variant import CHECKPOINT, DATA, DECISIONS, MASKED, OUTPUT, dataset_folder, folders_of
-
-logger = logging.getLogger("ifrqe")
 
 _OTHER = {one: other for name in (RATINGS_FILE, HELD_OUT_FILE, UNWILLINGNESS_FILE, DISCLOSURE_FILE)
           for one, other in itertools.permutations((name, named(name, "parquet")))}  # as a table may be stored, too

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +10,7 @@ import pandas as pd
 from ..common.columns import clean_ids, in_order, numbers, positions
 from ..common.errors import InputError
 from ..common.tables import existing_file, read_table
+from ..common.terminal import logger
 from ..common.times import ORDER, in_unit, times
 from ..common.wording import counted
 from ..config import Config
@@ -19,8 +19,6 @@ from ..sources.interactions import Interactions, ordered, time_unit
 from ..stat_utils import generator
 from .rules import listed, refuse, unwillingness_in
 from .unwillingness import stated, unwillingness_source
-
-logger = logging.getLogger("ifrqe")
 
 
 @dataclass

@@ -9,7 +9,6 @@ that an interaction meets the most specific wins, see Rules.match.
 from __future__ import annotations
 
 import difflib
-import logging
 
 import numpy as np
 import pandas as pd
@@ -18,6 +17,7 @@ from ..common.errors import InputError
 from ..common.share import here
 from ..common.stored import stored
 from ..common.tables import existing_file
+from ..common.terminal import logger
 from ..common.variant import dataset_files, dataset_folder
 from ..config import Config
 from ..constants import GENRE, ITEM, MOVIES_FILE, RATING, RATINGS_FILE, UNWILLINGNESS, UNWILLINGNESS_FILE, USER
@@ -27,8 +27,6 @@ from ..sources.interactions import Interactions, read_interactions, read_ratings
 from ..stat_utils import generator, parts, spans
 from .rules import ALL, NAMED, NOTHING, UNKNOWN, Rules, listed, refuse
 from .withdrawn import withdrawn_path
-
-logger = logging.getLogger("ifrqe")
 
 _SHOWN = 5  # faults in a message
 

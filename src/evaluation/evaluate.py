@@ -5,7 +5,6 @@ See docs/maths.md, section 2.
 from __future__ import annotations
 
 import hashlib
-import logging
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -21,7 +20,7 @@ from ..common.plugins import plugin_files
 from ..common.share import here
 from ..common.stage import Stage
 from ..common.stored import write_table
-from ..common.terminal import RESULT
+from ..common.terminal import RESULT, logger
 from ..common.variant import Variant, decision_files
 from ..consent.unwillingness import data_files, load_stated
 from ..constants import MASKED_MODEL, RATINGS_FILE, USER, eval_file, users_file
@@ -33,8 +32,6 @@ from ..options import EVALUATED, MASK
 from .compare import PERSONAL, TRAINED, comparison_table, made_otherwise, not_comparable
 from .personal import load_serving
 from .recommend import have_had
-
-logger = logging.getLogger("ifrqe")
 
 LOWEST = np.finfo(np.float32).min  # score of what takes no part in a ranking
 

@@ -1,7 +1,6 @@
 """What was decided on each interaction of a user, and why. See docs/maths.md, section 5."""
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 
 import numpy as np
@@ -9,7 +8,7 @@ import pandas as pd
 
 from ..common.errors import InputError
 from ..common.plugins import label
-from ..common.terminal import Painted, paint
+from ..common.terminal import Painted, logger, paint
 from ..common.variant import Variant
 from ..consent.allowed import NONE_DROPPED, TOO_FEW, VETO, WAITS
 from ..constants import DISCLOSED, EXPECTED, INFLUENCE, INSTALMENT, ITEM, REASON, UNWILLINGNESS, USER
@@ -20,8 +19,6 @@ from ..game.rule import Rule
 from ..sources.catalogue import find_users, load_catalogue, original_id
 from ..training.checkpoint import load_checkpoint
 from .recommend import Answer, as_records, described, line_of, named, top_items
-
-logger = logging.getLogger("ifrqe")
 
 BY = "by"  # key of an interaction: the reason that disclosure.csv has
 LISTS = {"plain": "before: trained on everything", "masked": "after: trained on what is disclosed"}  # of recommendations

@@ -4,12 +4,10 @@ What an update would decide (see game/arriving.py), shown and not written. See d
 """
 from __future__ import annotations
 
-import logging
-
 import numpy as np
 
 from ..common.errors import InputError
-from ..common.terminal import off_the_record
+from ..common.terminal import logger, off_the_record
 from ..common.variant import Variant, check_mask, dataset_folder, record_of
 from ..common.wording import counted
 from ..config import Config
@@ -26,8 +24,6 @@ from ..sources.catalogue import load_catalogue
 from ..training.checkpoint import BEST
 from .explain import Explanations, of_user
 from .recommend import as_records, top_items
-
-logger = logging.getLogger("ifrqe")
 
 
 @off_the_record()

@@ -5,7 +5,6 @@ they vetoed, see influence/rows.py. Refitted rows live in memory only; no file h
 """
 from __future__ import annotations
 
-import logging
 import time
 from dataclasses import dataclass
 
@@ -13,6 +12,7 @@ import numpy as np
 
 from .. import metrics
 from ..candidates import evaluation_candidates
+from ..common.terminal import logger
 from ..common.variant import Variant
 from ..config import Config
 from ..dataset import Dataset, without_test_items
@@ -21,8 +21,6 @@ from ..influence.rows import Rows
 from ..network import Network, build, score
 from ..training.checkpoint import load_checkpoint
 from .compare import PERSONAL, TRAINED
-
-logger = logging.getLogger("ifrqe")
 
 CLEARLY = 2  # standard deviations that a sum of as many fair coins has
 

@@ -2,13 +2,12 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 
-from ..common.terminal import RESULT, paint, printable
+from ..common.terminal import RESULT, logger, paint, printable
 from ..common.variant import Variant
 from ..constants import GENRES, ITEM, TITLE, USER
 from ..dataset import Dataset
@@ -19,8 +18,6 @@ from ..network import Network, score_all
 from ..sources.catalogue import find_users, load_catalogue, original_id
 from ..stat_utils import sigmoid
 from .personal import load_serving
-
-logger = logging.getLogger("ifrqe")
 
 
 class Answer(dict):

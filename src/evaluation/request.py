@@ -1,12 +1,12 @@
 """Requests as they are carried out: what one means, and its line in the record. Allowing again is no more than that line."""
 from __future__ import annotations
 
-import logging
 import time
 
 import numpy as np
 
 from ..common.files import digest
+from ..common.terminal import logger
 from ..common.together import Together
 from ..common.variant import record_of
 from ..common.wording import counted
@@ -15,8 +15,6 @@ from ..consent.withdrawn import ALLOWS, head_of, read_request, read_requests, wi
 from ..constants import DATASET_FILE, WITHDRAWN_FILE
 from ..sources.catalogue import original_id
 from ..sources.interactions import read_interactions
-
-logger = logging.getLogger("ifrqe")
 
 
 class Request:

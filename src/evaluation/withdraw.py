@@ -7,7 +7,6 @@ common/together.py. The source's own table stays: what the record of requests na
 from __future__ import annotations
 
 import copy
-import logging
 import time
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from sklearn.metrics import roc_auc_score
 from ..common.copying import copy_rows
 from ..common.errors import InputError
 from ..common.stored import stored
-from ..common.terminal import RESULT
+from ..common.terminal import RESULT, logger
 from ..common.together import Together
 from ..common.variant import REMEDY, Variant, check_mask, dataset_folder, decision_files, is_masked, record_of
 from ..common.wording import counted
@@ -37,8 +36,6 @@ from ..training.checkpoint import DIGEST as PARAMETERS
 from ..training.train import LAST_SUFFIX
 from .recommend import have_had
 from .request import Request
-
-logger = logging.getLogger("ifrqe")
 
 MEASURED = 0.05  # of what a model was trained on; up to it what is left of a training was measured, see docs/results.md
 

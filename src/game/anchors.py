@@ -6,13 +6,13 @@ See docs/maths.md, section 6.
 """
 from __future__ import annotations
 
-import logging
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from ..common.errors import InputError
+from ..common.terminal import logger
 from ..common.variant import Variant
 from ..config import Config
 from ..dataset import LEAST, Dataset
@@ -22,8 +22,6 @@ from ..options import TRAINED, options_of
 from ..training.checkpoint import DIGEST, check_checkpoint, load_anchors, read_checkpoint
 from ..training.train import train, train_in_memory
 from ..training.trainer import Trainer, train_on
-
-logger = logging.getLogger("ifrqe")
 
 
 def trained_model(config: Config, remedy: str = "give the options of that training, or train anew with these") -> Path:

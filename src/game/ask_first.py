@@ -8,13 +8,13 @@ clock of small steps comes to. See docs/maths.md, section 8.
 """
 from __future__ import annotations
 
-import logging
 from itertools import islice
 
 import numpy as np
 
 from ..common.errors import InputError
 from ..common.share import Share, here
+from ..common.terminal import logger
 from ..config import Config
 from ..dataset import Dataset
 from ..history import History
@@ -27,8 +27,6 @@ from ..training.trainer import Trainer, train_on
 from .decisions import THRESHOLD, Decisions
 from .mirror_descent import critical_payoff, prices_of
 from .problem import Problem, first_within
-
-logger = logging.getLogger("ifrqe")
 
 EPOCHS = 0.6, ANCHOR_SHARE  # after these shares of its epochs a training's parameters are announced
 MOST = 1  # largest unwillingness: while so much is left, whatever is disclosed next keeps within the limit

@@ -1,7 +1,6 @@
 """The influence stage: influences, the game, disclosure.csv and the masked dataset. See docs/maths.md, section 7."""
 from __future__ import annotations
 
-import logging
 import os
 import time
 from pathlib import Path
@@ -17,6 +16,7 @@ from ..common.plugins import label, plugin_files
 from ..common.share import here
 from ..common.stage import Stage
 from ..common.stored import named, stored
+from ..common.terminal import logger
 from ..common.together import Together
 from ..common.variant import (
     ARRAYS_SHA256,
@@ -61,8 +61,6 @@ from .decisions import CONSENT, DISCLOSURE_SHA256, MODEL_SHA256, Decisions
 from .problem import Problem, load_problem
 from .rule import with_reasons
 from .strategies import Strategies, find, influence_groups
-
-logger = logging.getLogger("ifrqe")
 
 MADE_BY = "made_by"  # key of a masked dataset's dataset.json: the run
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import numpy as np
 from ..common import plugins
 from ..common.errors import InputError
 from ..common.share import here
+from ..common.terminal import logger
 from ..config import Config
 from ..dataset import without_test_items
 from ..influence.block import TINY
@@ -30,8 +30,6 @@ from .ask_first import AskFirst
 from .decisions import THRESHOLD, Decisions
 from .mirror_descent import Game
 from .problem import Problem, first_within
-
-logger = logging.getLogger("ifrqe")
 
 NONE, IFRQE, IFRQE_PP, ASK_FIRST = "none", "ifrqe", "ifrqe++", "ask-first"
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import logging
 import time
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from ..common.copying import append_rows
 from ..common.errors import InputError
 from ..common.files import digest
 from ..common.stored import write_table
+from ..common.terminal import logger
 from ..common.together import Together
 from ..common.variant import DIGESTS, Variant, check_tables, dataset_folder, decision_files, stored_alike
 from ..common.wording import counted
@@ -39,8 +39,6 @@ from ..training.checkpoint import DIGEST as PARAMETERS
 from ..training.checkpoint import TRAINED_ROWS, in_one, parameters_sha256, save_checkpoint
 from .arriving import Arriving, Known, decide, left_of, sets_to_decide_by, usable, with_rows
 from .decisions import CONSENT, UPDATES, Decisions, decided_with, read_decisions
-
-logger = logging.getLogger("ifrqe")
 
 
 def update(config: Config) -> None:

@@ -4,16 +4,14 @@ h <- v + (1 - damping) h - (H_batch h) / scale from h = v on, with v the gradien
 computed in one call, each with a copy of the parameters that occur: in the embedding tables h is zero outside the rows of v
 and of the batches, so that time and memory do not depend on the size of the tables. See docs/maths.md, section 3.
 """
-import logging
 
 import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
+from ..common.terminal import logger
 from ..ncf import NCF
 from ..stat_utils import generator, sample_outside
-
-logger = logging.getLogger("ifrqe")
 
 DAMPING = 0.01  # share of the direction dropped in each step
 BATCH = 256  # samples of a step, negatives included

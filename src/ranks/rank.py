@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import os
 import re
 import signal
@@ -14,13 +13,11 @@ from ..common.errors import InputError
 from ..common.files import write_text
 from ..common.share import being
 from ..common.stage import what_ended
-from ..common.terminal import log_to
+from ..common.terminal import log_to, logger
 from ..config import Config
 from .exchange import Ended, Exchange
 from .hosts import bring_inputs
 from .part import Part
-
-logger = logging.getLogger("ifrqe")
 
 FOLDER, LIFELINE = "IFRQE_RANKS", "IFRQE_LIFELINE"  # of the environment: a folder, and a pipe that ends with who started us
 ERROR = "error_{}.json"  # in the folder, of a rank that has failed: whether another is to blame, -exit code, and line

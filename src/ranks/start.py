@@ -7,7 +7,6 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json
-import logging
 import os
 import shutil
 import signal
@@ -20,12 +19,11 @@ from pathlib import Path
 from ..common import stage as one
 from ..common.errors import InputError
 from ..common.process import command
+from ..common.terminal import logger
 from ..config import Config, load_config
 from . import launch
 from .launch import LOG
 from .rank import ERROR, FOLDER, LIFELINE, serve
-
-logger = logging.getLogger("ifrqe")
 
 MEET = 45  # seconds in which all must have started, on all hosts
 

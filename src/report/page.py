@@ -3,7 +3,6 @@
 It is made of what the stages have left under output_path; what is missing, or belongs to other data or settings than the
 evaluation, is left out and named.
 """
-import logging
 import time
 from pathlib import Path
 
@@ -12,14 +11,12 @@ from ..common.figures import spared
 from ..common.files import write_text
 from ..common.plugins import plugin_files
 from ..common.stage import Stage
-from ..common.terminal import progress
+from ..common.terminal import logger, progress
 from ..common.variant import dataset_files
 from ..device_adapter import set_device
 from .results import files_of_run, read_results
 from .sections import SECTIONS
 from .users import users_page
-
-logger = logging.getLogger("ifrqe")
 
 _TEMPLATES = Path(__file__).with_name("templates")
 

@@ -1,21 +1,18 @@
 """The receipts of users as files, each JSON and a page for people that needs no network, and their check."""
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 
 from ..common.errors import InputError
 from ..common.files import write_text
-from ..common.terminal import RESULT, Painted, paint, printable
+from ..common.terminal import RESULT, Painted, logger, paint, printable
 from ..config import Config
 from ..consent.receipts import read_receipt, text_of
 from ..evaluation.receipt import STATE, STATES, Receipts, check, file_stem
 from ..evaluation.recommend import Answer
 from ..sources.catalogue import find_users
 from .page import environment
-
-logger = logging.getLogger("ifrqe")
 
 
 def write_receipts(config: Config) -> None:

@@ -1,7 +1,6 @@
 """The lists of users and items of a dataset: titles and genres, and the ids that a person names."""
 from __future__ import annotations
 
-import logging
 import re
 from pathlib import Path
 
@@ -11,12 +10,11 @@ import pandas as pd
 from ..common.columns import BLANKS, NO_GENRE, PARTED, clean_ids, clean_text, printable
 from ..common.errors import InputError
 from ..common.tables import read_table
+from ..common.terminal import logger
 from ..common.terminal import printable as on_one_line
 from ..common.variant import dataset_folder
 from ..config import Config
 from ..constants import DATASET_FILE, GENRE, GENRES, ITEM, MOVIE_COLUMNS, MOVIES_FILE, TITLE, USER
-
-logger = logging.getLogger("ifrqe")
 
 _LIST = re.compile(r"""\[.*\]|(['"])[^|;]*\1""", re.S)  # ['A', 'B'], [["A", "B"]], or 'A', 'B'
 _QUOTED = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""

@@ -1,7 +1,6 @@
 """What a source must hold before it becomes a dataset: no repeated pairs, users with enough ratings; in order of time."""
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 
 import numpy as np
@@ -9,11 +8,10 @@ import pandas as pd
 
 from ..common.columns import positions
 from ..common.errors import InputError
+from ..common.terminal import logger
 from ..common.times import DAY, UNITS
 from ..constants import GENRES, ITEM, RATING, TIMESTAMP, TITLE, USER
 from .gather import ROW, Gathered, Spool
-
-logger = logging.getLogger("ifrqe")
 
 _BUCKET = 1 << 22  # rows, all of some users, that are sorted at a time
 

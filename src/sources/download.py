@@ -1,16 +1,13 @@
 """The zips of GroupLens, fetched with their MD5 sums."""
 import http.client
-import logging
 import ssl
 import urllib.request
 from pathlib import Path
 
 from ..common.errors import InputError
 from ..common.files import atomic_write, digest
-from ..common.terminal import progress
+from ..common.terminal import logger, progress
 from ..constants import DATASET_FILE
-
-logger = logging.getLogger("ifrqe")
 
 # MD5 sums that GroupLens publishes beside the files; ml-latest-small changes, so the checksums in the zip must do.
 MD5 = {

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import functools
-import logging
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,6 +14,7 @@ from ..common.files import read_json
 from ..common.share import WHOLE, Share, here
 from ..common.stored import stored
 from ..common.tables import read_parts, read_table
+from ..common.terminal import logger
 from ..common.variant import ARRAYS_SHA256, DIGESTS, REMADE, check_record, check_tables, ratings_path, record_of
 from ..config import Config
 from ..constants import (
@@ -37,8 +37,6 @@ from ..stat_utils import take
 from .arrays import Arrays
 from .catalogue import read_movies
 from .gather import Gathered
-
-logger = logging.getLogger("ifrqe")
 
 _EACH = "user", "item", "rows", "time"  # what there is of each interaction
 

@@ -1,7 +1,6 @@
 """Readers of MovieLens releases, RecBole files, CSV and Parquet."""
 import csv
 import functools
-import logging
 import re
 import zipfile
 from pathlib import Path, PurePosixPath
@@ -13,11 +12,10 @@ from ..common.files import files_in
 from ..common.header import YEAR
 from ..common.parquet import parts_of as parquet_parts
 from ..common.tables import existing_file, parts_of, parts_without_header, read_stream
+from ..common.terminal import logger
 from ..constants import GENRES, ITEM, MOVIE_COLUMNS, RATING_COLUMNS, TITLE, USER
 from .catalogue import clean_movies
 from .gather import Gathered
-
-logger = logging.getLogger("ifrqe")
 
 _SHOWN = 5  # files in a message
 ML_100K_GENRES = ("unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama",

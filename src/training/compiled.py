@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import logging
 import os
 import shlex
 import subprocess
@@ -14,7 +13,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
-logger = logging.getLogger("ifrqe")
+from ..common.terminal import logger
 
 SECONDS = 60  # that the compiler may take
 FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fopenmp", "-shared", "-fPIC")

@@ -5,7 +5,6 @@ one with the lowest cross-entropy of the validation item is the anchor: influenc
 before it. Past the anchor the network still ranks better, but becomes over-confident, and s (1 - s) in its Hessian no longer
 tells how firmly a prediction stands. See docs/maths.md, section 3.
 """
-import logging
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -22,6 +21,7 @@ from ..common.files import digest, read_json, write_json, write_text
 from ..common.plugins import plugin_files
 from ..common.share import here
 from ..common.stage import Stage
+from ..common.terminal import logger
 from ..common.variant import Variant, check_mask, dataset_files, dataset_folder, decision_files
 from ..consent.withdrawn import head_of, read_requests, withdrawn_path
 from ..constants import HELD_OUT_FILE, RATINGS_FILE, train_file
@@ -31,8 +31,6 @@ from ..network import build, score
 from ..options import TRAINED
 from .checkpoint import ANCHOR, BEST, check_checkpoint, load_sets, read_checkpoint, save_checkpoint, with_prefix
 from .trainer import Trainer, train_on
-
-logger = logging.getLogger("ifrqe")
 
 LAST_SUFFIX = ".last.ckpt"
 RECOMMENDED = "recommended_epochs"  # key of train_MODEL.json where nothing is held out: what a study found best before
