@@ -9,7 +9,6 @@ USES_FILE = "uses.npy"  # of a masked dataset: (rows of its source's table,) int
 UNWILLINGNESS_FILE = "unwillingness.csv"
 WITHDRAWN_FILE = "withdrawn.jsonl"
 WITHDRAW_FILE = "withdraw.json"
-PENDING_FILE = ".{}.pending.json"  # beside a dataset's folder, while files that belong together are put in place
 DATASET_FILE = "dataset.json"
 DISCLOSURE_FILE = "disclosure.csv"
 DISCLOSURE_PLOT = "disclosure.png"

@@ -142,7 +142,7 @@ def _is_edited(folder):
 
 
 def _check_updates(folder, ratings, name):
-    """Raises InputError if the dataset that is there holds what an update has added, and these ratings lack it."""
+    """Refuses ratings that lack what updates have added to the dataset that is there."""
     number, path = None, stored(folder / RATINGS_FILE)
     with contextlib.suppress(InputError):  # a damaged record, which --overwrite makes anew
         number = record_of(folder).get(UPDATED)
@@ -159,7 +159,6 @@ def _check_updates(folder, ratings, name):
 
 
 def _reader():
-    """Digests of the code that makes a dataset."""
     return [code_digest(f"{__package__}.sources.{name}", "") for name in ("readers", "checks", "simulation")]
 
 
@@ -167,9 +166,10 @@ def _write(config, ratings, movies, unwillingness, record):
     """Puts the files of the dataset in place together; whatever else lies in its folder stays as it is."""
     made = unwillingness is not None and not _is_edited(dataset_folder(config))
     digests, (table, stated) = {}, (named(name, record[TABLE]) for name in (RATINGS_FILE, UNWILLINGNESS_FILE))
+    said = (part[part[USER].isin(ratings.user_ids)] for part in slices(unwillingness)) if made else ()
     with Together(config) as files:
         for name, parts, rows in ((table, ratings.table(), ratings.rows), (MOVIES_FILE, movies, None),
-                                  *([(stated, _of(ratings.user_ids, unwillingness), None)] if made else [])):
+                                  *([(stated, said, None)] if made else [])):
             with files.write(DATA, name) as temporary:
                 write_table(parts, temporary, rows)
                 digests[name] = digest(temporary)
@@ -181,12 +181,6 @@ def _write(config, ratings, movies, unwillingness, record):
             **record, "num_users": len(ratings.user_ids), "num_items": len(ratings.item_ids), "num_ratings": ratings.rows,
             TIME_UNIT: ratings.found.times.unit, "files": names, READER: _reader(), TEXT_IDS: text_ids(
                 ratings.user_ids, ratings.item_ids), DIGESTS: digests, **head_of(read_requests(config))})
-
-
-def _of(users, table):
-    """The rows of a table that are about these users, part by part."""
-    for part in slices(table):
-        yield part[part[USER].isin(users)]
 
 
 if __name__ == "__main__":

@@ -78,20 +78,13 @@ def _remove_leftovers(path):
     """Removes the temporary files for `path` of processes of this machine that were killed while they wrote it."""
     pattern = re.compile(re.escape(f".{path.name[:100]}.{_HOST}.") + r"(\d{1,9})\.[0-9a-f]{8}\.tmp.*")
     for leftover in path.parent.glob(f".{glob.escape(path.name[:100])}.*"):
-        match = pattern.fullmatch(leftover.name)
-        if match and not is_alive(int(match[1])):
-            leftover.unlink(missing_ok=True)
-
-
-def is_alive(process: int) -> bool:
-    """Whether a process is there, as far as it can be asked."""
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        pass
-    return True
+        if match := pattern.fullmatch(leftover.name):
+            try:
+                os.kill(int(match[1]), 0)
+            except ProcessLookupError:
+                leftover.unlink(missing_ok=True)
+            except OSError:  # it is somebody else's, and alive
+                pass
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -15,21 +15,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..config import Config
-from ..constants import (
-    DISCLOSURE_FILE,
-    HELD_OUT_FILE,
-    MOVIES_FILE,
-    PENDING_FILE,
-    RATINGS_FILE,
-    UNWILLINGNESS_FILE,
-    USES_FILE,
-)
+from ..constants import DISCLOSURE_FILE, HELD_OUT_FILE, MOVIES_FILE, RATINGS_FILE, UNWILLINGNESS_FILE, USES_FILE
 from .files import digest, put_in_place, staged, sync, write_json
 from .share import here
 from .stored import named, stored
 from .terminal import logger
 from .variant import CHECKPOINT, DATA, DECISIONS, MASKED, OUTPUT, dataset_folder, folders_of
 
+PENDING_FILE = ".{}.pending.json"  # the journal of a dataset, beside its folder
 _OTHER = {one: other for name in (RATINGS_FILE, HELD_OUT_FILE, UNWILLINGNESS_FILE, DISCLOSURE_FILE)
           for one, other in itertools.permutations((name, named(name, "parquet")))}  # as a table may be stored, too
 
@@ -144,7 +137,6 @@ def finish(files: Together) -> bool:
 
 
 def _is_sound(entry, folders):
-    """Whether an entry names a file in a folder of the run as this program would."""
     if not isinstance(entry, dict) or not all(isinstance(value, str) for value in entry.values()):
         return False
     folder, name = entry.get("folder"), entry.get("name", "")

@@ -18,17 +18,7 @@ from ..common.stage import Stage
 from ..common.stored import named, stored
 from ..common.terminal import logger
 from ..common.together import Together
-from ..common.variant import (
-    ARRAYS_SHA256,
-    DIGESTS,
-    REMEDY,
-    Variant,
-    dataset_folder,
-    is_masked,
-    ratings_path,
-    record_of,
-    stored_alike,
-)
+from ..common.variant import ARRAYS_SHA256, DIGESTS, REMEDY, Variant, dataset_folder, is_masked, record_of, stored_alike
 from ..common.wording import counted
 from ..config import Config
 from ..consent.allowed import NONE_DROPPED, TOO_FEW, VETO
@@ -127,7 +117,6 @@ def decide(problem: Problem, config: Config, device: str) -> Decisions:
 
 
 def _record(config, problem, model, decisions, seconds):
-    """What preprocess.json says."""
     dataset, disclosed, strategy = problem.dataset, decisions.disclosed, find(config.strategy)
     total, played, counts = here().total, decisions.expected is not None, decisions.counts(dataset)
     seen = disclosed | ~dataset.yardstick if strategy.needs_model else disclosed
@@ -150,7 +139,6 @@ def _record(config, problem, model, decisions, seconds):
 
 
 def _report(dataset, decisions):
-    """Says in the log what came of it."""
     disclosed, record, weight = decisions.disclosed, decisions.record, decisions.weight
     total, every = here().total, dataset.all_interactions
     number = int(total(disclosed.sum()))
@@ -201,7 +189,7 @@ def write_masked_dataset(config: Config, dataset: Dataset, disclosed: np.ndarray
     for use, name in enumerate((RATINGS_FILE, *[HELD_OUT_FILE] * bool(config.holdout)), 1):
         name = stored_alike(config, name)
         with files.write(files.MASKED, name) as temporary:
-            copy_rows(ratings_path(config), uses == use, temporary)
+            copy_rows(stored(source / RATINGS_FILE), uses == use, temporary)
             digests[name] = digest(temporary)
     if about := made.get(DIGESTS, {}).get(INTERACTIONS_FILE):
         digests[USES_FILE], record[ARRAYS_SHA256] = write_uses(files, uses), about

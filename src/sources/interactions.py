@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -41,12 +40,6 @@ from .gather import Gathered
 _EACH = "user", "item", "rows", "time"  # what there is of each interaction
 
 
-class Ids(NamedTuple):
-    """Original ids: position k of `users` and `items` is user or item k."""
-    users: np.ndarray
-    items: np.ndarray
-
-
 @dataclass
 class Interactions:
     """Interactions with 0-based ids.
@@ -68,9 +61,9 @@ class Interactions:
     share: Share = WHOLE
 
     @property
-    def ids(self) -> Ids:
+    def ids(self) -> tuple[np.ndarray, np.ndarray]:
         """Original ids of users and of items."""
-        return Ids(self.user_ids, self.item_ids)
+        return self.user_ids, self.item_ids
 
     @property
     def all_user_ids(self) -> np.ndarray:
@@ -142,8 +135,8 @@ def read_interactions(config: Config) -> Interactions:
     path = ratings_path(config)
     record = check_record(config)
     check_tables(path.parent)
-    by_hand = INTERACTIONS_FILE not in record.get(DIGESTS, {})
-    whole = _by_hand(path, record) if by_hand else _stored(config, path.parent, record)[0]
+    has_arrays = INTERACTIONS_FILE in record.get(DIGESTS, {})
+    whole = _stored(config, path.parent, record)[0] if has_arrays else _by_hand(path, record)
     number = whole.history.length
     if number.min(initial=2) < 2 and config.holdout:
         raise InputError(f"{path}: user {whole.user_ids[number.argmin()]} has fewer than 2 interactions, but test and "
@@ -189,7 +182,6 @@ def _stored(config, folder, record, uses=None, name=None):
 
 
 def _by_hand(path, record):
-    """The Interactions in a table."""
     table = _read(path)
     if not table.rows:
         raise InputError(f"{path}: holds no ratings; {REMADE}")

@@ -9,12 +9,11 @@ import pytest
 
 from src.common.files import digest
 from src.common.stage import main
-from src.common.together import Together, finish
+from src.common.together import PENDING_FILE, Together, finish
 from src.common.variant import Variant, asked
 from src.config import Config, load_config
 from src.consent.allowed import VETO, WAITS
 from src.consent.withdrawn import read_requests
-from src.constants import PENDING_FILE
 from src.dataset import load_dataset
 from src.evaluation.evaluate import evaluate
 from src.evaluation.recommend import top_items

@@ -13,12 +13,12 @@ import pytest
 from eval import run as ask
 from src.common.files import digest
 from src.common.stage import main
-from src.common.together import Together, finish
+from src.common.together import PENDING_FILE, Together, finish
 from src.common.variant import Variant, asked, check_tables, dataset_folder
 from src.config import load_config
 from src.consent.allowed import VETO
 from src.consent.arrivals import read_arrivals
-from src.constants import ARRAYS, MASKED_MODEL, PENDING_FILE
+from src.constants import ARRAYS, MASKED_MODEL
 from src.dataset import load_dataset
 from src.evaluation.withdraw import withdraw
 from src.game.decisions import UPDATES, dataset_of, read_decisions
