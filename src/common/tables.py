@@ -28,15 +28,17 @@ _MARKS = ((b"\xff\xfe\0\0", "utf-32"), (b"\0\0\xfe\xff", "utf-32"), (b"\xff\xfe"
 
 
 def read_table(path: str | Path, known: list[str], needed: list[str] = (), **options) -> pd.DataFrame:
-    """Reads a table from the file `path`; see read_stream."""
-    return _whole(read_parts(path, known, needed, most=None, **options))
+    """Reads a whole table from the file `path`; see read_parts."""
+    table, = read_parts(path, known, needed, most=None, **options)
+    return table
 
 
 def read_parts(path: str | Path, known: list[str], needed: list[str] = (), **options) -> Iterator[pd.DataFrame]:
     """Reads a table from the file `path` part by part: CSV as `parts_of` does, Parquet as parquet.parts_of."""
     path = existing_file(path, "name a file that can be read")
     if path.suffix == PARQUET:
-        yield from parquet_parts([path], path, known, needed, options.get("extra", "named"))
+        parts = parquet_parts([path], path, known, needed, options.get("extra", "named"))
+        yield from parts if options.get("most", 1) else [pd.concat(parts)]
         return
     with open(path, "rb") as file:
         yield from parts_of(file, path.stat().st_size, str(path), known, needed, **options)
@@ -44,12 +46,8 @@ def read_parts(path: str | Path, known: list[str], needed: list[str] = (), **opt
 
 def read_stream(file: BinaryIO, size: int, name: str, known: list[str], needed: list[str] = (), **options) -> pd.DataFrame:
     """Reads a whole table; see parts_of."""
-    return _whole(parts_of(file, size, name, known, needed, most=None, **options))
-
-
-def _whole(parts):
-    parts = list(parts)
-    return parts[0] if len(parts) == 1 else pd.concat(parts)
+    table, = parts_of(file, size, name, known, needed, most=None, **options)
+    return table
 
 
 def parts_of(file: BinaryIO, size: int, name: str, known: list[str], needed: list[str] = (), sep: str = ",",
@@ -91,6 +89,8 @@ def lines_of(path):
 
 def short_line(path: str | Path) -> int | None:
     """Number of the first line of a CSV file that has fewer fields than the first line; None if there is none."""
+    if Path(path).suffix == PARQUET:
+        return None
     with lines_of(path) as lines:
         width = len(next(lines))
         return next((lines.line_num for fields in lines if fields and len(fields) < width), None)
@@ -111,7 +111,6 @@ def _parse(source, name, most=1 << 20, **options):
 
 
 def _in_one_line(name, call, *arguments, **options):
-    """What a call of pandas returns, whose failures become InputErrors."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # a row with more fields than the header
@@ -160,7 +159,6 @@ class _Watched(io.RawIOBase):
 
 
 def _header(stream, encoding, name, sep):
-    """Names of the columns as they stand in the first line that is not empty; nothing is taken from the stream."""
     text = stream.peek(1 << 16).decode(encoding, "replace").lstrip("\ufeff")
     lines = csv.reader(io.StringIO(text), delimiter=sep, skipinitialspace=sep == ",")
     try:

@@ -205,6 +205,14 @@ def test_a_request_means_all_of_what_it_names(tiny, settings, text, requests, ro
     assert withdraw(tiny, settings, text, *requests) == (rows, rules)
 
 
+def test_a_request_in_several_parts_of_parquet_is_one(tiny, settings, monkeypatch):
+    monkeypatch.setattr("src.common.parquet._ROWS", 1)
+    path, whole = tiny / "request.parquet", read_interactions(settings())
+    pd.DataFrame({"user_id": ["7", "9"], "item_id": ["40", ""], "genre": ["", "War"]}).to_parquet(path)
+    meant, rules = read_request(settings("--withdraw", path), whole, [])
+    assert whole.rows[meant].tolist() == [3, 6, 7] and rules == [[7, 40, None], [9, None, "war"]]
+
+
 @pytest.mark.parametrize("option, text, requests, rows", [
     ("allow", "user_id,item_id\n7,40\n7,10\n", [ALL_7], [0, 3]), ("allow", "user_id\n7\n", [ALL_7], [0, 1, 2, 3]),
     ("allow", "user_id\n7\n", [asked([[7, 40, None]])], [3]),
