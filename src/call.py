@@ -79,8 +79,7 @@ class Answer:
 
 
 def decide(interactions: pd.DataFrame, unwillingness: float | str | np.ndarray | pd.Series | None = None,
-           budget: float = 0.6, strategy: str = "ask-first", model: str = "ncf", seed: int = 1,
-           **options: object) -> Answer:
+           budget: float = 0.6, strategy: str = "ask-first", model: str = "ncf", seed: int = 1, **options: object) -> Answer:
     """Decides which interactions may train a recommender. Writes no file, holds nothing out, and leaves the frame as it is.
 
     interactions: DataFrame with user_id, item_id and perhaps timestamp, without which the order of the rows counts; columns
@@ -91,7 +90,6 @@ def decide(interactions: pd.DataFrame, unwillingness: float | str | np.ndarray |
     strategy, model, seed, options: see docs/options.md; for example recipe="fast", train_epochs=5, or veto=True, with which
         unwillingness 1 forbids.
     Raises InputError: a ValueError of one line that names the argument, or the row, counted from 1.
-
     What the programs log goes to the logger "ifrqe".
     """
     start, config = time.perf_counter(), _settings(budget, strategy, model, seed, options)

@@ -36,8 +36,7 @@ def evaluation_candidates(dataset: Dataset, held_out: str, config: Config) -> np
 
     Drawn by seed from the items that the user never interacted with, all different; the negatives of the validation
     and of the test item are drawn independently. With `eval_negatives` those of the test item come from that file.
-    held_out: "validation" or "test".
-    config: num_eval_neg, eval_negatives, eval_item_list, top_k, seed.
+    held_out: "validation" or "test"; config: num_eval_neg, eval_negatives, eval_item_list, top_k, seed.
     Returns: (scored users, 1 + num_eval_neg) int32 items of dataset.scored; column 0 is the held-out item.
     Raises InputError: a user has too few items left to draw from, the file does not fit the dataset, or top_k takes them
         all.

@@ -84,7 +84,6 @@ def load_config(arguments: list[str], description: str = "", program: str = "",
 
     program: key of PROGRAMS, whose options alone may be on the command line; "" for any.
     own: by name kind, default and help of the options that this program has beside them.
-    Returns: Config with the effective settings.
     Raises InputError: unknown option, wrong type or impossible value, or one that does nothing here; the message names it.
     Raises SystemExit: after --help.
     """
@@ -147,7 +146,6 @@ def _whole(name, recipes, seen=()):
 
 
 def _typed_recipes(file, recipes):
-    """The recipes of a YAML file, with the values as the types of their options."""
     if not isinstance(recipes, dict) or not all(isinstance(chosen, (dict, type(None))) for chosen in recipes.values()):
         raise InputError(f"{file}: {RECIPES} must hold names with options below them; see {DEFAULT_CONFIG.name}")
     return {str(name): _typed(chosen or {}, KINDS, f"{file}: ") for name, chosen in recipes.items()}

@@ -1,6 +1,4 @@
 """Names that several stages share: files, columns and models."""
-from __future__ import annotations
-
 RATINGS_FILE = "ratings.csv"
 HELD_OUT_FILE = "held_out.csv"  # of a masked dataset: what scores models, beside ratings.csv, which may train them
 MOVIES_FILE = "movies.csv"

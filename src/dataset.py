@@ -252,7 +252,7 @@ def allowed_part(whole: Interactions, config: Config, requests: list[dict], cons
     dataset = split_allowed(whole, config.holdout, why, later, said, spent)
     if not here().total(dataset.num_interactions + len(dataset.scored)):
         raise InputError("--veto: all is vetoed or withdrawn, so that nothing is left to train on; take back some")
-    dataset.consent, dataset.share = consent, dataset.share.trains(dataset.history.length)
+    dataset.consent, dataset.share = consent, dataset.share.part(dataset.history.length, trains=True)
     return dataset
 
 
@@ -274,5 +274,5 @@ def _masked(config, masked, requests):
         raise InputError(f"{folder / HELD_OUT_FILE}: is not of --holdout {config.holdout}, or lacks rows; give --holdout "
                          f"{record.get(HOLDOUT, 2)}, or run preprocess.py with --holdout {config.holdout}")
     place = np.where(history.length[:, None] > 0, history.first[:, None] + np.arange(config.holdout), -1)
-    trained.share = trained.share.trains(trained.history.length)
+    trained.share = trained.share.part(trained.history.length, trains=True)
     return Dataset(**vars(trained.some(slice(None))), **_held(held, place), consent=Consent(requests=len(requests)))

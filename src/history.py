@@ -1,6 +1,4 @@
 """Which interactions are whose: the rows of a sparse matrix in CSR form, users by interactions in order of time."""
-from __future__ import annotations
-
 import numpy as np
 
 from .stat_utils import spans
@@ -10,8 +8,6 @@ class History:
     """Where the interactions of each user stand.
 
     user: (n,) int, the user of each interaction, in ascending order; within a user they are in order of time.
-    num_users: int.
-
     length, first: (num_users,) int64, how many interactions a user has, and where the first one stands.
     """
 

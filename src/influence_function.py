@@ -73,8 +73,7 @@ def influences_of_pairs(parameters: list[dict], disclosed: Dataset, pairs: tuple
     What is found of a pair depends on the parameters, on what is disclosed and on its user's targets alone, to the last bit,
     whatever other pairs are asked about: it is what its user's own device would compute.
     parameters: list of sets of parameters that were trained on `disclosed`, a Dataset, of which Hessians are made.
-    pairs: (n,) int32 users and (n,) int32 items.
-    targets: (num_users, t) int32, items whose losses are predicted.
+    pairs: (n,) int32 users and (n,) int32 items; targets: (num_users, t) int32, items whose losses are predicted.
     config: solver, one of OWN_DATA, and its options, num_neg, chunk_size, seed.
     net: Network of these users and items; is given the parameters.
     Returns: (n, t) float64, nats, positive = disclosing helps; 0 for a user who has disclosed nothing yet.
@@ -97,7 +96,6 @@ def influences_of_pairs(parameters: list[dict], disclosed: Dataset, pairs: tuple
 
 
 def _finite(found, config):
-    """Influences as they are; raises FloatingPointError if one is not finite."""
     if not np.isfinite(found).all():
         raise FloatingPointError(f"--solver {config.solver}: {(~np.isfinite(found)).sum()} influences of {len(found)} are "
                                  "not finite; raise damping, or train the model anew with a lower learning_rate")

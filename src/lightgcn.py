@@ -4,8 +4,6 @@ The rows that logits are inner products of are means of K + 1 layers,  E = 1 / (
 symmetrically normalised adjacency of the graph of users and items. The graph is that of the interactions that the model
 trains on, so that what is withheld is in no edge of it. See docs/maths.md, section 10.
 """
-from __future__ import annotations
-
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 

@@ -1,8 +1,7 @@
 """Metrics of a model on the candidates of each user.
 
 All take `scores`, a (num_users, 1 + negatives) array of logits whose column 0 belongs to the held-out item, and some also
-`counts`, a bool array like it: the candidates that count (without it all do; column 0 always does).
-See docs/maths.md, section 2.
+`counts`, a bool array like it: the candidates that count (all without it; column 0 always). See docs/maths.md, section 2.
 """
 from __future__ import annotations
 

@@ -2,8 +2,6 @@
 
 Needs the package `moxing`, which ModelArts provides; it is imported only here.
 """
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,19 +21,10 @@ def session(config: Config) -> Iterator[None]:
     Raises InputError: moxing is not installed, or a copy failed.
     """
     try:
-        import moxing
+        from moxing import file as files
     except ImportError:
         raise InputError("--enable_modelarts: the package moxing is not installed; "
                          "it exists on ModelArts only, leave the option out elsewhere") from None
-
-    @contextlib.contextmanager
-    def copying(option, source, target):
-        logger.info("ModelArts: copying %s to %s", source, target)
-        try:
-            yield moxing.file
-        except Exception as e:  # moxing raises what its storage backend raises
-            raise InputError(f"--{option}: copying {source} to {target} failed ({e}); "
-                             "check the address and the permissions of the job") from e
 
     sent = {folder: f"{config.train_url.rstrip('/')}/{Path(folder).resolve().name}"
             for folder in (config.output_path, config.checkpoint_path, config.data_path)
@@ -43,7 +32,7 @@ def session(config: Config) -> Iterator[None]:
     fetched = {}  # by address, of each file: when it was written there, and its state here
 
     def fetch(option, url, folder):
-        with copying(option, url, folder) as files:
+        with _copying(option, url, folder):
             there = _written(files, url) if url in sent.values() else {}
             files.copy_parallel(url, folder)
         here = _states(folder)
@@ -51,14 +40,14 @@ def session(config: Config) -> Iterator[None]:
     if config.data_url:
         fetch("data_url", config.data_url.rstrip("/"), config.data_path)
     for folder, url in sent.items():
-        if folder != config.data_path and moxing.file.exists(url):
+        if folder != config.data_path and files.exists(url):
             fetch("train_url", url, folder)
     try:
         yield
     finally:
         for folder, url in sent.items():
             here, known = _states(folder), fetched.get(url, {})
-            with copying("train_url", folder, url) as files:
+            with _copying("train_url", folder, url):
                 for name, state in here.items():
                     if name not in known or known[name][1] != state:
                         files.copy(f"{folder}/{name}", f"{url}/{name}")
@@ -66,6 +55,16 @@ def session(config: Config) -> Iterator[None]:
                 for name, when in _written(files, url).items() if gone else ():
                     if name in gone and when == known[name][0]:
                         files.remove(f"{url}/{name}")
+
+
+@contextlib.contextmanager
+def _copying(option, source, target):
+    logger.info("ModelArts: copying %s to %s", source, target)
+    try:
+        yield
+    except Exception as e:  # moxing raises what its storage backend raises
+        raise InputError(f"--{option}: copying {source} to {target} failed ({e}); "
+                         "check the address and the permissions of the job") from e
 
 
 def _written(files, url):

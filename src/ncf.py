@@ -5,8 +5,6 @@ The logit of user u and item i is  w_gmf . (p_u * q_i)  +  w_out . MLP([r_u, t_i
 a positive with its negatives or the candidates of one user: what depends on the user alone is computed once a group.
 See docs/maths.md, section 1.
 """
-from __future__ import annotations
-
 import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops

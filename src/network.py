@@ -50,7 +50,6 @@ class Network(nn.Cell):
     head: cell that maps rows of SCORED, (g, width) of each users' table and (g * n, width) of each items' table, to the (g,
         n) logits of g users and n items for each, items of a user side by side.
     shape: dict of numbers, or lists of them, by option: what a checkpoint must agree with beside the tables.
-
     TABLES: names of the trained tables, those of users first.
     SCORED: names of the tables that logits are read from, in the same order; a subclass that names others than TABLES has
         them as parameters without gradient, computed from TABLES by its `propagation`.

@@ -167,7 +167,11 @@ def check_program(program, flags_of, values, given):
             raise InputError(f"--{key}: does nothing in this command of {called}; {why}")
 
 
-def _check_hosts(values, refuse):
+def _check_ranks(values, refuse):
+    for option, (alone, why) in _ALONE.items() if values["ranks"] > 1 else ():
+        file = str(values[option]).endswith(".py")
+        refuse(values[option] and (not alone or values[option] in alone or file and "FILE.py" in alone), option,
+               f"{why}, so that it is for one process; give --ranks 1")
     local = values["local_ranks"] or values["ranks"]
     refuse(local > values["ranks"] or values["ranks"] % local, "local_ranks",
            f"each host has as many of the --ranks {values['ranks']}; give a divisor of them, the same on all hosts")
@@ -197,11 +201,7 @@ def check_together(values: dict, given: set[str]) -> None:
     refuse(values["update"] and values["holdout"], "update", "is for --holdout 0, where all is decided; give it")
     refuse(values["warm_start"] and values["holdout"], "warm_start", "goes on after updates, for which give --holdout 0")
     refuse(values["update"] and values["newcomers"], "update", "decides and writes, --newcomers only shows; give one")
-    for option, (alone, why) in _ALONE.items() if values["ranks"] > 1 else ():
-        file = str(values[option]).endswith(".py")
-        refuse(values[option] and (not alone or values[option] in alone or file and "FILE.py" in alone), option,
-               f"{why}, so that it is for one process; give --ranks 1")
-    _check_hosts(values, refuse)
+    _check_ranks(values, refuse)
     if len(questions) > 1:
         raise InputError(f"{' and '.join(questions)}: are two questions; ask one at a time")
     refuse(values["weight_decay"] and values["lazy_adam"], "weight_decay",

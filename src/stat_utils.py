@@ -62,7 +62,6 @@ class PairSet:
     pairs: list of (n,) int users with their (n,) int items.
     max_table_bits: size of the grid up to which a bit for each pair is kept. Beyond it there is a bit for each of many
         hashes, which most pairs that are not in the set pass by; the others are sought among the user's sorted items.
-
     counts: (num_users,) pairs of each user.
     """
 

@@ -2,8 +2,6 @@
 
 A lock is an flock on a hidden file. It ends with its process, however that ends, so none is ever stale.
 """
-from __future__ import annotations
-
 import contextlib
 import errno
 import fcntl

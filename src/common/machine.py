@@ -1,6 +1,4 @@
 """What this program runs on, and how much memory it has had."""
-from __future__ import annotations
-
 import ast
 import contextlib
 import functools

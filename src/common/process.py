@@ -1,6 +1,4 @@
 """A function in a process of its own, whatever this program's package is called and the current folder is."""
-from __future__ import annotations
-
 import sys
 
 # nothing is imported before the path is that of the caller: a file in the current folder could stand in for it

@@ -32,10 +32,10 @@ def cut(users: np.ndarray, length: np.ndarray, interactions: int):
 class Share:
     """All users: what one process has.
 
-    rank, size: this process, from 0, and how many there are.
+    rank, size: this process, from 0, and how many there are; first: whether it writes what all have made.
     who: what a stat_utils.generator is given to be none of the others'.
     """
-    rank, size, who = 0, 1, ()
+    rank, size, who, first = 0, 1, (), True
 
     def each(self, values: np.ndarray) -> np.ndarray:
         """(size, ...) what every rank has said."""
@@ -49,11 +49,6 @@ class Share:
         """(all users, ...) of what each rank says about its own, (own users, ...), in the order of users."""
         return values
 
-    @property
-    def first(self) -> bool:
-        """Whether this rank writes what all have made."""
-        return self.rank == 0
-
     def either(self, flags: np.ndarray) -> np.ndarray:
         """(n,) bool, which of them are set in some rank."""
         return flags
@@ -66,16 +61,12 @@ class Share:
         """The share of a dataset's users: (all users,) training interactions of each, if none are left out, and ids."""
         return self
 
-    def trains(self, length: np.ndarray) -> Share:
-        """The share of all training interactions, of which its users have (own users,) `length`."""
-        return self
-
     def together(self, pairs: Callable, draw: Callable) -> dict[int, np.ndarray]:
         """By number of the blocks that ranks share (n, ...) own parts of `draw(number, users, pairs)`, of pairs() of all."""
         return {}
 
-    def part(self, length: np.ndarray) -> Share:
-        """The share of some of the interactions that it `trains`, of which its users have (own users,) `length`."""
+    def part(self, length: np.ndarray, trains: bool = False) -> Share:
+        """The share of some interactions, of which its users have (own users,) `length`; `trains`: of all that train."""
         return self
 
     def ids(self, own: np.ndarray) -> np.ndarray:

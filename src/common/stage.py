@@ -42,12 +42,9 @@ class Stage:
     The record `settings_NAME.yaml` under output_path is written last, so a stage that was cut off has none that fits.
     name: of the stage, for the record's file name.
     module: __name__ of the module that computes: the outputs depend on its code, and on that of all it can import.
-    config: effective settings.
-    groups: of the options that the outputs depend on.
-    inputs: files that the outputs depend on.
-    outputs: files that the stage writes.
-    device: name of the device that computes, see set_device.
-    more: dict of what else they depend on.
+    config: effective settings; groups: of the options that the outputs depend on.
+    inputs, outputs: files that they depend on, and that the stage writes.
+    device: name of the device that computes, see set_device; more: dict of what else they depend on.
 
     `depends` is all that the outputs depend on: code, mindspore, device, dataset, settings and inputs.
     """

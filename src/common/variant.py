@@ -1,6 +1,4 @@
 """The plain and the masked variant of a run, and where the files of dataset, masked twin and decisions are."""
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -120,8 +118,7 @@ def is_masked(folder: Path) -> bool:
 class Variant:
     """One of the two models of a run: the plain one, or the one that knows only what is disclosed.
 
-    config: settings of the run.
-    masked: whether it is the latter.
+    config: settings of the run; masked: whether it is the latter.
     """
     config: Config
     masked: bool = False

@@ -71,7 +71,6 @@ def evaluate(variant: Variant) -> tuple[Dataset, Decisions | None] | None:
 
 
 def _compare(output, config):
-    """Logs the table of both models, or why there is none."""
     other, remedy = output / eval_file(config.plain_model), "run eval.py without --masked for the comparison"
     if not other.exists():
         logger.info("%s: not there; %s", other, remedy)
@@ -95,15 +94,13 @@ def _evaluate(variant, output, stage):
     used, game = _violation(variant, dataset, decisions, found["loss"])
     names = dataset.all_user_ids[dataset.of_scored(dataset.numbers[dataset.scored])]
     result = {"model": model, "dataset": config.dataset, "seed": config.seed, "epoch": info["epoch"],
-              "personal": said["personal"],
-              "num_users": everyone, **({} if len(names) == everyone else {"num_scored": len(names)}),
-              "num_items": dataset.num_items, "num_interactions": used,
-              "num_candidates": said["num_candidates"], **found, **game}
+              "personal": said["personal"], "num_users": everyone,
+              **({} if len(names) == everyone else {"num_scored": len(names)}), "num_items": dataset.num_items,
+              "num_interactions": used, "num_candidates": said["num_candidates"], **found, **game}
     with atomic_write(output / users_file(model)) as temporary:
         write_table(pd.DataFrame({USER: names, **users}), temporary)
     trained = {**info.get("settings", {}), **{key: info.get(key) for key in ("device", "mindspore")}}
-    write_json(output / eval_file(model), {
-        **result, "ratings_sha256": stage.depends["inputs"][RATINGS_FILE],
+    write_json(output / eval_file(model), {**result, "ratings_sha256": stage.depends["inputs"][RATINGS_FILE],
         "candidates": Path(config.eval_negatives).name if config.eval_negatives else "drawn",
         "candidates_sha256": said["candidates_sha256"], "training": trained,
         "made_with": {key: stage.depends[key] for key in ("code", "mindspore", "device")},
@@ -143,11 +140,9 @@ def _score(variant, dataset):
     for name, of_users in further.items():
         found[name.format(f"hr@{k}")] = metrics.hit_ratio_of_ranks(of_users, k)
         found[name.format(f"ndcg@{k}")] = metrics.ndcg_of_ranks(of_users, k)
-    info = {key: serving.info[key] for key in ("epoch", "settings", "device", "mindspore") if key in serving.info}
-    said = {"metrics": found, "info": info, "personal": serving.personal, "num_candidates": candidates.shape[1],
+    said = {"metrics": found, "info": serving.info, "personal": serving.personal, "num_candidates": candidates.shape[1],
             "seconds": seconds, "candidates_sha256": hashlib.sha256(everyones.tobytes()).hexdigest()}
-    return said, {"rank": rank, "loss": metrics.mean_loss(scores, counts),
-                  "pos_loss": metrics.cross_entropy(scores)[:, 0]}
+    return said, {"rank": rank, "loss": metrics.mean_loss(scores, counts), "pos_loss": metrics.cross_entropy(scores)[:, 0]}
 
 
 def _violation(variant, dataset, decisions, loss):

@@ -1,6 +1,4 @@
 """What was decided on each interaction of a user, and why. See docs/maths.md, section 5."""
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

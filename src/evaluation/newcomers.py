@@ -2,8 +2,6 @@
 
 What an update would decide (see game/arriving.py), shown and not written. See docs/method.md, "A newcomer".
 """
-from __future__ import annotations
-
 import numpy as np
 
 from ..common.errors import InputError

@@ -29,8 +29,7 @@ CLEARLY = 2  # standard deviations that a sum of as many fair coins has
 class Serving:
     """A model as it serves its users.
 
-    net: Network, with the rows that serve.
-    info: dict of what was saved with its checkpoint.
+    net: Network, with the rows that serve; info: dict of what was saved with its checkpoint.
     personal: whether these rows are refitted.
     other: its parameters with the rows that do not serve, see Network.values; None if nothing was refitted.
     """

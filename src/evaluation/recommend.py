@@ -1,6 +1,4 @@
 """Recommendations of a trained model: the items that a user has not had yet, best first."""
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 

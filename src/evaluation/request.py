@@ -1,6 +1,4 @@
 """Requests as they are carried out: what one means, and its line in the record. Allowing again is no more than that line."""
-from __future__ import annotations
-
 import time
 
 import numpy as np

@@ -3,8 +3,6 @@
 Each answer is a refit of the user's row, see influence/without.py: nothing is trained, and nothing written. Only what the
 model was trained on counts, of the masked model what is disclosed.
 """
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

@@ -4,8 +4,6 @@ One request goes through all that knows of it: both models, what they are traine
 has another digest then, and every record that says the old one says the new one. All files change together or none does, see
 common/together.py. The source's own table stays: what the record of requests names is left out whenever it is read.
 """
-from __future__ import annotations
-
 import copy
 import time
 from pathlib import Path
@@ -179,7 +177,6 @@ def _take_out(known, unreached):
 
 
 def _write(config, request, known, unreached, record):
-    """Puts all files of a withdrawal in place together; its record says what was rewritten, removed and not reached."""
     models, said = [one for one in known.values() if one.sets], request.said
     changed = {model.variant.checkpoint.name: model for model in models if model.left}
     trained = np.zeros(len(request.meant), bool)
@@ -220,7 +217,6 @@ def _write(config, request, known, unreached, record):
 
 
 def _put_decisions(files, config, request):
-    """disclosure.csv and preprocess.json after the request."""
     if (consent := decided_with(config)) is None:
         return
     path, record_path = decision_files(config)

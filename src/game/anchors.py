@@ -1,11 +1,8 @@
 """Anchors: selection vectors on which a model was trained, and the parameters that influences are computed from there.
 
 The first anchor is everything disclosed: the plain model. IFRQE++ adds others, each trained on what its selection vector
-discloses, from the plain model on or from scratch.
-See docs/maths.md, section 6.
+discloses, from the plain model on or from scratch. See docs/maths.md, section 6.
 """
-from __future__ import annotations
-
 from itertools import islice
 from pathlib import Path
 

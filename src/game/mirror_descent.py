@@ -2,8 +2,7 @@
 
 Within a round the payoff is additive over interactions, so that a product distribution stays one: the marginal p_k follows
 logit p_k += gamma (E_k - lambda b_k), which is the update of the table of all 2^n selection vectors exactly, in O(n). An
-interaction is disclosed if its marginal, averaged over the rounds, exceeds 1/2. Arrays in, arrays out.
-See docs/maths.md, sections 5 and 6.
+interaction is disclosed if its marginal, averaged over the rounds, exceeds 1/2. See docs/maths.md, sections 5 and 6.
 """
 from __future__ import annotations
 
@@ -125,8 +124,7 @@ class Game:
     """The game of all users.
 
     influence: (n,) influences at the anchor of everything, positive = disclosing helps; (t, n) at several anchors.
-    unwillingness: (n,) array in [0, 1].
-    config: prior, rounds, game_rate, anchor_use.
+    unwillingness: (n,) array in [0, 1]; config: prior, rounds, game_rate, anchor_use.
     selections: (t, n) bool, the anchors, and user: (n,) ascending; both needed if there are several.
     """
 

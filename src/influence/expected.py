@@ -49,7 +49,6 @@ def expected_influence(influence, dataset, fit=True):
     """Predicts the influence on the next item from those on the items before.
 
     influence: (n, 1 + lags) influences on the items of `target_items`, in the order of dataset.user.
-    dataset: Dataset.
     fit: whether to fit a regression to the influences of all users; else all 1 + lags weigh the same.
     Returns expected: (n,) float64, nats, positive = disclosing is expected to help the user; report: dict, per number of
         lags the slopes (latest item first) and the intercept of the regression, the scales that influences are multiplied by
@@ -94,7 +93,6 @@ def expected_by(report, influence, dataset):
 
     An interaction goes by its influences on items after it; one that stands in for a validation item by those on items
     before it.
-
     `influence`: (n, lags) or more columns, which are not looked at. Returns (n,) float64, nats.
     """
     number, last, columns = _later(dataset) + 1, dataset.yardstick, influence.shape[1]

@@ -182,7 +182,6 @@ class Lissa:
         return own, samples, rows
 
     def _point(self, users, items):
-        """The parameters with the rows of (..., b) samples."""
         return [*(Tensor(table[ids]) for table, ids in zip(self.tables, (users, users, items, items))), *self.dense]
 
     def _own(self, drawn, items):

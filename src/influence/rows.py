@@ -56,7 +56,6 @@ class Rows:
 
     dataset: Dataset that it was trained on; its held-out items are not looked at.
     config: num_neg, with which it was trained, seed (of sampled negatives), chunk_size.
-
     prior: Prior, of the rows of users who were trained on.
     trained: (num_users, d) float64, rows as they were trained; of who was not, the prior's mean.
     """
@@ -175,7 +174,6 @@ class Rows:
         return [slice(start, start + self.together) for start in range(0, number, self.together)]
 
     def _objective(self, kept, tilt=0.0):
-        """That of some selections, with all items."""
         items = np.tile(np.arange(kept.shape[1], dtype=np.int32), (len(kept), 1))
         negative = expected_draws(kept.sum(1, keepdims=True), kept.shape[1], self.config.num_neg)
         prior = Prior(self.prior.mean, ALL_WEIGHT * self.prior.precision)

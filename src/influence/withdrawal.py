@@ -5,8 +5,6 @@ the items in their histories by the change in gradient that this makes; their ow
 weights and the rows of other users have learnt from it stays: a step of the weights was measured, and changed nothing. See
 docs/maths.md, section 12.
 """
-from __future__ import annotations
-
 import numpy as np
 
 from ..common.machine import one_blas_thread
@@ -61,7 +59,6 @@ class Withdrawal:
         return self._with_rows(moved, users, self._refit(users, kept, refitted))
 
     def _refit(self, users, kept, start):
-        """(u, d) rows from what is kept of (u,) users."""
         rows, some = np.tile(self.rows.prior.mean, (len(users), 1)), kept.any(1)
         rows[some] = self.rows.selected(users[some], kept[some], start[some])[0]
         return rows

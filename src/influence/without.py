@@ -37,8 +37,7 @@ def fewest(rows: Rows, users: np.ndarray, items: np.ndarray, unseen: np.ndarray,
            exhaustive: int = 0) -> list[Counterfactual | None]:
     """For each user the smallest set, up to MOST, without which an item leaves the k best of what they have not seen.
 
-    users, items: (u,), an item of the list of each user.
-    unseen: (u, num_items) bool, what may be recommended.
+    users, items: (u,), an item of the list of each user; unseen: (u, num_items) bool, what may be recommended.
     exhaustive: all sets of a size are refitted if there are no more than this, else TRIED, the best by influence.
     Returns: Of the smallest clear sets the one with the largest margin; where no set is clear, the same of all that just do;
         None where nothing is found.

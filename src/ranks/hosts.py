@@ -2,8 +2,6 @@
 
 The dataset itself they have, made by the same data stage.
 """
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,6 +1,4 @@
 """MindSpore's launcher, msrun, in a process of its own: starts the ranks of a host, and the scheduler on the first one."""
-from __future__ import annotations
-
 import json
 import os
 import runpy

@@ -2,8 +2,6 @@
 
 See docs/maths.md, section 11.
 """
-from __future__ import annotations
-
 import copy
 
 import numpy as np
@@ -19,8 +17,7 @@ def owners(length: np.ndarray, ranks: int) -> np.ndarray:
     """(num_users,) the rank that owns each user: whole blocks to the rank that has the fewest interactions so far.
 
     Of few blocks each is shared out user by user, so that all ranks have about as much to do.
-    length: (num_users,) training interactions.
-    ranks: number.
+    length: (num_users,) training interactions; ranks: number.
     Raises InputError: there are fewer users than ranks.
     """
     blocks = list(cut(by_length(length), length, DRAWN_TOGETHER))
@@ -41,11 +38,11 @@ class Part(Share):
 
     users: (own users,) positions of its own users among all.
     place: (all users,) int32, of each user among its own, or -1.
-    length: (all users,) int, training interactions of each; told by `dealt`, and by `trains`.
+    length: (all users,) int, training interactions of each; told by `dealt`, and by `part`.
     """
 
     def __init__(self, rank: int, size: int, exchange):
-        self.rank, self.size, self.who, self.exchange = rank, size, ("rank", rank), exchange
+        self.rank, self.size, self.who, self.first, self.exchange = rank, size, ("rank", rank), rank == 0, exchange
 
     def dealt(self, length, user_ids):
         share = copy.copy(self)
@@ -55,18 +52,14 @@ class Part(Share):
         share.place[share.users] = np.arange(len(share.users))
         return share
 
-    def trains(self, length):
-        share = copy.copy(self)
-        share.length, share.whole = self.of_all(length), self
-        share.all_blocks = list(cut(by_length(share.length), share.length, DRAWN_TOGETHER))
-        share.splits = any((self.owner[users] != self.owner[users[0]]).any() for users in share.all_blocks)
-        return share
-
-    def part(self, length):
-        if np.array_equal(lengths := self.of_all(length), self.length):
+    def part(self, length, trains=False):
+        if np.array_equal(lengths := self.of_all(length), self.length) and not trains:
             return self
         share = copy.copy(self)
         share.length, share.all_blocks, share.splits = lengths, None, False
+        if trains:
+            share.whole, share.all_blocks = self, list(cut(by_length(lengths), lengths, DRAWN_TOGETHER))
+            share.splits = any((self.owner[users] != self.owner[users[0]]).any() for users in share.all_blocks)
         return share
 
     def each(self, values):
@@ -86,11 +79,8 @@ class Part(Share):
         found = self.each(padded)
         return np.concatenate([found[k, :count] for k, count in enumerate(counts)])
 
-    def of_all(self, values):
-        return self._in_order(np.asarray(values), self.owner)
-
-    def _in_order(self, values, owner):
-        """(n, ...) of what each rank says, where (n,) `owner` says whose turn it is."""
+    def of_all(self, values, owner=None):  # (n,) `owner` says whose turn it is
+        values, owner = np.asarray(values), self.owner if owner is None else owner
         result = np.empty((len(owner), *values.shape[1:]), values.dtype)
         result[np.argsort(owner, kind="stable")] = self.joined(values, np.bincount(owner, minlength=self.size))
         return result
@@ -109,7 +99,7 @@ class Part(Share):
         for some in spans(length):
             users = np.repeat(np.arange(some.start, some.stop), length[some])
             mine = slice(*np.searchsorted(user, np.searchsorted(self.users, (some.start, some.stop))))
-            yield users, {name: self._in_order(values, self.owner[users]) for name, values in columns(mine).items()}
+            yield users, {name: self.of_all(values, self.owner[users]) for name, values in columns(mine).items()}
 
     def together(self, pairs, draw):
         if not self.splits:

@@ -1,6 +1,4 @@
 """What a process does that MindSpore's launcher starts: a rank, which runs a stage as one process would on its own users."""
-from __future__ import annotations
-
 import contextlib
 import json
 import os

@@ -2,8 +2,6 @@
 
 Every rank is this program on the same command line, on this host or others. What starts them holds the locks and no data.
 """
-from __future__ import annotations
-
 import contextlib
 import importlib.util
 import json
@@ -78,7 +76,6 @@ def _free_port():
 
 
 def _fail(folder):
-    """Ends with the line of the rank that failed first."""
     for path in folder.glob("rank_*.log"):
         logger.debug("the last that %s says:\n%s", path.stem, "\n".join(path.read_text(errors="replace").splitlines()[-30:]))
     if not (left := [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob(ERROR.format("*"))]):

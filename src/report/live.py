@@ -34,8 +34,7 @@ def live_lists(users: np.ndarray, dataset: Dataset, decisions: Decisions, servin
 
     users: (u,) ascending positions.
     dataset, serving: the original Dataset, and the masked model.
-    k: length of a list.
-    config: seed, num_neg and chunk_size, see Rows.
+    k: length of a list; config: seed, num_neg and chunk_size, see Rows.
     Returns: For each user SIZES lists of items, of the smallest selection first, then that of all that may be used.
     """
     users = users[:max(1, MOST_PAIRS // dataset.num_items)]

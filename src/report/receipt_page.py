@@ -1,6 +1,4 @@
 """The receipts of users as files, each JSON and a page for people that needs no network, and their check."""
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

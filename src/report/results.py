@@ -93,7 +93,6 @@ def read_results(variant, read=None):
 
 
 def _add_evaluated(results, variant):
-    """Adds a model as it was evaluated, if that is an evaluation of the data and decisions of now."""
     config, model, output = variant.config, variant.model, Path(variant.config.output_path)
     paths = output / eval_file(model), output / users_file(model)
     if not all(path.is_file() for path in paths):
@@ -125,7 +124,6 @@ def _add_unscored(results, variant, masked):
 
 
 def _add_training(results, variant):
-    """Adds its training to a model, and whether its checkpoint recommends; says what is of another one."""
     model, checkpoint, output = variant.model, variant.checkpoint, variant.config.output_path
     found, left_out, path = results.models.get(model), results.left_out, Path(output) / train_file(model)
     stage = Stage.read_record(output, f"train_{model.lower()}")

@@ -23,7 +23,6 @@ def users_page(results, config):
 
     Under a veto, what is vetoed is left out unless report_vetoed says otherwise: the report is made to be passed on. So is
     every test item, since rules may reach it, and to leave out some would tell which.
-
     Ids are text, since a browser's numbers have 53 bits; columns of interactions are base64 of little-endian arrays.
     """
     dataset, decisions = results.dataset, results.decisions

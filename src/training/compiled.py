@@ -1,6 +1,4 @@
 """Training steps of NCF on a CPU by a C program, which this machine's compiler makes on first use. See compiled.c."""
-from __future__ import annotations
-
 import ctypes
 import functools
 import os

@@ -91,7 +91,6 @@ def _recommended(variant):
 
 
 def _train(dataset, variant, info):
-    """Trains on a dataset and writes the checkpoint; returns what train_MODEL.json says."""
     if not dataset.all_interactions:
         raise InputError(f"dataset {dataset.name}: holds no training interaction; "
                          + ("raise --wv_budget in preprocess.py, or take back vetoes" if variant.masked
@@ -132,9 +131,8 @@ class Run:
         parameters = trainer.net.rows_by(self.dataset.of_all, trainer.net.values()).values()
         as_asked = trainer.batch_size == config.batch_size
         logger.info("%s on %s (%s): %s training interactions, %s parameters, %d epochs of %d steps, batch_size %d%s",
-                    self.variant.model, self.dataset.name, self.info["device"],
-                    f"{self.dataset.all_interactions:,}", f"{sum(value.size for value in parameters):,}",
-                    config.train_epochs, trainer.steps, trainer.batch_size,
+                    self.variant.model, self.dataset.name, self.info["device"], f"{self.dataset.all_interactions:,}",
+                    f"{sum(value.size for value in parameters):,}", config.train_epochs, trainer.steps, trainer.batch_size,
                     "" if as_asked else f" instead of {config.batch_size}, for --min_steps {config.min_steps}")
         if trainer.steps < FEW_STEPS and as_asked:
             logger.warning("--batch_size %d: leaves %d steps an epoch, in which a model may learn little; without it a "
@@ -166,7 +164,6 @@ class Run:
                         number)
 
     def _is_over(self, number, best):
-        """Whether a training ends after so many epochs, with the best of them."""
         return number == self.config.train_epochs or 0 < self.config.patience <= number - best
 
     def save(self, path, moving=False):

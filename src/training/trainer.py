@@ -65,8 +65,7 @@ class Trainer:
     """Trains a network epoch by epoch.
 
     dataset: Dataset with at least one training interaction, for which the Network `net` is.
-    config: the training options, num_neg and seed.
-    device: name of the device in use.
+    config: the training options, num_neg and seed; device: name of the device in use.
     """
 
     def __init__(self, net, dataset, config, device):

@@ -19,7 +19,7 @@ def shares(monkeypatch, work):
 
     def rank(exchange):
         share = Part(exchange.rank, 2, exchange).dealt(LENGTH, np.arange(6) + 10)
-        return work(share.trains(share.own(LENGTH)))
+        return work(share.part(share.own(LENGTH), trains=True))
     return in_threads(2, rank)
 
 
