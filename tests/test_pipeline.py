@@ -98,7 +98,7 @@ def test_a_failing_stage_stops_the_script_with_its_exit_code(tmp_path):
     process = script("run_all.sh", "mine", tmp_path / "nowhere.csv", *folders(tmp_path))
     assert process.returncode == 2
     assert process.stderr.splitlines() == [f"error: --archive {tmp_path}/nowhere.csv: no such file; "
-                                           "give the path of a .zip, .inter or .csv file"]
+                                           "give the path of a .zip, .inter, .csv or .parquet file"]
     assert not (tmp_path / "checkpoint").exists()
 
 

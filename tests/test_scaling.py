@@ -6,6 +6,7 @@ import pytest
 
 from benchmarks.large import STEP, write_yambda
 from benchmarks.scaling import measured
+from src.common.machine import peak_rss_mb
 
 from .small import refused
 
@@ -13,7 +14,7 @@ from .small import refused
 def test_seconds_and_memory_of_a_process_and_the_log_of_one_that_fails(tmp_path):
     seconds, peak = measured(("-c", "import time; x = bytearray(600_000_000); time.sleep(.5); x[::4096] = x[::4096]"),
                              tmp_path / "x.log")
-    assert .5 < seconds < 20 and 600 < peak < 750
+    assert .5 < seconds < 20 and 600 < peak < max(750, 1.2 * peak_rss_mb())  # a child begins with its parent's peak
     with refused(tmp_path / "x.log"):
         measured(("-c", "print('why'); raise SystemExit(1)"), tmp_path / "x.log")
     assert (tmp_path / "x.log").read_text() == "why\n"

@@ -5,13 +5,15 @@ import contextlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from .errors import InputError
 from .files import name_of
 from .share import here
 from .terminal import progress
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 CSV, PARQUET = ".csv", ".parquet"
 ROWS = 1 << 18  # of a table that are in memory at a time
@@ -59,7 +61,7 @@ def write_table(table: pd.DataFrame | Iterable[pd.DataFrame], path: Path, rows: 
 
     Of several ranks the first one alone does so; all take the parts.
     """
-    if isinstance(table, pd.DataFrame):
+    if hasattr(table, "iloc"):  # so that pandas, which takes half a second, need not be loaded here
         table, rows = slices(table), len(table)
     arrows, writer = arrow(path) if path.suffix == PARQUET else None, None
     with contextlib.ExitStack() as stack:

@@ -4,12 +4,15 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from ..common.terminal import Painted, paint
 from ..constants import EARLIER
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # Equal in two evaluations, or there is no comparison; what is in `training` as well, option by option.
 COMPARED = ("dataset", "seed", "num_users", "num_items", "ratings_sha256", "num_candidates", "candidates",

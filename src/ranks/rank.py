@@ -14,8 +14,6 @@ from ..common.stage import what_ended
 from ..common.terminal import log_to, logger
 from ..config import Config
 from .exchange import Ended, Exchange
-from .hosts import bring_inputs
-from .part import Part
 
 FOLDER, LIFELINE = "IFRQE_RANKS", "IFRQE_LIFELINE"  # of the environment: a folder, and a pipe that ends with who started us
 ERROR = "error_{}.json"  # in the folder, of a rank that has failed: whether another is to blame, -exit code, and line
@@ -27,6 +25,8 @@ def serve(stage: Callable[[Config], None], name: str, config: Config) -> None:
     The first one logs as a program does, the others into files of their own. Why one has failed it leaves as ERROR, and
     tells the others.
     """
+    from .hosts import bring_inputs
+    from .part import Part
     rank, folder, local = int(os.environ["RANK_ID"]), Path(os.environ[FOLDER]), config.local_ranks or config.ranks
     log, exchange, code = Path(config.output_path) / f"{name}.log", None, 0
     with log_to(*((config.output_path, log.name) if rank == 0 else (folder, f"rank_{rank}.log")), config.log_level):

@@ -298,14 +298,11 @@ def by_one_generator(patch):
 
 def by_what_is_withheld(patch):
     """The price depends on those at which others would answer."""
-    others = []
-
     def answered(level, *rest, answer=ask_first.answers):
         more = answer(level, *rest)
-        others.append(level[~more & (level > -np.inf)].mean())
+        patch.setattr(ask_first, "_BELOW", 1e-3 * abs(level[~more & (level > -np.inf)].mean()))
         return more
     patch.setattr(ask_first, "answers", answered)
-    patch.setattr(AskFirst, "_last", lambda self, prices: prices.min() - 1e-3 * abs(others[-1]))
 
 
 @pytest.mark.parametrize("look", [by_count, by_one_generator, by_what_is_withheld])
