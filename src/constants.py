@@ -14,7 +14,6 @@ PREPROCESS_FILE = "preprocess.json"
 
 TEXT_IDS, TIME_UNIT = "text_ids", "timestamp"  # keys of dataset.json: columns of ids that are text; the unit of times
 READER = "reader"  # key of dataset.json: digests of the code that made the tables; none are of data by hand
-TABLE = "table"  # key of dataset.json: how its tables are stored, "csv" or "parquet"
 HOLDOUT = "holdout"  # key of dataset.json in a masked dataset: interactions that are held out of each user
 UPDATED = "updated"  # key of dataset.json: how many rows at the end of ratings.csv updates have added
 DRAWN = "unwillingness_drawn"  # key of dataset.json: whether an update has written down what had been drawn until then

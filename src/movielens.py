@@ -27,7 +27,6 @@ from .config import Config
 from .consent.unwillingness import check_rules
 from .consent.withdrawn import head_of, read_requests
 from .constants import (
-    ARRAYS,
     DATASET_FILE,
     ITEM,
     MASKED_PREFIX,
@@ -35,8 +34,6 @@ from .constants import (
     RATINGS_FILE,
     READER,
     SIMULATION,
-    TABLE,
-    TEXT_IDS,
     TIME_UNIT,
     UNWILLINGNESS_FILE,
     UPDATED,
@@ -50,6 +47,7 @@ from .sources.gather import Gathered
 from .sources.readers import items_beside, read_source
 from .sources.simulation import simulate
 
+TABLE = "table"  # key of dataset.json: how its tables are stored, "csv" or "parquet"
 _MADE = "unwillingness_sha256"  # key of dataset.json: what the simulation wrote
 
 
@@ -110,7 +108,6 @@ def _read(config, path, items):
 
 
 def _is_done(folder, config, wanted):
-    """Whether the folder holds this dataset; one without a record was put there by hand and is taken as it is."""
     if config.overwrite or not stored(folder / RATINGS_FILE).exists():
         return False
     record = record_of(folder)
@@ -132,17 +129,7 @@ def _is_done(folder, config, wanted):
     return True
 
 
-def _is_edited(folder):
-    """Whether the unwillingness of a simulation was changed by hand, so that it is to be kept."""
-    path = stored(folder / UNWILLINGNESS_FILE)
-    edited = path.exists() and record_of(folder, "remove it").get(_MADE) != digest(path)
-    if edited:
-        logger.warning("%s: was changed since the simulation wrote it, and is kept; remove it for a new one", path)
-    return edited
-
-
 def _check_updates(folder, ratings, name):
-    """Refuses ratings that lack what updates have added to the dataset that is there."""
     number, path = None, stored(folder / RATINGS_FILE)
     with contextlib.suppress(InputError):  # a damaged record, which --overwrite makes anew
         number = record_of(folder).get(UPDATED)
@@ -163,8 +150,10 @@ def _reader():
 
 
 def _write(config, ratings, movies, unwillingness, record):
-    """Puts the files of the dataset in place together; whatever else lies in its folder stays as it is."""
-    made = unwillingness is not None and not _is_edited(dataset_folder(config))
+    made, path = unwillingness is not None, stored(dataset_folder(config) / UNWILLINGNESS_FILE)
+    if made and path.exists() and record_of(path.parent, "remove it").get(_MADE) != digest(path):
+        logger.warning("%s: was changed since the simulation wrote it, and is kept; remove it for a new one", path)
+        made = False
     digests, (table, stated) = {}, (named(name, record[TABLE]) for name in (RATINGS_FILE, UNWILLINGNESS_FILE))
     said = (part[part[USER].isin(ratings.user_ids)] for part in slices(unwillingness)) if made else ()
     with Together(config) as files:
@@ -173,14 +162,14 @@ def _write(config, ratings, movies, unwillingness, record):
             with files.write(DATA, name) as temporary:
                 write_table(parts, temporary, rows)
                 digests[name] = digest(temporary)
-        names = [*digests, *ARRAYS]
+        digests.update(write_parts(files, ratings.user_ids, ratings.length, ratings.found.times.kind, ratings.arrays()))
+        names = list(digests)
         if made:  # which may be edited
             record[_MADE] = digests.pop(stated)
-        digests.update(write_parts(files, ratings.user_ids, ratings.length, ratings.found.times.kind, ratings.arrays()))
         files.write_json(DATA, DATASET_FILE, {
             **record, "num_users": len(ratings.user_ids), "num_items": len(ratings.item_ids), "num_ratings": ratings.rows,
-            TIME_UNIT: ratings.found.times.unit, "files": names, READER: _reader(), TEXT_IDS: text_ids(
-                ratings.user_ids, ratings.item_ids), DIGESTS: digests, **head_of(read_requests(config))})
+            TIME_UNIT: ratings.found.times.unit, "files": names, READER: _reader(),
+            **text_ids(ratings.user_ids, ratings.item_ids), DIGESTS: digests, **head_of(read_requests(config))})
 
 
 if __name__ == "__main__":

@@ -35,10 +35,7 @@ def refuse_first(bad, name, shown, what, first=0, row_name=None):
 
 
 class Learned:
-    """The ids of a column that comes part by part, see clean_ids; each has a code, in the order in which they are met.
-
-    unique: by code the id, an int where the column is one of integers, else text.
-    """
+    """The ids of a column that comes part by part, see clean_ids: `unique` has each by its code, as they are met."""
 
     def __init__(self, name: str | Path, what: str, row_name: Callable[[int], str] | None = None, blank: bool = False):
         self.name, self.what, self.row_name, self.blank = name, what, row_name, blank
@@ -186,7 +183,6 @@ def numbers(values: pd.Series, name: str | Path, what: str, remedy: str = _MEND,
 
 
 def _to_numbers(values):
-    """(n,) int64 or float64, NaN for what is no number."""
     if values.dtype == bool:
         return values.to_numpy(np.int64)
     if pd.api.types.is_numeric_dtype(values):

@@ -1,7 +1,6 @@
 """Tables that have some of the rows of others, or more: as CSV and as Parquet, in the columns and types that these have."""
 from __future__ import annotations
 
-import contextlib
 import csv
 import itertools
 import mmap
@@ -31,11 +30,11 @@ def copy_rows(source: Path, kept: np.ndarray, target: Path) -> None:
     if not here().first:
         return target.touch()
     if source.suffix == PARQUET:
-        with _parts(source) as (schema, parts), arrow(target).parquet.ParquetWriter(target, schema) as copy:
-            start = 0
-            for part in parts:
+        pa, start = arrow(source), 0
+        with pa.parquet.ParquetFile(source) as file, pa.parquet.ParquetWriter(target, file.schema_arrow) as copy:
+            for part in file.iter_batches(ROWS):
                 some = kept[start:start + len(part)]
-                copy.write_batch(part[:len(some)].filter(arrow(target).array(some)))
+                copy.write_batch(part[:len(some)].filter(pa.array(some)))
                 start += len(part)
         return
     chosen = b"\1" + kept.tobytes()
@@ -53,14 +52,15 @@ def copy_rows(source: Path, kept: np.ndarray, target: Path) -> None:
 def append_rows(source: Path, table: pd.DataFrame, target: Path) -> None:
     """Writes a table and more rows to another that is stored alike; raises InputError if it lacks one of their columns."""
     if source.suffix == PARQUET:
-        with _parts(source) as (schema, parts):
+        with arrow(source).parquet.ParquetFile(source) as file:
+            schema = file.schema_arrow
             table, was, kinds = _in_columns(source, table, schema.names), schema.empty_table().to_pandas(), {}
             for name in table:
                 found = table[name] if is_numeric_dtype(table[name]) else whole_numbers(table[name])
                 fits = found is not None and is_numeric_dtype(was[name])
                 kinds[name] = np.result_type(was[name].dtype, found.dtype) if fits else str
                 table[name] = found if fits else table[name]
-            whole = itertools.chain((part.to_pandas() for part in parts), [table])
+            whole = itertools.chain((part.to_pandas() for part in file.iter_batches(ROWS)), [table])
             write_table((part.astype(kinds) for part in whole), target)
         return
     with open(source, "rb") as file, open(target, "wb") as copy:
@@ -74,14 +74,6 @@ def append_rows(source: Path, table: pd.DataFrame, target: Path) -> None:
 
 
 def _in_columns(source, table, names):
-    """A table in the columns of that of `source`."""
     if missing := sorted(set(table) - set(names)):
         raise InputError(f"{source}: has no column {missing[0]}; name its columns {','.join(table)}")
     return table.reindex(columns=names)
-
-
-@contextlib.contextmanager
-def _parts(path):
-    """Yields the schema of a Parquet file, and its rows as record batches."""
-    with arrow(path).parquet.ParquetFile(path) as file:
-        yield file.schema_arrow, file.iter_batches(ROWS)

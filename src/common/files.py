@@ -128,10 +128,7 @@ def files_in(path: str | Path) -> list[Path]:
 
 
 def digest(path: str | Path, algorithm: str = "sha256") -> str:
-    """Hexadecimal digest of a file's content, of a folder of names and digests of files_in.
-
-    A large file is read once as long as it stays the same.
-    """
+    """Hexadecimal digest of a file, read once if it is large and stays the same; of a folder by that of each of files_in."""
     if os.path.isdir(path):
         content = "".join(f"{digest(file, algorithm)} {file.name}\n" for file in files_in(path))
         return hashlib.new(algorithm, content.encode("utf-8", "surrogateescape")).hexdigest()

@@ -41,7 +41,6 @@ class Header:
     be one of SYNONYMS.
     names: as they stand there.
     known, needed: the columns that are of use, and those of them that must be there.
-    name: of the file, for messages.
     extra: what happens to other columns: "named" in a line of the log, "refused", or "quiet".
     movies: whether it is a list of items.
     Raises InputError: a column is there twice, a needed one is not there, or another one is to be refused.
@@ -109,6 +108,5 @@ class Header:
 
 
 def _plain_name(name):
-    """The name of a column as SYNONYMS has it."""
     name = unicodedata.normalize("NFKC", str(name)).split(":")[0].strip(_QUOTES + BLANKS)
     return re.sub(r"[\s_-]", "", name).casefold()

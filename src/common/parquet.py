@@ -19,11 +19,7 @@ _ROWS, _SOME = 1 << 20, 1 << 16  # in memory at a time; looked at for times that
 
 def parts_of(paths: list[Path], name: str | Path, known: list[str], needed: list[str] = (),
              extra: str = "named") -> Iterator[pd.DataFrame]:
-    """Reads Parquet files with the same columns as one table in parts, as tables.parts_of does; ids may be integers.
-
-    Raises:
-        InputError: names the file that is damaged or has other columns, or a column of ids of another type; or see Header.
-    """
+    """Reads Parquet files as one table in parts, see tables.parts_of; ids may be integers; InputError names a bad file."""
     pa, rows = arrow(name), 0
     files = [_readable(path, pa.parquet.ParquetFile, path, buffer_size=1 << 20) for path in paths]
     names = files[0].schema_arrow.names
@@ -54,7 +50,6 @@ def _frames(pa, path, file, most, read, texts):
 
 
 def _readable(path, call, *arguments, **options):
-    """What a call returns that reads from a file; raises InputError if that fails."""
     try:
         return call(*arguments, **options)
     except (ValueError, OSError, NotImplementedError) as e:  # as those of pyarrow are
@@ -63,7 +58,6 @@ def _readable(path, call, *arguments, **options):
 
 
 def _is_text(pa, field, path):
-    """Whether a column of ids is one of text; raises InputError if it is neither that nor one of integers."""
     kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
     if not _is_of_text(pa, kind) and not pa.types.is_integer(kind):
         raise InputError(f"{path}: its column {field.name} is of the type {kind}, which is none of ids; write it as "
@@ -77,7 +71,6 @@ def _is_of_text(pa, kind):
 
 
 def _column(pa, values, column, is_text):
-    """A column of a batch as pandas has it when it comes from text, but integers stay such."""
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()
     kind = values.type

@@ -57,9 +57,7 @@ def write_table(table: pd.DataFrame | Iterable[pd.DataFrame], path: Path, rows: 
     """Writes a DataFrame without its index, as CSV or Parquet by the suffix of `path`, with a progress bar.
 
     table: the whole, or parts of it, of which the first, that may be empty, says what the columns are.
-    rows: how many there are in all parts, if that is known.
-
-    Of several ranks the first one alone does so; all take the parts.
+    rows: how many there are in all parts, if that is known. Of several ranks the first alone writes; all take the parts.
     """
     if hasattr(table, "iloc"):  # so that pandas, which takes half a second, need not be loaded here
         table, rows = slices(table), len(table)

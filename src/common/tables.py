@@ -55,8 +55,7 @@ def parts_of(file: BinaryIO, size: int, name: str, known: list[str], needed: lis
     """Reads a table whose first line names its columns, in parts that take some 100 MB.
 
     Nothing is taken for a missing value: what is not there is "".
-    file: buffered.
-    size: its bytes, for the progress bar.
+    file, size: buffered; its bytes, for the progress bar.
     known, needed, extra, movies: see Header.
     options: of pandas.read_csv; most: None for one part.
     Yields: The known columns that there are, by our names, of _TYPES; attrs["header"] says what the file calls them, the
@@ -97,7 +96,6 @@ def short_line(path: str | Path) -> int | None:
 
 
 def _parse(source, name, most=1 << 20, **options):
-    """Parts of at most so many rows that pandas.read_csv makes, taking nothing for a missing value."""
     options = {"dtype": _TYPES, "low_memory": False, "index_col": False, "na_filter": False, "iterator": True, **options}
     head = source.peek(1 << 16)
     rows = most and min(most, _BYTES * (head.count(b"\n") + 1) // max(1, len(head)) + 1)
@@ -128,7 +126,6 @@ def _in_one_line(name, call, *arguments, **options):
 
 @contextlib.contextmanager
 def _readable(file, size, name):
-    """A buffered binary file as what pandas reads, and its encoding."""
     start = file.peek(4)
     encoding = next((encoding for mark, encoding in _MARKS if start.startswith(mark)), "utf-8-sig")
     with progress(size, f"reading {Path(name).name}", "B") as bar:

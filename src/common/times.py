@@ -80,7 +80,6 @@ class Times:
         self.unit = "seconds" if self.form else ORDER if len(set(sum(ends, ()))) == 1 else self._unit(parts)
 
     def _unit(self, parts):
-        """The unit of times since 1970 by their size; raises InputError if there are several."""
         count = sum(np.bincount(_level(part), minlength=len(_ENDS) + 1) for part in parts)
         present, words, first = np.flatnonzero(count[1:]) + 1, ["", *UNITS, "numbers too large for nanoseconds"], 0
         for part in parts if len(present) > 1 else ():
@@ -141,7 +140,6 @@ def in_unit(found: np.ndarray, unit: str, wanted: str) -> np.ndarray | None:
 
 
 def _read_iso(text):
-    """(n,) datetime64[ns] of a column of text, in UTC; NaT for what is no ISO date."""
     kind = {"format": "ISO8601"} if int(pd.__version__.split(".")[0]) >= 2 else {}
     place, unique = pd.factorize(text.to_numpy(object))
     unique = pd.Series(unique)
@@ -150,7 +148,6 @@ def _read_iso(text):
 
 
 def _form(low, high):
-    """The form of numbers such as 20240531 or 20240531183000 between these, None for others."""
     return next((form for form, one in _CALENDAR.items() if 19 * one < low < high < 21 * one), None)
 
 

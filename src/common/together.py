@@ -53,10 +53,7 @@ class Together:
 
     @contextlib.contextmanager
     def write(self, folder: str, name: str) -> Iterator[Path]:
-        """Yields the temporary path of what is to become the file `name`; raises as atomic_write does.
-
-        Of a table the one that is stored otherwise goes.
-        """
+        """Yields the temporary path of what becomes the file `name`; of a table the one that is stored otherwise goes."""
         if (other := self.folders[folder] / _OTHER.get(name, "")).is_file():
             self.remove(folder, other.name)
         with staged(self.folders[folder] / name) as temporary:
@@ -150,7 +147,6 @@ def _is_sound(entry, folders):
 
 
 def _put_in_place(entry, folder):
-    """Whether a file is what the journal wants it to be, after it was put in its place where it was not yet."""
     target = folder / entry["name"]
     if "temporary" not in entry:
         target.unlink(missing_ok=True)

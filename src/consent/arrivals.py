@@ -84,7 +84,6 @@ def read_arrivals(option: str, known: Interactions, config: Config, record: dict
 
 
 def _times(table, path, known, config, strangers):
-    """(n,) times in the unit of the dataset; without the column the rows come after all that is there."""
     if TIMESTAMP not in table:
         return (0 if strangers else known.time.max(initial=0)) + 1 + np.arange(len(table))
     (found, own), unit = times(table[TIMESTAMP], path), time_unit(config)

@@ -46,10 +46,7 @@ class Rules:
     @classmethod
     def read(cls, path: str | Path, data: Interactions, config: Config, needed: tuple[str, ...],
              **options) -> Iterator[Rules]:
-        """The rules in a receipt, or in a table as `of` takes it, part by part; lines on which nothing stands say nothing.
-
-        Raises InputError: the file is no such table, or as `of` does; the message names the line.
-        """
+        """The rules in a receipt, or in a table as `of` takes it, part by part; empty lines say nothing."""
         for table in [rules_of(path)] if Path(path).suffix == ".json" else read_parts(
                 path, [*NAMED, *BOUNDS, UNWILLINGNESS], needed, extra="refused", skip_blank_lines=False, **options):
             blank = {column: _is_blank(table[column]) for column in table}
@@ -66,8 +63,6 @@ class Rules:
         """The rules in a table of text with some of NAMED, BOUNDS and unwillingness, 1 where it has no such column.
 
         name, line: of the file, and (r,) the line of each rule.
-        data: Interactions of the dataset.
-        config: where the genres of its items are.
         needed: columns in which each line must name something.
         Raises InputError: a value is wrong, or a genre or time is named where none are known.
         """
@@ -148,7 +143,6 @@ class Rules:
 
 
 def _in_one(named, sizes, names):
-    """(k,) int64, one number for what is `named` of (k,) positions of users, items and genres; there are `sizes` of them."""
     key = np.zeros(len(names[0]), np.int64)
     for k in named:
         key = key * sizes[k] + names[k]
@@ -156,7 +150,6 @@ def _in_one(named, sizes, names):
 
 
 def _bounds(table, config, name, line):
-    """See Rules.bounds; `table` may have the columns BOUNDS, "" for none. Raises as Rules.of does."""
     bounds = np.broadcast_to([[-np.inf], [np.inf]], (2, len(table)))  # which takes no memory
     texts = {k: table[column].astype(str).str.strip(BLANKS) for k, column in enumerate(BOUNDS) if column in table}
     if all((text == "").all() for text in texts.values()):
@@ -186,7 +179,6 @@ def refuse(bad: np.ndarray, name: str | Path, what: str, line: np.ndarray | None
 
 
 def _is_blank(column):
-    """(n,) bool: the fields of a column in which nothing stands."""
     texts = [] if pd.api.types.is_numeric_dtype(column) else [text for text in column.unique() if text.strip() == ""]
     return column.isin(texts).to_numpy()
 

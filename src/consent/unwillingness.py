@@ -13,17 +13,18 @@ import difflib
 import numpy as np
 import pandas as pd
 
+from ..common.columns import numbers
 from ..common.errors import InputError
 from ..common.share import here
 from ..common.stored import stored
-from ..common.tables import existing_file
+from ..common.tables import existing_file, read_table
 from ..common.terminal import logger
-from ..common.variant import dataset_files, dataset_folder
+from ..common.variant import dataset_files, dataset_folder, ratings_path
 from ..config import Config
 from ..constants import GENRE, ITEM, MOVIES_FILE, RATING, RATINGS_FILE, UNWILLINGNESS, UNWILLINGNESS_FILE, USER
 from ..history import History
 from ..sources.catalogue import genres_of
-from ..sources.interactions import Interactions, read_interactions, read_ratings
+from ..sources.interactions import Interactions, read_interactions
 from ..stat_utils import generator, parts, spans
 from .rules import ALL, NAMED, NOTHING, UNKNOWN, Rules, listed, refuse
 from .withdrawn import withdrawn_path
@@ -32,10 +33,7 @@ _SHOWN = 5  # faults in a message
 
 
 def unwillingness_files(config):
-    """Paths of the files that the settings take unwillingness from, the `willingness_file` last.
-
-    Raises InputError: one is called for, but is not there.
-    """
+    """Paths of the files that the settings take unwillingness from, the `willingness_file` last; all must be there."""
     source = unwillingness_source(config)
     name = {"file": UNWILLINGNESS_FILE, "ratings": RATINGS_FILE, "genres": MOVIES_FILE}.get(source)
     remedy = f"--unwillingness {source} needs it; choose another"
@@ -64,9 +62,7 @@ def unwillingness_source(config):
 def stated(data: Interactions, config: Config, whole: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """What is said of interactions by themselves: by a file, rules, ratings or a constant.
 
-    data: Interactions, or a Dataset.
-    config: the options of unwillingness.
-    whole: whether they are all of the dataset, held-out ones too.
+    data, whole: Interactions, or a Dataset; whether they are all of the dataset, held-out ones too.
     Returns value: (n,) float64 in [0, 1], how unwilling; NaN where that depends on the history, or nobody has said it; line:
         (n,) int32, the line of the `willingness_file` that says so; with a minus that of the file beside the dataset; 0 for
         none.
@@ -102,10 +98,7 @@ def check_rules(config: Config) -> None:
 
 
 def _apply(path, needed, data, config, value, line):
-    """Writes what the rules of a file say into `value` and `line` (n,); yields parts of them, and which of each are met.
-
-    Of a rule that is repeated in another part the earlier line is only known where it decides.
-    """
+    """Writes what the rules of a file say into `value` and `line` (n,); yields parts of them, and which of each are met."""
     decided = np.full(len(value), -1, np.int8)  # the level of the rule that has decided
     for rules in Rules.read(path, data, config, (*needed, UNWILLINGNESS)):
         level, users, span = rules.level, rules.names[0][rules.sought], slice(0, len(value))
@@ -116,6 +109,7 @@ def _apply(path, needed, data, config, value, line):
         rule, place = decides[place], place + span.start
         named = np.vstack([rules.names, rules.bounds]) if (level % 2).any() else rules.names
         again = pd.DataFrame(named.T).duplicated().to_numpy() & rules.sought
+        # of another part only where it decides
         again[rule[(decided[place] == level[rule]) & (level[rule] % 4 == 0)]] = True
         refuse(again, path, "repeats the rule of an earlier line; remove it", rules.line)
         wins = ~(2 * level[rule] + rules.value[rule] < 2 * decided[place] + value[place])
@@ -143,7 +137,6 @@ def _name_unmet(rules, unmet, data, config, whole, kind):
 
 
 def _fault(rules, row, data):
-    """What is wrong with a rule that meets nothing, and will not."""
     names = data.all_user_ids, data.item_ids, rules.genres[1] if rules.genres else ()
     for column, place, known in zip(NAMED, rules.names[:, row], names):
         if place == UNKNOWN:
@@ -154,10 +147,7 @@ def _fault(rules, row, data):
 
 
 def load_stated(dataset, config: Config) -> tuple[np.ndarray, np.ndarray]:
-    """How unwilling the user is to have each training interaction of a Dataset used: what `stated` says, without NaN.
-
-    Raises InputError: as `stated` does, or the file beside the dataset lacks an interaction.
-    """
+    """What `stated` says of the training interactions of a Dataset, without NaN: what the file lacks is an InputError."""
     value, line = stated(dataset, config) if dataset.stated is None else (dataset.stated[0].copy(), dataset.stated[1])
     missing = np.isnan(value)
     if not missing.any():
@@ -183,8 +173,10 @@ def load_stated(dataset, config: Config) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _by_rating(data, config):
-    rating = read_ratings(config)
-    if rating is None or np.ptp(rating) == 0:
+    path = ratings_path(config)
+    table = read_table(path, [RATING], extra="quiet")
+    rating = numbers(table[RATING], path, RATING) if RATING in table else np.zeros(1)
+    if np.ptp(rating) == 0:
         raise InputError(f"{dataset_folder(config) / RATINGS_FILE}: has no column {RATING} with different numbers, which "
                          "--unwillingness ratings needs; choose another")
     return ((rating.max() - rating) / np.ptp(rating))[data.rows]

@@ -94,10 +94,7 @@ def with_request(request: dict, requests: list[dict]) -> tuple[str, list[dict]]:
 
 
 def taken_back(whole: Interactions, config: Config, requests: list[dict]) -> np.ndarray:
-    """(n,) int32: the number of the request that takes back each interaction, the first since it was allowed; 0 for none.
-
-    Raises InputError: a request is about a genre or a time, and none are known.
-    """
+    """(n,) int32: the number of the request that takes back each interaction, the first since it was allowed; 0 for none."""
     back = np.zeros(whole.num_interactions, np.int32)
     for allows, several in itertools.groupby(requests, _allows):
         first = _first(whole, config, list(several))
@@ -115,7 +112,6 @@ def _allows(request):
 
 
 def _first(whole, config, requests):
-    """(n,) int32: the number of the first of requests that names each interaction; 0 for none."""
     named = [(request["request"], rule) for request in requests for key in ("rules", "interactions", "forbidden")
              for rule in request[key]]
     if not named:
@@ -133,9 +129,7 @@ def read_request(config: Config, whole: Interactions, requests: list[dict],
 
     A line names a user and an item; a user alone, for all that is theirs; or a user and a genre, of which all is meant: what
     trained a model, what is held out, what is withheld, and what newer ratings bring. With a time it means what is of then.
-    config: withdraw or allow, and where the dataset is.
-    whole: all Interactions of the dataset.
-    requests: those that were carried out before.
+    whole, requests: all Interactions of the dataset, and what was asked before.
     Returns meant: (n,) bool, the interactions of which the lines change whether they are taken back; rules: what the lines
         say, as the record has it: see read_requests.
     Raises InputError: the file is missing or wrong, or a line names nothing, or changes nothing: names the line.

@@ -64,10 +64,7 @@ class Arriving:
 
 
 class Known:
-    """A model of a run: its sets of parameters and info, see load_sets; of a Dataset that updates may have added to.
-
-    rows: Rows, of what it was trained on.
-    """
+    """A model of a run: its sets of parameters and info, see load_sets, and the Rows of what it was trained on."""
 
     def __init__(self, variant: Variant, dataset: Dataset):
         self.variant, (net, self.sets, self.info) = variant, load_sets(variant.checkpoint, dataset, variant)
@@ -97,8 +94,7 @@ class Known:
 def with_rows(rows: Rows, values: dict, place: np.ndarray, known: Dataset) -> dict:
     """Parameters of other users: trained rows of who was in the training, of others refitted ones.
 
-    rows: Rows, of the Dataset that the model was trained on.
-    values: parameters, see Network.values.
+    rows, values: Rows of the Dataset that the model was trained on, and parameters, see Network.values.
     place: (num_users,), see Arriving.
     known: Dataset of these users, with what their rows are refitted to.
     """
@@ -116,10 +112,8 @@ def left_of(record: dict, total: float, spent: float) -> float:
 def decide(arriving: Arriving, rows: Rows, sets: list[dict], record: dict, left: float = np.inf) -> Decisions:
     """What is disclosed of what is new.
 
-    rows: Rows, of the Dataset that the model was trained on, with its settings.
-    sets: sets of parameters that influences are computed from, see Network.values.
-    record: see usable.
-    left: see left_of; beyond it the price rises.
+    rows, sets: Rows of the Dataset that the model was trained on, and sets of parameters for influences, see Network.values.
+    record, left: see usable and left_of; beyond the latter the price rises.
     Returns: Decisions on all of `arriving.dataset`, with what was disclosed before; `weight` is the price that it came to.
     """
     dataset, new, b = arriving.dataset, arriving.new, arriving.unwillingness

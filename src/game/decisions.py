@@ -65,10 +65,7 @@ class Decisions:
         return bool(self.record.get("veto", self.record.get("vetoed", 0)))
 
     def of(self, before: Dataset, after: Dataset) -> Decisions:
-        """The Decisions about a Dataset that has lost or gained some since they were made about the one `before`.
-
-        What is new is not disclosed; all else about it is yet to be said.
-        """
+        """The Decisions about a Dataset that has lost some since the one `before`, or gained some: not disclosed yet."""
         place = pd.Index(before.rows).get_indexer(after.rows)
         texts = {} if self.barred is None else dict(zip(before.dropped.rows.tolist(), self.barred))
         arrays = {name: values[place] for name, values in vars(self).items()
@@ -144,7 +141,6 @@ def barred_by(dropped: Dropped | None, texts: dict[int, str]) -> np.ndarray | No
 
 
 def _record_of(config):
-    """preprocess.json beside a disclosure.csv, of whatever dataset; {} if one of them is missing."""
     path, record_path = decision_files(config)
     return read_json(record_path, REMEDY, ["dataset"]) if path.exists() and record_path.exists() else {}
 
@@ -155,15 +151,11 @@ def decided_with(config: Config) -> Consent | None:
     return Consent.of_json(record.get(CONSENT)) if record.get("dataset") == config.dataset else None
 
 
-def consent_behind(variant: Variant) -> Consent:
-    """The Consent behind the model of a Variant: that of its training, or of the mask that it was trained on."""
-    # where nobody knows what was vetoed, nothing but what users have had may depend on it
-    return (decided_with(variant.config) or Consent()) if variant.masked else consent_of(variant)
-
-
 def dataset_of(variant: Variant) -> Dataset:
     """The original Dataset as it was split for the model of a Variant, without what was withdrawn since."""
-    return load_dataset(variant.config, consent=consent_behind(variant))
+    # where nobody knows what was vetoed, nothing but what users have had may depend on it
+    consent = (decided_with(variant.config) or Consent()) if variant.masked else consent_of(variant)
+    return load_dataset(variant.config, consent=consent)
 
 
 def read_record(config: Config, masked: bool = False, needed: bool = False) -> dict | None:
@@ -186,8 +178,6 @@ def read_record(config: Config, masked: bool = False, needed: bool = False) -> d
 def read_decisions(config: Config, dataset: Dataset, masked: bool = False, needed: bool = False) -> Decisions | None:
     """The decisions about a dataset, or None if there are none and they are not `needed`.
 
-    config: decisions_path, output_path, data_path, dataset.
-    dataset: Dataset.
     masked: whether they must be those that the masked dataset was made from.
     Raises InputError: they do not fit the dataset, or its masked twin, or were changed or damaged.
     """
@@ -231,7 +221,6 @@ def decisions_in(path: Path, record: dict, dataset: Dataset) -> Decisions:
 
 
 def _keys(users, items, dataset):
-    """(k,) int64, a number for each pair of positions."""
     return users.astype(np.int64) * dataset.num_items + items
 
 
@@ -243,7 +232,6 @@ def _parts(path):
 
 
 def _plain(name, column):
-    """A part of a column as Decisions have it; None where a number is not finite."""
     if name == REASON:
         return pd.Categorical(column)
     if name in (DISCLOSED, INSTALMENT):
@@ -271,10 +259,7 @@ def trained_on(dataset: Dataset, variant: Variant) -> Dataset:
 
 
 def decisions_behind(variant: Variant, dataset: Dataset) -> Decisions | None:
-    """The decisions that an evaluation of the model of a Variant is about; None if there are none.
-
-    Of the plain model those with other vetoes say nothing. Raises as read_decisions does.
-    """
+    """The decisions that an evaluation of a Variant is about; None for none, or of the plain one with other vetoes."""
     consent = decided_with(variant.config)
     if variant.config.holdout == 1 or not variant.masked and consent and not dataset.consent.forbids_as(consent):
         return None

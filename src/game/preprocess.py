@@ -35,7 +35,6 @@ from ..constants import (
     MOVIES_FILE,
     PREPROCESS_FILE,
     RATINGS_FILE,
-    TEXT_IDS,
     USES_FILE,
 )
 from ..dataset import Dataset
@@ -56,10 +55,7 @@ MADE_BY = "made_by"  # key of a masked dataset's dataset.json: the run
 
 
 def preprocess(config: Config) -> None:
-    """Decides what each user discloses; writes disclosure.csv, the masked dataset and preprocess.json.
-
-    Raises InputError: the dataset, the checkpoint or the unwillingness is missing or unfit.
-    """
+    """Writes disclosure.csv, the masked dataset and preprocess.json; raises InputError if what they need is unfit."""
     if config.holdout == 1:
         raise InputError("--holdout 1: leaves no validation item for the influences; give 2, or 0 to hold out nothing")
     strategy = find(config.strategy)
@@ -157,7 +153,6 @@ def _report(dataset, decisions):
 
 
 def _check_target(config, target):
-    """Raises InputError if what lies where the masked dataset is to be written is not this run's to replace."""
     if stored(target / RATINGS_FILE).exists() and not is_masked(target):
         raise InputError(f"{target}: was not written by preprocess.py, which would replace it; move it to another place")
     record = record_of(target, REMEDY)
@@ -170,7 +165,6 @@ def _check_target(config, target):
 
 
 def _run_of(config):
-    """What a masked dataset calls the run that made it: its output folder, seen from the data folder."""
     return os.path.relpath(os.path.realpath(config.output_path), os.path.realpath(config.data_path))
 
 
@@ -180,7 +174,6 @@ def write_masked_dataset(config: Config, dataset: Dataset, disclosed: np.ndarray
     Rows are in the order of the source, whose catalogue is that of the twin too, so that the masked model knows the same
     users and items; to a trainer a withheld item is one that the user has not touched.
     disclosed: (n,) bool, which interactions of the source, `dataset`, are.
-    files: Together, which puts the files in place.
     record: dict, what its dataset.json is to say beside that of the source.
     """
     source, target = dataset_folder(config), dataset_folder(config, masked=True)
@@ -199,5 +192,5 @@ def write_masked_dataset(config: Config, dataset: Dataset, disclosed: np.ndarray
             files.remove(files.MASKED, name)
     files.write_json(files.MASKED, DATASET_FILE, {
         **made, "dataset": target.name, "masked_from": source.name, **record, "num_ratings": int(disclosed.sum()),
-        HOLDOUT: config.holdout, DIGESTS: digests, TEXT_IDS: text_ids(dataset.user_ids, dataset.item_ids),
+        HOLDOUT: config.holdout, DIGESTS: digests, **text_ids(dataset.user_ids, dataset.item_ids),
         MADE_BY: _run_of(config), **head_of(read_requests(config))})

@@ -26,10 +26,7 @@ class Problem:
 
 
 def load_problem(config: Config, dataset: Dataset | None = None) -> Problem:
-    """The Problem that the settings name, or the one about a Dataset.
-
-    Raises InputError: the dataset or the unwillingness is missing or unfit, or everything is vetoed.
-    """
+    """The Problem that the settings name, or about a Dataset; raises as load_dataset and load_stated do."""
     dataset = dataset or load_dataset(config)
     return Problem(dataset, *load_stated(dataset, config))
 

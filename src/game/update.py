@@ -28,7 +28,7 @@ from ..consent.allowed import VETO, Consent
 from ..consent.arrivals import Arrivals, read_arrivals
 from ..consent.unwillingness import load_stated, unwillingness_source
 from ..consent.withdrawn import read_requests
-from ..constants import DATASET_FILE, DRAWN, RATINGS_FILE, READER, TEXT_IDS, UNWILLINGNESS_FILE, UPDATED, USER, USES_FILE
+from ..constants import DATASET_FILE, DRAWN, RATINGS_FILE, READER, UNWILLINGNESS_FILE, UPDATED, USER, USES_FILE
 from ..dataset import Dataset, allowed_part, split_allowed
 from ..device_adapter import set_device
 from ..network import build
@@ -42,10 +42,7 @@ from .decisions import CONSENT, UPDATES, Decisions, decided_with, read_decisions
 
 
 def update(config: Config) -> None:
-    """Decides on what the file `update` has beyond the data, and writes it to data, decisions, masked data and models.
-
-    Raises InputError: the file, the model or its files are missing or unfit; nothing has changed then.
-    """
+    """Decides on what the file `update` has beyond the data, and writes it; after an InputError nothing has changed."""
     start, (config, record) = time.perf_counter(), usable(config)
     before = Before(config, record)
     arrivals = read_arrivals("update", before.whole, config, before.made)
@@ -131,11 +128,10 @@ class Before:
 
 
 def _write(config, before, arrivals, after, decisions, models, said):
-    """Puts the files of an update in place together."""
     table, new = arrivals.table, after.rows >= before.whole.num_interactions
     shown = np.sort(after.rows[decisions.disclosed & new]) - before.whole.num_interactions
     path, record_path = decision_files(config)
-    counts = {"num_users": after.num_users, TEXT_IDS: text_ids(after.user_ids, after.item_ids)}
+    counts = {"num_users": after.num_users, **text_ids(after.user_ids, after.item_ids)}
     with Together(config) as files:
         for folder, some in ((files.DATA, table), (files.MASKED, table.iloc[shown])):
             with files.rewrite(folder, RATINGS_FILE) as (old, temporary):
@@ -165,7 +161,6 @@ def _write(config, before, arrivals, after, decisions, models, said):
 
 
 def _write_model(files, model, known, before):
-    """Writes a checkpoint for the users after an update, the rows of those who were not trained on refitted to `known`."""
     place = model.place(known.user_ids)
     sets = {prefix: with_rows(model.rows, values, place, known) for prefix, values in model.sets.items()}
     name, info, variant = model.variant.checkpoint.name, model.info, model.variant

@@ -18,13 +18,12 @@ _USERS, _PAIRS, _TIMES = ARRAYS
 
 def write_parts(files: Together, user_ids: np.ndarray, length: np.ndarray, kind: np.dtype,
                 parts: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> dict[str, str]:
-    """Writes the three files of a dataset, of n interactions by user, then time, then row.
+    """Writes the three files of a dataset, of n interactions by user, then time, then row; returns their digests by name.
 
     users.csv: user_id,interactions; interactions.npy: (2, n) int32, the positions of items, and the rows of the table of
     ratings; times.npy: (n,) of `kind`, int64 or float64.
     user_ids, length: (u,) original ids, ascending, and the number of interactions of each.
     parts: (k,) items, rows and times of all, one after the other.
-    Returns: The digest of each file, by its name.
     """
     n = int(length.sum())
     with files.rewrite(DATA, _USERS) as (_, temporary):
@@ -60,7 +59,6 @@ def rewrite_uses(files: Together, left: list[np.ndarray]) -> None:
 
 
 def _header(file, shape, kind):
-    """Begins a .npy file; where its values begin."""
     np.lib.format.write_array_header_1_0(file, {
         "descr": np.lib.format.dtype_to_descr(np.dtype(kind)), "fortran_order": False, "shape": shape})
     return file.tell()

@@ -14,7 +14,7 @@ from ..common.terminal import logger
 from ..common.terminal import printable as on_one_line
 from ..common.variant import dataset_folder
 from ..config import Config
-from ..constants import DATASET_FILE, GENRE, GENRES, ITEM, MOVIE_COLUMNS, MOVIES_FILE, TITLE, USER
+from ..constants import DATASET_FILE, GENRE, GENRES, ITEM, MOVIE_COLUMNS, MOVIES_FILE, TEXT_IDS, TITLE, USER
 
 _LIST = re.compile(r"""\[.*\]|(['"])[^|;]*\1""", re.S)  # ['A', 'B'], [["A", "B"]], or 'A', 'B'
 _QUOTED = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
@@ -24,10 +24,7 @@ _ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})|\\(.)")
 
 
 def load_catalogue(dataset, config: Config) -> pd.DataFrame:
-    """DataFrame with title and genres (joined by "|") of each item, in the order of dataset.item_ids.
-
-    What movies.csv does not say is ""; a title is then "item" and the item's id.
-    """
+    """DataFrame of the title, if unknown "item" and its id, and genres (joined by "|"), of all dataset.item_ids."""
     path = dataset_folder(config) / MOVIES_FILE
     known = read_movies(path) if path.is_file() else pd.DataFrame(columns=MOVIE_COLUMNS)
     found = known.set_index(ITEM).reindex(map(str, dataset.item_ids)).fillna("").astype(str)
@@ -64,10 +61,7 @@ def genres_of(dataset, config):
 
 
 def find_users(dataset, text: str, option: str) -> np.ndarray:
-    """Positions of the users whose original ids `text` lists, separated by commas.
-
-    Raises InputError: there is no such user; `option` is named.
-    """
+    """Positions of the users whose ids `text` lists, separated by commas; InputError names `option` if one is not there."""
     place = {str(name): k for k, name in enumerate(dataset.user_ids)}
     if clean_text(text) in place:  # an id may hold a comma
         return np.array([place[clean_text(text)]])
@@ -84,9 +78,9 @@ def original_id(ids: np.ndarray, position: int) -> int | str:
     return ids[position].item() if isinstance(ids[position], np.generic) else ids[position]
 
 
-def text_ids(user_ids: np.ndarray, item_ids: np.ndarray) -> list[str]:
-    """Of the columns of ids those that are text, as dataset.json lists them."""
-    return [column for column, ids in ((USER, user_ids), (ITEM, item_ids)) if ids.dtype.kind not in "iu"]
+def text_ids(user_ids: np.ndarray, item_ids: np.ndarray) -> dict[str, list[str]]:
+    """What dataset.json says of the columns of ids: those that are text."""
+    return {TEXT_IDS: [column for column, ids in ((USER, user_ids), (ITEM, item_ids)) if ids.dtype.kind not in "iu"]}
 
 
 def clean_movies(table: pd.DataFrame, name: str | Path, bars: bool = False, blanks: bool = False) -> pd.DataFrame:
@@ -119,7 +113,6 @@ def clean_movies(table: pd.DataFrame, name: str | Path, bars: bool = False, blan
 
 
 def _parted(texts, name, bars, blanks):
-    """The genres of each text, a list of lists; see clean_movies."""
     texts = [text.strip(BLANKS) for text in texts]
     plain = "\n".join(text for text in texts if not _LIST.fullmatch(text)).replace("&amp;", "&")
     sign = "|" if bars else next((sign for sign in PARTED if sign in plain), None if blanks else "|")
@@ -132,11 +125,9 @@ def _parted(texts, name, bars, blanks):
 
 
 def _of_list(text):
-    """The names in a text that _LIST fits."""
     names = (name[1:-1] if name[0] in "'\"" else name for name in _NAMED.findall(text) or _IN_LIST.findall(text))
     return [_ESCAPE.sub(lambda sign: chr(int(sign[1], 16)) if sign[1] else sign[2], name) for name in names]
 
 
 def _clean_genre(text):
-    """The name of a genre without blanks around it or twice between words."""
     return " ".join(clean_text(text).split())

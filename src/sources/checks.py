@@ -19,7 +19,6 @@ _BUCKET = 1 << 22  # rows, all of some users, that are sorted at a time
 class Arranged:
     """Interactions by user, time and row, each pair once, of users with at_least to at_most of them (0: no limit).
 
-    found: Gathered.
     duplicates: "error", or which row of a repeated pair counts by time, "first" or "last".
     by_time: whether the table of ratings is to have that order, not that of the source.
     Raises InputError: a pair is there twice, nothing is left, or see Gathered.settle.
@@ -124,7 +123,6 @@ class Arranged:
                                 TIMESTAMP: part[TIMESTAMP].astype(self.found.times.kind)}, copy=False)
 
     def _in_order(self):
-        """Columns of the rows that are left as the source has them."""
         for part in self.found.parts():
             part = {column: values[self._kept[part[ROW]]] for column, values in part.items()}
             yield {**part, USER: self._left[self._user[part[USER]]], ITEM: self._place[self._item[part[ITEM]]]}

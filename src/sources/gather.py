@@ -17,10 +17,7 @@ ROW = "row"  # of the source
 
 
 class Spool:
-    """Arrays of numbers, one after the other, which are read in the same parts; on the disk if a folder is given.
-
-    Of int64 those that fit are int32 from then on.
-    """
+    """Arrays of numbers, read in the same parts; on the disk if a folder is given. Of int64 what fits becomes int32."""
 
     def __init__(self, folder: Path | None = None):
         self.file = folder and tempfile.TemporaryFile(dir=folder)
@@ -48,8 +45,7 @@ class Gathered:
 
     users, items: Learned; a code each for every row.
     times, rating_kind: Times, and the type of the ratings.
-    name: of the source, for messages.
-    folder: where temporary files may be, None for memory.
+    name, folder: of the source, for messages; where temporary files may be, None for memory.
     """
 
     def __init__(self, name: str | Path, folder: Path | None = None):
@@ -58,10 +54,7 @@ class Gathered:
         self.spools = {column: Spool(folder) for column in (USER, ITEM, RATING, TIMESTAMP)}
 
     def take(self, parts: Iterable[pd.DataFrame]) -> Gathered:
-        """Takes rows in parts: ids as Learned.add does, and the other columns that there are.
-
-        Raises InputError: names the row and what is wrong with it.
-        """
+        """Takes rows in parts: ids as Learned.add does, and what other columns there are; InputError names a wrong row."""
         for part in filter(len, parts):
             values = [self.users.add(part[USER]), self.items.add(part[ITEM]), np.ones(len(part), np.int8),
                       self.rows + np.arange(len(part))]

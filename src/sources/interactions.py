@@ -44,7 +44,6 @@ _EACH = "user", "item", "rows", "time"  # what there is of each interaction
 class Interactions:
     """Interactions with 0-based ids.
 
-    name: of the dataset.
     user_ids, item_ids: (num_users,) and (num_items,) original ids.
     user, item: (n,) int32, by user and in order of time within a user.
     rows: (n,) int32, rows of ratings.csv of the interactions.
@@ -232,13 +231,6 @@ def _placed(ids, source, tables, unit):
         raise InputError(f"{tables[0].name}: user {ids[0][user]} has item {ids[1][item]} more than once; remove the "
                          "repeated row")
     return found
-
-
-def read_ratings(config: Config) -> np.ndarray | None:
-    """(rows,) numbers of the column RATING of ratings.csv, None if it is not there; InputError names a row that is wrong."""
-    path = ratings_path(config)
-    table = read_table(path, [RATING], extra="quiet")
-    return columns.numbers(table[RATING], path, RATING) if RATING in table else None
 
 
 def time_unit(config: Config) -> str:

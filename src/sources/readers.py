@@ -28,7 +28,6 @@ _DOUBLED = re.compile(r'"(?=.*"")(?:[^"]|"")*"', re.S)  # a field in quotes with
 def read_source(path, items=None, folder=None):
     """Reads a GroupLens zip (any release), a RecBole .inter file, a CSV, or a .parquet file or a folder of such.
 
-    path: of the source.
     items: Path of its list of items, see items_beside; without it that in a zip.
     folder: see Gathered.
     Returns ratings: Gathered; movies: DataFrame item_id, title, genres, see catalogue.clean_movies; empty where the source
@@ -115,7 +114,6 @@ def _read_zip(path, given, into):
 
 
 def _members(path, archive):
-    """dict of the lower-case names of the files in a zip, without folders, to their full names."""
     members = {}
     for name in archive.namelist():
         pure = PurePosixPath(name.replace("\\", "/"))

@@ -74,7 +74,6 @@ def simulate(num_users, num_items, num_ratings, seed):
 
 
 def _filled(n, kind, of):
-    """(n,) array of a kind, which of(rows) says part by part."""
     values = np.empty(n, kind)
     for rows in parts(n, _CHUNK // 4):
         values[rows] = of(rows)
@@ -160,7 +159,6 @@ def _repeats(user, item, num_items, rows):
 
 
 def _place_unseen_items(item, num_items, rng):
-    """Gives each item that nobody rated one rating of an item that has several."""
     unseen = np.flatnonzero(np.bincount(item, minlength=num_items) == 0)
     order, spare, number = rng.permutation(len(item)), unseen[:0], max(_CHUNK, 2 * num_items)
     while len(spare) < len(unseen):
@@ -170,7 +168,6 @@ def _place_unseen_items(item, num_items, rng):
 
 
 def _of_genres(value, user, genres_of, item):
-    """(ratings,) the largest of value[user, genre] over the genres of the item."""
     return np.where(genres_of[item], value[user], -np.inf).max(1)
 
 
