@@ -1,16 +1,11 @@
 """Names that several stages share: files, columns and models."""
-RATINGS_FILE = "ratings.csv"
+RATINGS_FILE, MOVIES_FILE = "ratings.csv", "movies.csv"
 HELD_OUT_FILE = "held_out.csv"  # of a masked dataset: what scores models, beside ratings.csv, which may train them
-MOVIES_FILE = "movies.csv"
 ARRAYS = USERS_FILE, INTERACTIONS_FILE, TIMES_FILE = "users.csv", "interactions.npy", "times.npy"  # see sources/arrays.py
 USES_FILE = "uses.npy"  # of a masked dataset: (rows of its source's table,) int8, see Dataset.uses
-UNWILLINGNESS_FILE = "unwillingness.csv"
-WITHDRAWN_FILE = "withdrawn.jsonl"
-WITHDRAW_FILE = "withdraw.json"
-DATASET_FILE = "dataset.json"
-DISCLOSURE_FILE = "disclosure.csv"
-DISCLOSURE_PLOT = "disclosure.png"
-PREPROCESS_FILE = "preprocess.json"
+UNWILLINGNESS_FILE, WITHDRAWN_FILE, WITHDRAW_FILE = "unwillingness.csv", "withdrawn.jsonl", "withdraw.json"
+DATASET_FILE, PREPROCESS_FILE = "dataset.json", "preprocess.json"
+DISCLOSURE_FILE, DISCLOSURE_PLOT = "disclosure.csv", "disclosure.png"
 
 TEXT_IDS, TIME_UNIT = "text_ids", "timestamp"  # keys of dataset.json: columns of ids that are text; the unit of times
 READER = "reader"  # key of dataset.json: digests of the code that made the tables; none are of data by hand
@@ -30,16 +25,9 @@ RATING_COLUMNS = [USER, ITEM, RATING, TIMESTAMP]
 MOVIE_COLUMNS = [ITEM, TITLE, GENRES]
 
 MODELS = {"ncf": "NCF", "mf": "MF", "lightgcn": "LightGCN"}  # base models: option, and the name of the plain model
-MASKED_MODEL = "IFRQE"
+MASKED_MODEL, MASKED_PREFIX, SIMULATION = "IFRQE", "masked_", "simulation"
 EARLIER = {"model": "ncf", "gcn_layers": 3, "ranks": 1, "compiled": False, "min_steps": 0}  # where not recorded
-MASKED_PREFIX = "masked_"
-SIMULATION = "simulation"
 STUDY_SEEDS = 3  # of a study, if --seeds names none
-
-
-def checkpoint_file(model: str) -> str:
-    """File name of a model's checkpoint."""
-    return f"{model}.ckpt"
 
 
 def train_file(model: str) -> str:

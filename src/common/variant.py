@@ -15,7 +15,6 @@ from ..constants import (
     PREPROCESS_FILE,
     RATINGS_FILE,
     SIMULATION,
-    checkpoint_file,
 )
 from ..options import MASK
 from .errors import InputError
@@ -131,7 +130,7 @@ class Variant:
     @property
     def checkpoint(self) -> Path:
         """Path of its checkpoint."""
-        return Path(self.config.checkpoint_path) / checkpoint_file(self.model)
+        return Path(self.config.checkpoint_path) / f"{self.model}.ckpt"
 
     @property
     def command(self) -> str:
