@@ -54,8 +54,7 @@ class Dataset(Interactions):
     @property
     def scored(self) -> np.ndarray:
         """(k,) int32, the users of whom something is held out: all but those of whom too little may be used."""
-        held = self.test if self.test is not None else self.validation
-        return np.flatnonzero(held >= 0).astype(np.int32)
+        return np.flatnonzero((self.test if self.test is not None else self.validation) >= 0).astype(np.int32)
 
     @property
     def taking_part(self) -> np.ndarray:
@@ -135,8 +134,7 @@ class Dataset(Interactions):
 
     def all_pairs(self, of_scored: bool = False) -> PairSet:
         """PairSet of all that all users, or all `scored`, have had, held-out items too, which evaluation negatives avoid."""
-        own = self._pairs((self.user, self.item), self.held_pairs, of=self.scored if of_scored else None)
-        return self.share.pairs(own)
+        return self.share.pairs(self._pairs((self.user, self.item), self.held_pairs, of=self.scored if of_scored else None))
 
     def _pairs(self, *pairs, of=None):
         if self.dropped is not None:

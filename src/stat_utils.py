@@ -162,6 +162,5 @@ def sample_distinct_outside(pairs: PairSet, number: int, rng: np.random.Generato
         rows = rows[np.unique(row)]
     everything = np.arange(pairs.num_items)
     for user in rows:
-        outside = everything[~pairs.contains(user, everything)]
-        items[user] = rng.permutation(outside)[:number]
+        items[user] = rng.permutation(everything[~pairs.contains(user, everything)])[:number]
     return items

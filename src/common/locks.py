@@ -34,8 +34,7 @@ USES = {  # of a program the folders that it writes, and those that it only read
 def _uses(program, config):
     """What a program writes, and what it only reads; the masked twin only where it is asked for."""
     name = "withdraw" if program == "run_train" and (config.withdraw or config.allow) else program
-    study = ((OUTPUT, CHECKPOINT), (DATA,)) if program in PROGRAMS else ((), ())
-    writes, reads = USES.get(name, study)
+    writes, reads = USES.get(name, ((OUTPUT, CHECKPOINT), (DATA,)) if program in PROGRAMS else ((), ()))
     return writes, reads if config.masked else [folder for folder in reads if folder != MASKED]
 
 

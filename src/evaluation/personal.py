@@ -40,8 +40,7 @@ class Serving:
 
     def refits(self, known: Dataset, config: Config) -> Rows:
         """Rows at the parameters as they were trained, on `known`, with as many negatives as the model is used to."""
-        num_neg = self.info.get("settings", {}).get("num_neg", config.num_neg)
-        rows = Rows(self.net, known, config.replace(num_neg=num_neg))
+        rows = Rows(self.net, known, config.replace(num_neg=self.info.get("settings", {}).get("num_neg", config.num_neg)))
         return rows.at(self.other) if self.personal else rows
 
 

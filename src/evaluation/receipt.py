@@ -146,8 +146,7 @@ def check(receipt: dict, config: Config) -> Iterator[tuple[str, str]]:
             fault = "" if was == now else now.get("why") or f"has changed since, or was not there; {ANEW}"
             yield f"{name} is what it was", fault
         receipts = Receipts(config)
-        user = find_users(receipts.dataset, str(receipt.get(USER)), "verify_receipt")[0]
-        now = receipts.of(user)
+        now = receipts.of(find_users(receipts.dataset, str(receipt.get(USER)), "verify_receipt")[0])
     except InputError as e:
         yield "the decisions can be read", str(e)
         return

@@ -62,8 +62,7 @@ class DecidingSide:
         trainer = Trainer(build(self.disclosed, self.config), self.disclosed, self.config, self.device)
         logger.info("%s is trained on the %s interactions that are disclosed by now, batch_size %s",
                     self.config.plain_model, f"{self.disclosed.all_interactions:,}", f"{trainer.batch_size:,}")
-        epochs = islice(train_on(trainer), self.epochs[-1])
-        return [epoch.values for epoch in epochs if epoch.number in self.epochs]
+        return [epoch.values for epoch in islice(train_on(trainer), self.epochs[-1]) if epoch.number in self.epochs]
 
 
 class Devices:

@@ -169,8 +169,7 @@ def most_similar(strategies: Strategies) -> np.ndarray:
         total += np.einsum("nd,nd->n", embedding[dataset.item], embedding[to])
     similarity, known = total / len(strategies.parameters), dataset.informed
     similarity[~known] = here().total(similarity[known].sum()) / max(1, here().total(known.sum()))
-    price = similarity / np.maximum(strategies.problem.unwillingness, TINY)
-    return np.where(similarity > 0, -price, np.inf)
+    return np.where(similarity > 0, -similarity / np.maximum(strategies.problem.unwillingness, TINY), np.inf)
 
 
 def of_file(name: str) -> Strategy:

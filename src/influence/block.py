@@ -69,8 +69,7 @@ class Block:
             kept = (weight * samples[..., None]).reshape(len(chunk.users), pairs, 1)
             return self.entry.T @ gram(rows * kept) @ self.entry
 
-        direction = self.entry @ _damped_solve(hessian, chunk, self.gradient[chunk.users], self.config.damping)
-        return rows, probability, direction
+        return rows, probability, self.entry @ _damped_solve(hessian, chunk, self.gradient[chunk.users], self.config.damping)
 
 
 class Blend(Block):

@@ -123,8 +123,7 @@ class Rows:
         start, steps: see refitted; (u, d) rows, None for the trained ones.
         Returns: (u, d) float64 rows, of a user without interactions the prior's mean; and (u, num_items) float32 logits.
         """
-        share = np.minimum(1, kept.sum(1) / np.maximum(self.length[users], 1))
-        tilt = share[:, None] * self._slopes(users)
+        tilt = np.minimum(1, kept.sum(1) / np.maximum(self.length[users], 1))[:, None] * self._slopes(users)
         rows = np.array(self.trained[users] if start is None else start, np.float64)
         logits = np.empty(kept.shape, np.float32)
         with progress(len(users), "refit", "row") as bar, one_blas_thread():

@@ -35,8 +35,7 @@ def verify_receipt(config: Config) -> None:
     Raises InputError: the file is no receipt, or a check has failed.
     """
     path = Path(config.verify_receipt)
-    receipt = read_receipt(path)
-    found = [("the file is as it was written", ""), *check(receipt, config)]  # any other is not read
+    found = [("the file is as it was written", ""), *check(read_receipt(path), config)]  # any other is not read
     faults = [fault for _, fault in found if fault]
     checks = [{"check": name, "ok": not fault, "fault": fault} for name, fault in found]
     Checks(receipt=str(path), checks=checks).show(config.format)

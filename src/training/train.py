@@ -73,8 +73,7 @@ def train(variant):
             **({"held_out_sha256": inputs[HELD_OUT_FILE]} if HELD_OUT_FILE in inputs else {}), "device": device,
             "mindspore": stage.depends["mindspore"], "settings": stage.depends["settings"],
             **head_of(read_requests(config)), "rows_sha256": dataset.rows_sha256(), "consent": dataset.consent.as_json()}
-    record = _train(dataset, variant, info)
-    write_json(result, {**record, **({RECOMMENDED: recommended} if recommended else {})})
+    write_json(result, {**_train(dataset, variant, info), **({RECOMMENDED: recommended} if recommended else {})})
     stage.finish()
 
 
@@ -156,8 +155,7 @@ class Run:
             left = timedelta(seconds=round(elapsed / (epoch.number - done) * (config.train_epochs - epoch.number)))
             shown = "  ".join(f"{key} {value:.4f}" for key, value in record.items() if key not in ("epoch", "seconds"))
             logger.info("epoch %3d/%d  %s  %6.1f s  ETA %s", epoch.number, config.train_epochs, shown, elapsed, left)
-            table = pd.DataFrame(self.history).to_csv(index=False, lineterminator="\n")
-            write_text(self.result.with_suffix(".csv"), table)
+            write_text(self.result.with_suffix(".csv"), pd.DataFrame(self.history).to_csv(index=False, lineterminator="\n"))
             self.save(self.path, moving=True)
         if number < config.train_epochs:
             logger.info("no better validation %s for %d epochs: stopped after epoch %d", self.best.metric, config.patience,
