@@ -59,11 +59,9 @@ class Config:
         return Config(self._values, {key: source for key, source in self.sources.items() if source in kept})
 
     def as_dict(self) -> dict:
-        """All settings as a plain dict."""
         return dict(self._values)
 
     def replace(self, **changes: object) -> Config:
-        """A copy with some settings changed."""
         return Config({**self._values, **changes}, self.sources)
 
 

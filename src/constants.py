@@ -31,15 +31,12 @@ STUDY_SEEDS = 3  # of a study, if --seeds names none
 
 
 def train_file(model: str) -> str:
-    """File name of a model's training record."""
     return f"train_{model.lower()}.json"
 
 
 def eval_file(model: str) -> str:
-    """File name of a model's evaluation record."""
     return f"eval_{model.lower()}.json"
 
 
 def users_file(model: str) -> str:
-    """File name of the results of a model's evaluation user by user."""
     return f"eval_{model.lower()}_users.csv"

@@ -17,7 +17,6 @@ class History:
         self.first, self.length = ends[:-1], np.diff(ends)
 
     def of(self, user: int) -> slice:
-        """The interactions of one user."""
         return slice(self.first[user], self.first[user] + self.length[user])
 
     def of_span(self, users: slice) -> slice:

@@ -134,7 +134,6 @@ _ALONE = {  # by option which of its values do not go with --ranks, () for any, 
 
 
 def options_of(*groups: str) -> tuple[str, ...]:
-    """Names of the options in some groups."""
     return tuple(key for group in groups for key in GROUPS[group])
 
 

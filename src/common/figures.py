@@ -35,7 +35,6 @@ def as_written(name: str) -> str:
 
 
 def drawn(draw: Callable, path: str | Path, *arguments) -> None:
-    """Draws a picture, see spared."""
     if here().first:
         with spared(path, "picture"):
             draw(path, *arguments)

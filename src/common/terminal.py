@@ -68,7 +68,6 @@ def open_streams() -> None:
 
 
 def show_error(text: str) -> None:
-    """Writes a line to standard error."""
     with contextlib.suppress(OSError, ValueError):  # there may be nobody to read it
         print(escaped(text), file=sys.stderr)
 

@@ -124,12 +124,10 @@ class Variant:
 
     @property
     def model(self) -> str:
-        """Its name."""
         return MASKED_MODEL if self.masked else self.config.plain_model
 
     @property
     def checkpoint(self) -> Path:
-        """Path of its checkpoint."""
         return Path(self.config.checkpoint_path) / f"{self.model}.ckpt"
 
     @property

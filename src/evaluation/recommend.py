@@ -93,7 +93,6 @@ class Recommendations(Answer):
 
 
 def line_of(row: dict) -> str:
-    """A recommendation, one of as_records, for a terminal."""
     return f"{row['rank']:3d}  {row['score']:.4f}  {described(row)}"
 
 

@@ -68,7 +68,6 @@ class Strategies:
 
     @contextlib.contextmanager
     def timed(self, what: str) -> Iterator[None]:
-        """Adds the seconds that are spent within it."""
         start = time.perf_counter()
         yield
         self.seconds[what] = self.seconds.get(what, 0.0) + time.perf_counter() - start

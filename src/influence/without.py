@@ -29,7 +29,6 @@ class Counterfactual(NamedTuple):
 
     @property
     def clear(self) -> bool:
-        """Whether the margin is MARGIN or more."""
         return self.margin >= MARGIN
 
 

@@ -66,7 +66,6 @@ def with_prefix(values, prefix):
 
 
 def parameters_sha256(values):
-    """Digest of named arrays."""
     state = hashlib.sha256()
     for name in sorted(values):
         state.update(f"{name} {values[name].dtype} {values[name].shape}\0".encode())

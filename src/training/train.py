@@ -125,7 +125,6 @@ class Run:
         self.best, self.anchor = _callbacks(dataset, self.config)
 
     def announce(self):
-        """Logs what is trained, on what and how."""
         trainer, config = self.trainer, self.config
         parameters = trainer.net.rows_by(self.dataset.of_all, trainer.net.values()).values()
         as_asked = trainer.batch_size == config.batch_size
