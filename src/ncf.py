@@ -36,9 +36,7 @@ class Head(nn.Cell):
         if self.has_hidden:
             self.out_weight = _uniform(rng, (1, layers[-1]), num_factors + layers[-1], "out_weight")
             self.out_bias = Parameter(Tensor(np.zeros(1, np.float32)), name="out_bias")
-        self.matmul = ops.MatMul(transpose_b=True)
-        self.relu = ops.ReLU()
-        self.bias_add = ops.BiasAdd()
+        self.matmul, self.relu, self.bias_add = ops.MatMul(transpose_b=True), ops.ReLU(), ops.BiasAdd()
         self.repeat_gmf, self.repeat_mlp = Repeat(num_factors), Repeat(first)
 
     def construct(self, user_gmf, user_mlp, item_gmf, item_mlp):
@@ -70,9 +68,8 @@ class NCF(Network):
     TABLES, USER_TABLES = ("user_gmf", "user_mlp", "item_gmf", "item_mlp"), 2
 
     def __init__(self, num_users: int, num_items: int, config: Config):
-        rng = generator(config.seed, "initial weights")
+        rng, rows = generator(config.seed, "initial weights"), {"user": num_users, "item": num_items}
         widths = {"gmf": config.num_factors, "mlp": config.layers[0] // 2}
-        rows = {"user": num_users, "item": num_items}
         tables = {name: rng.normal(0, config.embedding_std, (rows[name[:4]], widths[name[5:]])) for name in self.TABLES}
         super().__init__(tables, Head(config.num_factors, config.layers, rng), {
             "num_users": num_users, "num_items": num_items, "num_factors": config.num_factors,

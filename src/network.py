@@ -33,8 +33,7 @@ class Repeat(nn.Cell):
     def __init__(self, width: int):
         super().__init__()
         self.identity = Tensor(np.eye(width, dtype=np.float32))
-        self.matmul = ops.MatMul()
-        self.tile = ops.Tile()
+        self.matmul, self.tile = ops.MatMul(), ops.Tile()
 
     def construct(self, x, n):
         return self.tile(x, (1, n)).reshape(-1, x.shape[1])

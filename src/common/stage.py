@@ -51,11 +51,8 @@ class Stage:
 
     def __init__(self, name: str, module: str, config: Config, groups: list[str], inputs: list[Path], outputs: list[Path],
                  device: str | None = None, more: dict | None = None):
-        self.path = Path(config.output_path) / f"settings_{name}.yaml"
-        self.name = name
-        self.config = config
-        self.outputs = [Path(p) for p in outputs]
-        digests = {}
+        self.name, self.config, self.path = name, config, Path(config.output_path) / f"settings_{name}.yaml"
+        self.outputs, digests = [Path(p) for p in outputs], {}
         for p in map(Path, inputs):
             name = as_csv(p.name)
             digests[name if name not in digests else f"{p.parent.name}/{name}"] = digest(p)

@@ -38,9 +38,7 @@ class Tangent(nn.Cell):
 
     def __init__(self, arrays: int):
         super().__init__()
-        self.arrays = arrays
-        self.multiply = ops.BatchMatMul()
-        self.multiply_transposed = ops.BatchMatMul(transpose_b=True)
+        self.arrays, self.multiply, self.multiply_transposed = arrays, ops.BatchMatMul(), ops.BatchMatMul(transpose_b=True)
 
     def construct(self, label, weight, *arguments):
         """Labels, 1 or 0, and weights that broadcast to (u, b, 1); the parameters, then the direction -> (u, b, 1).

@@ -33,11 +33,9 @@ class TrainSteps(nn.Cell):
         super().__init__()
         self.net = net
         self.weights = ms.ParameterTuple(net.head.trainable_params())
-        self.weights_m = self.weights.clone("m", "zeros")
-        self.weights_v = self.weights.clone("v", "zeros")
+        self.weights_m, self.weights_v = (self.weights.clone(name, "zeros") for name in "mv")
         self.tables = ms.ParameterTuple([getattr(net, name) for name in net.TABLES])
-        self.tables_m = self.tables.clone("m", "zeros")
-        self.tables_v = self.tables.clone("v", "zeros")
+        self.tables_m, self.tables_v = (self.tables.clone(name, "zeros") for name in "mv")
         self.user_tables = net.USER_TABLES
         self.propagation, self.propagates = propagation, propagation is not None
         self.loss = Loss(net.head, groups, config.num_neg)
@@ -47,15 +45,10 @@ class TrainSteps(nn.Cell):
         self.weight = Tensor(np.full(shape, 1 / np.prod(shape), np.float32))  # of each sample in the mean loss
         self.beta1, self.beta2, self.epsilon = (Tensor(x, ms.float32) for x in (config.beta1, config.beta2, config.epsilon))
         self.zero = Tensor(0, ms.float32)  # beta^t: the bias of the moments is in the rates already
-        self.update = update
-        self.adam = ops.Adam()
-        self.adam_w = ops.AdamWeightDecay()
-        self.weight_decay = Tensor(config.weight_decay, ms.float32)
-        self.decays = config.weight_decay > 0
+        self.weight_decay, self.decays = Tensor(config.weight_decay, ms.float32), config.weight_decay > 0
+        self.update, self.adam, self.adam_w = update, ops.Adam(), ops.AdamWeightDecay()
         self.row_adam = ops.FusedSparseLazyAdam() if update == "lazy" else None
-        self.gather = ops.Gather()
-        self.segment_sum = ops.UnsortedSegmentSum()
-        self.scatter = ops.ScatterUpdate()
+        self.gather, self.segment_sum, self.scatter = ops.Gather(), ops.UnsortedSegmentSum(), ops.ScatterUpdate()
 
     def construct(self, users, items, rates, steps, step, total, weights=None):
         """Runs the steps `step` to `steps` - 1.
