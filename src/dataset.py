@@ -15,9 +15,8 @@ import numpy as np
 
 from .common.errors import InputError
 from .common.share import here
-from .common.terminal import logger
+from .common.terminal import counted, logger
 from .common.variant import REMEDY, dataset_folder, is_masked
-from .common.wording import counted
 from .config import Config
 from .consent.allowed import TOO_FEW, VETO, WAITS, Consent, Dropped
 from .consent.unwillingness import stated

@@ -9,7 +9,7 @@ import pandas as pd
 
 from src.common.plugins import label
 from src.common.stage import main
-from src.common.wording import counted
+from src.common.terminal import counted
 from src.game.strategies import NONE, STRATEGIES
 from src.history import History
 from src.network import score

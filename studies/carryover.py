@@ -15,7 +15,7 @@ from src.common.errors import InputError
 from src.common.figures import GREY, as_written, picture
 from src.common.plugins import label
 from src.common.stage import main
-from src.common.wording import counted
+from src.common.terminal import counted
 from src.consent.unwillingness import data_files
 from src.constants import MODELS
 from src.dataset import load_dataset, without_test_items

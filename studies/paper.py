@@ -14,8 +14,8 @@ from src.common.errors import InputError
 from src.common.plugins import file_label, label
 from src.common.seeds import seed_settings
 from src.common.stage import main
+from src.common.terminal import counted
 from src.common.variant import Variant
-from src.common.wording import counted
 from src.constants import MODELS, SIMULATION
 from src.game.strategies import ASK_FIRST, IFRQE, IFRQE_PP, NONE
 from src.options import KINDS

@@ -22,8 +22,8 @@ from src.common.files import digest, read_json, write_json
 from src.common.plugins import file_label, label
 from src.common.stage import main
 from src.common.stored import write_table
+from src.common.terminal import counted
 from src.common.variant import DIGESTS, Variant, dataset_folder, decision_files, ratings_path, record_of
-from src.common.wording import counted
 from src.consent.unwillingness import data_files, load_stated
 from src.constants import (
     DATASET_FILE,

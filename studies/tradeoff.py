@@ -13,8 +13,8 @@ from src.common.errors import InputError
 from src.common.figures import as_written, picture
 from src.common.plugins import label
 from src.common.stage import main
+from src.common.terminal import counted
 from src.common.times import UNITS
-from src.common.wording import counted
 from src.dataset import load_dataset
 from src.evaluation.compare import changes_in_quarters, quarter_of, rankings
 from src.game.strategies import IFRQE, NONE, STRATEGIES

@@ -12,8 +12,8 @@ import numpy as np
 
 from src.common.errors import InputError
 from src.common.stage import main
+from src.common.terminal import counted
 from src.common.variant import dataset_files
-from src.common.wording import counted
 from src.dataset import load_dataset
 from src.evaluation.recommend import have_had
 from src.influence.rows import Rows

@@ -6,7 +6,6 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,10 +14,6 @@ from .errors import InputError
 from .files import atomic_write
 from .share import here
 from .terminal import escaped, logger
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 POINTS = 20_000  # of a scatter: more make the file large and the picture no clearer
 BLUE, ORANGE, GREY = "#3b7dd8", "#d2691e", "#7d7f7c"  # to be told from white and from black alike
@@ -54,7 +49,7 @@ def spared(path: str | Path, what: str) -> Iterator[None]:
         logger.debug("traceback", exc_info=True)
 
 
-def new_figure(width: float, height: float, rows: int = 1, columns: int = 1) -> Figure:
+def new_figure(width: float, height: float, rows: int = 1, columns: int = 1) -> object:
     """A matplotlib Figure of so many inches, with axes."""
     logging.getLogger("matplotlib").addHandler(logging.NullHandler())  # its word on fonts and caches is not for the screen
     backend = os.environ.pop("MPLBACKEND", None)  # a notebook's, or one that is not there: a picture in a file needs none
@@ -69,7 +64,7 @@ def new_figure(width: float, height: float, rows: int = 1, columns: int = 1) -> 
 
 
 @contextlib.contextmanager
-def picture(path: str | Path, title: str, panels: int) -> Iterator[list[Axes]]:
+def picture(path: str | Path, title: str, panels: int) -> Iterator[list]:
     """Yields the axes of so many panels, two in a row; what is drawn on them is then written as PNG."""
     columns = min(panels, 2)
     rows = -(-panels // columns)

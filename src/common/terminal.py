@@ -82,6 +82,11 @@ def printable(text: object) -> str:
     return _NO_LINE.sub(" ", str(text)).strip()
 
 
+def counted(number: int, noun: str) -> str:
+    """"1 seed", "2 seeds"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def has_colours(stream: TextIO) -> bool:
     """Whether to write in colours: to terminals only, and not if the variable NO_COLOR is set (https://no-color.org)."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

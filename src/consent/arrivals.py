@@ -10,9 +10,8 @@ import pandas as pd
 from ..common.columns import clean_ids, in_order, numbers, positions
 from ..common.errors import InputError
 from ..common.tables import existing_file, read_table
-from ..common.terminal import logger
+from ..common.terminal import counted, logger
 from ..common.times import ORDER, in_unit, times
-from ..common.wording import counted
 from ..config import Config
 from ..constants import DRAWN, ITEM, RATING, RATINGS_FILE, TEXT_IDS, TIMESTAMP, UNWILLINGNESS, USER
 from ..sources.interactions import Interactions, ordered, time_unit

@@ -5,9 +5,8 @@ What an update would decide (see game/arriving.py), shown and not written. See d
 import numpy as np
 
 from ..common.errors import InputError
-from ..common.terminal import logger, off_the_record
+from ..common.terminal import counted, logger, off_the_record
 from ..common.variant import Variant, check_mask, dataset_folder, record_of
-from ..common.wording import counted
 from ..config import Config
 from ..consent.allowed import VETO
 from ..consent.arrivals import Arrivals, read_arrivals

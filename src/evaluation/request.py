@@ -4,10 +4,9 @@ import time
 import numpy as np
 
 from ..common.files import digest
-from ..common.terminal import logger
+from ..common.terminal import counted, logger
 from ..common.together import Together
 from ..common.variant import record_of
-from ..common.wording import counted
 from ..config import Config
 from ..consent.withdrawn import ALLOWS, head_of, read_request, read_requests, with_request, withdrawn_path
 from ..constants import DATASET_FILE, WITHDRAWN_FILE

@@ -10,9 +10,8 @@ import pandas as pd
 
 from ..common.columns import clean_text, positions
 from ..common.errors import InputError
-from ..common.terminal import paint
+from ..common.terminal import counted, paint
 from ..common.variant import Variant
-from ..common.wording import counted
 from ..constants import USER
 from ..device_adapter import set_device
 from ..game.decisions import dataset_of, trained_on

@@ -14,10 +14,9 @@ from sklearn.metrics import roc_auc_score
 from ..common.copying import copy_rows
 from ..common.errors import InputError
 from ..common.stored import stored
-from ..common.terminal import RESULT, logger
+from ..common.terminal import RESULT, counted, logger
 from ..common.together import Together
 from ..common.variant import REMEDY, Variant, check_mask, dataset_folder, decision_files, is_masked, record_of
-from ..common.wording import counted
 from ..config import Config
 from ..consent.withdrawn import withdrawn_path
 from ..constants import DATASET_FILE, HELD_OUT_FILE, RATINGS_FILE, UNWILLINGNESS_FILE, WITHDRAW_FILE

@@ -16,10 +16,9 @@ from ..common.plugins import label, plugin_files
 from ..common.share import here
 from ..common.stage import Stage
 from ..common.stored import named, stored
-from ..common.terminal import logger
+from ..common.terminal import counted, logger
 from ..common.together import Together
 from ..common.variant import ARRAYS_SHA256, DIGESTS, REMEDY, Variant, dataset_folder, is_masked, record_of, stored_alike
-from ..common.wording import counted
 from ..config import Config
 from ..consent.allowed import NONE_DROPPED, TOO_FEW, VETO
 from ..consent.unwillingness import data_files, unwillingness_source

@@ -19,10 +19,9 @@ from ..common.copying import append_rows
 from ..common.errors import InputError
 from ..common.files import digest
 from ..common.stored import write_table
-from ..common.terminal import logger
+from ..common.terminal import counted, logger
 from ..common.together import Together
 from ..common.variant import DIGESTS, Variant, check_tables, dataset_folder, decision_files, stored_alike
-from ..common.wording import counted
 from ..config import Config
 from ..consent.allowed import VETO, Consent
 from ..consent.arrivals import Arrivals, read_arrivals

@@ -5,7 +5,7 @@ import numpy as np
 
 from ..common.machine import mindspore_version
 from ..common.plugins import label
-from ..common.wording import counted
+from ..common.terminal import counted
 from ..config import shipped
 from ..constants import train_file
 from . import panels
