@@ -11,9 +11,8 @@ import threading
 from pathlib import Path
 from types import ModuleType
 
-from .common.errors import InputError
+from .common.errors import InputError, logger
 from .common.process import command
-from .common.terminal import logger
 from .config import Config
 
 ACCELERATORS = ("Ascend", "GPU")  # in the order in which `auto` tries them

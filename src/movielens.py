@@ -12,14 +12,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from .common.errors import InputError
+from .common.errors import InputError, logger
 from .common.files import digest
 from .common.locks import claim
 from .common.machine import code_digest
 from .common.stage import main
 from .common.stored import PARQUET, arrow, named, slices, stored, write_table
 from .common.tables import existing_file, read_parts
-from .common.terminal import logger
 from .common.times import ORDER
 from .common.together import Together
 from .common.variant import DATA, DIGESTS, check_tables, dataset_folder, record_of

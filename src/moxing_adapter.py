@@ -6,8 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from .common.errors import InputError
-from .common.terminal import logger
+from .common.errors import InputError, logger
 from .config import Config
 
 

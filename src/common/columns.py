@@ -13,8 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .errors import InputError
-from .terminal import logger
+from .errors import InputError, logger
 
 NO_GENRE = "(no genres listed)"
 BLANKS = "".join(map(chr, (0x09, 0x20, 0xA0, 0x1680, *range(0x2000, 0x200C), 0x202F, 0x205F, 0x2060, 0x3000, 0xFEFF)))

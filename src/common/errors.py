@@ -1,4 +1,7 @@
-"""The error that a user can cause and mend."""
+"""What users are told: the log of this program, and the error that a user can cause and mend."""
+import logging
+
+logger = logging.getLogger("ifrqe")
 
 
 class InputError(ValueError):

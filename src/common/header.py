@@ -10,8 +10,7 @@ import pandas as pd
 
 from ..constants import GENRE, GENRES, ITEM, RATING, TIMESTAMP, TITLE, USER
 from .columns import BLANKS
-from .errors import InputError
-from .terminal import logger
+from .errors import InputError, logger
 from .times import moments
 
 YEAR = "year"  # of a movie, which RecBole has in a column of its own

@@ -13,8 +13,7 @@ from pathlib import Path
 from ..config import Config
 from ..constants import STUDY_SEEDS
 from ..options import PROGRAMS, STUDIES
-from .errors import InputError
-from .terminal import logger
+from .errors import InputError, logger
 from .variant import CHECKPOINT, DATA, DECISIONS, MASKED, OUTPUT, dataset_folder, folders_of
 
 _held = {}  # lock file: the open file that holds the lock

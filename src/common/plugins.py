@@ -11,8 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
-from .errors import InputError
-from .terminal import logger
+from .errors import InputError, logger
 
 _NAMES = "src", "ifrqe"  # of this package: in a checkout, and where it is installed
 _PACKAGE = __package__.rpartition(".")[0]  # as it was imported

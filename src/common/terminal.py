@@ -14,9 +14,7 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-from .errors import InputError
-
-logger = logging.getLogger("ifrqe")
+from .errors import InputError, logger
 
 RESULT = 35  # level of what was asked for: above warnings, so that a quiet program shows it
 logging.addLevelName(RESULT, "RESULT")

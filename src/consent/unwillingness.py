@@ -14,11 +14,10 @@ import numpy as np
 import pandas as pd
 
 from ..common.columns import numbers
-from ..common.errors import InputError
+from ..common.errors import InputError, logger
 from ..common.share import here
 from ..common.stored import stored
 from ..common.tables import existing_file, read_table
-from ..common.terminal import logger
 from ..common.variant import dataset_files, dataset_folder, ratings_path
 from ..config import Config
 from ..constants import GENRE, ITEM, MOVIES_FILE, RATING, RATINGS_FILE, UNWILLINGNESS, UNWILLINGNESS_FILE, USER

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..common.errors import InputError
-from ..common.terminal import logger
+from ..common.errors import InputError, logger
 from ..common.variant import Variant
 from ..config import Config
 from ..dataset import LEAST, Dataset

@@ -12,9 +12,8 @@ from itertools import islice
 
 import numpy as np
 
-from ..common.errors import InputError
+from ..common.errors import InputError, logger
 from ..common.share import Share, here
-from ..common.terminal import logger
 from ..config import Config
 from ..dataset import Dataset
 from ..history import History

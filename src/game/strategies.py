@@ -14,9 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..common import plugins
-from ..common.errors import InputError
+from ..common.errors import InputError, logger
 from ..common.share import here
-from ..common.terminal import logger
 from ..config import Config
 from ..dataset import without_test_items
 from ..influence.block import TINY

@@ -15,9 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..common import stage as one
-from ..common.errors import InputError
+from ..common.errors import InputError, logger
 from ..common.process import command
-from ..common.terminal import logger
 from ..config import Config, load_config
 from . import launch
 from .launch import LOG

@@ -8,9 +8,8 @@ import numpy as np
 import pandas as pd
 
 from ..common.columns import BLANKS, NO_GENRE, PARTED, clean_ids, clean_text, printable
-from ..common.errors import InputError
+from ..common.errors import InputError, logger
 from ..common.tables import read_table
-from ..common.terminal import logger
 from ..common.terminal import printable as on_one_line
 from ..common.variant import dataset_folder
 from ..config import Config

@@ -7,8 +7,7 @@ import numpy as np
 import pandas as pd
 
 from ..common.columns import positions
-from ..common.errors import InputError
-from ..common.terminal import logger
+from ..common.errors import InputError, logger
 from ..common.times import DAY, UNITS
 from ..constants import GENRES, ITEM, RATING, TIMESTAMP, TITLE, USER
 from .gather import ROW, Gathered, Spool

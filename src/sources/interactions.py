@@ -8,12 +8,11 @@ import numpy as np
 import pandas as pd
 
 from ..common import columns, times
-from ..common.errors import InputError
+from ..common.errors import InputError, logger
 from ..common.files import read_json
 from ..common.share import WHOLE, Share, here
 from ..common.stored import stored
 from ..common.tables import read_parts, read_table
-from ..common.terminal import logger
 from ..common.variant import ARRAYS_SHA256, DIGESTS, REMADE, check_record, check_tables, ratings_path, record_of
 from ..config import Config
 from ..constants import (

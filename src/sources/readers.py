@@ -7,12 +7,11 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from ..common.errors import InputError
+from ..common.errors import InputError, logger
 from ..common.files import files_in
 from ..common.header import YEAR
 from ..common.parquet import parts_of as parquet_parts
 from ..common.tables import existing_file, parts_of, parts_without_header, read_stream
-from ..common.terminal import logger
 from ..constants import GENRES, ITEM, MOVIE_COLUMNS, RATING_COLUMNS, TITLE, USER
 from .catalogue import clean_movies
 from .gather import Gathered

@@ -15,13 +15,12 @@ from mindspore import Tensor
 from .. import metrics
 from ..callbacks import AnchorEpochs, BestEpoch
 from ..candidates import evaluation_candidates
-from ..common.errors import InputError
+from ..common.errors import InputError, logger
 from ..common.figures import drawn, learning_curve
 from ..common.files import digest, read_json, write_json, write_text
 from ..common.plugins import plugin_files
 from ..common.share import here
 from ..common.stage import Stage
-from ..common.terminal import logger
 from ..common.variant import Variant, check_mask, dataset_files, dataset_folder, decision_files
 from ..consent.withdrawn import head_of, read_requests, withdrawn_path
 from ..constants import HELD_OUT_FILE, RATINGS_FILE, train_file
