@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from . import constants as names
 from .common.errors import InputError, logger
 from .common.files import digest
 from .common.locks import claim
@@ -25,19 +26,7 @@ from .common.variant import DATA, DIGESTS, check_tables, dataset_folder, record_
 from .config import Config
 from .consent.unwillingness import check_rules
 from .consent.withdrawn import head_of, read_requests
-from .constants import (
-    DATASET_FILE,
-    ITEM,
-    MASKED_PREFIX,
-    MOVIES_FILE,
-    RATINGS_FILE,
-    READER,
-    SIMULATION,
-    TIME_UNIT,
-    UNWILLINGNESS_FILE,
-    UPDATED,
-    USER,
-)
+from .constants import ITEM, MASKED_PREFIX, READER, SIMULATION, TIME_UNIT, UPDATED, USER
 from .sources.arrays import write_parts
 from .sources.catalogue import text_ids
 from .sources.checks import Arranged, catalogue
@@ -51,10 +40,7 @@ _MADE = "unwillingness_sha256"  # key of dataset.json: what the simulation wrote
 
 
 def prepare(config: Config) -> None:
-    """Makes the dataset that the settings name, unless it is there already with the same filters and source.
-
-    Raises InputError: the source cannot be had, or is no such data; nothing that was there is touched.
-    """
+    """Makes the dataset that the settings name, unless it is there already; after an InputError all is as it was."""
     name, folder = config.dataset, Path(config.data_path) / config.dataset
     simulated = name == SIMULATION
     if name.startswith(MASKED_PREFIX):
@@ -82,7 +68,7 @@ def prepare(config: Config) -> None:
     given = PARQUET[1:] if path and (path.is_dir() or path.suffix.lower() == PARQUET) else "csv"
     record = {"dataset": name, **source, **settings, TABLE: given if config.table == "auto" else config.table}
     if record[TABLE] != "csv":
-        arrow(folder / named(RATINGS_FILE, record[TABLE]))
+        arrow(folder / named(names.RATINGS_FILE, record[TABLE]))
     ratings, movies, unwillingness = _read(config, path, items)
     ratings = Arranged(ratings, config.duplicates, config.min_ratings, config.max_ratings, record[TABLE] != "csv")
     _check_updates(folder, ratings, source["source"])
@@ -107,19 +93,20 @@ def _read(config, path, items):
 
 
 def _is_done(folder, config, wanted):
-    if config.overwrite or not stored(folder / RATINGS_FILE).exists():
+    if config.overwrite or not stored(folder / names.RATINGS_FILE).exists():
         return False
     record = record_of(folder)
     if not record:
         if config.items and not config.archive:
-            raise InputError(f"--items {config.items}: {folder} holds data by hand; put the list there as {MOVIES_FILE}")
+            raise InputError(f"--items {config.items}: {folder} holds data by hand; put the list there as "
+                             f"{names.MOVIES_FILE}")
         if not config.archive:
-            logger.info("%s: %s has no %s, so it was not made here; used as it is", config.dataset, folder, DATASET_FILE)
+            logger.info("%s: %s has no %s, so it was not made here; used as it is", config.dataset, folder,
+                        names.DATASET_FILE)
         return not config.archive
     check_tables(folder)
-    if any(record.get(key) != value for key, value in wanted.items()):
-        return False
-    if not all((folder / name).exists() for name in record.get("files", [])):
+    same = all(record.get(key) == value for key, value in wanted.items())
+    if not same or not all((folder / name).exists() for name in record.get("files", [])):
         return False
     logger.info("%s: %s is there already, kept (--overwrite makes it anew)", config.dataset, folder)
     if record.get(READER) != _reader():
@@ -129,7 +116,7 @@ def _is_done(folder, config, wanted):
 
 
 def _check_updates(folder, ratings, name):
-    number, path = None, stored(folder / RATINGS_FILE)
+    number, path = None, stored(folder / names.RATINGS_FILE)
     with contextlib.suppress(InputError):  # a damaged record, which --overwrite makes anew
         number = record_of(folder).get(UPDATED)
     if not number or not path.exists():
@@ -149,25 +136,25 @@ def _reader():
 
 
 def _write(config, ratings, movies, unwillingness, record):
-    made, path = unwillingness is not None, stored(dataset_folder(config) / UNWILLINGNESS_FILE)
+    made, path = unwillingness is not None, stored(dataset_folder(config) / names.UNWILLINGNESS_FILE)
     if made and path.exists() and record_of(path.parent, "remove it").get(_MADE) != digest(path):
         logger.warning("%s: was changed since the simulation wrote it, and is kept; remove it for a new one", path)
         made = False
-    digests, (table, stated) = {}, (named(name, record[TABLE]) for name in (RATINGS_FILE, UNWILLINGNESS_FILE))
+    digests, (table, stated) = {}, (named(name, record[TABLE]) for name in (names.RATINGS_FILE, names.UNWILLINGNESS_FILE))
     said = (part[part[USER].isin(ratings.user_ids)] for part in slices(unwillingness)) if made else ()
     with Together(config) as files:
-        for name, parts, rows in ((table, ratings.table(), ratings.rows), (MOVIES_FILE, movies, None),
+        for name, parts, rows in ((table, ratings.table(), ratings.rows), (names.MOVIES_FILE, movies, None),
                                   *([(stated, said, None)] if made else [])):
             with files.write(DATA, name) as temporary:
                 write_table(parts, temporary, rows)
                 digests[name] = digest(temporary)
         digests.update(write_parts(files, ratings.user_ids, ratings.length, ratings.found.times.kind, ratings.arrays()))
-        names = list(digests)
+        every = list(digests)
         if made:  # which may be edited
             record[_MADE] = digests.pop(stated)
-        files.write_json(DATA, DATASET_FILE, {
+        files.write_json(DATA, names.DATASET_FILE, {
             **record, "num_users": len(ratings.user_ids), "num_items": len(ratings.item_ids), "num_ratings": ratings.rows,
-            TIME_UNIT: ratings.found.times.unit, "files": names, READER: _reader(),
+            TIME_UNIT: ratings.found.times.unit, "files": every, READER: _reader(),
             **text_ids(ratings.user_ids, ratings.item_ids), DIGESTS: digests, **head_of(read_requests(config))})
 
 

@@ -108,11 +108,9 @@ def clean_ids(column: pd.Series, name: str | Path, what: str, row_name: Callable
               blank: bool = False) -> np.ndarray:
     """(n,) ids of a column (text, or categories of text), without blanks around them and in one Unicode form.
 
-    name, what: of the file and of the column, for messages.
-    row_name: what messages call a row, by its place from 0.
+    name, what, row_name: of the file, of the column, and of a row by its place from 0, for messages.
     blank: whether an empty field is allowed; else it is an error.
-    Raises InputError: names the first row whose id is missing, holds control characters, or has lost its digits to a
-        spreadsheet.
+    Raises InputError: names the first row whose id is missing, unprintable, or has lost its digits to a spreadsheet.
     """
     learned = Learned(name, what, row_name, blank)
     code = learned.add(column)

@@ -24,8 +24,7 @@ _ODD = (b'"', b"\r", b"\0", b", ", b"\n ", b"\n\n")  # in a file whose lines are
 def copy_rows(source: Path, kept: np.ndarray, target: Path) -> None:
     """Writes the header and the rows of a table that are `kept`, (rows,) bool or less, to another that is stored alike.
 
-    Where each line is a row, lines are copied as they are, which takes a fraction of the time and memory. Of several
-    ranks the first one alone does so.
+    Lines that are rows are copied as they are, in a fraction of time and memory. Of several ranks the first alone does so.
     """
     if not here().first:
         return target.touch()

@@ -43,7 +43,6 @@ class Header:
     extra: what happens to other columns: "named" in a line of the log, "refused", or "quiet".
     movies: whether it is a list of items.
     Raises InputError: a column is there twice, a needed one is not there, or another one is to be refused.
-
     found: our names of the columns that are of use, by their place.
     columns: of every column that name, or "#" and its place.
     """

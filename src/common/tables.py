@@ -52,9 +52,8 @@ def read_stream(file: BinaryIO, size: int, name: str, known: list[str], needed: 
 
 def parts_of(file: BinaryIO, size: int, name: str, known: list[str], needed: list[str] = (), sep: str = ",",
              extra: str = "named", movies: bool = False, **options) -> Iterator[pd.DataFrame]:
-    """Reads a table whose first line names its columns, in parts that take some 100 MB.
+    """Reads a table whose first line names its columns, in parts that take some 100 MB; what is not there is "".
 
-    Nothing is taken for a missing value: what is not there is "".
     file, size: buffered; its bytes, for the progress bar.
     known, needed, extra, movies: see Header.
     options: of pandas.read_csv; most: None for one part.

@@ -31,10 +31,7 @@ _MEND_TIME = "give seconds since 1970 or ISO dates such as 2024-05-31 18:30:00, 
 
 
 class Times:
-    """Times that come part by part, see `times`.
-
-    unit, kind: as `times` says it, and the type of the numbers, once they are settled; ORDER where none were added.
-    """
+    """Times that come part by part, see `times`; once settled they have its unit, ORDER where there are none, and a kind."""
 
     def __init__(self, name: str | Path):
         self.name, self.rows, self.example, self.kinds = name, 0, "", set()

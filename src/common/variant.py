@@ -2,20 +2,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from .. import constants as names
 from ..config import Config, shipped
-from ..constants import (
-    DATASET_FILE,
-    DISCLOSURE_FILE,
-    HELD_OUT_FILE,
-    HOLDOUT,
-    MASK_SETTINGS,
-    MASKED_MODEL,
-    MASKED_PREFIX,
-    MOVIES_FILE,
-    PREPROCESS_FILE,
-    RATINGS_FILE,
-    SIMULATION,
-)
+from ..constants import DATASET_FILE, HOLDOUT, MASK_SETTINGS, MASKED_MODEL, MASKED_PREFIX, SIMULATION
 from ..options import MASK
 from .errors import InputError
 from .files import digest, read_json
@@ -42,7 +31,7 @@ def folders_of(config: Config) -> dict[str, Path]:
 
 def ratings_path(config: Config, masked: bool = False) -> Path:
     """Path of ratings.csv, or of ratings.parquet; raises InputError with the command that makes it if it is missing."""
-    path = stored(dataset_folder(config, masked) / RATINGS_FILE)
+    path = stored(dataset_folder(config, masked) / names.RATINGS_FILE)
     if not path.is_file():
         command = "preprocess.py first, which makes none where --veto leaves nothing to train on" if masked else \
             f"scripts/run_download_dataset.sh --dataset {config.dataset} first"
@@ -62,7 +51,7 @@ def dataset_files(config: Config, masked: bool = False) -> list[Path]:
     """
     ratings = ratings_path(config, masked)
     check_record(config)
-    others = stored(ratings.with_name(HELD_OUT_FILE)), dataset_folder(config) / MOVIES_FILE
+    others = stored(ratings.with_name(names.HELD_OUT_FILE)), dataset_folder(config) / names.MOVIES_FILE
     return [ratings, *(path for path in others if path.exists())]
 
 
@@ -96,7 +85,7 @@ def check_tables(folder: Path) -> dict:
     """The record of a dataset folder; what has none is taken as it is. Raises InputError: a table is not what it says."""
     record = record_of(folder)
     masked = "masked_from" in record
-    if masked and record.get(HOLDOUT) != 0 and HELD_OUT_FILE not in map(as_csv, record.get(DIGESTS, {})):
+    if masked and record.get(HOLDOUT) != 0 and names.HELD_OUT_FILE not in map(as_csv, record.get(DIGESTS, {})):
         raise InputError(f"{folder}: was written by an earlier version, with held-out interactions among those that train; "
                          f"{REMEDY}")
     for name, said in record.get(DIGESTS, {}).items():
@@ -157,7 +146,7 @@ def asked(config: Config) -> Variant:
 def decision_files(config: Config) -> tuple[Path, Path]:
     """Paths of disclosure.csv and preprocess.json."""
     folder = Path(config.decisions_path or config.output_path)
-    return stored(folder / DISCLOSURE_FILE), folder / PREPROCESS_FILE
+    return stored(folder / names.DISCLOSURE_FILE), folder / names.PREPROCESS_FILE
 
 
 def check_mask(config: Config) -> None:

@@ -14,9 +14,7 @@ VETO, TOO_FEW, WAITS = -1, -2, -3
 
 @dataclass
 class Dropped:
-    """Interactions that take no part: nothing is trained, decided or evaluated with them.
-
-    They are only left out of what is drawn or offered, since their users have had these items.
+    """Interactions that take no part, but are left out of what is drawn or offered, since their users have had these items.
 
     user, item: (k,) int32, by user and in order of time within a user.
     rows: (k,) int64, rows of ratings.csv.

@@ -45,7 +45,6 @@ def read_arrivals(option: str, known: Interactions, config: Config, record: dict
     option: "update"; or "newcomers", who are no users of the dataset, and may state unwillingness otherwise than it.
     known: all Interactions that are there; of newcomers the users and items alone count.
     config: the options of unwillingness where the file has no column of it; rules may name users of the file.
-    record: dataset.json.
     Raises InputError: the file is missing or wrong, a pair is there twice, or a newcomer is none.
     """
     strangers = option == "newcomers"

@@ -100,7 +100,6 @@ class Rules:
     def match(self, data: Interactions, strength: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Which rule decides on each interaction, and which rules meet any.
 
-        data: Interactions, with the users and items of the rules.
         strength: (r,) float, of the rules that an interaction meets the strongest decides. None: the most specific (user and
             item, user and genre, user, item, genre, none; of each kind those that name a time), and of several genres or
             times the most unwilling.

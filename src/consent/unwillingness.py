@@ -62,9 +62,8 @@ def stated(data: Interactions, config: Config, whole: bool = False) -> tuple[np.
     """What is said of interactions by themselves: by a file, rules, ratings or a constant.
 
     data, whole: Interactions, or a Dataset; whether they are all of the dataset, held-out ones too.
-    Returns value: (n,) float64 in [0, 1], how unwilling; NaN where that depends on the history, or nobody has said it; line:
-        (n,) int32, the line of the `willingness_file` that says so; with a minus that of the file beside the dataset; 0 for
-        none.
+    Returns value: (n,) float64 in [0, 1], how unwilling; NaN where that depends on the history, or nobody has said it;
+        line: (n,) int32, of the `willingness_file`; with a minus that of the file beside the dataset; 0 for none.
     Raises InputError: a file is missing, lacks what it must have, or has a value outside [0, 1]: the message names the line.
     """
     source, n, files = unwillingness_source(config), data.num_interactions, unwillingness_files(config)

@@ -28,10 +28,7 @@ from .strategies import STRATEGIES
 
 
 def usable(config: Config) -> tuple[Config, dict]:
-    """preprocess.json of a run by whose price and model more can be decided, and the settings with its solver.
-
-    Raises InputError: nothing is decided, or not by what a user's device could go by.
-    """
+    """Settings and preprocess.json of a run by whose price and model devices can decide more; else an InputError."""
     path, record = decision_files(config)[1], read_record(config, needed=True)
     price = record["willingness_weight"]
     if THRESHOLD not in record or price is not None and "expectation" not in record:

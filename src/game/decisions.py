@@ -159,10 +159,7 @@ def dataset_of(variant: Variant) -> Dataset:
 
 
 def read_record(config: Config, masked: bool = False, needed: bool = False) -> dict | None:
-    """preprocess.json of the decisions about a dataset, with `masked` of any; None if there are none and it is not `needed`.
-
-    Raises InputError: it is no record of this version, or disclosure.csv is not the one that it is about.
-    """
+    """preprocess.json of a dataset's decisions, with `masked` of any; None for none; InputError if `needed`, or unfit."""
     record, (path, record_path) = _record_of(config), decision_files(config)
     if not record or not masked and record["dataset"] != config.dataset:
         if needed:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .. import constants as names
 from ..common.copying import copy_rows
 from ..common.errors import InputError
 from ..common.figures import as_written, disclosure_plot, drawn
@@ -23,19 +24,7 @@ from ..config import Config
 from ..consent.allowed import NONE_DROPPED, TOO_FEW, VETO
 from ..consent.unwillingness import data_files, unwillingness_source
 from ..consent.withdrawn import check_head, head_of, read_requests
-from ..constants import (
-    DATASET_FILE,
-    DISCLOSURE_FILE,
-    DISCLOSURE_PLOT,
-    HELD_OUT_FILE,
-    HOLDOUT,
-    INTERACTIONS_FILE,
-    MASK_SETTINGS,
-    MOVIES_FILE,
-    PREPROCESS_FILE,
-    RATINGS_FILE,
-    USES_FILE,
-)
+from ..constants import HOLDOUT, INTERACTIONS_FILE, MASK_SETTINGS
 from ..dataset import Dataset
 from ..device_adapter import set_device
 from ..metrics import willingness_violation
@@ -62,9 +51,10 @@ def preprocess(config: Config) -> None:
     if strategy.needs_model and config.holdout:
         inputs.append(trained_model(config))
     output, target = Path(config.output_path), dataset_folder(config, masked=True)
-    disclosed, *tables = (stored_alike(config, name) for name in (DISCLOSURE_FILE, RATINGS_FILE, HELD_OUT_FILE))
-    written = [output / disclosed, output / PREPROCESS_FILE,
-               *(target / name for name in (*tables[:1 + bool(config.holdout)], DATASET_FILE))]
+    disclosed, *tables = (stored_alike(config, name)
+                          for name in (names.DISCLOSURE_FILE, names.RATINGS_FILE, names.HELD_OUT_FILE))
+    written = [output / disclosed, output / names.PREPROCESS_FILE,
+               *(target / name for name in (*tables[:1 + bool(config.holdout)], names.DATASET_FILE))]
     device = set_device(config)
     trains = strategy.asks or strategy.needs_model and not config.holdout  # else their models say how they were trained
     trains = (*TRAINED, "processes") if trains else ()
@@ -89,9 +79,9 @@ def preprocess(config: Config) -> None:
             files.remove(files.OUTPUT, path.name)
         end = time.perf_counter()
         record["seconds"].update(mask=end - decided, total=end - start)
-        files.write_json(files.OUTPUT, PREPROCESS_FILE, record)
+        files.write_json(files.OUTPUT, names.PREPROCESS_FILE, record)
     stage.finish()
-    drawn(disclosure_plot, output / DISCLOSURE_PLOT, decisions.sample(),
+    drawn(disclosure_plot, output / names.DISCLOSURE_PLOT, decisions.sample(),
           f"{dataset.name}: what is disclosed ({as_written(label(config.strategy))})")
     logger.info("masked dataset written to %s, decisions to %s", target, output / disclosed)
 
@@ -152,10 +142,10 @@ def _report(dataset, decisions):
 
 
 def _check_target(config, target):
-    if stored(target / RATINGS_FILE).exists() and not is_masked(target):
+    if stored(target / names.RATINGS_FILE).exists() and not is_masked(target):
         raise InputError(f"{target}: was not written by preprocess.py, which would replace it; move it to another place")
     record = record_of(target, REMEDY)
-    check_head(record, read_requests(config), target / DATASET_FILE)
+    check_head(record, read_requests(config), target / names.DATASET_FILE)
     made_by = record.get(MADE_BY)
     if made_by not in (None, _run_of(config)) and not config.overwrite:
         raise InputError(f"{target}: is the masked dataset of the run with --output_path "
@@ -178,18 +168,18 @@ def write_masked_dataset(config: Config, dataset: Dataset, disclosed: np.ndarray
     source, target = dataset_folder(config), dataset_folder(config, masked=True)
     made, digests = record_of(source), {}
     uses = dataset.uses(made.get("num_ratings", 0), disclosed)
-    for use, name in enumerate((RATINGS_FILE, *[HELD_OUT_FILE] * bool(config.holdout)), 1):
+    for use, name in enumerate((names.RATINGS_FILE, *[names.HELD_OUT_FILE] * bool(config.holdout)), 1):
         name = stored_alike(config, name)
         with files.write(files.MASKED, name) as temporary:
-            copy_rows(stored(source / RATINGS_FILE), uses == use, temporary)
+            copy_rows(stored(source / names.RATINGS_FILE), uses == use, temporary)
             digests[name] = digest(temporary)
     if about := made.get(DIGESTS, {}).get(INTERACTIONS_FILE):
-        digests[USES_FILE], record[ARRAYS_SHA256] = write_uses(files, uses), about
+        digests[names.USES_FILE], record[ARRAYS_SHA256] = write_uses(files, uses), about
     # of an earlier version, or where something was held out
-    for name in (MOVIES_FILE, HELD_OUT_FILE, named(HELD_OUT_FILE, "parquet"), USES_FILE):
+    for name in (names.MOVIES_FILE, names.HELD_OUT_FILE, named(names.HELD_OUT_FILE, "parquet"), names.USES_FILE):
         if name not in digests:
             files.remove(files.MASKED, name)
-    files.write_json(files.MASKED, DATASET_FILE, {
+    files.write_json(files.MASKED, names.DATASET_FILE, {
         **made, "dataset": target.name, "masked_from": source.name, **record, "num_ratings": int(disclosed.sum()),
         HOLDOUT: config.holdout, DIGESTS: digests, **text_ids(dataset.user_ids, dataset.item_ids),
         MADE_BY: _run_of(config), **head_of(read_requests(config))})

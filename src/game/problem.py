@@ -34,8 +34,7 @@ def load_problem(config: Config, dataset: Dataset | None = None) -> Problem:
 def prefixes(key: np.ndarray, weight: np.ndarray, limits: list[float]) -> list[tuple[float, float, float]]:
     """For each limit the longest prefix of everyone's, in ascending order of a key, whose weights sum to it at most.
 
-    Of equal keys all are in it, or none.
-    key, weight: (n,) float64; weights are at least 0.
+    key, weight: (n,) float64; of equal keys all are in it, or none; weights are at least 0.
     Returns: For each the largest key in the prefix, -inf if it is empty; the smallest beyond it, inf if all fit; and the sum
         of its weights.
     """

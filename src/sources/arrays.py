@@ -65,11 +65,7 @@ def _header(file, shape, kind):
 
 
 class Arrays:
-    """The three files of a dataset with this record, and the ids in its list of items.
-
-    user_ids, item_ids: (num_users,) and (num_items,) original ids.
-    length: (num_users,) int64, interactions of each user.
-    """
+    """The three files of a dataset with this record: original ids of users and items, and `length`, (num_users,) int64."""
 
     def __init__(self, folder: Path, record: dict):
         kinds = {column: str if column in record[TEXT_IDS] else np.int64 for column in (USER, ITEM)}

@@ -46,8 +46,7 @@ def plain_genre(text):
 def genres_of(dataset, config):
     """The genres of the items, by their lower-case names; an item without one has the genre "(no genres listed)".
 
-    Returns pairs: DataFrame of ITEM and GENRE, int, a row for each genre of each item, by item; names: Index of the genres'
-        names, ascending.
+    Returns pairs: DataFrame of ITEM and GENRE, int, by item, a row for each genre of each; names: Index, ascending.
     """
     listed = load_catalogue(dataset, config)[GENRES]
     if (listed == "").all():
@@ -88,9 +87,7 @@ def clean_movies(table: pd.DataFrame, name: str | Path, bars: bool = False, blan
     Rows without an id are left out, and of an item that is there twice the first row counts; the log says so, and by what
     genres are parted: quoted lists by themselves, other text by the first of PARTED that the file has.
     table: ITEM and, where the source has them, TITLE and GENRES, of text or categories of text.
-    name: of the file, for messages.
-    bars: whether genres are known to be parted by "|".
-    blanks: whether blanks part them where nothing else does.
+    bars, blanks: whether genres are known to be parted by "|"; whether blanks part them where nothing else does.
     Raises InputError: see clean_ids.
     """
     ids = clean_ids(table[ITEM], name, ITEM, blank=True)

@@ -21,7 +21,6 @@ class Arranged:
     duplicates: "error", or which row of a repeated pair counts by time, "first" or "last".
     by_time: whether the table of ratings is to have that order, not that of the source.
     Raises InputError: a pair is there twice, nothing is left, or see Gathered.settle.
-
     user_ids, item_ids: original ids of those that are left, ascending.
     length: (users,) interactions of each; rows: of all; finer: whether some time is within a day.
     """

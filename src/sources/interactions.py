@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from .. import constants as names
 from ..common import columns, times
 from ..common.errors import InputError, logger
 from ..common.files import read_json
@@ -15,21 +16,7 @@ from ..common.stored import stored
 from ..common.tables import read_parts, read_table
 from ..common.variant import ARRAYS_SHA256, DIGESTS, REMADE, check_record, check_tables, ratings_path, record_of
 from ..config import Config
-from ..constants import (
-    DATASET_FILE,
-    HELD_OUT_FILE,
-    INTERACTIONS_FILE,
-    ITEM,
-    MOVIES_FILE,
-    RATING,
-    RATING_COLUMNS,
-    RATINGS_FILE,
-    TEXT_IDS,
-    TIME_UNIT,
-    TIMESTAMP,
-    USER,
-    USES_FILE,
-)
+from ..constants import INTERACTIONS_FILE, ITEM, RATING, RATING_COLUMNS, TEXT_IDS, TIME_UNIT, TIMESTAMP, USER
 from ..history import History
 from ..stat_utils import take
 from .arrays import Arrays
@@ -127,8 +114,7 @@ def read_interactions(config: Config) -> Interactions:
     """All interactions of the dataset that the settings name; ties in time are broken by the order of the rows.
 
     The items are those of movies.csv; without it those that occur.
-    Raises InputError: a file is missing, wrong or not what its record says, or an option contradicts what the dataset was
-        made with.
+    Raises InputError: a file is missing, wrong or not what its record says, or an option contradicts the latter.
     """
     path = ratings_path(config)
     record = check_record(config)
@@ -155,15 +141,15 @@ def read_masked(config: Config, masked: bool) -> tuple[Interactions, Interaction
     Raises InputError: a file is missing, wrong or not what its record says.
     """
     path = ratings_path(config, masked)
-    record = read_json(path.with_name(DATASET_FILE), "run preprocess.py anew")
+    record = read_json(path.with_name(names.DATASET_FILE), "run preprocess.py anew")
     check_tables(path.parent)
-    source = stored(path.parent.with_name(config.dataset) / RATINGS_FILE)
+    source = stored(path.parent.with_name(config.dataset) / names.RATINGS_FILE)
     if beside := masked and source.is_file():
         made, about = check_record(config), record.get(ARRAYS_SHA256)
         check_tables(source.parent)
         if about and about == made.get(DIGESTS, {}).get(INTERACTIONS_FILE):
-            return *_stored(config, source.parent, made, np.load(path.with_name(USES_FILE)), path.parent.name), record
-    tables = [_read(file) for file in (path, stored(path.with_name(HELD_OUT_FILE))) if file.is_file()]
+            return *_stored(config, source.parent, made, np.load(path.with_name(names.USES_FILE)), path.parent.name), record
+    tables = [_read(file) for file in (path, stored(path.with_name(names.HELD_OUT_FILE))) if file.is_file()]
     of, known = (source, [_read(source)]) if beside else (path, tables)
     ids = _ids(of, known, record)
     trained, *held = _placed(ids, source, tables, known[0].times.unit)
@@ -183,7 +169,7 @@ def _by_hand(path, record):
     table = _read(path)
     if not table.rows:
         raise InputError(f"{path}: holds no ratings; {REMADE}")
-    return _placed(_ids(path, [table], record), path.with_name(MOVIES_FILE), [table], table.times.unit)[0]
+    return _placed(_ids(path, [table], record), path.with_name(names.MOVIES_FILE), [table], table.times.unit)[0]
 
 
 def _read(path):
@@ -205,7 +191,7 @@ def _ids(path, tables, record):
     """Original ids of the users that occur in tables, and of the items, those of the catalogue beside `path`, if any."""
     users, items = (np.unique(np.concatenate([getattr(table, name).texts for table in tables]))
                     for name in ("users", "items"))
-    catalogue, text = path.with_name(MOVIES_FILE), record.get(TEXT_IDS, [])
+    catalogue, text = path.with_name(names.MOVIES_FILE), record.get(TEXT_IDS, [])
     items = read_movies(catalogue)[ITEM].to_numpy() if catalogue.exists() else items
     return columns.in_order(users, USER in text), columns.in_order(items, ITEM in text)
 

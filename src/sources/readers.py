@@ -29,8 +29,7 @@ def read_source(path, items=None, folder=None):
 
     items: Path of its list of items, see items_beside; without it that in a zip.
     folder: see Gathered.
-    Returns ratings: Gathered; movies: DataFrame item_id, title, genres, see catalogue.clean_movies; empty where the source
-        has none.
+    Returns ratings: Gathered; movies: see catalogue.clean_movies, empty where the source has none.
     Raises InputError: names the file and what is wrong with it.
     """
     path = Path(path)
