@@ -30,8 +30,7 @@ def write_report(variant, read=None):
     read: what evaluate has returned, so that it is not read again.
     Raises InputError: a result is damaged; the message names the file.
     """
-    config = variant.config
-    output = Path(config.output_path)
+    config, output = variant.config, Path(variant.config.output_path)
     if config.ranks > 1:
         logger.info("%s: needs the data of all users: the same command without --ranks writes it, and scores nothing anew",
                     output / HTML)

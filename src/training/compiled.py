@@ -48,7 +48,7 @@ def _full(width):
 class Exchanging(nn.Cell):
     """Steps of one of several processes in one graph call: C computes, and they tell each other what they found.
 
-    folder: for a file, may go after the first call; told: numbers that a rank tells, which are added up unless `lazy`.
+    folder: for a file, may go after the first call; told: numbers that each tells, which are added up unless `lazy`.
     """
 
     def __init__(self, folder, told, lazy):

@@ -1,7 +1,7 @@
 """The training step of one of several ranks: its own users' rows stay with it, what all share moves by everyone's gradients.
 
 A step's batch is that of all ranks together. Rows of users are updated where they are. The gradients of item tables and
-dense weights are summed over the ranks, so that these stay the same everywhere: with "dense" those of whole tables, with
+dense weights are summed over all, so that these stay the same everywhere: with "dense" those of whole tables, with
 "lazy" those of the rows of all batches, while others keep their moments. See docs/maths.md, section 11.
 """
 from mindspore import ops
@@ -11,10 +11,9 @@ from .steps import TrainSteps
 
 
 class SharedSteps(TrainSteps):
-    """See TrainSteps; `groups` are those of a step of this rank, as many as of any other.
+    """See TrainSteps; `groups` are those of a step of this process, as many as of any other.
 
-    Of `construct`, weights (s, g) are those of each sample of a group in the mean loss over all ranks, 0 for what fills up.
-    bytes_sent: by a rank in a step.
+    weights (s, g) of `construct`: of each sample of a group in everyone's mean loss, 0 for fillers; bytes_sent: in a step.
     """
 
     def __init__(self, net, groups, config, update, propagation=None):
