@@ -86,10 +86,7 @@ class Learned:
         return np.array(list(map(str, self.unique)), object)
 
     def ids(self) -> tuple[np.ndarray, np.ndarray]:
-        """(k,) ids in ascending order, int64 if all are whole numbers; and (k,) int32, the place of each code among them.
-
-        Logs why they are text where nearly all look like whole numbers, which order and merge otherwise.
-        """
+        """(k,) ids, ascending, int64 if all are whole numbers, else the log may say why; (k,) int32 place of each code."""
         self.say()
         texts = self.texts
         odd = [text for text in texts if not _WHOLE.fullmatch(text)]

@@ -100,7 +100,6 @@ class Times:
 
 
 def _level(numbers):
-    """(n,) int, the place of the unit of each number by its size, from 1; 0 for those that are too small."""
     return np.searchsorted(_ENDS, np.abs(numbers.astype(float)), side="right")
 
 

@@ -40,11 +40,7 @@ NONE_DROPPED = Dropped(*(np.zeros(0, kind) for kind in (np.int32, np.int32, np.i
 
 @dataclass
 class Consent:
-    """What was forbidden when something was trained or decided.
-
-    vetoed: (rows of ratings.csv,) bool; None for nothing.
-    requests: how many requests were carried out by then.
-    """
+    """What was forbidden at a training or decision: (rows of ratings.csv,) bool or None, after so many requests."""
     vetoed: np.ndarray | None = None
     requests: int = 0
 

@@ -174,7 +174,6 @@ def _write_model(files, model, known, before):
 
 
 def _write_unwillingness(config, before, arrivals, files):
-    """Keeps what the file says of unwillingness where the next mask goes by it; whether it was drawn before."""
     source = unwillingness_source(config)
     table = arrivals.stated
     if source == "file":

@@ -50,10 +50,7 @@ def read_source(path, items=None, folder=None):
 
 
 def items_beside(path, given=""):
-    """Path of the list of the items of a source, None if there is none: `given`, else NAME.items.csv or an .item file.
-
-    An .item file has the name of the .inter file, or its beginning (shop.item of shop-view.inter), and no other has.
-    """
+    """Path of a source's list of items or None: `given`, else NAME.items.csv, or of shop-view.inter shop.item alone."""
     if given:
         return existing_file(given, f"give a CSV with {ITEM},{TITLE},{GENRES}, or an .item file", "items")
     suffix = path.suffix.lower() if path else ""

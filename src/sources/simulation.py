@@ -28,7 +28,6 @@ def simulate(num_users, num_items, num_ratings, seed):
 
     Returns ratings: DataFrame user_id, item_id, rating (1 to 5), timestamp (s), by user and time; movies: DataFrame item_id,
     title, genres (joined by "|"); unwillingness: DataFrame user_id, item_id, unwillingness in [0, 1], a row for each rating.
-    Raises InputError: the numbers do not go together.
     """
     if num_ratings < max(MIN_HISTORY * num_users, num_items):
         raise InputError(f"--sim_ratings {num_ratings}: must be at least {MIN_HISTORY} a user and 1 an item "
