@@ -5,8 +5,6 @@ NAME/ratings.csv (user_id,item_id,rating,timestamp; original ids, order of the s
 time), the same as numbers (see sources/arrays.py), NAME/movies.csv (the catalogue: item_id,title,genres of every item that
 occurs) and NAME/dataset.json (where it comes from, filters, counts); for the simulation also NAME/unwillingness.csv.
 """
-from __future__ import annotations
-
 import contextlib
 from pathlib import Path
 

@@ -1,6 +1,4 @@
 """Tables that have some of the rows of others, or more: as CSV and as Parquet, in the columns and types that these have."""
-from __future__ import annotations
-
 import csv
 import itertools
 import mmap

@@ -1,6 +1,4 @@
 """What a dataset does not have yet: a CSV with user_id, item_id[, timestamp, rating, unwillingness], of any users."""
-from __future__ import annotations
-
 import dataclasses
 from dataclasses import dataclass
 

@@ -6,8 +6,6 @@ occurs; genres, the rarer in the user's own history the more unwilling; file, `u
 since and until, where an empty field, like a missing column, stands for all; or a receipt, see receipts.py. Of the rules
 that an interaction meets the most specific wins, see Rules.match.
 """
-from __future__ import annotations
-
 import difflib
 
 import numpy as np

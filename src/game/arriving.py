@@ -4,8 +4,6 @@ A device knows its user's history, what they have disclosed, the model's paramet
 discloses first what they mind least, and has a row refitted to that. Then what is worth more than the price is disclosed,
 while the budget lasts. See docs/method.md, "For use".
 """
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

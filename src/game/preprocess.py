@@ -1,6 +1,4 @@
 """The influence stage: influences, the game, disclosure.csv and the masked dataset. See docs/maths.md, section 7."""
-from __future__ import annotations
-
 import os
 import time
 from pathlib import Path

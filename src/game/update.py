@@ -4,8 +4,6 @@ The data, the decisions, the masked data and the models change together or not a
 only the rows of new users are new; `train.py --masked --warm_start` lets the rest learn from what has come. See
 docs/method.md, "For use".
 """
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import time

@@ -1,6 +1,4 @@
 """What a source must hold before it becomes a dataset: no repeated pairs, users with enough ratings; in order of time."""
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np
