@@ -85,4 +85,4 @@ def test_a_port_that_is_taken_ends_all(simulated):
 
 def test_bad_input_is_one_line(simulated):
     done = subprocess.run(line(simulated, "eval"), capture_output=True, text=True)
-    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "NCF.ckpt: no such file" in done.stderr
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "NCF.ckpt: no such checkpoint" in done.stderr
