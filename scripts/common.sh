@@ -134,4 +134,7 @@ train_both() {
 evaluate_both() {
     "$PY" "$root/eval.py" "${flags[@]}"
     "$PY" "$root/eval.py" "${flags[@]}" --masked
+    if given_option ranks && ! given_option master_addr; then  # the report needs the data of all users
+        "$PY" "$root/eval.py" "${flags[@]}" --masked --ranks 1
+    fi
 }
