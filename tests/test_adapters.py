@@ -260,7 +260,7 @@ def test_modelarts_sends_the_log_of_a_stage_that_failed(store, tmp_path):
         raise InputError("the stage failed")
     with pytest.raises(SystemExit):
         stage.main(fail, "test", "", ["--enable_modelarts", "--train_url", "obs://b/out",
-                                      "--output_path", str(tmp_path / "output")])
+                                      *(f"--{name}_path={tmp_path / name}" for name in ("output", "checkpoint", "data"))])
     assert list(store.texts()) == ["output/test.log"] and "error: the stage failed" in store.texts()["output/test.log"]
 
 
