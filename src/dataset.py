@@ -22,7 +22,7 @@ from .consent.allowed import TOO_FEW, VETO, WAITS, Consent, Dropped
 from .consent.unwillingness import stated
 from .consent.withdrawn import check_head, read_requests, taken_back, taken_since
 from .constants import DATASET_FILE, HELD_OUT_FILE, HOLDOUT
-from .sources.interactions import Interactions, ordered, read_interactions, read_masked
+from .sources.interactions import Ids, Interactions, ordered, read_interactions, read_masked
 from .stat_utils import PairSet, parts, take
 
 LEAST = 3  # interactions of a user of whom anything is known where nothing is held out: one of them to learn from, and two
@@ -149,7 +149,7 @@ def without_test_items(dataset: Dataset) -> Dataset:
     return dataclasses.replace(dataset, test=None, held_out=None)
 
 
-def split(name: str, ids: tuple, ratings: tuple, holdout: int = 2) -> Dataset:
+def split(name: str, ids: Ids, ratings: tuple, holdout: int = 2) -> Dataset:
     """The split, see split_allowed, of (r,) positions of users and of items, and times; ties stay in their order."""
     return split_allowed(ordered(name, ids, ratings), holdout)
 

@@ -7,7 +7,7 @@ from src.candidates import evaluation_candidates, training_groups
 from src.common.files import digest
 from src.common.variant import asked
 from src.consent.allowed import TOO_FEW, VETO, WAITS, Consent
-from src.dataset import load_dataset, split, split_allowed
+from src.dataset import Ids, load_dataset, split, split_allowed
 from src.sources.interactions import read_interactions
 from src.stat_utils import generator
 from tests.small import refused
@@ -297,6 +297,6 @@ def test_unfit_negatives_are_named(write_ratings, settings, tmp_path, text, name
 
 
 def test_interactions_of_a_program_elsewhere_are_split_in_one_call():
-    d = split("own", (np.array([7, 9]), np.arange(6)), ([1, 0, 1, 0, 0], [5, 0, 4, 1, 2], [2, 0, 1, 9, 3]))
+    d = split("own", Ids(np.array([7, 9]), np.arange(6)), ([1, 0, 1, 0, 0], [5, 0, 4, 1, 2], [2, 0, 1, 9, 3]))
     assert (d.user.tolist(), d.item.tolist(), d.validation.tolist(), d.test.tolist()) == ([0], [0], [2, 4], [1, 5])
     assert split("own", d.ids, (d.user, d.item, d.time), 0).num_interactions == 1

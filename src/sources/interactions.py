@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -26,6 +27,12 @@ from .gather import Gathered
 _EACH = "user", "item", "rows", "time"  # what there is of each interaction
 
 
+class Ids(NamedTuple):
+    """Original ids: position k of `users` and `items` is user or item k. Programs elsewhere make a Dataset of them."""
+    users: np.ndarray
+    items: np.ndarray
+
+
 @dataclass
 class Interactions:
     """Interactions with 0-based ids.
@@ -46,9 +53,9 @@ class Interactions:
     share: Share = WHOLE
 
     @property
-    def ids(self) -> tuple[np.ndarray, np.ndarray]:
+    def ids(self) -> Ids:
         """Original ids of users and of items."""
-        return self.user_ids, self.item_ids
+        return Ids(self.user_ids, self.item_ids)
 
     @property
     def all_user_ids(self) -> np.ndarray:
