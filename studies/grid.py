@@ -60,7 +60,7 @@ class Study:
             write_json(table, found)
         else:
             with atomic_write(table) as temporary:
-                found.to_csv(temporary, index=False)
+                found.to_csv(temporary, index=False, float_format="%.8g")
         write_text(page, f"{text}\n")
         Stage(self.name, self.module, self.config, (), dataset_files(self.config), [table, page], self.device).finish()
         if draw:
@@ -184,7 +184,10 @@ class Retraining:
     def __call__(self, part, seed):
         """Trains on `part` (Dataset); returns a function of (scored users, n) items to their logits, good until the next."""
         config = self.config.replace(seed=seed)
-        net = build(self.dataset, config)
-        last, = deque(train_on(Trainer(net, part, config, self.device)), maxlen=1)
-        self.shown.set_values(last.values)
-        return lambda candidates: score(self.shown, candidates, config.eval_batch_size, self.dataset.scored)
+        last, = deque(train_on(Trainer(build(self.dataset, config), part, config, self.device)), maxlen=1)
+        return self.of(last.values)
+
+    def of(self, values):
+        """Such a function of the parameters `values`."""
+        self.shown.set_values(values)
+        return lambda candidates: score(self.shown, candidates, self.config.eval_batch_size, self.dataset.scored)

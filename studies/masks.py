@@ -11,17 +11,19 @@ from src.common.plugins import plugin_files
 from src.common.seeds import seed_settings
 from src.consent.unwillingness import data_files
 from src.dataset import load_dataset, without_test_items
+from src.evaluation.evaluate import ranks_among_untouched
 from src.game.anchors import load_model, trained_model
 from src.game.problem import load_problem
 from src.game.strategies import NONE, Strategies, find, influence_groups
 from src.influence.rows import Rows
-from src.network import build, score
+from src.network import build, score, score_all
 from src.options import EVALUATED, TRAINED
 
 from .grid import Retraining, grid
 
-LOSS, POS_LOSS, RANK, PERSONAL = range(4)  # of a training, each (scored users,), of the test items; the last is RANK with
-# refitted rows, and not there with --personal False
+# Of a training, each (scored users,), of the test items: loss, rank among the candidates, among all untouched items, among
+# the candidates with refitted rows; these are not there with --personal False.
+LOSS, RANK, FULL, PERSONAL = range(4)
 # The control: everything is disclosed, and the validation item is trained on too. A mask that has looked at that item must
 # beat it.
 NONE_VALIDATION = "none+validation"
@@ -42,6 +44,28 @@ def masks_of_seed(study, seed, strategies):
     """The Masks of one seed, for these strategies; the model that they look at is the study's own, in the folders seed_N."""
     config = seed_settings(study.config, seed).replace(output_path=str(study.folder / f"seed_{seed}"))
     return Masks(study, config, any(find(decides(name)).needs_model for name in strategies))
+
+
+def quality(rank, k, prefix="", base=None):
+    """HR@k and NDCG@k of test items, with standard errors over users.
+
+    Args:
+        rank: (users,) 0-based ranks.
+        k: length of the list.
+        prefix: before the names of the metrics: "full_" where all items are ranked.
+        base: ranks that they are compared with, of the same users.
+
+    Returns:
+        By name, as in hr@10, the mean; as in hr@10_se its standard error; with `base` the mean and standard error of what
+        users gain, as in gain_hr@10 and gain_hr@10_se.
+    """
+    found = {}
+    for name, gains in ((f"{prefix}hr@{k}", lambda rank: (rank < k).astype(float)),
+                        (f"{prefix}ndcg@{k}", lambda rank: metrics.gains_of_ranks(rank, k))):
+        values = {name: gains(rank), **({} if base is None else {f"gain_{name}": gains(rank) - gains(base)})}
+        for key, each in values.items():
+            found |= {key: each.mean(), f"{key}_se": each.std() / np.sqrt(len(each))}
+    return found
 
 
 def name_of(mask):
@@ -119,15 +143,15 @@ class Masks:
         return Retraining(self.dataset, self.config, self.study.device)
 
     def _train(self, disclosed, validation):
-        retraining = self.retraining
+        retraining, dataset, part = self.retraining, self.dataset, self._part(disclosed, validation)
         if disclosed.any():
-            part = self._part(disclosed, validation)
-            scores = retraining(part, self.config.seed)(retraining.test)
+            scored = retraining(part, self.config.seed)
         else:  # the network stays as it was drawn
-            scores = score(build(self.dataset, self.config), retraining.test, self.config.eval_batch_size,
-                           self.dataset.scored)
-        results = [metrics.mean_loss(scores, retraining.counts), metrics.cross_entropy(scores)[:, 0],
-                   metrics.ranks(scores, retraining.counts)]
+            scored = retraining.of(build(dataset, self.config).values())
+        scores = scored(retraining.test)
+        everything = score_all(retraining.shown, dataset.scored, dataset.num_items, self.config.eval_batch_size)
+        results = [metrics.mean_loss(scores, retraining.counts), metrics.ranks(scores, retraining.counts),
+                   ranks_among_untouched(dataset, dataset.test, everything)]
         if self.config.personal != "False":
             results.append(self._personal_ranks(part, validation))
         return np.stack(results)

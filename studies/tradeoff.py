@@ -8,7 +8,6 @@ section 5.
 import numpy as np
 import pandas as pd
 
-from src import metrics
 from src.common.errors import InputError
 from src.common.figures import as_written, picture
 from src.common.plugins import label
@@ -16,26 +15,17 @@ from src.common.stage import main
 from src.common.terminal import counted
 from src.common.times import UNITS
 from src.dataset import load_dataset
-from src.evaluation.compare import changes_in_quarters, quarter_of, rankings
+from src.evaluation.compare import changes_in_quarters, quarter_of
 from src.game.strategies import IFRQE, NONE, STRATEGIES
 from src.sources.interactions import read_interactions, time_unit
 
-from .grid import Study, averages, markdown_table, names_of, needs_validation, seeds_of
-from .masks import (
-    LOSS,
-    NONE_VALIDATION,
-    OTHER_STYLE,
-    PERSONAL,
-    POS_LOSS,
-    RANK,
-    STYLES,
-    masks_of_seed,
-)
+from .grid import Study, averages, names_of, needs_validation, seeds_of
+from .masks import FULL, LOSS, NONE_VALIDATION, OTHER_STYLE, PERSONAL, RANK, STYLES, masks_of_seed, quality
 
 OWN = {"tradeoff_strategies": ("str", "none,none+validation,random,threshold,recent,similarity,ifrqe,ifrqe++,ask-first",
                                "strategies, separated by commas"),
        "tradeoff_budgets": ("floats (0, 1]", [0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0], "shares of total_wv")}
-KINDS = {"history": "history length", "gap": "minutes from validation to test item"}  # by which users are told apart
+KINDS = "history", "gap"  # by which users are told apart: training interactions, minutes from validation to test item
 MINUTE = 60  # seconds
 WHOLE = (NONE, NONE_VALIDATION)  # they disclose everything at every budget
 
@@ -63,26 +53,27 @@ def tradeoff(config):
                    for name, runs in runs.groupby("strategy", sort=False) for budget in budgets]
     runs = pd.concat(tables, ignore_index=True)
     runs["strategy"] = runs.strategy.map(label)
-    table = table_of(runs, config.top_k)
+    table, k = table_of(runs, config.top_k), config.top_k
     users = table_of_users(runs[runs.budget == min(budgets, key=lambda b: abs(b - config.wv_budget))], config)
-    shown = rankings(table)
-    study.publish(table, f"{markdown(table, shown)}\n\n{users_markdown(users)}", plot, table, [*shown, "loss", "reward"],
+    study.publish(table, markdown(table), plot, table, [f"full_hr@{k}", f"full_ndcg@{k}", f"hr@{k}", "reward"],
                   f"{config.dataset}: {counted(len(seeds), 'seed')}")
+    if not users.empty:
+        found = by_kind(users)
+        Study("tradeoff_users", __name__, config).publish(found, users_markdown(found))
 
 
 def table_of(runs, k):
-    """tradeoff.csv: the rows of Masks.decided, with the `values` of their trainings, as a DataFrame."""
-    table = runs[["strategy", "budget", "seed"]].copy()
-    for rows, place in (("", RANK), ("personal_", PERSONAL)):
-        if len(runs["values"][0]) > place:
-            for name, of_ranks in (("hr", metrics.hit_ratio_of_ranks), ("ndcg", metrics.ndcg_of_ranks)):
-                table[f"{rows}{name}@{k}"] = [of_ranks(values[place], k) for values in runs["values"]]
-    for name, place in (("loss", LOSS), ("pos_loss", POS_LOSS)):
-        table[name] = [float(values[place].mean()) for values in runs["values"]]
-    names = ["wv", "wv_share", "spent_share", "disclosed_share"]
-    table[names] = runs[names]
-    played = runs[runs.strategy == IFRQE]
-    weight = {(row.seed, row.budget): row.weight for row in played.itertuples()}
+    """tradeoff.csv: the rows of Masks.decided, with what the `values` of their trainings come to, as a DataFrame."""
+    everything = {row.seed: row.values for row in _rows(runs) if row.strategy == NONE}
+    rows = []
+    for row in _rows(runs):
+        found, base = row.values, everything[row.seed]
+        rows.append({**quality(found[FULL], k, "full_", base[FULL]), **quality(found[RANK], k, "", base[RANK]),
+                     **(quality(found[PERSONAL], k, "personal_") if len(found) > PERSONAL else {}),
+                     "loss": found[LOSS].mean()})
+    names = ["strategy", "budget", "seed", "wv", "wv_share", "spent_share", "disclosed_share"]
+    table = runs[names].join(pd.DataFrame(rows, runs.index))
+    weight = {(row.seed, row.budget): row.weight for row in runs[runs.strategy == IFRQE].itertuples()}
     table["willingness_weight"] = [weight.get(pair, np.nan) for pair in zip(runs.seed, runs.budget)]
     table["reward"] = -table.loss - table.willingness_weight * table.wv
     return table
@@ -115,13 +106,13 @@ def _rows(runs):
     return runs[["strategy", "budget", "seed", "values"]].itertuples()
 
 
-def markdown(table, shown):
-    """The runs as a Markdown table, budget by budget: metrics with personal rows, where there are any, beside those `shown`.
+def markdown(table):
+    """The runs as a Markdown table, budget by budget.
 
     spent: share of the unwillingness that training violated on the way to the mask.
     """
     titles = {"wv_share": "wv", "spent_share": "spent", "disclosed_share": "disclosed",
-              **{name: name.upper() for name in (*shown, *(name for name in table if name.startswith("personal_")))},
+              **{name: name.upper() for name in table if "@" in name and "gain" not in name and not name.endswith("_se")},
               "loss": "loss", "reward": "reward"}
     rows = table.sort_values("budget", kind="stable").assign(budget=[f"{100 * b:g}%" for b in sorted(table.budget)])
     return averages(rows, ["budget", "strategy"], titles)
@@ -152,24 +143,20 @@ def grouped(users, kind=None):
     return rows
 
 
-def users_markdown(users):
+def by_kind(users):
+    """tradeoff_users.csv: `grouped` of each strategy, all users and by each of KINDS that is known."""
+    found = [grouped(part, kind).rename_axis("range").reset_index().assign(strategy=strategy, kind=kind or "all")
+             for strategy, part in users.groupby("strategy", sort=False)
+             for kind in (None, *(kind for kind in KINDS if kind in part))]
+    return pd.concat(found, ignore_index=True)[["strategy", "kind", "range", "users", "loss_change", "worse", "surely",
+                                                "hit_change"]]
+
+
+def users_markdown(found):
     """Who pays and who gains, against everything disclosed, as Markdown."""
-    if users.empty:
-        return ""
-    rows = []
-    for strategy, part in users.groupby("strategy", sort=False):
-        for kind in (None, *(kind for kind in KINDS if kind in part)):
-            for row in grouped(part, kind).itertuples():
-                who = row.Index if kind is None else f"{KINDS[kind]}: {row.Index}"
-                rows.append([strategy, who, f"{row.users}", f"{row.loss_change:+.4f}", f"{100 * row.worse:.0f}%",
-                             "" if np.isnan(row.surely) else f"{100 * row.surely:.1f}%", f"{row.hit_change:+.3f}"])
-    lines = [f"Users at {100 * users.budget.iloc[0]:g}% of the unwillingness, against everything disclosed:", "",
-             markdown_table(["strategy", "users", "number", "loss change", "worse off", "surely", "HR change"], rows)]
-    if users.groupby(["strategy", "user"]).size().min() > 1:
-        lines += ["", "surely: worse off by a paired t test over the seeds (95%); chance alone makes it 2.5%."]
-    if "gap" not in users:
-        lines += ["", "The data have no times, so how long users waited for the test item is not known."]
-    return "\n".join(lines)
+    titles = {"loss_change": "loss, change", "worse": "worse off", "surely": "surely", "hit_change": "HR, change"}
+    return (averages(found, ["strategy", "kind", "range", "users"], titles) +
+            "\n\nsurely: worse off by a paired t test over the seeds (95%); chance alone makes it 0.025.")
 
 
 def plot(path, table, shown, title):

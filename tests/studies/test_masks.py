@@ -3,11 +3,12 @@ import numpy as np
 import pytest
 
 from src.dataset import load_dataset
+from src.evaluation.evaluate import ranks_among_untouched
 from src.influence.rows import Rows
 from src.metrics import mean_loss, ranks
-from src.network import build, score
+from src.network import build, score, score_all
 from studies.grid import Retraining, Study
-from studies.masks import LOSS, NONE_VALIDATION, PERSONAL, RANK, masks_of_seed
+from studies.masks import FULL, LOSS, NONE_VALIDATION, PERSONAL, RANK, masks_of_seed, quality
 from tests.small import SMALL, refused
 
 VETO = "user_id,item_id,unwillingness\n,,0.2\n,4,1\n2,,1\n"
@@ -35,6 +36,9 @@ def test_models_are_trained_on_what_is_disclosed_and_on_equal_masks_once(cpu, ra
     decided = masks.decided([("threshold", 0.5), ("threshold", 1.0), ("random", 1.0), ("none", 1.0), (NONE_VALIDATION, 1.0)])
     values = masks.trained(decided)
     assert len(parts) == 3 and len(values) == 5 and (values[0][RANK] == 0).all()
+    net = build(dataset, config)
+    assert np.array_equal(values[0][FULL], ranks_among_untouched(dataset, dataset.test, score_all(
+        net, dataset.scored, dataset.num_items, 1000)))
     mask = decided.disclosed[0]
     assert np.array_equal(parts[0].item, dataset.item[mask]) and decided.disclosed_share[0] == mask.mean() < 1
     assert decided.wv_share[0] == decided.spent_share[0] <= 0.5 and decided.wv_share[3] == 1
@@ -86,3 +90,12 @@ def test_where_nothing_is_disclosed_the_network_stays_as_it_was_drawn(cpu, ratin
     fresh = score(build(load_dataset(config), config), masks.retraining.test, config.eval_batch_size)
     assert decided.wv[0] == decided.disclosed_share[0] == 0
     assert masks.trained(decided)[0][LOSS] == pytest.approx(mean_loss(fresh))
+
+
+def test_quality_and_what_users_gain():
+    found = quality(np.array([0, 1, 5, 9]), 2, "full_", np.array([1, 7, 7, 7]))
+    assert found["full_hr@2"] == 0.5 and found["gain_full_hr@2"] == 0.25
+    assert found["full_hr@2_se"] == 0.25 and found["gain_full_hr@2_se"] == pytest.approx(np.sqrt(3) / 8)
+    assert found["full_ndcg@2"] == pytest.approx((1 + 1 / np.log2(3)) / 4)
+    assert found["gain_full_ndcg@2"] == pytest.approx(0.25)
+    assert set(quality(np.arange(3), 2)) == {"hr@2", "hr@2_se", "ndcg@2", "ndcg@2_se"}
