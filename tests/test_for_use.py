@@ -234,7 +234,7 @@ def test_seeds_are_trained_and_reported_one_by_one(settings, tmp_path):
         assert "held out of each user | nothing" in words(config.replace(output_path=f"{tmp_path}/output/seed_{seed}"))
 
 
-@pytest.mark.parametrize("name", ["why", "withdrawal", "tradeoff", "benchmark", "scaling"])
+@pytest.mark.parametrize("name", ["withdrawal", "tradeoff", "benchmark", "scaling"])
 def test_studies_refuse_it(name, tmp_path):
     from src.config import load_config
     with refused("--holdout 0"):

@@ -25,7 +25,7 @@ USES = {  # of a program the folders that it writes, and those that it only read
     "run_eval": ((OUTPUT,), (CHECKPOINT, DATA, MASKED, DECISIONS)),
     "run_withdrawal": ((OUTPUT,), (DATA, MASKED)),
     "run_scaling": ((OUTPUT,), ()),
-    **dict.fromkeys(("run_benchmark", "run_why"), ((OUTPUT,), (DATA,))),
+    "run_benchmark": ((OUTPUT,), (DATA,)),
     "withdraw": ((OUTPUT, CHECKPOINT, DATA, MASKED, DECISIONS), ()),
 }
 
