@@ -3,7 +3,7 @@ import os
 import sys
 from importlib.util import find_spec
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 if __name__ == "src":  # a program of a checkout, by an interpreter that may be another than that of .venv
     for _name in ("mindspore", "numpy", "pandas", "scipy", "sklearn", "threadpoolctl", "tqdm", "yaml"):
