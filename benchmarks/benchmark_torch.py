@@ -1,14 +1,12 @@
-"""The training step of src/training/trainer.py in PyTorch, for run_benchmark.sh: it answers each line with ms per step.
+"""The training step of src/training/trainer.py in PyTorch, for benchmark.py: it answers each line with ms per step.
 
-  python benchmarks/benchmark_torch.py UPDATE NUM_USERS NUM_ITEMS GROUPS NUM_NEG NUM_FACTORS STEPS LAYER LAYER ...
-
-UPDATE is lazy (Adam moves the rows of a batch alone) or dense.
+Its arguments are those of `main`; Adam that is lazy moves the rows of a batch alone.
 """
 import sys
 import time
 
 import torch
-from torch import nn
+from torch import nn, optim
 
 
 class NCF(nn.Module):
@@ -35,13 +33,9 @@ def main():
     lazy = sys.argv[1] == "lazy"
     num_users, num_items, groups, num_neg, num_factors, steps, *layers = map(int, sys.argv[2:])
     net = NCF(num_users, num_items, num_factors, layers, lazy)
-    if lazy:
-        optimizers = [torch.optim.SparseAdam([*net.user.parameters(), *net.item.parameters()], 0.001),
-                      torch.optim.Adam([*net.mlp.parameters(), *net.out.parameters()], 0.001)]
-    else:
-        optimizers = [torch.optim.Adam(net.parameters(), 0.001)]
-    loss_of = nn.BCEWithLogitsLoss()
-    width = groups * (1 + num_neg)
+    tables, others = [*net.user.parameters(), *net.item.parameters()], [*net.mlp.parameters(), *net.out.parameters()]
+    optimizers = [optim.SparseAdam(tables), optim.Adam(others)] if lazy else [optim.Adam(net.parameters())]
+    loss_of, width = nn.BCEWithLogitsLoss(), groups * (1 + num_neg)
     label = (torch.arange(width) % (1 + num_neg) == 0).float()
     batches = [(torch.randint(num_users, (groups,)).repeat_interleave(1 + num_neg), torch.randint(num_items, (width,)))
                for _ in range(steps)]
@@ -49,8 +43,7 @@ def main():
     def run():
         for user, item in batches:
             loss = loss_of(net(user, item), label)
-            for optimizer in optimizers:
-                optimizer.zero_grad(set_to_none=True)
+            net.zero_grad()
             loss.backward()
             for optimizer in optimizers:
                 optimizer.step()

@@ -17,13 +17,12 @@ from src.constants import SIMULATION
 from .large import INTERACTIONS, ITEMS, USERS
 
 ROOT = Path(__file__).resolve().parents[1]
-TRAIN, MASK, EVALUATE = (ROOT / f"{name}.py" for name in ("train", "preprocess", "eval"))
-STAGES = {"data": ("-m", "src.movielens"), "train": (TRAIN,), "mask": (MASK,), "retrain": (TRAIN, "--masked"),
-          "evaluate": (EVALUATE,), "evaluate-masked": (EVALUATE, "--masked")}
+TRAIN, EVALUATE = ROOT / "train.py", ROOT / "eval.py"
+STAGES = {"data": ("-m", "src.movielens"), "train": (TRAIN,), "mask": (ROOT / "preprocess.py",),
+          "retrain": (TRAIN, "--masked"), "evaluate": (EVALUATE,), "evaluate-masked": (EVALUATE, "--masked")}
 OWN = {"scaling_sizes": ("floats (0, inf)", [1, 5, 20], "millions of interactions"),
        "scaling_stages": ("str", ",".join(STAGES), "stages, separated by commas; each needs what those before it leave")}
 TAKEN = "run_download_dataset,run_train,run_preprocess,run_eval,run_scaling"  # the programs that all get the command line
-WORSE = 1.25  # times as long for each interaction as at the size before
 
 
 def measured(command, log):
@@ -54,7 +53,7 @@ def source_of(config, millions, folder):
 
 def scaling(config):
     """Measures and prints; writes scaling.json under output_path. Raises InputError if a stage fails."""
-    stages, rows, each = config.own["scaling_stages"].split(","), [], {}
+    stages, rows = config.own["scaling_stages"].split(","), []
     if odd := [stage for stage in stages if stage not in STAGES]:
         raise InputError(f"--scaling_stages {odd[0]}: is no stage; name some of {','.join(STAGES)}")
     print(f"{'millions':>8}  {'stage':<15} {'seconds':>8} {'us each':>8} {'peak MB':>8}", flush=True)
@@ -65,11 +64,8 @@ def scaling(config):
         flags = (*sys.argv[1:], "--overwrite", "--flags_of", TAKEN, *places, *source_of(config, millions, folder))
         for stage in stages:
             seconds, peak = measured((*STAGES[stage], *flags), folder / f"{stage}.log")
-            before, each[stage] = each.get(stage), seconds / millions
-            worse = before is not None and each[stage] > WORSE * before
-            rows.append({"millions": millions, "stage": stage, "seconds": seconds, "peak_mb": peak, "worse": worse})
-            said = "  worse than linear" if worse else ""
-            print(f"{millions:>8g}  {stage:<15} {seconds:>8.1f} {each[stage]:>8.2f} {peak:>8.0f}{said}", flush=True)
+            rows.append({"millions": millions, "stage": stage, "seconds": seconds, "peak_mb": peak})
+            print(f"{millions:>8g}  {stage:<15} {seconds:>8.1f} {seconds / millions:>8.2f} {peak:>8.0f}", flush=True)
     print(hardware())  # which imports MindSpore: no process may be larger for that
     write_json(Path(config.output_path) / "scaling.json", {"hardware": hardware(), "command": sys.argv[1:], "sizes": rows})
 
