@@ -1,10 +1,9 @@
 """Recommenders that had no part in a mask and judge it: item-kNN, ALS and BPR of the package `implicit`, and EASE.
 
 A judge is trained on the disclosed interactions alone and scores all items. What it is set to is chosen once for a dataset,
-on the validation items with everything disclosed; no test item is looked at. Base models of this program judge as well,
-retrained from scratch with the training options.
+on the validation items with everything disclosed; no test item is looked at. Base models judge as well, trained anew.
 """
-import importlib
+import pkgutil
 import warnings
 
 import numpy as np
@@ -14,7 +13,8 @@ from src.config import shipped
 ITEM_KNN, EASE, ALS, BPR = "item-knn", "ease", "als", "bpr"
 MOST_ITEMS = 15_000  # for EASE, whose matrices hold all pairs of items
 PACKAGE = "implicit"
-PARTS = {ITEM_KNN: f"{PACKAGE}.nearest_neighbours", ALS: f"{PACKAGE}.als", BPR: f"{PACKAGE}.bpr"}  # modules of judges
+PARTS = {ITEM_KNN: f"{PACKAGE}.nearest_neighbours:CosineRecommender", ALS: f"{PACKAGE}.als:AlternatingLeastSquares",
+         BPR: f"{PACKAGE}.bpr:BayesianPersonalizedRanking"}  # what makes a judge
 
 # What a judge may be set to, the more usual first: of equals the first is chosen.
 GRIDS = {
@@ -27,19 +27,17 @@ GRIDS = {
 
 
 def base_model(judge, config):
-    """Settings of a base model as a judge: the training options for the one that decides, else the recipe of its name."""
-    recipe = {} if judge == config.model else shipped()[1].get(judge) or {}
-    return config.replace(model=judge, **recipe)
+    """Settings of a base model: the training options for the one that --model names, else the recipe of its name."""
+    return config.replace(model=judge, **({} if judge == config.model else shipped()[1].get(judge, {})))
 
 
 def reason_against(judge, num_items):
     """Why a judge, of GRIDS or MODELS, cannot judge a dataset of so many items; "" if it can."""
     if judge == EASE and num_items > MOST_ITEMS:
-        return (f"{num_items:,} items are more than {MOST_ITEMS:,}: a matrix of all their pairs takes "
-                f"{8e-9 * num_items ** 2:.1f} GB")
+        return f"{num_items:,} items are more than {MOST_ITEMS:,}: of all their pairs {8e-9 * num_items ** 2:.1f} GB"
     if judge in PARTS:
         try:
-            importlib.import_module(PARTS[judge])
+            pkgutil.resolve_name(PARTS[judge])
         except (Exception, SystemExit) as e:  # it is not installed, was built for another NumPy, lacks a library
             return f"the package {PACKAGE} does not serve ({e!r}); mend that with: pip install {PACKAGE}"
     return ""
@@ -47,7 +45,7 @@ def reason_against(judge, num_items):
 
 def version_of(judge):
     """The version of the package that a judge is of; None for those of this program."""
-    return importlib.import_module(PACKAGE).__version__ if judge in PARTS else None
+    return pkgutil.resolve_name(f"{PACKAGE}:__version__") if judge in PARTS else None
 
 
 def matrix_of(part):
@@ -58,15 +56,9 @@ def matrix_of(part):
 
 
 def ease_weights(matrix, ridge):
-    """EASE in closed form: W with zeros on its diagonal that minimises |X - X W|^2 + ridge |W|^2.
+    """EASE: (num_items, num_items) W with zeros on its diagonal that minimises |X - X W|^2 + ridge |W|^2; X is `matrix`.
 
     With P the inverse of X^T X + ridge I, W_ij = -P_ij / P_jj off the diagonal (Steck, arXiv:1905.03375, eq. 8).
-
-    Args:
-        matrix: X, (num_users, num_items) sparse.
-
-    Returns:
-        (num_items, num_items) float64; the scores are X W.
     """
     from scipy.linalg import lapack
     gram = (matrix.T @ matrix).toarray(order="F").astype(np.float64)
@@ -82,34 +74,24 @@ def ease_weights(matrix, ridge):
 
 
 def fitted(judge, matrix, seed, setting):
-    """Trains a judge of GRIDS, set to one of its settings there, on what matrix_of gives.
-
-    Returns:
-        A function of (c,) int users to their (c, num_items) scores.
-    """
+    """Trains a judge of GRIDS on what matrix_of gives: a function of (c,) int users to their (c, num_items) scores."""
     if judge == EASE:
         weights = np.ascontiguousarray(ease_weights(matrix, **setting), np.float32)
         return lambda users: matrix[users] @ weights
     from threadpoolctl import threadpool_limits
-    # as `implicit` asks for, which has threads of its own; it warns of formats that it has made itself
-    with threadpool_limits(1, "blas"), warnings.catch_warnings():
+    # in one thread: several of BPR write each other's factors, in an order that no seed decides
+    own = {} if judge == ITEM_KNN else {"random_state": seed, "use_gpu": False, "num_threads": 1}
+    with threadpool_limits(1, "blas"), warnings.catch_warnings():  # `implicit` asks for it, and warns of its own formats
         warnings.simplefilter("ignore")
-        module = importlib.import_module(PARTS[judge])
-        if judge == ITEM_KNN:
-            model = module.CosineRecommender(**setting)
-            model.fit(matrix, show_progress=False)
-            return lambda users: (matrix[users] @ model.similarity).toarray()
-        if judge == ALS:
-            model = module.AlternatingLeastSquares(random_state=seed, use_gpu=False, **setting)
-        else:  # in one thread: several write each other's factors, in an order that no seed decides
-            model = module.BayesianPersonalizedRanking(random_state=seed, use_gpu=False, num_threads=1, **setting)
+        model = pkgutil.resolve_name(PARTS[judge])(**setting, **own)
         model.fit(matrix, show_progress=False)
+    if judge == ITEM_KNN:
+        return lambda users: (matrix[users] @ model.similarity).toarray()
     return lambda users: model.user_factors[users] @ model.item_factors.T
 
 
 def in_chunks(scores, num_users, num_items, batch_size):
     """Yields users and their scores, a few users at a time: at most `batch_size` pairs, but at least one user."""
     size = max(1, batch_size // num_items)
-    for start in range(0, num_users, size):
-        users = np.arange(start, min(start + size, num_users))
+    for users in np.split(np.arange(num_users), range(size, num_users, size)):
         yield users, scores(users)

@@ -8,44 +8,41 @@ import pytest
 from src.dataset import load_dataset
 from studies import carryover as study
 from studies.carryover import carryover, settings_of
-from studies.carryover_judges import (
-    ALS,
-    BPR,
-    EASE,
-    GRIDS,
-    ITEM_KNN,
-    MOST_ITEMS,
-    ease_weights,
-    fitted,
-    matrix_of,
-    reason_against,
-)
+from studies.carryover_judges import EASE, GRIDS, MOST_ITEMS, PARTS, ease_weights, fitted, matrix_of, reason_against
 from studies.grid import Study
 from tests.common.test_figures import is_png
 from tests.small import SMALL
 
-STUDY = [*SMALL, "--carryover_strategies", "threshold,random", "--carryover_judges", "ease,ncf", "--seeds", "1,2"]
-
 
 def test_a_simulation_from_masks_to_table(cpu, simulated, tmp_path):
-    carryover(simulated(40, 60, 800, *STUDY, "--train_epochs", 1, "--seeds", 1))
-    output = tmp_path / "output"
+    carryover(simulated(40, 60, 800, *SMALL[2:], "--train_epochs", 1, "--seeds", 1, "--model", "mf",
+                        "--carryover_models", "ncf,mf", "--carryover_strategies", "ask-first,ifrqe,none,threshold",
+                        "--carryover_judges", "ease,ncf", "--instalments", "0.5,1"))
+    output, checkpoint = tmp_path / "output", tmp_path / "checkpoint"
     table = pd.read_csv(output / "carryover.csv")
-    assert list(table) == ["judge", "strategy", "seed", "wv_share", "spent_share", "disclosed_share", "hr@3", "ndcg@3"]
-    assert table[["judge", "strategy"]].values.tolist() == [
-        [judge, strategy] for strategy in ("none", "threshold", "random") for judge in ("ease", "ncf")]
-    share = table.groupby("strategy", sort=False).wv_share.first()
-    assert share["none"] == 1 and (share[1:] <= 0.6).all() and (share[1:] > 0.5).all()
-    assert (table.spent_share == table.wv_share).all()
-    assert table["hr@3"].between(0, 1).all() and (table["ndcg@3"] <= table["hr@3"]).all()
-    assert table[table.judge == "ease"]["hr@3"].max() > 3 / 60  # better than chance
+    assert table.judge.unique().tolist() == ["ease", "ncf"]
+    for _, rows in table.groupby("judge"):
+        assert [*zip(rows.model, rows.strategy)] == [
+            ("any", "none"), ("any", "threshold"),
+            *((model, name) for model in ("ncf", "mf") for name in ("ask-first", "ifrqe"))]
+    first = table[table.judge == "ease"].set_index(["model", "strategy"])
+    share, spent = first.wv_share, first.spent_share
+    assert share["any", "none"] == 1 and (share[1:] <= 0.6).all() and (share[1:] > 0.5).all()
+    assert spent["ncf", "ifrqe"] == 1 and spent["mf", "ask-first"] == share["mf", "ask-first"]
+    assert share["ncf", "ifrqe"] != share["mf", "ifrqe"]  # each by its own model
+    assert all((checkpoint / "seed_1" / f"{model}.ckpt").is_file() for model in ("NCF", "MF"))
+    for metric, most in ("full_hr@3", 1), ("full_ndcg@3", table["full_hr@3"]):
+        assert table[metric].between(0, most).all()
+        everything = table.judge.map(table[table.strategy == "none"].set_index("judge")[metric])
+        assert table[f"gain_{metric}"].to_numpy() == pytest.approx((table[metric] - everything).to_numpy(), abs=1e-5)
+    assert first["full_hr@3"].max() > 3 / 60  # better than chance
     text = (output / "carryover.md").read_text()
-    assert "| ease | threshold | 60% | 60% |" in text and is_png(output / "carryover.png")
+    assert "| ease | any | threshold | 60% | 60% |" in text and is_png(output / "carryover.png")
     assert "- ncf: trained anew" in text and "- ease: ridge" in text and "±" not in text
 
 
 def test_what_is_withheld_is_neither_trained_on_nor_ranked_and_judges_add_up(cpu, ratings, settings, tmp_path, monkeypatch):
-    flags = [*STUDY, "--carryover_strategies", "random", "--carryover_judges", "ease", "--seeds", 1]
+    flags = [*SMALL, "--carryover_strategies", "random", "--carryover_judges", "ease", "--seeds", 1]
     dataset, matrices = load_dataset(settings(*flags)), []
 
     def knows_all(judge, matrix, seed, setting):
@@ -58,7 +55,7 @@ def test_what_is_withheld_is_neither_trained_on_nor_ranked_and_judges_add_up(cpu
     monkeypatch.setattr(study, "fitted", knows_all)
     carryover(settings(*flags))
     table = pd.read_csv(tmp_path / "output" / "carryover.csv")
-    assert (table["hr@3"] == 1).all() and (table["ndcg@3"] == 1).all()
+    assert (table["full_hr@3"] == 1).all() and (table["full_ndcg@3"] == 1).all()
     matrices = matrices[len(GRIDS[EASE]):]  # by the first ones it was set
     assert [matrix.nnz for matrix in matrices] == [84, round(84 * table.disclosed_share[1])] and matrices[1].nnz < 84
     for matrix in matrices:
@@ -86,7 +83,7 @@ def test_who_cannot_judge_has_a_reason(monkeypatch):
     assert reason_against(EASE, MOST_ITEMS) == "" == reason_against("ncf", 10 ** 9)
     assert "20,000 items" in reason_against(EASE, 20_000)
     monkeypatch.setitem(sys.modules, "implicit", None)  # as if it were not installed
-    for judge in (ITEM_KNN, ALS, BPR):
+    for judge in PARTS:
         assert reason_against(judge, 10).endswith("; mend that with: pip install implicit")
 
 
@@ -109,14 +106,14 @@ def test_judges_are_set_on_validation_items_alone(cpu, small, settings, monkeypa
         assert trained == [dataset.num_interactions] * times
 
 
-@pytest.mark.parametrize("judge", [ITEM_KNN, ALS, BPR])
+@pytest.mark.parametrize("judge", PARTS)
 def test_judges_of_implicit_learn_from_the_matrix_and_the_seed_alone(ratings, settings, recwarn, judge):
     pytest.importorskip("implicit")
     matrix, users = matrix_of(load_dataset(settings())), np.arange(12)
     scores, again = (fitted(judge, matrix, 3, GRIDS[judge][0])(users) for _ in range(2))
     assert scores.shape == (12, 20) and np.isfinite(scores).all() and np.array_equal(scores, again)
     assert not recwarn.list
-    if judge == ITEM_KNN:  # fewer items than neighbours: the whole cosine
+    if judge == "item-knn":  # fewer items than neighbours: the whole cosine
         x = matrix.toarray().astype(np.float64)
         norm = np.sqrt(np.maximum((x ** 2).sum(0), 1))
         assert scores == pytest.approx(x @ (x.T @ x / norm / norm[:, None]), abs=1e-5)
