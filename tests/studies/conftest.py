@@ -2,13 +2,13 @@
 import pytest
 
 from src.movielens import prepare
-from studies import audit, carryover, fidelity, paper, product, tradeoff
+from studies import audit, carryover, fidelity, paper, people, product, tradeoff
 
 
 @pytest.fixture
 def settings(settings):
     own = {}
-    for study in (audit, carryover, fidelity, paper, product, tradeoff):
+    for study in (audit, carryover, fidelity, paper, people, product, tradeoff):
         own |= study.OWN
     return lambda *arguments: settings(*arguments, own=own)
 
