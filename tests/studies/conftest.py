@@ -2,13 +2,13 @@
 import pytest
 
 from src.movielens import prepare
-from studies import audit, carryover, fidelity, paper, people, product, tradeoff
+from studies import audit, carryover, fidelity, paper, people, product, referee, tradeoff
 
 
 @pytest.fixture
 def settings(settings):
     own = {}
-    for study in (audit, carryover, fidelity, paper, people, product, tradeoff):
+    for study in (audit, carryover, fidelity, paper, people, product, referee, tradeoff):
         own |= study.OWN
     return lambda *arguments: settings(*arguments, own=own)
 
