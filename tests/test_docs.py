@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from src.config import load_config
+from tests.test_pipeline import folders, script
 
 ROOT = Path(__file__).resolve().parents[1]
 MATHS = (ROOT / "docs" / "maths.md").read_text()
@@ -74,3 +75,28 @@ def test_the_citation_names_the_paper_and_this_version():
     paper = citation["preferred-citation"]
     assert paper["title"].startswith("Would You Like Your Data to Be Trained?") and len(paper["authors"]) == 4
     assert paper["year"] == 2024
+
+
+# Of the README's example a run elsewhere may differ so much, in either column. Runs on one machine by the C step and by the
+# graph, whose steps agree to 1e-5, differ by up to half of it: training amplifies last bits, in which processors differ.
+TOLERANCE = {"num_interactions": 20, "hr@10": 0.02, "ndcg@10": 0.01, "loss": 0.004, "pos_loss": 0.06, "wv": 0.005,
+             "willingness_weight": 0.0001, "auc": 0.005, "reward": 0.005, "spent_wv": 1e-4, "total_wv": 1e-4}
+
+
+def comparison(text):
+    """By name of a row both models' values in the table that run_all.sh prints, the last in a text."""
+    table = text[text.rindex("test items, plain against masked"):]
+    return {name: [float(value.replace(",", "")) for value in values] for name, *values in
+            re.findall(r"^(\S+) +([\d.,-]+) +([\d.,-]+) +[+-]\S+$", table, re.M)}
+
+
+@pytest.mark.slow
+def test_the_readmes_example_is_what_its_command_prints(tmp_path):
+    said = comparison((ROOT / "README.md").read_text())
+    process = script("run_all.sh", *folders(tmp_path))
+    assert process.returncode == 0, process.stderr
+    found = comparison(process.stdout)
+    assert set(said) == set(found) == set(TOLERANCE)
+    assert said["num_interactions"][0] == found["num_interactions"][0]
+    for name, values in said.items():
+        assert found[name] == pytest.approx(values, abs=TOLERANCE[name]), name
