@@ -44,11 +44,6 @@ def figure(rows, metric, form, ci):
     return shown if number else ""
 
 
-def titles(columns, place, shown):
-    """How the values of columns are shown, `shown` before all else."""
-    return [shown.get(value) or SHOWN.get(column, str)(value) for column, value in zip(columns, place)]
-
-
 def view(folder, whole, names, *, values, rows="", columns="", where="", labels="", form=".3f", best="", ci=""):
     """What a marker asks for of the tables in `folder`: `whole`, as a Markdown table, or else one figure."""
     tables = [read(folder / f"{name}.csv") for name in names.split(",")]
@@ -75,11 +70,12 @@ def view(folder, whole, names, *, values, rows="", columns="", where="", labels=
             grid[row][head] = f"**{grid[row][head]}**"
     if not whole:
         return grid[row][head]
-    shown = dict(word.rpartition(":")[::2] for word in labels.split(","))
-    named = across if across and "," not in values else [*across, ""]
-    lines = [[""] * len(down) + [", ".join(titles(named, head, shown)) for head in heads],
+    shown = {value: SHOWN.get(column, str)(value) for column in down + across for value in order[column]}
+    shown |= dict(word.rpartition(":")[::2] for word in labels.split(","))
+    words = None if "," in values or not across else -1  # of a head that are shown: a single metric is not
+    lines = [[""] * len(down) + [", ".join(shown.get(word, word) for word in head[:words]) for head in heads],
              ["---"] * (len(down) + len(heads)),
-             *(titles(down, row, shown) + [line.get(head, "") for head in heads] for row, line in grid.items())]
+             *([*map(shown.get, row), *(line.get(head, "") for head in heads)] for row, line in grid.items())]
     return "\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines) + "\n"
 
 
