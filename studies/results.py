@@ -64,8 +64,9 @@ class Table:
 
 
 def code_of(module):
-    """Hexadecimal digest of a study's module (a path), of all modules beside it that it imports, and of what these do."""
-    beside = sorted(path for path in _needed(module) if path.parent == module.parent)
+    """Hexadecimal digest of a study's module (a path), its programs MODULE_*.py, and all beside them that these import."""
+    needed = set().union(*map(_needed, [module, *module.parent.glob(f"{module.stem}_*.py")]))
+    beside = sorted(path for path in needed if path.parent == module.parent)
     return hashlib.sha256(b"\0".join(path.name.encode() + b"\0" + path.read_bytes() for path in beside)).hexdigest()[:16]
 
 

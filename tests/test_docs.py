@@ -54,7 +54,7 @@ def test_pictures_are_small():
 @pytest.mark.parametrize("document", [name for name in DOCUMENTS if name != "CHANGELOG.md"])
 def test_options_on_the_command_lines_exist(document):
     # --flag: any; the others are not of the program itself
-    known = set(load_config([]).as_dict()) | {"config_path", "help", "flag", "portable", "dev"}
+    known = set(load_config([]).as_dict()) | {"config_path", "help", "flag", "portable", "dev", "data", "check", "quick"}
     for study in (ROOT / "studies").glob("*.py"):
         known |= set(getattr(importlib.import_module(f"studies.{study.stem}"), "OWN", ()))
     named = set(re.findall(r"(?<![\w-])--([a-z_]+)", (ROOT / document).read_text()))
