@@ -35,13 +35,13 @@ def figure(rows, metric, form, ci):
     if rows.seed.duplicated().any():
         raise ValueError("several rows have the same seed: tell them apart by rows=, columns= or where=")
     known = rows.dropna(subset=[metric])
-    number, shown = len(known), f"{known[metric].mean():{form}}"
+    shown, number = f"{known[metric].mean():{form}}" if len(known) else "", len(known)
     if number and ci:
         seeds = known[metric].var() / number if number > 1 else 0
         total = seeds + (known[f"{metric}_se"] ** 2).mean() if f"{metric}_se" in known else seeds
         half = t.ppf(0.975, (number - 1) * (total / seeds) ** 2 if seeds else np.inf) * np.sqrt(total)
         shown += f" ± {half:{form.lstrip('+')}}"
-    return shown if number else ""
+    return shown
 
 
 def view(folder, whole, names, *, values, rows="", columns="", where="", labels="", form=".3f", best="", ci=""):
@@ -69,11 +69,11 @@ def view(folder, whole, names, *, values, rows="", columns="", where="", labels=
         for row in (row for row, number in numbers.items() if number == max(numbers.values())):
             grid[row][head] = f"**{grid[row][head]}**"
     if not whole:
-        return grid[row][head]
+        return next(iter(grid.values()))[heads[0]]
     shown = {value: SHOWN.get(column, str)(value) for column in down + across for value in order[column]}
     shown |= dict(word.rpartition(":")[::2] for word in labels.split(","))
-    words = None if "," in values or not across else -1  # of a head that are shown: a single metric is not
-    lines = [[""] * len(down) + [", ".join(shown.get(word, word) for word in head[:words]) for head in heads],
+    words = slice(None if "," in values or not across else -1)  # a single metric is not named
+    lines = [[""] * len(down) + [", ".join(shown.get(word, word) for word in head[words]) for head in heads],
              ["---"] * (len(down) + len(heads)),
              *([*map(shown.get, row), *(line.get(head, "") for head in heads)] for row, line in grid.items())]
     return "\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines) + "\n"
@@ -89,8 +89,7 @@ def rewrite(root, check=False):
                 if not marker[3]:
                     raise ValueError("has no <!-- end -->")
                 names, *asked = shlex.split(marker[1])
-                asked = dict(word.split("=", 1) for word in asked)
-                made = view(root / "results", marker[2].startswith("\n"), names, **asked)
+                made = view(root / "results", marker[2][:1] == "\n", names, **dict(word.split("=", 1) for word in asked))
                 now = now.replace(marker[0], f"<!-- results: {marker[1]} -->{made}{marker[3]}")
             except (ValueError, LookupError, TypeError, OSError) as e:
                 failed.append(f"{path.relative_to(root)}: {marker[1]}: {type(e).__name__}: {e}")

@@ -2,6 +2,7 @@
 import argparse
 import hashlib
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -11,14 +12,12 @@ from pathlib import Path
 import yaml
 
 from src import __version__
-from src.common.errors import InputError
 from src.common.files import write_text
 from src.common.machine import _needed, hardware
 
 from . import pages
 
 ROOT = Path(__file__).resolve().parents[1]
-PLACES = {"data": "data", "checkpoint": "checkpoint", "output": ""}  # of a table's runs, in its folder
 
 
 class Table:
@@ -46,7 +45,8 @@ class Table:
         study, spent = self.head["study"], self.folder / f"minutes_{self.head['code']}.txt"  # other code measures all anew
         start = time.monotonic() - (60 * float(spent.read_text()) if spent.is_file() and not overwrite else 0)
         words = [word.replace("FOLDER", str(data), word.startswith("FOLDER/")) for word in self.words]
-        words += [f"--{name}_path={self.folder / place}" for name, place in PLACES.items()] + ["--overwrite"] * overwrite
+        words += [f"--output_path={self.folder}", *["--overwrite"] * overwrite,
+                  *(f"--{name}_path={self.folder / name}" for name in ("data", "checkpoint"))]
         try:
             ended = subprocess.run(words, cwd=self.root).returncode
         finally:  # when it is stopped, too
@@ -70,44 +70,37 @@ def code_of(module):
     return hashlib.sha256(b"\0".join(path.name.encode() + b"\0" + path.read_bytes() for path in beside)).hexdigest()[:16]
 
 
-def chosen(options, root):
-    """The tables that the options name; InputError: there is no such table, or one lacks its data."""
-    names, entries = tuple(options.names) or ("",), yaml.safe_load((root / "results/tables.yaml").read_text())
-    tables = [Table(root, options.quick, name, **entry) for name, entry in entries.items()
-              if name.startswith(names) and (not options.quick or entry.get("quick"))]
-    if unknown := [name for name in names if not any(table.name.startswith(name) for table in tables)]:
-        raise InputError(f"{unknown[0]}: no such table{' for --quick' * options.quick}; name some of results/tables.yaml")
-    for file in (word for table in tables for word in table.words if word.startswith("FOLDER/") and not options.check):
-        if not (options.data and (path := Path(options.data, file[len("FOLDER/"):])).is_file()):
-            raise InputError(f"--data: {path if options.data else file}: no such file; name the folder that has it")
-    return tables
-
-
 def main(arguments=None, root=ROOT):
-    """The program; see scripts/run_results.sh. Returns the exit status."""
+    """Measures, or checks, the tables that are named; see scripts/run_results.sh. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="run_results.sh", description=__doc__)
-    parser.add_argument("names", nargs="*", help="tables, or beginnings of their names; without: all")
-    parser.add_argument("--data", metavar="FOLDER", help="has the data files that results/tables.yaml names")
+    parser.add_argument("names", nargs="*", default=[""], help="tables, or beginnings of their names; without: all")
+    parser.add_argument("--data", metavar="FOLDER", default="", help="has the data files that results/tables.yaml names")
     for flag, text in {"overwrite": "measure all anew", "quick": "small tables, one seed, to output/results-quick",
                        "check": "name the tables that are not up to date; exit 1 if any"}.items():
         parser.add_argument(f"--{flag}", action="store_true", help=text)
     options, failed, wrote = parser.parse_intermixed_args(arguments), [], False
-    try:
-        for table in chosen(options, root):
-            reason = table.changed()
-            print(f"{table.name}: {reason or 'up to date'}", flush=True)
-            if not options.check and (reason or options.overwrite):
-                print(shlex.join(table.words), flush=True)
-                reason = table.measure(Path(options.data or "").resolve(), options.overwrite)
-                wrote |= not reason
-            failed += [f"{table.name} ({reason})"] * bool(reason)
-    except (InputError, KeyboardInterrupt) as e:
-        print(f"error: {str(e) or 'stopped; the same command goes on'}", file=sys.stderr)
-        return 2
-    if failed:
-        print(f"error: not measured: {', '.join(failed)}", file=sys.stderr)
-    return int(bool(failed)) | (pages.rewrite(root) if wrote and not options.quick else 0)
+    tables = [Table(root, options.quick, name, **entry)
+              for name, entry in yaml.safe_load((root / "results/tables.yaml").read_text()).items()
+              if name.startswith(tuple(options.names)) and (not options.quick or entry.get("quick"))]
+    wrong = [f"{name}: no such table{' for --quick' * options.quick}; name some of results/tables.yaml"
+             for name in options.names if not any(table.name.startswith(name) for table in tables)]
+    for file in (word[7:] for table in tables for word in table.words if word.startswith("FOLDER/") and not options.check):
+        if not options.data or not Path(options.data, file).is_file():
+            wrong.append(f"--data {options.data!r}: has no {file}; name the folder that has it")
+    for table in tables if not wrong else ():
+        reason = table.changed()
+        print(f"{table.name}: {reason or 'up to date'}", flush=True)
+        if not options.check and (reason or options.overwrite):
+            print(shlex.join(table.words), flush=True)
+            reason = table.measure(Path(options.data).resolve(), options.overwrite)
+            wrote |= not reason
+        failed += [f"{table.name} ({reason})"] * bool(reason)
+    if wrong or failed:
+        print(f"error: {wrong[0] if wrong else 'not measured: ' + ', '.join(failed)}", file=sys.stderr)
+    return 2 if wrong else int(bool(failed)) | (pages.rewrite(root) if wrote and not options.quick else 0)
 
 
 if __name__ == "__main__":
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(stop, lambda *_: sys.exit("stopped; the same command goes on from there"))
     sys.exit(main())
