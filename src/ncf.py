@@ -125,6 +125,13 @@ class NCFPairs:
             logit[part], gradient[part] = found[0][:number], found[1][:number]
         return logit, gradient
 
+    def of_all_items(self, user: int) -> np.ndarray:
+        """(num_items,) logits of one user, several times as fast as by the graph."""
+        x = self.item_hidden + self.user_hidden[user]
+        for weight, bias in self.layers:
+            x = np.maximum(x, 0, out=x) @ weight.T + bias
+        return x[:, 0] + self.item_gmf @ self.user_gmf[user]
+
     def _block(self, user, item):
         x, inside = self.user_hidden.take(user, 0), []
         x += self.item_hidden.take(item, 0)

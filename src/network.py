@@ -257,6 +257,12 @@ def score_all(net: Network, users: np.ndarray, num_items: int, batch_size: int) 
     """
     users = np.asarray(users, np.int32)
     size = min(len(users), max(1, batch_size // num_items))
+    pairs = net.pairs(size)
+    if hasattr(pairs, "of_all_items"):
+        pairs.at(net.values())
+        for repeated, part in _parts(len(users), size, "scoring all items"):
+            yield users[part][repeated:], np.stack([pairs.of_all_items(user) for user in users[part][repeated:]])
+        return
     items = Tensor(np.tile(np.arange(num_items, dtype=np.int32), (size, 1)))
     for repeated, part in _parts(len(users), size, "scoring all items"):
         yield users[part][repeated:], net(Tensor(users[part]), items).asnumpy()[repeated:]
