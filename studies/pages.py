@@ -48,6 +48,7 @@ def view(folder, whole, names, *, values, rows="", columns="", where="", labels=
     """What a marker asks for of the tables in `folder`: `whole`, as a Markdown table, or else one figure."""
     tables = [read(folder / f"{name}.csv") for name in names.split(",")]
     table, order = pd.concat([found.assign(data=head["data"]) for head, found in tables], ignore_index=True), {}
+    table["seed"] = table.get("seed", 0)  # a table over all seeds has none
     parts = [[word.partition(":")[::2] for word in part.split(",") if word] for part in (where, rows, columns)]
     for column, wanted in sum(parts, []):
         texts = table[column].map(lambda value: f"{value:g}" if isinstance(value, float) else str(value))

@@ -1,152 +1,139 @@
-"""Is withdrawing as good as training anew, and does the button work? Started by scripts/run_withdrawal.sh.
+"""Is forgetting by withdrawing as good as training anew, or in shards? Started by scripts/run_withdrawal.sh.
 
-Requests of several kinds are carried out on the models of several seeds, and beside each a model is trained without what was
-withdrawn. The same for users who hide a genre, or a film: how many of the alike items leave their lists, against users who
-hide nothing. Trained models are kept, so that a stopped study goes on. See docs/results.md.
+Users leave: the most active, the least active, some at random; and single interactions are taken back in a row. Each is
+carried out on models of several seeds: by withdrawing, by a training without, and by SISA, which deals users to shards with
+a model each, and trains those anew that a request touches. Lists are ranked among all items that users have not touched.
+What was trained and withdrawn is kept, so that a stopped study goes on. See docs/results.md.
 """
 import time
 
 import numpy as np
 import pandas as pd
 
-from src import metrics
-from src.candidates import counting, evaluation_candidates
+from src.common.columns import finder
 from src.common.errors import InputError
-from src.common.figures import BLUE, GREY, ORANGE, picture
 from src.common.stage import main
+from src.common.tables import read_table
 from src.common.variant import asked, dataset_files
-from src.constants import GENRES
-from src.dataset import load_dataset
+from src.constants import ITEM, USER
+from src.dataset import load_dataset, without_test_items
 from src.evaluation.recommend import top_items
 from src.evaluation.withdraw import membership_auc
 from src.influence.withdrawal import Withdrawal
-from src.network import build, score
+from src.network import build
 from src.options import TRAINED
-from src.sources.catalogue import load_catalogue
 from src.stat_utils import generator
 from src.training.train import train_in_memory
 
 from .grid import Study, averages, grid, seeds_of
 from .masks import name_of
 
-IN_A_ROW, OF_GENRE, HIDING, NEAREST = 100, 100, 500, 20  # most requests; users; users of the button study; alike items
-EVERYTHING, SINGLE, USER, ONE_PERCENT, FIVE_PERCENT, GENRE = (
-    "nothing", "1 interaction, up to 100 in a row", "one user", "1% of users", "5% of users", "a genre of up to 100 users")
-HIDE_GENRE, HIDE_ITEM = "a genre", "one item"
+OWN = {"withdrawal_test": ("str", "", "CSV of test rows (user, item), with which nothing is held out; without it the "
+                                      "held-out test items are the test rows")}
+SHARDS, PERCENT, IN_A_ROW = 10, (5, 10, 20), (100, 300, 1000)
+EVERYTHING, METHODS = "nothing", ("before", "retrain", "withdraw", "sisa")
+BEFORE, RETRAIN, WITHDRAW, SISA = METHODS
 
 
 def withdrawal(config):
-    """The study on the data of the model that --masked names; writes withdrawal.csv, .md and .png.
+    """The study on the data of the model that --masked names; writes withdrawal.csv and .md; InputError for unfit files."""
+    config = config.replace(holdout=0) if config.withdrawal_test else config
+    study, dataset, whole = begun("withdrawal", __name__, config)
+    wanted, rng, seeds = test_rows(config, whole), generator(config.seed, "withdrawal study"), seeds_of(config)
+    requests, shard = requests_of(dataset, rng), rng.permutation(dataset.num_users) % SHARDS
+    gone = {name: np.isin(np.arange(dataset.num_interactions), parts) for name, parts in requests.items()}
+    others = {(name, k): mask | (shard != k)[dataset.user] for name, mask in gone.items() for k in range(SHARDS)}
+    models, judge = trained(study, dataset, {**gone, **others}, seeds), Judge(whole, study.config, wanted, shard)
 
-    Raises:
-        InputError: the dataset is missing or unfit.
-    """
+    def withdraw(one, name):
+        values = models[EVERYTHING, one.seed][0]
+        return carried_out(values, requests[name], dataset, one, 1 + one.anchor_epochs)
+    left = models_of(study, dataset, gone, seeds, withdraw)
+    table = pd.DataFrame([row for name, parts in requests.items() for row in judge(
+        name, dataset, gone[name], {seed: methods_of(name, models, left, seed, len(parts)) for seed in seeds})])
+    study.publish(table.round(6), averages(table, ["request", "method"], {name: name for name in table.columns[6:]}))
+
+
+def begun(name, module, config):
+    """A Study, the data of the model that --masked names, and all data; InputError where nothing can be withdrawn."""
     variant = asked(config)
     dataset, whole = load_dataset(variant.settings(), variant.masked), load_dataset(config)
-    config = variant.settings()
-    study, seeds = Study("withdrawal", __name__, config), seeds_of(config)
     if build(dataset, config).propagation(dataset) is not None:
         raise InputError(f"--model {config.model}: nothing can be withdrawn from it; see train.py --withdraw")
-    genres = load_catalogue(whole, config)[GENRES].str.split("|")
-    requests = requests_of(dataset, genres, generator(config.seed, "withdrawal study"))
-    originals = models_of(study, dataset, {EVERYTHING: np.zeros(dataset.num_interactions, bool)}, seeds)
-    lists, rng = Lists(whole, config), generator(config.seed, "hiding users")
-    users = rng.permutation(np.unique(dataset.user))
-    buttons = {kind: hiding(kind, users, dataset, genres, lists, originals[EVERYTHING, seeds[0]][0], rng)
-               for kind in (HIDE_GENRE, HIDE_ITEM)}
-    hidden = {kind: gone for kind, (gone, _) in buttons.items() if gone.any()}
-    models = {**originals, **models_of(study, dataset, {**requests, **hidden}, seeds)}
-    table = pd.DataFrame([row for name, gone in requests.items()
-                          for row in compared(name, gone, models, seeds, dataset, lists, config)])
-    left = pd.DataFrame([row for kind, gone in hidden.items() for seed in seeds for row in left_of(
-        kind, gone, buttons[kind][1], models, dataset, lists, config.replace(seed=seed))])
-    study.publish(pd.concat([table, left]), markdown(table, left), plot, table,
-                  f"{dataset.name}: what is left of what was withdrawn")
+    return Study(name, module, variant.settings()), dataset, whole
 
 
-def requests_of(dataset, genres, rng):
-    """By kind of request that is possible the (n,) interactions that are withdrawn; the kinds have different users."""
-    first, length = dataset.history.first, dataset.history.length
-    users = rng.permutation(np.flatnonzero(length > 1))
-    if not len(users):
-        raise InputError(f"dataset {dataset.name}: nobody has two training interactions, so that one could be withdrawn; "
-                         "give the study more data")
-    start = min(IN_A_ROW, -(-len(users) // 2))  # half of few users are left for the other requests
-    found = {SINGLE: np.zeros(dataset.num_interactions, bool)}
-    found[SINGLE][first[users[:start]] + rng.integers(0, length[users[:start]])] = True
-    for name, number in ((USER, 1), (ONE_PERCENT, dataset.num_users // 100), (FIVE_PERCENT, dataset.num_users // 20)):
-        found[name] = np.isin(dataset.user, users[start:start + number])
-        start += number
-    named = genres[dataset.item].explode()
-    named = named[named != ""]
-    if len(named):
-        most = named.mode()[0]  # the genre that most interactions have
-        of_genre = genres.map(lambda names: most in names).to_numpy()
-        found[GENRE] = np.isin(dataset.user, users[start:start + OF_GENRE]) & of_genre[dataset.item]
-    return {name: gone for name, gone in found.items() if gone.any()}
+def test_rows(config, dataset):
+    """By user the items that their list is to hold; -1 for those that the dataset lacks, which no list holds."""
+    user, item, path = dataset.scored, dataset.test[dataset.scored], config.withdrawal_test
+    if path:
+        table = read_table(path, [USER, ITEM], [USER, ITEM], extra="quiet").drop_duplicates()
+        user, item = finder(dataset.user_ids)(table[USER]), finder(dataset.item_ids)(table[ITEM])
+        if not ((user >= 0) & (item >= 0)).any():
+            raise InputError(f"--withdrawal_test {path}: has no row of {dataset.name}; name rows by the ids of the data")
+    return {one: item[user == one] for one in np.unique(user[user >= 0]).tolist()}
 
 
-def models_of(study, dataset, jobs, seeds):
-    """By name of `jobs`, which are (n,) bool, and seed the parameters trained without these, and the seconds it took."""
-    config = study.config
+def requests_of(dataset, rng):
+    """By name of each request that is possible its parts, one after the other: (r, 1) or (1, r) positions of interactions.
 
-    def measure(seed, name, gone):
-        start = time.perf_counter()
-        values = train_in_memory(config.replace(seed=seed), dataset.part(~jobs[name]), study.device)[0]
-        return {"seconds": time.perf_counter() - start, **values}
-    cells = [{"seed": seed, "name": name, "gone": name_of(gone)}
-             for seed in seeds for name, gone in jobs.items()]
-    depends = study.depends(("split", "model", *TRAINED), dataset_files(config, config.masked), rows=dataset.rows_sha256())
-    rows = grid(study, cells, measure, depends).drop(columns="gone").to_dict("records")
-    return {(row.pop("name"), row.pop("seed")): (row, row.pop("seconds")) for row in rows}
-
-
-def compared(name, gone, models, seeds, dataset, lists, config):
-    """A row for each seed: a request on its model against the training without."""
-    whole, pairs = lists.whole, (dataset.user[gone], dataset.item[gone])
-    candidates = evaluation_candidates(whole, "test", config)
-
-    def hit_ratio(values):
-        lists.net.set_values(values)
-        scores = score(lists.net, candidates, config.eval_batch_size, whole.scored)
-        return metrics.hit_ratio_of_ranks(metrics.ranks(scores, counting(candidates)), config.top_k)
-    for k, seed in enumerate(seeds):
-        original, (retrained, seconds) = models[EVERYTHING, seed][0], models[name, seed]
-        other = models[name, seeds[(k + 1) % len(seeds)]][0]  # of a single seed the same: nothing is known of two
-        parts = [np.arange(len(gone)) == place for place in np.flatnonzero(gone)] if name == SINGLE else [gone]
-        found, times = carried_out(original, parts, dataset, config.replace(seed=seed), 1 + config.anchor_epochs)
-        sets = {"original": original, "withdrawn": found, "retrained": retrained}
-        hr = {f"hr_{key}": hit_ratio(values) for key, values in sets.items()}
-        of_users = {key: lists(values, np.unique(pairs[0])) for key, values in {**sets, "seeds": other}.items()}
-        common = {key: overlap(of_users[key], of_users["retrained"]) for key in ("original", "withdrawn", "seeds")}
-        if len(seeds) == 1 or not common["seeds"]:
-            common["seeds"] = np.nan
-        yield {"request": name, "seed": seed, "interactions": int(gone.sum()), "ms": 1e3 * float(np.median(times)),
-               "retrain_seconds": seconds, "faster": seconds / float(np.median(times)),
-               "hr_gap": hr["hr_withdrawn"] - hr["hr_retrained"], "overlap_relative": common["withdrawn"] / common["seeds"],
-               **hr, **{f"overlap_{key}": value for key, value in common.items()},
-               **{f"auc_{key}": membership_auc(values, whole, *pairs, config) for key, values in sets.items()}}
-
-
-def overlap(one, other):
-    """Mean share of items that two lists of each user have in common."""
-    return float(np.mean([len(np.intersect1d(a, b)) / max(len(a), 1) for a, b in zip(one, other)]))
-
-
-def carried_out(original, parts, dataset, config, sets):
-    """The parameters after requests in a row, each (n,) bool, and the seconds that each took for so many sets of parameters.
-
-    A checkpoint holds several.
+    Users of the same activity come in random order. The last interaction of users stays where single ones are taken back.
     """
-    values, times, left = original, [], np.ones(dataset.num_interactions, bool)
-    for part in parts:
-        carried = Withdrawal(build(dataset, config), dataset.part(left), config)
+    single, users = (rng.permutation(np.flatnonzero(some)) for some in (dataset.history.from_end, dataset.history.length))
+    rising = users[np.argsort(dataset.history.length[users], kind="stable")]
+    orders = {"most active": rising[::-1], "least active": rising, "at random": users}
+    found = {f"{percent}% {kind}": np.flatnonzero(np.isin(dataset.user, order[:len(users) * percent // 100]))[None]
+             for kind, order in orders.items() for percent in PERCENT}
+    found.update({f"{number} in a row": single[:number, None] for number in IN_A_ROW if number <= len(single)})
+    found = {EVERYTHING: np.zeros((0, 1), int), **{name: parts for name, parts in found.items() if parts.size}}
+    if len(found) == 1:
+        raise InputError(f"dataset {dataset.name}: has too few users and interactions to take any back; give the study more")
+    return found
+
+
+def trained(study, dataset, jobs, seeds):
+    """See models_of: trained without what is gone; where that is everything, they stay as they are drawn."""
+    def train(config, name):
+        part = dataset.part(~jobs[name])
+        return train_in_memory(config, part, study.device)[0] if part.num_interactions else build(part, config).values()
+    return models_of(study, dataset, jobs, seeds, train)
+
+
+def models_of(study, dataset, jobs, seeds, make):
+    """By name of `jobs`, (n,) bool of what is gone, and seed the parameters that `make` returns of the settings and a name,
+    and the seconds that it took. Equal jobs are done once, and come to the same object.
+    """
+    config, digests = study.config, {name: name_of(gone) for name, gone in jobs.items()}
+    names = {digest: name for name, digest in digests.items()}
+
+    def measure(seed, gone):
         start = time.perf_counter()
-        found = carried({str(k): values for k in range(sets)}, part[left])
-        times.append(time.perf_counter() - start)
-        left &= ~part
-        values = found["0"]
-    return values, times
+        values = make(config.replace(seed=seed), names[gone])
+        return {"seconds": time.perf_counter() - start, **values}
+    depends = study.depends(("split", "model", *TRAINED), dataset_files(config, config.masked), rows=dataset.rows_sha256())
+    rows = grid(study, [{"seed": seed, "gone": gone} for seed in seeds for gone in names], measure, depends, make.__name__)
+    found = {(row.pop("gone"), row.pop("seed")): (row, row.pop("seconds")) for row in rows.to_dict("records")}
+    return {(name, seed): found[digest, seed] for name, digest in digests.items() for seed in seeds}
+
+
+def carried_out(values, parts, dataset, config, sets=1):
+    """The parameters after requests in a row, positions each, taken out of so many sets of them, as a checkpoint holds."""
+    left = np.ones(dataset.num_interactions, bool)
+    for part in parts:
+        carried, now = Withdrawal(build(dataset, config), dataset.part(left), config), left.copy()
+        now[part] = False
+        values, left = carried({str(k): values for k in range(sets)}, ~now[left])["0"], now
+    return values
+
+
+def methods_of(name, models, left, seed, parts):
+    """By method its models after a request, one or one a shard, the seconds of a part, and the shards that are trained."""
+    before, after = ([models[(request, k), seed] for k in range(SHARDS)] for request in (EVERYTHING, name))
+    seconds = [new[1] for new, old in zip(after, before) if name == EVERYTHING or new is not old]
+    shards, anew, withdrawn = len(seconds) if parts <= 1 else 1, models[name, seed], left[name, seed]
+    found = {BEFORE: ([models[EVERYTHING, seed]], np.nan, 0), WITHDRAW: ([withdrawn], withdrawn[1] / max(1, parts), 0),
+             RETRAIN: ([anew], anew[1], 0), SISA: (after, shards * np.mean(seconds), shards)}
+    return {method: found[method] for method in (METHODS if name != EVERYTHING else (RETRAIN, SISA))}
 
 
 class Lists:
@@ -162,91 +149,57 @@ class Lists:
         return [items for items, _ in found]
 
 
-def hiding(kind, users, dataset, genres, lists, values, rng):
-    """Of users in this order those who hide a genre, or one item, whose like is in their list, and as many who hide nothing.
+class Judge:
+    """What models come to, by what users' lists are to hold; (num_users,) `shard` says which of several serves whom."""
 
-    Alike are the items of the genre, or the nearest by the item embeddings of a model.
+    def __init__(self, whole, config, wanted, shard):
+        self.whole, self.config, self.wanted, self.shard = whole, config, wanted, shard
+        self.lists = Lists(without_test_items(whole), config)
 
-    Returns:
-        gone: (n,) bool, the interactions that are hidden.
-        alike: by group, "hide" and "control", by user (num_items,) bool.
-    """
-    embedding = lists.net.item_embeddings(values)
-    near = np.argsort(-(embedding @ embedding.T), axis=1)[:, :NEAREST + 1]
-    of_genre = {name: genres.map(lambda names, name=name: name in names).to_numpy() for name in genres.explode().unique()}
-    chosen = {}
-    for user, shown in zip(users.tolist(), lists(values, users)):
-        rows = dataset.history.of(user)
-        mine = dataset.item[rows]
-        for item in rng.permutation(mine)[:5]:
-            genre = kind == HIDE_GENRE and rng.choice(genres[item])  # "" where none is known
-            if kind == HIDE_ITEM:
-                alike, gone = np.isin(np.arange(dataset.num_items), np.setdiff1d(near[item], item)), mine == item
-            elif genre:
-                alike, gone = of_genre[genre], of_genre[genre][mine]
-            else:
-                continue
-            if not gone.all() and alike[shown].any():
-                chosen[user] = alike, rows.start + np.flatnonzero(gone)
-                break
-        if len(chosen) == 2 * HIDING:
-            break
-    both, gone = list(chosen), np.zeros(dataset.num_interactions, bool)
-    groups = {"hide": both[:len(both) // 2], "control": both[len(both) // 2:]}
-    for user in groups["hide"]:
-        gone[chosen[user][1]] = True
-    return gone, {group: {user: chosen[user][0] for user in users} for group, users in groups.items()}
+    def __call__(self, name, dataset, gone, methods):
+        """A row for each seed and method of a request: quality over the users who have test rows and something left.
 
+        auc: of what is gone. overlap: of lists with the retrained model's, over what those of two seeds have in common.
+        """
+        users, k = np.intersect1d(dataset.user[~gone], list(self.wanted)), self.config.top_k
+        pairs, wanted = (dataset.user[gone], dataset.item[gone]), [self.wanted[user] for user in users.tolist()]
+        retrained, seeds = {seed: self.listed(of[RETRAIN][0], users) for seed, of in methods.items()}, list(methods)
+        for seed, other in zip(seeds, seeds[1:] + seeds[:1]):
+            two = overlap(retrained[seed], retrained[other]) if other != seed else np.nan
+            for method, (models, seconds, shards) in methods[seed].items():
+                lists = self.listed(models, users)
+                ndcg, hr = quality(lists, wanted)
+                near = overlap(lists, retrained[other if method == RETRAIN else seed])
+                auc = [(membership_auc(values, self.whole, *(ids[mine] for ids in pairs), self.config),
+                        len(np.unique(pairs[0][mine]))) for values, mine in self.serving(models, pairs[0])]
+                yield {"request": name, "method": method, "seed": seed, "users": len(np.unique(pairs[0])),
+                       "interactions": gone.sum(), "shards": shards, "seconds": seconds, f"ndcg@{k}": ndcg, f"hr@{k}": hr,
+                       "auc": np.dot(*zip(*auc)) / sum(of for _, of in auc) if auc else np.nan,
+                       "overlap": near / (two or np.nan)}
 
-def left_of(kind, gone, asked_for, models, dataset, lists, config):
-    """A row for each group and way to hide: the share of the alike items that left, and how many there are in a list."""
-    original = models[EVERYTHING, config.seed][0]
-    after = {"retrained": models[kind, config.seed][0],
-             "withdrawn": carried_out(original, [gone], dataset, config, 1)[0]}
-    for group, alike_of in asked_for.items():
-        users = np.array(sorted(alike_of))
-        alike, before = [alike_of[user] for user in users.tolist()], lists(original, users)
-        for road, values in after.items():
-            yield {"hidden": kind, "road": road, "group": group, "seed": config.seed, "users": len(users),
-                   **left(before, lists(values, users), alike)}
+    def serving(self, models, users):
+        """Of each model that serves some of (u,) users its parameters, and (u,) bool, whom."""
+        served = self.shard[users] % len(models)
+        return [(models[k][0], served == k) for k in np.unique(served)]
+
+    def listed(self, models, users):
+        found = {user: items for values, mine in self.serving(models, users)
+                 for user, items in zip(users[mine].tolist(), self.lists(values, users[mine]))}
+        return [found[user] for user in users.tolist()]
 
 
-def left(before, after, alike):
-    """Of the alike items in the lists before, the share that is not there after, and the mean number in a list."""
-    gone = [np.setdiff1d(was[some[was]], now).size for was, now, some in zip(before, after, alike)]
-    number = [int(some[was].sum()) for was, some in zip(before, alike)]
-    now = [int(some[items].sum()) for items, some in zip(after, alike)]
-    return {"left": sum(gone) / max(1, sum(number)), "before": float(np.mean(number)), "after": float(np.mean(now))}
+def quality(lists, wanted):
+    """CURE4Rec's NDCG, whose ideal list holds all wanted items of a user, and HR, the share of these in the list: means."""
+    hits = [np.isin(items, own) for items, own in zip(lists, wanted)]
+    gain = 1 / np.log2(np.arange(2, 2 + max(map(len, [*lists, *wanted]))))
+    ndcg = [gain[:len(hit)][hit].sum() / gain[:len(own)].sum() for hit, own in zip(hits, wanted)]
+    return np.mean(ndcg), np.mean([hit.sum() / len(own) for hit, own in zip(hits, wanted)])
 
 
-def markdown(table, hidden):
-    """How near requests are to trainings without, and what leaves lists when something is hidden, as Markdown."""
-    distances = table.assign(left=abs(table.auc_withdrawn - table.auc_retrained),
-                             whole=abs(table.auc_original - table.auc_retrained)).groupby("request", sort=False)
-    lines = [averages(table, ["request"], {
-        "interactions": "interactions", "ms": "ms a request", "retrain_seconds": "retraining, s", "hr_gap": "HR gap",
-        "overlap_relative": "overlap, relative to two seeds'", "auc_original": "AUC before", "auc_withdrawn": "withdrawn",
-        "auc_retrained": "retrained"}, 3), "", "Of the distance of the AUCs to a retraining is left: " + ", ".join(
-            f"{name} {100 * one.left.mean() / one.whole.mean():.0f}%" for name, one in distances) + "."]
-    if not hidden.empty:
-        lines += ["", averages(hidden, ["hidden", "road", "group"], {
-            "left": "share of alike items that leave", "before": "alike in a list, before", "after": "after"}, 3)]
-    return "\n".join(lines)
-
-
-def plot(path, table, title):
-    """PNG of the membership AUC of withdrawn pairs before, after, and after a training without, by kind of request."""
-    with picture(path, title, 1) as (panel,):
-        names = list(dict.fromkeys(table.request))
-        for k, (name, label, colour) in enumerate((("original", "before", GREY), ("withdrawn", "withdrawn", BLUE),
-                                                   ("retrained", "trained anew", ORANGE))):
-            values = [table[table.request == request][f"auc_{name}"] for request in names]
-            panel.bar(np.arange(len(names)) + 0.27 * (k - 1), [v.mean() for v in values], 0.25, label=label, color=colour,
-                      yerr=[v.std() if len(v) > 1 else 0 for v in values])
-        panel.set(ylim=(0.5, 1.05), ylabel="membership AUC of what was withdrawn")
-        panel.set_xticks(np.arange(len(names)), [name.replace(", ", ",\n").replace(" of ", "\nof ") for name in names])
-        panel.legend(frameon=False, loc="upper center", ncols=3)
+def overlap(one, other):
+    """Mean share of items that two lists of each user have in common."""
+    return float(np.mean([len(np.intersect1d(a, b)) / max(len(a), 1) for a, b in zip(one, other)]))
 
 
 if __name__ == "__main__":
-    main(withdrawal, "run_withdrawal", __doc__)
+    main(withdrawal, "run_withdrawal", __doc__, own=OWN)

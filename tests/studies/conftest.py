@@ -2,13 +2,13 @@
 import pytest
 
 from src.movielens import prepare
-from studies import audit, carryover, fidelity, paper, people, product, referee, tradeoff
+from studies import audit, carryover, fidelity, paper, people, product, referee, tradeoff, withdrawal
 
 
 @pytest.fixture
 def settings(settings):
     own = {}
-    for study in (audit, carryover, fidelity, paper, people, product, referee, tradeoff):
+    for study in (audit, carryover, fidelity, paper, people, product, referee, tradeoff, withdrawal):
         own |= study.OWN
     return lambda *arguments: settings(*arguments, own=own)
 
