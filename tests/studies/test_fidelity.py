@@ -1,12 +1,11 @@
 """The fidelity study: scores with known answers, and the whole study on retrainings that are made up."""
-import json
-
 import numpy as np
+import pandas as pd
 import pytest
 
 from src.dataset import load_dataset
 from studies import fidelity as study
-from studies.fidelity import OWN_SHARE, ceilings, fidelity, spearman, subset
+from studies.fidelity import OWN_SHARE, ceiling, fidelity, spearman, subset
 from studies.grid import Retraining
 
 SMALL = ["--num_factors", 2, "--layers", "4,2", "--num_eval_neg", 5, "--top_k", 3, "--train_epochs", 2, "--num_neg", 2,
@@ -33,7 +32,7 @@ def test_subset_keeps_the_first_of_each_user(ratings, settings):
                 assert order[mine & kept].max() < order[mine & ~kept].min()
 
 
-def test_ceilings_are_what_the_best_prediction_reaches():
+def test_the_ceiling_is_what_the_best_prediction_reaches():
     """Losses = the user's own part + that of the others + noise: the own part itself is the best prediction."""
     rng = np.random.default_rng(2)
     masks, users = 400, 300
@@ -41,11 +40,8 @@ def test_ceilings_are_what_the_best_prediction_reaches():
     noise = rng.normal(0, 0.7, (2, masks, users))
     losses = (own + others)[:, None] + noise.transpose(1, 0, 2)
     mixed = (own + again + rng.normal(0, 0.7, own.shape))[:, ::OWN_SHARE]
-    found = ceilings(losses, mixed)
-    assert found["seed_agreement"] > found["own_agreement"] > 0
-    assert found["ceiling_own"] == pytest.approx(np.mean(spearman(own, losses.mean(1))), abs=0.03)
-    assert found["ceiling_seed"] == pytest.approx(np.mean(spearman(own + others, losses.mean(1))), abs=0.03)
-    assert ceilings(losses[:, :1], mixed)["ceiling_own"] is None
+    assert ceiling(losses, mixed) == pytest.approx(np.mean(spearman(own, losses.mean(1))), abs=0.03)
+    assert np.isnan(ceiling(losses[:, :1], mixed))
 
 
 def test_ties_of_resampled_subsets_do_not_lower_the_interval(monkeypatch):
@@ -73,15 +69,16 @@ def test_the_study_scores_each_solver_by_retrainings(cpu, ratings, settings, tmp
     monkeypatch.setattr(Retraining, "__call__", made_up)
     fidelity(config)
     assert trained == list(range(20_001, 20_001 + 6 * 3 + 4))  # every model once, each with a seed of its own
-    report = json.loads((tmp_path / "output" / "fidelity.json").read_text())
-    row = report["solvers"]["block"]
-    assert row["lds_loss"] > 0.95 and row["users"] == 12
-    assert row["lds_loss_interval"][0] <= row["lds_loss"] <= row["lds_loss_interval"][1]
-    assert row["contrast"]["top"]["loss"] < row["contrast"]["bottom"]["loss"]
-    assert report["ceilings"]["loss"]["seed_agreement"] > 0.95
+    row, = pd.read_csv(tmp_path / "output" / "fidelity.csv").to_dict("records")
+    assert (row["solver"], row["seed"]) == ("block", 1) and row["lds"] > 0.95
+    assert row["lds_low"] <= row["lds"] <= row["lds_high"] and 0 < row["lds_ceiling"] < 1.1
+    assert {"rank_lds", "seconds", "most_hr@3", "least_hr@3"} < set(row)
     assert "| block | 0.9" in (tmp_path / "output" / "fidelity.md").read_text()
     fidelity(settings(*SMALL, "--fidelity_masks", 3))
     assert trained[22:] == list(range(20_010, 20_014))  # the halves alone, which have other numbers
+    fidelity(settings(*SMALL, "--seeds", "1,2"))
+    assert pd.read_csv(tmp_path / "output" / "fidelity.csv").seed.tolist() == [1, 2]
+    assert trained[-22:] == list(range(30_001, 30_023))
 
 
 def test_the_softmax_loss_by_hand_and_without_overflow():
