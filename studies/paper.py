@@ -6,7 +6,6 @@ See docs/results.md.
 """
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from src import metrics
@@ -14,20 +13,18 @@ from src.common.errors import InputError
 from src.common.plugins import file_label, label
 from src.common.seeds import seed_settings
 from src.common.stage import main
-from src.common.terminal import counted
 from src.common.variant import Variant
-from src.constants import MODELS, SIMULATION
+from src.constants import MODELS
 from src.game.strategies import ASK_FIRST, IFRQE, IFRQE_PP, NONE
 from src.options import KINDS
 from src.training.checkpoint import load_checkpoint
 
-from .grid import Study, averages, markdown_table, names_of, needs_validation, seeds_of
+from .grid import Study, averages, names_of, needs_validation, seeds_of
 from .masks import LOSS, RANK, Masks
 
 OWN = {"paper_models": ("str", "mf,ncf,lightgcn", "base models, separated by commas")}
 SEEDS = 10  # draws of the unwillingness: M of the paper
 WHOLE, PRICE, BUDGET = "all", "price", "budget"  # points: everything; at the price; within wv_budget
-SHOWN = {"mf": "MF", "ncf": "NeuMF", "lightgcn": "LightGCN"}  # the paper's names
 
 # The paper's options where ours have a counterpart: appendix, Table 3, column Simulation; layers, num_neg and scale
 # as in the configuration files of the authors' repository. An option that is given goes before all of them.
@@ -39,29 +36,8 @@ METHOD = {"prior": 0.9, "rounds": 1000, "anchors": 2, "anchor_placing": "binomia
           "anchor_warm_epochs": 0, "lissa_depth": 30, "lissa_scale": 25.0, "influence_lags": 0,
           "shrinkage": 0.0}  # of its own strategies
 
-# F1@5 in %, wv and reward of the paper's main results, column Simulation (asset/result.png of github.com/Paitesanshi/IFRQE):
-# means over ten draws of its own simulation of 1,000 users, 1,000 items and 6,148 interactions.
-SIZE = {"sim_users": 1000, "sim_items": 1000, "sim_ratings": 6148, "max_ratings": 0}
-PUBLISHED = {
-    ("mf", NONE): (1.75, 2.12, -2.25), ("mf", IFRQE): (1.50, 1.97, -2.09), ("mf", IFRQE_PP): (1.63, 1.82, -1.92),
-    ("ncf", NONE): (0.87, 2.13, -2.32), ("ncf", "random"): (0.89, 2.02, -2.19), ("ncf", "threshold"): (1.50, 2.01, -2.18),
-    ("ncf", IFRQE): (1.40, 1.91, -2.48), ("ncf", IFRQE_PP): (0.70, 1.80, -2.11),
-    ("lightgcn", NONE): (0.90, 2.13, -2.82), ("lightgcn", IFRQE_PP): (0.75, 1.75, -2.44)}
-
 # of 0-based ranks and k, with one relevant item: a hit has P = 1 / k and R = 1
-MEASURES = {"f1": lambda rank, k: metrics.hit_ratio_of_ranks(rank, k) * 2 / (k + 1),
-            "precision": lambda rank, k: metrics.hit_ratio_of_ranks(rank, k) / k, "ndcg": metrics.ndcg_of_ranks,
-            "mrr": lambda rank, k: float(np.where(rank < k, 1 / (rank + 1), 0).mean()), "hr": metrics.hit_ratio_of_ranks}
-
-NOTE = """Mean ± standard deviation over {seeds}; F1, P, NDCG, MRR and HR in %, each test item among {negatives} negatives \
-(chance: {chance}). Reward: -loss - {price:g} wv.
-At "price {price:g}" `ifrqe` and `ifrqe++` play the game at that price, as the paper does; at "wv {budget:g}%" they keep \
-within that share of the unwillingness, but disclose nothing that harms. At either, `random`, `threshold` and `ask-first` \
-get as much wv as `ifrqe++` of the same seed.
-Solver of `ifrqe` and `ifrqe++`: the paper's recursion (`lissa`) for NeuMF, which it is written for here; `block` for the \
-others. `ask-first` is ours and goes by our defaults."""
-NOTE_PUBLISHED = """Published: the paper's own values at price 1, of another draw of the simulation and by another \
-program; with 99 negatives too, if the configuration files of its authors hold."""
+MEASURES = {"f1": lambda rank, k: metrics.hit_ratio_of_ranks(rank, k) * 2 / (k + 1), "ndcg": metrics.ndcg_of_ranks}
 
 
 def with_options(config, options):
@@ -116,31 +92,6 @@ def table_of(runs, config):
     return table
 
 
-def chance(config):
-    """The measures of a rank that is drawn at random, by name."""
-    return {f"{name}@{config.top_k}": of_ranks(np.arange(1 + config.num_eval_neg), config.top_k)
-            for name, of_ranks in MEASURES.items()}
-
-
-def markdown(table, config):
-    """The runs and what the paper published, as Markdown."""
-    k, price, budget = config.top_k, config.willingness_weight, 100 * config.wv_budget
-    names = [f"{name}@{k}" for name in MEASURES]
-    where = {WHOLE: "", PRICE: f"price {price:g}", BUDGET: f"wv {budget:g}%"}
-    rows = table.assign(**{name: 100 * table[name] for name in names}, at=table.point.map(where),
-                        model=table.model.map(lambda name: SHOWN.get(name, name)))
-    titles = {**{name: name.upper().replace("PRECISION", "P") for name in names}, "wv": "wv", "wv_share": "share",
-              "loss": "loss", "reward": "reward"}
-    by_chance = ", ".join(f"{titles[name]} {100 * value:.2f}" for name, value in chance(config).items())
-    lines = [averages(rows, ["model", "strategy", "at"], titles, 3), "", NOTE.format(
-        seeds=counted(table.seed.nunique(), "seed"), negatives=config.num_eval_neg, price=price, budget=budget,
-        chance=by_chance)]
-    if all(getattr(config, key) == value for key, value in {**SIZE, "dataset": SIMULATION}.items()):
-        lines += ["", NOTE_PUBLISHED, "", markdown_table(["model", "strategy", "F1@5", "wv", "reward"], [
-            [SHOWN[model], strategy, *(f"{value:.2f}" for value in said)] for (model, strategy), said in PUBLISHED.items()])]
-    return "\n".join(lines)
-
-
 def paper(config):
     """The study on the dataset that the settings name; writes paper.csv and paper.md.
 
@@ -161,7 +112,8 @@ def paper(config):
                                   checkpoint_path=str(Path(config.checkpoint_path) / "paper" / config.dataset))
         runs += [runs_of(study, seed_settings(of_model, seed)) for seed in seeds]
     table = table_of(pd.concat(runs, ignore_index=True), config)
-    study.publish(table, markdown(table, config))
+    titles = [*(f"{name}@{config.top_k}" for name in MEASURES), "wv", "wv_share", "loss", "reward"]
+    study.publish(table, averages(table, ["model", "strategy", "point"], dict(zip(titles, titles))))
 
 
 if __name__ == "__main__":

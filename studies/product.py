@@ -19,10 +19,9 @@ from src import metrics
 from src.candidates import counting, evaluation_candidates
 from src.common.copying import copy_rows
 from src.common.files import digest, read_json, write_json
-from src.common.plugins import file_label, label
+from src.common.plugins import file_label
 from src.common.stage import main
 from src.common.stored import write_table
-from src.common.terminal import counted
 from src.common.variant import DIGESTS, Variant, dataset_folder, decision_files, ratings_path, record_of
 from src.consent.unwillingness import data_files, load_stated
 from src.constants import (
@@ -49,7 +48,7 @@ from src.stat_utils import generator
 from src.training.checkpoint import load_checkpoint
 from src.training.train import train
 
-from .grid import Study, averages, grid, markdown_table, names_of, seeds_of
+from .grid import Study, averages, grid, names_of, seeds_of
 
 logger = logging.getLogger("ifrqe")
 
@@ -58,13 +57,10 @@ OWN = {"product_strategies": ("str", "none,ifrqe,ask-first", "strategies, separa
        "product_parts": ("str", "holdout,updates", "what is measured: holdout, nothing held out against two items of each "
                          "user; updates, of the strategies that leave a price")}
 RUNS = {"study": 2, "product": 0}  # by name how many interactions it holds out of each user, beside the hidden one
-TRAININGS = "scratch", "warm"  # of the masked model after an update; seconds: alone, and with what is read and written
+TRAININGS = "scratch", "warm"  # of the masked model after an update
 NEW, IN_A_ROW = 0.01, 10  # the share of interactions, and of users, that arrive; the updates in a row in which they do
 OTHER = 10_000  # added to the seed of the run that another is compared with
 QUALITY = "hr@{}", "ndcg@{}", "full_hr@{}", "full_ndcg@{}"
-HOLDOUT = {f"{name}_{key}": f"{key}, {name}" for key in ("epochs", "wv_share", "disclosed_share") for name in RUNS}
-UPDATES = {"seconds": "update, s", "row_all": "ten updates agree on all", "seeds_all": "two seeds", "once_new": "one on new",
-           "row_new": "ten on new", "seeds_new": "two seeds on new", "row_wv_share": "wv after ten"}
 
 
 def product(config):
@@ -79,18 +75,15 @@ def product(config):
     data = load_dataset(config.replace(holdout=1))  # its history is what runs know, its test items are hidden
     groups = ("model", *TRAINED, *EVALUATED, *influence_groups(config), *MASK)
     depends = study.depends(groups, data_files(config), rows=data.rows_sha256())
-    hidden, names = functools.cache(lambda seed: Hidden(study, data, seed)), [name.format(config.top_k) for name in QUALITY]
+    hidden = functools.cache(lambda seed: Hidden(study, data, seed))
     table = pd.DataFrame({"strategy": strategy, "seed": seed} for seed in seeds for strategy in strategies)
-    text = [f"{config.dataset}, masks at {100 * config.wv_budget:g}%, {counted(len(seeds), 'seed')}: the hidden item"]
     for part in names_of(config, "product_parts", "part", PARTS, files=False):
-        measure, runs, more, columns = PARTS[part]
         cells = [cell for cell in table[["strategy", "seed"]].to_dict("records")
                  if part != "updates" or find(cell["strategy"]).otherwise]  # others leave no price to decide more by
         if cells:
-            found = grid(study, cells, lambda strategy, seed, of=measure: of(hidden(seed), strategy), depends, part)
-            text += [paired(found, runs, [*names, *more]), averages(found, ["strategy"], columns)]
+            found = grid(study, cells, lambda strategy, seed, of=PARTS[part]: of(hidden(seed), strategy), depends, part)
             table = table.merge(found, "left", ["strategy", "seed"])
-    study.publish(table, "\n\n".join(text))
+    study.publish(table, averages(table, ["strategy"], {name: name for name in table.columns[2:]}))
 
 
 class Hidden:
@@ -139,9 +132,7 @@ class Hidden:
 
     def trained(self, config):
         """Trains the masked model: by name of QUALITY how it recommends the hidden items; its best epoch, and seconds."""
-        start = time.perf_counter()
         train(Variant(config, True))
-        stage = time.perf_counter() - start
         said = read_json(Path(config.output_path) / train_file(MASKED_MODEL), "remove it")
         data, k, size = self.data, config.top_k, config.eval_batch_size
         net, _ = load_checkpoint(Variant(config, True).checkpoint, data, Variant(config, True))
@@ -149,7 +140,7 @@ class Hidden:
                  ranks_among_untouched(data, data.test, score_all(net, data.scored, data.num_items, size)))
         values = [of(rank, k) for rank in ranks for of in (metrics.hit_ratio_of_ranks, metrics.ndcg_of_ranks)]
         return {**{name.format(k): value for name, value in zip(QUALITY, values)}, "epochs": said["best_epoch"],
-                "seconds": said["seconds"], "stage_seconds": stage}
+                "seconds": said["seconds"]}
 
     def decided(self, config):
         """(n,) bool, what of the data a run discloses; and which share of the unwillingness of all that it has decided."""
@@ -169,7 +160,10 @@ class Hidden:
         return np.where(strangers, rng.integers(IN_A_ROW, size=users)[user], number)
 
     def updated(self, strategy):
-        """What UPDATES names, and by name of TRAININGS and of QUALITY what the model comes to after one."""
+        """How updates agree with one run over everything, and by TRAININGS and QUALITY what the model comes to after one.
+
+        once, row, seeds: after one update, after IN_A_ROW, and at another seed; the share of all decisions, and of new ones.
+        """
         number, before, found = self.arriving(), None, {}
         new, everything = number >= 0, self.run("product", strategy)
         preprocess(everything)
@@ -195,20 +189,7 @@ class Hidden:
         return found
 
 
-PARTS = {"holdout": (Hidden.compared, RUNS, (), HOLDOUT),
-         "updates": (Hidden.updated, TRAININGS, ("seconds", "stage_seconds"), UPDATES)}
-
-
-def paired(found, runs, names):
-    """A table: by strategy and metric the means of two runs, and the paired difference with its standard error."""
-    rows, (one, other) = [], runs
-    for strategy, table in found.groupby("strategy", sort=False):
-        for name in names:
-            gain = table[f"{other}_{name}"] - table[f"{one}_{name}"]
-            error = "" if len(gain) < 2 else f" ± {gain.std(ddof=1) / len(gain) ** .5:.4f}"
-            means = [f"{table[f'{run}_{name}'].mean():.4f}" for run in runs]
-            rows.append([label(strategy), name, *means, f"{gain.mean():+.4f}{error}"])
-    return markdown_table(("strategy", "metric", *runs, "difference"), rows)
+PARTS = {"holdout": Hidden.compared, "updates": Hidden.updated}
 
 
 if __name__ == "__main__":
