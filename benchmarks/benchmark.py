@@ -1,10 +1,9 @@
-"""Speed of the training step on this machine, and of the same in PyTorch, where that is installed.
+"""Speed of the training step on this machine: as it trains, by MindSpore's graph, and in two ranks.
 
-Started by scripts/run_benchmark.sh. The variable TORCH_PYTHON names PyTorch's interpreter, else it is this one.
+Started by scripts/run_benchmark.sh.
 """
 import json
 import os
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -44,29 +43,6 @@ class Steps:
         return 1e3 * (time.perf_counter() - start) / number
 
 
-class TorchSteps:
-    """As many of the same steps by benchmark_torch.py in a process that waits while this one computes.
-
-    `version` is that of PyTorch, empty where it is missing.
-    """
-
-    def __init__(self, dataset, config, trainer):
-        sizes = (dataset.num_users, dataset.num_items, trainer.groups, config.num_neg, config.num_factors,
-                 trainer.per_call, *config.layers)
-        # the environment as it was at the start: MindSpore has set OMP_NUM_THREADS to 1 since, behind Python's back
-        self.process = subprocess.Popen([os.environ.get("TORCH_PYTHON", sys.executable),
-                                         Path(__file__).with_name("benchmark_torch.py"),
-                                         "lazy" if config.lazy_adam else "dense", *map(str, sizes)],
-                                        env=dict(os.environ), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        stderr=subprocess.DEVNULL, text=True)
-        self.version = self.process.stdout.readline().strip()
-
-    def ms_per_step(self):
-        self.process.stdin.write("run\n")
-        self.process.stdin.flush()
-        return float(self.process.stdout.readline())
-
-
 def steps_in_rank(config):
     """What each of two ranks does: the median ms of a step."""
     steps = Steps(load_dataset(config), config, set_device(config))
@@ -74,22 +50,16 @@ def steps_in_rank(config):
 
 
 def of_recipe(dataset, config, device):
-    """By name the ms of a step: as it trains, by the graph, in PyTorch, in two ranks."""
+    """By name the ms of a step: as it trains, by the graph, in two ranks."""
     sides = {"step": Steps(dataset, config, device)}
     if device == "CPU":
         sides["graph"] = Steps(dataset, config.replace(compiled=False), device)
-    torch = TorchSteps(dataset, config, sides["step"].trainer)
-    if torch.version:
-        sides[f"PyTorch {torch.version}"] = torch
     spent = [[side.ms_per_step() for side in sides.values()] for _ in range(RUNS)]
-    torch.process.communicate()
     found = dict(zip(sides, np.median(spent, 0).tolist()))
     if device == "CPU":  # else each rank would need an accelerator of its own
         config = config.replace(ranks=2)
         start(config, f"{__package__}.benchmark", "", json.dumps(config.as_dict()))
-        answer = Path(config.output_path) / ANSWER
-        found |= read_json(answer, "run the benchmark anew")
-        answer.unlink()
+        found |= read_json(Path(config.output_path) / ANSWER, "run the benchmark anew")
     return found
 
 
@@ -98,10 +68,7 @@ def benchmark(config):
     if config.model != "ncf":
         raise InputError(f"--model {config.model}: the benchmark is one of NCF; leave it out")
     device, dataset = set_device(config), load_dataset(config)
-    number = dataset.num_interactions
-    report = {"hardware": hardware(), "device": device, "dataset": dataset.name, "num_interactions": number,
-              "ms_per_step": {}}
-    print(f"{report['hardware']}\n{dataset.name}: {number:,} training interactions, on {device}", flush=True)
+    report = {"hardware": hardware(), "device": device, "dataset": dataset.name, "ms_per_step": {}}
     for recipe in RECIPES:
         options = load_config(["--recipe", recipe])
         chosen = config.replace(**{key: getattr(options, key) for key in OPTIONS}, min_steps=0)

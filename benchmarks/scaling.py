@@ -66,7 +66,6 @@ def scaling(config):
             seconds, peak = measured((*STAGES[stage], *flags), folder / f"{stage}.log")
             rows.append({"millions": millions, "stage": stage, "seconds": seconds, "peak_mb": peak})
             print(f"{millions:>8g}  {stage:<15} {seconds:>8.1f} {seconds / millions:>8.2f} {peak:>8.0f}", flush=True)
-    print(hardware())  # which imports MindSpore: no process may be larger for that
     write_json(Path(config.output_path) / "scaling.json", {"hardware": hardware(), "command": sys.argv[1:], "sizes": rows})
 
 

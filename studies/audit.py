@@ -1,7 +1,8 @@
 """What do the models still tell of what users withhold? The leakage audit, started by scripts/run_audit.sh.
 
 For each strategy at one budget and seed, as AUCs (.5 is chance, 1 is certainty): do withheld items score above untouched
-ones, and does a score tell whether an interaction was trained on. Masks and models are kept.
+ones, and does a score tell whether an interaction was trained on. Popularity: how often others disclose an item. The model
+of everything was trained on both sides of a pair: its AUC is what the choice of the mask gives away.
 """
 import functools
 
@@ -11,7 +12,6 @@ import pandas as pd
 from src import metrics
 from src.common.plugins import label
 from src.common.stage import main
-from src.common.terminal import counted
 from src.game.strategies import NONE, STRATEGIES
 from src.history import History
 from src.network import score
@@ -25,16 +25,10 @@ OWN = {"audit_strategies": ("str", "none,threshold,ifrqe,ask-first",
 PAIRS = 20_000  # of each kind at most, for membership
 MEASURES = {"own": "withheld above untouched: own model", "popularity": "popularity alone",
             "membership": "disclosed above withheld: own model", "membership_full": "model of everything"}
-TEXT = """Strategies withhold different items, so compare the columns of a row. Popularity: how often others disclose an \
-item. The model of everything was trained on both sides of a pair: its AUC is what the choice of the mask gives away."""
 
 
 def audit(config):
-    """The audit of the dataset that the settings name; writes audit.csv and audit.md.
-
-    Raises:
-        InputError: an unknown strategy, or the dataset, a checkpoint or unwillingness is missing or unfit.
-    """
+    """The audit of the dataset that the settings name; writes audit.csv and .md; InputError for what is missing or unfit."""
     needs_validation(config)
     strategies = list(dict.fromkeys([NONE, "random", *names_of(config, "audit_strategies", "strategy", STRATEGIES)]))
     study, seeds, rows = Study("audit", __name__, config), seeds_of(config), []
@@ -47,10 +41,7 @@ def audit(config):
                   **measured(models[row.strategy], models[NONE], masks.dataset, row.disclosed, masks.config)}
                  for row in decided.itertuples()]
     table = pd.DataFrame(rows)
-    text = [f"AUC on {config.dataset} at {100 * config.wv_budget:g}% of the unwillingness, mean over "
-            f"{counted(len(seeds), 'seed')}: .5 is chance, 1 is certainty.",
-            averages(table, ["strategy"], {"wv_share": "wv", "disclosed_share": "disclosed", **MEASURES}), TEXT]
-    study.publish(table, "\n\n".join(text))
+    study.publish(table, averages(table, ["strategy"], {"wv_share": "wv", "disclosed_share": "disclosed", **MEASURES}))
 
 
 def models_of(masks, decided):
@@ -96,9 +87,7 @@ def measured(own, full, dataset, disclosed, config):
 def guessable(scores, user, untouched):
     """Share of untouched items that score below an interaction, ties by half: the mean over users of that of their own.
 
-    Args:
-        scores: (n,), of interactions of (n,) users.
-        untouched: (num_users, m), of items that each user has never touched.
+    Of (n,) scores of interactions of (n,) users, and (num_users, m) scores of what each user has never touched.
     """
     untouched = np.sort(untouched, 1)
     lower = [np.mean([np.searchsorted(untouched[one], own, side) for side in ("left", "right")])
@@ -109,13 +98,8 @@ def guessable(scores, user, untouched):
 def matched_samples(disclosed, history, number, rng):
     """Withheld interactions, each with a disclosed one of the same user, so that who has long histories plays no part.
 
-    Args:
-        disclosed: (n,) bool, a mask.
-        history: History.
-        number: at most so many are drawn.
-
-    Returns:
-        (m,) positions of what is withheld, all different, and of what is disclosed, drawn with replacement.
+    At most `number` positions of what (n,) bool does not disclose, all different, and as many of what it does, drawn with
+    replacement; both (m,).
     """
     shown = np.flatnonzero(disclosed)
     of_shown = History(history.user[shown], len(history.length))

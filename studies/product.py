@@ -7,7 +7,6 @@ among its user's latest, and 1% of the users are decided by updates of a product
 folders of their own, so that a stopped study goes on. See docs/results.md.
 """
 import functools
-import logging
 import shutil
 import time
 from pathlib import Path
@@ -50,8 +49,6 @@ from src.training.train import train
 
 from .grid import Study, averages, grid, names_of, seeds_of
 
-logger = logging.getLogger("ifrqe")
-
 OWN = {"product_strategies": ("str", "none,ifrqe,ask-first", "strategies, separated by commas, at wv_budget; with none "
                               "everything is disclosed"),
        "product_parts": ("str", "holdout,updates", "what is measured: holdout, nothing held out against two items of each "
@@ -64,13 +61,8 @@ QUALITY = "hr@{}", "ndcg@{}", "full_hr@{}", "full_ndcg@{}"
 
 
 def product(config):
-    """The study on the dataset that the settings name; writes product.csv and .md.
-
-    Raises:
-        InputError: an unknown strategy, or the dataset or the unwillingness is missing or unfit.
-    """
+    """The study on the dataset that the settings name; writes product.csv and .md; InputError for what is unfit."""
     strategies = names_of(config, "product_strategies", "strategy", STRATEGIES)
-    logger.info("--holdout %d: counts for nothing here, where runs with 2 and with 0 are compared", config.holdout)
     study, seeds = Study("product", __name__, config), seeds_of(config)
     data = load_dataset(config.replace(holdout=1))  # its history is what runs know, its test items are hidden
     groups = ("model", *TRAINED, *EVALUATED, *influence_groups(config), *MASK)
@@ -160,10 +152,7 @@ class Hidden:
         return np.where(strangers, rng.integers(IN_A_ROW, size=users)[user], number)
 
     def updated(self, strategy):
-        """How updates agree with one run over everything, and by TRAININGS and QUALITY what the model comes to after one.
-
-        once, row, seeds: after one update, after IN_A_ROW, and at another seed; the share of all decisions, and of new ones.
-        """
+        """Agreement with one run over everything after one update, IN_A_ROW, and at another seed; models after one."""
         number, before, found = self.arriving(), None, {}
         new, everything = number >= 0, self.run("product", strategy)
         preprocess(everything)

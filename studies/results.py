@@ -2,7 +2,6 @@
 import argparse
 import hashlib
 import shlex
-import signal
 import subprocess
 import sys
 import time
@@ -91,7 +90,6 @@ def main(arguments=None, root=ROOT):
         reason = table.changed()
         print(f"{table.name}: {reason or 'up to date'}", flush=True)
         if not options.check and (reason or options.overwrite):
-            print(shlex.join(table.words), flush=True)
             reason = table.measure(Path(options.data).resolve(), options.overwrite)
             wrote |= not reason
         failed += [f"{table.name} ({reason})"] * bool(reason)
@@ -101,6 +99,4 @@ def main(arguments=None, root=ROOT):
 
 
 if __name__ == "__main__":
-    for stop in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(stop, lambda *_: sys.exit("stopped; the same command goes on from there"))
     sys.exit(main())
