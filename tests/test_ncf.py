@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from src.ncf import NCF
-from src.network import score
+from src.network import score, score_all
 from tests import reference
 
 
@@ -27,6 +27,10 @@ def test_scores_equal_those_of_the_reference_in_any_batch(cpu, layers, batch_siz
     candidates = np.random.default_rng(1).integers(0, 7, (5, 3)).astype(np.int32)
     expected = [reference.logits(values, reference.user_row(values, u), c) for u, c in enumerate(candidates)]
     assert score(net, candidates, batch_size) == pytest.approx(np.array(expected), rel=1e-4, abs=1e-5)
+    users, everything = zip(*score_all(net, np.array([4, 0, 2]), 7, batch_size))  # by NumPy
+    found = np.take_along_axis(np.concatenate(everything), candidates[[4, 0, 2]], 1)
+    assert np.concatenate(users).tolist() == [4, 0, 2]
+    assert found == pytest.approx(np.array(expected)[[4, 0, 2]], rel=1e-4, abs=1e-5)
 
 
 def test_the_default_network_has_the_papers_size(cpu):
