@@ -253,6 +253,7 @@ def _parts(number, size, what):
 def score_all(net: Network, users: np.ndarray, num_items: int, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Logits of all items for (u,) users, a few at a time: at most `batch_size` pairs in one call, but at least one user.
 
+    By the graph, or by what the model's Pairs have for it, as NCF's on a CPU.
     Yields the next (c,) int users, and their (c, num_items) float32 logits.
     """
     users = np.asarray(users, np.int32)
