@@ -77,7 +77,7 @@ def view(folder, whole, names, *, values, rows="", columns="", where="", labels=
     lines = [[""] * len(down) + [", ".join(shown.get(word, word) for word in head[words]) for head in heads],
              ["---"] * (len(down) + len(heads)),
              *([*map(shown.get, row), *(line.get(head, "") for head in heads)] for row, line in grid.items())]
-    return "\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines) + "\n"
+    return "\n\n" + "".join(f"|{'|'.join(line)}|\n" for line in lines) + "\n"
 
 
 def rewrite(root, check=False):
