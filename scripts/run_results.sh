@@ -5,4 +5,4 @@
 #   bash scripts/run_results.sh [NAMES] --check                      names tables whose study has changed since; exit 1 if any
 # FOLDER has the data files that results/tables.yaml names.
 source "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/common.sh"
-run_module studies.results "$@"
+run_module studies.tables "$@"

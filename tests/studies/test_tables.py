@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 import src.training.compiled
-from studies import pages, results
+from studies import pages, tables
 
 STUDY = """for word; do case "$word" in --output_path=*) out=${word#*=} ;; esac; done
 mkdir -p "$out"; echo once >>"$out/runs"; printf 'seed,hr@10\\n1,0.5\\n' | tee "$out/one.csv" >"$out/one_users.csv"
@@ -18,7 +18,7 @@ mkdir -p "$out"; echo once >>"$out/runs"; printf 'seed,hr@10\\n1,0.5\\n' | tee "
 @pytest.fixture
 def root(tmp_path, monkeypatch):
     """A project with a study `one`, which imports `shared` and not `other`, and a study `bad` that fails."""
-    monkeypatch.setattr(results, "hardware", lambda: "a machine")
+    monkeypatch.setattr(tables, "hardware", lambda: "a machine")
     monkeypatch.setattr(src.training.compiled, "program", lambda: None)
     one = {"study": "one", "dataset": "a", "file": "a.csv", "flags": "--seeds 1,2", "quick": "--k 3"}
     for name, text in {"studies/one.py": "from .shared import x", "studies/shared.py": "from src import metrics",
@@ -36,43 +36,43 @@ def test_a_table_is_measured_once(root, capfd):
 
     def runs(folder="results"):
         return (root / f"output/{folder}/one_a/runs").read_text().count("once")
-    assert results.main(check, root) == 1 and "one_a: no CSV" in capfd.readouterr().out
-    assert [results.main(measure, root) for _ in range(2)] == [0, 0] and runs() == 1
+    assert tables.main(check, root) == 1 and "one_a: no CSV" in capfd.readouterr().out
+    assert [tables.main(measure, root) for _ in range(2)] == [0, 0] and runs() == 1
     head, table = pages.read(root / "results/one_a.csv")
     assert table.to_dict("list") == {"seed": [1], "hr@10": [0.5]} and pages.read(root / "results/one_users_a.csv")[0] == head
     assert head["run"] == "bash scripts/run_one.sh a FOLDER/a.csv --seeds 1,2" and head["data"] == "a"
     assert head["machine"] == "a machine; the graph trains NCF" and str(root) not in (root / "results/one_a.csv").read_text()
-    assert results.main([*measure, "--overwrite"], root) == 0 and runs() == 2
-    assert results.main([*measure, "--quick"], root) == 0 and runs("results-quick") == 1
+    assert tables.main([*measure, "--overwrite"], root) == 0 and runs() == 2
+    assert tables.main([*measure, "--quick"], root) == 0 and runs("results-quick") == 1
     assert pages.read(root / "output/results-quick/one_a.csv")[0]["run"].endswith(" --seeds 1 --k 3")
-    assert results.main(check, root) == 0
-    tables = root / "results/tables.yaml"
-    tables.write_text(tables.read_text().replace("--seeds 1,2", "--seeds 1"))
-    assert results.main(check, root) == 1 and "one_a: other run" in capfd.readouterr().out
+    assert tables.main(check, root) == 0
+    listed = root / "results/tables.yaml"
+    listed.write_text(listed.read_text().replace("--seeds 1,2", "--seeds 1"))
+    assert tables.main(check, root) == 1 and "one_a: other run" in capfd.readouterr().out
 
 
 def test_the_digest_is_that_of_the_study_and_of_what_it_imports(root):
     for name, same in (("other", True), ("shared", False), ("one", False)):
-        path, before = root / f"studies/{name}.py", results.code_of(root / "studies/one.py")
+        path, before = root / f"studies/{name}.py", tables.code_of(root / "studies/one.py")
         path.write_text(path.read_text() + "\n# changed")
-        assert (results.code_of(root / "studies/one.py") == before) == same, name
+        assert (tables.code_of(root / "studies/one.py") == before) == same, name
 
 
 def test_minutes_are_those_of_all_runs_and_a_failure_stops_nothing(root, capfd, monkeypatch):
     data, times = ["--data", str(root / "data")], iter([0, 120, 1000, 1060, 2000, 2060])
-    monkeypatch.setattr(results, "time", SimpleNamespace(monotonic=lambda: next(times)))
+    monkeypatch.setattr(tables, "time", SimpleNamespace(monotonic=lambda: next(times)))
     with monkeypatch.context() as stopped:
-        stopped.setattr(results.subprocess, "run", lambda *_, **__: sys.exit("as a signal does"))
+        stopped.setattr(tables.subprocess, "run", lambda *_, **__: sys.exit("as a signal does"))
         with pytest.raises(SystemExit):
-            results.main(["one_a", *data], root)
-    assert results.main(["bad", "one_a", *data], root) == 1 and "bad_sim (exit status 3)" in capfd.readouterr().err
+            tables.main(["one_a", *data], root)
+    assert tables.main(["bad", "one_a", *data], root) == 1 and "bad_sim (exit status 3)" in capfd.readouterr().err
     assert pages.read(root / "results/one_a.csv")[0]["minutes"] == "3.0"
 
 
 @pytest.mark.parametrize("wrong, named", [(["nothing"], "nothing"), (["one_b", "--quick"], "one_b"), (["one"], "--data"),
                                           (["one", "--data", "{}/data"], "b.csv")])
 def test_what_is_wrong_is_said_before_anything_runs(root, capfd, wrong, named):
-    assert results.main([word.format(root) for word in wrong], root) == 2
+    assert tables.main([word.format(root) for word in wrong], root) == 2
     out, err = capfd.readouterr()
     assert not out and named in err and err.count("\n") == 1 and not (root / "output").exists()
 
