@@ -38,7 +38,7 @@ def test_recbole_gets_the_same_interactions_and_all_is_kept(recbole, tmp_path):
         history = dataset.item[dataset.user == user].tolist()
         assert rows["item_id:token"].tolist() == [*history, dataset.validation[user], dataset.test[user]]
     table = pd.read_csv(tmp_path / "output" / "referee.csv")
-    assert (table.library + table.model).tolist() == ["RecBoleNeuMF"] * 2 + ["oursncf"] * 2 and set(table.seed) == {3, 4}
+    assert (table["library"] + table.model).tolist() == ["RecBoleNeuMF"] * 2 + ["oursncf"] * 2 and set(table.seed) == {3, 4}
     assert table["full_hr@3"].tolist()[:2] == [3 / 12] * 2 and table["full_hr@3"].between(0, 1).all()
     text = (tmp_path / "output" / "referee.md").read_text()
     assert "RecBole 1.2.1" in text and "| RecBole | NeuMF | 0.2500 ± 0.0000 |" in text and "_se" not in text
