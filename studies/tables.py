@@ -12,7 +12,7 @@ import yaml
 
 from src import __version__
 from src.common.files import write_text
-from src.common.machine import _needed, hardware
+from src.common.machine import hardware, needed
 
 from . import pages
 
@@ -64,8 +64,8 @@ class Table:
 
 def code_of(module):
     """Hexadecimal digest of a study's module (a path), its programs MODULE_*.py, and all beside them that these import."""
-    needed = set().union(*map(_needed, [module, *module.parent.glob(f"{module.stem}_*.py")]))
-    beside = sorted(path for path in needed if path.parent == module.parent)
+    found = set().union(*map(needed, [module, *module.parent.glob(f"{module.stem}_*.py")]))
+    beside = sorted(path for path in found if path.parent == module.parent)
     return hashlib.sha256(b"\0".join(path.name.encode() + b"\0" + path.read_bytes() for path in beside)).hexdigest()[:16]
 
 

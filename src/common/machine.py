@@ -54,7 +54,7 @@ def code_digest(module: str, model: str) -> str:
     """
     if module == "__main__":  # a study that runs as a program
         module = sys.modules[module].__spec__.name
-    found = _needed(_place(module).with_suffix(".py")) | (_needed(_ROOT / f"{model}.py") if model in MODELS else set())
+    found = needed(_place(module).with_suffix(".py")) | (needed(_ROOT / f"{model}.py") if model in MODELS else set())
     state = hashlib.sha256()
     for path in sorted({*found, *(c for path in found if (c := path.with_suffix(".c")).is_file())}):
         state.update(f"{path.relative_to(_ROOT.parent).as_posix()}\0".encode() + path.read_bytes() + b"\0")
@@ -68,14 +68,14 @@ def _place(name):
 
 
 @functools.cache
-def _needed(path):
+def needed(path):
     """A file, and all modules of this program or of the file's package that it imports, wherever, and that these import."""
     found = {path}
     for node in ast.walk(ast.parse(path.read_bytes())):
         if isinstance(node, ast.ImportFrom) and (node.level or node.module.split(".")[0] == _NAME):
             names = (node.module or "").split(".")
             base = path.parents[node.level - 1].joinpath(*names) if node.level else _place(node.module)
-            found.update(*(_needed(file) for place in (base, *(base / name.name for name in node.names))
+            found.update(*(needed(file) for place in (base, *(base / name.name for name in node.names))
                            if (file := place.with_suffix(".py")).is_file()))
     return found
 
